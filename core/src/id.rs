@@ -1,0 +1,183 @@
+//! Names of things: jobs, cells, sweeps, workers, attempts.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// A text that is not an id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}, found {found:?}")]
+pub struct IdError {
+    expected: &'static str,
+    found: String,
+}
+
+macro_rules! hash_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(into = "String", try_from = "String")]
+        pub struct $name([u8; 16]);
+
+        impl $name {
+            /// The first 128 bits of the BLAKE3 hash of `parts`, which are separated so that no two lists run together.
+            pub(crate) fn of(parts: &[&[u8]]) -> Self {
+                let mut hasher = blake3::Hasher::new_derive_key(concat!("plusminus 1 ", stringify!($name)));
+                for part in parts {
+                    hasher.update(&(part.len() as u64).to_le_bytes());
+                    hasher.update(part);
+                }
+                let mut id = [0; 16];
+                id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+                $name(id)
+            }
+
+            /// The first eight hexadecimal digits, for people.
+            pub fn short(&self) -> String {
+                self.to_string()[..8].to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let wrong = || IdError { expected: "32 hexadecimal digits", found: text.to_owned() };
+                if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    return Err(wrong());
+                }
+                let number = u128::from_str_radix(text, 16).map_err(|_| wrong())?;
+                Ok($name(number.to_be_bytes()))
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.to_string()
+            }
+        }
+    };
+}
+
+hash_id! {
+    /// A cell: the hash of a configuration in canonical form, without a seed.
+    CellId
+}
+hash_id! {
+    /// A job: the hash of its cell and its seed.
+    JobId
+}
+
+/// The name of a sweep: letters, digits, `-`, `_` and `.`, beginning with a letter or digit, at most 100.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct SweepName(String);
+
+impl SweepName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SweepName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let good = text.len() <= 100
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        if good {
+            Ok(SweepName(text.to_owned()))
+        } else {
+            Err(IdError { expected: "a name of at most 100 letters, digits, `-`, `_` and `.`", found: text.to_owned() })
+        }
+    }
+}
+
+impl TryFrom<String> for SweepName {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<SweepName> for String {
+    fn from(name: SweepName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for SweepName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One try at a job, numbered from 1. Whatever a worker says carries it; what a past attempt says is dropped.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct Attempt(pub u32);
+
+impl Attempt {
+    /// The attempt after this one.
+    pub fn next(self) -> Attempt {
+        Attempt(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A worker daemon, by the name that it gives itself; it keeps the name over reconnections.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct WorkerName(pub String);
+
+impl fmt::Display for WorkerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_being_written_and_read() {
+        let id = JobId::of(&[b"a", b"b"]);
+        assert_eq!(id.to_string().parse::<JobId>(), Ok(id));
+        assert_ne!(id, JobId::of(&[b"ab"]));
+    }
+
+    #[test]
+    fn what_is_no_id_is_refused() {
+        assert!("+0000000000000000000000000000000".parse::<JobId>().is_err());
+        assert!("xyz".parse::<CellId>().is_err());
+        assert!("".parse::<SweepName>().is_err());
+        assert!("../up".parse::<SweepName>().is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! Residual networks of basic blocks (He et al. 2016), in the forms used for small images: a 3×3 first convolution and no
+//! pool after it.
+
+use super::{Convolution, Initialisation, Layer, Network, Shortcut};
+use crate::methods::dataset::ImageShape;
+use crate::spec::Fields;
+use serde::{Deserialize, Serialize};
+
+/// How a shortcut follows a block that halves the image and widens it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Downsample {
+    /// Zero channels are added (option A: no weights).
+    Pad,
+    /// A 1×1 convolution with batch norm (option B).
+    Projection,
+}
+
+impl Downsample {
+    pub(super) fn read(fields: &mut Fields<'_>) -> Self {
+        fields.choice("shortcut", &[("pad", Downsample::Pad), ("projection", Downsample::Projection)]).or(Downsample::Pad)
+    }
+}
+
+/// Four stages of 64, 128, 256 and 512 channels with projection shortcuts.
+pub(super) fn wide(input: ImageShape, classes: usize, blocks: [usize; 4]) -> Network {
+    network(input, classes, &blocks, 64, Downsample::Projection)
+}
+
+/// Three stages of 16, 32 and 64 channels, `blocks` blocks each.
+pub(super) fn narrow(input: ImageShape, classes: usize, blocks: usize, downsample: Downsample) -> Network {
+    network(input, classes, &[blocks; 3], 16, downsample)
+}
+
+fn network(input: ImageShape, classes: usize, blocks: &[usize], first: usize, downsample: Downsample) -> Network {
+    let mut layers = convolution(input.channels, first, 3, 1);
+    layers.push(Layer::Relu);
+    let mut channels = first;
+    for (stage, &count) in blocks.iter().enumerate() {
+        for block in 0..count {
+            let (stride, output) = if stage > 0 && block == 0 { (2, channels * 2) } else { (1, channels) };
+            layers.push(basic_block(channels, output, stride, downsample));
+            layers.push(Layer::Relu);
+            channels = output;
+        }
+    }
+    layers.extend([Layer::GlobalAveragePool, Layer::Flatten, Layer::Linear { input: channels, output: classes }]);
+    Network { input, classes, layers, initialisation: Initialisation::HeFanOut }
+}
+
+fn basic_block(input: usize, output: usize, stride: usize, downsample: Downsample) -> Layer {
+    let mut body = convolution(input, output, 3, stride);
+    body.push(Layer::Relu);
+    body.extend(convolution(output, output, 3, 1));
+    let shortcut = match downsample {
+        _ if input == output && stride == 1 => Shortcut::Identity,
+        Downsample::Pad => Shortcut::Pad { stride, channels: output },
+        Downsample::Projection => Shortcut::Projection(convolution(input, output, 1, stride)),
+    };
+    Layer::Residual { body, shortcut }
+}
+
+/// A convolution that keeps the extent (over its stride), and batch norm.
+fn convolution(input: usize, output: usize, kernel: usize, stride: usize) -> Vec<Layer> {
+    let convolution = Convolution { input, output, kernel, stride, padding: kernel / 2, bias: false };
+    vec![Layer::Convolution(convolution), Layer::BatchNorm(output)]
+}

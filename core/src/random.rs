@@ -1,0 +1,90 @@
+//! Named, seeded streams of random numbers.
+//!
+//! Everything random in a job is drawn from a stream that is named by what it is for and by the epoch it is for, so no
+//! choice depends on how many numbers another one used, on the slot, the worker or the thread. A checkpoint therefore
+//! holds no generator: an epoch's streams are made anew from the job's seeds.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+/// What a stream of random numbers is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Which training samples are held out for validation.
+    Split,
+    /// Which labels are corrupted, and to what.
+    Noise,
+    /// Initial weights.
+    Weights,
+    /// Order of the training samples in an epoch.
+    Order,
+    /// Crops and flips in an epoch.
+    Augmentation,
+    /// Dropout masks in an epoch.
+    Dropout,
+}
+
+impl Stream {
+    fn name(self) -> &'static str {
+        match self {
+            Stream::Split => "split",
+            Stream::Noise => "noise",
+            Stream::Weights => "weights",
+            Stream::Order => "order",
+            Stream::Augmentation => "augmentation",
+            Stream::Dropout => "dropout",
+        }
+    }
+}
+
+/// The random streams of one job.
+#[derive(Clone, Copy, Debug)]
+pub struct Streams {
+    seed: u64,
+    noise_seed: u64,
+}
+
+impl Streams {
+    /// `noise_seed` feeds [`Stream::Noise`] alone, `seed` all the others.
+    pub fn new(seed: u64, noise_seed: u64) -> Self {
+        Streams { seed, noise_seed }
+    }
+
+    /// The generator of `stream` in `epoch`; what is drawn once a job uses epoch 0.
+    pub fn generator(&self, stream: Stream, epoch: u64) -> ChaCha8Rng {
+        let seed = if stream == Stream::Noise { self.noise_seed } else { self.seed };
+        let mut hasher = blake3::Hasher::new_derive_key("plusminus 1 random stream");
+        hasher.update(&seed.to_le_bytes());
+        hasher.update(&epoch.to_le_bytes());
+        hasher.update(stream.name().as_bytes());
+        ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::RngExt;
+
+    fn first(streams: Streams, stream: Stream, epoch: u64) -> u64 {
+        streams.generator(stream, epoch).random()
+    }
+
+    #[test]
+    fn the_noise_stream_follows_the_noise_seed_alone() {
+        let (a, b) = (Streams::new(1, 7), Streams::new(2, 7));
+        assert_eq!(first(a, Stream::Noise, 0), first(b, Stream::Noise, 0));
+        assert_ne!(first(a, Stream::Order, 0), first(b, Stream::Order, 0));
+        assert_ne!(first(a, Stream::Noise, 0), first(Streams::new(1, 8), Stream::Noise, 0));
+    }
+
+    #[test]
+    fn streams_and_epochs_share_no_numbers() {
+        let streams = Streams::new(0, 0);
+        let all = [Stream::Split, Stream::Noise, Stream::Weights, Stream::Order, Stream::Augmentation, Stream::Dropout];
+        let mut seen: Vec<u64> = all.iter().flat_map(|s| (0..3).map(|e| first(streams, *s, e))).collect();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), all.len() * 3);
+    }
+}
