@@ -32,7 +32,7 @@ impl Noise {
 
     /// Reads the parameters of the kind called `kind`, one of [`Noise::KINDS`].
     pub fn read(kind: &str, fields: &mut Fields<'_>) -> Option<Noise> {
-        let mut rate = |fields: &mut Fields<'_>| fields.number("rate").at_least(0.0).at_most(1.0).required();
+        let rate = |fields: &mut Fields<'_>| fields.number("rate").at_least(0.0).at_most(1.0).required();
         match kind {
             "none" => Some(Noise::None),
             "uniform" => Some(Noise::Uniform {

@@ -1,0 +1,86 @@
+//! A checked sweep: what is left when the file has no more problems.
+
+use crate::id::{CellId, SweepName};
+use crate::job::{Configuration, Job};
+use crate::metric::{At, Metric};
+use std::sync::Arc;
+
+/// A sweep whose file has been checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sweep {
+    /// Its name.
+    pub name: SweepName,
+    /// What it is for, in the author's words.
+    pub description: Option<String>,
+    /// In the file's order, each once.
+    pub seeds: Vec<u64>,
+    /// In the order of the grid, each once.
+    pub cells: Vec<Cell>,
+    /// How its table is laid out.
+    pub table: TableSpec,
+}
+
+/// One configuration of a sweep: one mean ± std.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    /// The hash of the configuration.
+    pub id: CellId,
+    /// What its jobs share.
+    pub configuration: Arc<Configuration>,
+}
+
+impl Sweep {
+    /// The sweep's jobs, the first seed of every cell before the second of any: a sweep that is cut short has a whole table
+    /// of fewer seeds.
+    pub fn jobs(&self) -> impl ExactSizeIterator<Item = Job> + '_ {
+        let cells = self.cells.len();
+        (0..cells * self.seeds.len()).map(move |i| {
+            let cell = &self.cells[i % cells];
+            Job::new(Arc::clone(&cell.configuration), cell.id, self.seeds[i / cells])
+        })
+    }
+}
+
+/// How a sweep's table is laid out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableSpec {
+    /// Paths into the configuration (`loss`, `noise.rate`) whose values name the rows.
+    pub rows: Vec<Path>,
+    /// Paths whose values name the columns.
+    pub columns: Vec<Path>,
+    /// What is shown.
+    pub metric: Metric,
+    /// In which epoch.
+    pub at: At,
+    /// Which standard deviation.
+    pub std: Std,
+    /// How many of the best of each column are bold.
+    pub bold: usize,
+}
+
+/// Which standard deviation a table shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Std {
+    /// Over n − 1.
+    #[default]
+    Sample,
+    /// Over n.
+    Population,
+}
+
+/// A dotted path into a configuration's JSON, such as `noise.rate`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Path(pub Vec<String>);
+
+impl Path {
+    /// The value that the path leads to in `tree`.
+    pub fn find<'v>(&self, tree: &'v serde_json::Value) -> Option<&'v serde_json::Value> {
+        self.0.iter().try_fold(tree, |node, key| node.get(key))
+    }
+}
+
+impl std::fmt::Display for Path {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join("."))
+    }
+}
