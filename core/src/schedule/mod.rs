@@ -1,1 +1,38 @@
-//! The state machine.
+//! The coordinator's state machine: `handle(now, event) -> effects`, `apply(record)`.
+//!
+//! - [`event`]: what can happen, and what the machine asks for in return.
+//! - [`record`]: what is written down. [`State::apply`] is the only thing that changes what is known of jobs, live and on restart.
+//! - [`state`]: jobs, sweeps and the queue.
+//! - [`machine`]: decisions: who gets which job, what a report is worth, when a lease has passed, what is tried again.
+//! - [`view`]: what users are shown of it.
+//!
+//! *Architecture invariants:* a report is acknowledged by an effect that comes after the record it depends on, and whoever drives
+//! the machine commits records before it acts on the effects behind them. What a past attempt says changes nothing.
+
+pub mod event;
+pub mod machine;
+pub mod record;
+pub mod state;
+pub mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use event::{Effect, Event, News, Refusal, Report, Session, Submission, SubmitSummary, Ticket};
+pub use machine::{Machine, Policy};
+pub use record::{Ending, NewCell, NewJob, Next, Record, StoredState};
+pub use state::{JobState, State};
+pub use view::{Counts, JobView, Standing, SweepView};
+
+use serde::{Deserialize, Serialize};
+
+/// A moment: milliseconds since the Unix epoch, by the clock of whoever drives the machine, which never goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// So many milliseconds later.
+    pub fn after(self, milliseconds: u64) -> Time {
+        Time(self.0.saturating_add(milliseconds))
+    }
+}

@@ -1,0 +1,144 @@
+//! What can happen, and what the machine asks for in return.
+
+use super::record::{Ending, NewCell, NewJob, Record};
+use crate::id::{Attempt, JobId, SweepName, WorkerName};
+use crate::metric::Measurements;
+use std::sync::Arc;
+
+/// One connection of a worker; a worker that reconnects has a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Session(pub u64);
+
+/// A user's call that waits for its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A user submits a sweep, anew or again.
+    Submit(Ticket, Submission),
+    /// A user cancels a sweep.
+    Cancel(Ticket, SweepName),
+    /// A worker has connected.
+    Joined {
+        /// The connection.
+        session: Session,
+        /// Whose it is.
+        worker: WorkerName,
+        /// How many attempts it runs at once.
+        slots: u32,
+        /// The attempts that it is still training, or whose ending it has yet to deliver.
+        holds: Vec<(JobId, Attempt)>,
+    },
+    /// A worker's connection has ended. Its leases run on: it may come back.
+    Left(Session),
+    /// A worker is alive and works on these attempts.
+    Heartbeat(Session, Vec<(JobId, Attempt)>),
+    /// A worker is about to leave: it is given nothing more.
+    Draining(Session),
+    /// A worker has something to say of an attempt.
+    Reported(Session, Report),
+    /// Time has passed.
+    Tick,
+}
+
+/// A sweep as submitted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    /// Its name.
+    pub name: SweepName,
+    /// The sweep file.
+    pub source: Arc<str>,
+    /// The configurations of its jobs.
+    pub cells: Vec<NewCell>,
+    /// Its jobs, in the order in which they are to be trained.
+    pub jobs: Vec<NewJob>,
+}
+
+/// What a worker says of an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The worker's number for this message, given back when it is durable.
+    pub sequence: u64,
+    /// The job.
+    pub job: JobId,
+    /// The attempt.
+    pub attempt: Attempt,
+    /// What there is to say.
+    pub news: News,
+}
+
+/// News of an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// An epoch is done.
+    Epoch(u32, Measurements),
+    /// The attempt has ended.
+    Ended(Ending),
+}
+
+/// What the machine asks for. Those behind a record are acted on once it is durable.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Write this down.
+    Record(Record),
+    /// Have a worker begin an attempt.
+    Assign {
+        /// Over which connection.
+        session: Session,
+        /// The job.
+        job: JobId,
+        /// Its attempt.
+        attempt: Attempt,
+        /// The configuration in canonical form.
+        configuration: Arc<str>,
+        /// The job's seed.
+        seed: u64,
+    },
+    /// Have a worker stop an attempt and forget it.
+    Stop {
+        /// Over which connection.
+        session: Session,
+        /// The job.
+        job: JobId,
+        /// Its attempt.
+        attempt: Attempt,
+    },
+    /// Tell a worker that its message is durable, or needs to be no more.
+    Acknowledge(Session, u64),
+    /// End a connection: the same worker has a newer one.
+    Disconnect(Session),
+    /// Answer a submission.
+    Submitted(Ticket, SubmitSummary),
+    /// Answer a cancellation: how many jobs no other sweep wants.
+    Cancelled(Ticket, usize),
+    /// Refuse a user's call.
+    Refuse(Ticket, Refusal),
+}
+
+/// What became of a submission's jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubmitSummary {
+    /// Jobs of the sweep.
+    pub jobs: usize,
+    /// Of these, jobs never heard of before.
+    pub new: usize,
+    /// Of these, jobs with a result.
+    pub finished: usize,
+    /// Of these, jobs that had failed or been dropped and are queued again.
+    pub requeued: usize,
+}
+
+/// Why a user's call is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such sweep.
+    #[error("no sweep is called `{name}`")]
+    UnknownSweep {
+        /// What was asked for.
+        name: SweepName,
+        /// The sweeps there are.
+        known: Vec<SweepName>,
+    },
+}

@@ -1,0 +1,300 @@
+//! Decisions: who gets which job, what a report is worth, when a lease has passed, what is tried again.
+
+use super::Time;
+use super::event::{Effect, Event, News, Refusal, Report, Session, Submission, SubmitSummary, Ticket};
+use super::record::{Ending, Next, Record};
+use super::state::{JobState, State};
+use crate::id::{Attempt, JobId, SweepName, WorkerName};
+use crate::outcome::{Failure, FailureKind};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The numbers that decisions follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How long an attempt is a worker's after its last heartbeat, in milliseconds.
+    pub lease: u64,
+    /// How many failures a job may have before it is given up.
+    pub failures: u32,
+    /// How long a job waits after its first failure, in milliseconds; twice as long after each further one.
+    pub backoff: u64,
+    /// The longest wait, in milliseconds.
+    pub backoff_limit: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy { lease: 15_000, failures: 3, backoff: 1_000, backoff_limit: 60_000 }
+    }
+}
+
+/// A worker's live connection.
+#[derive(Clone, Debug, PartialEq)]
+struct Connection {
+    worker: WorkerName,
+    slots: u32,
+    /// What it has been given and has not said to have ended: each takes a slot.
+    busy: BTreeSet<(JobId, Attempt)>,
+}
+
+/// The coordinator's state machine. [`State`] is what is committed; connections and leases are not, and begin anew.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    policy: Policy,
+    state: State,
+    connections: BTreeMap<Session, Connection>,
+    /// When the lease of each running job passes.
+    leases: BTreeMap<JobId, Time>,
+}
+
+impl Machine {
+    /// A machine that knows nothing.
+    pub fn new(policy: Policy) -> Self {
+        Machine { policy, state: State::default(), connections: BTreeMap::new(), leases: BTreeMap::new() }
+    }
+
+    /// A machine that goes on from committed records at `now`. Whoever was training may have gone on, so every lease is renewed.
+    pub fn restart(policy: Policy, records: impl IntoIterator<Item = Record>, now: Time) -> Self {
+        let mut machine = Machine::new(policy);
+        records.into_iter().for_each(|record| machine.state.apply(&record));
+        let running = machine.state.running.iter().map(|index| machine.state.jobs[*index as usize].id);
+        machine.leases = running.map(|job| (job, now.after(policy.lease))).collect();
+        machine
+    }
+
+    /// What is committed.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The connected workers: name, slots, and what each is working on.
+    pub fn workers(&self) -> impl Iterator<Item = (&WorkerName, u32, &BTreeSet<(JobId, Attempt)>)> {
+        self.connections.values().map(|c| (&c.worker, c.slots, &c.busy))
+    }
+
+    /// Until when `job` is a worker's.
+    pub fn lease(&self, job: JobId) -> Option<Time> {
+        self.leases.get(&job).copied()
+    }
+
+    /// Takes in what has happened and says what is to be done, in order.
+    pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Submit(ticket, submission) => self.submit(now, ticket, submission, &mut effects),
+            Event::Cancel(ticket, name) => self.cancel(now, ticket, name, &mut effects),
+            Event::Joined { session, worker, slots, holds } => {
+                self.joined(now, session, worker, slots, holds, &mut effects);
+            }
+            Event::Left(session) => {
+                self.connections.remove(&session);
+            }
+            Event::Draining(session) => {
+                if let Some(connection) = self.connections.get_mut(&session) {
+                    connection.slots = 0;
+                }
+            }
+            Event::Heartbeat(session, holds) => self.heartbeat(now, session, &holds),
+            Event::Reported(session, report) => self.reported(now, session, report, &mut effects),
+            Event::Tick => self.expire(now, &mut effects),
+        }
+        self.dispatch(now, &mut effects);
+        effects
+    }
+
+    fn record(&mut self, record: Record, effects: &mut Vec<Effect>) {
+        self.state.apply(&record);
+        effects.push(Effect::Record(record));
+    }
+
+    fn submit(&mut self, at: Time, ticket: Ticket, submission: Submission, effects: &mut Vec<Effect>) {
+        let Submission { name, source, cells, jobs } = submission;
+        let mut summary = SubmitSummary { jobs: jobs.len(), ..SubmitSummary::default() };
+        let mut requeued = Vec::new();
+        for job in &jobs {
+            match self.state.job(job.id) {
+                None => summary.new += 1,
+                Some(JobState::Finished) => summary.finished += 1,
+                Some(JobState::Dropped) => requeued.push(job.id),
+                // The same job would diverge again.
+                Some(JobState::Failed(failure)) if failure.kind != FailureKind::Diverged => requeued.push(job.id),
+                Some(JobState::Failed(_) | JobState::Queued { .. } | JobState::Running { .. }) => {}
+            }
+        }
+        summary.requeued = requeued.len();
+        let still: BTreeSet<JobId> = jobs.iter().map(|job| job.id).collect();
+        let mut dropped = self.only_wanted_by(&name);
+        dropped.retain(|job| !still.contains(job));
+        self.stop(&dropped, effects);
+        self.record(Record::Submitted { name, source, cells, jobs, requeued, dropped, at }, effects);
+        effects.push(Effect::Submitted(ticket, summary));
+    }
+
+    fn cancel(&mut self, at: Time, ticket: Ticket, name: SweepName, effects: &mut Vec<Effect>) {
+        if !self.state.sweeps.contains_key(&name) {
+            let known = self.state.sweeps.keys().cloned().collect();
+            return effects.push(Effect::Refuse(ticket, Refusal::UnknownSweep { name, known }));
+        }
+        let dropped = self.only_wanted_by(&name);
+        let count = dropped.len();
+        self.stop(&dropped, effects);
+        self.record(Record::Cancelled { name, dropped, at }, effects);
+        effects.push(Effect::Cancelled(ticket, count));
+    }
+
+    /// The unfinished jobs that no sweep but `name` wants.
+    fn only_wanted_by(&self, name: &SweepName) -> Vec<JobId> {
+        let Some(sweep) = self.state.sweeps.get(name).filter(|sweep| !sweep.cancelled) else { return Vec::new() };
+        let entries = sweep.jobs.iter().map(|index| &self.state.jobs[*index as usize]);
+        let unfinished = |state: &JobState| matches!(state, JobState::Queued { .. } | JobState::Running { .. });
+        entries.filter(|entry| entry.wanted == 1 && unfinished(&entry.state)).map(|entry| entry.id).collect()
+    }
+
+    /// Tells the workers to stop what they do for these jobs; the slots are free once they say that it has ended.
+    fn stop(&mut self, jobs: &[JobId], effects: &mut Vec<Effect>) {
+        let jobs: BTreeSet<&JobId> = jobs.iter().collect();
+        for job in &jobs {
+            self.leases.remove(job);
+        }
+        for (session, connection) in &self.connections {
+            for (job, attempt) in connection.busy.iter().filter(|(job, _)| jobs.contains(job)) {
+                effects.push(Effect::Stop { session: *session, job: *job, attempt: *attempt });
+            }
+        }
+    }
+
+    fn joined(
+        &mut self,
+        now: Time,
+        session: Session,
+        worker: WorkerName,
+        slots: u32,
+        holds: Vec<(JobId, Attempt)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let older: Vec<Session> =
+            self.connections.iter().filter(|(_, c)| c.worker == worker).map(|(session, _)| *session).collect();
+        for old in older {
+            self.connections.remove(&old);
+            effects.push(Effect::Disconnect(old));
+        }
+        // What it was given and does not hold never reached it, or died with it.
+        let holds: BTreeSet<(JobId, Attempt)> = holds.into_iter().collect();
+        let running = self.state.running.iter().map(|index| &self.state.jobs[*index as usize]);
+        let lost: Vec<(JobId, Attempt)> = running
+            .filter_map(|entry| match &entry.state {
+                JobState::Running { attempt, worker: w, .. } if *w == worker => Some((entry.id, *attempt)),
+                _ => None,
+            })
+            .filter(|held| !holds.contains(held))
+            .collect();
+        for (job, attempt) in lost {
+            let message = format!("worker {worker} came back without it");
+            let failure = Failure::new(FailureKind::Infrastructure, message);
+            self.ended(now, job, attempt, Ending::Failed(failure), effects);
+        }
+        for (job, attempt) in &holds {
+            if self.state.is_current(&worker, *job, *attempt) {
+                self.leases.insert(*job, now.after(self.policy.lease));
+            } else {
+                effects.push(Effect::Stop { session, job: *job, attempt: *attempt });
+            }
+        }
+        self.connections.insert(session, Connection { worker, slots, busy: holds });
+    }
+
+    fn heartbeat(&mut self, now: Time, session: Session, holds: &[(JobId, Attempt)]) {
+        let Some(connection) = self.connections.get(&session) else { return };
+        for (job, attempt) in holds {
+            if self.state.is_current(&connection.worker, *job, *attempt) {
+                self.leases.insert(*job, now.after(self.policy.lease));
+            }
+        }
+    }
+
+    fn reported(&mut self, now: Time, session: Session, report: Report, effects: &mut Vec<Effect>) {
+        let Report { sequence, job, attempt, news } = report;
+        let Some(connection) = self.connections.get_mut(&session) else { return };
+        if matches!(news, News::Ended(_)) {
+            connection.busy.remove(&(job, attempt));
+        }
+        // A straggler from a past attempt is heard out and dropped.
+        let worker = connection.worker.clone();
+        if self.state.is_current(&worker, job, attempt) {
+            match news {
+                News::Epoch(epoch, measurements) => {
+                    self.leases.insert(job, now.after(self.policy.lease));
+                    self.record(Record::Epoch { job, attempt, epoch, measurements, at: now }, effects);
+                }
+                News::Ended(ending) => self.ended(now, job, attempt, ending, effects),
+            }
+        }
+        effects.push(Effect::Acknowledge(session, sequence));
+    }
+
+    /// Ends the current attempt of `job`.
+    fn ended(&mut self, at: Time, job: JobId, attempt: Attempt, ending: Ending, effects: &mut Vec<Effect>) {
+        let failures = self.state.entry(job).map_or(0, |entry| entry.failures);
+        let next = match &ending {
+            Ending::Finished(_) => Next::Done,
+            Ending::Failed(failure) => self.after_failure(at, failure.kind, failures),
+        };
+        self.leases.remove(&job);
+        self.record(Record::Ended { job, attempt, ending, next, at }, effects);
+    }
+
+    fn after_failure(&self, now: Time, kind: FailureKind, failures: u32) -> Next {
+        if kind == FailureKind::Preempted {
+            // The worker was told to leave: no fault of the job's.
+            return Next::Retry { not_before: now, failures };
+        }
+        let failures = failures + 1;
+        if !kind.is_transient() || failures >= self.policy.failures {
+            return Next::GiveUp;
+        }
+        let wait = self.policy.backoff.saturating_mul(1 << (failures - 1).min(16)).min(self.policy.backoff_limit);
+        Next::Retry { not_before: now.after(wait), failures }
+    }
+
+    fn expire(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let passed: Vec<JobId> = self.leases.iter().filter(|(_, until)| **until <= now).map(|(job, _)| *job).collect();
+        for job in passed {
+            let Some(JobState::Running { attempt, worker, .. }) = self.state.job(job).cloned() else {
+                self.leases.remove(&job);
+                continue;
+            };
+            for (session, connection) in self.connections.iter_mut().filter(|(_, c)| c.worker == worker) {
+                connection.busy.remove(&(job, attempt));
+                effects.push(Effect::Stop { session: *session, job, attempt });
+            }
+            let seconds = self.policy.lease as f64 / 1000.0;
+            let message = format!("nothing was heard of it from worker {worker} for {seconds} s");
+            self.ended(now, job, attempt, Ending::Failed(Failure::new(FailureKind::Infrastructure, message)), effects);
+        }
+    }
+
+    /// Gives queued jobs to free slots: the next job in turn to the connection with the most free slots.
+    fn dispatch(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        let mut waiting = Vec::new();
+        while let Some((session, worker)) = self.freest() {
+            let due = |state: &JobState| matches!(state, JobState::Queued { not_before } if *not_before <= now);
+            let mut turns = self.state.queue.iter().map(|(_, index)| &self.state.jobs[*index as usize]);
+            let Some(entry) = turns.find(|entry| due(&entry.state)) else { break };
+            let (job, attempt, seed) = (entry.id, Attempt(entry.attempts).next(), entry.seed);
+            let configuration = self.state.cells[entry.cell as usize].configuration.clone();
+            self.record(Record::Assigned { job, attempt, worker, at: now }, effects);
+            self.leases.insert(job, now.after(self.policy.lease));
+            if let Some(connection) = self.connections.get_mut(&session) {
+                connection.busy.insert((job, attempt));
+            }
+            waiting.push(Effect::Assign { session, job, attempt, configuration, seed });
+        }
+        effects.append(&mut waiting);
+    }
+
+    fn freest(&self) -> Option<(Session, WorkerName)> {
+        let free = |connection: &Connection| (connection.slots as usize).saturating_sub(connection.busy.len());
+        let candidates = self.connections.iter().filter(|(_, connection)| free(connection) > 0);
+        let freest = candidates.max_by_key(|(session, connection)| (free(connection), std::cmp::Reverse(**session)));
+        freest.map(|(session, connection)| (*session, connection.worker.clone()))
+    }
+}

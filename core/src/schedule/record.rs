@@ -1,0 +1,154 @@
+//! What is written down.
+
+use super::Time;
+use crate::id::{Attempt, CellId, JobId, SweepName, WorkerName};
+use crate::metric::Measurements;
+use crate::outcome::{Facts, Failure};
+use std::sync::Arc;
+
+/// A fact that survives a restart.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A sweep has been submitted, anew or in place of one of the same name.
+    Submitted {
+        /// Its name.
+        name: SweepName,
+        /// The sweep file.
+        source: Arc<str>,
+        /// Configurations; those known already are named again.
+        cells: Vec<NewCell>,
+        /// All its jobs, in order.
+        jobs: Vec<NewJob>,
+        /// Of these, jobs that had failed or been dropped and are queued again.
+        requeued: Vec<JobId>,
+        /// Jobs that the sweep of that name had before and that no sweep wants now.
+        dropped: Vec<JobId>,
+        /// When.
+        at: Time,
+    },
+    /// A sweep has been cancelled.
+    Cancelled {
+        /// Which.
+        name: SweepName,
+        /// Its unfinished jobs that no other sweep wants.
+        dropped: Vec<JobId>,
+        /// When.
+        at: Time,
+    },
+    /// An attempt has been given to a worker.
+    Assigned {
+        /// The job.
+        job: JobId,
+        /// Its attempt.
+        attempt: Attempt,
+        /// Whose it is.
+        worker: WorkerName,
+        /// When.
+        at: Time,
+    },
+    /// An epoch of a current attempt is done.
+    Epoch {
+        /// The job.
+        job: JobId,
+        /// Its attempt.
+        attempt: Attempt,
+        /// From 1.
+        epoch: u32,
+        /// What was measured.
+        measurements: Measurements,
+        /// When.
+        at: Time,
+    },
+    /// A current attempt has ended.
+    Ended {
+        /// The job.
+        job: JobId,
+        /// Its attempt.
+        attempt: Attempt,
+        /// How.
+        ending: Ending,
+        /// What follows for the job.
+        next: Next,
+        /// When.
+        at: Time,
+    },
+    /// A job as a store has kept it, after the submissions that name it: how a restart begins.
+    Restored {
+        /// The job.
+        job: JobId,
+        /// Attempts made.
+        attempts: u32,
+        /// Of these, failures that count towards the limit.
+        failures: u32,
+        /// Where it stands.
+        state: StoredState,
+    },
+}
+
+/// A configuration of a submitted sweep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewCell {
+    /// Its hash.
+    pub id: CellId,
+    /// Its canonical form.
+    pub configuration: Arc<str>,
+}
+
+/// A job of a submitted sweep.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NewJob {
+    /// Its hash.
+    pub id: JobId,
+    /// Its cell.
+    pub cell: CellId,
+    /// Its seed.
+    pub seed: u64,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ending {
+    /// The job is trained.
+    Finished(Box<Facts>),
+    /// It is not.
+    Failed(Failure),
+}
+
+/// What follows for a job when an attempt has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: it has its result.
+    Done,
+    /// It is queued again.
+    Retry {
+        /// Not assigned before then.
+        not_before: Time,
+        /// Failures so far that count towards the limit.
+        failures: u32,
+    },
+    /// It has failed.
+    GiveUp,
+}
+
+/// Where a job stands, as a store keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoredState {
+    /// Waiting.
+    Queued {
+        /// Not assigned before then.
+        not_before: Time,
+    },
+    /// Given to a worker.
+    Running {
+        /// Whose attempt it is.
+        worker: WorkerName,
+        /// Since when.
+        at: Time,
+    },
+    /// Has its result.
+    Finished,
+    /// Has none and is not tried again.
+    Failed(Failure),
+    /// Wanted by no sweep.
+    Dropped,
+}

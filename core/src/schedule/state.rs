@@ -1,0 +1,216 @@
+//! What is known of jobs and sweeps: the committed facts, and the queue that follows from them.
+
+use super::Time;
+use super::record::{Ending, NewCell, NewJob, Next, Record, StoredState};
+use crate::id::{Attempt, CellId, JobId, SweepName, WorkerName};
+use crate::outcome::Failure;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A job's place in the state's list of jobs.
+pub(super) type JobIndex = u32;
+
+/// Where a job stands.
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobState {
+    /// Waits for a slot.
+    Queued {
+        /// Not assigned before then: a failed job waits a little.
+        not_before: Time,
+    },
+    /// An attempt is a worker's until its lease passes.
+    Running {
+        /// The current attempt.
+        attempt: Attempt,
+        /// Whose it is.
+        worker: WorkerName,
+        /// Since when.
+        since: Time,
+    },
+    /// It has its result.
+    Finished,
+    /// It has none and is not tried again.
+    Failed(Failure),
+    /// No sweep wants it.
+    Dropped,
+}
+
+/// A job and what has become of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Entry {
+    pub id: JobId,
+    pub cell: u32,
+    pub seed: u64,
+    /// Attempts made: the number of the last one.
+    pub attempts: u32,
+    /// Of these, failures that count towards the limit.
+    pub failures: u32,
+    /// How many sweeps that are not cancelled want it.
+    pub wanted: u32,
+    /// The sweep that asked first and the job's place in it: the order of the queue.
+    pub turn: (u32, u32),
+    pub state: JobState,
+}
+
+/// A sweep and its jobs.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct SweepEntry {
+    pub source: Arc<str>,
+    pub jobs: Vec<JobIndex>,
+    pub ordinal: u32,
+    pub submitted: Time,
+    pub cancelled: bool,
+}
+
+/// The committed facts, and the queue that follows from them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    pub(super) jobs: Vec<Entry>,
+    index: BTreeMap<JobId, JobIndex>,
+    pub(super) cells: Vec<NewCell>,
+    cell_index: BTreeMap<CellId, u32>,
+    pub(super) sweeps: BTreeMap<SweepName, SweepEntry>,
+    submissions: u32,
+    /// Queued jobs in their turn.
+    pub(super) queue: BTreeSet<((u32, u32), JobIndex)>,
+    pub(super) running: BTreeSet<JobIndex>,
+}
+
+impl State {
+    /// Takes a fact in. The only way in which anything here changes; a fact about a job that is not known is ignored.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Submitted { name, source, cells, jobs, requeued, dropped, at } => {
+                self.submitted(name, source, cells, jobs, *at);
+                requeued.iter().for_each(|job| self.requeue(*job));
+                dropped.iter().for_each(|job| self.set(*job, JobState::Dropped));
+            }
+            Record::Cancelled { name, dropped, .. } => {
+                if let Some(sweep) = self.sweeps.get_mut(name)
+                    && !std::mem::replace(&mut sweep.cancelled, true)
+                {
+                    sweep.jobs.iter().for_each(|job| self.jobs[*job as usize].wanted -= 1);
+                }
+                dropped.iter().for_each(|job| self.set(*job, JobState::Dropped));
+            }
+            Record::Assigned { job, attempt, worker, at } => {
+                if let Some(entry) = self.entry_mut(*job) {
+                    entry.attempts = attempt.0;
+                    self.set(*job, JobState::Running { attempt: *attempt, worker: worker.clone(), since: *at });
+                }
+            }
+            Record::Epoch { .. } => {}
+            Record::Ended { job, ending, next, .. } => {
+                let state = match (next, ending) {
+                    (Next::Retry { not_before, failures }, _) => {
+                        if let Some(entry) = self.entry_mut(*job) {
+                            entry.failures = *failures;
+                        }
+                        JobState::Queued { not_before: *not_before }
+                    }
+                    (_, Ending::Failed(failure)) => JobState::Failed(failure.clone()),
+                    (_, Ending::Finished(_)) => JobState::Finished,
+                };
+                self.set(*job, state);
+            }
+            Record::Restored { job, attempts, failures, state } => {
+                if let Some(entry) = self.entry_mut(*job) {
+                    (entry.attempts, entry.failures) = (*attempts, *failures);
+                    let state = match state.clone() {
+                        StoredState::Queued { not_before } => JobState::Queued { not_before },
+                        StoredState::Running { worker, at } => {
+                            JobState::Running { attempt: Attempt(*attempts), worker, since: at }
+                        }
+                        StoredState::Finished => JobState::Finished,
+                        StoredState::Failed(failure) => JobState::Failed(failure),
+                        StoredState::Dropped => JobState::Dropped,
+                    };
+                    self.set(*job, state);
+                }
+            }
+        }
+    }
+
+    fn submitted(&mut self, name: &SweepName, source: &Arc<str>, cells: &[NewCell], jobs: &[NewJob], at: Time) {
+        for cell in cells {
+            self.cell_index.entry(cell.id).or_insert_with(|| {
+                self.cells.push(cell.clone());
+                (self.cells.len() - 1) as u32
+            });
+        }
+        let ordinal = self.submissions;
+        self.submissions += 1;
+        let indices: Vec<JobIndex> =
+            (0..).zip(jobs).map(|(position, job)| self.want(job, (ordinal, position))).collect();
+        let sweep =
+            SweepEntry { source: Arc::clone(source), jobs: indices, ordinal, submitted: at, cancelled: false };
+        if let Some(before) = self.sweeps.insert(name.clone(), sweep)
+            && !before.cancelled
+        {
+            before.jobs.iter().for_each(|job| self.jobs[*job as usize].wanted -= 1);
+        }
+    }
+
+    fn want(&mut self, job: &NewJob, turn: (u32, u32)) -> JobIndex {
+        if let Some(index) = self.index.get(&job.id) {
+            self.jobs[*index as usize].wanted += 1;
+            return *index;
+        }
+        let index = self.jobs.len() as JobIndex;
+        self.jobs.push(Entry {
+            id: job.id,
+            cell: self.cell_index.get(&job.cell).copied().unwrap_or_default(),
+            seed: job.seed,
+            attempts: 0,
+            failures: 0,
+            wanted: 1,
+            turn,
+            state: JobState::Queued { not_before: Time(0) },
+        });
+        self.index.insert(job.id, index);
+        self.queue.insert((turn, index));
+        index
+    }
+
+    fn requeue(&mut self, job: JobId) {
+        if let Some(entry) = self.entry_mut(job) {
+            entry.failures = 0;
+            self.set(job, JobState::Queued { not_before: Time(0) });
+        }
+    }
+
+    fn set(&mut self, job: JobId, state: JobState) {
+        let Some(index) = self.index.get(&job).copied() else { return };
+        let entry = &mut self.jobs[index as usize];
+        entry.state = state;
+        let place = (entry.turn, index);
+        if matches!(entry.state, JobState::Queued { .. }) {
+            self.queue.insert(place);
+        } else {
+            self.queue.remove(&place);
+        }
+        if matches!(entry.state, JobState::Running { .. }) {
+            self.running.insert(index);
+        } else {
+            self.running.remove(&index);
+        }
+    }
+
+    /// Where `job` stands.
+    pub fn job(&self, job: JobId) -> Option<&JobState> {
+        self.entry(job).map(|entry| &entry.state)
+    }
+
+    pub(super) fn entry(&self, job: JobId) -> Option<&Entry> {
+        self.index.get(&job).map(|index| &self.jobs[*index as usize])
+    }
+
+    fn entry_mut(&mut self, job: JobId) -> Option<&mut Entry> {
+        self.index.get(&job).map(|index| &mut self.jobs[*index as usize])
+    }
+
+    /// Whether `attempt` is the one that `job` is being trained by, on `worker`.
+    pub(super) fn is_current(&self, worker: &WorkerName, job: JobId, attempt: Attempt) -> bool {
+        matches!(self.job(job), Some(JobState::Running { attempt: a, worker: w, .. }) if (*a, w) == (attempt, worker))
+    }
+}
