@@ -1,1 +1,15 @@
-//! wip
+//! The wire: generated code, and conversions between it and core's types.
+//!
+//! *Architecture invariant:* nothing outside this crate looks into a wire message's optional fields; [`convert`] turns each into a
+//! core value or says what is wrong with it.
+
+pub mod convert;
+
+/// Version 1 of the wire, generated from `proto/plusminus/v1/*.proto`.
+#[allow(missing_docs, clippy::all, unused_qualifications)]
+pub mod v1 {
+    tonic::include_proto!("plusminus.v1");
+}
+
+/// The descriptors of the wire, for the reflection service.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -84,6 +84,23 @@ impl TransitionMatrix {
         TransitionMatrix { classes, rows }
     }
 
+    /// From rows one after another, T[true][given].
+    ///
+    /// # Errors
+    /// Unless there are `classes`² shares in 0..=1 and every row sums to 1.
+    pub fn from_rows(classes: usize, rows: Vec<f64>) -> Result<Self, String> {
+        if classes.checked_mul(classes) != Some(rows.len()) {
+            return Err(format!("expected {classes} rows of {classes} shares, found {} shares", rows.len()));
+        }
+        for (class, row) in rows.chunks_exact(classes.max(1)).enumerate() {
+            let sum: f64 = row.iter().sum();
+            if row.iter().any(|share| !(0.0..=1.0).contains(share)) || (sum - 1.0).abs() > 1e-9 {
+                return Err(format!("expected shares that sum to 1 in row {class}, found {row:?}"));
+            }
+        }
+        Ok(TransitionMatrix { classes, rows })
+    }
+
     /// What became of `true_labels` in `given`: the share of each true class under each given label. The row of a class
     /// that does not occur is the identity's.
     pub fn realised(classes: usize, true_labels: &[u32], given: &[u32]) -> Self {

@@ -72,7 +72,14 @@ pub enum Record {
         /// When.
         at: Time,
     },
-    /// A job as a store has kept it, after the submissions that name it: how a restart begins.
+    /// Jobs that no sweep names any more but whose results are kept: how a restart begins.
+    Remembered {
+        /// Their configurations.
+        cells: Vec<NewCell>,
+        /// The jobs.
+        jobs: Vec<NewJob>,
+    },
+    /// A job as a store has kept it, after the record that names it: how a restart goes on.
     Restored {
         /// The job.
         job: JobId,

@@ -113,6 +113,10 @@ impl State {
                 };
                 self.set(*job, state);
             }
+            Record::Remembered { cells, jobs } => {
+                self.learn(cells);
+                jobs.iter().for_each(|job| self.remember(job));
+            }
             Record::Restored { job, attempts, failures, state } => {
                 if let Some(entry) = self.entry_mut(*job) {
                     (entry.attempts, entry.failures) = (*attempts, *failures);
@@ -132,12 +136,7 @@ impl State {
     }
 
     fn submitted(&mut self, name: &SweepName, source: &Arc<str>, cells: &[NewCell], jobs: &[NewJob], at: Time) {
-        for cell in cells {
-            self.cell_index.entry(cell.id).or_insert_with(|| {
-                self.cells.push(cell.clone());
-                (self.cells.len() - 1) as u32
-            });
-        }
+        self.learn(cells);
         let ordinal = self.submissions;
         self.submissions += 1;
         let indices: Vec<JobIndex> =
@@ -151,11 +150,37 @@ impl State {
         }
     }
 
-    fn want(&mut self, job: &NewJob, turn: (u32, u32)) -> JobIndex {
-        if let Some(index) = self.index.get(&job.id) {
-            self.jobs[*index as usize].wanted += 1;
-            return *index;
+    fn learn(&mut self, cells: &[NewCell]) {
+        for cell in cells {
+            self.cell_index.entry(cell.id).or_insert_with(|| {
+                self.cells.push(cell.clone());
+                (self.cells.len() - 1) as u32
+            });
         }
+    }
+
+    fn want(&mut self, job: &NewJob, turn: (u32, u32)) -> JobIndex {
+        let known = self.index.get(&job.id).copied();
+        let index = known.unwrap_or_else(|| self.insert(job));
+        let entry = &mut self.jobs[index as usize];
+        if entry.wanted == 0 {
+            // Not in the queue now: what no sweep wants is dropped or settled.
+            entry.turn = turn;
+        }
+        entry.wanted += 1;
+        if known.is_none() {
+            self.set(job.id, JobState::Queued { not_before: Time(0) });
+        }
+        index
+    }
+
+    fn remember(&mut self, job: &NewJob) {
+        if !self.index.contains_key(&job.id) {
+            self.insert(job);
+        }
+    }
+
+    fn insert(&mut self, job: &NewJob) -> JobIndex {
         let index = self.jobs.len() as JobIndex;
         self.jobs.push(Entry {
             id: job.id,
@@ -163,12 +188,11 @@ impl State {
             seed: job.seed,
             attempts: 0,
             failures: 0,
-            wanted: 1,
-            turn,
-            state: JobState::Queued { not_before: Time(0) },
+            wanted: 0,
+            turn: (0, 0),
+            state: JobState::Dropped,
         });
         self.index.insert(job.id, index);
-        self.queue.insert((turn, index));
         index
     }
 
@@ -199,6 +223,10 @@ impl State {
     /// Where `job` stands.
     pub fn job(&self, job: JobId) -> Option<&JobState> {
         self.entry(job).map(|entry| &entry.state)
+    }
+
+    pub(super) fn configuration(&self, cell: CellId) -> Option<&str> {
+        self.cell_index.get(&cell).map(|index| self.cells[*index as usize].configuration.as_ref())
     }
 
     pub(super) fn entry(&self, job: JobId) -> Option<&Entry> {

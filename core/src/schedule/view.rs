@@ -112,6 +112,11 @@ impl Machine {
         Some(SweepView { name: name.clone(), source, submitted: sweep.submitted, cancelled, counts })
     }
 
+    /// The configuration of a cell in canonical form.
+    pub fn configuration(&self, cell: CellId) -> Option<&str> {
+        self.state().configuration(cell)
+    }
+
     /// The jobs of a sweep, in its order; none of a sweep that is not known.
     pub fn jobs_of(&self, name: &SweepName) -> impl Iterator<Item = JobView> + '_ {
         let jobs = self.state().sweeps.get(name).map_or(&[][..], |sweep| &sweep.jobs);

@@ -1,0 +1,46 @@
+//! Where the coordinator of a state directory listens: a file that it writes and that clients read.
+
+use crate::store::StoreError;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+const FILE: &str = "address";
+
+/// The file with the address of a running coordinator; removed when dropped.
+pub struct AddressFile(PathBuf);
+
+impl AddressFile {
+    /// Writes `address` down for clients of `directory`.
+    ///
+    /// # Errors
+    /// If the directory cannot be written.
+    pub fn write(directory: &Path, address: SocketAddr) -> Result<Self, StoreError> {
+        let path = directory.join(FILE);
+        fs::write(&path, format!("http://{address}\n"))
+            .map_err(|error| StoreError::Unusable { path: path.clone(), error })?;
+        Ok(AddressFile(path))
+    }
+}
+
+impl Drop for AddressFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::debug!(%error, "the address file could not be removed");
+        }
+    }
+}
+
+/// The address that a coordinator of `directory` wrote down, if one did. It may be gone by now.
+///
+/// # Errors
+/// If the file is there and cannot be read.
+pub fn read(directory: &Path) -> Result<Option<String>, StoreError> {
+    let path = directory.join(FILE);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(StoreError::Unusable { path, error }),
+    }
+}

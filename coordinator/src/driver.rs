@@ -1,0 +1,307 @@
+//! The one task that owns the state machine: it takes events, hands them to `handle`, commits what is to be written down, and only
+//! then does what else was asked for.
+
+use crate::answer::Board;
+use crate::store::{Store, StoreError};
+use plusminus_core::id::{Attempt, JobId, SweepName, WorkerName};
+use plusminus_core::schedule::{
+    Effect, Event, Machine, News, Policy, Record, Refusal, Report, Session, Submission, SubmitSummary, Ticket, Time,
+};
+use plusminus_proto::convert::attempt_id;
+use plusminus_proto::v1::{self, to_worker::Message};
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{debug, info, warn};
+
+/// Most events that are committed together.
+const BATCH: usize = 1024;
+/// How often leases and pauses are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What the services ask of the driver.
+pub(crate) enum Request {
+    Join { session: Session, worker: WorkerName, slots: u32, holds: Vec<(JobId, Attempt)>, outbox: Outbox },
+    Leave(Session),
+    Drain(Session),
+    Heartbeat(Session, Vec<(JobId, Attempt)>),
+    Report(Session, Report),
+    Progress(JobId, Attempt, v1::Progress),
+    Submit(Submission, oneshot::Sender<SubmitSummary>),
+    Cancel(SweepName, oneshot::Sender<Result<usize, Refusal>>),
+    /// A question that is answered from committed state.
+    Ask(Question),
+}
+
+/// What is sent to a worker.
+pub(crate) type Outbox = mpsc::Sender<Result<v1::ToWorker, tonic::Status>>;
+/// A question to the machine and to what is known of running attempts.
+pub(crate) type Question = Box<dyn FnOnce(&Machine, &Board) + Send>;
+
+/// The services' way to the driver.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub requests: mpsc::Sender<Request>,
+    /// Changes whenever something may have that users are shown.
+    pub changes: watch::Receiver<u64>,
+}
+
+/// The driver has ended, so nothing can be answered.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the coordinator is stopping")]
+pub(crate) struct Stopping;
+
+impl Handle {
+    pub async fn send(&self, request: Request) -> Result<(), Stopping> {
+        self.requests.send(request).await.map_err(|_| Stopping)
+    }
+
+    /// Asks something of committed state.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Machine, &Board) -> T + Send + 'static,
+    ) -> Result<T, Stopping> {
+        let (sender, receiver) = oneshot::channel();
+        let question = Box::new(move |machine: &Machine, board: &Board| {
+            // Whoever asked may have gone.
+            let _ = sender.send(question(machine, board));
+        });
+        self.send(Request::Ask(question)).await?;
+        receiver.await.map_err(|_| Stopping)
+    }
+}
+
+/// Wall-clock time that never goes back: read once, then counted on.
+struct Clock {
+    began: Instant,
+    at: u64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        Clock { began: Instant::now(), at }
+    }
+
+    fn now(&self) -> Time {
+        Time(self.at + self.began.elapsed().as_millis() as u64)
+    }
+}
+
+pub(crate) struct Driver {
+    machine: Machine,
+    board: Board,
+    clock: Clock,
+    writer: mpsc::Sender<Commit>,
+    outboxes: BTreeMap<Session, Outbox>,
+    submissions: BTreeMap<Ticket, oneshot::Sender<SubmitSummary>>,
+    cancellations: BTreeMap<Ticket, oneshot::Sender<Result<usize, Refusal>>>,
+    tickets: u64,
+    changes: watch::Sender<u64>,
+}
+
+/// Records to be written in one transaction, and who waits for it.
+type Commit = (Vec<Record>, oneshot::Sender<Result<(), StoreError>>);
+
+impl Driver {
+    /// Starts from what is stored. The store moves to a thread of its own, which ends when the driver does.
+    pub fn new(store: Store, policy: Policy) -> Result<(Driver, Handle, mpsc::Receiver<Request>), StoreError> {
+        let clock = Clock::new();
+        let machine = Machine::restart(policy, store.records()?, clock.now());
+        let (writer, commits) = mpsc::channel(1);
+        thread::Builder::new()
+            .name("store".into())
+            .spawn(move || write(store, commits))
+            .map_err(|error| StoreError::Unusable { path: "store thread".into(), error })?;
+        let (changes, watched) = watch::channel(0);
+        let (requests, receiver) = mpsc::channel(4 * BATCH);
+        let driver = Driver {
+            machine,
+            board: Board::default(),
+            clock,
+            writer,
+            outboxes: BTreeMap::new(),
+            submissions: BTreeMap::new(),
+            cancellations: BTreeMap::new(),
+            tickets: 0,
+            changes,
+        };
+        Ok((driver, Handle { requests, changes: watched }, receiver))
+    }
+
+    /// Runs until `stop` or until the store fails.
+    pub async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        mut stop: oneshot::Receiver<()>,
+    ) -> Result<(), StoreError> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let ticked = tokio::select! {
+                biased;
+                _ = &mut stop => return Ok(()),
+                _ = tick.tick() => true,
+                received = requests.recv_many(&mut batch, BATCH) => {
+                    if received == 0 {
+                        return Ok(());
+                    }
+                    false
+                }
+            };
+            let mut round = Round::default();
+            if ticked {
+                self.handle(Event::Tick, &mut round);
+            }
+            for request in batch.drain(..) {
+                self.take(request, &mut round);
+            }
+            self.finish(round).await?;
+        }
+    }
+
+    fn take(&mut self, request: Request, round: &mut Round) {
+        let event = match request {
+            Request::Join { session, worker, slots, holds, outbox } => {
+                info!(%worker, slots, "a worker has connected");
+                self.outboxes.insert(session, outbox);
+                Event::Joined { session, worker, slots, holds }
+            }
+            Request::Leave(session) => {
+                self.outboxes.remove(&session);
+                Event::Left(session)
+            }
+            Request::Drain(session) => Event::Draining(session),
+            Request::Heartbeat(session, holds) => Event::Heartbeat(session, holds),
+            Request::Report(session, report) => {
+                if let News::Epoch(epoch, measurements) = &report.news {
+                    self.board.epoch(report.job, report.attempt, *epoch, measurements);
+                }
+                Event::Reported(session, report)
+            }
+            Request::Progress(job, attempt, progress) => {
+                self.board.progress(job, attempt, progress);
+                round.changed = true;
+                return;
+            }
+            Request::Submit(submission, reply) => {
+                let ticket = self.ticket();
+                self.submissions.insert(ticket, reply);
+                Event::Submit(ticket, submission)
+            }
+            Request::Cancel(name, reply) => {
+                let ticket = self.ticket();
+                self.cancellations.insert(ticket, reply);
+                Event::Cancel(ticket, name)
+            }
+            Request::Ask(question) => {
+                round.questions.push(question);
+                return;
+            }
+        };
+        self.handle(event, round);
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+
+    fn handle(&mut self, event: Event, round: &mut Round) {
+        for effect in self.machine.handle(self.clock.now(), event) {
+            match effect {
+                Effect::Record(record) => round.records.push(record),
+                other => round.effects.push(other),
+            }
+            round.changed = true;
+        }
+    }
+
+    /// Commits a round, then acts on it.
+    async fn finish(&mut self, round: Round) -> Result<(), StoreError> {
+        if !round.records.is_empty() {
+            for record in &round.records {
+                if let Record::Ended { job, .. } = record {
+                    self.board.forget(*job);
+                }
+            }
+            self.commit(round.records).await?;
+        }
+        round.effects.into_iter().for_each(|effect| self.act(effect));
+        round.questions.into_iter().for_each(|question| question(&self.machine, &self.board));
+        if round.changed {
+            self.changes.send_modify(|change| *change += 1);
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, records: Vec<Record>) -> Result<(), StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        let gone = || StoreError::Unusable { path: "store thread".into(), error: std::io::Error::other("it has ended") };
+        self.writer.send((records, sender)).await.map_err(|_| gone())?;
+        receiver.await.map_err(|_| gone())?
+    }
+
+    fn act(&mut self, effect: Effect) {
+        match effect {
+            // Committed already.
+            Effect::Record(_) => {}
+            Effect::Assign { session, job, attempt, configuration, seed } => {
+                debug!(%job, %attempt, "assigned");
+                let of = Some(attempt_id(job, attempt));
+                let assignment = v1::Assignment { of, configuration: configuration.to_string(), seed };
+                self.send(session, Message::Assignment(assignment));
+            }
+            Effect::Stop { session, job, attempt } => {
+                self.send(session, Message::Stop(v1::Stop { of: Some(attempt_id(job, attempt)) }));
+            }
+            Effect::Acknowledge(session, sequence) => {
+                self.send(session, Message::Acknowledgement(v1::Acknowledgement { sequence }));
+            }
+            Effect::Disconnect(session) => {
+                self.outboxes.remove(&session);
+            }
+            Effect::Submitted(ticket, summary) => {
+                if let Some(reply) = self.submissions.remove(&ticket) {
+                    let _ = reply.send(summary);
+                }
+            }
+            Effect::Cancelled(ticket, dropped) => {
+                if let Some(reply) = self.cancellations.remove(&ticket) {
+                    let _ = reply.send(Ok(dropped));
+                }
+            }
+            Effect::Refuse(ticket, refusal) => {
+                if let Some(reply) = self.cancellations.remove(&ticket) {
+                    let _ = reply.send(Err(refusal));
+                }
+            }
+        }
+    }
+
+    /// Sends to a worker. One that does not take its messages is cut off: it comes back and claims what it holds.
+    fn send(&mut self, session: Session, message: Message) {
+        let Some(outbox) = self.outboxes.get(&session) else { return };
+        if outbox.try_send(Ok(v1::ToWorker { message: Some(message) })).is_err() {
+            warn!(session = session.0, "a worker does not take its messages: disconnecting it");
+            self.outboxes.remove(&session);
+        }
+    }
+}
+
+/// What a batch of requests comes to.
+#[derive(Default)]
+struct Round {
+    records: Vec<Record>,
+    effects: Vec<Effect>,
+    questions: Vec<Question>,
+    changed: bool,
+}
+
+fn write(mut store: Store, mut commits: mpsc::Receiver<Commit>) {
+    while let Some((records, reply)) = commits.blocking_recv() {
+        let _ = reply.send(store.commit(&records));
+    }
+}

@@ -1,0 +1,137 @@
+//! Listening, and everything that is served.
+
+use crate::address::AddressFile;
+use crate::driver::Driver;
+use crate::services::{sweeps::Sweeps, workers::Workers};
+use crate::store::{Store, StoreError};
+use plusminus_core::schedule::Policy;
+use plusminus_core::spec;
+use plusminus_proto::DESCRIPTORS;
+use plusminus_proto::v1::sweep_service_server::SweepServiceServer;
+use plusminus_proto::v1::worker_service_server::WorkerServiceServer;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use tracing::info;
+
+/// How long open calls may take to end when the coordinator stops.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Why a coordinator cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// It would be reachable from elsewhere.
+    #[error("refusing to listen on {0}: until TLS and tokens exist plusminus serves the loopback interface only; give --listen 127.0.0.1:PORT and reach it through an SSH tunnel")]
+    NotLoopback(SocketAddr),
+    /// Somebody else listens there.
+    #[error("cannot listen on {0}: the port is in use; give another one with --listen, or port 0 for a free one")]
+    PortInUse(SocketAddr),
+    /// The address cannot be had.
+    #[error("cannot listen on {address}: {error}")]
+    CannotListen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// gRPC cannot be served.
+    #[error("cannot serve: {0}")]
+    Serve(String),
+}
+
+/// A coordinator that has its store and its port, and is yet to run.
+pub struct Coordinator {
+    listener: TcpListener,
+    address: SocketAddr,
+    driver: Driver,
+    handle: crate::driver::Handle,
+    requests: mpsc::Receiver<crate::driver::Request>,
+    sweeps: Sweeps,
+    policy: Policy,
+    _address_file: AddressFile,
+}
+
+impl Coordinator {
+    /// Opens the state directory and listens.
+    ///
+    /// # Errors
+    /// If the address is not a loopback one or cannot be had, or the state directory cannot be used.
+    pub async fn bind(listen: SocketAddr, state: &Path, policy: Policy) -> Result<Self, ServerError> {
+        if !listen.ip().is_loopback() {
+            return Err(ServerError::NotLoopback(listen));
+        }
+        let listener = TcpListener::bind(listen).await.map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => ServerError::PortInUse(listen),
+            _ => ServerError::CannotListen { address: listen, error },
+        })?;
+        let address =
+            listener.local_addr().map_err(|error| ServerError::CannotListen { address: listen, error })?;
+        let store = Store::open(state)?;
+        let reader = store.reader()?;
+        let (driver, handle, requests) = Driver::new(store, policy)?;
+        let sweeps = Sweeps::new(handle.clone(), reader, spec::MAX_JOBS);
+        let address_file = AddressFile::write(state, address)?;
+        Ok(Coordinator { listener, address, driver, handle, requests, sweeps, policy, _address_file: address_file })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`, or until the store fails.
+    ///
+    /// # Errors
+    /// If the store fails: nothing that was not durable has been acknowledged.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        reporter.set_serving::<SweepServiceServer<Sweeps>>().await;
+        reporter.set_serving::<WorkerServiceServer<Workers>>().await;
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(|error| ServerError::Serve(error.to_string()))?;
+        let (stop_server, server_stopped) = oneshot::channel::<()>();
+        let (stop_driver, driver_stopped) = oneshot::channel::<()>();
+        let server = Server::builder()
+            .tcp_nodelay(true)
+            .add_service(health)
+            .add_service(reflection)
+            .add_service(SweepServiceServer::new(self.sweeps))
+            .add_service(WorkerServiceServer::new(Workers::new(self.handle, self.policy)))
+            .serve_with_incoming_shutdown(TcpListenerStream::new(self.listener), async {
+                let _ = server_stopped.await;
+            });
+        let mut server = tokio::spawn(server);
+        let mut driver = tokio::spawn(self.driver.run(self.requests, driver_stopped));
+        info!(address = %self.address, "the coordinator listens");
+        let ended = tokio::select! {
+            () = stop => {
+                let _ = stop_driver.send(());
+                driver.await
+            }
+            ended = &mut driver => ended,
+            served = &mut server => return match served {
+                Ok(Err(error)) => Err(ServerError::Serve(error.to_string())),
+                Ok(Ok(())) => Err(ServerError::Serve("the server has ended".to_owned())),
+                Err(error) => Err(ServerError::Serve(error.to_string())),
+            },
+        };
+        // With the driver gone the workers' streams end, and with them the server.
+        let _ = stop_server.send(());
+        if tokio::time::timeout(GRACE, &mut server).await.is_err() {
+            server.abort();
+        }
+        ended.map_err(|error| ServerError::Serve(error.to_string()))?.map_err(ServerError::Store)
+    }
+}

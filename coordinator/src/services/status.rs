@@ -1,0 +1,49 @@
+//! Errors to gRPC status: the one place that knows the codes.
+
+use crate::answer::{AnswerError, known_sweeps};
+use crate::driver::Stopping;
+use crate::store::StoreError;
+use plusminus_core::schedule::Refusal;
+use plusminus_core::spec::Problem;
+use plusminus_proto::convert::Invalid;
+use plusminus_proto::v1;
+use prost::Message;
+use tonic::{Code, Status};
+
+pub(crate) fn stopping(error: Stopping) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+pub(crate) fn invalid(error: Invalid) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+pub(crate) fn store(error: StoreError) -> Status {
+    Status::internal(error.to_string())
+}
+
+pub(crate) fn answer(error: AnswerError) -> Status {
+    let code = match &error {
+        AnswerError::UnknownSweep { .. } => Code::NotFound,
+        AnswerError::UnknownName { .. } => Code::InvalidArgument,
+        AnswerError::OldSource(_) => Code::FailedPrecondition,
+        AnswerError::Store(_) => Code::Internal,
+    };
+    Status::new(code, error.to_string())
+}
+
+pub(crate) fn refusal(refusal: Refusal) -> Status {
+    let Refusal::UnknownSweep { known, .. } = &refusal;
+    let known: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
+    Status::not_found(format!("{refusal}{}", known_sweeps(&known)))
+}
+
+/// The problems of a sweep file travel whole, so that the client shows them beside the file.
+pub(crate) fn problems(problems: &[Problem]) -> Status {
+    let details = v1::Problems { problems: problems.iter().map(v1::Problem::from).collect() };
+    let message = match problems {
+        [one] => format!("the sweep file has a problem: {}", one.title),
+        many => format!("the sweep file has {} problems", many.len()),
+    };
+    Status::with_details(Code::InvalidArgument, message, details.encode_to_vec().into())
+}

@@ -1,0 +1,107 @@
+//! The store: one SQLite file in the state directory, written by one thread, many records to a transaction.
+//!
+//! *Architecture invariant:* the store mirrors `core::schedule::State`. It takes the same records in the same order and decides
+//! nothing, and what [`Store::records`] gives back leads `State::apply` to the same state.
+
+mod error;
+mod read;
+mod write;
+
+pub use error::StoreError;
+pub use read::Reader;
+
+use rusqlite::{Connection, OpenFlags};
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+/// The version of the schema that this plusminus writes, kept in SQLite's `user_version`.
+const VERSION: u32 = 1;
+const SCHEMA: &str = include_str!("schema.sql");
+const FILE: &str = "plusminus.sqlite";
+
+/// The open store of a coordinator. While it is open no other coordinator can have it.
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+    /// Held for its lock.
+    _lock: File,
+}
+
+impl Store {
+    /// Opens the store in `directory`, and makes both where they are missing.
+    ///
+    /// # Errors
+    /// If another coordinator has it, it cannot be written, is damaged or too new.
+    pub fn open(directory: &Path) -> Result<Store, StoreError> {
+        let unusable = |error| StoreError::Unusable { path: directory.to_owned(), error };
+        fs::create_dir_all(directory).map_err(unusable)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(directory.join("lock"))
+            .map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(directory.to_owned())),
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        let path = directory.join(FILE);
+        let connection = prepare(&path).map_err(|error| StoreError::from_sqlite(path.clone(), error))?;
+        let mut store = Store { connection, path, _lock: lock };
+        store.migrate()?;
+        Ok(store)
+    }
+
+    fn migrate(&mut self) -> Result<(), StoreError> {
+        match version(&self.connection).map_err(|error| self.failed(error))? {
+            0 => {
+                let make = format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;");
+                self.connection.execute_batch(&make).map_err(|error| self.failed(error))
+            }
+            VERSION => self.check(),
+            found => Err(StoreError::TooNew { path: self.path.clone(), found, known: VERSION }),
+        }
+    }
+
+    /// A damaged file is found when it is opened, not in the middle of a week's sweep.
+    fn check(&self) -> Result<(), StoreError> {
+        let found: String = self
+            .connection
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(|error| self.failed(error))?;
+        if found == "ok" {
+            return Ok(());
+        }
+        Err(StoreError::Corrupt { path: self.path.clone(), problem: found })
+    }
+
+    fn failed(&self, error: rusqlite::Error) -> StoreError {
+        StoreError::from_sqlite(self.path.clone(), error)
+    }
+}
+
+fn prepare(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    // FULL: a commit is on the disk when it returns, even if the machine loses power.
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = match Connection::open_with_flags(path, flags) {
+        Ok(connection) => connection,
+        // A state directory on a read-only file system can still be read.
+        Err(_) => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+    };
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}

@@ -1,0 +1,186 @@
+//! Tables back into records, and into values for a report.
+
+use super::{FILE, Store, StoreError, VERSION, open_to_read, version};
+use plusminus_core::id::{CellId, JobId, SweepName, WorkerName};
+use plusminus_core::metric::{At, Metric};
+use plusminus_core::outcome::{Failure, FailureKind};
+use plusminus_core::schedule::{NewCell, NewJob, Record, StoredState, Time};
+use rusqlite::{Connection, Result, Row, types::Type};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+impl Store {
+    /// The records that lead to what is stored.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds what no store does.
+    pub fn records(&self) -> std::result::Result<Vec<Record>, StoreError> {
+        records(&self.connection).map_err(|error| self.failed(error))
+    }
+
+    /// A second connection, which only reads.
+    ///
+    /// # Errors
+    /// If the file cannot be opened.
+    pub fn reader(&self) -> std::result::Result<Reader, StoreError> {
+        Reader::at(self.path.clone())
+    }
+}
+
+/// A store that is only read, beside the coordinator that writes it or where there is none.
+pub struct Reader {
+    connection: Connection,
+    path: PathBuf,
+}
+
+impl Reader {
+    /// Opens the store in `directory`.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read.
+    pub fn open(directory: &Path) -> std::result::Result<Reader, StoreError> {
+        let path = directory.join(FILE);
+        if !path.exists() {
+            return Err(StoreError::Absent(directory.to_owned()));
+        }
+        Reader::at(path)
+    }
+
+    fn at(path: PathBuf) -> std::result::Result<Reader, StoreError> {
+        let open = || {
+            let connection = open_to_read(&path)?;
+            let version = version(&connection)?;
+            Ok((connection, version))
+        };
+        match open() {
+            Ok((connection, VERSION)) => Ok(Reader { connection, path }),
+            Ok((_, found)) => Err(StoreError::TooNew { path, found, known: VERSION }),
+            Err(error) => Err(StoreError::from_sqlite(path, error)),
+        }
+    }
+
+    /// The records that lead to what is stored.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds what no store does.
+    pub fn records(&self) -> std::result::Result<Vec<Record>, StoreError> {
+        records(&self.connection).map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
+    }
+
+    /// The metric at the selection, for every finished job of the sweep that has it.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn values(
+        &self,
+        sweep: &SweepName,
+        metric: Metric,
+        at: At,
+    ) -> std::result::Result<BTreeMap<JobId, f64>, StoreError> {
+        let query = || {
+            let select = "SELECT job, value FROM sweep_results
+                          WHERE sweep = ?1 AND metric = ?2 AND at = ?3 AND state = 'finished' AND value IS NOT NULL";
+            let mut statement = self.connection.prepare_cached(select)?;
+            let rows = statement.query_map([sweep.as_str(), metric.name(), at.name()], |row| {
+                Ok((parsed(row, 0)?, row.get(1)?))
+            })?;
+            rows.collect::<Result<_>>()
+        };
+        query().map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
+    }
+}
+
+fn records(connection: &Connection) -> Result<Vec<Record>> {
+    let mut records = Vec::new();
+    let mut statement = connection.prepare("SELECT id, configuration FROM cells")?;
+    let cell = |row: &Row<'_>| {
+        let configuration: String = row.get(1)?;
+        Ok(NewCell { id: parsed(row, 0)?, configuration: configuration.into() })
+    };
+    let cells: BTreeMap<CellId, NewCell> =
+        statement.query_map([], cell)?.map(|cell| cell.map(|cell| (cell.id, cell))).collect::<Result<_>>()?;
+    let configurations = |jobs: &[NewJob]| {
+        let named: BTreeSet<CellId> = jobs.iter().map(|job| job.cell).collect();
+        named.iter().filter_map(|cell| cells.get(cell).cloned()).collect()
+    };
+    let jobs = forgotten_jobs(connection)?;
+    if !jobs.is_empty() {
+        records.push(Record::Remembered { cells: configurations(&jobs), jobs });
+    }
+    let mut sweeps = connection.prepare("SELECT ordinal, name, source, submitted, cancelled FROM sweeps ORDER BY ordinal")?;
+    let mut rows = sweeps.query([])?;
+    while let Some(row) = rows.next()? {
+        let jobs = jobs_of(connection, row.get(0)?)?;
+        let name: SweepName = parsed(row, 1)?;
+        records.push(Record::Submitted {
+            name: name.clone(),
+            source: Arc::from(row.get::<_, String>(2)?),
+            cells: configurations(&jobs),
+            jobs,
+            requeued: Vec::new(),
+            dropped: Vec::new(),
+            at: time(row, 3)?,
+        });
+        if row.get::<_, Option<i64>>(4)?.is_some() {
+            records.push(Record::Cancelled { name, dropped: Vec::new(), at: time(row, 4)? });
+        }
+    }
+    restored(connection, &mut records)?;
+    Ok(records)
+}
+
+fn jobs_of(connection: &Connection, sweep: i64) -> Result<Vec<NewJob>> {
+    let select = "SELECT jobs.id, jobs.cell, jobs.seed FROM sweep_jobs JOIN jobs ON jobs.number = sweep_jobs.job
+                  WHERE sweep_jobs.sweep = ?1 ORDER BY sweep_jobs.position";
+    connection.prepare_cached(select)?.query_map([sweep], job)?.collect()
+}
+
+/// Jobs that no sweep names any more.
+fn forgotten_jobs(connection: &Connection) -> Result<Vec<NewJob>> {
+    let select = "SELECT id, cell, seed FROM jobs WHERE number NOT IN (SELECT job FROM sweep_jobs) ORDER BY number";
+    connection.prepare(select)?.query_map([], job)?.collect()
+}
+
+fn job(row: &Row<'_>) -> Result<NewJob> {
+    Ok(NewJob { id: parsed(row, 0)?, cell: parsed(row, 1)?, seed: row.get::<_, i64>(2)? as u64 })
+}
+
+fn restored(connection: &Connection, records: &mut Vec<Record>) -> Result<()> {
+    // A job that waits for its first attempt is as its submission made it.
+    let select = "SELECT jobs.id, jobs.state, jobs.attempts, jobs.failures, jobs.not_before, jobs.failure_kind, jobs.failure,
+                         attempts.worker, attempts.started
+                  FROM jobs LEFT JOIN attempts ON attempts.job = jobs.number AND attempts.attempt = jobs.attempts
+                  WHERE jobs.state <> 'queued' OR jobs.attempts > 0 ORDER BY jobs.number";
+    let mut statement = connection.prepare(select)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let state = match row.get::<_, String>(1)?.as_str() {
+            "queued" => StoredState::Queued { not_before: time(row, 4)? },
+            "running" => StoredState::Running { worker: WorkerName(row.get(7)?), at: time(row, 8)? },
+            "finished" => StoredState::Finished,
+            "failed" => {
+                let kind: String = row.get(5)?;
+                let kind = FailureKind::ALL.iter().copied().find(|known| known.name() == kind);
+                StoredState::Failed(Failure::new(kind.unwrap_or(FailureKind::Infrastructure), row.get::<_, String>(6)?))
+            }
+            _ => StoredState::Dropped,
+        };
+        records.push(Record::Restored { job: parsed(row, 0)?, attempts: row.get(2)?, failures: row.get(3)?, state });
+    }
+    Ok(())
+}
+
+fn time(row: &Row<'_>, column: usize) -> Result<Time> {
+    Ok(Time(row.get::<_, i64>(column)? as u64))
+}
+
+fn parsed<T>(row: &Row<'_>, column: usize) -> Result<T>
+where
+    T: FromStr,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    let text: String = row.get(column)?;
+    text.parse().map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+}

@@ -1,0 +1,81 @@
+-- Times are milliseconds since the Unix epoch. Ids are 32 hexadecimal digits.
+
+CREATE TABLE cells (
+  id            TEXT PRIMARY KEY,
+  configuration TEXT NOT NULL          -- canonical JSON
+) WITHOUT ROWID;
+
+CREATE TABLE jobs (
+  number       INTEGER PRIMARY KEY,    -- what the other tables call the job
+  id           TEXT NOT NULL UNIQUE,
+  cell         TEXT NOT NULL REFERENCES cells (id),
+  seed         INTEGER NOT NULL,
+  state        TEXT NOT NULL DEFAULT 'queued'
+               CHECK (state IN ('queued', 'running', 'finished', 'failed', 'dropped')),
+  attempts     INTEGER NOT NULL DEFAULT 0,
+  failures     INTEGER NOT NULL DEFAULT 0,
+  not_before   INTEGER NOT NULL DEFAULT 0,
+  failure_kind TEXT,                   -- of a failed job
+  failure      TEXT,
+  facts        TEXT                    -- JSON, of a finished job: weights, samples, realised noise, engine
+);
+
+CREATE TABLE sweeps (
+  ordinal   INTEGER PRIMARY KEY,
+  name      TEXT NOT NULL UNIQUE,
+  source    TEXT NOT NULL,             -- the sweep file
+  submitted INTEGER NOT NULL,
+  cancelled INTEGER                    -- when
+);
+
+CREATE TABLE sweep_jobs (
+  sweep    INTEGER NOT NULL REFERENCES sweeps (ordinal) ON DELETE CASCADE,
+  position INTEGER NOT NULL,
+  job      INTEGER NOT NULL REFERENCES jobs (number),
+  PRIMARY KEY (sweep, position)
+) WITHOUT ROWID;
+
+CREATE TABLE attempts (
+  job     INTEGER NOT NULL REFERENCES jobs (number),
+  attempt INTEGER NOT NULL,
+  worker  TEXT NOT NULL,
+  started INTEGER NOT NULL,
+  ended   INTEGER,
+  ending  TEXT,                        -- 'finished' or the kind of failure
+  message TEXT,
+  PRIMARY KEY (job, attempt)
+) WITHOUT ROWID;
+
+CREATE TABLE epochs (
+  job          INTEGER NOT NULL REFERENCES jobs (number),
+  attempt      INTEGER NOT NULL,
+  epoch        INTEGER NOT NULL,
+  at           INTEGER NOT NULL,
+  measurements TEXT NOT NULL,          -- JSON: metric to value; null where the value is not finite
+  PRIMARY KEY (job, attempt, epoch)
+) WITHOUT ROWID;
+
+-- What each selection (final, best, best-validation) shows of a finished job.
+CREATE TABLE results (
+  job    INTEGER NOT NULL REFERENCES jobs (number),
+  at     TEXT NOT NULL,
+  metric TEXT NOT NULL,
+  epoch  INTEGER NOT NULL,
+  value  REAL,                         -- null where it is not finite
+  PRIMARY KEY (job, at, metric)
+) WITHOUT ROWID;
+
+-- One row a job, epoch and metric.
+CREATE VIEW metrics AS
+  SELECT jobs.id AS job, jobs.seed, epochs.attempt, epochs.epoch, measured.key AS metric, measured.value
+  FROM epochs JOIN jobs ON jobs.number = epochs.job, json_each(epochs.measurements) AS measured;
+
+-- One row a job and sweep: what a notebook wants first.
+CREATE VIEW sweep_results AS
+  SELECT sweeps.name AS sweep, jobs.id AS job, cells.configuration, jobs.seed, jobs.state, results.at, results.metric,
+         results.epoch, results.value
+  FROM sweeps
+  JOIN sweep_jobs ON sweep_jobs.sweep = sweeps.ordinal
+  JOIN jobs ON jobs.number = sweep_jobs.job
+  JOIN cells ON cells.id = jobs.cell
+  LEFT JOIN results ON results.job = jobs.number;

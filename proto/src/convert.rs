@@ -1,0 +1,256 @@
+//! Between the wire and core. Nothing that comes over the wire is trusted: what is missing or malformed is an [`Invalid`].
+
+use crate::v1;
+use plusminus_core::id::{Attempt, CellId, JobId};
+use plusminus_core::job::{Configuration, Job};
+use plusminus_core::methods::noise::TransitionMatrix;
+use plusminus_core::metric::{Measurements, Metric};
+use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
+use plusminus_core::schedule::{Ending, News, Report, Standing};
+use plusminus_core::{report, spec};
+use std::sync::Arc;
+
+/// A message that does not say what it must.
+#[derive(Debug, thiserror::Error)]
+pub enum Invalid {
+    /// A field is not set.
+    #[error("expected `{0}`, which is not set")]
+    Missing(&'static str),
+    /// A field holds what it cannot.
+    #[error("`{field}`: {problem}")]
+    Malformed {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+fn malformed(field: &'static str, problem: impl ToString) -> Invalid {
+    Invalid::Malformed { field, problem: problem.to_string() }
+}
+
+/// An attempt's id to the wire.
+pub fn attempt_id(job: JobId, attempt: Attempt) -> v1::AttemptId {
+    v1::AttemptId { job: job.to_string(), attempt: attempt.0 }
+}
+
+impl v1::AttemptId {
+    /// The job and the attempt.
+    ///
+    /// # Errors
+    /// If it is no job id.
+    pub fn to_core(&self) -> Result<(JobId, Attempt), Invalid> {
+        let job = self.job.parse().map_err(|error| malformed("job", error))?;
+        Ok((job, Attempt(self.attempt)))
+    }
+}
+
+/// An attempt's id, which must be there.
+///
+/// # Errors
+/// If it is not, or is malformed.
+pub fn required_attempt(of: Option<&v1::AttemptId>) -> Result<(JobId, Attempt), Invalid> {
+    of.ok_or(Invalid::Missing("of"))?.to_core()
+}
+
+/// A list of attempts.
+///
+/// # Errors
+/// If one is malformed.
+pub fn attempts(of: &[v1::AttemptId]) -> Result<Vec<(JobId, Attempt)>, Invalid> {
+    of.iter().map(v1::AttemptId::to_core).collect()
+}
+
+impl From<FailureKind> for v1::FailureKind {
+    fn from(kind: FailureKind) -> Self {
+        match kind {
+            FailureKind::UserError => v1::FailureKind::UserError,
+            FailureKind::Diverged => v1::FailureKind::Diverged,
+            FailureKind::OutOfMemory => v1::FailureKind::OutOfMemory,
+            FailureKind::Preempted => v1::FailureKind::Preempted,
+            FailureKind::Infrastructure => v1::FailureKind::Infrastructure,
+        }
+    }
+}
+
+impl From<v1::FailureKind> for FailureKind {
+    fn from(kind: v1::FailureKind) -> Self {
+        match kind {
+            v1::FailureKind::UserError => FailureKind::UserError,
+            v1::FailureKind::Diverged => FailureKind::Diverged,
+            v1::FailureKind::OutOfMemory => FailureKind::OutOfMemory,
+            v1::FailureKind::Preempted => FailureKind::Preempted,
+            // A kind of a later version is no fault of the job's.
+            v1::FailureKind::Infrastructure | v1::FailureKind::Unspecified => FailureKind::Infrastructure,
+        }
+    }
+}
+
+impl From<Failure> for v1::Failure {
+    fn from(failure: Failure) -> Self {
+        v1::Failure { kind: v1::FailureKind::from(failure.kind).into(), message: failure.message }
+    }
+}
+
+impl From<v1::Failure> for Failure {
+    fn from(failure: v1::Failure) -> Self {
+        Failure::new(failure.kind().into(), failure.message)
+    }
+}
+
+/// An epoch to the wire.
+pub fn epoch(epoch: u32, measurements: &Measurements) -> v1::Epoch {
+    let measurements = measurements.iter().map(|(metric, value)| (metric.name().to_owned(), *value)).collect();
+    v1::Epoch { epoch, measurements }
+}
+
+impl v1::Epoch {
+    /// What was measured; a metric that this version does not know is left out.
+    pub fn to_core(&self) -> Measurements {
+        let known = |name: &str| Metric::ALL.iter().copied().find(|metric| metric.name() == name);
+        self.measurements.iter().filter_map(|(name, value)| Some((known(name)?, *value))).collect()
+    }
+}
+
+impl From<&Facts> for v1::Facts {
+    fn from(facts: &Facts) -> Self {
+        let classes = facts.transition.classes();
+        v1::Facts {
+            parameters: facts.parameters as u64,
+            train_samples: facts.samples.train as u64,
+            validation_samples: facts.samples.validation as u64,
+            test_samples: facts.samples.test as u64,
+            noise_rate: facts.noise_rate,
+            classes: classes as u32,
+            transition: (0..classes).flat_map(|class| facts.transition.row(class).to_vec()).collect(),
+            engine: facts.engine.clone(),
+            weights: facts.weights.clone(),
+        }
+    }
+}
+
+impl TryFrom<v1::Facts> for Facts {
+    type Error = Invalid;
+
+    fn try_from(facts: v1::Facts) -> Result<Self, Invalid> {
+        let transition = TransitionMatrix::from_rows(facts.classes as usize, facts.transition)
+            .map_err(|problem| malformed("transition", problem))?;
+        let samples = Samples {
+            train: facts.train_samples as usize,
+            validation: facts.validation_samples as usize,
+            test: facts.test_samples as usize,
+        };
+        Ok(Facts {
+            parameters: facts.parameters as usize,
+            samples,
+            noise_rate: facts.noise_rate,
+            transition,
+            engine: facts.engine,
+            weights: facts.weights,
+        })
+    }
+}
+
+impl From<&Ending> for v1::Ending {
+    fn from(ending: &Ending) -> Self {
+        let how = match ending {
+            Ending::Finished(facts) => v1::ending::How::Finished(facts.as_ref().into()),
+            Ending::Failed(failure) => v1::ending::How::Failed(failure.clone().into()),
+        };
+        v1::Ending { how: Some(how) }
+    }
+}
+
+impl TryFrom<v1::Ending> for Ending {
+    type Error = Invalid;
+
+    fn try_from(ending: v1::Ending) -> Result<Self, Invalid> {
+        match ending.how.ok_or(Invalid::Missing("how"))? {
+            v1::ending::How::Finished(facts) => Ok(Ending::Finished(Box::new(facts.try_into()?))),
+            v1::ending::How::Failed(failure) => Ok(Ending::Failed(failure.into())),
+        }
+    }
+}
+
+impl TryFrom<v1::Report> for Report {
+    type Error = Invalid;
+
+    fn try_from(report: v1::Report) -> Result<Self, Invalid> {
+        let (job, attempt) = required_attempt(report.of.as_ref())?;
+        let news = match report.news.ok_or(Invalid::Missing("news"))? {
+            v1::report::News::Epoch(epoch) => News::Epoch(epoch.epoch, epoch.to_core()),
+            v1::report::News::Ended(ending) => News::Ended(ending.try_into()?),
+        };
+        Ok(Report { sequence: report.sequence, job, attempt, news })
+    }
+}
+
+impl v1::Assignment {
+    /// The job that is to be trained, checked against the id under which it was given.
+    ///
+    /// # Errors
+    /// If the configuration is not one that this version knows, or is not what the id is a hash of.
+    pub fn job(&self) -> Result<Job, Invalid> {
+        let (id, _) = required_attempt(self.of.as_ref())?;
+        let configuration: Configuration =
+            serde_json::from_str(&self.configuration).map_err(|error| malformed("configuration", error))?;
+        let cell = configuration.cell();
+        let job = Job::new(Arc::new(configuration), cell, self.seed);
+        if job.id() != id {
+            return Err(malformed("configuration", format!("expected job {id}, found one that hashes to {}", job.id())));
+        }
+        Ok(job)
+    }
+}
+
+impl From<&spec::Problem> for v1::Problem {
+    fn from(problem: &spec::Problem) -> Self {
+        v1::Problem {
+            title: problem.title.clone(),
+            start: problem.span.start as u64,
+            end: problem.span.end as u64,
+            label: problem.label.clone(),
+            help: problem.help.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl From<v1::Problem> for spec::Problem {
+    fn from(problem: v1::Problem) -> Self {
+        spec::Problem {
+            title: problem.title,
+            span: problem.start as usize..problem.end as usize,
+            label: problem.label,
+            help: Some(problem.help).filter(|help| !help.is_empty()),
+        }
+    }
+}
+
+/// A job's standing to the wire, with the kind of its failure.
+pub fn standing(standing: &Standing) -> (v1::JobStatus, v1::FailureKind) {
+    match standing {
+        Standing::Queued => (v1::JobStatus::Queued, v1::FailureKind::Unspecified),
+        Standing::Running { .. } => (v1::JobStatus::Running, v1::FailureKind::Unspecified),
+        Standing::Finished => (v1::JobStatus::Finished, v1::FailureKind::Unspecified),
+        Standing::Failed(failure) => (v1::JobStatus::Failed, failure.kind.into()),
+        Standing::Dropped => (v1::JobStatus::Dropped, v1::FailureKind::Unspecified),
+    }
+}
+
+impl TryFrom<v1::JobResult> for report::JobResult {
+    type Error = Invalid;
+
+    fn try_from(job: v1::JobResult) -> Result<Self, Invalid> {
+        let cell: CellId = job.cell.parse().map_err(|error| malformed("cell", error))?;
+        let status = match job.status() {
+            v1::JobStatus::Queued => report::Status::Waiting,
+            v1::JobStatus::Running => report::Status::Running,
+            v1::JobStatus::Finished => report::Status::Finished(job.value),
+            v1::JobStatus::Failed => report::Status::Failed(job.failure().into()),
+            v1::JobStatus::Dropped => report::Status::Cancelled,
+            v1::JobStatus::Unspecified => return Err(Invalid::Missing("status")),
+        };
+        Ok(report::JobResult { cell, seed: job.seed, status })
+    }
+}
