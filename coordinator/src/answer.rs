@@ -93,7 +93,7 @@ pub(crate) fn known_sweeps(known: &[impl AsRef<str>]) -> String {
 ///
 /// # Errors
 /// If there is no such sweep.
-pub fn status(machine: &Machine, board: &Board, name: &str) -> Result<v1::StatusResponse, AnswerError> {
+pub fn status(machine: &Machine, board: &Board, now: Time, name: &str) -> Result<v1::StatusResponse, AnswerError> {
     let sweeps = match name {
         "" => machine.sweeps(),
         name => vec![find(machine, name)?],
@@ -105,7 +105,7 @@ pub fn status(machine: &Machine, board: &Board, name: &str) -> Result<v1::Status
     });
     Ok(v1::StatusResponse {
         workers: workers.collect(),
-        sweeps: sweeps.iter().map(|sweep| sweep_status(machine, board, sweep)).collect(),
+        sweeps: sweeps.iter().map(|sweep| sweep_status(machine, board, sweep, now)).collect(),
     })
 }
 
@@ -117,13 +117,13 @@ fn find(machine: &Machine, name: &str) -> Result<SweepView, AnswerError> {
     })
 }
 
-fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView) -> v1::SweepStatus {
+fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView, now: Time) -> v1::SweepStatus {
     let mut running_jobs = Vec::new();
     let mut failures: BTreeMap<(plusminus_core::outcome::FailureKind, String), (u64, JobId)> = BTreeMap::new();
     for job in machine.jobs_of(&sweep.name) {
         match &job.standing {
             Standing::Running { attempt, worker, since } => {
-                running_jobs.push(running_job(machine, board, &job, *attempt, worker.to_string(), *since));
+                running_jobs.push(running_job(machine, board, &job, *attempt, worker.to_string(), *since, now));
             }
             Standing::Failed(failure) => {
                 failures.entry((failure.kind, failure.message.clone())).or_insert((0, job.id)).0 += 1;
@@ -157,6 +157,7 @@ fn running_job(
     attempt: Attempt,
     worker: String,
     since: Time,
+    now: Time,
 ) -> v1::RunningJob {
     let line = board.of(job.id, attempt);
     v1::RunningJob {
@@ -166,7 +167,8 @@ fn running_job(
         worker,
         progress: line.map(|line| line.progress),
         last: line.and_then(|line| line.last.clone()),
-        since: since.0,
+        running_milliseconds: now.0.saturating_sub(since.0),
+        cell: job.cell.to_string(),
     }
 }
 
@@ -261,7 +263,7 @@ impl AtRest {
     /// # Errors
     /// If there is no such sweep.
     pub fn status(&self, sweep: &str) -> Result<v1::StatusResponse, AnswerError> {
-        status(&self.machine, &Board::default(), sweep)
+        status(&self.machine, &Board::default(), Time(0), sweep)
     }
 
     /// The jobs of a sweep with one metric.

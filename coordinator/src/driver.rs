@@ -36,8 +36,8 @@ pub(crate) enum Request {
 
 /// What is sent to a worker.
 pub(crate) type Outbox = mpsc::Sender<Result<v1::ToWorker, tonic::Status>>;
-/// A question to the machine and to what is known of running attempts.
-pub(crate) type Question = Box<dyn FnOnce(&Machine, &Board) + Send>;
+/// A question to the machine and to what is known of running attempts, at a time.
+pub(crate) type Question = Box<dyn FnOnce(&Machine, &Board, Time) + Send>;
 
 /// The services' way to the driver.
 #[derive(Clone)]
@@ -60,12 +60,12 @@ impl Handle {
     /// Asks something of committed state.
     pub async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Machine, &Board) -> T + Send + 'static,
+        question: impl FnOnce(&Machine, &Board, Time) -> T + Send + 'static,
     ) -> Result<T, Stopping> {
         let (sender, receiver) = oneshot::channel();
-        let question = Box::new(move |machine: &Machine, board: &Board| {
+        let question = Box::new(move |machine: &Machine, board: &Board, now: Time| {
             // Whoever asked may have gone.
-            let _ = sender.send(question(machine, board));
+            let _ = sender.send(question(machine, board, now));
         });
         self.send(Request::Ask(question)).await?;
         receiver.await.map_err(|_| Stopping)
@@ -230,7 +230,8 @@ impl Driver {
             self.commit(round.records).await?;
         }
         round.effects.into_iter().for_each(|effect| self.act(effect));
-        round.questions.into_iter().for_each(|question| question(&self.machine, &self.board));
+        let now = self.clock.now();
+        round.questions.into_iter().for_each(|question| question(&self.machine, &self.board, now));
         if round.changed {
             self.changes.send_modify(|change| *change += 1);
         }

@@ -12,6 +12,13 @@ pub struct IdError {
     found: String,
 }
 
+impl IdError {
+    /// What the text should have been.
+    pub fn expected(&self) -> &'static str {
+        self.expected
+    }
+}
+
 macro_rules! hash_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

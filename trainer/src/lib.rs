@@ -1,1 +1,19 @@
-//! wip
+//! Trains one job: data, noise, batches, engines, the loop. It knows what a job is and nothing of the network.
+//!
+//! - [`data`]: data sets from disk or from the binary, checked in full; what a job makes of one.
+//! - [`engine`]: what runs a network forward and backward.
+//! - [`train`]: the loop, which reports to an [`Observer`] and stops where that says so.
+//! - [`keep`]: the weights that a finished job leaves, as files.
+//!
+//! *Architecture invariant:* everything random comes from the job's own streams, and everything is summed in one order on one
+//! thread: a job trained twice gives the same bytes. No loss is written here; they are core's.
+
+pub mod data;
+pub mod engine;
+pub mod keep;
+pub mod train;
+
+pub use data::{Cache, Datasets};
+pub use engine::Device;
+pub use keep::Kept;
+pub use train::{Observer, Progress, Start, Trained, train};

@@ -78,7 +78,7 @@ impl SweepService for Sweeps {
 
     async fn status(&self, request: tonic::Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
         let sweep = request.into_inner().sweep;
-        let status = self.handle.ask(move |machine, board| answer::status(machine, board, &sweep)).await;
+        let status = self.handle.ask(move |machine, board, now| answer::status(machine, board, now, &sweep)).await;
         Ok(Response::new(status.map_err(status::stopping)?.map_err(status::answer)?))
     }
 
@@ -89,7 +89,7 @@ impl SweepService for Sweeps {
         request: tonic::Request<v1::ResultsRequest>,
     ) -> Result<Response<Self::ResultsStream>, Status> {
         let request = request.into_inner();
-        let query = self.handle.ask(move |machine, _| ResultsQuery::new(machine, &request)).await;
+        let query = self.handle.ask(move |machine, _, _| ResultsQuery::new(machine, &request)).await;
         let query = query.map_err(status::stopping)?.map_err(status::answer)?;
         let reader = Arc::clone(&self.reader);
         let chunks = blocking(move || query.answer(&reader.lock().unwrap_or_else(PoisonError::into_inner))).await?;
@@ -114,7 +114,7 @@ impl SweepService for Sweeps {
 }
 
 async fn look(handle: &Handle, sweep: String) -> Result<v1::SweepStatus, Status> {
-    let status = handle.ask(move |machine, board| answer::status(machine, board, &sweep)).await;
+    let status = handle.ask(move |machine, board, now| answer::status(machine, board, now, &sweep)).await;
     let status = status.map_err(status::stopping)?.map_err(status::answer)?;
     status.sweeps.into_iter().next().ok_or_else(|| Status::not_found("give the name of a sweep"))
 }

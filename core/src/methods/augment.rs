@@ -1,5 +1,6 @@
 //! Augmentation of training images, and how pixels become inputs.
 
+use crate::spec::Fields;
 use serde::{Deserialize, Serialize};
 
 /// One random change of a training image, drawn anew in every epoch.
@@ -10,6 +11,20 @@ pub enum Augment {
     Crop(usize),
     /// Mirror left and right with probability 1/2.
     Flip,
+}
+
+impl Augment {
+    /// The names that a sweep file may use.
+    pub const NAMES: &'static [&'static str] = &["flip", "crop"];
+
+    /// Reads the change called `name`, one of [`Augment::NAMES`]: `flip`, or `{crop: 4}`.
+    pub fn read(name: &str, fields: &mut Fields<'_>) -> Option<Augment> {
+        match name {
+            "flip" => Some(Augment::Flip),
+            "crop" => Some(Augment::Crop(fields.integer("crop").at_least(1).required() as usize)),
+            _ => None,
+        }
+    }
 }
 
 /// How pixels in 0..=255 become inputs.
@@ -29,4 +44,23 @@ pub enum Normalize {
         /// A positive value a channel.
         std: Vec<f64>,
     },
+}
+
+impl Normalize {
+    /// The names that a sweep file may use; constants are told by their `mean` or `std`.
+    pub const NAMES: &'static [&'static str] = &["unit", "channel", "pixel-mean", "mean"];
+
+    /// Reads the normalisation called `name`, one of [`Normalize::NAMES`]: a name alone, or `{mean: [0.3], std: [0.3]}`.
+    pub fn read(name: &str, fields: &mut Fields<'_>) -> Option<Normalize> {
+        match name {
+            "unit" => Some(Normalize::Unit),
+            "channel" => Some(Normalize::Channel),
+            "pixel-mean" => Some(Normalize::PixelMean),
+            "mean" | "std" => Some(Normalize::Constants {
+                mean: fields.numbers("mean").required(),
+                std: fields.numbers("std").above(0.0).required(),
+            }),
+            _ => None,
+        }
+    }
 }

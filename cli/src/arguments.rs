@@ -1,0 +1,251 @@
+//! The command line as typed.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// From a sweep file to a five-seed table.
+///
+/// A sweep file names datasets, noise, losses and seeds; plusminus trains every combination and prints mean ± std.
+#[derive(Debug, Parser)]
+#[command(name = "plusminus", version, max_term_width = 100)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Say more of what goes on; twice for still more. RUST_LOG overrides it.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train a sweep on this machine and print its table; run again, train only what is missing
+    Run(Run),
+    /// Check a sweep file and say what it would train
+    Check(Check),
+    /// Serve sweeps to workers
+    Coordinator(Coordinator),
+    /// Train the jobs of a coordinator
+    Worker(Worker),
+    /// Have a coordinator train a sweep
+    Submit(Submit),
+    /// Show where sweeps and workers stand
+    Status(Status),
+    /// Follow a sweep until its last job has ended
+    Watch(Watch),
+    /// Print a sweep's table, finished or not
+    Table(Table),
+    /// Drop the unfinished jobs of a sweep
+    Cancel(Cancel),
+    /// Train what standard input asks for: what a worker starts
+    #[command(hide = true)]
+    Runner(Training),
+}
+
+/// Where results are kept, or who keeps them.
+#[derive(Debug, Args)]
+pub struct Whose {
+    /// State directory, whose coordinator is asked if one runs on it
+    #[arg(long, value_name = "DIR", default_value = ".plusminus", env = "PLUSMINUS_STATE")]
+    pub state: PathBuf,
+    /// URL of the coordinator to ask, in place of a state directory
+    #[arg(long, value_name = "URL", env = "PLUSMINUS_COORDINATOR")]
+    pub coordinator: Option<String>,
+}
+
+/// How jobs are trained on this machine.
+#[derive(Debug, Args)]
+pub struct Training {
+    /// Directory with data sets, such as DIR/fashion-mnist/train-images-idx3-ubyte.gz
+    #[arg(long, value_name = "DIR", env = "PLUSMINUS_DATASETS", value_delimiter = ':')]
+    pub datasets: Vec<PathBuf>,
+    /// Keep the weights of every job: final, best and best on validation, as DIR/JOB/*.safetensors
+    #[arg(long, value_name = "DIR")]
+    pub weights: Option<PathBuf>,
+}
+
+/// What a command prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For scripts.
+    Json,
+}
+
+/// A table's format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TableFormat {
+    /// Aligned columns.
+    #[default]
+    Text,
+    /// A GitHub table.
+    Markdown,
+    /// A table environment with booktabs.
+    Latex,
+    /// One line a seed.
+    Csv,
+    /// Everything.
+    Json,
+}
+
+/// `run`
+#[derive(Debug, Args)]
+pub struct Run {
+    /// Sweep file, or the name of a sweep submitted before
+    pub sweep: String,
+    /// State directory, where results are kept
+    #[arg(long, value_name = "DIR", default_value = ".plusminus", env = "PLUSMINUS_STATE")]
+    pub state: PathBuf,
+    /// Jobs at once [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub slots: Option<u32>,
+    /// Format of the table
+    #[arg(long, value_enum, default_value_t)]
+    pub format: TableFormat,
+    /// Data sets and weights.
+    #[command(flatten)]
+    pub training: Training,
+}
+
+/// `check`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Sweep file
+    pub sweep: PathBuf,
+    /// List the jobs
+    #[arg(long)]
+    pub jobs: bool,
+    /// What to print
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `coordinator`
+#[derive(Debug, Args)]
+pub struct Coordinator {
+    /// Address to listen on, of the loopback interface; port 0 takes a free one
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7600")]
+    pub listen: SocketAddr,
+    /// State directory, where results are kept
+    #[arg(long, value_name = "DIR", default_value = ".plusminus", env = "PLUSMINUS_STATE")]
+    pub state: PathBuf,
+    /// Seconds without a sign of life after which an attempt is given to another worker
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub lease: u64,
+}
+
+/// `worker`
+#[derive(Debug, Args)]
+pub struct Worker {
+    /// URL of the coordinator
+    #[arg(long, value_name = "URL", env = "PLUSMINUS_COORDINATOR", default_value = "http://127.0.0.1:7600")]
+    pub coordinator: String,
+    /// What to train on
+    #[arg(long, value_enum, default_value_t)]
+    pub device: Device,
+    /// Jobs at once [default: one a core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub slots: Option<u32>,
+    /// Name of the worker, no other worker's [default: made from the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Seconds to wait for the coordinator to answer at first
+    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = patience)]
+    pub patience: f64,
+    /// Leave when standard input is closed: what `run` starts its worker with.
+    #[arg(long, hide = true)]
+    pub attached: bool,
+    /// Data sets and weights.
+    #[command(flatten)]
+    pub training: Training,
+}
+
+fn patience(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("expected a number of seconds from 0 to 86400".to_owned()),
+    }
+}
+
+/// A kind of device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The processor.
+    #[default]
+    Cpu,
+}
+
+/// `submit`
+#[derive(Debug, Args)]
+pub struct Submit {
+    /// Sweep file
+    pub sweep: PathBuf,
+    /// Whose.
+    #[command(flatten)]
+    pub whose: Whose,
+    /// What to print
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Sweep file, or the name of a sweep submitted before [default: all]
+    pub sweep: Option<String>,
+    /// Whose.
+    #[command(flatten)]
+    pub whose: Whose,
+    /// What to print
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `watch`
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Sweep file, or the name of a sweep submitted before
+    pub sweep: String,
+    /// Whose.
+    #[command(flatten)]
+    pub whose: Whose,
+    /// What to print: json prints a line whenever something changes
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `table`
+#[derive(Debug, Args)]
+pub struct Table {
+    /// Sweep file, or the name of a sweep submitted before
+    pub sweep: String,
+    /// Whose.
+    #[command(flatten)]
+    pub whose: Whose,
+    /// Format
+    #[arg(long, value_enum, default_value_t)]
+    pub format: TableFormat,
+    /// Metric in place of the sweep file's
+    #[arg(long, value_name = "NAME")]
+    pub metric: Option<String>,
+    /// Epoch in place of the sweep file's: final, best or best-validation
+    #[arg(long, value_name = "WHICH")]
+    pub at: Option<String>,
+}
+
+/// `cancel`
+#[derive(Debug, Args)]
+pub struct Cancel {
+    /// Sweep file, or the name of a sweep submitted before
+    pub sweep: String,
+    /// Whose.
+    #[command(flatten)]
+    pub whose: Whose,
+    /// What to print
+    #[arg(long, value_enum, default_value_t)]
+    pub output: Output,
+}

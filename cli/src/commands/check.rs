@@ -1,0 +1,94 @@
+//! `plusminus check SWEEP`
+
+use crate::arguments::{self, Output};
+use crate::exit::{CliError, Exit};
+use crate::terminal;
+use crate::whose::SweepFile;
+use plusminus_core::job::Configuration;
+use plusminus_core::report::Table;
+use plusminus_core::spec::Sweep;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+
+pub fn run(arguments: &arguments::Check) -> Result<Exit, CliError> {
+    let sweep = SweepFile::read(&arguments.sweep)?.sweep;
+    match arguments.output {
+        Output::Text => terminal::data(&describe(&sweep, arguments.jobs)),
+        Output::Json => terminal::data(&format!("{:#}\n", as_json(&sweep, arguments.jobs))),
+    }
+    Ok(Exit::Success)
+}
+
+fn describe(sweep: &Sweep, list: bool) -> String {
+    let mut text = format!("{}: {} jobs = {} cells × {} seeds\n", sweep.name, jobs(sweep), sweep.cells.len(), sweep.seeds.len());
+    if let Some(description) = &sweep.description {
+        let _ = writeln!(text, "{description}");
+    }
+    let configurations = || sweep.cells.iter().map(|cell| cell.configuration.as_ref());
+    let datasets: BTreeSet<String> = configurations().map(data_set).collect();
+    let networks: BTreeSet<String> = configurations().map(network).collect();
+    let epochs: u64 = configurations().map(|c| u64::from(c.epochs)).sum::<u64>() * sweep.seeds.len() as u64;
+    let list_of = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join("; ");
+    let _ = writeln!(text, "  data      {}", list_of(datasets));
+    let _ = writeln!(text, "  networks  {}", list_of(networks));
+    let _ = writeln!(text, "  epochs    {epochs} in all");
+    let table = Table::new(sweep, []);
+    let _ = writeln!(text, "  table     {} × {}, {} at {}", table.rows.len(), table.columns.len(), table.metric, table.at);
+    if list {
+        let names = names(&table);
+        for job in sweep.jobs() {
+            let name = names.get(&job.cell.to_string()).map_or("", String::as_str);
+            let _ = writeln!(text, "{}  {name} · seed {}", job.id(), job.seed);
+        }
+    }
+    text
+}
+
+fn jobs(sweep: &Sweep) -> usize {
+    sweep.jobs().len()
+}
+
+fn names(table: &Table) -> BTreeMap<String, String> {
+    let name = |labels: &BTreeMap<String, String>| {
+        let paths = table.rows.paths.iter().chain(&table.columns.paths);
+        paths.filter_map(|path| labels.get(path)).map(String::as_str).collect::<Vec<_>>().join(" · ")
+    };
+    table.summaries().map(|cell| (cell.id.to_string(), name(&cell.labels))).collect()
+}
+
+fn data_set(configuration: &Configuration) -> String {
+    let (train, test) = configuration.dataset.sizes();
+    let held_out = configuration.held_out(train);
+    format!(
+        "{} ({} for training, {held_out} for validation, {test} for testing)",
+        configuration.dataset.name(),
+        train - held_out
+    )
+}
+
+fn network(configuration: &Configuration) -> String {
+    let name = serde_json::to_value(&configuration.model).ok();
+    let name = name.as_ref().and_then(|model| model["name"].as_str()).unwrap_or("a network").to_owned();
+    match configuration.model.network(configuration.dataset.shape(), configuration.dataset.classes()) {
+        Ok(network) => format!("{name} ({} weights)", network.parameters()),
+        Err(problem) => format!("{name} ({problem})"),
+    }
+}
+
+fn as_json(sweep: &Sweep, list: bool) -> Value {
+    let cells: Vec<Value> =
+        sweep.cells.iter().map(|cell| json!({ "id": cell.id, "configuration": &*cell.configuration })).collect();
+    let mut answer = json!({
+        "sweep": sweep.name,
+        "description": sweep.description,
+        "jobs": jobs(sweep),
+        "seeds": sweep.seeds,
+        "cells": cells,
+    });
+    if list {
+        let jobs = sweep.jobs().map(|job| json!({ "id": job.id(), "cell": job.cell, "seed": job.seed }));
+        answer["job_list"] = jobs.collect();
+    }
+    answer
+}

@@ -1,0 +1,118 @@
+//! `plusminus run SWEEP`: a coordinator on loopback, a worker as a child process, the table at the end.
+
+use super::{submit, table, tell_failures, watch, worker};
+use crate::arguments::{self, Output};
+use crate::exit::{CliError, Exit};
+use crate::terminal;
+use crate::whose::{Client, LiveClient, Named, SweepFile};
+use plusminus_coordinator::answer::AtRest;
+use plusminus_coordinator::Coordinator;
+use plusminus_core::schedule::Policy;
+use plusminus_core::spec::Sweep;
+use plusminus_proto::v1;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::sync::oneshot;
+
+/// How long the worker may take to give back what it has in hand.
+const GRACE: Duration = Duration::from_secs(12);
+
+pub async fn run(arguments: arguments::Run) -> Result<Exit, CliError> {
+    let SweepFile { text, sweep } = file(&arguments).await?;
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let coordinator = Coordinator::bind(listen, &arguments.state, Policy::default()).await?;
+    let url = format!("http://{}", coordinator.address());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut serving = tokio::spawn(coordinator.run(async {
+        // Dropped or used, it means the same.
+        let _ = stopped.await;
+    }));
+    let ended = tokio::select! {
+        ended = train(&arguments, &url, &text, &sweep) => ended,
+        served = &mut serving => {
+            return match served {
+                Ok(Err(error)) => Err(error.into()),
+                Ok(Ok(())) => Err(CliError::Coordinator("it has stopped".to_owned())),
+                Err(error) => Err(CliError::Coordinator(error.to_string())),
+            };
+        }
+    };
+    let _ = stop.send(());
+    let _ = serving.await;
+    ended
+}
+
+/// The sweep file, or the one that was submitted under the name.
+async fn file(arguments: &arguments::Run) -> Result<SweepFile, CliError> {
+    match Named::new(&arguments.sweep)? {
+        Named::File(file) => Ok(*file),
+        Named::Name(name) => {
+            let mut client = Client::AtRest(Box::new(AtRest::open(&arguments.state)?));
+            let sweep = table::submitted(&mut client, &name).await?;
+            let text = client.results(&name, None, None).await?.source;
+            Ok(SweepFile { text, sweep })
+        }
+    }
+}
+
+async fn train(arguments: &arguments::Run, url: &str, text: &str, sweep: &Sweep) -> Result<Exit, CliError> {
+    let mut client = LiveClient::connect(url).await?;
+    let submitted = client.submit(text).await?;
+    terminal::note(&submit::describe(&submitted));
+    let mut worker = start_worker(arguments, url)?;
+    let status = tokio::select! {
+        status = watch::follow(&mut client, sweep, Output::Text) => Some(status?),
+        () = super::told_to_stop() => None,
+        ended = worker.wait() => {
+            let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+            return Err(CliError::WorkerEnded(how));
+        }
+    };
+    if status.is_none() {
+        terminal::note("stopping; run it again to carry on");
+    }
+    stop_worker(worker).await;
+    finish(arguments, client, sweep, status).await
+}
+
+async fn finish(
+    arguments: &arguments::Run,
+    client: LiveClient,
+    sweep: &Sweep,
+    status: Option<v1::SweepStatus>,
+) -> Result<Exit, CliError> {
+    let Some(status) = status else { return Ok(Exit::Interrupted) };
+    let named = Named::File(Box::new(SweepFile { text: String::new(), sweep: sweep.clone() }));
+    let table = table::of(&mut Client::Live(client), &named, None, None).await?;
+    table::print(&table, arguments.format);
+    tell_failures(&status);
+    Ok(if status.failed > 0 { Exit::JobsFailed } else { Exit::Success })
+}
+
+fn start_worker(arguments: &arguments::Run, url: &str) -> Result<Child, CliError> {
+    let failed = |error| CliError::Io { what: "cannot start the worker process", error };
+    let program = std::env::current_exe().map_err(failed)?;
+    let mut command = Command::new(program);
+    command
+        .args(["worker", "--attached", "--coordinator", url])
+        .args(["--slots", &arguments.slots.unwrap_or_else(worker::cores).to_string()])
+        .args(worker::forwarded(&arguments.training))
+        // It leaves when this end of the pipe is gone, however this process ends.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()))
+        .kill_on_drop(true);
+    // Ctrl-C is for this process, which tells its worker.
+    #[cfg(unix)]
+    command.process_group(0);
+    command.spawn().map_err(failed)
+}
+
+async fn stop_worker(mut worker: Child) {
+    drop(worker.stdin.take());
+    if tokio::time::timeout(GRACE, worker.wait()).await.is_err() {
+        let _ = worker.start_kill();
+    }
+}

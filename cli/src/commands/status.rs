@@ -1,0 +1,112 @@
+//! `plusminus status [SWEEP]`
+
+use crate::arguments::{self, Output};
+use crate::exit::{CliError, Exit};
+use crate::terminal;
+use crate::whose::{Client, Named};
+use plusminus_core::outcome::FailureKind;
+use plusminus_proto::v1;
+use serde_json::{Value, json};
+
+pub async fn run(arguments: arguments::Status) -> Result<Exit, CliError> {
+    let named = arguments.sweep.as_deref().map(Named::new).transpose()?;
+    let mut client = Client::of(&arguments.whose).await?;
+    let live = matches!(client, Client::Live(_));
+    let status = client.status(named.as_ref().map_or("", Named::name)).await?;
+    match arguments.output {
+        Output::Text => terminal::data(&describe(&status, live)),
+        Output::Json => {
+            let sweeps: Vec<Value> = status.sweeps.iter().map(sweep_json).collect();
+            let workers: Vec<Value> = status.workers.iter().map(worker_json).collect();
+            let answer = json!({ "coordinator_running": live, "sweeps": sweeps, "workers": workers });
+            terminal::data(&format!("{answer:#}\n"));
+        }
+    }
+    Ok(Exit::Success)
+}
+
+fn describe(status: &v1::StatusResponse, live: bool) -> String {
+    let width = status.sweeps.iter().map(|sweep| sweep.sweep.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for sweep in &status.sweeps {
+        text += &format!("{:width$}  {}\n", sweep.sweep, standing(sweep));
+        for failed in &sweep.failures {
+            let Some(failure) = &failed.failure else { continue };
+            let kind = FailureKind::from(failure.kind()).name();
+            text += &format!("{:width$}  {} failed ({kind}), such as {}: {}\n", "", failed.jobs, failed.example, failure.message);
+        }
+    }
+    if status.sweeps.is_empty() {
+        text += "no sweep has been submitted\n";
+    }
+    for worker in &status.workers {
+        text += &format!("worker {}  {} of {} slots busy\n", worker.worker, worker.busy, worker.slots);
+    }
+    if !live {
+        text += "no coordinator is running here\n";
+    } else if status.workers.is_empty() {
+        text += "no worker is connected\n";
+    }
+    text
+}
+
+fn standing(sweep: &v1::SweepStatus) -> String {
+    let counts = [
+        (sweep.finished, "finished"),
+        (sweep.running, "running"),
+        (sweep.queued, "queued"),
+        (sweep.failed, "failed"),
+        (sweep.dropped, "cancelled"),
+    ];
+    let counts: Vec<_> = counts.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    let total = sweep.queued + sweep.running + sweep.finished + sweep.failed + sweep.dropped;
+    let cancelled = if sweep.cancelled { "; cancelled" } else { "" };
+    format!("{total} jobs: {}{cancelled}", counts.join(", "))
+}
+
+/// A sweep's status for scripts.
+pub fn sweep_json(sweep: &v1::SweepStatus) -> Value {
+    let running: Vec<Value> = sweep.running_jobs.iter().map(running_json).collect();
+    let failures: Vec<Value> = sweep.failures.iter().map(failure_json).collect();
+    json!({
+        "sweep": sweep.sweep,
+        "submitted_ms": sweep.submitted,
+        "cancelled": sweep.cancelled,
+        "jobs": {
+            "queued": sweep.queued,
+            "running": sweep.running,
+            "finished": sweep.finished,
+            "failed": sweep.failed,
+            "cancelled": sweep.dropped,
+        },
+        "running": running,
+        "failures": failures,
+    })
+}
+
+fn running_json(job: &v1::RunningJob) -> Value {
+    let progress = job.progress.unwrap_or_default();
+    json!({
+        "job": job.of.as_ref().map(|of| &of.job),
+        "attempt": job.of.as_ref().map(|of| of.attempt),
+        "seed": job.seed,
+        "cell": job.cell,
+        "worker": job.worker,
+        "running_ms": job.running_milliseconds,
+        "epoch": progress.epoch,
+        "epochs": progress.epochs,
+        "step": progress.step,
+        "steps": progress.steps,
+        "last": job.last.as_ref().map(|epoch| json!({ "epoch": epoch.epoch, "measurements": epoch.measurements })),
+    })
+}
+
+fn failure_json(failed: &v1::FailureCount) -> Value {
+    let failure = failed.failure.clone().unwrap_or_default();
+    let kind = FailureKind::from(failure.kind()).name();
+    json!({ "kind": kind, "message": failure.message, "jobs": failed.jobs, "example": failed.example })
+}
+
+fn worker_json(worker: &v1::WorkerStatus) -> Value {
+    json!({ "worker": worker.worker, "slots": worker.slots, "busy": worker.busy })
+}

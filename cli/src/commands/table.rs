@@ -1,0 +1,63 @@
+//! `plusminus table SWEEP`
+
+use crate::arguments::{self, TableFormat};
+use crate::exit::{CliError, Exit};
+use crate::terminal;
+use crate::whose::{Client, Named};
+use plusminus_coordinator::answer::AnswerError;
+use plusminus_core::metric::{At, Metric};
+use plusminus_core::report::{Format, Table, render};
+use plusminus_core::spec::{self, Sweep};
+
+pub async fn run(arguments: arguments::Table) -> Result<Exit, CliError> {
+    let named = Named::new(&arguments.sweep)?;
+    let metric = arguments.metric.as_deref().map(|name| one_of("metric", name, Metric::ALL, Metric::name)).transpose()?;
+    let at = arguments.at.as_deref().map(|name| one_of("selection", name, At::ALL, At::name)).transpose()?;
+    let mut client = Client::of(&arguments.whose).await?;
+    let table = of(&mut client, &named, metric, at).await?;
+    print(&table, arguments.format);
+    Ok(Exit::Success)
+}
+
+/// The table of a sweep. A file's own layout counts, so that it can be changed without training anew.
+///
+/// # Errors
+/// If there is no such sweep.
+pub async fn of(client: &mut Client, named: &Named, metric: Option<Metric>, at: Option<At>) -> Result<Table, CliError> {
+    let mut sweep = match named {
+        Named::File(file) => file.sweep.clone(),
+        Named::Name(name) => submitted(client, name).await?,
+    };
+    sweep.table.metric = metric.unwrap_or(sweep.table.metric);
+    sweep.table.at = at.unwrap_or(sweep.table.at);
+    let results = client.results(sweep.name.as_str(), Some(sweep.table.metric), Some(sweep.table.at)).await?;
+    Ok(Table::new(&sweep, results.jobs))
+}
+
+/// A sweep as it was submitted.
+///
+/// # Errors
+/// If there is none of that name.
+pub async fn submitted(client: &mut Client, name: &str) -> Result<Sweep, CliError> {
+    let source = client.results(name, None, None).await?.source;
+    spec::read(&source, spec::MAX_JOBS).map_err(|_| CliError::Answer(AnswerError::OldSource(name.to_owned())))
+}
+
+/// Prints a table.
+pub fn print(table: &Table, format: TableFormat) {
+    let format = match format {
+        TableFormat::Text => Format::Text,
+        TableFormat::Markdown => Format::Markdown,
+        TableFormat::Latex => Format::Latex,
+        TableFormat::Csv => Format::Csv,
+        TableFormat::Json => Format::Json,
+    };
+    terminal::data(&render(table, format, terminal::emphasis()));
+}
+
+fn one_of<T: Copy>(what: &'static str, found: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, CliError> {
+    all.iter().copied().find(|one| name(*one) == found).ok_or_else(|| {
+        let known = all.iter().map(|one| name(*one)).collect();
+        CliError::Answer(AnswerError::UnknownName { what, found: found.to_owned(), known })
+    })
+}

@@ -1,0 +1,136 @@
+//! Classes of error and their exit codes, which scripts may rely on.
+
+use plusminus_coordinator::answer::AnswerError;
+use plusminus_coordinator::{ServerError, StoreError};
+use plusminus_core::spec::Problem;
+use plusminus_worker::WorkerError;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Success = 0,
+    /// The sweep has ended and jobs of it have failed.
+    JobsFailed = 1,
+    /// The command line is wrong (clap's own code).
+    Usage = 2,
+    /// The sweep file is wrong or cannot be read.
+    SweepFile = 3,
+    /// No coordinator answers.
+    NoCoordinator = 4,
+    /// The address cannot be listened on.
+    Address = 5,
+    /// The state directory cannot be used.
+    State = 6,
+    /// What was asked for is not there.
+    Unknown = 7,
+    /// Anything else: a defect, or a machine in trouble.
+    Internal = 70,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// A file cannot be read.
+    #[error("cannot read the sweep file {path}: {error}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A sweep file has problems.
+    #[error("{}", count(.problems.len()))]
+    Problems {
+        /// The file's name.
+        file: String,
+        /// Its text.
+        source_text: String,
+        /// What is wrong with it.
+        problems: Vec<Problem>,
+    },
+    /// No coordinator runs on the state directory, and the command needs one.
+    #[error("no coordinator runs on the state directory {0}; start one with `plusminus coordinator --state {0}`, or give the --coordinator URL of another")]
+    NotRunning(String),
+    /// The coordinator does not answer.
+    #[error("no coordinator answers at {url}: {problem}")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// What happened.
+        problem: String,
+    },
+    /// The coordinator says no.
+    #[error("{0}")]
+    NotFound(String),
+    /// The coordinator has trouble.
+    #[error("the coordinator reports: {0}")]
+    Coordinator(String),
+    /// A coordinator cannot start or go on.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// A state directory cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A question has no answer.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// A worker cannot start.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// The worker process of `run` has ended on its own.
+    #[error("the worker process has ended ({0}); its log is above")]
+    WorkerEnded(String),
+    /// The machine is in trouble.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// What the system says.
+        error: std::io::Error,
+    },
+}
+
+fn count(problems: usize) -> String {
+    match problems {
+        1 => "1 problem in the sweep file; nothing was submitted".to_owned(),
+        many => format!("{many} problems in the sweep file; nothing was submitted"),
+    }
+}
+
+impl CliError {
+    /// The exit code of this error.
+    pub fn exit(&self) -> Exit {
+        match self {
+            CliError::Unreadable { .. } | CliError::Problems { .. } => Exit::SweepFile,
+            CliError::NotRunning(_) | CliError::Unreachable { .. } => Exit::NoCoordinator,
+            CliError::NotFound(_) => Exit::Unknown,
+            CliError::Server(error) => match error {
+                ServerError::NotLoopback(_) | ServerError::PortInUse(_) | ServerError::CannotListen { .. } => Exit::Address,
+                ServerError::Store(_) => Exit::State,
+                ServerError::Serve(_) => Exit::Internal,
+            },
+            CliError::Store(_) => Exit::State,
+            CliError::Answer(error) => match error {
+                AnswerError::UnknownSweep { .. } | AnswerError::UnknownName { .. } => Exit::Unknown,
+                AnswerError::OldSource(_) => Exit::SweepFile,
+                AnswerError::Store(_) => Exit::State,
+            },
+            CliError::Worker(error) => match error {
+                WorkerError::BadUrl { .. } | WorkerError::Unreachable { .. } => Exit::NoCoordinator,
+                WorkerError::Runner(_) => Exit::Internal,
+            },
+            CliError::Coordinator(_) | CliError::WorkerEnded(_) | CliError::Io { .. } => Exit::Internal,
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The problems of a sweep file beside the lines that they are about.
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use plusminus_core::spec::Problem;
+
+/// All `problems` of the file `name`, whose text is `text`. Colours are taken out again where they are not shown.
+pub fn render(name: &str, text: &str, problems: &[Problem]) -> String {
+    let reports = problems.iter().map(|problem| {
+        let end = problem.span.end.min(text.len());
+        let annotation = AnnotationKind::Primary.span(problem.span.start.min(end)..end).label(&problem.label);
+        let snippet = Snippet::source(text).path(name).annotation(annotation);
+        let mut group = Group::with_title(Level::ERROR.primary_title(&problem.title)).element(snippet);
+        if let Some(help) = &problem.help {
+            group = group.element(Level::HELP.message(help));
+        }
+        Renderer::styled().render(&[group])
+    });
+    reports.collect::<Vec<_>>().join("\n\n") + "\n"
+}

@@ -1,0 +1,245 @@
+//! Which coordinator or state directory a command speaks to, and what it may ask there.
+
+use crate::arguments::Whose;
+use crate::exit::CliError;
+use plusminus_coordinator::address;
+use plusminus_coordinator::answer::AtRest;
+use plusminus_core::metric::{At, Metric};
+use plusminus_core::report::JobResult;
+use plusminus_core::spec::{self, Sweep};
+use plusminus_proto::v1::{self, sweep_service_client::SweepServiceClient};
+use prost::Message;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status, Streaming};
+
+/// A sweep that a user names: by its file, or as submitted before.
+pub enum Named {
+    /// A file, read and checked.
+    File(Box<SweepFile>),
+    /// A name.
+    Name(String),
+}
+
+/// A sweep file that has been checked.
+pub struct SweepFile {
+    /// Its text.
+    pub text: String,
+    /// What it says.
+    pub sweep: Sweep,
+}
+
+impl Named {
+    /// What looks like a file or is one is read; anything else is a name.
+    ///
+    /// # Errors
+    /// If it is a file that cannot be read or has problems.
+    pub fn new(argument: &str) -> Result<Named, CliError> {
+        let path = Path::new(argument);
+        let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+        if yaml || argument.contains(std::path::MAIN_SEPARATOR) || path.is_file() {
+            return Ok(Named::File(Box::new(SweepFile::read(path)?)));
+        }
+        Ok(Named::Name(argument.to_owned()))
+    }
+
+    /// The sweep's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Named::File(file) => file.sweep.name.as_str(),
+            Named::Name(name) => name,
+        }
+    }
+}
+
+impl SweepFile {
+    /// Reads and checks a sweep file.
+    ///
+    /// # Errors
+    /// If it cannot be read or has problems.
+    pub fn read(path: &Path) -> Result<SweepFile, CliError> {
+        let bytes = fs::read(path).map_err(|error| CliError::Unreadable { path: path.to_owned(), error })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error());
+            CliError::Unreadable { path: path.to_owned(), error }
+        })?;
+        match spec::read(&text, spec::MAX_JOBS) {
+            Ok(sweep) => Ok(SweepFile { text, sweep }),
+            Err(problems) => Err(CliError::Problems { file: path.display().to_string(), source_text: text, problems }),
+        }
+    }
+}
+
+/// A running coordinator, or a state directory without one.
+pub enum Client {
+    /// Somebody answers.
+    Live(LiveClient),
+    /// The store is read.
+    AtRest(Box<AtRest>),
+}
+
+/// A running coordinator.
+pub struct LiveClient {
+    sweeps: SweepServiceClient<Channel>,
+}
+
+impl LiveClient {
+    /// Connects to the coordinator at `url`.
+    ///
+    /// # Errors
+    /// If nobody answers there.
+    pub async fn connect(url: &str) -> Result<LiveClient, CliError> {
+        let unreachable = |problem: String| CliError::Unreachable { url: url.to_owned(), problem };
+        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| unreachable(error.to_string()))?;
+        let channel = endpoint.connect_timeout(Duration::from_secs(5)).connect().await;
+        let channel = channel.map_err(|error| unreachable(root_cause(&error)))?;
+        // A table of a million jobs comes in chunks; none is large.
+        Ok(LiveClient { sweeps: SweepServiceClient::new(channel) })
+    }
+
+    /// The coordinator of `whose`, which must be running.
+    ///
+    /// # Errors
+    /// If it is not.
+    pub async fn of(whose: &Whose) -> Result<LiveClient, CliError> {
+        match Client::of(whose).await {
+            Ok(Client::Live(client)) => Ok(client),
+            Ok(Client::AtRest(_)) => Err(CliError::NotRunning(whose.state.display().to_string())),
+            Err(CliError::Store(plusminus_coordinator::StoreError::Absent(_))) => {
+                Err(CliError::NotRunning(whose.state.display().to_string()))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Submits a sweep file.
+    ///
+    /// # Errors
+    /// If the coordinator refuses it.
+    pub async fn submit(&mut self, source: &str) -> Result<v1::SubmitResponse, CliError> {
+        let request = v1::SubmitRequest { source: source.to_owned() };
+        Ok(self.sweeps.submit(request).await.map_err(|status| refused(status, Some(source)))?.into_inner())
+    }
+
+    /// Cancels a sweep.
+    ///
+    /// # Errors
+    /// If there is no such sweep.
+    pub async fn cancel(&mut self, sweep: &str) -> Result<v1::CancelResponse, CliError> {
+        let request = v1::CancelRequest { sweep: sweep.to_owned() };
+        Ok(self.sweeps.cancel(request).await.map_err(|status| refused(status, None))?.into_inner())
+    }
+
+    /// A sweep's status again and again, until it has settled.
+    ///
+    /// # Errors
+    /// If there is no such sweep.
+    pub async fn watch(&mut self, sweep: &str) -> Result<Streaming<v1::WatchUpdate>, CliError> {
+        let request = v1::WatchRequest { sweep: sweep.to_owned() };
+        Ok(self.sweeps.watch(request).await.map_err(|status| refused(status, None))?.into_inner())
+    }
+
+    async fn status(&mut self, sweep: &str) -> Result<v1::StatusResponse, CliError> {
+        let request = v1::StatusRequest { sweep: sweep.to_owned() };
+        Ok(self.sweeps.status(request).await.map_err(|status| refused(status, None))?.into_inner())
+    }
+
+    async fn results(&mut self, request: v1::ResultsRequest) -> Result<Vec<v1::ResultsChunk>, CliError> {
+        let stream = self.sweeps.results(request).await.map_err(|status| refused(status, None))?;
+        let mut stream = stream.into_inner();
+        let mut chunks = Vec::new();
+        while let Some(chunk) = stream.message().await.map_err(|status| refused(status, None))? {
+            chunks.push(chunk);
+        }
+        Ok(chunks)
+    }
+}
+
+/// A sweep's jobs with one metric.
+pub struct Results {
+    /// The sweep file as submitted.
+    pub source: String,
+    /// Its jobs.
+    pub jobs: Vec<JobResult>,
+}
+
+impl Client {
+    /// The coordinator that `whose` names; without a URL, the one that runs on the state directory, or else its store.
+    ///
+    /// # Errors
+    /// If nobody answers at the URL, or there is no store.
+    pub async fn of(whose: &Whose) -> Result<Client, CliError> {
+        if let Some(url) = &whose.coordinator {
+            return Ok(Client::Live(LiveClient::connect(url).await?));
+        }
+        if let Some(url) = address::read(&whose.state)?
+            && let Ok(client) = LiveClient::connect(&url).await
+        {
+            return Ok(Client::Live(client));
+        }
+        Ok(Client::AtRest(Box::new(AtRest::open(&whose.state)?)))
+    }
+
+    /// Where a sweep stands, or all (empty name), and the workers.
+    ///
+    /// # Errors
+    /// If there is no such sweep.
+    pub async fn status(&mut self, sweep: &str) -> Result<v1::StatusResponse, CliError> {
+        match self {
+            Client::Live(client) => client.status(sweep).await,
+            Client::AtRest(store) => Ok(store.status(sweep)?),
+        }
+    }
+
+    /// A sweep's jobs, with the metric at the selection that is asked for, or those of the submitted file.
+    ///
+    /// # Errors
+    /// If there is no such sweep.
+    pub async fn results(&mut self, sweep: &str, metric: Option<Metric>, at: Option<At>) -> Result<Results, CliError> {
+        let request = v1::ResultsRequest {
+            sweep: sweep.to_owned(),
+            metric: metric.map_or_else(String::new, |metric| metric.name().to_owned()),
+            at: at.map_or_else(String::new, |at| at.name().to_owned()),
+        };
+        let chunks = match self {
+            Client::Live(client) => client.results(request).await?,
+            Client::AtRest(store) => store.results(&request)?,
+        };
+        let mut results = Results { source: String::new(), jobs: Vec::new() };
+        for chunk in chunks {
+            results.source.push_str(&chunk.source);
+            for job in chunk.jobs {
+                let job = JobResult::try_from(job).map_err(|error| CliError::Coordinator(error.to_string()))?;
+                results.jobs.push(job);
+            }
+        }
+        Ok(results)
+    }
+}
+
+/// A refusal as an error of the command line; the problems of a sweep file come back with it.
+fn refused(status: Status, source: Option<&str>) -> CliError {
+    if let Some(source) = source
+        && status.code() == Code::InvalidArgument
+        && let Ok(details) = v1::Problems::decode(status.details())
+        && !details.problems.is_empty()
+    {
+        let problems = details.problems.into_iter().map(Into::into).collect();
+        return CliError::Problems { file: "as submitted".to_owned(), source_text: source.to_owned(), problems };
+    }
+    match status.code() {
+        Code::NotFound | Code::InvalidArgument => CliError::NotFound(status.message().to_owned()),
+        _ => CliError::Coordinator(status.message().to_owned()),
+    }
+}
+
+/// What lies behind an error: tonic's own message is "transport error" and no more.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}

@@ -1,0 +1,97 @@
+//! How many digits a table prints.
+
+use crate::metric::Unit;
+
+/// How the numbers of one column are printed.
+///
+/// Shares are printed in per cent with two decimals, as papers print them. Plain numbers get as many decimals as show two
+/// significant digits of the column's smallest deviation, at most four; where nothing in the column has a deviation, as show
+/// four significant digits of its smallest mean, at most eight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Precision {
+    unit: Unit,
+    decimals: usize,
+}
+
+impl Precision {
+    /// For a column of `moments`: its means, with their deviations.
+    pub(super) fn of(unit: Unit, moments: &[(f64, Option<f64>)]) -> Precision {
+        let smallest = |values: &mut dyn Iterator<Item = f64>| {
+            values.map(f64::abs).filter(|value| *value > 0.0 && value.is_finite()).min_by(f64::total_cmp)
+        };
+        let deviation = smallest(&mut moments.iter().filter_map(|(_, std)| *std));
+        let mean = smallest(&mut moments.iter().map(|(mean, _)| *mean));
+        let decimals = match (unit, deviation, mean) {
+            (Unit::Share, ..) => 2,
+            (Unit::Plain, Some(std), _) => decimals(std, 2).min(4),
+            (Unit::Plain, None, Some(mean)) => decimals(mean, 4).min(8),
+            (Unit::Plain, None, None) => 0,
+        };
+        Precision { unit, decimals }
+    }
+
+    /// A mean or a deviation as printed.
+    pub(super) fn print(self, value: f64) -> String {
+        let scale = match self.unit {
+            Unit::Share => 100.0,
+            Unit::Plain => 1.0,
+        };
+        let text = format!("{:.*}", self.decimals, value * scale);
+        // −0.00 is a rounding, not a sign.
+        match text.strip_prefix('-') {
+            Some(digits) if digits.bytes().all(|byte| matches!(byte, b'0' | b'.')) => digits.to_owned(),
+            _ => text,
+        }
+    }
+}
+
+/// The decimals that show so many significant digits of a positive value, once it is rounded to them.
+fn decimals(value: f64, digits: i32) -> usize {
+    let rounded = format!("{value:.*e}", digits as usize - 1);
+    let exponent: i32 = rounded.split_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or_default();
+    (digits - 1 - exponent).max(0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(mean: f64, std: Option<f64>) -> (String, Option<String>) {
+        let precision = Precision::of(Unit::Plain, &[(mean, std)]);
+        (precision.print(mean), std.map(|std| precision.print(std)))
+    }
+
+    #[test]
+    fn shares_are_per_cent_with_two_decimals() {
+        let precision = Precision::of(Unit::Share, &[(0.892_67, Some(0.003_1))]);
+        assert_eq!((precision.print(0.892_67), precision.print(0.003_1)), ("89.27".to_owned(), "0.31".to_owned()));
+        assert_eq!(precision.print(1.0), "100.00");
+    }
+
+    #[test]
+    fn a_plain_number_shows_two_digits_of_its_deviation() {
+        assert_eq!(plain(0.456_78, Some(0.012_3)), ("0.457".to_owned(), Some("0.012".to_owned())));
+        assert_eq!(plain(12_345.6, Some(234.5)), ("12346".to_owned(), Some("234".to_owned())));
+        assert_eq!(plain(0.4, Some(0.009_99)), ("0.400".to_owned(), Some("0.010".to_owned())), "not 0.0100");
+        assert_eq!(plain(0.5, Some(1e-9)), ("0.5000".to_owned(), Some("0.0000".to_owned())), "at most four decimals");
+    }
+
+    #[test]
+    fn a_plain_number_without_deviation_shows_four_digits_of_itself() {
+        assert_eq!(plain(2.345_678, None).0, "2.346");
+        assert_eq!(plain(1e-5, Some(0.0)).0, "0.00001000");
+        assert_eq!(plain(0.0, None).0, "0");
+    }
+
+    #[test]
+    fn a_column_prints_as_many_decimals_as_its_smallest_deviation_needs() {
+        let precision = Precision::of(Unit::Plain, &[(2.0, Some(0.5)), (1.0, Some(0.02))]);
+        assert_eq!(precision.print(2.0), "2.000");
+    }
+
+    #[test]
+    fn zero_has_no_sign() {
+        assert_eq!(Precision { unit: Unit::Plain, decimals: 2 }.print(-0.001), "0.00");
+        assert_eq!(Precision { unit: Unit::Plain, decimals: 2 }.print(-0.01), "-0.01");
+    }
+}

@@ -1,0 +1,166 @@
+//! The table of a sweep: every cell's mean ± std, and what is missing from it.
+
+use super::axis::{Axis, Layout};
+use super::precision::Precision;
+use super::statistics::Moments;
+use super::status::{Counts, JobResult, SeedResult};
+use crate::id::{CellId, SweepName};
+use crate::metric::{At, Better, Metric};
+use crate::spec::{Std, Sweep};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The table of a sweep. Its JSON is both one of the [formats](super::Format) and how a table travels: it loses nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// The sweep.
+    pub title: SweepName,
+    /// What the sweep is for, in the author's words.
+    pub description: Option<String>,
+    /// What is shown.
+    pub metric: Metric,
+    /// In which epoch of each job.
+    pub at: At,
+    /// Which standard deviation.
+    #[serde(with = "StdName")]
+    pub std: Std,
+    /// The seeds that every cell was asked for.
+    pub seeds: Vec<u64>,
+    /// How all jobs stand.
+    pub jobs: Counts,
+    /// What the rows are.
+    pub rows: Axis,
+    /// What the columns are.
+    pub columns: Axis,
+    /// By row, then by column; nothing where the sweep has no such cell.
+    pub cells: Vec<Vec<Option<CellSummary>>>,
+}
+
+/// One cell of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CellSummary {
+    /// The cell's hash.
+    pub id: CellId,
+    /// By path of the rows and columns: the label of the cell's value, where its configuration has one.
+    pub labels: BTreeMap<String, String>,
+    /// Over the `counts.n` seeds that have a value.
+    pub mean: Option<f64>,
+    /// Of the same seeds; absent where there are fewer than two.
+    pub std: Option<f64>,
+    /// How its seeds stand.
+    pub counts: Counts,
+    /// Whether it is among the best of its column on its data set, under its noise.
+    pub bold: bool,
+    /// Every seed that was asked for, in the sweep's order.
+    pub seeds: Vec<SeedResult>,
+}
+
+/// How [`Std`] is called in files.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Std", rename_all = "kebab-case")]
+enum StdName {
+    Sample,
+    Population,
+}
+
+impl CellSummary {
+    /// Whether every seed that was asked for is in the mean.
+    pub fn is_complete(&self) -> bool {
+        self.counts.n == self.counts.asked()
+    }
+}
+
+impl Table {
+    /// The table of `sweep` as `results` have it. Results of other cells and seeds are passed over, a job without a result
+    /// waits, and of several results for a job the last one counts.
+    pub fn new(sweep: &Sweep, results: impl IntoIterator<Item = JobResult>) -> Table {
+        let known: BTreeMap<_, _> =
+            results.into_iter().map(|result| ((result.cell, result.seed), result.status.settled())).collect();
+        let tree = |cell: &crate::spec::Cell| serde_json::to_value(&*cell.configuration);
+        let trees: Vec<_> = sweep.cells.iter().map(|cell| tree(cell).expect("a configuration is plain data")).collect();
+        let Layout { rows, columns, places, labels } = Layout::of(&trees, &sweep.table);
+        let mut cells: Vec<Vec<Option<CellSummary>>> = vec![vec![None; columns.len()]; rows.len()];
+        // Methods compete where the problem is the same: one data set under one noise.
+        let mut contests: BTreeMap<(usize, String), Vec<usize>> = BTreeMap::new();
+        for (tree, (row, column)) in trees.iter().zip(&places) {
+            contests.entry((*column, format!("{} {}", tree["dataset"], tree["noise"]))).or_default().push(*row);
+        }
+        for ((cell, (row, column)), labels) in sweep.cells.iter().zip(places).zip(labels) {
+            let status = |seed: &u64| known.get(&(cell.id, *seed)).copied().unwrap_or_default();
+            let seeds: Vec<_> =
+                sweep.seeds.iter().map(|seed| SeedResult { seed: *seed, status: status(seed) }).collect();
+            let moments = Moments::of(seeds.iter().filter_map(|seed| seed.status.value()), sweep.table.std);
+            cells[row][column] = Some(CellSummary {
+                id: cell.id,
+                labels,
+                mean: moments.mean,
+                std: moments.std,
+                counts: seeds.iter().map(|seed| seed.status).collect(),
+                bold: false,
+                seeds,
+            });
+        }
+        let mut table = Table {
+            title: sweep.name.clone(),
+            description: sweep.description.clone(),
+            metric: sweep.table.metric,
+            at: sweep.table.at,
+            std: sweep.table.std,
+            seeds: sweep.seeds.clone(),
+            jobs: cells.iter().flatten().flatten().flat_map(|cell| cell.seeds.iter().map(|seed| seed.status)).collect(),
+            rows,
+            columns,
+            cells,
+        };
+        for ((column, _), rows) in contests {
+            table.embolden(column, &rows, sweep.table.bold);
+        }
+        table
+    }
+
+    /// Every cell of the sweep, by rows.
+    pub fn summaries(&self) -> impl Iterator<Item = &CellSummary> {
+        self.cells.iter().flatten().flatten()
+    }
+
+    /// How the numbers of a column are printed.
+    pub(super) fn precision(&self, column: usize) -> Precision {
+        let moments: Vec<_> = self.column(column).filter_map(|cell| cell.mean.map(|mean| (mean, cell.std))).collect();
+        Precision::of(self.metric.unit(), &moments)
+    }
+
+    fn column(&self, column: usize) -> impl Iterator<Item = &CellSummary> {
+        self.cells.iter().filter_map(move |row| row[column].as_ref())
+    }
+
+    /// Marks the `count` best of the cells in these rows of a column, and whatever prints the same mean as the last of them.
+    ///
+    /// Only complete cells can be best, and nothing is best before all are settled: while a job waits or runs, or was called
+    /// off or failed and might yet be run, the best may be still to come. A divergence is a result. Where fewer than two
+    /// cells can be compared, none is better than another.
+    fn embolden(&mut self, column: usize, rows: &[usize], count: usize) {
+        let precision = self.precision(column);
+        let better = self.metric.better();
+        let cells = || rows.iter().filter_map(|row| self.cells[*row][column].as_ref());
+        let settled = cells().all(|cell| !cell.counts.is_partial());
+        let mut means: Vec<f64> = cells().filter(|cell| cell.is_complete()).filter_map(|cell| cell.mean).collect();
+        if !settled || count == 0 || means.len() < 2 {
+            return;
+        }
+        means.sort_by(|a, b| match better {
+            Better::Higher => b.total_cmp(a),
+            Better::Lower => a.total_cmp(b),
+        });
+        let last = means[count.min(means.len()) - 1];
+        let printed = precision.print(last);
+        let best = |mean: f64| match better {
+            Better::Higher => mean >= last,
+            Better::Lower => mean <= last,
+        };
+        for row in rows {
+            if let Some(cell) = self.cells[*row][column].as_mut().filter(|cell| cell.is_complete()) {
+                cell.bold = cell.mean.is_some_and(|mean| best(mean) || precision.print(mean) == printed);
+            }
+        }
+    }
+}

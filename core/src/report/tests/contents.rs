@@ -1,0 +1,228 @@
+use super::sample::*;
+use crate::methods::losses::{Gce, Loss};
+use crate::methods::noise::Noise;
+use crate::metric::Metric;
+use crate::outcome::FailureKind;
+use crate::report::{CellSummary, Counts, JobResult, Status, Table};
+use crate::spec::Std;
+use proptest::prelude::*;
+
+fn bold(table: &Table) -> Vec<Vec<bool>> {
+    let is_bold = |cell: &Option<CellSummary>| cell.as_ref().is_some_and(|cell| cell.bold);
+    table.cells.iter().map(|row| row.iter().map(is_bold).collect()).collect()
+}
+
+#[test]
+fn a_finished_cell_has_the_mean_and_deviation_of_its_seeds() {
+    let mut sweep = single();
+    let values = [vec![0.2, 0.4, 0.4, 0.6, 0.9]];
+    let statuses = values.map(|values| finished(&values));
+    let sample = table(&sweep, &statuses);
+    assert!((only(&sample).mean.unwrap() - 0.5).abs() < 1e-15);
+    assert!((only(&sample).std.unwrap() - 0.07f64.sqrt()).abs() < 1e-15);
+    assert!(only(&sample).is_complete());
+    sweep.table.std = Std::Population;
+    assert!((only(&table(&sweep, &statuses)).std.unwrap() - 0.056f64.sqrt()).abs() < 1e-15);
+}
+
+#[test]
+fn a_job_without_a_result_waits() {
+    let table = table(&single(), &[finished(&[0.5, 0.7])]);
+    let cell = only(&table);
+    assert_eq!(cell.counts, Counts { n: 2, waiting: 3, ..Counts::default() });
+    assert_eq!(cell.mean, Some(0.6));
+    assert_eq!(cell.seeds[4].status, Status::Waiting);
+    assert!(table.jobs.is_partial() && !cell.is_complete());
+}
+
+#[test]
+fn results_of_other_sweeps_and_seeds_are_passed_over() {
+    let sweep = single();
+    let other = sweep_of_gce(0.5).cells[0].id;
+    let status = Status::Finished(Some(0.9));
+    let strangers = [(sweep.cells[0].id, 17), (other, 0)].map(|(cell, seed)| JobResult { cell, seed, status });
+    assert_eq!(only(&Table::new(&sweep, strangers)).counts, Counts { waiting: 5, ..Counts::default() });
+}
+
+fn sweep_of_gce(q: f64) -> crate::spec::Sweep {
+    sweep(&[Loss::Gce(Gce { q })], &[UNIFORM])
+}
+
+#[test]
+fn the_last_of_several_results_for_a_job_counts() {
+    let sweep = single();
+    let mut results = results(&sweep, &[vec![FAILED]]);
+    results.push(JobResult { status: Status::Finished(Some(0.5)), ..results[0] });
+    assert_eq!(only(&Table::new(&sweep, results)).counts.n, 1);
+}
+
+#[test]
+fn a_value_that_is_not_finite_is_a_divergence() {
+    let table = table(&single(), &[finished(&[0.5, f64::NAN, f64::INFINITY, 0.5, 0.5])]);
+    assert_eq!(only(&table).counts, Counts { n: 3, diverged: 2, ..Counts::default() });
+    assert_eq!(only(&table).mean, Some(0.5));
+}
+
+#[test]
+fn every_way_to_have_no_value_is_counted_apart() {
+    let statuses = [
+        Status::Finished(None),
+        DIVERGED,
+        Status::Failed(FailureKind::OutOfMemory),
+        Status::Cancelled,
+        Status::Running,
+    ];
+    let table = table(&single(), &[statuses.to_vec()]);
+    let expected = Counts { absent: 1, diverged: 1, failed: 1, cancelled: 1, running: 1, ..Counts::default() };
+    assert_eq!((only(&table).counts, only(&table).mean), (expected, None));
+    assert_eq!(table.jobs, expected);
+}
+
+#[test]
+fn the_best_of_each_column_is_bold() {
+    assert_eq!(bold(&complete()), [[false, false], [false, false], [true, true]]);
+}
+
+#[test]
+fn as_many_are_bold_as_the_sweep_asks_for() {
+    let mut sweep = three_by_two();
+    let means = [70.0, 80.0, 90.0, 90.0, 80.0, 70.0].map(|mean| around(mean, 1.0));
+    sweep.table.bold = 2;
+    assert_eq!(bold(&table(&sweep, &means)), [[false, true], [true, true], [true, false]]);
+    sweep.table.bold = 0;
+    assert_eq!(bold(&table(&sweep, &means)), [[false; 2]; 3]);
+}
+
+#[test]
+fn where_less_is_better_the_least_is_bold() {
+    let mut sweep = three_by_two();
+    sweep.table.metric = Metric::NoisyAccuracy;
+    let means = [70.0, 80.0, 90.0, 90.0, 80.0, 70.0].map(|mean| around(mean, 1.0));
+    assert_eq!(bold(&table(&sweep, &means)), [[true, false], [false, false], [false, true]]);
+}
+
+#[test]
+fn what_prints_the_same_is_bold_together() {
+    let mut means = [80.001, 80.002, 70.0, 80.0, 80.01, 70.0].map(|mean| around(mean, 1.0));
+    assert_eq!(bold(&table(&three_by_two(), &means)), [[true, false], [true, true], [false, false]]);
+    means.reverse();
+    assert_eq!(bold(&table(&three_by_two(), &means)), [[false, false], [true, true], [false, true]]);
+}
+
+#[test]
+fn nothing_is_bold_while_the_best_may_be_still_to_come() {
+    for missing in [Status::Waiting, Status::Running, Status::Cancelled, FAILED] {
+        let mut means = [70.0, 80.0, 90.0, 90.0, 80.0, 70.0].map(|mean| around(mean, 1.0));
+        means[0][4] = missing;
+        assert_eq!(
+            bold(&table(&three_by_two(), &means)),
+            [[false, true], [false, false], [false, false]],
+            "{missing:?}"
+        );
+    }
+}
+
+#[test]
+fn a_divergence_is_a_result_and_never_the_best() {
+    let mut means = [70.0, 80.0, 90.0, 90.0, 80.0, 70.0].map(|mean| around(mean, 1.0));
+    means[2][0] = DIVERGED;
+    assert_eq!(bold(&table(&three_by_two(), &means)), [[false, true], [true, false], [false, false]]);
+}
+
+#[test]
+fn the_only_cell_of_a_column_is_not_the_best_of_it() {
+    assert_eq!(bold(&table(&single(), &[around(80.0, 1.0)])), [[false]]);
+}
+
+#[test]
+fn cells_of_different_problems_do_not_compete() {
+    let mut sweep = three_by_two();
+    sweep.table.rows = paths(&["noise", "loss"]);
+    sweep.table.columns = paths(&["model"]);
+    let means = [70.0, 80.0, 90.0, 20.0, 30.0, 10.0].map(|mean| around(mean, 1.0));
+    assert_eq!(bold(&table(&sweep, &means)), [[false], [false], [true], [false], [true], [false]]);
+}
+
+#[test]
+fn rows_and_columns_come_in_the_order_of_the_cells() {
+    let table = complete();
+    assert_eq!(table.rows.labels, [["cce"], ["mae"], ["gce"]]);
+    assert_eq!(table.columns.labels, [["uniform 0.6"], ["class-dependent 0.3"]]);
+}
+
+#[test]
+fn losses_that_differ_in_a_parameter_show_it() {
+    let losses = [CCE, Loss::Gce(Gce { q: 0.3 }), GCE];
+    let table = table(&sweep(&losses, &[UNIFORM]), &[]);
+    assert_eq!(table.rows.labels, [["cce"], ["gce (q=0.3)"], ["gce (q=0.7)"]]);
+}
+
+#[test]
+fn a_cell_that_the_sweep_excludes_is_not_there() {
+    let mut sweep = three_by_two();
+    let excluded = sweep.cells.remove(4).id;
+    let table = table(&sweep, &[]);
+    assert!(table.cells[1][1].is_none());
+    assert!(table.summaries().all(|cell| cell.id != excluded));
+    assert_eq!(table.jobs.asked(), 25);
+}
+
+#[test]
+fn several_paths_make_several_levels_of_headers() {
+    let rates = [0.2, 0.4].map(|rate| Noise::Uniform { rate, include_true_class: false });
+    let mut sweep = sweep(&[CCE], &[Noise::None, rates[0].clone(), rates[1].clone(), CLASS_DEPENDENT]);
+    sweep.table.columns = paths(&["noise.kind", "noise.rate"]);
+    let columns = table(&sweep, &[]).columns;
+    assert_eq!(columns.spans(0), [("none", 0..1), ("uniform", 1..3), ("class-dependent", 3..4)]);
+    assert_eq!(columns.spans(1).iter().map(|(label, _)| *label).collect::<Vec<_>>(), ["–", "0.2", "0.4", "0.3"]);
+}
+
+#[test]
+fn cells_that_differ_where_the_table_does_not_look_are_never_mixed() {
+    let mut sweep = three_by_two();
+    sweep.table.rows = Vec::new();
+    let table = table(&sweep, &[]);
+    assert_eq!(table.rows.paths, ["loss"]);
+    assert_eq!(table.summaries().count(), 6);
+}
+
+#[test]
+fn a_sweep_without_cells_has_a_table_without_cells() {
+    let table = table(&sweep(&[], &[]), &[]);
+    assert_eq!(table.summaries().count(), 0);
+    assert!(!table.jobs.is_partial());
+}
+
+fn any_status() -> impl Strategy<Value = Status> {
+    prop_oneof![
+        Just(Status::Waiting),
+        Just(Status::Running),
+        Just(Status::Cancelled),
+        prop::sample::select(FailureKind::ALL).prop_map(Status::Failed),
+        Just(Status::Finished(None)),
+        (0.0..=1.0f64).prop_map(|value| Status::Finished(Some(value))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_seed_is_counted_once_and_the_mean_lies_among_the_values(
+        statuses in prop::collection::vec(prop::collection::vec(any_status(), 0..=5), 6),
+    ) {
+        let table = table(&three_by_two(), &statuses);
+        prop_assert_eq!(table.jobs.asked(), 30);
+        for cell in table.summaries() {
+            let Counts { n, absent, failed, diverged, cancelled, waiting, running } = cell.counts;
+            prop_assert_eq!(n + absent + failed + diverged + cancelled + waiting + running, 5);
+            let values: Vec<f64> = cell.seeds.iter().filter_map(|seed| seed.status.value()).collect();
+            prop_assert_eq!(values.len(), n);
+            prop_assert_eq!((cell.mean.is_some(), cell.std.is_some()), (n > 0, n > 1));
+            if let Some(mean) = cell.mean {
+                let low = values.iter().copied().fold(1.0, f64::min);
+                let high = values.iter().copied().fold(0.0, f64::max);
+                prop_assert!(low - 1e-12 <= mean && mean <= high + 1e-12);
+            }
+            prop_assert!(!cell.bold || cell.is_complete());
+        }
+    }
+}

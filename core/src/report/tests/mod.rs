@@ -1,0 +1,5 @@
+//! Whole tables: what is in them, and how every format prints them.
+
+mod contents;
+mod formats;
+mod sample;

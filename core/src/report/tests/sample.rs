@@ -1,0 +1,130 @@
+//! A small sweep and results for it.
+
+use crate::job::Configuration;
+use crate::methods::augment::Normalize;
+use crate::methods::dataset::Dataset;
+use crate::methods::losses::{Cce, Gce, Loss, Mae};
+use crate::methods::networks::Model;
+use crate::methods::noise::Noise;
+use crate::methods::optimizer::Optimizer;
+use crate::methods::schedule::Schedule;
+use crate::metric::{At, Metric};
+use crate::outcome::FailureKind;
+use crate::report::{CellSummary, JobResult, Status, Table};
+use crate::spec::{Cell, Path, Std, Sweep, TableSpec};
+use std::sync::Arc;
+
+pub const UNIFORM: Noise = Noise::Uniform { rate: 0.6, include_true_class: false };
+pub const CLASS_DEPENDENT: Noise = Noise::ClassDependent { rate: 0.3 };
+pub const CCE: Loss = Loss::Cce(Cce {});
+pub const MAE: Loss = Loss::Mae(Mae {});
+pub const GCE: Loss = Loss::Gce(Gce { q: 0.7 });
+
+/// Final test accuracy of every loss under every noise, five seeds.
+pub fn sweep(losses: &[Loss], noises: &[Noise]) -> Sweep {
+    let pairs = noises.iter().flat_map(|noise| losses.iter().map(move |loss| (loss, noise)));
+    Sweep {
+        name: "robust-losses".parse().unwrap(),
+        description: None,
+        seeds: (0..5).collect(),
+        cells: pairs.map(|(loss, noise)| cell(configuration(loss.clone(), noise.clone()))).collect(),
+        table: TableSpec {
+            rows: vec![path("loss")],
+            columns: vec![path("noise")],
+            metric: Metric::TestAccuracy,
+            at: At::Final,
+            std: Std::Sample,
+            bold: 1,
+        },
+    }
+}
+
+/// Three losses under two noises.
+pub fn three_by_two() -> Sweep {
+    sweep(&[CCE, MAE, GCE], &[UNIFORM, CLASS_DEPENDENT])
+}
+
+/// One loss under one noise.
+pub fn single() -> Sweep {
+    sweep(&[CCE], &[UNIFORM])
+}
+
+pub fn configuration(loss: Loss, noise: Noise) -> Configuration {
+    Configuration {
+        dataset: Dataset::FashionMnist,
+        model: Model::Cnn { dropout: 0.5 },
+        loss,
+        noise,
+        noise_seed: None,
+        optimizer: Optimizer::Sgd { lr: 0.01, momentum: 0.9, weight_decay: 0.0, nesterov: false },
+        schedule: Schedule::Constant,
+        epochs: 10,
+        batch_size: 128,
+        validation: 0.1,
+        augment: Vec::new(),
+        normalize: Normalize::Unit,
+    }
+}
+
+pub fn cell(configuration: Configuration) -> Cell {
+    Cell { id: configuration.cell(), configuration: Arc::new(configuration) }
+}
+
+pub fn path(text: &str) -> Path {
+    Path(text.split('.').map(str::to_owned).collect())
+}
+
+pub fn paths(texts: &[&str]) -> Vec<Path> {
+    texts.iter().map(|text| path(text)).collect()
+}
+
+/// The table of `sweep`, whose cells have these statuses, seed by seed.
+pub fn table(sweep: &Sweep, statuses: &[Vec<Status>]) -> Table {
+    Table::new(sweep, results(sweep, statuses))
+}
+
+pub fn results(sweep: &Sweep, statuses: &[Vec<Status>]) -> Vec<JobResult> {
+    let cells = sweep.cells.iter().zip(statuses);
+    let seeds = cells.flat_map(|(cell, statuses)| sweep.seeds.iter().zip(statuses).map(|pair| (cell.id, pair)));
+    seeds.map(|(cell, (seed, status))| JobResult { cell, seed: *seed, status: *status }).collect()
+}
+
+/// Five seeds around a mean of `percent`, whose sample deviation is `percent_std`.
+pub fn around(percent: f64, percent_std: f64) -> Vec<Status> {
+    let step = percent_std / 2.5f64.sqrt();
+    finished(&[0.0, 1.0, -1.0, 2.0, -2.0].map(|offset| (percent + offset * step) / 100.0))
+}
+
+pub fn finished(values: &[f64]) -> Vec<Status> {
+    values.iter().map(|value| Status::Finished(Some(*value))).collect()
+}
+
+pub const DIVERGED: Status = Status::Failed(FailureKind::Diverged);
+pub const FAILED: Status = Status::Failed(FailureKind::Infrastructure);
+
+/// A finished sweep of three losses under two noises.
+pub fn complete() -> Table {
+    let cells = [(78.24, 0.52), (83.67, 4.1), (85.27, 0.41), (81.33, 1.22), (65.4, 9.87), (84.92, 0.08)];
+    table(&three_by_two(), &cells.map(|(mean, std)| around(mean, std)))
+}
+
+/// The same sweep on its way, with every kind of trouble.
+pub fn partial() -> Table {
+    let first = |n: usize, rest: &[Status]| [&around(80.0, 0.5)[..n], rest].concat();
+    let statuses = [
+        around(78.24, 0.52),
+        first(3, &[FAILED, FAILED]),
+        first(4, &[DIVERGED]),
+        first(1, &[Status::Running, Status::Running, Status::Waiting, Status::Cancelled]),
+        vec![DIVERGED; 5],
+        vec![FAILED, Status::Running],
+    ];
+    table(&three_by_two(), &statuses)
+}
+
+/// The only cell of a table.
+pub fn only(table: &Table) -> &CellSummary {
+    let cells: Vec<_> = table.summaries().collect();
+    assert_eq!(cells.len(), 1);
+    cells[0]
+}

@@ -1,0 +1,282 @@
+//! The keys of a configuration: where each is read, and which there are.
+
+use super::fields::{Fields, Subject};
+use super::node::{Entry, Key, Node, Value};
+use super::problems::{Problems, did_you_mean};
+use crate::job::Configuration;
+use crate::methods::augment::{Augment, Normalize};
+use crate::methods::dataset::Dataset;
+use crate::methods::losses::Loss;
+use crate::methods::networks::Model;
+use crate::methods::noise::Noise;
+use crate::methods::optimizer::Optimizer;
+use crate::methods::schedule::Schedule;
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// A part of the configuration that is one of several methods: a name alone, or a map of the name and its parameters.
+struct Method<T> {
+    /// Its key, which is also what it is called.
+    key: &'static str,
+    /// The key of its name.
+    tag: &'static str,
+    names: &'static [&'static str],
+    read: fn(&str, &mut Fields<'_>) -> Option<T>,
+}
+
+const MODEL: Method<Model> = Method { key: "model", tag: "name", names: Model::NAMES, read: Model::read };
+const LOSS: Method<Loss> = Method { key: "loss", tag: "name", names: Loss::NAMES, read: Loss::read };
+const NOISE: Method<Noise> = Method { key: "noise", tag: "kind", names: Noise::KINDS, read: Noise::read };
+const OPTIMIZER: Method<Optimizer> =
+    Method { key: "optimizer", tag: "name", names: Optimizer::NAMES, read: Optimizer::read };
+const SCHEDULE: Method<Schedule> =
+    Method { key: "schedule", tag: "name", names: Schedule::NAMES, read: Schedule::read };
+
+/// The key under which the method `key` is named, if `key` is a method.
+fn tag_of(key: &str) -> Option<&'static str> {
+    match key {
+        "model" | "loss" | "optimizer" | "schedule" => Some("name"),
+        "noise" => Some("kind"),
+        _ => None,
+    }
+}
+
+/// A method's name alone in its long form, so that `loss.q` can be set beside it and `loss.name` found in it.
+pub(super) fn long_form(key: &str, node: &Rc<Node>) -> Rc<Node> {
+    match (tag_of(key), &node.value) {
+        (Some(tag), Value::Text(_)) => {
+            let tag = Key { name: Rc::from(tag), span: node.span.clone() };
+            Rc::new(Node::new(node.span.clone(), Value::Map(vec![(tag, Rc::clone(node))])))
+        }
+        _ => Rc::clone(node),
+    }
+}
+
+/// Where what a configuration lacks is reported.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) span: Range<usize>,
+    /// The keys that were to be set by something that was refused, and that are not to be missed as well.
+    pub(super) excused: Vec<String>,
+    /// Whether any key may be among them.
+    pub(super) all_excused: bool,
+}
+
+/// Reads a combination, whose methods are in long form. What it lacks is reported at `place`.
+pub(super) fn read(entries: &[Entry], place: &Place, problems: &mut Problems) -> Option<Configuration> {
+    let before = problems.reports();
+    let mut fields = Fields::new(entries, Subject("the configuration", None), place.span.clone(), problems);
+    let parts = parts(&mut fields);
+    fields.excuse(|key| place.all_excused || place.excused.iter().any(|excused| excused == key));
+    fields.finish();
+    // Stand-ins never leave this room.
+    parts.filter(|_| problems.reports() == before)
+}
+
+/// Every part is read before any is found missing, so that all problems are found.
+fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
+    let dataset = dataset(fields);
+    let model = MODEL.required(fields);
+    let loss = LOSS.required(fields);
+    let noise = NOISE.or(fields, Noise::None);
+    let noise_seed = fields.integer("noise_seed").optional();
+    let optimizer = OPTIMIZER.required(fields);
+    let schedule = SCHEDULE.or(fields, Schedule::Constant);
+    let epochs = fields.integer("epochs").at_least(1).at_most(100_000).required() as u32;
+    let batch_size = fields.integer("batch_size").at_least(1).at_most(65_536).or(128) as usize;
+    let validation = fields.number("validation").at_least(0.0).below(1.0).or(0.0);
+    let augment = fields.list_of("augment", Augment::NAMES, Augment::read);
+    let normalize = fields.one_of("normalize", Normalize::NAMES, Normalize::read).unwrap_or(Normalize::Channel);
+    Some(Configuration {
+        dataset: dataset?,
+        model: model?,
+        loss: loss?,
+        noise: noise?,
+        noise_seed,
+        optimizer: optimizer?,
+        schedule: schedule?,
+        epochs,
+        batch_size,
+        validation,
+        augment,
+        normalize,
+    })
+}
+
+fn dataset(fields: &mut Fields<'_>) -> Option<Dataset> {
+    let choices: Vec<_> = Dataset::ALL.iter().map(|dataset| (dataset.name(), dataset.clone())).collect();
+    fields.choice("dataset", &choices).required()
+}
+
+impl<T> Method<T> {
+    fn required(&self, fields: &mut Fields<'_>) -> Option<T> {
+        let node = fields.node(self.key);
+        if node.is_none() {
+            fields.missing(self.key, self.expected());
+        }
+        self.read(fields, node?)
+    }
+
+    /// The method, `default` where its key is not there, or nothing where it is wrong.
+    fn or(&self, fields: &mut Fields<'_>, default: T) -> Option<T> {
+        match fields.node(self.key) {
+            Some(node) => self.read(fields, node),
+            None => Some(default),
+        }
+    }
+
+    fn read(&self, fields: &mut Fields<'_>, node: &Node) -> Option<T> {
+        let Some(entries) = node.entries() else {
+            fields.unexpected(self.key, node, &self.expected(), None);
+            return None;
+        };
+        let Some(tag) = node.get(self.tag) else {
+            let label = format!("expected {}", self.expected());
+            let title = format!("`{}` has no `{}`", self.key, self.tag);
+            let help = self.names.last().map(|name| format!("for instance `{{{}: {name}, …}}`", self.tag));
+            fields.problems().report(node.span.clone(), title, label, help);
+            return None;
+        };
+        let Some(name) = tag.text() else {
+            fields.unexpected(self.tag, tag, &format!("the name of a {}", self.key), None);
+            return None;
+        };
+        let subject = Subject(self.key, Some(name));
+        let mut parameters = Fields::new(entries, subject, tag.span.clone(), fields.problems());
+        parameters.node(self.tag);
+        let method = (self.read)(name, &mut parameters);
+        match method {
+            Some(_) => parameters.finish(),
+            None => {
+                let what = if self.tag == "kind" { "noise" } else { self.key };
+                super::fields::unknown_name(fields.problems(), what, tag, name, self.names.iter().copied());
+            }
+        }
+        method
+    }
+
+    fn expected(&self) -> String {
+        format!("a name or a map with `{}`", self.tag)
+    }
+
+    /// Adds the paths of all its parameters to the schema, asking each method which it would read.
+    fn declare(&self, schema: &mut Schema) {
+        schema.add(format!("{}.{}", self.key, self.tag), false);
+        for name in self.names {
+            let mut ignored = Problems::default();
+            let mut probe = Fields::new(&[], Subject(self.key, Some(name)), 0..0, &mut ignored);
+            (self.read)(name, &mut probe);
+            for asked in probe.asked() {
+                schema.add(format!("{}.{}", self.key, asked.key), asked.list);
+            }
+        }
+    }
+}
+
+/// The paths that a configuration can have.
+#[derive(Debug, Default)]
+pub(super) struct Schema {
+    /// In the order of a configuration.
+    paths: Vec<String>,
+    /// Those whose value is a list.
+    lists: BTreeSet<String>,
+}
+
+impl Schema {
+    /// What the methods say that they read.
+    pub(super) fn new() -> Self {
+        let mut ignored = Problems::default();
+        let mut probe = Fields::new(&[], Subject("the configuration", None), 0..0, &mut ignored);
+        parts(&mut probe);
+        let mut schema = Schema::default();
+        for asked in probe.asked() {
+            schema.add(asked.key.to_owned(), asked.list);
+            match asked.key {
+                "model" => MODEL.declare(&mut schema),
+                "loss" => LOSS.declare(&mut schema),
+                "noise" => NOISE.declare(&mut schema),
+                "optimizer" => OPTIMIZER.declare(&mut schema),
+                "schedule" => SCHEDULE.declare(&mut schema),
+                _ => {}
+            }
+        }
+        // The constants of a normalisation are set together or not at all: no paths lead to them.
+        schema.lists.extend(["normalize.mean", "normalize.std"].map(str::to_owned));
+        schema
+    }
+
+    fn add(&mut self, path: String, list: bool) {
+        if list {
+            self.lists.insert(path.clone());
+        }
+        if !self.paths.contains(&path) {
+            self.paths.push(path);
+        }
+    }
+
+    /// Every path, in the order of a configuration.
+    pub(super) fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
+    /// Whether the value at `path` is itself a list.
+    pub(super) fn is_list(&self, path: &str) -> bool {
+        self.lists.contains(path)
+    }
+
+    /// The values that a list at `path` names one after another. Where the value is itself a list, several are a list of
+    /// lists, and one list alone is one value.
+    pub(super) fn alternatives<'n>(&self, path: &str, node: &'n Rc<Node>) -> &'n [Rc<Node>] {
+        match &node.value {
+            Value::Seq(items)
+                if !self.is_list(path)
+                    || !items.is_empty() && items.iter().all(|item| matches!(item.value, Value::Seq(_))) =>
+            {
+                items
+            }
+            _ => std::slice::from_ref(node),
+        }
+    }
+
+    /// Splits the path `key`, or reports that it leads nowhere.
+    pub(super) fn check(&self, name: &str, span: &Range<usize>, problems: &mut Problems) -> Option<Route> {
+        if self.paths.iter().any(|path| path == name) {
+            let keys = name.split('.').map(|key| Key { name: Rc::from(key), span: span.clone() }).collect();
+            return Some(Route { keys, name: name.to_owned() });
+        }
+        let title = format!("unknown path `{}`", super::node::shortened(name));
+        let paths = || self.paths.iter().map(String::as_str);
+        // A parameter without its method: `lr` for `optimizer.lr`.
+        let suffix = format!(".{name}");
+        let full = paths().find(|path| path.ends_with(&suffix)).map(|path| format!("did you mean `{path}`?"));
+        let label = match name.split_once('.') {
+            Some((head, _)) if paths().any(|path| path == head) => {
+                let prefix = format!("{head}.");
+                let below: Vec<_> =
+                    paths().filter(|path| path.starts_with(&prefix)).map(|p| format!("`{p}`")).collect();
+                match below.as_slice() {
+                    [] => format!("`{head}` has nothing below it"),
+                    below => format!("`{head}` has {}", below.join(", ")),
+                }
+            }
+            _ => "no configuration has this".to_owned(),
+        };
+        problems.report(span.clone(), title, label, full.or_else(|| did_you_mean(name, paths())));
+        None
+    }
+}
+
+/// A path into a configuration, as it was written.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    pub(super) keys: Vec<Key>,
+    pub(super) name: String,
+}
+
+impl Route {
+    /// Where it was written.
+    pub(super) fn span(&self) -> Range<usize> {
+        self.keys[0].span.clone()
+    }
+}

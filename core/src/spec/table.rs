@@ -1,0 +1,209 @@
+//! `table`: rows, columns, and whether each of its places holds one cell.
+
+use super::configuration::{Route, Schema};
+use super::fields::{Fields, Subject, items};
+use super::grid::Axis;
+use super::problems::Problems;
+use super::{Path, Std, TableSpec};
+use crate::id::CellId;
+use crate::job::Configuration;
+use crate::metric::{At, Metric};
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Range;
+
+/// The layout of the table and where its parts were written.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) spec: TableSpec,
+    /// Where to point when places hold several cells.
+    layout: Range<usize>,
+    pub(super) metric: Range<usize>,
+    pub(super) at: Range<usize>,
+    /// Whether rows and columns are what was meant.
+    pub(super) sound: bool,
+}
+
+/// Reads `table`, or makes one that shows every axis.
+pub(super) fn read(fields: &mut Fields<'_>, axes: &[Axis], schema: &Schema) -> Table {
+    let elsewhere = fields.place();
+    let before = fields.problems().reports();
+    let entries = match fields.node("table") {
+        None => &[][..],
+        Some(node) => node.entries().unwrap_or_else(|| {
+            fields.unexpected("table", node, "a map with `rows` and `columns`", None);
+            &[]
+        }),
+    };
+    let place = fields.key_place("table").or_else(|| fields.key_place("grid")).unwrap_or(elsewhere);
+    let mut table = Fields::new(entries, Subject("the table", None), place.clone(), fields.problems());
+    let rows = paths(&mut table, "rows", schema);
+    let columns = paths(&mut table, "columns", schema);
+    let layout = table.key_place("rows").or_else(|| table.key_place("columns")).unwrap_or_else(|| place.clone());
+    if let (Some(rows), Some(columns)) = (&rows, &columns) {
+        refuse_both(rows, columns, table.problems());
+    }
+    let metrics: Vec<_> = Metric::ALL.iter().map(|metric| (metric.name(), *metric)).collect();
+    let metric = table.choice("metric", &metrics).or(Metric::TestAccuracy);
+    let metric_place = table.value_place("metric").unwrap_or_else(|| place.clone());
+    let selections: Vec<_> = At::ALL.iter().map(|at| (at.name(), *at)).collect();
+    let at = table.choice("at", &selections).or(At::Final);
+    let at_place = table.value_place("at").unwrap_or(place);
+    let std = table.choice("std", &[("sample", Std::Sample), ("population", Std::Population)]).or(Std::Sample);
+    let bold = table.integer("bold").at_most(1000).or(1) as usize;
+    table.not_yet("reference");
+    table.finish_but(&["reference"]);
+
+    let sound = fields.problems().reports() == before;
+    let (rows, columns) = filled(rows, columns, axes);
+    Table {
+        spec: TableSpec { rows, columns, metric, at, std, bold },
+        layout,
+        metric: metric_place,
+        at: at_place,
+        sound,
+    }
+}
+
+fn paths(table: &mut Fields<'_>, key: &'static str, schema: &Schema) -> Option<Vec<Route>> {
+    const EXPECTED: &str = "a list of paths, such as `[loss]` or `[noise.kind, noise.rate]`";
+    let node = table.list(key)?;
+    let mut routes: Vec<Route> = Vec::new();
+    for item in items(table, key, node, EXPECTED)? {
+        let Some(name) = item.text() else {
+            table.unexpected(key, item, "a path, such as `loss`", None);
+            continue;
+        };
+        let Some(route) = schema.check(name, &item.span, table.problems()) else { continue };
+        if routes.iter().any(|earlier| earlier.name == route.name) {
+            twice(&route, table.problems());
+        }
+        routes.push(route);
+    }
+    Some(routes)
+}
+
+fn refuse_both(rows: &[Route], columns: &[Route], problems: &mut Problems) {
+    let both = columns.iter().filter(|column| rows.iter().any(|row| row.name == column.name));
+    both.for_each(|route| twice(route, problems));
+}
+
+fn twice(route: &Route, problems: &mut Problems) {
+    let label = "the table has this path already".to_owned();
+    problems.report(route.span(), format!("`{}` is given twice", route.name), label, Some("remove it here".to_owned()));
+}
+
+/// Rows and columns; those that the file leaves out show the axes that the others do not: noise across, the rest down.
+fn filled(rows: Option<Vec<Route>>, columns: Option<Vec<Route>>, axes: &[Axis]) -> (Vec<Path>, Vec<Path>) {
+    let is_noise = |name: &str| name.starts_with("noise");
+    let names = |routes: &Option<Vec<Route>>| routes.iter().flatten().map(|route| route.name.clone()).collect();
+    let (mut down, mut across): (Vec<String>, Vec<String>) = (names(&rows), names(&columns));
+    if columns.is_none() {
+        across = not_shown(axes, |name| rows.is_some() || is_noise(name), &down, "noise");
+    }
+    if rows.is_none() {
+        down = not_shown(axes, |name| columns.is_some() || !is_noise(name), &across, "loss");
+    }
+    let paths = |names: Vec<String>| names.iter().map(|name| to_path(name)).collect();
+    (paths(down), paths(across))
+}
+
+/// The wanted axes that `shown` has no part of, or else `fallback`: no table is without rows or columns.
+fn not_shown(axes: &[Axis], wanted: impl Fn(&str) -> bool, shown: &[String], fallback: &str) -> Vec<String> {
+    let is_shown = |name: &str| {
+        let path = to_path(name);
+        shown
+            .iter()
+            .map(|shown| to_path(shown))
+            .any(|shown| path.0.starts_with(&shown.0) || shown.0.starts_with(&path.0))
+    };
+    let names = axes.iter().map(|axis| axis.route.name.as_str());
+    let names: Vec<_> = names.filter(|name| wanted(name) && !is_shown(name)).map(str::to_owned).collect();
+    if names.is_empty() {
+        [fallback, "dataset"].into_iter().filter(|name| !is_shown(name)).take(1).map(str::to_owned).collect()
+    } else {
+        names
+    }
+}
+
+fn to_path(name: &str) -> Path {
+    Path(name.split('.').map(str::to_owned).collect())
+}
+
+/// Which cell each place of the table has.
+#[derive(Debug, Default)]
+pub(super) struct Places(BTreeMap<CellId, usize>);
+
+impl Places {
+    /// Puts the cell `index` into its place. If another is there already, returns that one's index.
+    pub(super) fn take(&mut self, spec: &TableSpec, configuration: &Configuration, index: usize) -> Option<usize> {
+        let mut text = String::new();
+        for path in spec.rows.iter().chain(&spec.columns) {
+            let value = value_at(path, configuration).unwrap_or(Value::Null);
+            text.push_str(&value.to_string());
+            text.push('\n');
+        }
+        // The hash is shorter than the text, of which there is one for each of perhaps a million cells.
+        match self.0.entry(CellId::of(&[text.as_bytes()])) {
+            Entry::Vacant(place) => {
+                place.insert(index);
+                None
+            }
+            Entry::Occupied(place) => Some(*place.get()),
+        }
+    }
+}
+
+/// Reports two cells in one place of the table, and the path that would part them.
+pub(super) fn report_mixing(
+    table: &Table,
+    a: &Configuration,
+    b: &Configuration,
+    schema: &Schema,
+    problems: &mut Problems,
+) {
+    let differs = |path: &Path| value_at(path, a) != value_at(path, b);
+    let differing: Vec<_> = schema.paths().iter().filter(|name| differs(&to_path(name))).collect();
+    // The name of a method tells less than the whole, its one parameter more.
+    let tops: Vec<_> = differing.iter().filter(|name| !name.contains('.')).collect();
+    let Some(top) = tops.first() else { return };
+    let below: Vec<_> =
+        differing.iter().filter(|name| name.strip_prefix(top.as_str()).is_some_and(|r| r.starts_with('.'))).collect();
+    let path = match below.as_slice() {
+        [one] => one,
+        _ => top,
+    };
+    let value = |c| value_at(&to_path(path), c).map_or_else(|| "nothing".to_owned(), |value| value.to_string());
+    let title = "a place in the table holds several cells".to_owned();
+    let label = format!("two of them differ in `{path}`: {} and {}", value(a), value(b));
+    let help = Some(format!("add `{path}` to `rows` or `columns`"));
+    problems.report(table.layout.clone(), title, label, help);
+}
+
+/// The value that `path` leads to in the configuration's canonical form, only the part in question made into one.
+fn value_at(path: &Path, configuration: &Configuration) -> Option<Value> {
+    fn json(part: &impl Serialize) -> Value {
+        serde_json::to_value(part).unwrap_or_default()
+    }
+    let Configuration { dataset, model, loss, noise, noise_seed, optimizer, schedule, .. } = configuration;
+    let Configuration { epochs, batch_size, validation, augment, normalize, .. } = configuration;
+    let (head, rest) = path.0.split_first()?;
+    let part = match head.as_str() {
+        "dataset" => json(dataset),
+        "model" => json(model),
+        "loss" => json(loss),
+        "noise" => json(noise),
+        "noise_seed" => json(noise_seed),
+        "optimizer" => json(optimizer),
+        "schedule" => json(schedule),
+        "epochs" => json(epochs),
+        "batch_size" => json(batch_size),
+        "validation" => json(validation),
+        "augment" => json(augment),
+        "normalize" => json(normalize),
+        _ => return None,
+    };
+    rest.iter().try_fold(&part, |node, key| node.get(key)).cloned()
+}

@@ -1,0 +1,210 @@
+//! What a sound sweep file means: its cells, their order, their ids.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use plusminus_core::job::Configuration;
+use plusminus_core::methods::augment::{Augment, Normalize};
+use plusminus_core::methods::schedule::Schedule;
+use plusminus_core::metric::{At, Metric};
+use plusminus_core::spec::{self, Std, Sweep};
+use serde_json::{Value, json};
+
+const BASE: &str = "
+sweep: gce-fashion
+seeds: 2
+base:
+  dataset: fashion-mnist
+  model: resnet18
+  loss: cce
+  optimizer: {name: sgd, lr: 0.01}
+  epochs: 120
+";
+
+/// [`BASE`] with `more` after it.
+fn sweep(more: &str) -> Sweep {
+    read(&format!("{BASE}{more}"))
+}
+
+fn read(text: &str) -> Sweep {
+    spec::read(text, spec::MAX_JOBS).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+/// What the cells have at the top-level `key`, in order.
+fn values(sweep: &Sweep, key: &str) -> Vec<Value> {
+    let value = |configuration: &Configuration| serde_json::to_value(configuration).unwrap()[key].clone();
+    sweep.cells.iter().map(|cell| value(&cell.configuration)).collect()
+}
+
+fn names(paths: &[spec::Path]) -> Vec<String> {
+    paths.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let sweep = sweep("");
+    assert_eq!(sweep.name.as_str(), "gce-fashion");
+    assert_eq!(sweep.description, None);
+    assert_eq!(sweep.cells.len(), 1);
+    let configuration = &*sweep.cells[0].configuration;
+    assert_eq!(configuration.schedule, Schedule::Constant);
+    assert_eq!((configuration.batch_size, configuration.validation, configuration.noise_seed), (128, 0.0, None));
+    assert_eq!((&*configuration.augment, &configuration.normalize), (&[][..], &Normalize::Channel));
+    let table = &sweep.table;
+    assert_eq!((names(&table.rows), names(&table.columns)), (vec!["loss".to_owned()], vec!["noise".to_owned()]));
+    assert_eq!((table.metric, table.at, table.std, table.bold), (Metric::TestAccuracy, At::Final, Std::Sample, 1));
+}
+
+/// A change here makes every stored result unreachable: results are found by these ids.
+#[test]
+fn ids_do_not_change_from_version_to_version() {
+    let sweep = sweep("");
+    let cell = &sweep.cells[0];
+    insta::assert_snapshot!(cell.configuration.canonical(), @r#"{"dataset":"fashion-mnist","model":{"name":"resnet18"},"loss":{"name":"cce"},"noise":{"kind":"none"},"noise_seed":null,"optimizer":{"name":"sgd","lr":0.01,"momentum":0.0,"weight_decay":0.0,"nesterov":false},"schedule":{"name":"constant"},"epochs":120,"batch_size":128,"validation":0.0,"augment":[],"normalize":"channel"}"#);
+    insta::assert_snapshot!(cell.id, @"5124c60719d9beedbda34703ae1a8b46");
+    let jobs: Vec<_> = sweep.jobs().map(|job| job.id().to_string()).collect();
+    insta::assert_snapshot!(jobs.join("\n"), @"
+    80f9f7c29a9f80a9af83d6a0f38ed2d4
+    27d089fd6f4df4121249dad84c3b61a8
+    ");
+}
+
+#[test]
+fn a_default_that_is_written_out_makes_no_other_cell() {
+    let long =
+        BASE.replace("loss: cce", "loss: {name: cce}\n  noise: none\n  schedule: {name: constant}\n  batch_size: 128");
+    let long = long.replace("lr: 0.01", "momentum: 0, lr: 1e-2, weight_decay: -0.0");
+    assert_eq!(read(&long).cells, sweep("").cells);
+}
+
+#[test]
+fn the_grid_is_crossed_in_its_order_and_its_last_path_varies_fastest() {
+    let sweep = sweep("grid: {optimizer.lr: [0.1, 0.2], loss: [mae, cce], batch_size: [32, 64]}");
+    let rates: Vec<_> = values(&sweep, "optimizer").iter().map(|optimizer| optimizer["lr"].as_f64().unwrap()).collect();
+    assert_eq!(rates, [0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2, 0.2]);
+    let losses: Vec<_> = values(&sweep, "loss").iter().map(|loss| loss["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(losses, ["mae", "mae", "cce", "cce", "mae", "mae", "cce", "cce"]);
+    assert_eq!(values(&sweep, "batch_size"), [32, 64, 32, 64, 32, 64, 32, 64]);
+}
+
+#[test]
+fn the_lists_of_a_map_multiply_out() {
+    let sweep = sweep("grid: {noise: [none, {kind: uniform, rate: [0.2, 0.4], include_true_class: [false, true]}]}");
+    let uniform = |rate: f64, all: bool| json!({"kind": "uniform", "rate": rate, "include_true_class": all});
+    let expected =
+        [json!({"kind": "none"}), uniform(0.2, false), uniform(0.2, true), uniform(0.4, false), uniform(0.4, true)];
+    assert_eq!(values(&sweep, "noise"), expected);
+}
+
+#[test]
+fn a_list_that_is_one_value_does_not_multiply_out() {
+    let grid = "grid:
+  schedule: [{name: step, milestones: [40, 80]}, {name: step, milestones: [[20], [30, 60]]}]
+  augment: [[], [flip], [{crop: 4}, flip]]
+  normalize: [unit, {mean: [0.28], std: [0.35]}]
+";
+    let sweep = sweep(grid);
+    assert_eq!(sweep.cells.len(), 3 * 3 * 2);
+    let milestones: Vec<_> = values(&sweep, "schedule").iter().map(|schedule| schedule["milestones"].clone()).collect();
+    assert_eq!((&milestones[0], &milestones[6], &milestones[12]), (&json!([40, 80]), &json!([20]), &json!([30, 60])));
+    assert_eq!(sweep.cells[5].configuration.augment, [Augment::Crop(4), Augment::Flip]);
+    let constants = Normalize::Constants { mean: vec![0.28], std: vec![0.35] };
+    assert_eq!(sweep.cells[1].configuration.normalize, constants);
+}
+
+#[test]
+fn a_parameter_can_be_set_beside_a_name_alone() {
+    let sweep = sweep("grid: {loss: [gce], loss.q: [0.5, 0.9]}");
+    assert_eq!(values(&sweep, "loss"), [json!({"name": "gce", "q": 0.5}), json!({"name": "gce", "q": 0.9})]);
+}
+
+#[test]
+fn overrides_apply_in_order_where_they_match() {
+    let more = "grid: {loss: [cce, mae, {name: gce, q: 0.80}]}
+overrides:
+  - {when: {loss: [mae, gce]}, set: {epochs: 150, optimizer.lr: 0.1}}
+  - {when: {epochs: 150.0, loss.q: 0.8}, set: {epochs: 200}}
+  - {when: {loss: cce}, set: {loss: {name: gce, q: 1}}}
+";
+    let sweep = sweep(more);
+    assert_eq!(values(&sweep, "epochs"), [120, 150, 200]);
+    let rates: Vec<_> = values(&sweep, "optimizer").iter().map(|optimizer| optimizer["lr"].clone()).collect();
+    assert_eq!(rates, [0.01, 0.1, 0.1]);
+    assert_eq!(values(&sweep, "loss")[0], json!({"name": "gce", "q": 1.0}));
+}
+
+#[test]
+fn an_override_replaces_a_method_and_its_parameters() {
+    let more = "grid: {noise: [none, {kind: uniform, rate: 0.4}], loss: [{name: gce, q: 0.5}, cce]}
+overrides: [{when: {noise: none, loss.q: 0.5}, set: {loss: mae}}]
+";
+    let sweep = sweep(more);
+    assert_eq!(values(&sweep, "loss")[0], json!({"name": "mae"}));
+    assert_eq!(values(&sweep, "loss")[2], json!({"name": "gce", "q": 0.5}));
+}
+
+#[test]
+fn what_is_excluded_is_no_cell() {
+    let grid = "grid: {noise: [none, {kind: uniform, rate: [0.2, 0.8]}], loss: [cce, mae]}\n";
+    let sweep = sweep(&format!("{grid}exclude: [{{loss: mae, noise.rate: 0.80}}, {{noise: none, loss: [cce, mae]}}]"));
+    let cells: Vec<_> = values(&sweep, "noise").iter().map(|n| n["rate"].clone()).zip(values(&sweep, "loss")).collect();
+    let (cce, mae) = (json!({"name": "cce"}), json!({"name": "mae"}));
+    assert_eq!(cells, [(json!(0.2), cce.clone()), (json!(0.2), mae), (json!(0.8), cce)]);
+}
+
+#[test]
+fn what_is_wrong_only_in_an_excluded_combination_is_no_problem() {
+    let more = "grid: {epochs: [60, 120], schedule: [{name: step, milestones: [100]}, constant]}
+exclude: [{epochs: 60, schedule: step}]
+";
+    assert_eq!(sweep(more).cells.len(), 3);
+}
+
+#[test]
+fn two_combinations_that_overrides_make_one_are_one_cell() {
+    let more = "grid: {loss: [cce, mae], optimizer.lr: [0.1, 0.01]}
+overrides: [{when: {loss: mae}, set: {optimizer.lr: 0.5}}]
+";
+    assert_eq!(sweep(more).cells.len(), 3);
+}
+
+#[test]
+fn seeds_are_a_number_or_a_list_and_each_is_done_for_every_cell_before_the_next() {
+    let list = BASE.replace("seeds: 2", "seeds: [7, 0x10, 3]");
+    let sweep = read(&format!("{list}grid: {{loss: [cce, mae]}}"));
+    assert_eq!(sweep.seeds, [7, 16, 3]);
+    assert_eq!(sweep.jobs().map(|job| job.seed).collect::<Vec<_>>(), [7, 7, 16, 16, 3, 3]);
+    assert_eq!(read(BASE).seeds, [0, 1]);
+}
+
+#[test]
+fn an_anchor_stands_for_what_it_holds() {
+    let text = BASE.replace("lr: 0.01", "lr: &rate 1e-4");
+    let sweep = read(&format!("{text}grid: {{optimizer.lr: [0.1, *rate]}}"));
+    let rates: Vec<_> = values(&sweep, "optimizer").iter().map(|optimizer| optimizer["lr"].clone()).collect();
+    assert_eq!(rates, [0.1, 1e-4]);
+}
+
+#[test]
+fn a_table_that_is_left_out_shows_every_axis() {
+    let more =
+        "grid: {dataset: [fashion-mnist], noise: [none, {kind: uniform, rate: 0.2}], optimizer.lr: [0.1, 0.01]}\n";
+    let whole = sweep(more);
+    assert_eq!(names(&whole.table.rows), ["dataset", "optimizer.lr"]);
+    assert_eq!(names(&whole.table.columns), ["noise"]);
+    let half = sweep(&format!("{more}table: {{rows: [noise.kind, noise.rate], at: best, std: population, bold: 0}}"));
+    assert_eq!(names(&half.table.columns), ["dataset", "optimizer.lr"]);
+    assert_eq!((half.table.at, half.table.std, half.table.bold), (At::Best, Std::Population, 0));
+}
+
+#[test]
+fn a_file_of_another_system_reads_the_same() {
+    let windows = format!("\u{feff}{}", BASE.trim_start().replace('\n', "\r\n"));
+    assert_eq!(read(&windows), read(BASE));
+}
+
+#[test]
+fn as_many_jobs_as_allowed_are_allowed() {
+    let text = BASE.replace("seeds: 2", "seeds: 100");
+    assert!(spec::read(&text, 100).is_ok());
+    assert_eq!(spec::read(&text, 99).unwrap_err()[0].title, "the sweep has 100 jobs, which is too many");
+}

@@ -1,0 +1,58 @@
+//! Trains one job and prints its epochs: `cargo run --release -p plusminus-trainer --example train -- [CONFIGURATION [SEED]]`.
+//!
+//! CONFIGURATION is a job's configuration in JSON, whose fields take the place of the default's: `{"epochs": 3}`.
+
+#![allow(clippy::print_stdout)]
+
+use plusminus_core::job::{Configuration, Job};
+use plusminus_core::metric::{Measurements, Metric};
+use plusminus_trainer::{Cache, Datasets, Device, Observer, train};
+use serde_json::{Value, json};
+use std::error::Error;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+struct Printer;
+
+impl Observer for Printer {
+    fn epoch(&mut self, epoch: u32, measurements: &Measurements) -> ControlFlow<()> {
+        let values = measurements.iter().map(|(metric, value)| match metric {
+            Metric::ImagesPerSecond => format!("{metric} {value:.0}"),
+            _ => format!("{metric} {value:.4}"),
+        });
+        println!("epoch {epoch}: {}", values.collect::<Vec<_>>().join(", "));
+        ControlFlow::Continue(())
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let mut configuration = json!({
+        "dataset": "fashion-mnist-10k",
+        "model": {"name": "cnn", "dropout": 0.5},
+        "loss": {"name": "cce"},
+        "noise": {"kind": "none"},
+        "noise_seed": null,
+        "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 0.0, "nesterov": false},
+        "schedule": {"name": "constant"},
+        "epochs": 5,
+        "batch_size": 128,
+        "validation": 0.1,
+        "augment": [],
+        "normalize": "channel",
+    });
+    if let Some(text) = arguments.next()
+        && let Value::Object(changes) = serde_json::from_str(&text)?
+    {
+        changes.into_iter().for_each(|(name, value)| configuration[name] = value);
+    }
+    let seed = arguments.next().map_or(Ok(0), |seed| seed.parse())?;
+    let configuration: Configuration = serde_json::from_value(configuration)?;
+    let cell = configuration.cell();
+    let job = Job::new(Arc::new(configuration), cell, seed);
+    let begun = Instant::now();
+    let trained = train(&job, &Cache::new(Datasets::default()), Device::Cpu, &mut Printer).map_err(|e| e.to_string())?;
+    println!("{:.2} s, weights {}", begun.elapsed().as_secs_f64(), trained.facts.weights);
+    Ok(())
+}

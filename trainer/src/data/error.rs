@@ -1,0 +1,120 @@
+//! Why a data set cannot be had. Every message says which file, what was expected and found, and what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a data set cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// None of its files is in any of the places.
+    #[error(
+        "the data set {name} was not found in {}: {remedy}, or name the directory that has it with --datasets DIR or \
+         PLUSMINUS_DATASETS",
+        listed(looked)
+    )]
+    NotFound {
+        /// The data set.
+        name: &'static str,
+        /// Every place that was looked at.
+        looked: Vec<PathBuf>,
+        /// How to get it.
+        remedy: &'static str,
+    },
+    /// Some of its files are in a place and one is not.
+    #[error("{} has a part of the data set {name}, but {file} and {file}.gz are missing: add one of them", directory.display())]
+    Incomplete {
+        /// The data set.
+        name: &'static str,
+        /// Where the others are.
+        directory: PathBuf,
+        /// What is missing, without `.gz`.
+        file: &'static str,
+    },
+    /// A file cannot be read.
+    #[error("{} cannot be read ({source}): check that the file is there and its permissions", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// A compressed file is damaged.
+    #[error("{} is not a whole gzip file ({source}): fetch it again", path.display())]
+    Gzip {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's words.
+        source: io::Error,
+    },
+    /// A file is of another kind.
+    #[error("{} is not an IDX file of {kind}: expected the magic number {expected}, found {found}: check that the file is what its name says", path.display())]
+    Magic {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        kind: &'static str,
+        /// The first four bytes that it should have.
+        expected: u32,
+        /// Those it has.
+        found: u32,
+    },
+    /// A file ends too soon.
+    #[error("{} is cut short: expected {expected} bytes, found {found}: fetch it again", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Bytes (uncompressed) that its header promises.
+        expected: u64,
+        /// Bytes that are there.
+        found: u64,
+    },
+    /// A file goes on after its end.
+    #[error("{} is too long: expected {expected} bytes, found more: fetch it again", path.display())]
+    Trailing {
+        /// The file.
+        path: PathBuf,
+        /// Bytes (uncompressed) that its header promises.
+        expected: u64,
+    },
+    /// A file holds another number or size of things than the data set has.
+    #[error("{} has the wrong extents: expected {expected}, found {found}: check that the file belongs to the data set", path.display())]
+    Extents {
+        /// The file.
+        path: PathBuf,
+        /// What the data set has.
+        expected: String,
+        /// What the file's header says.
+        found: String,
+    },
+    /// A pair of files does not belong together.
+    #[error(
+        "{} has {images} images and {} has {labels} labels: both files must come from one copy of the data set",
+        images_path.display(), labels_path.display()
+    )]
+    Mismatch {
+        /// The file of images.
+        images_path: PathBuf,
+        /// Images in it.
+        images: usize,
+        /// The file of labels.
+        labels_path: PathBuf,
+        /// Labels in it.
+        labels: usize,
+    },
+    /// A label names no class.
+    #[error("{}: the label of sample {index} is {label}, expected one below {classes}: fetch the file again", path.display())]
+    Label {
+        /// The file.
+        path: PathBuf,
+        /// The sample, from 0.
+        index: usize,
+        /// Its label.
+        label: u8,
+        /// Classes of the data set.
+        classes: usize,
+    },
+}
+
+fn listed(places: &[PathBuf]) -> String {
+    places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,226 @@
+//! From pixels to inputs: normalisation, and the random changes of training images.
+
+use super::{ImageShape, Images};
+use plusminus_core::methods::augment::{Augment, Normalize};
+use rand::{Rng, RngExt};
+
+/// How a job makes inputs of a data set's pixels.
+#[derive(Clone, Debug)]
+pub(crate) struct Inputs {
+    shape: ImageShape,
+    /// The input of each pixel value, 256 a channel.
+    table: Vec<f32>,
+    /// What is taken from each input afterwards, a value a pixel, where the mean is by pixel.
+    centre: Option<Vec<f32>>,
+}
+
+impl Inputs {
+    /// What `normalize` says, with its statistics over the samples `train` of `images`: validation and test samples have no
+    /// part in them.
+    ///
+    /// # Errors
+    /// What is wrong with the constants.
+    pub fn new(normalize: &Normalize, images: &Images, train: &[usize]) -> Result<Self, String> {
+        let shape = images.shape;
+        let unit = (vec![0.0; shape.channels], vec![1.0; shape.channels]);
+        let (mean, std) = match normalize {
+            Normalize::Unit | Normalize::PixelMean => unit,
+            Normalize::Channel => channel_moments(images, train),
+            Normalize::Constants { mean, std } => (mean.clone(), std.clone()),
+        };
+        if mean.len() != shape.channels || std.len() != shape.channels {
+            let (means, stds) = (mean.len(), std.len());
+            return Err(format!(
+                "normalize has {means} means and {stds} standard deviations, and the images {} channels: give one a channel",
+                shape.channels
+            ));
+        }
+        let table = mean.iter().zip(&std).flat_map(|(mean, std)| {
+            (0..256u16).map(move |pixel| ((f64::from(pixel) / 255.0 - mean) / std) as f32)
+        });
+        let centre = matches!(normalize, Normalize::PixelMean).then(|| pixel_means(images, train));
+        Ok(Inputs { shape, table: table.collect(), centre })
+    }
+
+    /// Writes the inputs of these samples one after the other.
+    pub fn gather(&self, images: &Images, samples: &[usize], inputs: &mut Vec<f32>) {
+        inputs.resize(samples.len() * self.shape.len(), 0.0);
+        for (sample, input) in samples.iter().zip(inputs.chunks_exact_mut(self.shape.len())) {
+            self.image(images.image(*sample), input);
+        }
+    }
+
+    /// As [`Inputs::gather`], each image changed as `augment` says, in its order, with draws from `generator`.
+    pub fn gather_augmented(
+        &self,
+        images: &Images,
+        samples: &[usize],
+        augment: &[Augment],
+        generator: &mut impl Rng,
+        inputs: &mut Vec<f32>,
+    ) {
+        if augment.is_empty() {
+            return self.gather(images, samples, inputs);
+        }
+        let ImageShape { height, width, .. } = self.shape;
+        let mut plain = vec![0.0; self.shape.len()];
+        inputs.resize(samples.len() * self.shape.len(), 0.0);
+        for (sample, input) in samples.iter().zip(inputs.chunks_exact_mut(self.shape.len())) {
+            self.image(images.image(*sample), &mut plain);
+            // Where each row and column of the result comes from; nowhere, where it shows padding. Every change moves rows
+            // and columns as wholes, so the two lists are all there is to know.
+            let (mut rows, mut columns) = (places(height), places(width));
+            for change in augment {
+                match *change {
+                    Augment::Crop(padding) => {
+                        rows = cropped(&rows, padding, generator.random_range(0..=2 * padding));
+                        columns = cropped(&columns, padding, generator.random_range(0..=2 * padding));
+                    }
+                    Augment::Flip => {
+                        if generator.random::<bool>() {
+                            columns.reverse();
+                        }
+                    }
+                }
+            }
+            for (from, to) in plain.chunks_exact(height * width).zip(input.chunks_exact_mut(height * width)) {
+                for (row, to) in rows.iter().zip(to.chunks_exact_mut(width)) {
+                    for (column, to) in columns.iter().zip(to) {
+                        *to = row.zip(*column).map_or(0.0, |(row, column)| from[row * width + column]);
+                    }
+                }
+            }
+        }
+    }
+
+    fn image(&self, pixels: &[u8], input: &mut [f32]) {
+        let area = self.shape.height * self.shape.width;
+        let channels = self.table.chunks_exact(256).zip(pixels.chunks_exact(area)).zip(input.chunks_exact_mut(area));
+        for ((table, pixels), input) in channels {
+            input.iter_mut().zip(pixels).for_each(|(input, pixel)| *input = table[usize::from(*pixel)]);
+        }
+        if let Some(centre) = &self.centre {
+            input.iter_mut().zip(centre).for_each(|(input, mean)| *input -= mean);
+        }
+    }
+}
+
+fn places(extent: usize) -> Vec<Option<usize>> {
+    (0..extent).map(Some).collect()
+}
+
+/// The window of the original extent that starts at `start` of the places padded on both sides.
+fn cropped(places: &[Option<usize>], padding: usize, start: usize) -> Vec<Option<usize>> {
+    (start..start + places.len()).map(|at| at.checked_sub(padding).and_then(|at| places.get(at).copied().flatten())).collect()
+}
+
+/// Mean and standard deviation of each channel over these samples. Pixels are whole numbers, so the sums are exact.
+fn channel_moments(images: &Images, samples: &[usize]) -> (Vec<f64>, Vec<f64>) {
+    let ImageShape { channels, height, width } = images.shape;
+    let mut sums = vec![(0u64, 0u64); channels];
+    for sample in samples {
+        for ((sum, squares), pixels) in sums.iter_mut().zip(images.image(*sample).chunks_exact(height * width)) {
+            for pixel in pixels {
+                *sum += u64::from(*pixel);
+                *squares += u64::from(*pixel) * u64::from(*pixel);
+            }
+        }
+    }
+    let count = (samples.len() * height * width) as f64;
+    sums.into_iter()
+        .map(|(sum, squares)| {
+            let mean = sum as f64 / count / 255.0;
+            let variance = squares as f64 / count / (255.0 * 255.0) - mean * mean;
+            // Of one colour throughout: the division is by 1 rather than by 0.
+            (mean, if variance > 0.0 { variance.sqrt() } else { 1.0 })
+        })
+        .unzip()
+}
+
+fn pixel_means(images: &Images, samples: &[usize]) -> Vec<f32> {
+    let mut sums = vec![0u64; images.shape.len()];
+    for sample in samples {
+        sums.iter_mut().zip(images.image(*sample)).for_each(|(sum, pixel)| *sum += u64::from(*pixel));
+    }
+    sums.into_iter().map(|sum| (sum as f64 / samples.len() as f64 / 255.0) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plusminus_core::random::{Stream, Streams};
+
+    /// Two images of two channels, 1×2; a third that no statistics may see.
+    fn images() -> Images {
+        let shape = ImageShape { channels: 2, height: 1, width: 2 };
+        Images { shape, pixels: vec![0, 255, 10, 10, 255, 0, 30, 30, 99, 99, 99, 99], labels: vec![0, 1, 0] }
+    }
+
+    fn gathered(normalize: &Normalize) -> Vec<f32> {
+        let mut inputs = Vec::new();
+        Inputs::new(normalize, &images(), &[0, 1]).unwrap().gather(&images(), &[0, 1], &mut inputs);
+        inputs
+    }
+
+    fn close(found: &[f32], expected: &[f64]) {
+        assert_eq!(found.len(), expected.len());
+        let near = found.iter().zip(expected).all(|(a, b)| (f64::from(*a) - b).abs() < 1e-6);
+        assert!(near, "{found:?} for {expected:?}");
+    }
+
+    #[test]
+    fn pixels_become_inputs_as_each_rule_says() {
+        close(&gathered(&Normalize::Unit), &[0.0, 1.0, 10.0 / 255.0, 10.0 / 255.0, 1.0, 0.0, 30.0 / 255.0, 30.0 / 255.0]);
+        // Channel 0: mean ½, deviation ½; channel 1: 20 ± 10.
+        close(&gathered(&Normalize::Channel), &[-1.0, 1.0, -1.0, -1.0, 1.0, -1.0, 1.0, 1.0]);
+        let ten = 10.0 / 255.0;
+        close(&gathered(&Normalize::PixelMean), &[-0.5, 0.5, -ten, -ten, 0.5, -0.5, ten, ten]);
+        let constants = Normalize::Constants { mean: vec![1.0, 0.0], std: vec![2.0, 0.5] };
+        close(&gathered(&constants)[..4], &[-0.5, 0.0, 20.0 / 255.0, 20.0 / 255.0]);
+    }
+
+    #[test]
+    fn constants_for_another_number_of_channels_are_refused() {
+        let constants = Normalize::Constants { mean: vec![0.0], std: vec![1.0] };
+        assert!(Inputs::new(&constants, &images(), &[0]).unwrap_err().contains("2 channels"));
+    }
+
+    /// One grey image, 3×3, numbered from 1.
+    fn numbered() -> Images {
+        let shape = ImageShape { channels: 1, height: 3, width: 3 };
+        Images { shape, pixels: (1..=9).collect(), labels: vec![0] }
+    }
+
+    fn augmented(augment: &[Augment], epoch: u64) -> Vec<u32> {
+        let inputs = Inputs::new(&Normalize::Unit, &numbered(), &[0]).unwrap();
+        let mut generator = Streams::new(5, 5).generator(Stream::Augmentation, epoch);
+        let mut values = Vec::new();
+        inputs.gather_augmented(&numbered(), &[0], augment, &mut generator, &mut values);
+        values.iter().map(|value| (value * 255.0).round() as u32).collect()
+    }
+
+    #[test]
+    fn a_flip_mirrors_half_of_the_images() {
+        let mirrored = (0..200).filter(|epoch| match augmented(&[Augment::Flip], *epoch)[..] {
+            [3, 2, 1, 6, 5, 4, 9, 8, 7] => true,
+            [1, 2, 3, 4, 5, 6, 7, 8, 9] => false,
+            ref other => panic!("{other:?}"),
+        });
+        let mirrored = mirrored.count();
+        assert!((70..130).contains(&mirrored), "{mirrored} of 200");
+    }
+
+    #[test]
+    fn a_crop_shows_every_place_of_the_padded_image() {
+        let seen: std::collections::BTreeSet<Vec<u32>> = (0..400).map(|epoch| augmented(&[Augment::Crop(1)], epoch)).collect();
+        assert_eq!(seen.len(), 9);
+        assert!(seen.contains(&vec![0, 0, 0, 0, 1, 2, 0, 4, 5]), "the upper left corner");
+        assert!(seen.contains(&vec![5, 6, 0, 8, 9, 0, 0, 0, 0]), "the lower right corner");
+    }
+
+    #[test]
+    fn an_epoch_draws_the_same_changes_again() {
+        let both = [Augment::Crop(1), Augment::Flip];
+        assert_eq!(augmented(&both, 3), augmented(&both, 3));
+    }
+}

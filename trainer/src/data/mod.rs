@@ -1,0 +1,97 @@
+//! Data sets and what a job makes of one: given labels, a split, inputs.
+
+mod error;
+mod fashion_mnist;
+mod idx;
+mod inputs;
+mod labels;
+
+pub use error::DataError;
+pub use fashion_mnist::DEBIAN;
+pub(crate) use inputs::Inputs;
+pub(crate) use labels::{Labels, shuffle};
+
+use plusminus_core::methods::dataset::{Dataset, ImageShape};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where data sets are looked for, before the places where a system's packages put them.
+#[derive(Clone, Debug, Default)]
+pub struct Datasets {
+    /// In order; each may hold a data set's files or a folder with the data set's name.
+    pub directories: Vec<PathBuf>,
+}
+
+/// Images with their labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    /// Extent of every image.
+    pub shape: ImageShape,
+    /// An image after the other, each channels × height × width.
+    pub pixels: Vec<u8>,
+    /// A label an image.
+    pub labels: Vec<u32>,
+}
+
+impl Images {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The pixels of one image.
+    pub fn image(&self, index: usize) -> &[u8] {
+        &self.pixels[index * self.shape.len()..][..self.shape.len()]
+    }
+}
+
+/// A data set in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// The training file, which validation samples are held out of.
+    pub train: Images,
+    /// The test file.
+    pub test: Images,
+}
+
+/// Data sets in memory, each read once however many jobs ask for it.
+#[derive(Debug, Default)]
+pub struct Cache {
+    datasets: Datasets,
+    loaded: Mutex<HashMap<Dataset, Arc<Data>>>,
+}
+
+impl Cache {
+    /// An empty cache of what is found in `datasets`.
+    pub fn new(datasets: Datasets) -> Self {
+        Cache { datasets, loaded: Mutex::default() }
+    }
+
+    /// The data set, read if it has not been.
+    ///
+    /// # Errors
+    /// Why it cannot be had, and what to do.
+    pub fn get(&self, dataset: &Dataset) -> Result<Arc<Data>, DataError> {
+        // Held while reading, so that two jobs do not read the same files. What a panic left here is whole: entries go in last.
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(data) = loaded.get(dataset) {
+            return Ok(Arc::clone(data));
+        }
+        let data = Arc::new(load(dataset, &self.datasets)?);
+        loaded.insert(dataset.clone(), Arc::clone(&data));
+        Ok(data)
+    }
+}
+
+fn load(dataset: &Dataset, datasets: &Datasets) -> Result<Data, DataError> {
+    match dataset {
+        Dataset::FashionMnist => fashion_mnist::from_disk(datasets),
+        Dataset::FashionMnist10k => fashion_mnist::from_binary(),
+    }
+}

@@ -1,0 +1,167 @@
+//! Windows and shortcuts: maximum pooling, the mean over an image, and the shortcut that pads channels.
+
+use super::{Values, argument, tensor};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+
+/// Maximum over windows; the first of equals, row by row, takes the gradient.
+pub(in super::super) struct MaxPool {
+    /// Extent of the window.
+    pub kernel: usize,
+    /// Step of the window.
+    pub stride: usize,
+}
+
+impl MaxPool {
+    /// Calls `visit` with the start of each output pixel and of each input pixel of its window, and whether it is the
+    /// window's first.
+    #[inline(always)]
+    fn windows(&self, (n, h, w, c): (usize, usize, usize, usize), mut visit: impl FnMut(usize, usize, bool)) {
+        let (rows, columns) = self.extent(h, w);
+        let mut output = 0;
+        for line in 0..n * rows {
+            let (image, row) = (line / rows, line % rows);
+            for column in 0..columns {
+                let first = ((image * h + row * self.stride) * w + column * self.stride) * c;
+                for i in 0..self.kernel {
+                    for j in 0..self.kernel {
+                        visit(output, first + (i * w + j) * c, i + j == 0);
+                    }
+                }
+                output += c;
+            }
+        }
+    }
+
+    fn extent(&self, h: usize, w: usize) -> (usize, usize) {
+        ((h - self.kernel) / self.stride + 1, (w - self.kernel) / self.stride + 1)
+    }
+}
+
+impl CustomOp1 for MaxPool {
+    fn name(&self) -> &'static str {
+        "max-pool"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = argument(x, layout)?;
+        let (n, h, w, c) = layout.shape().dims4()?;
+        let (rows, columns) = self.extent(h, w);
+        let mut y = vec![f32::NEG_INFINITY; n * rows * columns * c];
+        self.windows((n, h, w, c), |output, input, _| {
+            for (y, x) in y[output..output + c].iter_mut().zip(&x[input..input + c]) {
+                // NaN stays NaN, so that a divergence is seen.
+                *y = if *x <= *y { *y } else { *x };
+            }
+        });
+        Ok((CpuStorage::F32(y), Shape::from((n, rows, columns, c))))
+    }
+
+    fn bwd(&self, x: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let gradient = gradient.contiguous()?;
+        let (xs, y, g) = (Values::of(x)?, Values::of(output)?, Values::of(&gradient)?);
+        // Plain slices: a look through the guards for every pixel would cost more than the pixel.
+        let (xs, y, g): (&[f32], &[f32], &[f32]) = (&xs, &y, &g);
+        let (n, h, w, c) = x.dims4()?;
+        let mut dx = vec![0.0; xs.len()];
+        let mut left = vec![0.0f32; c];
+        // What each channel has still to give: the first pixel that equals the maximum takes all of it.
+        self.windows((n, h, w, c), |output, input, first| {
+            if first {
+                left.copy_from_slice(&g[output..output + c]);
+            }
+            let (dx, x, y, left) = (&mut dx[input..input + c], &xs[input..input + c], &y[output..output + c], &mut left[..c]);
+            // By index over slices of one length and without a branch, which the compiler turns into vectors.
+            for k in 0..c {
+                let takes = u32::from(x[k] == y[k]).wrapping_neg();
+                let taken = f32::from_bits(left[k].to_bits() & takes);
+                dx[k] += taken;
+                left[k] -= taken;
+            }
+        });
+        tensor(dx, x).map(Some)
+    }
+}
+
+/// The mean over each image, a value a channel: `[n, h, w, c]` to `[n, 1, 1, c]`.
+pub(in super::super) struct GlobalAverage;
+
+impl CustomOp1 for GlobalAverage {
+    fn name(&self) -> &'static str {
+        "global-average"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = argument(x, layout)?;
+        let (n, h, w, c) = layout.shape().dims4()?;
+        let mut y = vec![0.0; n * c];
+        for (y, image) in y.chunks_exact_mut(c).zip(x.chunks_exact(h * w * c)) {
+            for pixel in image.chunks_exact(c) {
+                y.iter_mut().zip(pixel).for_each(|(y, x)| *y += x);
+            }
+            y.iter_mut().for_each(|y| *y /= (h * w) as f32);
+        }
+        Ok((CpuStorage::F32(y), Shape::from((n, 1, 1, c))))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let gradient = gradient.contiguous()?;
+        let g = Values::of(&gradient)?;
+        let (_, h, w, c) = x.dims4()?;
+        let mut dx = vec![0.0; x.elem_count()];
+        for (image, g) in dx.chunks_exact_mut(h * w * c).zip(g.chunks_exact(c)) {
+            for pixel in image.chunks_exact_mut(c) {
+                pixel.iter_mut().zip(g).for_each(|(dx, g)| *dx = g / (h * w) as f32);
+            }
+        }
+        tensor(dx, x).map(Some)
+    }
+}
+
+/// Every `stride`-th pixel, with channels of zeroes after its own (He et al. 2016, option A).
+pub(in super::super) struct PadChannels {
+    /// Step.
+    pub stride: usize,
+    /// Channels out, no fewer than come in.
+    pub channels: usize,
+}
+
+impl PadChannels {
+    fn extent(&self, h: usize, w: usize) -> (usize, usize) {
+        (h.div_ceil(self.stride), w.div_ceil(self.stride))
+    }
+
+    /// Where an output pixel lies in the input of extent h × w × c.
+    fn input(&self, output: usize, (h, w, c): (usize, usize, usize)) -> usize {
+        let (rows, columns) = self.extent(h, w);
+        let (image, row, column) = (output / (rows * columns), output / columns % rows, output % columns);
+        ((image * h + row * self.stride) * w + column * self.stride) * c
+    }
+}
+
+impl CustomOp1 for PadChannels {
+    fn name(&self) -> &'static str {
+        "pad-channels"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = argument(x, layout)?;
+        let (n, h, w, c) = layout.shape().dims4()?;
+        let (rows, columns) = self.extent(h, w);
+        let mut y = vec![0.0; n * rows * columns * self.channels];
+        for (output, y) in y.chunks_exact_mut(self.channels).enumerate() {
+            y[..c].copy_from_slice(&x[self.input(output, (h, w, c))..][..c]);
+        }
+        Ok((CpuStorage::F32(y), Shape::from((n, rows, columns, self.channels))))
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let gradient = gradient.contiguous()?;
+        let g = Values::of(&gradient)?;
+        let (_, h, w, c) = x.dims4()?;
+        let mut dx = vec![0.0; x.elem_count()];
+        for (output, g) in g.chunks_exact(self.channels).enumerate() {
+            dx[self.input(output, (h, w, c))..][..c].copy_from_slice(&g[..c]);
+        }
+        tensor(dx, x).map(Some)
+    }
+}

@@ -1,0 +1,54 @@
+//! max(x, 0), with gradient 0 at 0, alone and after a sum.
+
+use super::{Values, argument, tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+
+/// max(x, 0). NaN stays NaN, so that a divergence is seen.
+fn rectified(x: f32) -> f32 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+/// The gradient where the output is above 0, and 0 elsewhere.
+fn masked(output: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    let gradient = gradient.contiguous()?;
+    let (y, g) = (Values::of(output)?, Values::of(&gradient)?);
+    tensor(y.iter().zip(g.iter()).map(|(y, g)| if *y > 0.0 { *g } else { 0.0 }).collect(), output)
+}
+
+/// max(x, 0).
+pub(in super::super) struct Relu;
+
+impl CustomOp1 for Relu {
+    fn name(&self) -> &'static str {
+        "relu"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let y = argument(x, layout)?.iter().map(|x| rectified(*x)).collect();
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        masked(output, gradient).map(Some)
+    }
+}
+
+/// max(a + b, 0): the end of a residual block.
+pub(in super::super) struct AddRelu;
+
+impl CustomOp2 for AddRelu {
+    fn name(&self) -> &'static str {
+        "add-relu"
+    }
+
+    fn cpu_fwd(&self, a: &CpuStorage, la: &Layout, b: &CpuStorage, lb: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (a, b) = (argument(a, la)?, argument(b, lb)?);
+        let y = a.iter().zip(b).map(|(a, b)| rectified(a + b)).collect();
+        Ok((CpuStorage::F32(y), la.shape().clone()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = masked(output, gradient)?;
+        Ok((Some(gradient.clone()), Some(gradient)))
+    }
+}

@@ -1,0 +1,128 @@
+//! The optimisers of [`Optimizer`] over a flat list of weights, with PyTorch's meaning of every parameter.
+
+use plusminus_core::methods::optimizer::Optimizer;
+
+/// An optimiser and what it remembers between steps.
+#[derive(Clone, Debug)]
+pub(crate) struct Updater {
+    optimizer: Optimizer,
+    /// Steps taken.
+    steps: u64,
+    /// SGD: the momentum. Adam: the mean of the gradients.
+    first: Vec<f32>,
+    /// Adam: the mean of the gradients' squares.
+    second: Vec<f32>,
+}
+
+impl Updater {
+    /// An optimiser of `weights` weights that has taken no step.
+    pub fn new(optimizer: Optimizer, weights: usize) -> Self {
+        let (first, second) = match optimizer {
+            Optimizer::Sgd { momentum: 0.0, .. } => (0, 0),
+            Optimizer::Sgd { .. } => (weights, 0),
+            Optimizer::Adam { .. } => (weights, weights),
+        };
+        Updater { optimizer, steps: 0, first: vec![0.0; first], second: vec![0.0; second] }
+    }
+
+    /// One step along `gradient` at the learning rate `lr`.
+    pub fn step(&mut self, weights: &mut [f32], gradient: &[f32], lr: f64) {
+        assert_eq!(weights.len(), gradient.len(), "a gradient for every weight");
+        self.steps += 1;
+        match self.optimizer {
+            Optimizer::Sgd { momentum, weight_decay, nesterov, .. } => {
+                let (momentum, decay, lr) = (momentum as f32, weight_decay as f32, lr as f32);
+                if momentum == 0.0 {
+                    for (w, g) in weights.iter_mut().zip(gradient) {
+                        *w -= lr * (g + decay * *w);
+                    }
+                    return;
+                }
+                // From v = 0 the first step gives v = g + λ w, as PyTorch's does.
+                for ((w, g), v) in weights.iter_mut().zip(gradient).zip(&mut self.first) {
+                    let g = g + decay * *w;
+                    *v = momentum * *v + g;
+                    *w -= lr * if nesterov { g + momentum * *v } else { *v };
+                }
+            }
+            Optimizer::Adam { beta1, beta2, epsilon, weight_decay, .. } => {
+                // m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ), with the divisions taken out of the loop.
+                let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
+                let rate = (lr / (1.0 - beta1.powi(steps))) as f32;
+                let root = (1.0 - beta2.powi(steps)).sqrt().recip() as f32;
+                let (beta1, beta2, epsilon, decay) = (beta1 as f32, beta2 as f32, epsilon as f32, weight_decay as f32);
+                let moments = self.first.iter_mut().zip(&mut self.second);
+                for ((w, g), (m, v)) in weights.iter_mut().zip(gradient).zip(moments) {
+                    let g = g + decay * *w;
+                    *m = beta1 * *m + (1.0 - beta1) * g;
+                    *v = beta2 * *v + (1.0 - beta2) * g * g;
+                    *w -= rate * *m / (v.sqrt() * root + epsilon);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two steps from w = 1 with gradients 0.5 and then −0.25 at lr 0.1.
+    fn two_steps(optimizer: Optimizer) -> [f32; 2] {
+        let mut updater = Updater::new(optimizer, 1);
+        let mut w = [1.0];
+        [0.5, -0.25].map(|g| {
+            updater.step(&mut w, &[g], 0.1);
+            w[0]
+        })
+    }
+
+    fn close(found: [f32; 2], expected: [f64; 2]) {
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-6, "{found} for {expected}");
+        }
+    }
+
+    fn sgd(momentum: f64, weight_decay: f64, nesterov: bool) -> Optimizer {
+        Optimizer::Sgd { lr: 0.1, momentum, weight_decay, nesterov }
+    }
+
+    #[test]
+    fn plain_sgd_follows_the_gradient() {
+        close(two_steps(sgd(0.0, 0.0, false)), [0.95, 0.975]);
+    }
+
+    #[test]
+    fn weight_decay_is_added_to_the_gradient() {
+        // g = 0.5 + 0.2·1 = 0.7; then −0.25 + 0.2·0.93 = −0.064.
+        close(two_steps(sgd(0.0, 0.2, false)), [0.93, 0.9364]);
+    }
+
+    #[test]
+    fn momentum_starts_as_the_gradient_and_decays() {
+        // v = 0.5, then 0.9·0.5 − 0.25 = 0.2.
+        close(two_steps(sgd(0.9, 0.0, false)), [0.95, 0.93]);
+    }
+
+    #[test]
+    fn nesterov_looks_ahead() {
+        // 0.5 + 0.9·0.5 = 0.95; then −0.25 + 0.9·0.2 = −0.07.
+        close(two_steps(sgd(0.9, 0.0, true)), [0.905, 0.912]);
+    }
+
+    #[test]
+    fn adam_corrects_its_bias() {
+        let adam = Optimizer::Adam { lr: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
+        // Step 1: m̂ = g and v̂ = g², so the step is lr whatever the gradient.
+        // Step 2: m̂ = (0.9·0.05 − 0.025)/0.19, v̂ = (0.999·0.00025 + 0.001·0.0625)/0.001999.
+        let m = (0.9 * 0.05 - 0.025) / 0.19;
+        let v: f64 = (0.999 * 0.000_25 + 0.000_062_5) / 0.001_999;
+        close(two_steps(adam), [0.9, 0.9 - 0.1 * m / v.sqrt()]);
+    }
+
+    #[test]
+    fn adams_epsilon_stands_outside_the_root() {
+        let adam = Optimizer::Adam { lr: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 0.5, weight_decay: 0.0 };
+        assert!((two_steps(adam)[0] - 0.95).abs() < 1e-6, "0.1 · 0.5/(0.5 + 0.5)");
+    }
+}

@@ -1,0 +1,302 @@
+//! The weights of a network as one flat list: the same names, shapes and order in every engine, file and digest.
+
+use plusminus_core::methods::networks::{Initialisation, Layer, Network, Shortcut};
+use rand::{Rng, RngExt};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// What an array of weights is for, and so how it starts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Role {
+    /// A convolution's kernels, `[output, input, kernel, kernel]`.
+    Kernels {
+        /// Values that one output is made of.
+        fan_in: usize,
+        /// Outputs that one input value goes into.
+        fan_out: usize,
+    },
+    /// A linear layer's matrix, `[output, input]`.
+    Matrix {
+        /// Values that one output is made of.
+        fan_in: usize,
+    },
+    /// A bias, a value an output.
+    Bias {
+        /// Values that one output is made of.
+        fan_in: usize,
+    },
+    /// Batch norm's factor, a value a channel.
+    Scale,
+    /// Batch norm's offset, a value a channel.
+    Shift,
+    /// Batch norm's running mean, which is measured rather than trained.
+    RunningMean,
+    /// Batch norm's running (unbiased) variance, which is measured rather than trained.
+    RunningVariance,
+}
+
+impl Role {
+    /// Whether an optimiser changes it.
+    pub fn is_trained(self) -> bool {
+        !matches!(self, Role::RunningMean | Role::RunningVariance)
+    }
+}
+
+/// One array of weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its place in the network, such as `3.body.0.weight`: stable, and unique in its network.
+    pub name: String,
+    /// Its extents, as PyTorch has them.
+    pub shape: Vec<usize>,
+    /// What it is for.
+    pub role: Role,
+    /// Where it stands in the flat list.
+    pub range: Range<usize>,
+}
+
+/// Which weights a network has: the trained ones first, then running statistics, both in the order of the layers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    entries: Vec<Entry>,
+    trained: usize,
+    initialisation: Initialisation,
+}
+
+impl Plan {
+    /// The plan of `network`.
+    pub fn of(network: &Network) -> Plan {
+        let mut found = Vec::new();
+        collect(&network.layers, "", &mut found);
+        // A stable sort: the layers' order holds within the trained ones and within the statistics.
+        found.sort_by_key(|(_, _, role)| !role.is_trained());
+        let mut plan = Plan { entries: Vec::new(), trained: 0, initialisation: network.initialisation };
+        let mut end = 0;
+        for (name, shape, role) in found {
+            let range = end..end + shape.iter().product::<usize>();
+            end = range.end;
+            if role.is_trained() {
+                plan.trained = end;
+            }
+            plan.entries.push(Entry { name, shape, role, range });
+        }
+        plan
+    }
+
+    /// Every array, in order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// How many values are trained: the first ones of the flat list.
+    pub fn trained(&self) -> usize {
+        self.trained
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.entries.last().map_or(0, |entry| entry.range.end)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Initial weights, drawn from `generator` array by array.
+    pub fn initial(self: &Arc<Self>, generator: &mut impl Rng) -> Weights {
+        let mut values = vec![0.0; self.len()];
+        for entry in &self.entries {
+            let values = &mut values[entry.range.clone()];
+            match (entry.role, self.initialisation) {
+                (Role::Kernels { fan_out, .. }, Initialisation::HeFanOut) => {
+                    normal(values, (2.0 / fan_out as f64).sqrt(), generator);
+                }
+                (Role::Kernels { fan_in, .. } | Role::Matrix { fan_in } | Role::Bias { fan_in }, _) => {
+                    let bound = 1.0 / (fan_in as f64).sqrt();
+                    values.fill_with(|| ((2.0 * generator.random::<f64>() - 1.0) * bound) as f32);
+                }
+                (Role::Scale | Role::RunningVariance, _) => values.fill(1.0),
+                (Role::Shift | Role::RunningMean, _) => values.fill(0.0),
+            }
+        }
+        Weights { plan: Arc::clone(self), values }
+    }
+}
+
+/// Normal values by Box and Muller's transform (1958): two a pair of uniform ones, so their number does not depend on them.
+fn normal(values: &mut [f32], deviation: f64, generator: &mut impl Rng) {
+    for pair in values.chunks_mut(2) {
+        // 1 − u lies in (0, 1], where the logarithm is finite.
+        let radius = deviation * (-2.0 * (1.0 - generator.random::<f64>()).ln()).sqrt();
+        let (sine, cosine) = (std::f64::consts::TAU * generator.random::<f64>()).sin_cos();
+        pair.iter_mut().zip([radius * cosine, radius * sine]).for_each(|(value, normal)| *value = normal as f32);
+    }
+}
+
+fn collect(layers: &[Layer], path: &str, found: &mut Vec<(String, Vec<usize>, Role)>) {
+    for (i, layer) in layers.iter().enumerate() {
+        let mut push = |name: &str, shape: Vec<usize>, role| found.push((format!("{path}{i}.{name}"), shape, role));
+        match layer {
+            Layer::Convolution(c) => {
+                let area = c.kernel * c.kernel;
+                let (fan_in, fan_out) = (c.input * area, c.output * area);
+                push("weight", vec![c.output, c.input, c.kernel, c.kernel], Role::Kernels { fan_in, fan_out });
+                if c.bias {
+                    push("bias", vec![c.output], Role::Bias { fan_in });
+                }
+            }
+            Layer::BatchNorm(channels) => {
+                push("weight", vec![*channels], Role::Scale);
+                push("bias", vec![*channels], Role::Shift);
+                push("running_mean", vec![*channels], Role::RunningMean);
+                push("running_var", vec![*channels], Role::RunningVariance);
+            }
+            Layer::Linear { input, output } => {
+                push("weight", vec![*output, *input], Role::Matrix { fan_in: *input });
+                push("bias", vec![*output], Role::Bias { fan_in: *input });
+            }
+            Layer::Residual { body, shortcut } => {
+                collect(body, &format!("{path}{i}.body."), found);
+                if let Shortcut::Projection(layers) = shortcut {
+                    collect(layers, &format!("{path}{i}.shortcut."), found);
+                }
+            }
+            Layer::Relu | Layer::MaxPool { .. } | Layer::GlobalAveragePool | Layer::Flatten | Layer::Dropout(_) => {}
+        }
+    }
+}
+
+/// The weights of one network at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    plan: Arc<Plan>,
+    values: Vec<f32>,
+}
+
+impl Weights {
+    /// What stands where.
+    pub fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    /// Every value, in the plan's order.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Every value, in the plan's order.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
+    /// Whether every value is finite.
+    pub fn are_finite(&self) -> bool {
+        self.values.iter().all(|value| value.is_finite())
+    }
+
+    /// BLAKE3 of the values in little-endian order, in hexadecimal: equal weights, equal digest.
+    pub fn digest(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for chunk in self.values.chunks(16 * 1024) {
+            let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
+            hasher.update(&bytes);
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plusminus_core::methods::dataset::ImageShape;
+    use plusminus_core::methods::networks::{Downsample, Model};
+    use plusminus_core::random::{Stream, Streams};
+
+    const GREY: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
+
+    fn plan(model: Model) -> (Network, Arc<Plan>) {
+        let network = model.network(GREY, 10).unwrap();
+        let plan = Arc::new(Plan::of(&network));
+        (network, plan)
+    }
+
+    fn models() -> [Model; 4] {
+        let resnet20 = |shortcut| Model::Resnet20 { shortcut };
+        [Model::Cnn { dropout: 0.5 }, resnet20(Downsample::Pad), resnet20(Downsample::Projection), Model::Resnet18]
+    }
+
+    #[test]
+    fn a_plan_trains_as_many_values_as_the_network_has_and_tiles_the_flat_list() {
+        for model in models() {
+            let (network, plan) = plan(model);
+            assert_eq!(plan.trained(), network.parameters());
+            let mut end = 0;
+            for entry in plan.entries() {
+                assert_eq!(entry.range.start, end, "{}", entry.name);
+                assert_eq!(entry.role.is_trained(), entry.range.start < plan.trained(), "{}", entry.name);
+                end = entry.range.end;
+            }
+            assert_eq!(end, plan.len());
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_follow_the_layers() {
+        let (_, plan) = plan(Model::Resnet18);
+        let mut names: Vec<&str> = plan.entries().iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(names[0], "0.weight");
+        assert!(names.contains(&"7.shortcut.1.running_var"));
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+
+    #[test]
+    fn initial_weights_have_the_spread_that_their_layer_asks_for() {
+        let moments = |values: &[f32]| {
+            let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
+            let variance = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / values.len() as f64;
+            (mean, variance)
+        };
+        for model in models() {
+            let (network, plan) = plan(model);
+            let weights = plan.initial(&mut Streams::new(1, 1).generator(Stream::Weights, 0));
+            for entry in plan.entries() {
+                let values = &weights.values()[entry.range.clone()];
+                let (mean, variance) = moments(values);
+                let uniform = |fan_in: usize| 1.0 / (3.0 * fan_in as f64);
+                let expected = match entry.role {
+                    Role::Kernels { fan_out, .. } if network.initialisation == Initialisation::HeFanOut => {
+                        2.0 / fan_out as f64
+                    }
+                    Role::Kernels { fan_in, .. } | Role::Matrix { fan_in } | Role::Bias { fan_in } => {
+                        assert!(values.iter().all(|v| f64::from(v.abs()) <= 1.0 / (fan_in as f64).sqrt()));
+                        uniform(fan_in)
+                    }
+                    Role::Scale | Role::RunningVariance => {
+                        assert!(values.iter().all(|v| *v == 1.0));
+                        continue;
+                    }
+                    Role::Shift | Role::RunningMean => {
+                        assert!(values.iter().all(|v| *v == 0.0));
+                        continue;
+                    }
+                };
+                // Five standard errors of a mean, and for the variance generously more.
+                let errors = 5.0 / (values.len() as f64).sqrt();
+                assert!(mean.abs() < errors * expected.sqrt(), "{}: mean {mean}", entry.name);
+                assert!((variance / expected - 1.0).abs() < 2.0 * errors, "{}: {variance} for {expected}", entry.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_weights_and_another_seed_others() {
+        let (_, plan) = plan(Model::Cnn { dropout: 0.0 });
+        let initial = |seed| plan.initial(&mut Streams::new(seed, 0).generator(Stream::Weights, 0)).digest();
+        assert_eq!(initial(1), initial(1));
+        assert_ne!(initial(1), initial(2));
+    }
+}

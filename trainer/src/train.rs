@@ -1,0 +1,364 @@
+//! The loop: epochs of steps, an evaluation after each.
+
+use crate::data::{Cache, Data, Images, Inputs, Labels, shuffle};
+use crate::engine::{Batch, Device, Engine, EngineError, Plan, engine};
+use crate::keep::{Kept, Snapshot};
+use plusminus_core::job::Job;
+use plusminus_core::methods::losses::Loss;
+use plusminus_core::metric::{Measurements, Metric};
+use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
+use plusminus_core::random::Stream;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Samples that are evaluated together. It changes no result, only how much memory is used.
+const EVALUATED: usize = 250;
+
+/// What is known of a job before its first step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Start {
+    /// Epochs to come.
+    pub epochs: u32,
+    /// Steps in each.
+    pub steps: u32,
+    /// Sizes of the parts.
+    pub samples: Samples,
+    /// Share of the training file's labels that are wrong.
+    pub noise_rate: f64,
+    /// Weights that are trained.
+    pub parameters: usize,
+    /// The engine and what it chose for this machine.
+    pub engine: String,
+}
+
+/// Where a job stands after a step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// The epoch, from 1.
+    pub epoch: u32,
+    /// Of so many.
+    pub epochs: u32,
+    /// Steps done in this epoch.
+    pub step: u32,
+    /// Of so many.
+    pub steps: u32,
+    /// Mean loss of the step's batch.
+    pub loss: f64,
+}
+
+/// Hears of a job's course, and stops it: a `Break` ends the job as preempted. Every method has a default that does nothing.
+pub trait Observer {
+    /// Before the first step.
+    fn started(&mut self, start: &Start) -> ControlFlow<()> {
+        let _ = start;
+        ControlFlow::Continue(())
+    }
+
+    /// After every step, so it must be cheap.
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        let _ = progress;
+        ControlFlow::Continue(())
+    }
+
+    /// After every evaluation. A stop after the last epoch is too late: the job is done.
+    fn epoch(&mut self, epoch: u32, measurements: &Measurements) -> ControlFlow<()> {
+        let _ = (epoch, measurements);
+        ControlFlow::Continue(())
+    }
+}
+
+/// Nobody listens.
+impl Observer for () {}
+
+/// What a finished job leaves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trained {
+    /// What is known of it.
+    pub facts: Facts,
+    /// Every epoch's measurements, in order, from epoch 1.
+    pub epochs: Vec<(u32, Measurements)>,
+    /// Its weights.
+    pub weights: Kept,
+}
+
+/// Trains `job` on `device` with data from `cache`, from its first epoch to its last.
+///
+/// The result follows from the job alone: not from the number of cores, other jobs, or what `observer` hears.
+///
+/// # Errors
+/// `UserError` where the data set or the configuration cannot be had, `Diverged` where the loss, a weight or a measurement is no
+/// longer finite, `Preempted` where `observer` says stop, `Infrastructure` where the device fails.
+pub fn train(job: &Job, cache: &Cache, device: Device, observer: &mut dyn Observer) -> Result<Trained, Failure> {
+    Run::new(job, cache, device)?.train(observer)
+}
+
+/// A job that is being trained.
+struct Run<'a> {
+    job: &'a Job,
+    data: Arc<Data>,
+    labels: Labels,
+    inputs: Inputs,
+    engine: Box<dyn Engine>,
+    facts: Facts,
+    /// Inputs of the batch at hand, kept for its memory.
+    batch: Vec<f32>,
+}
+
+/// What the network makes of some samples.
+struct Evaluation {
+    /// Its class of each sample.
+    classes: Vec<u32>,
+    /// Mean loss, where it was asked for.
+    loss: Option<f64>,
+}
+
+impl<'a> Run<'a> {
+    fn new(job: &'a Job, cache: &Cache, device: Device) -> Result<Self, Failure> {
+        let configuration = &*job.configuration;
+        if configuration.epochs == 0 || configuration.batch_size == 0 {
+            return Err(user_error("epochs and batch_size must be at least 1"));
+        }
+        let dataset = &configuration.dataset;
+        let data = cache.get(dataset).map_err(user_error)?;
+        let labels = Labels::of(job, &data.train).map_err(user_error)?;
+        let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train).map_err(user_error)?;
+        let network = configuration.model.network(dataset.shape(), dataset.classes()).map_err(user_error)?;
+        let plan = Arc::new(Plan::of(&network));
+        let initial = plan.initial(&mut job.streams().generator(Stream::Weights, 0));
+        let engine = engine(device, &network, initial, &configuration.loss, &configuration.optimizer).map_err(failed)?;
+        let samples = Samples { train: labels.train.len(), validation: labels.validation.len(), test: data.test.len() };
+        let facts = Facts {
+            parameters: plan.trained(),
+            samples,
+            noise_rate: labels.noise_rate,
+            transition: labels.transition.clone(),
+            engine: engine.name(),
+            weights: String::new(),
+        };
+        Ok(Run { job, data, labels, inputs, engine, facts, batch: Vec::new() })
+    }
+
+    fn train(mut self, observer: &mut dyn Observer) -> Result<Trained, Failure> {
+        let epochs = self.job.configuration.epochs;
+        let start = Start {
+            epochs,
+            steps: self.steps(),
+            samples: self.facts.samples,
+            noise_rate: self.facts.noise_rate,
+            parameters: self.facts.parameters,
+            engine: self.facts.engine.clone(),
+        };
+        heed(observer.started(&start), || "before the first step".to_owned())?;
+        let mut rows = Vec::new();
+        let (mut best, mut best_validation) = (Best::default(), Best::default());
+        for epoch in 1..=epochs {
+            let mut measurements = self.epoch(epoch, observer)?;
+            self.evaluate(&mut measurements)?;
+            let weights = self.engine.weights().map_err(failed)?;
+            if !weights.are_finite() {
+                return Err(diverged(&format!("a weight is no longer finite after epoch {epoch}")));
+            }
+            if let Some((metric, value)) = measurements.iter().find(|(_, value)| !value.is_finite()) {
+                return Err(diverged(&format!("{metric} is {value} after epoch {epoch}")));
+            }
+            best.offer(measurements.get(&Metric::TestAccuracy), epoch, &weights);
+            best_validation.offer(measurements.get(&Metric::ValidationAccuracy), epoch, &weights);
+            let flow = observer.epoch(epoch, &measurements);
+            rows.push((epoch, measurements));
+            if epoch == epochs {
+                self.facts.weights = weights.digest();
+                let last = Snapshot { epoch, weights };
+                let best = best.into_snapshot().unwrap_or_else(|| last.clone());
+                let weights = Kept { best, best_validation: best_validation.into_snapshot(), last };
+                return Ok(Trained { facts: self.facts, epochs: rows, weights });
+            }
+            heed(flow, || format!("after epoch {epoch} of {epochs}"))?;
+        }
+        Err(user_error("epochs must be at least 1"))
+    }
+
+    /// Steps in an epoch; the last takes what is left.
+    fn steps(&self) -> u32 {
+        self.labels.train.len().div_ceil(self.job.configuration.batch_size) as u32
+    }
+
+    /// One pass over the training samples.
+    fn epoch(&mut self, epoch: u32, observer: &mut dyn Observer) -> Result<Measurements, Failure> {
+        let configuration = &*self.job.configuration;
+        let streams = self.job.streams();
+        let generator = |stream| streams.generator(stream, u64::from(epoch));
+        let (mut augmentation, mut dropout) = (generator(Stream::Augmentation), generator(Stream::Dropout));
+        let mut order = self.labels.train.clone();
+        shuffle(&mut order, &mut generator(Stream::Order));
+        let lr = configuration.schedule.lr(configuration.optimizer.lr(), epoch, configuration.epochs);
+        let (epochs, steps) = (configuration.epochs, self.steps());
+        let (mut total, begun) = (0.0, Instant::now());
+        for (step, samples) in (1..).zip(order.chunks(configuration.batch_size)) {
+            let augment = &configuration.augment;
+            self.inputs.gather_augmented(&self.data.train, samples, augment, &mut augmentation, &mut self.batch);
+            let labels: Vec<u32> = samples.iter().map(|sample| self.labels.given[*sample]).collect();
+            let batch = Batch { inputs: &self.batch, labels: &labels };
+            let loss = self.engine.train_step(batch, lr, &mut dropout).map_err(failed)?;
+            if !loss.is_finite() {
+                return Err(diverged(&format!("the loss is {loss} in epoch {epoch}, step {step}, at learning rate {lr}")));
+            }
+            total += loss * samples.len() as f64;
+            heed(observer.progress(Progress { epoch, epochs, step, steps, loss }), || {
+                format!("in epoch {epoch} of {epochs}, after step {step} of {steps}")
+            })?;
+        }
+        // A clock too coarse to see the epoch must not make the speed infinite.
+        let seconds = begun.elapsed().as_secs_f64().max(1e-9);
+        Ok(Measurements::from([
+            (Metric::TrainLoss, total / order.len() as f64),
+            (Metric::LearningRate, lr),
+            (Metric::ImagesPerSecond, order.len() as f64 / seconds),
+        ]))
+    }
+
+    /// Measures the network as it stands, on training images as they are, on validation and on test samples.
+    fn evaluate(&mut self, measurements: &mut Measurements) -> Result<(), Failure> {
+        let data = Arc::clone(&self.data);
+        let train = self.predict(&data.train, Part::Train)?.classes;
+        let (mut clean, mut noisy, mut recovered) = (Share::default(), Share::default(), Share::default());
+        for (class, sample) in train.iter().zip(&self.labels.train) {
+            let (given, label) = (self.labels.given[*sample], data.train.labels[*sample]);
+            if given == label {
+                clean.count(*class == given);
+            } else {
+                noisy.count(*class == given);
+                recovered.count(*class == label);
+            }
+        }
+        let validation = self.predict(&data.train, Part::Validation)?;
+        let mut right = Share::default();
+        for (class, sample) in validation.classes.iter().zip(&self.labels.validation) {
+            right.count(*class == self.labels.given[*sample]);
+        }
+        let mut tested = Share::default();
+        let classes = self.predict(&data.test, Part::Test)?.classes;
+        classes.iter().zip(&data.test.labels).for_each(|(class, label)| tested.count(class == label));
+        let found = [
+            (Metric::CleanAccuracy, clean.value()),
+            (Metric::NoisyAccuracy, noisy.value()),
+            (Metric::RecoveredAccuracy, recovered.value()),
+            (Metric::ValidationLoss, validation.loss),
+            (Metric::ValidationAccuracy, right.value()),
+            (Metric::TestAccuracy, tested.value()),
+        ];
+        measurements.extend(found.into_iter().filter_map(|(metric, value)| Some((metric, value?))));
+        Ok(())
+    }
+
+    fn predict(&mut self, images: &Images, part: Part) -> Result<Evaluation, Failure> {
+        let everything: Vec<usize>;
+        let samples = match part {
+            Part::Train => &self.labels.train,
+            Part::Validation => &self.labels.validation,
+            Part::Test => {
+                everything = (0..images.len()).collect();
+                &everything
+            }
+        };
+        let (loss, classes) = (&self.job.configuration.loss, self.job.configuration.dataset.classes());
+        let mut evaluation = Evaluation { classes: Vec::with_capacity(samples.len()), loss: None };
+        let mut logits = Vec::new();
+        let mut total = 0.0;
+        for samples in samples.chunks(EVALUATED) {
+            self.inputs.gather(images, samples, &mut self.batch);
+            self.engine.logits(&self.batch, &mut logits).map_err(failed)?;
+            evaluation.classes.extend(logits.chunks_exact(classes).map(largest));
+            if part == Part::Validation {
+                let labels: Vec<u32> = samples.iter().map(|sample| self.labels.given[*sample]).collect();
+                total += mean_loss(loss, &logits, classes, &labels) * samples.len() as f64;
+            }
+        }
+        if part == Part::Validation && !samples.is_empty() {
+            evaluation.loss = Some(total / samples.len() as f64);
+        }
+        Ok(evaluation)
+    }
+}
+
+/// The samples of an evaluation.
+#[derive(Clone, Copy, PartialEq)]
+enum Part {
+    Train,
+    Validation,
+    Test,
+}
+
+fn mean_loss(loss: &Loss, logits: &[f32], classes: usize, labels: &[u32]) -> f64 {
+    let mut unused = vec![0.0; logits.len()];
+    loss.value_and_gradient(logits, classes, labels, &mut unused)
+}
+
+/// The class with the largest logit, the first of equals.
+fn largest(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (class, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = class;
+        }
+    }
+    best as u32
+}
+
+/// A share that is counted.
+#[derive(Clone, Copy, Default)]
+struct Share {
+    hits: usize,
+    of: usize,
+}
+
+impl Share {
+    fn count(&mut self, hit: bool) {
+        self.of += 1;
+        self.hits += usize::from(hit);
+    }
+
+    /// Of nothing there is no share.
+    fn value(self) -> Option<f64> {
+        (self.of > 0).then(|| self.hits as f64 / self.of as f64)
+    }
+}
+
+/// The weights where a metric was highest so far, the earliest of equals.
+#[derive(Default)]
+struct Best(Option<(f64, Snapshot)>);
+
+impl Best {
+    fn offer(&mut self, value: Option<&f64>, epoch: u32, weights: &crate::engine::Weights) {
+        let Some(value) = value else { return };
+        if self.0.as_ref().is_none_or(|(best, _)| value > best) {
+            self.0 = Some((*value, Snapshot { epoch, weights: weights.clone() }));
+        }
+    }
+
+    fn into_snapshot(self) -> Option<Snapshot> {
+        self.0.map(|(_, snapshot)| snapshot)
+    }
+}
+
+fn heed(flow: ControlFlow<()>, when: impl FnOnce() -> String) -> Result<(), Failure> {
+    match flow {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Failure::new(FailureKind::Preempted, format!("stopped {}", when()))),
+    }
+}
+
+fn user_error(error: impl std::fmt::Display) -> Failure {
+    Failure::new(FailureKind::UserError, error.to_string())
+}
+
+fn diverged(what: &str) -> Failure {
+    Failure::new(FailureKind::Diverged, format!("{what}: lower optimizer.lr, or choose another loss or normalisation"))
+}
+
+fn failed(error: EngineError) -> Failure {
+    Failure::new(FailureKind::Infrastructure, format!("the engine failed: {error}"))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,208 @@
+use super::*;
+use plusminus_core::job::Configuration;
+use plusminus_core::methods::augment::Normalize;
+use plusminus_core::methods::dataset::Dataset;
+use plusminus_core::methods::losses::Cce;
+use plusminus_core::methods::networks::Model;
+use plusminus_core::methods::noise::Noise;
+use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_core::methods::schedule::Schedule;
+
+/// A job on the data set in the binary, with `change` made to a plain configuration.
+pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
+    let mut configuration = Configuration {
+        dataset: Dataset::FashionMnist10k,
+        model: Model::Cnn { dropout: 0.5 },
+        loss: Loss::Cce(Cce {}),
+        noise: Noise::None,
+        noise_seed: None,
+        optimizer: Optimizer::Sgd { lr: 0.05, momentum: 0.9, weight_decay: 0.0, nesterov: false },
+        schedule: Schedule::Constant,
+        epochs: 1,
+        batch_size: 100,
+        validation: 0.0,
+        augment: Vec::new(),
+        normalize: Normalize::Unit,
+    };
+    change(&mut configuration);
+    let cell = configuration.cell();
+    Job::new(Arc::new(configuration), cell, seed)
+}
+
+/// What is small enough to train within a test: few samples, the rest held out.
+fn small(configuration: &mut Configuration) {
+    configuration.validation = 0.95;
+    configuration.noise = Noise::Uniform { rate: 0.4, include_true_class: false };
+}
+
+fn trained(job: &Job) -> Trained {
+    train(job, &Cache::default(), Device::Cpu, &mut ()).unwrap()
+}
+
+/// Notes what it hears, and stops where it is told to.
+#[derive(Default)]
+struct Recorder {
+    starts: Vec<Start>,
+    steps: Vec<Progress>,
+    epochs: Vec<(u32, Measurements)>,
+    stop_at: Option<(u32, u32)>,
+}
+
+impl Observer for Recorder {
+    fn started(&mut self, start: &Start) -> ControlFlow<()> {
+        self.starts.push(start.clone());
+        ControlFlow::Continue(())
+    }
+
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        self.steps.push(progress);
+        if self.stop_at == Some((progress.epoch, progress.step)) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn epoch(&mut self, epoch: u32, measurements: &Measurements) -> ControlFlow<()> {
+        self.epochs.push((epoch, measurements.clone()));
+        ControlFlow::Continue(())
+    }
+}
+
+/// What does not depend on the clock.
+fn repeatable(trained: &Trained) -> (Facts, Vec<Measurements>, &Kept) {
+    let rows = trained.epochs.iter().map(|(_, row)| {
+        let mut row = row.clone();
+        row.remove(&Metric::ImagesPerSecond);
+        row
+    });
+    (trained.facts.clone(), rows.collect(), &trained.weights)
+}
+
+#[test]
+fn a_job_trained_twice_gives_equal_bytes_and_another_seed_gives_others() {
+    let augmented = |c: &mut Configuration| {
+        small(c);
+        c.epochs = 2;
+        c.augment = vec![plusminus_core::methods::augment::Augment::Crop(2), plusminus_core::methods::augment::Augment::Flip];
+    };
+    let (first, again, other) = (trained(&job(1, augmented)), trained(&job(1, augmented)), trained(&job(2, augmented)));
+    assert_eq!(repeatable(&first), repeatable(&again));
+    assert_ne!(first.facts.weights, other.facts.weights);
+    assert_eq!(first.facts.weights, first.weights.last.weights.digest());
+}
+
+#[test]
+fn a_resnet_trained_twice_gives_equal_bytes() {
+    let tiny = |c: &mut Configuration| {
+        c.model = Model::Resnet20 { shortcut: plusminus_core::methods::networks::Downsample::Pad };
+        c.validation = 0.0;
+        c.dataset = Dataset::FashionMnist10k;
+    };
+    // Two steps through the engine alone: an epoch with its evaluation would take a minute.
+    let steps = |seed| {
+        let job = job(seed, tiny);
+        let mut run = Run::new(&job, &Cache::default(), Device::Cpu).unwrap();
+        let mut dropout = job.streams().generator(Stream::Dropout, 1);
+        for start in [0, 8] {
+            let samples: Vec<usize> = (start..start + 8).collect();
+            run.inputs.gather(&run.data.train, &samples, &mut run.batch);
+            let labels = &run.labels.given[start..start + 8];
+            run.engine.train_step(Batch { inputs: &run.batch, labels }, 0.1, &mut dropout).unwrap();
+        }
+        run.engine.weights().unwrap().digest()
+    };
+    assert_eq!(steps(1), steps(1));
+    assert_ne!(steps(1), steps(2));
+}
+
+#[test]
+fn an_observer_hears_every_step_and_epoch_and_the_facts_agree() {
+    let job = job(3, |c| {
+        small(c);
+        c.epochs = 2;
+        c.batch_size = 150;
+    });
+    let mut recorder = Recorder::default();
+    let trained = train(&job, &Cache::default(), Device::Cpu, &mut recorder).unwrap();
+    let samples = Samples { train: 400, validation: 7_600, test: 2_000 };
+    assert_eq!(trained.facts.samples, samples);
+    assert_eq!(recorder.starts.len(), 1);
+    assert_eq!((recorder.starts[0].epochs, recorder.starts[0].steps, recorder.starts[0].samples), (2, 3, samples));
+    let heard: Vec<(u32, u32)> = recorder.steps.iter().map(|progress| (progress.epoch, progress.step)).collect();
+    assert_eq!(heard, [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]);
+    assert_eq!(recorder.epochs, trained.epochs);
+    let row = &recorder.epochs[1].1;
+    assert_eq!(row.keys().copied().collect::<Vec<_>>(), Metric::ALL, "every metric is measured");
+    assert!((0.3..0.5).contains(&trained.facts.noise_rate));
+    assert_eq!(trained.facts.parameters, trained.weights.last.weights.plan().trained());
+}
+
+#[test]
+fn what_a_job_does_not_have_is_not_measured() {
+    let job = job(3, |c| {
+        c.batch_size = 10_000;
+        c.optimizer = Optimizer::Sgd { lr: 1e-3, momentum: 0.0, weight_decay: 0.0, nesterov: false };
+    });
+    // A batch larger than the training file is one step.
+    let mut recorder = Recorder::default();
+    let trained = train(&job, &Cache::default(), Device::Cpu, &mut recorder).unwrap();
+    assert_eq!(recorder.steps.len(), 1);
+    for metric in [Metric::NoisyAccuracy, Metric::RecoveredAccuracy, Metric::ValidationLoss, Metric::ValidationAccuracy] {
+        assert!(!recorder.epochs[0].1.contains_key(&metric), "{metric}");
+    }
+    assert!(trained.weights.best_validation.is_none());
+    assert_eq!((trained.facts.noise_rate, trained.facts.samples.validation), (0.0, 0));
+}
+
+#[test]
+fn training_learns() {
+    let job = job(0, |c| {
+        c.validation = 0.75;
+        c.epochs = 2;
+        c.batch_size = 50;
+    });
+    let trained = trained(&job);
+    let accuracy = trained.epochs[1].1[&Metric::TestAccuracy];
+    assert!(accuracy > 0.6, "{accuracy} after two epochs of 2,000 images");
+    assert!(trained.epochs[1].1[&Metric::TrainLoss] < trained.epochs[0].1[&Metric::TrainLoss]);
+}
+
+#[test]
+fn a_stop_ends_a_job_as_preempted() {
+    let job = job(1, small);
+    let mut recorder = Recorder { stop_at: Some((1, 2)), ..Recorder::default() };
+    let failure = train(&job, &Cache::default(), Device::Cpu, &mut recorder).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Preempted);
+    assert!(failure.message.contains("epoch 1 of 1, after step 2 of 4"), "{}", failure.message);
+    assert_eq!(recorder.steps.len(), 2);
+}
+
+#[test]
+fn a_learning_rate_far_too_high_diverges_by_name() {
+    let job = job(1, |c| {
+        small(c);
+        c.epochs = 5;
+        c.optimizer = Optimizer::Sgd { lr: 1e12, momentum: 0.0, weight_decay: 0.0, nesterov: false };
+    });
+    let failure = train(&job, &Cache::default(), Device::Cpu, &mut ()).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Diverged);
+    assert!(failure.message.contains("epoch 1") && failure.message.contains("lower optimizer.lr"), "{}", failure.message);
+}
+
+#[test]
+fn what_cannot_be_had_is_the_users_error() {
+    let kind = |job: Job| train(&job, &Cache::default(), Device::Cpu, &mut ()).unwrap_err().kind;
+    assert_eq!(kind(job(0, |c| c.validation = 0.99999)), FailureKind::UserError);
+    assert_eq!(kind(job(0, |c| c.epochs = 0)), FailureKind::UserError);
+    assert_eq!(kind(job(0, |c| c.batch_size = 0)), FailureKind::UserError);
+    let constants = Normalize::Constants { mean: vec![0.5; 3], std: vec![0.5; 3] };
+    assert_eq!(kind(job(0, |c| c.normalize = constants)), FailureKind::UserError);
+}
+
+#[test]
+fn the_best_weights_are_those_of_the_earliest_best_epoch() {
+    let plan = Arc::new(Plan::of(&job(0, |_| {}).configuration.model.network(Dataset::FashionMnist.shape(), 10).unwrap()));
+    let weights = plan.initial(&mut job(0, |_| {}).streams().generator(Stream::Weights, 0));
+    let mut best = Best::default();
+    for (epoch, value) in [(1, Some(0.5)), (2, Some(0.7)), (3, None), (4, Some(0.7)), (5, Some(0.6))] {
+        best.offer(value.as_ref(), epoch, &weights);
+    }
+    assert_eq!(best.into_snapshot().unwrap().epoch, 2);
+}

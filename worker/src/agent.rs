@@ -1,0 +1,317 @@
+//! The daemon's one loop: what the coordinator, the runners and the clock say, and what follows from it.
+
+use crate::link::{Link, Sender, Told};
+use crate::outbox::Outbox;
+use crate::runner::{Runner, RunnerOptions, Said};
+use plusminus_core::id::{Attempt, JobId};
+use plusminus_core::outcome::{Failure, FailureKind};
+use plusminus_proto::convert::{attempt_id, required_attempt};
+use plusminus_proto::v1::{self, from_runner, from_worker, report::News, to_runner};
+use std::future::Future;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+/// How long a runner may take to stop when it is told to, and an ending to be acknowledged when the worker leaves.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a worker is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The coordinator's URL.
+    pub coordinator: String,
+    /// The worker's name, no other worker's.
+    pub name: String,
+    /// Attempts at once.
+    pub slots: u32,
+    /// How long the first connection may take.
+    pub patience: Duration,
+    /// How runners are started.
+    pub runner: RunnerOptions,
+}
+
+/// Why a worker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// That is no URL.
+    #[error("`{url}` is no URL of a coordinator ({problem}); expected one like http://127.0.0.1:7600")]
+    BadUrl {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Nobody answers there.
+    #[error("no coordinator answers at {url} after {} s: {problem}; start one with `plusminus coordinator --listen ADDR`, or give the right --coordinator", .patience.as_secs_f64())]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// What the last try ended with.
+        problem: String,
+        /// How long it was tried.
+        patience: Duration,
+    },
+    /// A runner cannot be started at all.
+    #[error("cannot start a runner process: {0}")]
+    Runner(#[from] std::io::Error),
+}
+
+/// What the loop is told.
+pub(crate) enum Event {
+    /// There is a new connection.
+    Connected(Sender),
+    /// There is none; whoever asks wants to introduce the worker anew.
+    Disconnected(oneshot::Sender<v1::Hello>),
+    /// The coordinator says something.
+    Told(Told),
+    /// The runner of a slot says something, or has ended. The number tells it from earlier runners of the slot.
+    Runner(usize, u64, Said),
+}
+
+/// Work in hand.
+struct Work {
+    job: JobId,
+    attempt: Attempt,
+    /// When its runner is killed for not stopping.
+    deadline: Option<Instant>,
+}
+
+#[derive(Default)]
+struct Slot {
+    runner: Option<Runner>,
+    generation: u64,
+    work: Option<Work>,
+}
+
+/// A worker daemon.
+pub struct Agent {
+    options: Options,
+    slots: Vec<Slot>,
+    outbox: Outbox,
+    link: Option<Sender>,
+    heartbeat: Duration,
+    events: mpsc::Sender<Event>,
+    leaving: Option<Instant>,
+}
+
+impl Agent {
+    /// Connects, then works until `stop`; leaves cleanly: attempts in hand are given back.
+    ///
+    /// # Errors
+    /// If the coordinator cannot be reached at first. Once it has been, a broken connection is made again for ever.
+    pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), WorkerError> {
+        let (events, mut inbox) = mpsc::channel(256);
+        let link = Link::new(&options.coordinator, events.clone())?;
+        let mut agent = Agent {
+            slots: (0..options.slots).map(|_| Slot::default()).collect(),
+            outbox: Outbox::default(),
+            link: None,
+            heartbeat: Duration::from_secs(1),
+            events,
+            leaving: None,
+            options,
+        };
+        let connection = link.first(agent.hello(), agent.options.patience).await?;
+        info!(name = agent.options.name, slots = agent.options.slots, "connected to {}", agent.options.coordinator);
+        let keeper = tokio::spawn(link.keep(connection));
+        let mut stop = std::pin::pin!(stop);
+        let mut next_beat = Instant::now();
+        while !agent.has_left() {
+            tokio::select! {
+                () = &mut stop, if agent.leaving.is_none() => agent.leave(),
+                Some(event) = inbox.recv() => agent.take(event),
+                () = sleep_until(next_beat) => {
+                    next_beat = Instant::now() + agent.heartbeat;
+                    agent.beat();
+                }
+                () = sleep_until(agent.deadline().unwrap_or(next_beat)), if agent.deadline().is_some() => {
+                    agent.kill_what_does_not_stop();
+                }
+            }
+            agent.pump();
+        }
+        keeper.abort();
+        Ok(())
+    }
+
+    fn hello(&self) -> v1::Hello {
+        v1::Hello {
+            worker: self.options.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            devices: vec![v1::Device { name: "cpu".to_owned(), slots: self.options.slots }],
+            holds: self.holds(),
+        }
+    }
+
+    fn holds(&self) -> Vec<v1::AttemptId> {
+        let training = self.slots.iter().filter_map(|slot| slot.work.as_ref()).map(|work| (work.job, work.attempt));
+        training.chain(self.outbox.endings()).map(|(job, attempt)| attempt_id(job, attempt)).collect()
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Connected(sender) => {
+                self.link = Some(sender);
+                self.outbox.rewind();
+            }
+            Event::Disconnected(reply) => {
+                self.link = None;
+                // The link may have been stopped.
+                let _ = reply.send(self.hello());
+            }
+            Event::Told(Told::Welcome(welcome)) => {
+                self.heartbeat = Duration::from_millis(welcome.heartbeat_milliseconds.max(10));
+            }
+            Event::Told(Told::Assignment(assignment)) => self.begin(assignment),
+            Event::Told(Told::Stop(stop)) => match required_attempt(stop.of.as_ref()) {
+                Ok(of) => self.stop(|work| (work.job, work.attempt) == of),
+                Err(error) => warn!(%error, "the coordinator's message is not understood"),
+            },
+            Event::Told(Told::Acknowledgement(acknowledgement)) => self.outbox.acknowledge(acknowledgement.sequence),
+            Event::Runner(slot, generation, said) => self.heard(slot, generation, said),
+        }
+    }
+
+    fn begin(&mut self, assignment: v1::Assignment) {
+        let (job, attempt) = match required_attempt(assignment.of.as_ref()) {
+            Ok(of) => of,
+            Err(error) => return warn!(%error, "the coordinator's message is not understood"),
+        };
+        if self.leaving.is_some() {
+            return self.end(job, attempt, Failure::new(FailureKind::Preempted, "the worker is leaving"));
+        }
+        let Some(index) = self.slots.iter().position(|slot| slot.work.is_none()) else {
+            return self.end(job, attempt, Failure::new(FailureKind::Infrastructure, "the worker has no free slot"));
+        };
+        debug!(%job, %attempt, slot = index, "begins");
+        let slot = &mut self.slots[index];
+        if slot.runner.is_none() {
+            slot.generation += 1;
+            match Runner::start(&self.options.runner, index, slot.generation, self.events.clone()) {
+                Ok(runner) => slot.runner = Some(runner),
+                Err(error) => {
+                    let failure = format!("cannot start a runner process: {error}");
+                    return self.end(job, attempt, Failure::new(FailureKind::Infrastructure, failure));
+                }
+            }
+        }
+        slot.work = Some(Work { job, attempt, deadline: None });
+        if let Some(runner) = &slot.runner {
+            runner.tell(to_runner::Message::Train(assignment));
+        }
+    }
+
+    /// Tells the runners of the chosen work to stop; they say when they have.
+    fn stop(&mut self, chosen: impl Fn(&Work) -> bool) {
+        for slot in &mut self.slots {
+            if let (Some(runner), Some(work)) = (&slot.runner, &mut slot.work)
+                && chosen(work)
+                && work.deadline.is_none()
+            {
+                work.deadline = Some(Instant::now() + GRACE);
+                runner.tell(to_runner::Message::Stop(v1::StopTraining {}));
+            }
+        }
+    }
+
+    fn heard(&mut self, index: usize, generation: u64, said: Said) {
+        let slot = &mut self.slots[index];
+        if slot.generation != generation {
+            return;
+        }
+        let work = slot.work.as_ref().map(|work| (work.job, work.attempt));
+        match said {
+            Said::Message(message) => {
+                let Some(of) = work else { return };
+                match message {
+                    from_runner::Message::Progress(progress) => {
+                        let of = Some(attempt_id(of.0, of.1));
+                        let report = v1::ProgressReport { of, progress: Some(progress) };
+                        // The next one comes soon.
+                        self.try_send(from_worker::Message::Progress(report));
+                    }
+                    from_runner::Message::Epoch(epoch) => self.outbox.push(of, News::Epoch(epoch)),
+                    from_runner::Message::Ended(ending) => {
+                        slot.work = None;
+                        self.outbox.push(of, News::Ended(ending));
+                    }
+                }
+            }
+            Said::Exited { how, log } => {
+                let stopped = slot.work.as_ref().is_some_and(|work| work.deadline.is_some());
+                slot.runner = None;
+                slot.work = None;
+                let Some((job, attempt)) = work else { return };
+                let failure = if stopped {
+                    Failure::new(FailureKind::Preempted, "the runner was killed for not stopping in time")
+                } else {
+                    let last = if log.is_empty() { "it logged nothing".to_owned() } else { format!("its log ends: {log}") };
+                    Failure::new(FailureKind::Infrastructure, format!("the runner process {how}; {last}"))
+                };
+                self.end(job, attempt, failure);
+            }
+        }
+    }
+
+    fn end(&mut self, job: JobId, attempt: Attempt, failure: Failure) {
+        let ending = v1::Ending { how: Some(v1::ending::How::Failed(failure.into())) };
+        self.outbox.push((job, attempt), News::Ended(ending));
+    }
+
+    fn beat(&mut self) {
+        let heartbeat = v1::Heartbeat { holds: self.holds() };
+        self.try_send(from_worker::Message::Heartbeat(heartbeat));
+    }
+
+    /// Sends what the connection has room for; the rest waits in the outbox.
+    fn pump(&mut self) {
+        while let Some(report) = self.outbox.unsent() {
+            let sequence = report.sequence;
+            if !self.try_send(from_worker::Message::Report(report)) {
+                return;
+            }
+            self.outbox.sent(sequence);
+        }
+    }
+
+    fn try_send(&self, message: from_worker::Message) -> bool {
+        let message = v1::FromWorker { message: Some(message) };
+        self.link.as_ref().is_some_and(|link| link.try_send(message).is_ok())
+    }
+
+    fn leave(&mut self) {
+        info!("leaving: giving back what is in hand");
+        self.leaving = Some(Instant::now() + 2 * GRACE);
+        self.try_send(from_worker::Message::Draining(v1::Draining {}));
+        self.stop(|_| true);
+    }
+
+    /// Nothing is in hand or unacknowledged, or it has taken too long.
+    fn has_left(&self) -> bool {
+        let idle = || self.slots.iter().all(|slot| slot.work.is_none());
+        let delivered = || self.outbox.is_empty() || self.link.is_none();
+        self.leaving.is_some_and(|limit| (idle() && delivered()) || Instant::now() >= limit)
+    }
+
+    /// When something has to be looked at next.
+    fn deadline(&self) -> Option<Instant> {
+        let works = self.slots.iter().filter_map(|slot| slot.work.as_ref()?.deadline);
+        works.chain(self.leaving).min()
+    }
+
+    fn kill_what_does_not_stop(&mut self) {
+        let now = Instant::now();
+        for slot in &mut self.slots {
+            if slot.work.as_ref().and_then(|work| work.deadline).is_some_and(|deadline| deadline <= now)
+                && let Some(runner) = &mut slot.runner
+            {
+                runner.kill();
+                if let Some(work) = &mut slot.work {
+                    // It is dead; that it is comes as an event.
+                    work.deadline = Some(now + GRACE);
+                }
+            }
+        }
+    }
+}

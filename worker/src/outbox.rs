@@ -1,0 +1,98 @@
+//! What is yet to be acknowledged by the coordinator.
+
+use plusminus_core::id::{Attempt, JobId};
+use plusminus_proto::convert::attempt_id;
+use plusminus_proto::v1::{self, report::News};
+use std::collections::VecDeque;
+
+/// Reports in the order in which they were made, each kept until it is acknowledged.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    waiting: VecDeque<Entry>,
+    last: u64,
+    /// The last sequence number that has been sent over the present connection.
+    sent: u64,
+}
+
+struct Entry {
+    sequence: u64,
+    of: (JobId, Attempt),
+    news: News,
+}
+
+impl Outbox {
+    pub fn push(&mut self, of: (JobId, Attempt), news: News) {
+        self.last += 1;
+        self.waiting.push_back(Entry { sequence: self.last, of, news });
+    }
+
+    pub fn acknowledge(&mut self, sequence: u64) {
+        self.waiting.retain(|entry| entry.sequence != sequence);
+    }
+
+    /// A new connection: everything is sent again.
+    pub fn rewind(&mut self) {
+        self.sent = 0;
+    }
+
+    /// The next report that the present connection has not had.
+    pub fn unsent(&self) -> Option<v1::Report> {
+        let entry = self.waiting.iter().find(|entry| entry.sequence > self.sent)?;
+        let of = Some(attempt_id(entry.of.0, entry.of.1));
+        Some(v1::Report { sequence: entry.sequence, of, news: Some(entry.news.clone()) })
+    }
+
+    pub fn sent(&mut self, sequence: u64) {
+        self.sent = sequence;
+    }
+
+    /// Attempts whose ending has yet to be delivered.
+    pub fn endings(&self) -> impl Iterator<Item = (JobId, Attempt)> + '_ {
+        self.waiting.iter().filter(|entry| matches!(entry.news, News::Ended(_))).map(|entry| entry.of)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbox() -> Outbox {
+        let mut outbox = Outbox::default();
+        for epoch in 1..=3 {
+            let news = News::Epoch(v1::Epoch { epoch, ..v1::Epoch::default() });
+            outbox.push(("0".repeat(32).parse().unwrap(), Attempt(1)), news);
+        }
+        outbox
+    }
+
+    fn send_all(outbox: &mut Outbox) -> Vec<u64> {
+        let mut sent = Vec::new();
+        while let Some(report) = outbox.unsent() {
+            outbox.sent(report.sequence);
+            sent.push(report.sequence);
+        }
+        sent
+    }
+
+    #[test]
+    fn every_report_is_sent_once_a_connection_and_in_order() {
+        let mut outbox = outbox();
+        assert_eq!(send_all(&mut outbox), [1, 2, 3]);
+        assert_eq!(send_all(&mut outbox), []);
+    }
+
+    #[test]
+    fn a_new_connection_is_sent_what_was_not_acknowledged() {
+        let mut outbox = outbox();
+        send_all(&mut outbox);
+        outbox.acknowledge(2);
+        outbox.rewind();
+        assert_eq!(send_all(&mut outbox), [1, 3]);
+        [1, 3].into_iter().for_each(|sequence| outbox.acknowledge(sequence));
+        assert!(outbox.is_empty());
+    }
+}
