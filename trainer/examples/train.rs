@@ -52,7 +52,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cell = configuration.cell();
     let job = Job::new(Arc::new(configuration), cell, seed);
     let begun = Instant::now();
-    let trained = train(&job, &Cache::new(Datasets::default()), Device::Cpu, &mut Printer).map_err(|e| e.to_string())?;
+    let trained =
+        train(&job, &Cache::new(Datasets::default()), Device::Cpu, &mut Printer).map_err(|e| e.to_string())?;
     println!("{:.2} s, weights {}", begun.elapsed().as_secs_f64(), trained.facts.weights);
     Ok(())
 }

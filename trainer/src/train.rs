@@ -126,7 +126,8 @@ impl<'a> Run<'a> {
         let network = configuration.model.network(dataset.shape(), dataset.classes()).map_err(user_error)?;
         let plan = Arc::new(Plan::of(&network));
         let initial = plan.initial(&mut job.streams().generator(Stream::Weights, 0));
-        let engine = engine(device, &network, initial, &configuration.loss, &configuration.optimizer).map_err(failed)?;
+        let engine =
+            engine(device, &network, initial, &configuration.loss, &configuration.optimizer).map_err(failed)?;
         let samples = Samples { train: labels.train.len(), validation: labels.validation.len(), test: data.test.len() };
         let facts = Facts {
             parameters: plan.trained(),
@@ -201,7 +202,9 @@ impl<'a> Run<'a> {
             let batch = Batch { inputs: &self.batch, labels: &labels };
             let loss = self.engine.train_step(batch, lr, &mut dropout).map_err(failed)?;
             if !loss.is_finite() {
-                return Err(diverged(&format!("the loss is {loss} in epoch {epoch}, step {step}, at learning rate {lr}")));
+                return Err(diverged(&format!(
+                    "the loss is {loss} in epoch {epoch}, step {step}, at learning rate {lr}"
+                )));
             }
             total += loss * samples.len() as f64;
             heed(observer.progress(Progress { epoch, epochs, step, steps, loss }), || {

@@ -13,7 +13,7 @@ use plusminus_proto::v1;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::time::Duration;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::oneshot;
 
 /// How long the worker may take to give back what it has in hand.
@@ -61,7 +61,7 @@ async fn train(arguments: &arguments::Run, url: &str, text: &str, sweep: &Sweep)
     let mut client = LiveClient::connect(url).await?;
     let submitted = client.submit(text).await?;
     terminal::note(&submit::describe(&submitted));
-    let mut worker = start_worker(arguments, url)?;
+    let (mut worker, leash) = start_worker(arguments, url)?;
     let status = tokio::select! {
         status = watch::follow(&mut client, sweep, Output::Text) => Some(status?),
         () = super::told_to_stop() => None,
@@ -73,7 +73,7 @@ async fn train(arguments: &arguments::Run, url: &str, text: &str, sweep: &Sweep)
     if status.is_none() {
         terminal::note("stopping; run it again to carry on");
     }
-    stop_worker(worker).await;
+    stop_worker(worker, leash).await;
     finish(arguments, client, sweep, status).await
 }
 
@@ -91,7 +91,8 @@ async fn finish(
     Ok(if status.failed > 0 { Exit::JobsFailed } else { Exit::Success })
 }
 
-fn start_worker(arguments: &arguments::Run, url: &str) -> Result<Child, CliError> {
+/// Starts the worker. It leaves when the pipe to it is closed, however this process ends.
+fn start_worker(arguments: &arguments::Run, url: &str) -> Result<(Child, Option<ChildStdin>), CliError> {
     let failed = |error| CliError::Io { what: "cannot start the worker process", error };
     let program = std::env::current_exe().map_err(failed)?;
     let mut command = Command::new(program);
@@ -99,7 +100,6 @@ fn start_worker(arguments: &arguments::Run, url: &str) -> Result<Child, CliError
         .args(["worker", "--attached", "--coordinator", url])
         .args(["--slots", &arguments.slots.unwrap_or_else(worker::cores).to_string()])
         .args(worker::forwarded(&arguments.training))
-        // It leaves when this end of the pipe is gone, however this process ends.
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()))
@@ -107,11 +107,14 @@ fn start_worker(arguments: &arguments::Run, url: &str) -> Result<Child, CliError
     // Ctrl-C is for this process, which tells its worker.
     #[cfg(unix)]
     command.process_group(0);
-    command.spawn().map_err(failed)
+    let mut worker = command.spawn().map_err(failed)?;
+    // Taken out, because waiting for a child closes what it still has.
+    let leash = worker.stdin.take();
+    Ok((worker, leash))
 }
 
-async fn stop_worker(mut worker: Child) {
-    drop(worker.stdin.take());
+async fn stop_worker(mut worker: Child, leash: Option<ChildStdin>) {
+    drop(leash);
     if tokio::time::timeout(GRACE, worker.wait()).await.is_err() {
         let _ = worker.start_kill();
     }

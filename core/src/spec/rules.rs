@@ -40,14 +40,14 @@ pub(super) fn overrides(fields: &mut Fields<'_>, schema: &Schema) -> Vec<Rule> {
     let mut rules = Vec::new();
     for node in maps(fields, "overrides", EXPECTED) {
         let entries = node.entries().unwrap_or_default();
-        let mut rule = Fields::new(entries, Subject("an override", None), opening(node), fields.problems());
+        let mut rule = Fields::new(entries, Subject("an override", None), node.span.clone(), fields.problems());
         let conditions = pairs(&mut rule, "when", "the paths and values of the jobs that it is for");
         let conditions = conditions.and_then(|node| self::conditions(node, schema, rule.problems()));
         let set = pairs(&mut rule, "set", "the paths and their new values");
         let set = set.map(|node| changes(node, schema, rule.problems()));
         rule.finish();
         if let (Some(conditions), Some(set)) = (conditions, set) {
-            rules.push(Rule { span: opening(node), conditions, set, met: false });
+            rules.push(Rule { span: node.span.clone(), conditions, set, met: false });
         }
     }
     rules
@@ -59,7 +59,7 @@ pub(super) fn exclude(fields: &mut Fields<'_>, schema: &Schema) -> Vec<Rule> {
     let mut rules = Vec::new();
     for node in maps(fields, "exclude", EXPECTED) {
         if let Some(conditions) = conditions(node, schema, fields.problems()) {
-            rules.push(Rule { span: opening(node), conditions, set: Vec::new(), met: false });
+            rules.push(Rule { span: node.span.clone(), conditions, set: Vec::new(), met: false });
         }
     }
     rules
@@ -131,12 +131,6 @@ fn changes(node: &Node, schema: &Schema, problems: &mut Problems) -> Vec<(Route,
         .iter()
         .filter_map(|(key, value)| Some((schema.check(&key.name, &key.span, problems)?, Rc::clone(value))));
     routes.collect()
-}
-
-/// Where to point for a rule as a whole: not over all its lines.
-fn opening(node: &Node) -> Range<usize> {
-    let last = node.entries().and_then(|entries| entries.last()).map(|(key, value)| key.span.end.max(value.span.end));
-    node.span.start..last.unwrap_or(node.span.end).max(node.span.end)
 }
 
 impl Rule {

@@ -51,7 +51,10 @@ pub(super) fn from_binary() -> Result<Data, DataError> {
     read(&Dataset::FashionMnist10k, sources)
 }
 
-fn read(dataset: &Dataset, [train_images, train_labels, test_images, test_labels]: [Source; 4]) -> Result<Data, DataError> {
+fn read(
+    dataset: &Dataset,
+    [train_images, train_labels, test_images, test_labels]: [Source; 4],
+) -> Result<Data, DataError> {
     let (train, test) = dataset.sizes();
     let read = |images, labels, samples| idx::read(images, labels, samples, dataset.shape(), dataset.classes());
     Ok(Data { train: read(&train_images, &train_labels, train)?, test: read(&test_images, &test_labels, test)? })

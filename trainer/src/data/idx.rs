@@ -2,7 +2,7 @@
 //! big-endian; plain or compressed with gzip, told apart by content rather than name.
 
 use super::error::DataError;
-use super::{Images, ImageShape};
+use super::{ImageShape, Images};
 use flate2::bufread::MultiGzDecoder;
 use std::fs;
 use std::io::{self, Read};
@@ -35,7 +35,8 @@ impl Source {
     fn read(&self, kind: &'static str, magic: u32, expected: &[usize]) -> Result<Vec<u8>, DataError> {
         let path = || self.path.clone();
         let compressed = self.bytes.starts_with(&GZIP);
-        let mut plain: Box<dyn Read> = if compressed { Box::new(MultiGzDecoder::new(&*self.bytes)) } else { Box::new(&*self.bytes) };
+        let mut plain: Box<dyn Read> =
+            if compressed { Box::new(MultiGzDecoder::new(&*self.bytes)) } else { Box::new(&*self.bytes) };
         let header = 4 * (1 + expected.len()) as u64;
         // The extents are checked before the values are read, so no header can ask for more memory than the data set needs.
         let mut head = Vec::new();
@@ -163,7 +164,8 @@ mod tests {
         for file in [images(), gzip(&images())] {
             for end in 0..file.len() {
                 let error = read_pair(file[..end].to_vec(), labels()).unwrap_err();
-                let says_so = matches!(error, DataError::Truncated { .. } | DataError::Gzip { .. } | DataError::Magic { .. });
+                let says_so =
+                    matches!(error, DataError::Truncated { .. } | DataError::Gzip { .. } | DataError::Magic { .. });
                 assert!(says_so, "{end}: {error}");
             }
         }

@@ -35,9 +35,10 @@ impl Inputs {
                 shape.channels
             ));
         }
-        let table = mean.iter().zip(&std).flat_map(|(mean, std)| {
-            (0..256u16).map(move |pixel| ((f64::from(pixel) / 255.0 - mean) / std) as f32)
-        });
+        let table = mean
+            .iter()
+            .zip(&std)
+            .flat_map(|(mean, std)| (0..256u16).map(move |pixel| ((f64::from(pixel) / 255.0 - mean) / std) as f32));
         let centre = matches!(normalize, Normalize::PixelMean).then(|| pixel_means(images, train));
         Ok(Inputs { shape, table: table.collect(), centre })
     }
@@ -111,7 +112,9 @@ fn places(extent: usize) -> Vec<Option<usize>> {
 
 /// The window of the original extent that starts at `start` of the places padded on both sides.
 fn cropped(places: &[Option<usize>], padding: usize, start: usize) -> Vec<Option<usize>> {
-    (start..start + places.len()).map(|at| at.checked_sub(padding).and_then(|at| places.get(at).copied().flatten())).collect()
+    (start..start + places.len())
+        .map(|at| at.checked_sub(padding).and_then(|at| places.get(at).copied().flatten()))
+        .collect()
 }
 
 /// Mean and standard deviation of each channel over these samples. Pixels are whole numbers, so the sums are exact.
@@ -170,7 +173,10 @@ mod tests {
 
     #[test]
     fn pixels_become_inputs_as_each_rule_says() {
-        close(&gathered(&Normalize::Unit), &[0.0, 1.0, 10.0 / 255.0, 10.0 / 255.0, 1.0, 0.0, 30.0 / 255.0, 30.0 / 255.0]);
+        close(
+            &gathered(&Normalize::Unit),
+            &[0.0, 1.0, 10.0 / 255.0, 10.0 / 255.0, 1.0, 0.0, 30.0 / 255.0, 30.0 / 255.0],
+        );
         // Channel 0: mean ½, deviation ½; channel 1: 20 ± 10.
         close(&gathered(&Normalize::Channel), &[-1.0, 1.0, -1.0, -1.0, 1.0, -1.0, 1.0, 1.0]);
         let ten = 10.0 / 255.0;
@@ -212,7 +218,8 @@ mod tests {
 
     #[test]
     fn a_crop_shows_every_place_of_the_padded_image() {
-        let seen: std::collections::BTreeSet<Vec<u32>> = (0..400).map(|epoch| augmented(&[Augment::Crop(1)], epoch)).collect();
+        let seen: std::collections::BTreeSet<Vec<u32>> =
+            (0..400).map(|epoch| augmented(&[Augment::Crop(1)], epoch)).collect();
         assert_eq!(seen.len(), 9);
         assert!(seen.contains(&vec![0, 0, 0, 0, 1, 2, 0, 4, 5]), "the upper left corner");
         assert!(seen.contains(&vec![5, 6, 0, 8, 9, 0, 0, 0, 0]), "the lower right corner");

@@ -56,7 +56,11 @@ impl Observer for Recorder {
 
     fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
         self.steps.push(progress);
-        if self.stop_at == Some((progress.epoch, progress.step)) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.stop_at == Some((progress.epoch, progress.step)) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     fn epoch(&mut self, epoch: u32, measurements: &Measurements) -> ControlFlow<()> {
@@ -80,7 +84,8 @@ fn a_job_trained_twice_gives_equal_bytes_and_another_seed_gives_others() {
     let augmented = |c: &mut Configuration| {
         small(c);
         c.epochs = 2;
-        c.augment = vec![plusminus_core::methods::augment::Augment::Crop(2), plusminus_core::methods::augment::Augment::Flip];
+        c.augment =
+            vec![plusminus_core::methods::augment::Augment::Crop(2), plusminus_core::methods::augment::Augment::Flip];
     };
     let (first, again, other) = (trained(&job(1, augmented)), trained(&job(1, augmented)), trained(&job(2, augmented)));
     assert_eq!(repeatable(&first), repeatable(&again));
@@ -144,7 +149,8 @@ fn what_a_job_does_not_have_is_not_measured() {
     let mut recorder = Recorder::default();
     let trained = train(&job, &Cache::default(), Device::Cpu, &mut recorder).unwrap();
     assert_eq!(recorder.steps.len(), 1);
-    for metric in [Metric::NoisyAccuracy, Metric::RecoveredAccuracy, Metric::ValidationLoss, Metric::ValidationAccuracy] {
+    for metric in [Metric::NoisyAccuracy, Metric::RecoveredAccuracy, Metric::ValidationLoss, Metric::ValidationAccuracy]
+    {
         assert!(!recorder.epochs[0].1.contains_key(&metric), "{metric}");
     }
     assert!(trained.weights.best_validation.is_none());
@@ -183,7 +189,11 @@ fn a_learning_rate_far_too_high_diverges_by_name() {
     });
     let failure = train(&job, &Cache::default(), Device::Cpu, &mut ()).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Diverged);
-    assert!(failure.message.contains("epoch 1") && failure.message.contains("lower optimizer.lr"), "{}", failure.message);
+    assert!(
+        failure.message.contains("epoch 1") && failure.message.contains("lower optimizer.lr"),
+        "{}",
+        failure.message
+    );
 }
 
 #[test]
@@ -198,7 +208,8 @@ fn what_cannot_be_had_is_the_users_error() {
 
 #[test]
 fn the_best_weights_are_those_of_the_earliest_best_epoch() {
-    let plan = Arc::new(Plan::of(&job(0, |_| {}).configuration.model.network(Dataset::FashionMnist.shape(), 10).unwrap()));
+    let plan =
+        Arc::new(Plan::of(&job(0, |_| {}).configuration.model.network(Dataset::FashionMnist.shape(), 10).unwrap()));
     let weights = plan.initial(&mut job(0, |_| {}).streams().generator(Stream::Weights, 0));
     let mut best = Best::default();
     for (epoch, value) in [(1, Some(0.5)), (2, Some(0.7)), (3, None), (4, Some(0.7)), (5, Some(0.6))] {

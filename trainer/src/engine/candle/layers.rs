@@ -190,7 +190,8 @@ fn channels_first(x: &Tensor) -> Result<Tensor> {
 /// x with this share of its values zeroed and the others scaled up; masks are drawn channel, row, column.
 fn dropout(x: &Tensor, share: f64, generator: &mut ChaCha8Rng) -> Result<Tensor> {
     let kept = (1.0 / (1.0 - share)) as f32;
-    let mask: Vec<f32> = (0..x.elem_count()).map(|_| if generator.random::<f64>() < share { 0.0 } else { kept }).collect();
+    let mask: Vec<f32> =
+        (0..x.elem_count()).map(|_| if generator.random::<f64>() < share { 0.0 } else { kept }).collect();
     let mask = match *x.dims() {
         [n, h, w, c] => Tensor::from_vec(mask, (n, c, h, w), &Device::Cpu)?.permute((0, 2, 3, 1))?.contiguous()?,
         _ => Tensor::from_vec(mask, x.shape(), &Device::Cpu)?,

@@ -58,7 +58,9 @@ impl CandleEngine {
         let trained = plan.entries().iter().filter(|entry| entry.role.is_trained());
         let variables = trained
             .clone()
-            .map(|entry| Var::from_slice(&self.weights.values()[entry.range.clone()], entry.shape.as_slice(), &Device::Cpu))
+            .map(|entry| {
+                Var::from_slice(&self.weights.values()[entry.range.clone()], entry.shape.as_slice(), &Device::Cpu)
+            })
             .collect::<Result<Vec<Var>, _>>()?;
         let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
         let mut pass = Pass { tensors: &tensors, weights: &mut self.weights, mode: Mode::Training(dropout) };
@@ -72,7 +74,8 @@ impl CandleEngine {
         let mut flat = vec![0.0; plan.trained()];
         for (entry, variable) in trained.zip(&variables) {
             let gradient = gradients.remove(variable.as_tensor());
-            let gradient = gradient.ok_or_else(|| EngineError::new(format!("{} has no gradient", entry.name)))?.contiguous()?;
+            let gradient =
+                gradient.ok_or_else(|| EngineError::new(format!("{} has no gradient", entry.name)))?.contiguous()?;
             flat[entry.range.clone()].copy_from_slice(&ops::Values::of(&gradient)?);
         }
         Ok((loss, flat))
@@ -96,7 +99,9 @@ impl Engine for CandleEngine {
         let plan = self.weights.plan().clone();
         let trained = plan.entries().iter().filter(|entry| entry.role.is_trained());
         let tensors = trained
-            .map(|entry| Tensor::from_slice(&self.weights.values()[entry.range.clone()], entry.shape.as_slice(), &Device::Cpu))
+            .map(|entry| {
+                Tensor::from_slice(&self.weights.values()[entry.range.clone()], entry.shape.as_slice(), &Device::Cpu)
+            })
             .collect::<Result<Vec<Tensor>, _>>()?;
         let mut pass = Pass { tensors: &tensors, weights: &mut self.weights, mode: Mode::Evaluation };
         let output = layers::forward(&self.nodes, images, &mut pass)?;

@@ -41,9 +41,8 @@ fn gradients_agree_with_finite_differences(layers: Vec<Layer>, input: ImageShape
     let (inputs, labels) = (values(4 * input.len(), 1), [0, 1, 2, 1]);
     let batch = Batch { inputs: &inputs, labels: &labels };
     let (_, gradient) = engine.gradient(batch, &mut generator(2)).unwrap();
-    let h = 2f32.powi(-7);
-    let mut wrong = Vec::new();
-    for i in 0..engine.weights.plan().trained() {
+    let (mut checked, trained) = (0, engine.weights.plan().trained());
+    for i in 0..trained {
         let mut at = |delta: f32| {
             let kept = engine.weights.values()[i];
             engine.weights.values_mut()[i] = kept + delta;
@@ -51,13 +50,18 @@ fn gradients_agree_with_finite_differences(layers: Vec<Layer>, input: ImageShape
             engine.weights.values_mut()[i] = kept;
             loss
         };
-        let difference = (at(h) - at(-h)) / (2.0 * f64::from(h));
-        if (difference - f64::from(gradient[i])).abs() > 2e-3 * (1.0 + difference.abs()) {
-            wrong.push(format!("weight {i}: {} for {difference}", gradient[i]));
+        let [coarse, fine] = [8, 9].map(|bits| {
+            let h = 2f32.powi(-bits);
+            (at(h) - at(-h)) / (2.0 * f64::from(h))
+        });
+        // Where two steps disagree, a kink (of a ReLU, of a maximum) lies between them and neither is the gradient.
+        if (coarse - fine).abs() < 5e-4 * (1.0 + fine.abs()) {
+            checked += 1;
+            let error = (fine - f64::from(gradient[i])).abs();
+            assert!(error < 2e-3 * (1.0 + fine.abs()), "weight {i} of {trained}: {} for {fine}", gradient[i]);
         }
     }
-    // A step across a kink (of a ReLU, of a maximum) is no fault of the gradient, but it must be rare.
-    assert!(wrong.len() * 50 <= gradient.len(), "{} of {}: {wrong:#?}", wrong.len(), gradient.len());
+    assert!(checked * 4 >= trained * 3, "only {checked} of {trained} weights could be checked");
 }
 
 /// The end of every network under test.
@@ -71,14 +75,16 @@ fn square(channels: usize, extent: usize) -> ImageShape {
 
 #[test]
 fn gradients_of_linear_layers_agree_with_finite_differences() {
-    let layers = vec![Layer::Flatten, Layer::Linear { input: 8, output: 5 }, Layer::Relu, Layer::Linear { input: 5, output: 3 }];
+    let layers =
+        vec![Layer::Flatten, Layer::Linear { input: 8, output: 5 }, Layer::Relu, Layer::Linear { input: 5, output: 3 }];
     gradients_agree_with_finite_differences(layers, square(2, 2));
 }
 
 #[test]
 fn gradients_of_convolutions_agree_with_finite_differences() {
     for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 2, 0), (1, 1, 0), (2, 1, 0), (3, 2, 2)] {
-        let mut layers = vec![convolution(2, 3, kernel, stride, padding, true), Layer::Relu, convolution(3, 4, 2, 1, 1, false)];
+        let mut layers =
+            vec![convolution(2, 3, kernel, stride, padding, true), Layer::Relu, convolution(3, 4, 2, 1, 1, false)];
         layers.extend(classifier(4));
         gradients_agree_with_finite_differences(layers, ImageShape { channels: 2, height: 5, width: 4 });
     }
@@ -115,7 +121,8 @@ fn gradients_of_every_shortcut_agree_with_finite_differences() {
     let pad = Shortcut::Pad { stride: 2, channels: 4 };
     let identity = Layer::Residual { body: vec![convolution(4, 4, 3, 1, 1, false)], shortcut: Shortcut::Identity };
     for shortcut in [projection, pad] {
-        let mut layers = vec![convolution(1, 2, 3, 1, 1, true), Layer::Residual { body: body(2), shortcut }, Layer::Relu];
+        let mut layers =
+            vec![convolution(1, 2, 3, 1, 1, true), Layer::Residual { body: body(2), shortcut }, Layer::Relu];
         // Once without a ReLU after it.
         layers.push(identity.clone());
         layers.extend(classifier(4));
@@ -179,12 +186,21 @@ fn nan_passes_pools_and_rectifiers() {
 }
 
 /// The definition: a sum over the window for each output, in f64. Everything channels first, as candle and PyTorch have it.
-fn direct(x: &[f32], k: &[f32], (n, ci, h, w): (usize, usize, usize, usize), co: usize, kernel: usize, stride: usize, padding: usize) -> Vec<f64> {
+fn direct(
+    x: &[f32],
+    k: &[f32],
+    (n, ci, h, w): (usize, usize, usize, usize),
+    co: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+) -> Vec<f64> {
     let out = |extent: usize| (extent + 2 * padding - kernel) / stride + 1;
     let (rows, columns) = (out(h), out(w));
     let mut y = vec![0.0; n * co * rows * columns];
     for (at, y) in y.iter_mut().enumerate() {
-        let (column, row, o, image) = (at % columns, at / columns % rows, at / columns / rows % co, at / columns / rows / co);
+        let (column, row, o, image) =
+            (at % columns, at / columns % rows, at / columns / rows % co, at / columns / rows / co);
         for (c, i, j) in (0..ci).flat_map(|c| (0..kernel).flat_map(move |i| (0..kernel).map(move |j| (c, i, j)))) {
             let (a, b) = ((row * stride + i).wrapping_sub(padding), (column * stride + j).wrapping_sub(padding));
             if a < h && b < w {
@@ -199,7 +215,9 @@ fn direct(x: &[f32], k: &[f32], (n, ci, h, w): (usize, usize, usize, usize), co:
 #[test]
 fn a_convolution_agrees_with_its_definition_and_with_candles_own() {
     let (n, h, w) = (3, 6, 5);
-    for (ci, co, kernel, stride, padding) in [(2, 4, 3, 1, 1), (2, 3, 3, 2, 1), (1, 3, 5, 1, 0), (3, 2, 1, 2, 0), (2, 2, 1, 1, 0), (1, 2, 2, 3, 2)] {
+    for (ci, co, kernel, stride, padding) in
+        [(2, 4, 3, 1, 1), (2, 3, 3, 2, 1), (1, 3, 5, 1, 0), (3, 2, 1, 2, 0), (2, 2, 1, 1, 0), (1, 2, 2, 3, 2)]
+    {
         let (xs, ks) = (values(n * ci * h * w, 3), values(co * ci * kernel * kernel, 4));
         let x = Tensor::from_slice(&xs, (n, ci, h, w), &Device::Cpu).unwrap();
         let k = Tensor::from_slice(&ks, (co, ci, kernel, kernel), &Device::Cpu).unwrap();
@@ -218,7 +236,8 @@ fn a_convolution_agrees_with_its_definition_and_with_candles_own() {
 #[test]
 fn batch_norm_gives_each_channel_mean_0_and_variance_1_and_follows_the_batches() {
     let x = images(values(4 * 3 * 3 * 2, 5).iter().map(|v| 3.0 * v + 5.0).collect(), (4, 3, 3, 2));
-    let (one, zero) = (Tensor::ones(2, DType::F32, &Device::Cpu).unwrap(), Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap());
+    let (one, zero) =
+        (Tensor::ones(2, DType::F32, &Device::Cpu).unwrap(), Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap());
     let moments = Arc::new(OnceLock::new());
     let y = flat(&x.apply_op3(&one, &zero, BatchNorm { relu: false, moments: Arc::clone(&moments) }).unwrap());
     for channel in 0..2 {
@@ -273,7 +292,8 @@ fn dropout_zeroes_its_share_scales_the_rest_and_rests_in_evaluation() {
     layers.remove(1);
     let inputs = vec![1.0; 400];
     let x = Tensor::ones((50, 400), DType::F32, &Device::Cpu).unwrap();
-    let node = layers::nodes(&Network { layers: vec![Layer::Dropout(0.25)], ..network_of(&dropping) }, weights.plan()).unwrap();
+    let node = layers::nodes(&Network { layers: vec![Layer::Dropout(0.25)], ..network_of(&dropping) }, weights.plan())
+        .unwrap();
     let mut dropout = generator(1);
     let mut pass = Pass { tensors: &[], weights: &mut dropping.weights, mode: Mode::Training(&mut dropout) };
     let y = flat(&layers::forward(&node, x, &mut pass).unwrap());
@@ -287,7 +307,12 @@ fn dropout_zeroes_its_share_scales_the_rest_and_rests_in_evaluation() {
 }
 
 fn network_of(engine: &CandleEngine) -> Network {
-    Network { input: engine.input, classes: engine.classes, layers: Vec::new(), initialisation: Initialisation::UniformFanIn }
+    Network {
+        input: engine.input,
+        classes: engine.classes,
+        layers: Vec::new(),
+        initialisation: Initialisation::UniformFanIn,
+    }
 }
 
 #[test]

@@ -134,7 +134,8 @@ impl CustomOp3 for BatchNorm {
                 *dx = a * pass(*y, *g) + b * (x - centre) + c;
             }
         }
-        let scale_gradient = products.iter().zip(&deviations).map(|(sum, deviation)| (sum * deviation) as f32).collect();
+        let scale_gradient =
+            products.iter().zip(&deviations).map(|(sum, deviation)| (sum * deviation) as f32).collect();
         let shift_gradient = shift_gradient.iter().map(|sum| *sum as f32).collect();
         Ok((Some(tensor(dx, x)?), Some(tensor(scale_gradient, scale)?), Some(tensor(shift_gradient, scale)?)))
     }
@@ -182,4 +183,3 @@ impl CustomOp1 for Affine {
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 }
-

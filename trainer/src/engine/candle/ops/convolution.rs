@@ -50,7 +50,12 @@ impl Convolve {
         Ok(Geometry { images, height, width, input, output, kernel, stride, padding, rows, columns })
     }
 
-    fn forward(&self, x: (&CpuStorage, &Layout), kernels: (&CpuStorage, &Layout), bias: Option<&[f32]>) -> Result<(CpuStorage, Shape)> {
+    fn forward(
+        &self,
+        x: (&CpuStorage, &Layout),
+        kernels: (&CpuStorage, &Layout),
+        bias: Option<&[f32]>,
+    ) -> Result<(CpuStorage, Shape)> {
         let g = self.geometry(x.1.shape(), kernels.1.shape())?;
         let (x, kernels) = (argument(x.0, x.1)?, g.packed(argument(kernels.0, kernels.1)?));
         let kernels = Matrix::new(&kernels, g.depth(), g.output);
@@ -211,7 +216,10 @@ impl Geometry {
         for output in 0..self.output {
             for input in 0..self.input {
                 for place in 0..area {
-                    visit((output * self.input + input) * area + place, (place * self.input + input) * self.output + output);
+                    visit(
+                        (output * self.input + input) * area + place,
+                        (place * self.input + input) * self.output + output,
+                    );
                 }
             }
         }
@@ -227,7 +235,13 @@ impl CustomOp2 for Convolve {
         self.forward((x, lx), (kernels, lk), None)
     }
 
-    fn bwd(&self, x: &Tensor, kernels: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        kernels: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (dx, d_kernels, _) = self.backward(x, kernels, gradient)?;
         Ok((dx, Some(d_kernels)))
     }

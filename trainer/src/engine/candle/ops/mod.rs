@@ -18,7 +18,8 @@ use std::ops::Deref;
 
 /// The values of a contiguous argument.
 fn argument<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
-    let (start, end) = layout.contiguous_offsets().ok_or_else(|| Error::Msg("the argument is not contiguous".into()))?;
+    let (start, end) =
+        layout.contiguous_offsets().ok_or_else(|| Error::Msg("the argument is not contiguous".into()))?;
     Ok(&storage.as_slice::<f32>()?[start..end])
 }
 
@@ -33,7 +34,8 @@ impl<'a> Values<'a> {
     /// Those of `tensor`, which must be contiguous, on the CPU and of `f32`.
     pub fn of(tensor: &'a Tensor) -> Result<Self> {
         let (storage, layout) = tensor.storage_and_layout();
-        let (start, end) = layout.contiguous_offsets().ok_or_else(|| Error::Msg("a tensor is not contiguous".into()))?;
+        let (start, end) =
+            layout.contiguous_offsets().ok_or_else(|| Error::Msg("a tensor is not contiguous".into()))?;
         match &*storage {
             Storage::Cpu(CpuStorage::F32(_)) => Ok(Values { storage, start, end }),
             _ => Err(Error::Msg("a tensor is not of f32 on the CPU".into())),

@@ -50,7 +50,7 @@ impl CustomOp1 for MaxPool {
         self.windows((n, h, w, c), |output, input, _| {
             for (y, x) in y[output..output + c].iter_mut().zip(&x[input..input + c]) {
                 // NaN stays NaN, so that a divergence is seen.
-                *y = if *x <= *y { *y } else { *x };
+                *y = if *x > *y || x.is_nan() { *x } else { *y };
             }
         });
         Ok((CpuStorage::F32(y), Shape::from((n, rows, columns, c))))
@@ -69,7 +69,8 @@ impl CustomOp1 for MaxPool {
             if first {
                 left.copy_from_slice(&g[output..output + c]);
             }
-            let (dx, x, y, left) = (&mut dx[input..input + c], &xs[input..input + c], &y[output..output + c], &mut left[..c]);
+            let (dx, x, y, left) =
+                (&mut dx[input..input + c], &xs[input..input + c], &y[output..output + c], &mut left[..c]);
             // By index over slices of one length and without a branch, which the compiler turns into vectors.
             for k in 0..c {
                 let takes = u32::from(x[k] == y[k]).wrapping_neg();

@@ -47,7 +47,13 @@ impl CustomOp2 for AddRelu {
         Ok((CpuStorage::F32(y), la.shape().clone()))
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let gradient = masked(output, gradient)?;
         Ok((Some(gradient.clone()), Some(gradient)))
     }
