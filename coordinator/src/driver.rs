@@ -94,6 +94,7 @@ pub(crate) struct Driver {
     board: Board,
     clock: Clock,
     writer: mpsc::Sender<Commit>,
+    store_thread: thread::JoinHandle<()>,
     outboxes: BTreeMap<Session, Outbox>,
     submissions: BTreeMap<Ticket, oneshot::Sender<SubmitSummary>>,
     cancellations: BTreeMap<Ticket, oneshot::Sender<Result<usize, Refusal>>>,
@@ -110,7 +111,7 @@ impl Driver {
         let clock = Clock::new();
         let machine = Machine::restart(policy, store.records()?, clock.now());
         let (writer, commits) = mpsc::channel(1);
-        thread::Builder::new()
+        let store_thread = thread::Builder::new()
             .name("store".into())
             .spawn(move || write(store, commits))
             .map_err(|error| StoreError::Unusable { path: "store thread".into(), error })?;
@@ -121,6 +122,7 @@ impl Driver {
             board: Board::default(),
             clock,
             writer,
+            store_thread,
             outboxes: BTreeMap::new(),
             submissions: BTreeMap::new(),
             cancellations: BTreeMap::new(),
@@ -130,9 +132,21 @@ impl Driver {
         Ok((driver, Handle { requests, changes: watched }, receiver))
     }
 
-    /// Runs until `stop` or until the store fails.
+    /// Runs until `stop` or until the store fails. When it returns the store is closed.
     pub async fn run(
         mut self,
+        requests: mpsc::Receiver<Request>,
+        stop: oneshot::Receiver<()>,
+    ) -> Result<(), StoreError> {
+        let ended = self.serve(requests, stop).await;
+        drop(self.writer);
+        // The thread ends by itself now; whether it panicked has been told by the commit that it did not answer.
+        let _ = tokio::task::spawn_blocking(|| self.store_thread.join()).await;
+        ended
+    }
+
+    async fn serve(
+        &mut self,
         mut requests: mpsc::Receiver<Request>,
         mut stop: oneshot::Receiver<()>,
     ) -> Result<(), StoreError> {
@@ -140,23 +154,19 @@ impl Driver {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut batch = Vec::with_capacity(BATCH);
         loop {
-            let ticked = tokio::select! {
+            let mut round = Round::default();
+            tokio::select! {
                 biased;
                 _ = &mut stop => return Ok(()),
-                _ = tick.tick() => true,
+                _ = tick.tick() => self.handle(Event::Tick, &mut round),
                 received = requests.recv_many(&mut batch, BATCH) => {
                     if received == 0 {
                         return Ok(());
                     }
-                    false
+                    for request in batch.drain(..) {
+                        self.take(request, &mut round);
+                    }
                 }
-            };
-            let mut round = Round::default();
-            if ticked {
-                self.handle(Event::Tick, &mut round);
-            }
-            for request in batch.drain(..) {
-                self.take(request, &mut round);
             }
             self.finish(round).await?;
         }

@@ -6,16 +6,27 @@
 
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::{Measurements, Metric};
-use plusminus_trainer::{Cache, Datasets, Device, Observer, train};
+use plusminus_trainer::{Cache, Datasets, Device, Observer, Progress, train};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-struct Printer;
+struct Printer {
+    last: Instant,
+}
 
 impl Observer for Printer {
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        if self.last.elapsed().as_secs() >= 5 {
+            self.last = Instant::now();
+            let Progress { epoch, step, steps, loss, .. } = progress;
+            println!("epoch {epoch}: step {step} of {steps}, loss {loss:.4}");
+        }
+        ControlFlow::Continue(())
+    }
+
     fn epoch(&mut self, epoch: u32, measurements: &Measurements) -> ControlFlow<()> {
         let values = measurements.iter().map(|(metric, value)| match metric {
             Metric::ImagesPerSecond => format!("{metric} {value:.0}"),
@@ -52,8 +63,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cell = configuration.cell();
     let job = Job::new(Arc::new(configuration), cell, seed);
     let begun = Instant::now();
-    let trained =
-        train(&job, &Cache::new(Datasets::default()), Device::Cpu, &mut Printer).map_err(|e| e.to_string())?;
+    let trained = train(&job, &Cache::new(Datasets::default()), Device::Cpu, &mut Printer { last: begun })
+        .map_err(|e| e.to_string())?;
     println!("{:.2} s, weights {}", begun.elapsed().as_secs_f64(), trained.facts.weights);
     Ok(())
 }

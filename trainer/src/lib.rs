@@ -2,7 +2,7 @@
 //!
 //! - [`data`]: data sets from disk or from the binary, checked in full; what a job makes of one.
 //! - [`engine`]: what runs a network forward and backward.
-//! - [`train`]: the loop, which reports to an [`Observer`] and stops where that says so.
+//! - [`mod@train`]: the loop, which reports to an [`Observer`] and stops where that says so.
 //! - [`keep`]: the weights that a finished job leaves, as files.
 //!
 //! *Architecture invariant:* everything random comes from the job's own streams, and everything is summed in one order on one

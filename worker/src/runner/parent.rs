@@ -49,8 +49,7 @@ impl Runner {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // One thread a slot: what a job computes must not depend on the number of cores.
-            .env("RAYON_NUM_THREADS", "1")
+            .envs(plusminus_trainer::engine::ENVIRONMENT.iter().copied())
             .kill_on_drop(true);
         // The terminal's Ctrl-C is for the daemon, which tells its runners.
         #[cfg(unix)]

@@ -42,7 +42,7 @@ fn gradients_agree_with_finite_differences(layers: Vec<Layer>, input: ImageShape
     let batch = Batch { inputs: &inputs, labels: &labels };
     let (_, gradient) = engine.gradient(batch, &mut generator(2)).unwrap();
     let (mut checked, trained) = (0, engine.weights.plan().trained());
-    for i in 0..trained {
+    for (i, gradient) in gradient.iter().enumerate() {
         let mut at = |delta: f32| {
             let kept = engine.weights.values()[i];
             engine.weights.values_mut()[i] = kept + delta;
@@ -57,8 +57,8 @@ fn gradients_agree_with_finite_differences(layers: Vec<Layer>, input: ImageShape
         // Where two steps disagree, a kink (of a ReLU, of a maximum) lies between them and neither is the gradient.
         if (coarse - fine).abs() < 5e-4 * (1.0 + fine.abs()) {
             checked += 1;
-            let error = (fine - f64::from(gradient[i])).abs();
-            assert!(error < 2e-3 * (1.0 + fine.abs()), "weight {i} of {trained}: {} for {fine}", gradient[i]);
+            let error = (fine - f64::from(*gradient)).abs();
+            assert!(error < 2e-3 * (1.0 + fine.abs()), "weight {i} of {trained}: {gradient} for {fine}");
         }
     }
     assert!(checked * 4 >= trained * 3, "only {checked} of {trained} weights could be checked");

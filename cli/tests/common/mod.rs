@@ -1,0 +1,146 @@
+//! The binary as users start it, in a directory of its own.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Two losses under one noise and two seeds: four jobs of a second or so.
+pub const SMALL: &str = "\
+sweep: small
+seeds: 2
+base:
+  dataset: fashion-mnist-10k
+  model: cnn
+  noise: {kind: uniform, rate: 0.4}
+  optimizer: {name: adam, lr: 1e-3}
+  epochs: 2
+  batch_size: 64
+  validation: 0.9
+grid:
+  loss: [cce, gce]
+";
+
+/// A directory to run in.
+pub struct Place(TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Writes a file and says where it is.
+    pub fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The binary, in this directory, with none of the caller's settings.
+    pub fn plusminus(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_plusminus"));
+        command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
+        for variable in ["PLUSMINUS_DATASETS", "PLUSMINUS_STATE", "PLUSMINUS_COORDINATOR", "RUST_LOG", "CLICOLOR_FORCE"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub fn run(&self, arguments: &[&str]) -> Answer {
+        Answer::of(self.plusminus(arguments).output().unwrap())
+    }
+
+    /// Starts the binary as a daemon.
+    pub fn start(&self, arguments: &[&str]) -> Daemon {
+        let mut child = self.plusminus(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Daemon { child, log: Some(log) }
+    }
+
+    /// Starts a coordinator on a free port with its state here, and says its URL.
+    pub fn coordinator(&self) -> (Daemon, String) {
+        let daemon = self.start(&["coordinator", "--listen", "127.0.0.1:0", "--lease", "3"]);
+        let address = self.path().join(".plusminus/address");
+        eventually("the coordinator has written its address", || address.is_file());
+        (daemon, fs::read_to_string(address).unwrap().trim().to_owned())
+    }
+}
+
+/// What a command said.
+pub struct Answer {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Answer {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Answer { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Standard output of a command that has succeeded.
+    pub fn good(self) -> String {
+        assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
+        self.stdout
+    }
+}
+
+/// A process that is killed when the test is done with it.
+pub struct Daemon {
+    pub child: Child,
+    log: Option<BufReader<std::process::ChildStderr>>,
+}
+
+impl Daemon {
+    /// Sends a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -s {name} {}", self.child.id())]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the end, and says the exit code and what was logged.
+    pub fn wait(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        for line in self.log.take().unwrap().lines() {
+            log += &(line.unwrap() + "\n");
+        }
+        (self.child.wait().unwrap().code(), log)
+    }
+
+    /// Reads the log until a line has `text` in it.
+    pub fn wait_for(&mut self, text: &str) {
+        let mut line = String::new();
+        while !line.contains(text) {
+            line.clear();
+            let read = self.log.as_mut().unwrap().read_line(&mut line).unwrap();
+            assert!(read > 0, "the log has ended without {text:?}");
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for something to become true.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,100 @@
+//! Whole sweeps of real training, through the binary.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod common;
+
+use common::{Place, SMALL, eventually};
+use serde_json::Value;
+
+fn finished(place: &Place) -> u64 {
+    let status: Value = serde_json::from_str(&place.run(&["status", "small", "--output", "json"]).good()).unwrap();
+    status["sweeps"][0]["jobs"]["finished"].as_u64().unwrap()
+}
+
+#[test]
+fn separate_processes_give_the_same_table_as_run_and_running_again_trains_nothing() {
+    let alone = Place::new();
+    alone.file("small.yaml", SMALL);
+    let table = alone.run(&["run", "small.yaml", "--slots", "1", "--format", "json"]).good();
+    let parsed: Value = serde_json::from_str(&table).unwrap();
+    assert_eq!(parsed["jobs"]["n"], 4);
+    let again = alone.run(&["run", "small.yaml", "--format", "json"]);
+    assert!(again.stderr.contains("4 jobs (4 finished before)"), "{}", again.stderr);
+    assert_eq!(again.good(), table);
+    assert_eq!(alone.run(&["table", "small", "--format", "json"]).good(), table, "with no coordinator running");
+
+    let spread = Place::new();
+    spread.file("small.yaml", SMALL);
+    let (_coordinator, url) = spread.coordinator();
+    let _workers =
+        ["one", "two"].map(|name| spread.start(&["worker", "--coordinator", &url, "--slots", "1", "--name", name]));
+    spread.run(&["submit", "small.yaml"]).good();
+    spread.run(&["watch", "small"]).good();
+    assert_eq!(spread.run(&["table", "small.yaml", "--format", "json"]).good(), table);
+}
+
+#[test]
+fn an_interrupted_run_stops_cleanly_and_carries_on() {
+    let place = Place::new();
+    place.file("small.yaml", &SMALL.replace("seeds: 2", "seeds: 3"));
+    let mut run = place.start(&["run", "small.yaml", "--slots", "1"]);
+    run.wait_for("1 of 6 jobs finished");
+    run.signal("INT");
+    let (code, log) = run.wait();
+    assert_eq!(code, Some(130), "{log}");
+    assert!(log.contains("run it again to carry on"), "{log}");
+    let before = finished(&place);
+    assert!((1..6).contains(&before));
+    let again = place.run(&["run", "small.yaml"]);
+    assert!(again.stderr.contains(&format!("{before} finished before")), "{}", again.stderr);
+    again.good();
+    assert_eq!(finished(&place), 6);
+}
+
+#[test]
+fn a_killed_worker_costs_no_result_and_another_takes_over() {
+    let place = Place::new();
+    place.file("small.yaml", SMALL);
+    let (_coordinator, url) = place.coordinator();
+    place.run(&["submit", "small.yaml"]).good();
+    let first = place.start(&["worker", "--coordinator", &url, "--slots", "1", "--name", "first"]);
+    eventually("one job is finished", || finished(&place) >= 1);
+    first.signal("KILL");
+    let _second = place.start(&["worker", "--coordinator", &url, "--slots", "2", "--name", "second"]);
+    place.run(&["watch", "small"]).good();
+    assert_eq!(finished(&place), 4);
+}
+
+#[test]
+fn results_survive_a_killed_coordinator_and_the_worker_comes_back_to_a_new_one() {
+    let place = Place::new();
+    place.file("small.yaml", SMALL);
+    let (coordinator, url) = place.coordinator();
+    let address = url.trim_start_matches("http://").to_owned();
+    let _worker = place.start(&["worker", "--coordinator", &url, "--slots", "1"]);
+    place.run(&["submit", "small.yaml"]).good();
+    eventually("one job is finished", || finished(&place) >= 1);
+    let before = finished(&place);
+    coordinator.signal("KILL");
+    drop(coordinator);
+    assert!(finished(&place) >= before, "read from the store, with nobody to ask");
+    let _coordinator = place.start(&["coordinator", "--listen", &address]);
+    eventually("the coordinator answers", || place.run(&["watch", "small"]).code == Some(0));
+    assert_eq!(finished(&place), 4);
+}
+
+#[test]
+fn a_cancelled_sweep_keeps_its_results_and_says_that_it_is_partial() {
+    let place = Place::new();
+    place.file("small.yaml", SMALL);
+    let (_coordinator, url) = place.coordinator();
+    place.run(&["submit", "small.yaml"]).good();
+    place.run(&["cancel", "small"]).good();
+    let _worker = place.start(&["worker", "--coordinator", &url, "--slots", "1"]);
+    let table = place.run(&["table", "small"]).good();
+    assert!(table.contains("partial: 0 of 4 jobs finished, 4 cancelled"), "{table}");
+    place.run(&["submit", "small.yaml"]).good();
+    place.run(&["watch", "small"]).good();
+    assert!(!place.run(&["table", "small"]).good().contains("partial"));
+}

@@ -1,0 +1,238 @@
+//! The coordinator as its peers see it, over real connections.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use plusminus_coordinator::Coordinator;
+use plusminus_core::schedule::Policy;
+use plusminus_proto::v1::sweep_service_client::SweepServiceClient;
+use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
+use plusminus_proto::v1::{self, from_worker, report::News, to_worker};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
+
+const SWEEP: &str = "\
+sweep: small
+seeds: 2
+base: {dataset: fashion-mnist-10k, model: cnn, loss: cce, optimizer: adam, epochs: 1, validation: 0.1}
+grid:
+  noise: [none, {kind: uniform, rate: 0.4}]
+";
+
+/// A coordinator that serves, and stops when told to.
+struct Served {
+    channel: Channel,
+    stop: oneshot::Sender<()>,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Served {
+    async fn on(state: &Path, policy: Policy) -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let coordinator = Coordinator::bind(listen, state, policy).await.unwrap();
+        let url = format!("http://{}", coordinator.address());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(async {
+            let _ = coordinator.run(async { drop(stopped.await) }).await;
+        });
+        let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+        Served { channel, stop, running }
+    }
+
+    fn sweeps(&self) -> SweepServiceClient<Channel> {
+        SweepServiceClient::new(self.channel.clone())
+    }
+
+    async fn submit(&self, source: &str) -> Result<v1::SubmitResponse, tonic::Status> {
+        let request = v1::SubmitRequest { source: source.to_owned() };
+        self.sweeps().submit(request).await.map(tonic::Response::into_inner)
+    }
+
+    async fn finished(&self) -> u64 {
+        let request = v1::StatusRequest { sweep: "small".to_owned() };
+        self.sweeps().status(request).await.unwrap().into_inner().sweeps[0].finished
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.running.await.unwrap();
+    }
+}
+
+/// A worker played by the test.
+struct Worker {
+    sender: mpsc::Sender<v1::FromWorker>,
+    inbound: Streaming<v1::ToWorker>,
+}
+
+impl Worker {
+    async fn join(served: &Served, name: &str, slots: u32, holds: Vec<v1::AttemptId>) -> Self {
+        let (sender, outbound) = mpsc::channel(16);
+        let devices = vec![v1::Device { name: "cpu".to_owned(), slots }];
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let hello = v1::Hello { worker: name.to_owned(), version, devices, holds };
+        let mut worker = {
+            sender.send(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) }).await.unwrap();
+            let mut client = WorkerServiceClient::new(served.channel.clone());
+            let inbound = client.session(ReceiverStream::new(outbound)).await.unwrap().into_inner();
+            Worker { sender, inbound }
+        };
+        assert!(matches!(worker.told().await, to_worker::Message::Welcome(_)));
+        worker
+    }
+
+    async fn told(&mut self) -> to_worker::Message {
+        let message = tokio::time::timeout(Duration::from_secs(10), self.inbound.message()).await.expect("in time");
+        message.unwrap().unwrap().message.unwrap()
+    }
+
+    async fn assignment(&mut self) -> v1::AttemptId {
+        match self.told().await {
+            to_worker::Message::Assignment(assignment) => {
+                assignment.job().unwrap();
+                assignment.of.unwrap()
+            }
+            other => panic!("expected an assignment, found {other:?}"),
+        }
+    }
+
+    async fn report(&self, sequence: u64, of: &v1::AttemptId, news: News) {
+        let report = v1::Report { sequence, of: Some(of.clone()), news: Some(news) };
+        self.sender.send(v1::FromWorker { message: Some(from_worker::Message::Report(report)) }).await.unwrap();
+    }
+
+    async fn acknowledged(&mut self, sequence: u64) {
+        match self.told().await {
+            to_worker::Message::Acknowledgement(acknowledgement) => assert_eq!(acknowledgement.sequence, sequence),
+            other => panic!("expected an acknowledgement, found {other:?}"),
+        }
+    }
+}
+
+fn epoch(accuracy: f64) -> News {
+    News::Epoch(v1::Epoch { epoch: 1, measurements: [("test_accuracy".to_owned(), accuracy)].into() })
+}
+
+fn finished() -> News {
+    let facts = v1::Facts { classes: 1, transition: vec![1.0], ..v1::Facts::default() };
+    News::Ended(v1::Ending { how: Some(v1::ending::How::Finished(facts)) })
+}
+
+#[tokio::test]
+async fn health_and_reflection_are_served() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    let mut health = tonic_health::pb::health_client::HealthClient::new(served.channel.clone());
+    for service in ["plusminus.v1.SweepService", "plusminus.v1.WorkerService"] {
+        let request = tonic_health::pb::HealthCheckRequest { service: service.to_owned() };
+        assert_eq!(health.check(request).await.unwrap().into_inner().status, 1, "{service} serves");
+    }
+    use tonic_reflection::pb::v1 as reflection;
+    let request = reflection::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(reflection::server_reflection_request::MessageRequest::ListServices(String::new())),
+    };
+    let mut client = reflection::server_reflection_client::ServerReflectionClient::new(served.channel.clone());
+    let mut answers = client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
+    let answer = format!("{:?}", answers.message().await.unwrap().unwrap());
+    assert!(answer.contains("plusminus.v1.SweepService") && answer.contains("plusminus.v1.WorkerService"));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_result_that_was_acknowledged_is_there_after_a_restart_and_comes_back_in_full() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    assert_eq!(served.submit(SWEEP).await.unwrap().new, 4);
+    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    let of = worker.assignment().await;
+    worker.report(1, &of, epoch(0.123_456_789_012_345_67)).await;
+    worker.acknowledged(1).await;
+    worker.report(2, &of, finished()).await;
+    worker.acknowledged(2).await;
+    served.stop().await;
+
+    let served = Served::on(state.path(), Policy::default()).await;
+    assert_eq!(served.finished().await, 1);
+    let request = v1::ResultsRequest { sweep: "small".to_owned(), ..v1::ResultsRequest::default() };
+    let mut chunks = served.sweeps().results(request).await.unwrap().into_inner();
+    let chunk = chunks.message().await.unwrap().unwrap();
+    assert_eq!(chunk.source, SWEEP);
+    let values: Vec<f64> = chunk.jobs.iter().filter_map(|job| job.value).collect();
+    assert_eq!(values, [0.123_456_789_012_345_67], "every digit");
+    let again = served.submit(SWEEP).await.unwrap();
+    assert_eq!((again.jobs, again.new, again.finished), (4, 0, 1));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_past_attempt_says_is_acknowledged_and_changes_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy { lease: 300, backoff: 1, ..Policy::default() }).await;
+    served.submit(&SWEEP.replace("[none, {kind: uniform, rate: 0.4}]", "[none]").replace("seeds: 2", "seeds: 1")).await.unwrap();
+    let mut frozen = Worker::join(&served, "frozen", 1, vec![]).await;
+    let first = frozen.assignment().await;
+    // It says nothing for longer than its lease; another worker takes the job.
+    let mut other = Worker::join(&served, "other", 1, vec![]).await;
+    let second = other.assignment().await;
+    assert_eq!((&second.job, second.attempt), (&first.job, 2));
+    assert!(matches!(frozen.told().await, to_worker::Message::Stop(_)));
+    frozen.report(1, &first, epoch(0.9)).await;
+    frozen.acknowledged(1).await;
+    frozen.report(2, &first, finished()).await;
+    frozen.acknowledged(2).await;
+    assert_eq!(served.finished().await, 0);
+    other.report(1, &second, epoch(0.5)).await;
+    other.acknowledged(1).await;
+    other.report(2, &second, finished()).await;
+    other.acknowledged(2).await;
+    assert_eq!(served.finished().await, 1);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_sweep_file_is_refused_with_every_problem() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    let status = served.submit("sweep: x\nseeds: 0\nbsae: {}\n").await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let problems = <v1::Problems as prost::Message>::decode(status.details()).unwrap().problems;
+    assert!(problems.len() >= 2, "{problems:?}");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_introduce_itself_is_refused() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    let message = v1::FromWorker { message: Some(from_worker::Message::Draining(v1::Draining {})) };
+    let mut client = WorkerServiceClient::new(served.channel.clone());
+    let status = client.session(tokio_stream::iter([message])).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_sweep_submitted_in_another_form_keeps_what_it_shares_and_forgets_no_result() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    served.submit(SWEEP).await.unwrap();
+    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    let of = worker.assignment().await;
+    worker.report(1, &of, epoch(0.5)).await;
+    worker.report(2, &of, finished()).await;
+    worker.acknowledged(1).await;
+    worker.acknowledged(2).await;
+    // Without the cell that the finished job belongs to, and then with it again, over a restart.
+    served.submit(&SWEEP.replace("[none, ", "[")).await.unwrap();
+    served.stop().await;
+    let served = Served::on(state.path(), Policy::default()).await;
+    assert_eq!(served.finished().await, 0);
+    assert_eq!(served.submit(SWEEP).await.unwrap().finished, 1);
+    assert_eq!(served.finished().await, 1);
+    served.stop().await;
+}
