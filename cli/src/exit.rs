@@ -60,7 +60,9 @@ pub enum CliError {
         problems: Vec<Problem>,
     },
     /// No coordinator runs on the state directory, and the command needs one.
-    #[error("no coordinator runs on the state directory {0}; start one with `plusminus coordinator --state {0}`, or give the --coordinator URL of another")]
+    #[error(
+        "no coordinator runs on the state directory {0}; start one with `plusminus coordinator --state {0}`, or give the --coordinator URL of another"
+    )]
     NotRunning(String),
     /// The coordinator does not answer.
     #[error("no coordinator answers at {url}: {problem}")]
@@ -116,7 +118,9 @@ impl CliError {
             CliError::NotRunning(_) | CliError::Unreachable { .. } => Exit::NoCoordinator,
             CliError::NotFound(_) => Exit::Unknown,
             CliError::Server(error) => match error {
-                ServerError::NotLoopback(_) | ServerError::PortInUse(_) | ServerError::CannotListen { .. } => Exit::Address,
+                ServerError::NotLoopback(_) | ServerError::PortInUse(_) | ServerError::CannotListen { .. } => {
+                    Exit::Address
+                }
                 ServerError::Store(_) => Exit::State,
                 ServerError::Serve(_) => Exit::Internal,
             },

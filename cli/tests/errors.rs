@@ -21,12 +21,12 @@ fn a_worker_pointed_at_nothing_says_so() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
     let said = told(&place, &["worker", "--coordinator", &url, "--patience", "0.3"], 4).replace(&url, "URL");
-    insta::assert_snapshot!(said, @r"");
+    insta::assert_snapshot!(said);
 }
 
 #[test]
 fn a_worker_given_no_url_says_what_one_looks_like() {
-    insta::assert_snapshot!(told(&Place::new(), &["worker", "--coordinator", "not a url"], 4), @r"");
+    insta::assert_snapshot!(told(&Place::new(), &["worker", "--coordinator", "not a url"], 4));
 }
 
 #[test]
@@ -34,28 +34,28 @@ fn a_port_in_use_is_told() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let said = told(&Place::new(), &["coordinator", "--listen", &address], 5).replace(&address, "ADDRESS");
-    insta::assert_snapshot!(said, @r"");
+    insta::assert_snapshot!(said);
 }
 
 #[test]
 fn listening_beyond_the_loopback_interface_is_refused() {
-    insta::assert_snapshot!(told(&Place::new(), &["coordinator", "--listen", "0.0.0.0:0"], 5), @r"");
+    insta::assert_snapshot!(told(&Place::new(), &["coordinator", "--listen", "0.0.0.0:0"], 5));
 }
 
 #[test]
 fn two_coordinators_cannot_have_one_state_directory() {
     let place = Place::new();
     let _first = place.coordinator();
-    insta::assert_snapshot!(told(&place, &["coordinator", "--listen", "127.0.0.1:0"], 6), @r"");
+    insta::assert_snapshot!(told(&place, &["coordinator", "--listen", "127.0.0.1:0"], 6));
 }
 
 #[test]
 fn commands_that_need_a_coordinator_say_how_to_start_one() {
     let place = Place::new();
     place.file("small.yaml", SMALL);
-    insta::assert_snapshot!(told(&place, &["submit", "small.yaml"], 4), @r"");
-    insta::assert_snapshot!(told(&place, &["status"], 6), @r"");
-    insta::assert_snapshot!(told(&place, &["submit", "small.yaml", "--coordinator", "http://127.0.0.1:9"], 4), @r"");
+    insta::assert_snapshot!(told(&place, &["submit", "small.yaml"], 4));
+    insta::assert_snapshot!(told(&place, &["status"], 6));
+    insta::assert_snapshot!(told(&place, &["submit", "small.yaml", "--coordinator", "http://127.0.0.1:9"], 4));
 }
 
 #[test]
@@ -68,12 +68,12 @@ fn an_unknown_sweep_is_answered_with_the_known_ones() {
         let said = told(&place, &[command, "smal"], 7);
         assert_eq!(said, "error: no sweep is called `smal`; there are small\n", "{command}");
     }
-    insta::assert_snapshot!(told(&place, &["table", "small", "--metric", "accuracy"], 7), @r"");
+    insta::assert_snapshot!(told(&place, &["table", "small", "--metric", "accuracy"], 7));
 }
 
 #[test]
 fn a_sweep_file_that_is_not_there_is_told() {
-    insta::assert_snapshot!(told(&Place::new(), &["run", "absent.yaml"], 3), @r"");
+    insta::assert_snapshot!(told(&Place::new(), &["run", "absent.yaml"], 3));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_state_directory_that_cannot_be_made_is_told() {
     let place = Place::new();
     place.file("small.yaml", SMALL);
     place.file("state", "a file");
-    insta::assert_snapshot!(told(&place, &["run", "small.yaml", "--state", "state"], 6), @r"");
+    insta::assert_snapshot!(told(&place, &["run", "small.yaml", "--state", "state"], 6));
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_store_that_is_no_store_is_told() {
     let place = Place::new();
     place.file("small.yaml", SMALL);
     place.file(".plusminus/plusminus.sqlite", "this is no database, but text that goes on for a while ".repeat(50));
-    insta::assert_snapshot!(told(&place, &["run", "small.yaml"], 6), @r"");
+    insta::assert_snapshot!(told(&place, &["run", "small.yaml"], 6));
 }
 
 #[test]

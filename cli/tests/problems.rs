@@ -32,5 +32,5 @@ fn a_good_sweep_file_is_described() {
     let place = Place::new();
     place.file("small.yaml", common::SMALL);
     let said = place.run(&["check", "small.yaml", "--jobs"]).good();
-    insta::assert_snapshot!(said, @r"");
+    insta::assert_snapshot!(said);
 }

@@ -37,7 +37,7 @@ fn separate_processes_give_the_same_table_as_run_and_running_again_trains_nothin
 #[test]
 fn an_interrupted_run_stops_cleanly_and_carries_on() {
     let place = Place::new();
-    place.file("small.yaml", &SMALL.replace("seeds: 2", "seeds: 3"));
+    place.file("small.yaml", SMALL.replace("seeds: 2", "seeds: 3"));
     let mut run = place.start(&["run", "small.yaml", "--slots", "1"]);
     run.wait_for("1 of 6 jobs finished");
     run.signal("INT");

@@ -78,7 +78,9 @@ pub enum AnswerError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The sweep file as stored is one that this version refuses.
-    #[error("the sweep file that was submitted as `{0}` is not one that this version of plusminus reads; submit it again")]
+    #[error(
+        "the sweep file that was submitted as `{0}` is not one that this version of plusminus reads; submit it again"
+    )]
     OldSource(String),
 }
 
@@ -188,9 +190,8 @@ impl ResultsQuery {
     /// If there is no such sweep, metric or selection.
     pub fn new(machine: &Machine, request: &v1::ResultsRequest) -> Result<Self, AnswerError> {
         let sweep = find(machine, &request.sweep)?;
-        let table = spec::read(&sweep.source, spec::MAX_JOBS)
-            .map_err(|_| AnswerError::OldSource(request.sweep.clone()))?
-            .table;
+        let table =
+            spec::read(&sweep.source, spec::MAX_JOBS).map_err(|_| AnswerError::OldSource(request.sweep.clone()))?.table;
         let metric = named("metric", &request.metric, Metric::ALL, Metric::name, table.metric)?;
         let at = named("selection", &request.at, At::ALL, At::name, table.at)?;
         let jobs = machine.jobs_of(&sweep.name).collect();
@@ -216,10 +217,9 @@ impl ResultsQuery {
             });
         }
         let mut source = Some(self.source);
-        let chunks = jobs.chunks(CHUNK).map(|jobs| v1::ResultsChunk {
-            source: source.take().unwrap_or_default(),
-            jobs: jobs.to_vec(),
-        });
+        let chunks = jobs
+            .chunks(CHUNK)
+            .map(|jobs| v1::ResultsChunk { source: source.take().unwrap_or_default(), jobs: jobs.to_vec() });
         Ok(chunks.collect())
     }
 }

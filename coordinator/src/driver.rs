@@ -22,7 +22,13 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// What the services ask of the driver.
 pub(crate) enum Request {
-    Join { session: Session, worker: WorkerName, slots: u32, holds: Vec<(JobId, Attempt)>, outbox: Outbox },
+    Join {
+        session: Session,
+        worker: WorkerName,
+        slots: u32,
+        holds: Vec<(JobId, Attempt)>,
+        outbox: Outbox,
+    },
     Leave(Session),
     Drain(Session),
     Heartbeat(Session, Vec<(JobId, Attempt)>),
@@ -250,7 +256,8 @@ impl Driver {
 
     async fn commit(&mut self, records: Vec<Record>) -> Result<(), StoreError> {
         let (sender, receiver) = oneshot::channel();
-        let gone = || StoreError::Unusable { path: "store thread".into(), error: std::io::Error::other("it has ended") };
+        let gone =
+            || StoreError::Unusable { path: "store thread".into(), error: std::io::Error::other("it has ended") };
         self.writer.send((records, sender)).await.map_err(|_| gone())?;
         receiver.await.map_err(|_| gone())?
     }

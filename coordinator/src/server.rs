@@ -27,7 +27,9 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// It would be reachable from elsewhere.
-    #[error("refusing to listen on {0}: until TLS and tokens exist plusminus serves the loopback interface only; give --listen 127.0.0.1:PORT and reach it through an SSH tunnel")]
+    #[error(
+        "refusing to listen on {0}: until TLS and tokens exist plusminus serves the loopback interface only; give --listen 127.0.0.1:PORT and reach it through an SSH tunnel"
+    )]
     NotLoopback(SocketAddr),
     /// Somebody else listens there.
     #[error("cannot listen on {0}: the port is in use; give another one with --listen, or port 0 for a free one")]
@@ -73,8 +75,7 @@ impl Coordinator {
             io::ErrorKind::AddrInUse => ServerError::PortInUse(listen),
             _ => ServerError::CannotListen { address: listen, error },
         })?;
-        let address =
-            listener.local_addr().map_err(|error| ServerError::CannotListen { address: listen, error })?;
+        let address = listener.local_addr().map_err(|error| ServerError::CannotListen { address: listen, error })?;
         let store = Store::open(state)?;
         let reader = store.reader()?;
         let (driver, handle, requests) = Driver::new(store, policy)?;

@@ -173,7 +173,10 @@ async fn a_result_that_was_acknowledged_is_there_after_a_restart_and_comes_back_
 async fn what_a_past_attempt_says_is_acknowledged_and_changes_nothing() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy { lease: 300, backoff: 1, ..Policy::default() }).await;
-    served.submit(&SWEEP.replace("[none, {kind: uniform, rate: 0.4}]", "[none]").replace("seeds: 2", "seeds: 1")).await.unwrap();
+    served
+        .submit(&SWEEP.replace("[none, {kind: uniform, rate: 0.4}]", "[none]").replace("seeds: 2", "seeds: 1"))
+        .await
+        .unwrap();
     let mut frozen = Worker::join(&served, "frozen", 1, vec![]).await;
     let first = frozen.assignment().await;
     // It says nothing for longer than its lease; another worker takes the job.

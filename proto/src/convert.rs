@@ -198,7 +198,10 @@ impl v1::Assignment {
         let cell = configuration.cell();
         let job = Job::new(Arc::new(configuration), cell, self.seed);
         if job.id() != id {
-            return Err(malformed("configuration", format!("expected job {id}, found one that hashes to {}", job.id())));
+            return Err(malformed(
+                "configuration",
+                format!("expected job {id}, found one that hashes to {}", job.id()),
+            ));
         }
         Ok(job)
     }

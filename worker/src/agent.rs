@@ -246,7 +246,8 @@ impl Agent {
                 let failure = if stopped {
                     Failure::new(FailureKind::Preempted, "the runner was killed for not stopping in time")
                 } else {
-                    let last = if log.is_empty() { "it logged nothing".to_owned() } else { format!("its log ends: {log}") };
+                    let last =
+                        if log.is_empty() { "it logged nothing".to_owned() } else { format!("its log ends: {log}") };
                     Failure::new(FailureKind::Infrastructure, format!("the runner process {how}; {last}"))
                 };
                 self.end(job, attempt, failure);

@@ -48,7 +48,8 @@ impl Link {
             .with_min_delay(Duration::from_millis(50))
             .with_max_delay(LONGEST_PAUSE)
             .without_max_times();
-        let tried = (|| self.connect(hello.clone())).retry(pauses).when(|broken| matches!(broken, Broken::Transport(_)));
+        let tried =
+            (|| self.connect(hello.clone())).retry(pauses).when(|broken| matches!(broken, Broken::Transport(_)));
         let problem = match tokio::time::timeout(patience, tried).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(Broken::Refused(status))) => status.message().to_owned(),

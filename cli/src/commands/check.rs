@@ -21,7 +21,8 @@ pub fn run(arguments: &arguments::Check) -> Result<Exit, CliError> {
 }
 
 fn describe(sweep: &Sweep, list: bool) -> String {
-    let mut text = format!("{}: {} jobs = {} cells × {} seeds\n", sweep.name, jobs(sweep), sweep.cells.len(), sweep.seeds.len());
+    let mut text =
+        format!("{}: {} jobs = {} cells × {} seeds\n", sweep.name, jobs(sweep), sweep.cells.len(), sweep.seeds.len());
     if let Some(description) = &sweep.description {
         let _ = writeln!(text, "{description}");
     }
@@ -34,7 +35,8 @@ fn describe(sweep: &Sweep, list: bool) -> String {
     let _ = writeln!(text, "  networks  {}", list_of(networks));
     let _ = writeln!(text, "  epochs    {epochs} in all");
     let table = Table::new(sweep, []);
-    let _ = writeln!(text, "  table     {} × {}, {} at {}", table.rows.len(), table.columns.len(), table.metric, table.at);
+    let _ =
+        writeln!(text, "  table     {} × {}, {} at {}", table.rows.len(), table.columns.len(), table.metric, table.at);
     if list {
         let names = names(&table);
         for job in sweep.jobs() {

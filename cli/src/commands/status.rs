@@ -33,7 +33,10 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
         for failed in &sweep.failures {
             let Some(failure) = &failed.failure else { continue };
             let kind = FailureKind::from(failure.kind()).name();
-            text += &format!("{:width$}  {} failed ({kind}), such as {}: {}\n", "", failed.jobs, failed.example, failure.message);
+            text += &format!(
+                "{:width$}  {} failed ({kind}), such as {}: {}\n",
+                "", failed.jobs, failed.example, failure.message
+            );
         }
     }
     if status.sweeps.is_empty() {

@@ -11,7 +11,8 @@ use plusminus_core::spec::{self, Sweep};
 
 pub async fn run(arguments: arguments::Table) -> Result<Exit, CliError> {
     let named = Named::new(&arguments.sweep)?;
-    let metric = arguments.metric.as_deref().map(|name| one_of("metric", name, Metric::ALL, Metric::name)).transpose()?;
+    let metric =
+        arguments.metric.as_deref().map(|name| one_of("metric", name, Metric::ALL, Metric::name)).transpose()?;
     let at = arguments.at.as_deref().map(|name| one_of("selection", name, At::ALL, At::name)).transpose()?;
     let mut client = Client::of(&arguments.whose).await?;
     let table = of(&mut client, &named, metric, at).await?;

@@ -33,7 +33,9 @@ pub async fn follow(client: &mut LiveClient, sweep: &Sweep, output: Output) -> R
     let mut updates = client.watch(sweep.name.as_str()).await?;
     let mut progress = (output == Output::Text).then(|| SweepProgress::new(sweep));
     let mut last = None;
-    while let Some(update) = updates.message().await.map_err(|status| CliError::Coordinator(status.message().to_owned()))? {
+    while let Some(update) =
+        updates.message().await.map_err(|status| CliError::Coordinator(status.message().to_owned()))?
+    {
         let Some(status) = update.status else { continue };
         match &mut progress {
             Some(progress) => progress.show(&status),

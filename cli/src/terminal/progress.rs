@@ -2,8 +2,8 @@
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plusminus_core::metric::{Metric, Unit};
-use plusminus_core::spec::Sweep;
 use plusminus_core::report::Table;
+use plusminus_core::spec::Sweep;
 use plusminus_proto::v1;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn the_time_left_follows_from_the_jobs_done_since_the_showing_began() {
-        let status = v1::SweepStatus { finished: 5, queued: 4, running: 1, running_jobs: vec![job(6, 0)], ..Default::default() };
+        let status =
+            v1::SweepStatus { finished: 5, queued: 4, running: 1, running_jobs: vec![job(6, 0)], ..Default::default() };
         assert_eq!(jobs_done(&status), 5.5);
         assert_eq!(time_left(Duration::from_secs(10), 2.0, 4.0), Some(Duration::from_secs(20)));
         assert_eq!(time_left(Duration::from_secs(10), 0.0, 4.0), None);

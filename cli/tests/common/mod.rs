@@ -49,7 +49,8 @@ impl Place {
     pub fn plusminus(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_plusminus"));
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
-        for variable in ["PLUSMINUS_DATASETS", "PLUSMINUS_STATE", "PLUSMINUS_COORDINATOR", "RUST_LOG", "CLICOLOR_FORCE"] {
+        for variable in ["PLUSMINUS_DATASETS", "PLUSMINUS_STATE", "PLUSMINUS_COORDINATOR", "RUST_LOG", "CLICOLOR_FORCE"]
+        {
             command.env_remove(variable);
         }
         command

@@ -47,10 +47,8 @@ impl WorkerService for Workers {
         };
         let session = Session(self.sessions.fetch_add(1, Ordering::Relaxed));
         let (outbox, outbound) = mpsc::channel(OUTBOX);
-        let welcome = v1::Welcome {
-            heartbeat_milliseconds: self.policy.lease / 5,
-            lease_milliseconds: self.policy.lease,
-        };
+        let welcome =
+            v1::Welcome { heartbeat_milliseconds: self.policy.lease / 5, lease_milliseconds: self.policy.lease };
         let welcome = v1::ToWorker { message: Some(to_worker::Message::Welcome(welcome)) };
         outbox.try_send(Ok(welcome)).map_err(|_| Status::internal("a new channel is full"))?;
         let worker = WorkerName(hello.worker);

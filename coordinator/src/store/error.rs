@@ -7,7 +7,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another coordinator has it open.
-    #[error("the state directory {0} is in use by another coordinator; wait for it or stop it, or give another --state")]
+    #[error(
+        "the state directory {0} is in use by another coordinator; wait for it or stop it, or give another --state"
+    )]
     InUse(PathBuf),
     /// There is nothing there yet.
     #[error("there is no sweep in the state directory {0}; run or submit one first, or give the right --state")]
@@ -21,7 +23,9 @@ pub enum StoreError {
         error: io::Error,
     },
     /// It, or the file system that it is on, cannot be written.
-    #[error("the store {0} cannot be written: it or its file system is read-only; make it writable, or give another --state")]
+    #[error(
+        "the store {0} cannot be written: it or its file system is read-only; make it writable, or give another --state"
+    )]
     ReadOnly(PathBuf),
     /// There is no room left.
     #[error("no room is left for the store {0}; free some and start again: everything that was acknowledged is kept")]

@@ -5,6 +5,8 @@
 
 mod error;
 mod read;
+#[cfg(test)]
+mod tests;
 mod write;
 
 pub use error::StoreError;
@@ -35,12 +37,8 @@ impl Store {
     pub fn open(directory: &Path) -> Result<Store, StoreError> {
         let unusable = |error| StoreError::Unusable { path: directory.to_owned(), error };
         fs::create_dir_all(directory).map_err(unusable)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(directory.join("lock"))
-            .map_err(unusable)?;
+        let lock =
+            File::options().create(true).truncate(false).write(true).open(directory.join("lock")).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(directory.to_owned())),

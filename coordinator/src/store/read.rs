@@ -83,9 +83,8 @@ impl Reader {
             let select = "SELECT job, value FROM sweep_results
                           WHERE sweep = ?1 AND metric = ?2 AND at = ?3 AND state = 'finished' AND value IS NOT NULL";
             let mut statement = self.connection.prepare_cached(select)?;
-            let rows = statement.query_map([sweep.as_str(), metric.name(), at.name()], |row| {
-                Ok((parsed(row, 0)?, row.get(1)?))
-            })?;
+            let rows = statement
+                .query_map([sweep.as_str(), metric.name(), at.name()], |row| Ok((parsed(row, 0)?, row.get(1)?)))?;
             rows.collect::<Result<_>>()
         };
         query().map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
@@ -109,7 +108,8 @@ fn records(connection: &Connection) -> Result<Vec<Record>> {
     if !jobs.is_empty() {
         records.push(Record::Remembered { cells: configurations(&jobs), jobs });
     }
-    let mut sweeps = connection.prepare("SELECT ordinal, name, source, submitted, cancelled FROM sweeps ORDER BY ordinal")?;
+    let mut sweeps =
+        connection.prepare("SELECT ordinal, name, source, submitted, cancelled FROM sweeps ORDER BY ordinal")?;
     let mut rows = sweeps.query([])?;
     while let Some(row) = rows.next()? {
         let jobs = jobs_of(connection, row.get(0)?)?;
@@ -149,7 +149,8 @@ fn job(row: &Row<'_>) -> Result<NewJob> {
 
 fn restored(connection: &Connection, records: &mut Vec<Record>) -> Result<()> {
     // A job that waits for its first attempt is as its submission made it.
-    let select = "SELECT jobs.id, jobs.state, jobs.attempts, jobs.failures, jobs.not_before, jobs.failure_kind, jobs.failure,
+    let select =
+        "SELECT jobs.id, jobs.state, jobs.attempts, jobs.failures, jobs.not_before, jobs.failure_kind, jobs.failure,
                          attempts.worker, attempts.started
                   FROM jobs LEFT JOIN attempts ON attempts.job = jobs.number AND attempts.attempt = jobs.attempts
                   WHERE jobs.state <> 'queued' OR jobs.attempts > 0 ORDER BY jobs.number";

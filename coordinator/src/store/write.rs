@@ -2,9 +2,9 @@
 
 use super::{Store, StoreError};
 use plusminus_core::id::JobId;
+use plusminus_core::id::SweepName;
 use plusminus_core::metric::{Measurements, select};
 use plusminus_core::schedule::{Ending, NewCell, NewJob, Next, Record, Time};
-use plusminus_core::id::SweepName;
 use rusqlite::{Result, Transaction, params};
 use std::collections::BTreeMap;
 
@@ -133,8 +133,9 @@ fn results(transaction: &Transaction<'_>, id: &str) -> Result<()> {
                   WHERE jobs.id = ?1 AND epochs.attempt = jobs.attempts ORDER BY epoch";
     let mut epochs = transaction.prepare_cached(epochs)?;
     let rows = epochs.query_map([id], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, String>(1)?)))?;
-    let epochs: Vec<(u32, Measurements)> =
-        rows.map(|row| row.and_then(|(epoch, json)| Ok((epoch, measurements_from_json(&json)?)))).collect::<Result<_>>()?;
+    let epochs: Vec<(u32, Measurements)> = rows
+        .map(|row| row.and_then(|(epoch, json)| Ok((epoch, measurements_from_json(&json)?))))
+        .collect::<Result<_>>()?;
     let insert = "INSERT OR REPLACE INTO results (job, at, metric, epoch, value)
                   SELECT number, ?2, ?3, ?4, ?5 FROM jobs WHERE id = ?1";
     let mut insert = transaction.prepare_cached(insert)?;

@@ -1,4 +1,4 @@
-//! Label noise: a row-stochastic transition matrix, T[true][given], and draws from it.
+//! Label noise: a row-stochastic transition matrix, T\[true\]\[given\], and draws from it.
 
 use crate::methods::dataset::Dataset;
 use crate::spec::Fields;
@@ -69,7 +69,7 @@ impl Noise {
     }
 }
 
-/// A row-stochastic matrix, T[true][given].
+/// A row-stochastic matrix, T\[true\]\[given\].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransitionMatrix {
     classes: usize,
@@ -84,7 +84,7 @@ impl TransitionMatrix {
         TransitionMatrix { classes, rows }
     }
 
-    /// From rows one after another, T[true][given].
+    /// From rows one after another, T\[true\]\[given\].
     ///
     /// # Errors
     /// Unless there are `classes`² shares in 0..=1 and every row sums to 1.

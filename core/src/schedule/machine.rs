@@ -34,6 +34,8 @@ struct Connection {
     slots: u32,
     /// What it has been given and has not said to have ended: each takes a slot.
     busy: BTreeSet<(JobId, Attempt)>,
+    /// A lease of its has passed and nothing has been heard since: it is given nothing until it speaks.
+    silent: bool,
 }
 
 /// The coordinator's state machine. [`State`] is what is committed; connections and leases are not, and begin anew.
@@ -199,11 +201,12 @@ impl Machine {
                 effects.push(Effect::Stop { session, job: *job, attempt: *attempt });
             }
         }
-        self.connections.insert(session, Connection { worker, slots, busy: holds });
+        self.connections.insert(session, Connection { worker, slots, busy: holds, silent: false });
     }
 
     fn heartbeat(&mut self, now: Time, session: Session, holds: &[(JobId, Attempt)]) {
-        let Some(connection) = self.connections.get(&session) else { return };
+        let Some(connection) = self.connections.get_mut(&session) else { return };
+        connection.silent = false;
         for (job, attempt) in holds {
             if self.state.is_current(&connection.worker, *job, *attempt) {
                 self.leases.insert(*job, now.after(self.policy.lease));
@@ -214,6 +217,7 @@ impl Machine {
     fn reported(&mut self, now: Time, session: Session, report: Report, effects: &mut Vec<Effect>) {
         let Report { sequence, job, attempt, news } = report;
         let Some(connection) = self.connections.get_mut(&session) else { return };
+        connection.silent = false;
         if matches!(news, News::Ended(_)) {
             connection.busy.remove(&(job, attempt));
         }
@@ -264,6 +268,7 @@ impl Machine {
             };
             for (session, connection) in self.connections.iter_mut().filter(|(_, c)| c.worker == worker) {
                 connection.busy.remove(&(job, attempt));
+                connection.silent = true;
                 effects.push(Effect::Stop { session: *session, job, attempt });
             }
             let seconds = self.policy.lease as f64 / 1000.0;
@@ -293,7 +298,7 @@ impl Machine {
 
     fn freest(&self) -> Option<(Session, WorkerName)> {
         let free = |connection: &Connection| (connection.slots as usize).saturating_sub(connection.busy.len());
-        let candidates = self.connections.iter().filter(|(_, connection)| free(connection) > 0);
+        let candidates = self.connections.iter().filter(|(_, c)| free(c) > 0 && !c.silent);
         let freest = candidates.max_by_key(|(session, connection)| (free(connection), std::cmp::Reverse(**session)));
         freest.map(|(session, connection)| (*session, connection.worker.clone()))
     }

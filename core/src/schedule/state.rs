@@ -141,8 +141,7 @@ impl State {
         self.submissions += 1;
         let indices: Vec<JobIndex> =
             (0..).zip(jobs).map(|(position, job)| self.want(job, (ordinal, position))).collect();
-        let sweep =
-            SweepEntry { source: Arc::clone(source), jobs: indices, ordinal, submitted: at, cancelled: false };
+        let sweep = SweepEntry { source: Arc::clone(source), jobs: indices, ordinal, submitted: at, cancelled: false };
         if let Some(before) = self.sweeps.insert(name.clone(), sweep)
             && !before.cancelled
         {

@@ -4,8 +4,8 @@ use super::event::{Effect, Event, News, Refusal, Report, Session, Submission, Su
 use super::record::{Ending, NewCell, NewJob, Next, Record, StoredState};
 use super::*;
 use crate::id::{Attempt, CellId, JobId, SweepName, WorkerName};
-use crate::metric::Measurements;
 use crate::methods::noise::TransitionMatrix;
+use crate::metric::Measurements;
 use crate::outcome::{Facts, Failure, FailureKind, Samples};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -149,6 +149,17 @@ fn a_passed_lease_gives_the_job_to_another_worker_and_the_first_is_not_heard() {
     let effects = bench.end(1, 0, 1, finished());
     assert_eq!(effects, [ACKNOWLEDGED], "so that it forgets it");
     assert!(matches!(bench.state(0), JobState::Running { attempt: Attempt(2), .. }));
+}
+
+#[test]
+fn a_connected_worker_that_has_fallen_silent_gets_nothing_until_it_is_heard() {
+    let mut bench = Bench::new();
+    bench.submit("a", 0..1);
+    bench.join(1, 1, 1, &[]);
+    let stop = Effect::Stop { session: Session(1), job: job(0).id, attempt: Attempt(1) };
+    assert_eq!(bench.wait(100), [stop]);
+    assert_eq!(bench.wait(50), [], "its own lost job least of all");
+    assert_eq!(assigned(&bench.handle(Event::Heartbeat(Session(1), vec![]))), [(1, 0, 2)]);
 }
 
 #[test]
@@ -359,10 +370,15 @@ fn effects_keep_the_promises(before: &State, effects: &[Effect]) {
 fn state_is_sound(machine: &Machine, wanted: &BTreeSet<JobId>) {
     let state = machine.state();
     for entry in &state.jobs {
-        let queued = state.queue.iter().any(|(turn, index)| *turn == entry.turn && state.jobs[*index as usize].id == entry.id);
+        let queued =
+            state.queue.iter().any(|(turn, index)| *turn == entry.turn && state.jobs[*index as usize].id == entry.id);
         assert_eq!(queued, matches!(entry.state, JobState::Queued { .. }), "the queue is the queued jobs");
         let leased = machine.lease(entry.id).is_some();
-        assert_eq!(leased, matches!(entry.state, JobState::Running { .. }), "a lease for every running job and no other");
+        assert_eq!(
+            leased,
+            matches!(entry.state, JobState::Running { .. }),
+            "a lease for every running job and no other"
+        );
         if wanted.contains(&entry.id) {
             assert_ne!(entry.state, JobState::Dropped, "no job that a sweep wants is lost");
         }

@@ -66,7 +66,9 @@ fn listen(jobs: &mpsc::Sender<v1::Assignment>, stop: &AtomicBool) {
                     return;
                 }
             }
-            Ok(Some(v1::ToRunner { message: Some(to_runner::Message::Stop(_)) })) => stop.store(true, Ordering::Relaxed),
+            Ok(Some(v1::ToRunner { message: Some(to_runner::Message::Stop(_)) })) => {
+                stop.store(true, Ordering::Relaxed)
+            }
             Ok(Some(v1::ToRunner { message: None })) => {}
             Ok(None) | Err(_) => process::exit(0),
         }
@@ -85,9 +87,10 @@ fn train(
     })?;
     let trained = trainer::train(&job, cache, trainer::Device::Cpu, observer)?;
     if let Some(directory) = weights {
-        trained.weights.write(directory, job.id()).map_err(|error| {
-            Failure::new(FailureKind::Infrastructure, format!("cannot keep the weights: {error}"))
-        })?;
+        trained
+            .weights
+            .write(directory, job.id())
+            .map_err(|error| Failure::new(FailureKind::Infrastructure, format!("cannot keep the weights: {error}")))?;
     }
     Ok(trained.facts)
 }

@@ -2,9 +2,9 @@
 
 use super::LONGEST;
 use crate::agent::Event;
+use plusminus_proto::v1::{self, from_runner, to_runner};
 use prost::Message;
 use prost::bytes::Bytes;
-use plusminus_proto::v1::{self, from_runner, to_runner};
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
@@ -31,7 +31,10 @@ pub struct RunnerOptions {
 pub(crate) enum Said {
     Message(from_runner::Message),
     /// It has ended: how, and the end of its log.
-    Exited { how: String, log: String },
+    Exited {
+        how: String,
+        log: String,
+    },
 }
 
 /// A running child process.
@@ -42,7 +45,12 @@ pub(crate) struct Runner {
 
 impl Runner {
     /// Starts the process. What it says comes as events of `slot` and `generation`.
-    pub fn start(options: &RunnerOptions, slot: usize, generation: u64, events: mpsc::Sender<Event>) -> io::Result<Runner> {
+    pub fn start(
+        options: &RunnerOptions,
+        slot: usize,
+        generation: u64,
+        events: mpsc::Sender<Event>,
+    ) -> io::Result<Runner> {
         let mut command = Command::new(&options.program);
         command
             .args(&options.arguments)

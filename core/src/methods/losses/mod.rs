@@ -128,7 +128,11 @@ pub(crate) mod tests {
             };
             let difference = (at(h) - at(-h)) / (2.0 * f64::from(h));
             let error = (difference - f64::from(gradient[i])).abs();
-            assert!(error < 1e-4 * (1.0 + difference.abs()), "∂/∂z{i}: {} against {difference} ({loss:?})", gradient[i]);
+            assert!(
+                error < 1e-4 * (1.0 + difference.abs()),
+                "∂/∂z{i}: {} against {difference} ({loss:?})",
+                gradient[i]
+            );
         }
     }
 

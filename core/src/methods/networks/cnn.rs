@@ -5,9 +5,8 @@ use super::{Convolution, Initialisation, Layer, Network};
 use crate::methods::dataset::ImageShape;
 
 pub(super) fn network(input: ImageShape, classes: usize, dropout: f64) -> Network {
-    let convolution = |input, output| {
-        Layer::Convolution(Convolution { input, output, kernel: 5, stride: 1, padding: 0, bias: true })
-    };
+    let convolution =
+        |input, output| Layer::Convolution(Convolution { input, output, kernel: 5, stride: 1, padding: 0, bias: true });
     let pool = Layer::MaxPool { kernel: 2, stride: 2 };
     // What is left of an extent after both convolutions and pools; the check of the network reports an extent too small.
     let left = |extent: usize| (extent.saturating_sub(4) / 2).saturating_sub(4) / 2;

@@ -144,13 +144,16 @@ impl Layer {
     pub fn output(&self, shape: ImageShape) -> Result<ImageShape, String> {
         let ImageShape { channels, height, width } = shape;
         let wants = |expected: usize| {
-            if channels == expected { Ok(()) } else { Err(format!("{self:?}: expected {expected} channels, found {channels}")) }
+            if channels == expected {
+                Ok(())
+            } else {
+                Err(format!("{self:?}: expected {expected} channels, found {channels}"))
+            }
         };
         let slide = |extent: usize, kernel: usize, stride: usize, padding: usize| {
-            (extent + 2 * padding)
-                .checked_sub(kernel)
-                .map(|room| room / stride + 1)
-                .ok_or_else(|| format!("an image of {height}×{width} is smaller than the {kernel}×{kernel} window it meets"))
+            (extent + 2 * padding).checked_sub(kernel).map(|room| room / stride + 1).ok_or_else(|| {
+                format!("an image of {height}×{width} is smaller than the {kernel}×{kernel} window it meets")
+            })
         };
         Ok(match self {
             Layer::Convolution(c) => {

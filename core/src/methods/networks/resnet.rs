@@ -18,7 +18,9 @@ pub enum Downsample {
 
 impl Downsample {
     pub(super) fn read(fields: &mut Fields<'_>) -> Self {
-        fields.choice("shortcut", &[("pad", Downsample::Pad), ("projection", Downsample::Projection)]).or(Downsample::Pad)
+        fields
+            .choice("shortcut", &[("pad", Downsample::Pad), ("projection", Downsample::Projection)])
+            .or(Downsample::Pad)
     }
 }
 

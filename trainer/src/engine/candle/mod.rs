@@ -116,4 +116,6 @@ impl Engine for CandleEngine {
 }
 
 #[cfg(test)]
+mod peers;
+#[cfg(test)]
 mod tests;

@@ -1,0 +1,170 @@
+//! The store against the state that it mirrors.
+
+use super::*;
+use plusminus_core::id::{Attempt, CellId, JobId, SweepName, WorkerName};
+use plusminus_core::methods::noise::TransitionMatrix;
+use plusminus_core::metric::{At, Measurements, Metric};
+use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
+use plusminus_core::schedule::{
+    Effect, Ending, Event, JobView, Machine, NewCell, NewJob, News, Policy, Record, Report, Session, Submission,
+    SweepView, Ticket, Time,
+};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+const SESSION: Session = Session(0);
+
+fn cell() -> CellId {
+    "00000000000000000000000000000001".parse().unwrap()
+}
+
+fn job(n: u8) -> JobId {
+    format!("{n:032x}").parse().unwrap()
+}
+
+fn name(n: u8) -> SweepName {
+    format!("s{n}").parse().unwrap()
+}
+
+fn submission(sweep: u8, jobs: &BTreeSet<u8>) -> Submission {
+    let jobs = jobs.iter().map(|n| NewJob { id: job(*n), cell: cell(), seed: u64::MAX - u64::from(*n) });
+    let cells = vec![NewCell { id: cell(), configuration: r#"{"loss":"ü"}"#.into() }];
+    Submission { name: name(sweep), source: format!("sweep: s{sweep}\n").into(), cells, jobs: jobs.collect() }
+}
+
+fn facts() -> Box<Facts> {
+    let samples = Samples { train: 1, validation: 0, test: 1 };
+    let transition = TransitionMatrix::identity(2);
+    Box::new(Facts { parameters: 1, samples, noise_rate: 0.1, transition, engine: "none".into(), weights: "".into() })
+}
+
+fn records(effects: Vec<Effect>) -> Vec<Record> {
+    effects.into_iter().filter_map(|e| if let Effect::Record(record) = e { Some(record) } else { None }).collect()
+}
+
+fn joined() -> Event {
+    Event::Joined { session: SESSION, worker: WorkerName("w".into()), slots: 2, holds: vec![] }
+}
+
+fn reported(n: u8, attempt: u32, news: News) -> Event {
+    Event::Reported(SESSION, Report { sequence: 1, job: job(n), attempt: Attempt(attempt), news })
+}
+
+/// Everything that users are shown.
+fn views(machine: &Machine) -> Vec<(SweepView, Vec<JobView>)> {
+    let jobs = |sweep: SweepView| {
+        let jobs = machine.jobs_of(&sweep.name).collect();
+        (sweep, jobs)
+    };
+    machine.sweeps().into_iter().map(jobs).collect()
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let jobs = || prop::collection::btree_set(2u8..8, 1..6);
+    let attempt = || (2u8..8, 1u32..4);
+    let kind = prop::sample::select(FailureKind::ALL);
+    prop_oneof![
+        2 => (0u8..3, jobs()).prop_map(|(sweep, jobs)| Event::Submit(Ticket(0), submission(sweep, &jobs))),
+        1 => (0u8..3).prop_map(|sweep| Event::Cancel(Ticket(0), name(sweep))),
+        2 => Just(joined()),
+        1 => Just(Event::Left(SESSION)),
+        2 => (attempt(), 1u32..3, 0.0..1.0).prop_map(|((n, attempt), epoch, value)| {
+            reported(n, attempt, News::Epoch(epoch, Measurements::from([(Metric::TestAccuracy, value)])))
+        }),
+        4 => attempt().prop_map(|(n, attempt)| reported(n, attempt, News::Ended(Ending::Finished(facts())))),
+        3 => (attempt(), kind).prop_map(|((n, attempt), kind)| {
+            reported(n, attempt, News::Ended(Ending::Failed(Failure::new(kind, "because"))))
+        }),
+        2 => Just(Event::Tick),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_machine_restarted_from_the_store_shows_what_the_one_before_showed(events in prop::collection::vec(event(), 1..40)) {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = Store::open(directory.path()).unwrap();
+        let policy = Policy { lease: 2_000, backoff: 1, ..Policy::default() };
+        let mut machine = Machine::new(policy);
+        let mut now = Time(0);
+        for event in events {
+            now = now.after(700);
+            store.commit(&records(machine.handle(now, event))).unwrap();
+        }
+        let restarted = Machine::restart(policy, store.records().unwrap(), now);
+        prop_assert_eq!(views(&restarted), views(&machine));
+        // What no sweep names any more is known all the same: submitting it again tells finished from new.
+        let everything = submission(9, &(2..8).collect());
+        let again = |mut machine: Machine| machine.handle(now, Event::Submit(Ticket(0), everything.clone()));
+        let summary = |effects: Vec<Effect>| effects.into_iter().find_map(|e| if let Effect::Submitted(_, s) = e { Some(s) } else { None });
+        prop_assert_eq!(summary(again(restarted)), summary(again(machine)));
+    }
+}
+
+/// A store with one running job.
+fn running(directory: &Path) -> (Store, Machine) {
+    let mut store = Store::open(directory).unwrap();
+    let mut machine = Machine::new(Policy::default());
+    for event in [Event::Submit(Ticket(0), submission(0, &BTreeSet::from([2]))), joined()] {
+        store.commit(&records(machine.handle(Time(1), event))).unwrap();
+    }
+    (store, machine)
+}
+
+#[test]
+fn a_finished_job_has_a_value_for_every_selection() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, mut machine) = running(directory.path());
+    let row = |validation: f64, test: f64| {
+        Measurements::from([(Metric::ValidationAccuracy, validation), (Metric::TestAccuracy, test)])
+    };
+    for (epoch, row) in (1..).zip([row(0.5, 0.1), row(0.7, 0.2), row(0.6, 0.9), row(0.6, f64::NAN)]) {
+        store.commit(&records(machine.handle(Time(2), reported(2, 1, News::Epoch(epoch, row))))).unwrap();
+    }
+    let reader = store.reader().unwrap();
+    let value = |at| reader.values(&name(0), Metric::TestAccuracy, at).unwrap().get(&job(2)).copied();
+    assert_eq!(value(At::Best), None, "not finished yet");
+    store.commit(&records(machine.handle(Time(3), reported(2, 1, News::Ended(Ending::Finished(facts())))))).unwrap();
+    assert_eq!((value(At::BestValidation), value(At::Best)), (Some(0.2), Some(0.9)));
+    assert_eq!(value(At::Final), None, "what is not finite is no value");
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_recorded_before_is_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, mut machine) = running(directory.path());
+    let pages: u32 = store.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+    store.connection.pragma_update(None, "max_page_count", pages + 1).unwrap();
+    let full = (1..10_000).find_map(|epoch| {
+        let row = Measurements::from([(Metric::TestAccuracy, 0.1)]);
+        let records = records(machine.handle(Time(2), reported(2, 1, News::Epoch(epoch, row))));
+        store.commit(&records).err().map(|error| (epoch, error))
+    });
+    let (epoch, error) = full.unwrap();
+    assert!(matches!(error, StoreError::Full(_)), "{error}");
+    drop(store);
+    let store = Store::open(directory.path()).unwrap();
+    let kept: u32 = store.connection.query_row("SELECT count(*) FROM epochs", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, epoch - 1);
+}
+
+#[test]
+fn a_store_of_a_later_version_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = running(directory.path());
+    store.connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(store);
+    assert!(matches!(Store::open(directory.path()), Err(StoreError::TooNew { found: 99, .. })));
+    assert!(matches!(Reader::open(directory.path()), Err(StoreError::TooNew { found: 99, .. })));
+}
+
+#[test]
+fn a_store_is_one_coordinators_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let first = Store::open(directory.path()).unwrap();
+    assert!(matches!(Store::open(directory.path()), Err(StoreError::InUse(_))));
+    drop(first);
+    assert!(Store::open(directory.path()).is_ok());
+}
