@@ -51,7 +51,7 @@ pub struct Whose {
     #[arg(long, value_name = "DIR", default_value = ".plusminus", env = "PLUSMINUS_STATE")]
     pub state: PathBuf,
     /// URL of the coordinator to ask, in place of a state directory
-    #[arg(long, value_name = "URL", env = "PLUSMINUS_COORDINATOR")]
+    #[arg(long, value_name = "URL")]
     pub coordinator: Option<String>,
 }
 
@@ -128,7 +128,7 @@ pub struct Check {
 #[derive(Debug, Args)]
 pub struct Coordinator {
     /// Address to listen on, of the loopback interface; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7600")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7600", value_parser = address)]
     pub listen: SocketAddr,
     /// State directory, where results are kept
     #[arg(long, value_name = "DIR", default_value = ".plusminus", env = "PLUSMINUS_STATE")]
@@ -136,6 +136,11 @@ pub struct Coordinator {
     /// Seconds without a sign of life after which an attempt is given to another worker
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub lease: u64,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    text.parse().map_err(|_| "expected an address and a port, such as 127.0.0.1:7600".to_owned())
 }
 
 /// `worker`
@@ -156,7 +161,7 @@ pub struct Worker {
     /// Seconds to wait for the coordinator to answer at first
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = patience)]
     pub patience: f64,
-    /// Leave when standard input is closed: what `run` starts its worker with.
+    /// Leave when standard input is closed: what `run` starts its worker with
     #[arg(long, hide = true)]
     pub attached: bool,
     /// Data sets and weights.
@@ -182,8 +187,8 @@ pub enum Device {
 /// `submit`
 #[derive(Debug, Args)]
 pub struct Submit {
-    /// Sweep file
-    pub sweep: PathBuf,
+    /// Sweep file, or the name of a sweep submitted before
+    pub sweep: String,
     /// Whose.
     #[command(flatten)]
     pub whose: Whose,

@@ -3,6 +3,7 @@
 use plusminus_coordinator::answer::AnswerError;
 use plusminus_coordinator::{ServerError, StoreError};
 use plusminus_core::spec::Problem;
+use plusminus_proto::endpoint::BadUrl;
 use plusminus_worker::WorkerError;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// All is well.
     Success = 0,
-    /// The sweep has ended and jobs of it have failed.
+    /// The sweep has ended and jobs of it have failed or were cancelled.
     JobsFailed = 1,
     /// The command line is wrong (clap's own code).
     Usage = 2,
@@ -64,8 +65,18 @@ pub enum CliError {
         "no coordinator runs on the state directory {0}; start one with `plusminus coordinator --state {0}`, or give the --coordinator URL of another"
     )]
     NotRunning(String),
+    /// A name was taken for a sweep's, and there is none.
+    #[error(
+        "there is no file `{0}`, and no sweep of that name in the state directory {1}; give a sweep file, or the right --state"
+    )]
+    NeitherFileNorSweep(String, String),
+    /// That is no URL.
+    #[error(transparent)]
+    BadUrl(#[from] BadUrl),
     /// The coordinator does not answer.
-    #[error("no coordinator answers at {url}: {problem}")]
+    #[error(
+        "no coordinator answers at {url}: {problem}; results are kept; start it again, or give the right --coordinator"
+    )]
     Unreachable {
         /// Where.
         url: String,
@@ -91,7 +102,7 @@ pub enum CliError {
     #[error(transparent)]
     Worker(#[from] WorkerError),
     /// The worker process of `run` has ended on its own.
-    #[error("the worker process has ended ({0}); its log is above")]
+    #[error("the worker process has ended ({0}); run it again with -v for its log")]
     WorkerEnded(String),
     /// The machine is in trouble.
     #[error("{what}: {error}")]
@@ -114,8 +125,10 @@ impl CliError {
     /// The exit code of this error.
     pub fn exit(&self) -> Exit {
         match self {
-            CliError::Unreadable { .. } | CliError::Problems { .. } => Exit::SweepFile,
-            CliError::NotRunning(_) | CliError::Unreachable { .. } => Exit::NoCoordinator,
+            CliError::Unreadable { .. } | CliError::Problems { .. } | CliError::NeitherFileNorSweep(..) => {
+                Exit::SweepFile
+            }
+            CliError::NotRunning(_) | CliError::Unreachable { .. } | CliError::BadUrl(_) => Exit::NoCoordinator,
             CliError::NotFound(_) => Exit::Unknown,
             CliError::Server(error) => match error {
                 ServerError::NotLoopback(_) | ServerError::PortInUse(_) | ServerError::CannotListen { .. } => {
@@ -130,10 +143,7 @@ impl CliError {
                 AnswerError::OldSource(_) => Exit::SweepFile,
                 AnswerError::Store(_) => Exit::State,
             },
-            CliError::Worker(error) => match error {
-                WorkerError::BadUrl { .. } | WorkerError::Unreachable { .. } => Exit::NoCoordinator,
-                WorkerError::Runner(_) => Exit::Internal,
-            },
+            CliError::Worker(WorkerError::BadUrl(_) | WorkerError::Unreachable { .. }) => Exit::NoCoordinator,
             CliError::Coordinator(_) | CliError::WorkerEnded(_) | CliError::Io { .. } => Exit::Internal,
         }
     }

@@ -7,12 +7,12 @@ use plusminus_coordinator::answer::AtRest;
 use plusminus_core::metric::{At, Metric};
 use plusminus_core::report::JobResult;
 use plusminus_core::spec::{self, Sweep};
+use plusminus_proto::endpoint::{endpoint, root_cause};
 use plusminus_proto::v1::{self, sweep_service_client::SweepServiceClient};
 use prost::Message;
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
 /// A sweep that a user names: by its file, or as submitted before.
@@ -83,6 +83,7 @@ pub enum Client {
 /// A running coordinator.
 pub struct LiveClient {
     sweeps: SweepServiceClient<Channel>,
+    url: String,
 }
 
 impl LiveClient {
@@ -91,12 +92,11 @@ impl LiveClient {
     /// # Errors
     /// If nobody answers there.
     pub async fn connect(url: &str) -> Result<LiveClient, CliError> {
-        let unreachable = |problem: String| CliError::Unreachable { url: url.to_owned(), problem };
-        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| unreachable(error.to_string()))?;
-        let channel = endpoint.connect_timeout(Duration::from_secs(5)).connect().await;
-        let channel = channel.map_err(|error| unreachable(root_cause(&error)))?;
+        let channel = endpoint(url)?.connect().await;
+        let channel =
+            channel.map_err(|error| CliError::Unreachable { url: url.to_owned(), problem: root_cause(&error) })?;
         // A table of a million jobs comes in chunks; none is large.
-        Ok(LiveClient { sweeps: SweepServiceClient::new(channel) })
+        Ok(LiveClient { sweeps: SweepServiceClient::new(channel), url: url.to_owned() })
     }
 
     /// The coordinator of `whose`, which must be running.
@@ -120,7 +120,16 @@ impl LiveClient {
     /// If the coordinator refuses it.
     pub async fn submit(&mut self, source: &str) -> Result<v1::SubmitResponse, CliError> {
         let request = v1::SubmitRequest { source: source.to_owned() };
-        Ok(self.sweeps.submit(request).await.map_err(|status| refused(status, Some(source)))?.into_inner())
+        Ok(self.sweeps.submit(request).await.map_err(|status| self.refused(status, Some(source)))?.into_inner())
+    }
+
+    /// The sweep file that was submitted under the name.
+    ///
+    /// # Errors
+    /// If there is no such sweep.
+    pub async fn source(&mut self, sweep: &str) -> Result<String, CliError> {
+        let request = v1::ResultsRequest { sweep: sweep.to_owned(), ..v1::ResultsRequest::default() };
+        Ok(self.results(request).await?.into_iter().map(|chunk| chunk.source).collect())
     }
 
     /// Cancels a sweep.
@@ -129,7 +138,7 @@ impl LiveClient {
     /// If there is no such sweep.
     pub async fn cancel(&mut self, sweep: &str) -> Result<v1::CancelResponse, CliError> {
         let request = v1::CancelRequest { sweep: sweep.to_owned() };
-        Ok(self.sweeps.cancel(request).await.map_err(|status| refused(status, None))?.into_inner())
+        Ok(self.sweeps.cancel(request).await.map_err(|status| self.refused(status, None))?.into_inner())
     }
 
     /// A sweep's status again and again, until it has settled.
@@ -138,19 +147,38 @@ impl LiveClient {
     /// If there is no such sweep.
     pub async fn watch(&mut self, sweep: &str) -> Result<Streaming<v1::WatchUpdate>, CliError> {
         let request = v1::WatchRequest { sweep: sweep.to_owned() };
-        Ok(self.sweeps.watch(request).await.map_err(|status| refused(status, None))?.into_inner())
+        Ok(self.sweeps.watch(request).await.map_err(|status| self.refused(status, None))?.into_inner())
+    }
+
+    /// A refusal as an error of the command line; the problems of a sweep file come back with it.
+    pub fn refused(&self, status: Status, source: Option<&str>) -> CliError {
+        if let Some(source) = source
+            && status.code() == Code::InvalidArgument
+            && let Ok(details) = v1::Problems::decode(status.details())
+            && !details.problems.is_empty()
+        {
+            let problems = details.problems.into_iter().map(Into::into).collect();
+            return CliError::Problems { file: "as submitted".to_owned(), source_text: source.to_owned(), problems };
+        }
+        let message = status.message().to_owned();
+        match status.code() {
+            Code::NotFound | Code::InvalidArgument => CliError::NotFound(message),
+            Code::FailedPrecondition | Code::Internal => CliError::Coordinator(message),
+            // The connection broke, in one of the many ways in which one can.
+            _ => CliError::Unreachable { url: self.url.clone(), problem: message },
+        }
     }
 
     async fn status(&mut self, sweep: &str) -> Result<v1::StatusResponse, CliError> {
         let request = v1::StatusRequest { sweep: sweep.to_owned() };
-        Ok(self.sweeps.status(request).await.map_err(|status| refused(status, None))?.into_inner())
+        Ok(self.sweeps.status(request).await.map_err(|status| self.refused(status, None))?.into_inner())
     }
 
     async fn results(&mut self, request: v1::ResultsRequest) -> Result<Vec<v1::ResultsChunk>, CliError> {
-        let stream = self.sweeps.results(request).await.map_err(|status| refused(status, None))?;
+        let stream = self.sweeps.results(request).await.map_err(|status| self.refused(status, None))?;
         let mut stream = stream.into_inner();
         let mut chunks = Vec::new();
-        while let Some(chunk) = stream.message().await.map_err(|status| refused(status, None))? {
+        while let Some(chunk) = stream.message().await.map_err(|status| self.refused(status, None))? {
             chunks.push(chunk);
         }
         Ok(chunks)
@@ -217,29 +245,4 @@ impl Client {
         }
         Ok(results)
     }
-}
-
-/// A refusal as an error of the command line; the problems of a sweep file come back with it.
-fn refused(status: Status, source: Option<&str>) -> CliError {
-    if let Some(source) = source
-        && status.code() == Code::InvalidArgument
-        && let Ok(details) = v1::Problems::decode(status.details())
-        && !details.problems.is_empty()
-    {
-        let problems = details.problems.into_iter().map(Into::into).collect();
-        return CliError::Problems { file: "as submitted".to_owned(), source_text: source.to_owned(), problems };
-    }
-    match status.code() {
-        Code::NotFound | Code::InvalidArgument => CliError::NotFound(status.message().to_owned()),
-        _ => CliError::Coordinator(status.message().to_owned()),
-    }
-}
-
-/// What lies behind an error: tonic's own message is "transport error" and no more.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }

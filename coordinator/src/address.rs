@@ -1,6 +1,6 @@
 //! Where the coordinator of a state directory listens: a file that it writes and that clients read.
 
-use crate::store::StoreError;
+use crate::store::{self, StoreError};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -32,12 +32,16 @@ impl Drop for AddressFile {
     }
 }
 
-/// The address that a coordinator of `directory` wrote down, if one did. It may be gone by now.
+/// The address of the coordinator that runs on `directory`, if one does. What one that was killed has left there does not count:
+/// somebody else may listen on its port by now.
 ///
 /// # Errors
 /// If the file is there and cannot be read.
 pub fn read(directory: &Path) -> Result<Option<String>, StoreError> {
     let path = directory.join(FILE);
+    if !store::is_open(directory) {
+        return Ok(None);
+    }
     match fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text.trim().to_owned())),
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),

@@ -9,9 +9,12 @@ use plusminus_proto::convert::{self, attempt_id};
 use plusminus_proto::v1;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Jobs in one chunk of results.
 const CHUNK: usize = 1000;
+/// Kinds of failure that a status tells apart: thousands of jobs may each have diverged in their own way.
+const FAILURES: usize = 20;
 
 /// How far running attempts are: kept in memory only.
 #[derive(Debug, Default)]
@@ -125,7 +128,17 @@ fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView, now: Time) 
     for job in machine.jobs_of(&sweep.name) {
         match &job.standing {
             Standing::Running { attempt, worker, since } => {
-                running_jobs.push(running_job(machine, board, &job, *attempt, worker.to_string(), *since, now));
+                let running_milliseconds = now.0.saturating_sub(since.0);
+                let line = board.of(job.id, *attempt);
+                running_jobs.push(v1::RunningJob {
+                    of: Some(attempt_id(job.id, *attempt)),
+                    cell: job.cell.to_string(),
+                    seed: job.seed,
+                    worker: worker.to_string(),
+                    progress: line.map(|line| line.progress),
+                    last: line.and_then(|line| line.last.clone()),
+                    running_milliseconds,
+                });
             }
             Standing::Failed(failure) => {
                 failures.entry((failure.kind, failure.message.clone())).or_insert((0, job.id)).0 += 1;
@@ -133,7 +146,10 @@ fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView, now: Time) 
             Standing::Queued | Standing::Finished | Standing::Dropped => {}
         }
     }
-    let failures = failures.into_iter().map(|((kind, message), (jobs, example))| v1::FailureCount {
+    let mut failures: Vec<_> = failures.into_iter().collect();
+    failures.sort_by_key(|(_, (jobs, _))| std::cmp::Reverse(*jobs));
+    let other_failures = failures.iter().skip(FAILURES).map(|(_, (jobs, _))| jobs).sum();
+    let failures = failures.into_iter().take(FAILURES).map(|((kind, message), (jobs, example))| v1::FailureCount {
         failure: Some(v1::Failure { kind: v1::FailureKind::from(kind).into(), message }),
         jobs,
         example: example.to_string(),
@@ -149,74 +165,58 @@ fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView, now: Time) 
         dropped: sweep.counts.dropped as u64,
         running_jobs,
         failures: failures.collect(),
+        other_failures,
     }
 }
 
-fn running_job(
-    machine: &Machine,
-    board: &Board,
-    job: &JobView,
-    attempt: Attempt,
-    worker: String,
-    since: Time,
-    now: Time,
-) -> v1::RunningJob {
-    let line = board.of(job.id, attempt);
-    v1::RunningJob {
-        of: Some(attempt_id(job.id, attempt)),
-        configuration: machine.configuration(job.cell).unwrap_or_default().to_owned(),
-        seed: job.seed,
-        worker,
-        progress: line.map(|line| line.progress),
-        last: line.and_then(|line| line.last.clone()),
-        running_milliseconds: now.0.saturating_sub(since.0),
-        cell: job.cell.to_string(),
-    }
-}
-
-/// What a table is to show of a sweep: taken from the machine first, filled from the store after.
-pub struct ResultsQuery {
+/// A sweep and its jobs, as the machine has them; a table wants values from the store besides.
+pub struct SweepJobs {
     sweep: SweepName,
-    source: String,
-    metric: Metric,
-    at: At,
+    source: Arc<str>,
     jobs: Vec<JobView>,
 }
 
-impl ResultsQuery {
-    /// Looks the sweep up and settles what is asked of it.
+impl SweepJobs {
+    /// Looks the sweep up.
     ///
     /// # Errors
-    /// If there is no such sweep, metric or selection.
-    pub fn new(machine: &Machine, request: &v1::ResultsRequest) -> Result<Self, AnswerError> {
-        let sweep = find(machine, &request.sweep)?;
-        let table =
-            spec::read(&sweep.source, spec::MAX_JOBS).map_err(|_| AnswerError::OldSource(request.sweep.clone()))?.table;
-        let metric = named("metric", &request.metric, Metric::ALL, Metric::name, table.metric)?;
-        let at = named("selection", &request.at, At::ALL, At::name, table.at)?;
+    /// If there is no such sweep.
+    pub fn of(machine: &Machine, name: &str) -> Result<Self, AnswerError> {
+        let sweep = find(machine, name)?;
         let jobs = machine.jobs_of(&sweep.name).collect();
-        Ok(ResultsQuery { sweep: sweep.name, source: sweep.source.to_string(), metric, at, jobs })
+        Ok(SweepJobs { sweep: sweep.name, source: sweep.source, jobs })
     }
 
-    /// Reads the values.
+    /// The jobs with the metric at the selection that `request` asks for, or else the sweep file.
     ///
     /// # Errors
-    /// If the store cannot be read.
-    pub fn answer(self, reader: &Reader) -> Result<Vec<v1::ResultsChunk>, StoreError> {
-        let values = reader.values(&self.sweep, self.metric, self.at)?;
-        let mut jobs: Vec<v1::JobResult> = Vec::with_capacity(self.jobs.len());
-        for job in self.jobs {
-            let (status, failure) = convert::standing(&job.standing);
-            jobs.push(v1::JobResult {
-                job: job.id.to_string(),
-                cell: job.cell.to_string(),
-                seed: job.seed,
-                status: status.into(),
-                failure: failure.into(),
-                value: values.get(&job.id).copied(),
-            });
-        }
-        let mut source = Some(self.source);
+    /// If there is no such metric or selection, or the store cannot be read.
+    pub fn results(self, reader: &Reader, request: &v1::ResultsRequest) -> Result<Vec<v1::ResultsChunk>, AnswerError> {
+        let (metric, at) = match (request.metric.as_str(), request.at.as_str()) {
+            ("", _) | (_, "") => {
+                let sweep = spec::read(&self.source, spec::MAX_JOBS);
+                let table = sweep.map_err(|_| AnswerError::OldSource(request.sweep.clone()))?.table;
+                (table.metric, table.at)
+            }
+            (metric, at) => (metric_named(metric)?, at_named(at)?),
+        };
+        let values = reader.values(&self.sweep, metric, at)?;
+        let jobs: Vec<v1::JobResult> = self
+            .jobs
+            .into_iter()
+            .map(|job| {
+                let (status, failure) = convert::standing(&job.standing);
+                v1::JobResult {
+                    job: job.id.to_string(),
+                    cell: job.cell.to_string(),
+                    seed: job.seed,
+                    status: status.into(),
+                    failure: failure.into(),
+                    value: values.get(&job.id).copied(),
+                }
+            })
+            .collect();
+        let mut source = Some(self.source.to_string());
         let chunks = jobs
             .chunks(CHUNK)
             .map(|jobs| v1::ResultsChunk { source: source.take().unwrap_or_default(), jobs: jobs.to_vec() });
@@ -224,16 +224,23 @@ impl ResultsQuery {
     }
 }
 
-fn named<T: Copy>(
-    what: &'static str,
-    found: &str,
-    all: &[T],
-    name: fn(T) -> &'static str,
-    default: T,
-) -> Result<T, AnswerError> {
-    if found.is_empty() {
-        return Ok(default);
-    }
+/// The metric of that name.
+///
+/// # Errors
+/// If there is none; which there are.
+pub fn metric_named(name: &str) -> Result<Metric, AnswerError> {
+    named("metric", name, Metric::ALL, Metric::name)
+}
+
+/// The selection of that name.
+///
+/// # Errors
+/// If there is none; which there are.
+pub fn at_named(name: &str) -> Result<At, AnswerError> {
+    named("selection", name, At::ALL, At::name)
+}
+
+fn named<T: Copy>(what: &'static str, found: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, AnswerError> {
     all.iter().copied().find(|one| name(*one) == found).ok_or_else(|| AnswerError::UnknownName {
         what,
         found: found.to_owned(),
@@ -271,6 +278,6 @@ impl AtRest {
     /// # Errors
     /// If there is no such sweep, or the store cannot be read.
     pub fn results(&self, request: &v1::ResultsRequest) -> Result<Vec<v1::ResultsChunk>, AnswerError> {
-        Ok(ResultsQuery::new(&self.machine, request)?.answer(&self.reader)?)
+        SweepJobs::of(&self.machine, &request.sweep)?.results(&self.reader, request)
     }
 }

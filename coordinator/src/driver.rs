@@ -25,6 +25,7 @@ pub(crate) enum Request {
     Join {
         session: Session,
         worker: WorkerName,
+        instance: u64,
         slots: u32,
         holds: Vec<(JobId, Attempt)>,
         outbox: Outbox,
@@ -34,7 +35,7 @@ pub(crate) enum Request {
     Heartbeat(Session, Vec<(JobId, Attempt)>),
     Report(Session, Report),
     Progress(JobId, Attempt, v1::Progress),
-    Submit(Submission, oneshot::Sender<SubmitSummary>),
+    Submit(Submission, oneshot::Sender<Result<SubmitSummary, Refusal>>),
     Cancel(SweepName, oneshot::Sender<Result<usize, Refusal>>),
     /// A question that is answered from committed state.
     Ask(Question),
@@ -102,7 +103,7 @@ pub(crate) struct Driver {
     writer: mpsc::Sender<Commit>,
     store_thread: thread::JoinHandle<()>,
     outboxes: BTreeMap<Session, Outbox>,
-    submissions: BTreeMap<Ticket, oneshot::Sender<SubmitSummary>>,
+    submissions: BTreeMap<Ticket, oneshot::Sender<Result<SubmitSummary, Refusal>>>,
     cancellations: BTreeMap<Ticket, oneshot::Sender<Result<usize, Refusal>>>,
     tickets: u64,
     changes: watch::Sender<u64>,
@@ -180,10 +181,10 @@ impl Driver {
 
     fn take(&mut self, request: Request, round: &mut Round) {
         let event = match request {
-            Request::Join { session, worker, slots, holds, outbox } => {
+            Request::Join { session, worker, instance, slots, holds, outbox } => {
                 info!(%worker, slots, "a worker has connected");
                 self.outboxes.insert(session, outbox);
-                Event::Joined { session, worker, slots, holds }
+                Event::Joined { session, worker, instance, slots, holds }
             }
             Request::Leave(session) => {
                 self.outboxes.remove(&session);
@@ -192,14 +193,18 @@ impl Driver {
             Request::Drain(session) => Event::Draining(session),
             Request::Heartbeat(session, holds) => Event::Heartbeat(session, holds),
             Request::Report(session, report) => {
-                if let News::Epoch(epoch, measurements) = &report.news {
+                if let News::Epoch(epoch, measurements) = &report.news
+                    && self.machine.state().is_running(report.job, report.attempt)
+                {
                     self.board.epoch(report.job, report.attempt, *epoch, measurements);
                 }
                 Event::Reported(session, report)
             }
             Request::Progress(job, attempt, progress) => {
-                self.board.progress(job, attempt, progress);
-                round.changed = true;
+                if self.machine.state().is_running(job, attempt) {
+                    self.board.progress(job, attempt, progress);
+                    round.changed = true;
+                }
                 return;
             }
             Request::Submit(submission, reply) => {
@@ -239,8 +244,12 @@ impl Driver {
     async fn finish(&mut self, round: Round) -> Result<(), StoreError> {
         if !round.records.is_empty() {
             for record in &round.records {
-                if let Record::Ended { job, .. } = record {
-                    self.board.forget(*job);
+                match record {
+                    Record::Ended { job, .. } => self.board.forget(*job),
+                    Record::Submitted { dropped, .. } | Record::Cancelled { dropped, .. } => {
+                        dropped.iter().for_each(|job| self.board.forget(*job));
+                    }
+                    _ => {}
                 }
             }
             self.commit(round.records).await?;
@@ -281,9 +290,16 @@ impl Driver {
             Effect::Disconnect(session) => {
                 self.outboxes.remove(&session);
             }
+            Effect::Reject(session) => {
+                if let Some(outbox) = self.outboxes.remove(&session) {
+                    let why = "another worker of that name is connected; give this one another --name";
+                    // It is new, so there is room.
+                    let _ = outbox.try_send(Err(tonic::Status::already_exists(why)));
+                }
+            }
             Effect::Submitted(ticket, summary) => {
                 if let Some(reply) = self.submissions.remove(&ticket) {
-                    let _ = reply.send(summary);
+                    let _ = reply.send(Ok(summary));
                 }
             }
             Effect::Cancelled(ticket, dropped) => {
@@ -292,7 +308,9 @@ impl Driver {
                 }
             }
             Effect::Refuse(ticket, refusal) => {
-                if let Some(reply) = self.cancellations.remove(&ticket) {
+                if let Some(reply) = self.submissions.remove(&ticket) {
+                    let _ = reply.send(Err(refusal));
+                } else if let Some(reply) = self.cancellations.remove(&ticket) {
                     let _ = reply.send(Err(refusal));
                 }
             }

@@ -7,6 +7,7 @@ use crate::store::{Store, StoreError};
 use plusminus_core::schedule::Policy;
 use plusminus_core::spec;
 use plusminus_proto::DESCRIPTORS;
+use plusminus_proto::endpoint::{KEEPALIVE, KEEPALIVE_TIMEOUT};
 use plusminus_proto::v1::sweep_service_server::SweepServiceServer;
 use plusminus_proto::v1::worker_service_server::WorkerServiceServer;
 use std::future::Future;
@@ -59,7 +60,7 @@ pub struct Coordinator {
     requests: mpsc::Receiver<crate::driver::Request>,
     sweeps: Sweeps,
     policy: Policy,
-    _address_file: AddressFile,
+    address_file: AddressFile,
 }
 
 impl Coordinator {
@@ -78,10 +79,10 @@ impl Coordinator {
         let address = listener.local_addr().map_err(|error| ServerError::CannotListen { address: listen, error })?;
         let store = Store::open(state)?;
         let reader = store.reader()?;
-        let (driver, handle, requests) = Driver::new(store, policy)?;
+        let (driver, handle, requests) = Driver::new(store, policy.clone())?;
         let sweeps = Sweeps::new(handle.clone(), reader, spec::MAX_JOBS);
         let address_file = AddressFile::write(state, address)?;
-        Ok(Coordinator { listener, address, driver, handle, requests, sweeps, policy, _address_file: address_file })
+        Ok(Coordinator { listener, address, driver, handle, requests, sweeps, policy, address_file })
     }
 
     /// Where it listens.
@@ -106,6 +107,8 @@ impl Coordinator {
         let (stop_driver, driver_stopped) = oneshot::channel::<()>();
         let server = Server::builder()
             .tcp_nodelay(true)
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .add_service(health)
             .add_service(reflection)
             .add_service(SweepServiceServer::new(self.sweeps))
@@ -118,6 +121,8 @@ impl Coordinator {
         info!(address = %self.address, "the coordinator listens");
         let ended = tokio::select! {
             () = stop => {
+                // Before the lock is: the next coordinator writes its own.
+                drop(self.address_file);
                 let _ = stop_driver.send(());
                 driver.await
             }

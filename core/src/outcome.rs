@@ -83,7 +83,9 @@ pub struct Facts {
     pub noise_rate: f64,
     /// What became of the training file's labels.
     pub transition: TransitionMatrix,
-    /// The engine and what it chose for this machine, such as `candle 0.11 cpu`.
+    /// BLAKE3 of the data set's pixels and labels, hexadecimal.
+    pub data: String,
+    /// The engine and what it chose for this machine, such as `candle 0.11.1 cpu, gemm 0.19.0 fma`.
     pub engine: String,
     /// BLAKE3 of the final weights: equal bytes, equal digest.
     pub weights: String,

@@ -126,6 +126,7 @@ impl From<&Facts> for v1::Facts {
             transition: (0..classes).flat_map(|class| facts.transition.row(class).to_vec()).collect(),
             engine: facts.engine.clone(),
             weights: facts.weights.clone(),
+            data: facts.data.clone(),
         }
     }
 }
@@ -148,6 +149,7 @@ impl TryFrom<v1::Facts> for Facts {
             transition,
             engine: facts.engine,
             weights: facts.weights,
+            data: facts.data,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! core value or says what is wrong with it.
 
 pub mod convert;
+pub mod endpoint;
 
 /// Version 1 of the wire, generated from `proto/plusminus/v1/*.proto`.
 #[allow(missing_docs, clippy::all, unused_qualifications)]

@@ -7,7 +7,7 @@
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_trainer::{Cache, Datasets, Device, Observer, Progress, train};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ impl Observer for Printer {
     fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
         if self.last.elapsed().as_secs() >= 5 {
             self.last = Instant::now();
-            let Progress { epoch, step, steps, loss, .. } = progress;
-            println!("epoch {epoch}: step {step} of {steps}, loss {loss:.4}");
+            let Progress { epoch, step, steps, .. } = progress;
+            println!("epoch {epoch}: step {step} of {steps}");
         }
         ControlFlow::Continue(())
     }
@@ -53,9 +53,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         "augment": [],
         "normalize": "channel",
     });
-    if let Some(text) = arguments.next()
-        && let Value::Object(changes) = serde_json::from_str(&text)?
-    {
+    if let Some(text) = arguments.next() {
+        let changes: Map<String, Value> =
+            serde_json::from_str(&text).map_err(|error| format!("{text} is no configuration in JSON: {error}"))?;
         changes.into_iter().for_each(|(name, value)| configuration[name] = value);
     }
     let seed = arguments.next().map_or(Ok(0), |seed| seed.parse())?;

@@ -4,7 +4,7 @@ use crate::engine::Weights;
 use plusminus_core::id::JobId;
 use plusminus_core::metric::At;
 use safetensors::tensor::{Dtype, TensorView, serialize};
-use std::collections::HashMap;
+use serde_json::json;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -47,7 +47,8 @@ impl Kept {
         let mut paths = Vec::new();
         for (selection, snapshot) in self.selections() {
             let path = directory.join(format!("{selection}.safetensors"));
-            replace(&path, &snapshot.safetensors(job, selection)?).map_err(|error| at(&path, error))?;
+            let bytes = snapshot.safetensors(job, selection)?;
+            replace(&directory, &path, &bytes).map_err(|error| at(&path, error))?;
             paths.push(path);
         }
         // The new names are on disk once their directory is.
@@ -57,7 +58,8 @@ impl Kept {
 }
 
 impl Snapshot {
-    /// The bytes of a safetensors file: every array under its name, running statistics included.
+    /// The bytes of a safetensors file: every array under its name, running statistics included, and what it is of as JSON
+    /// under `plusminus`. One key, for the library writes several in any order, and equal weights shall give equal files.
     fn safetensors(&self, job: JobId, selection: At) -> io::Result<Vec<u8>> {
         let bytes: Vec<u8> = self.weights.values().iter().flat_map(|value| value.to_le_bytes()).collect();
         let views = self.weights.plan().entries().iter().map(|entry| {
@@ -65,26 +67,20 @@ impl Snapshot {
             TensorView::new(Dtype::F32, entry.shape.clone(), bytes).map(|view| (entry.name.as_str(), view))
         });
         let views = views.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
-        let about = [("job", job.to_string()), ("epoch", self.epoch.to_string()), ("selection", selection.to_string())];
-        let about: HashMap<String, String> = about.map(|(name, value)| (name.to_owned(), value)).into();
-        serialize(views, Some(about)).map_err(io::Error::other)
+        let about = json!({"job": job.to_string(), "epoch": self.epoch, "selection": selection.to_string()});
+        serialize(views, Some([("plusminus".to_owned(), about.to_string())].into())).map_err(io::Error::other)
     }
 }
 
-/// Writes beside the file, then takes its place. The temporary name is the process's own, so that two attempts at one job on
-/// one disk do not write into each other's.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    let replaced = written.and_then(|()| fs::rename(&temporary, path));
-    if replaced.is_err() {
-        // What is left of a full disk's file helps nobody; the first error is the one to report.
-        let _ = fs::remove_file(&temporary);
-    }
-    replaced
+/// Writes beside the file, then takes its place. The temporary name is nobody else's, so that two attempts at one job on one
+/// disk do not write into each other's, and what is left of a full disk's file goes when this ends.
+fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    // Made by hand: a file of tempfile's own making would be readable by its owner alone.
+    let mut temporary = tempfile::Builder::new().suffix(".tmp").make_in(directory, |path| File::create_new(path))?;
+    temporary.as_file_mut().write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path)?;
+    Ok(())
 }
 
 fn at(path: &Path, error: io::Error) -> io::Error {
@@ -109,17 +105,24 @@ mod tests {
         let snapshot = |epoch| Snapshot { epoch, weights: weights.clone() };
         let kept = Kept { last: snapshot(3), best: snapshot(2), best_validation: Some(snapshot(1)) };
         let directory = tempfile::tempdir().unwrap();
-        // Twice: the second takes the place of the first.
-        kept.write(directory.path(), job.id()).unwrap();
-        let paths = kept.write(directory.path(), job.id()).unwrap();
+        // Several times: each takes the place of the one before, with equal bytes.
+        let write = || {
+            let paths = kept.write(directory.path(), job.id()).unwrap();
+            (paths.iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>(), paths)
+        };
+        let (first, paths) = write();
+        (0..4).for_each(|_| assert_eq!(write().0, first));
         let mut names: Vec<String> = fs::read_dir(directory.path().join(job.id().to_string()))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
         assert_eq!(names, ["best-validation.safetensors", "best.safetensors", "final.safetensors"]);
-        let bytes = fs::read(&paths[0]).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
+        assert!(paths[0].ends_with("final.safetensors"));
+        let (_, header) = SafeTensors::read_metadata(&first[0]).unwrap();
+        let about: serde_json::Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["plusminus"]).unwrap();
+        assert_eq!(about, json!({"job": job.id().to_string(), "epoch": 3, "selection": "final"}));
+        let file = SafeTensors::deserialize(&first[0]).unwrap();
         assert_eq!(file.len(), weights.plan().entries().len());
         for entry in weights.plan().entries() {
             let view = file.tensor(&entry.name).unwrap();

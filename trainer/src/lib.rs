@@ -6,7 +6,7 @@
 //! - [`keep`]: the weights that a finished job leaves, as files.
 //!
 //! *Architecture invariant:* everything random comes from the job's own streams, and everything is summed in one order on one
-//! thread: a job trained twice gives the same bytes. No loss is written here; they are core's.
+//! thread: a job trained twice on one kind of processor gives the same bytes. No loss is written here; they are core's.
 
 pub mod data;
 pub mod engine;
@@ -16,4 +16,4 @@ pub mod train;
 pub use data::{Cache, Datasets};
 pub use engine::Device;
 pub use keep::Kept;
-pub use train::{Observer, Progress, Start, Trained, train};
+pub use train::{Observer, Progress, Trained, train};

@@ -4,7 +4,6 @@ use crate::data::{Cache, Data, Images, Inputs, Labels, shuffle};
 use crate::engine::{Batch, Device, Engine, EngineError, Plan, engine};
 use crate::keep::{Kept, Snapshot};
 use plusminus_core::job::Job;
-use plusminus_core::methods::losses::Loss;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
 use plusminus_core::random::Stream;
@@ -12,28 +11,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Samples that are evaluated together. It changes no result, only how much memory is used.
+/// Samples that are evaluated together: a constant, for with their number logits change in their last digits.
 const EVALUATED: usize = 250;
 
-/// What is known of a job before its first step.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Start {
-    /// Epochs to come.
-    pub epochs: u32,
-    /// Steps in each.
-    pub steps: u32,
-    /// Sizes of the parts.
-    pub samples: Samples,
-    /// Share of the training file's labels that are wrong.
-    pub noise_rate: f64,
-    /// Weights that are trained.
-    pub parameters: usize,
-    /// The engine and what it chose for this machine.
-    pub engine: String,
-}
-
 /// Where a job stands after a step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// The epoch, from 1.
     pub epoch: u32,
@@ -43,19 +25,12 @@ pub struct Progress {
     pub step: u32,
     /// Of so many.
     pub steps: u32,
-    /// Mean loss of the step's batch.
-    pub loss: f64,
 }
 
 /// Hears of a job's course, and stops it: a `Break` ends the job as preempted. Every method has a default that does nothing.
 pub trait Observer {
-    /// Before the first step.
-    fn started(&mut self, start: &Start) -> ControlFlow<()> {
-        let _ = start;
-        ControlFlow::Continue(())
-    }
-
-    /// After every step, so it must be cheap.
+    /// After every step, and with the last step's numbers between the parts of the evaluation that follows, which takes a large
+    /// network minutes. So it must be cheap.
     fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
         let _ = progress;
         ControlFlow::Continue(())
@@ -84,7 +59,8 @@ pub struct Trained {
 
 /// Trains `job` on `device` with data from `cache`, from its first epoch to its last.
 ///
-/// The result follows from the job alone: not from the number of cores, other jobs, or what `observer` hears.
+/// On one kind of processor the result follows from the job alone: not from the number of cores, other jobs, or what `observer`
+/// hears. Another kind may have another kernel for products of matrices, which rounds in another way: the facts name it.
 ///
 /// # Errors
 /// `UserError` where the data set or the configuration cannot be had, `Diverged` where the loss, a weight or a measurement is no
@@ -134,6 +110,7 @@ impl<'a> Run<'a> {
             samples,
             noise_rate: labels.noise_rate,
             transition: labels.transition.clone(),
+            data: data.digest.clone(),
             engine: engine.name(),
             weights: String::new(),
         };
@@ -142,20 +119,14 @@ impl<'a> Run<'a> {
 
     fn train(mut self, observer: &mut dyn Observer) -> Result<Trained, Failure> {
         let epochs = self.job.configuration.epochs;
-        let start = Start {
-            epochs,
-            steps: self.steps(),
-            samples: self.facts.samples,
-            noise_rate: self.facts.noise_rate,
-            parameters: self.facts.parameters,
-            engine: self.facts.engine.clone(),
-        };
-        heed(observer.started(&start), || "before the first step".to_owned())?;
         let mut rows = Vec::new();
         let (mut best, mut best_validation) = (Best::default(), Best::default());
         for epoch in 1..=epochs {
             let mut measurements = self.epoch(epoch, observer)?;
-            self.evaluate(&mut measurements)?;
+            let done = Progress { epoch, epochs, step: self.steps(), steps: self.steps() };
+            self.evaluate(&mut measurements, &mut || {
+                heed(observer.progress(done), || format!("in the evaluation after epoch {epoch} of {epochs}"))
+            })?;
             let weights = self.engine.weights().map_err(failed)?;
             if !weights.are_finite() {
                 return Err(diverged(&format!("a weight is no longer finite after epoch {epoch}")));
@@ -207,7 +178,7 @@ impl<'a> Run<'a> {
                 )));
             }
             total += loss * samples.len() as f64;
-            heed(observer.progress(Progress { epoch, epochs, step, steps, loss }), || {
+            heed(observer.progress(Progress { epoch, epochs, step, steps }), || {
                 format!("in epoch {epoch} of {epochs}, after step {step} of {steps}")
             })?;
         }
@@ -221,9 +192,10 @@ impl<'a> Run<'a> {
     }
 
     /// Measures the network as it stands, on training images as they are, on validation and on test samples.
-    fn evaluate(&mut self, measurements: &mut Measurements) -> Result<(), Failure> {
+    /// `between` is called after every few samples, and its failure ends the evaluation.
+    fn evaluate(&mut self, measurements: &mut Measurements, between: Between<'_>) -> Result<(), Failure> {
         let data = Arc::clone(&self.data);
-        let train = self.predict(&data.train, Part::Train)?.classes;
+        let train = self.predict(&data.train, Part::Train, between)?.classes;
         let (mut clean, mut noisy, mut recovered) = (Share::default(), Share::default(), Share::default());
         for (class, sample) in train.iter().zip(&self.labels.train) {
             let (given, label) = (self.labels.given[*sample], data.train.labels[*sample]);
@@ -234,13 +206,13 @@ impl<'a> Run<'a> {
                 recovered.count(*class == label);
             }
         }
-        let validation = self.predict(&data.train, Part::Validation)?;
+        let validation = self.predict(&data.train, Part::Validation, between)?;
         let mut right = Share::default();
         for (class, sample) in validation.classes.iter().zip(&self.labels.validation) {
             right.count(*class == self.labels.given[*sample]);
         }
         let mut tested = Share::default();
-        let classes = self.predict(&data.test, Part::Test)?.classes;
+        let classes = self.predict(&data.test, Part::Test, between)?.classes;
         classes.iter().zip(&data.test.labels).for_each(|(class, label)| tested.count(class == label));
         let found = [
             (Metric::CleanAccuracy, clean.value()),
@@ -254,7 +226,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn predict(&mut self, images: &Images, part: Part) -> Result<Evaluation, Failure> {
+    fn predict(&mut self, images: &Images, part: Part, between: Between<'_>) -> Result<Evaluation, Failure> {
         let everything: Vec<usize>;
         let samples = match part {
             Part::Train => &self.labels.train,
@@ -266,7 +238,8 @@ impl<'a> Run<'a> {
         };
         let (loss, classes) = (&self.job.configuration.loss, self.job.configuration.dataset.classes());
         let mut evaluation = Evaluation { classes: Vec::with_capacity(samples.len()), loss: None };
-        let mut logits = Vec::new();
+        // Core gives a loss with its gradient, which nobody wants here.
+        let (mut logits, mut unused) = (Vec::new(), vec![0.0; EVALUATED * classes]);
         let mut total = 0.0;
         for samples in samples.chunks(EVALUATED) {
             self.inputs.gather(images, samples, &mut self.batch);
@@ -274,8 +247,10 @@ impl<'a> Run<'a> {
             evaluation.classes.extend(logits.chunks_exact(classes).map(largest));
             if part == Part::Validation {
                 let labels: Vec<u32> = samples.iter().map(|sample| self.labels.given[*sample]).collect();
-                total += mean_loss(loss, &logits, classes, &labels) * samples.len() as f64;
+                let mean = loss.value_and_gradient(&logits, classes, &labels, &mut unused[..logits.len()]);
+                total += mean * samples.len() as f64;
             }
+            between()?;
         }
         if part == Part::Validation && !samples.is_empty() {
             evaluation.loss = Some(total / samples.len() as f64);
@@ -284,17 +259,15 @@ impl<'a> Run<'a> {
     }
 }
 
+/// What an evaluation does every now and then: it asks whether it shall go on.
+type Between<'a> = &'a mut dyn FnMut() -> Result<(), Failure>;
+
 /// The samples of an evaluation.
 #[derive(Clone, Copy, PartialEq)]
 enum Part {
     Train,
     Validation,
     Test,
-}
-
-fn mean_loss(loss: &Loss, logits: &[f32], classes: usize, labels: &[u32]) -> f64 {
-    let mut unused = vec![0.0; logits.len()];
-    loss.value_and_gradient(logits, classes, labels, &mut unused)
 }
 
 /// The class with the largest logit, the first of equals.

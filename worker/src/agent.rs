@@ -6,8 +6,10 @@ use crate::runner::{Runner, RunnerOptions, Said};
 use plusminus_core::id::{Attempt, JobId};
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_proto::convert::{attempt_id, required_attempt};
+use plusminus_proto::endpoint::BadUrl;
 use plusminus_proto::v1::{self, from_runner, from_worker, report::News, to_runner};
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -25,6 +27,8 @@ pub struct Options {
     pub name: String,
     /// Attempts at once.
     pub slots: u32,
+    /// Whether to go at once when told to while nobody listens: the coordinator has gone for good.
+    pub attached: bool,
     /// How long the first connection may take.
     pub patience: Duration,
     /// How runners are started.
@@ -35,32 +39,24 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// That is no URL.
-    #[error("`{url}` is no URL of a coordinator ({problem}); expected one like http://127.0.0.1:7600")]
-    BadUrl {
-        /// What was given.
-        url: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Nobody answers there.
-    #[error("no coordinator answers at {url} after {} s: {problem}; start one with `plusminus coordinator --listen ADDR`, or give the right --coordinator", .patience.as_secs_f64())]
+    #[error(transparent)]
+    BadUrl(#[from] BadUrl),
+    /// Nobody answers there, or whoever does will not have this worker.
+    #[error(
+        "no coordinator takes this worker at {url}: {problem}; start one with `plusminus coordinator --listen ADDR`, or give the right --coordinator"
+    )]
     Unreachable {
         /// Where.
         url: String,
         /// What the last try ended with.
         problem: String,
-        /// How long it was tried.
-        patience: Duration,
     },
-    /// A runner cannot be started at all.
-    #[error("cannot start a runner process: {0}")]
-    Runner(#[from] std::io::Error),
 }
 
 /// What the loop is told.
 pub(crate) enum Event {
     /// There is a new connection.
-    Connected(Sender),
+    Connected(Sender, v1::Welcome),
     /// There is none; whoever asks wants to introduce the worker anew.
     Disconnected(oneshot::Sender<v1::Hello>),
     /// The coordinator says something.
@@ -93,6 +89,7 @@ pub struct Agent {
     heartbeat: Duration,
     events: mpsc::Sender<Event>,
     leaving: Option<Instant>,
+    instance: u64,
 }
 
 impl Agent {
@@ -110,6 +107,7 @@ impl Agent {
             heartbeat: Duration::from_secs(1),
             events,
             leaving: None,
+            instance: RandomState::new().hash_one(std::process::id()),
             options,
         };
         let connection = link.first(agent.hello(), agent.options.patience).await?;
@@ -136,11 +134,14 @@ impl Agent {
     }
 
     fn hello(&self) -> v1::Hello {
+        // Who is leaving takes nothing more.
+        let slots = if self.leaving.is_some() { 0 } else { self.options.slots };
         v1::Hello {
             worker: self.options.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            devices: vec![v1::Device { name: "cpu".to_owned(), slots: self.options.slots }],
+            devices: vec![v1::Device { name: "cpu".to_owned(), slots }],
             holds: self.holds(),
+            instance: self.instance,
         }
     }
 
@@ -151,8 +152,9 @@ impl Agent {
 
     fn take(&mut self, event: Event) {
         match event {
-            Event::Connected(sender) => {
+            Event::Connected(sender, welcome) => {
                 self.link = Some(sender);
+                self.heartbeat = Duration::from_millis(welcome.heartbeat_milliseconds.max(10));
                 self.outbox.rewind();
             }
             Event::Disconnected(reply) => {
@@ -160,9 +162,8 @@ impl Agent {
                 // The link may have been stopped.
                 let _ = reply.send(self.hello());
             }
-            Event::Told(Told::Welcome(welcome)) => {
-                self.heartbeat = Duration::from_millis(welcome.heartbeat_milliseconds.max(10));
-            }
+            // It comes once, first.
+            Event::Told(Told::Welcome(_)) => {}
             Event::Told(Told::Assignment(assignment)) => self.begin(assignment),
             Event::Told(Told::Stop(stop)) => match required_attempt(stop.of.as_ref()) {
                 Ok(of) => self.stop(|work| (work.job, work.attempt) == of),
@@ -238,13 +239,16 @@ impl Agent {
                     }
                 }
             }
-            Said::Exited { how, log } => {
+            Said::Exited { how, killed, log } => {
                 let stopped = slot.work.as_ref().is_some_and(|work| work.deadline.is_some());
                 slot.runner = None;
                 slot.work = None;
                 let Some((job, attempt)) = work else { return };
                 let failure = if stopped {
                     Failure::new(FailureKind::Preempted, "the runner was killed for not stopping in time")
+                } else if killed {
+                    let advice = "as the system does when memory runs out; give fewer --slots or a smaller batch_size";
+                    Failure::new(FailureKind::OutOfMemory, format!("the runner process {how}, {advice}"))
                 } else {
                     let last =
                         if log.is_empty() { "it logged nothing".to_owned() } else { format!("its log ends: {log}") };
@@ -291,7 +295,7 @@ impl Agent {
     /// Nothing is in hand or unacknowledged, or it has taken too long.
     fn has_left(&self) -> bool {
         let idle = || self.slots.iter().all(|slot| slot.work.is_none());
-        let delivered = || self.outbox.is_empty() || self.link.is_none();
+        let delivered = || self.outbox.is_empty() || (self.options.attached && self.link.is_none());
         self.leaving.is_some_and(|limit| (idle() && delivered()) || Instant::now() >= limit)
     }
 

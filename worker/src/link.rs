@@ -2,14 +2,16 @@
 
 use crate::agent::{Event, WorkerError};
 use backon::{ExponentialBuilder, Retryable};
+use plusminus_proto::endpoint::{endpoint, root_cause};
 use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
 use plusminus_proto::v1::{self, from_worker, to_worker};
+use std::fmt;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
-use tracing::{debug, info};
+use tonic::{Code, Status, Streaming};
+use tracing::{info, warn};
 
 /// Messages that may wait for the network; reports beyond them wait in the outbox.
 const QUEUE: usize = 256;
@@ -17,6 +19,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// One connection, to send over.
 pub(crate) type Sender = mpsc::Sender<v1::FromWorker>;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Broken::Transport(error) => f.write_str(&root_cause(error)),
+            Broken::Refused(status) => f.write_str(status.message()),
+        }
+    }
+}
 
 /// Knows where the coordinator is, and tells the agent of every connection and of what comes over it.
 pub(crate) struct Link {
@@ -28,18 +39,12 @@ pub(crate) struct Link {
 /// What a broken attempt at a connection was stopped by.
 enum Broken {
     Transport(tonic::transport::Error),
-    Refused(tonic::Status),
+    Refused(Status),
 }
 
 impl Link {
     pub fn new(url: &str, events: mpsc::Sender<Event>) -> Result<Self, WorkerError> {
-        let endpoint = Endpoint::from_shared(url.to_owned())
-            .map_err(|error| WorkerError::BadUrl { url: url.to_owned(), problem: error.to_string() })?
-            .connect_timeout(Duration::from_secs(5))
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(Duration::from_secs(5))
-            .keep_alive_timeout(Duration::from_secs(10));
-        Ok(Link { endpoint, url: url.to_owned(), events })
+        Ok(Link { endpoint: endpoint(url)?, url: url.to_owned(), events })
     }
 
     /// Makes the first connection, trying for no longer than `patience`: a wrong URL is better told than waited for.
@@ -48,19 +53,22 @@ impl Link {
             .with_min_delay(Duration::from_millis(50))
             .with_max_delay(LONGEST_PAUSE)
             .without_max_times();
-        let tried =
-            (|| self.connect(hello.clone())).retry(pauses).when(|broken| matches!(broken, Broken::Transport(_)));
+        // A name that is taken may be this worker's own, from before a crash that the coordinator has not noticed yet.
+        let again = |broken: &Broken| match broken {
+            Broken::Transport(_) => true,
+            Broken::Refused(status) => status.code() == Code::AlreadyExists,
+        };
+        let mut last = None;
+        let tried = (|| self.connect(hello.clone()))
+            .retry(pauses)
+            .when(again)
+            .notify(|broken, _| last = Some(broken.to_string()));
         let problem = match tokio::time::timeout(patience, tried).await {
             Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(Broken::Refused(status))) => status.message().to_owned(),
-            Ok(Err(Broken::Transport(error))) => describe(&error),
-            Err(_) => match self.connect(hello).await {
-                Ok(connection) => return Ok(connection),
-                Err(Broken::Transport(error)) => describe(&error),
-                Err(Broken::Refused(status)) => status.message().to_owned(),
-            },
+            Ok(Err(broken)) => broken.to_string(),
+            Err(_) => last.unwrap_or_else(|| "no answer".to_owned()),
         };
-        Err(WorkerError::Unreachable { url: self.url.clone(), problem, patience })
+        Err(WorkerError::Unreachable { url: self.url.clone(), problem })
     }
 
     async fn connect(&self, hello: v1::Hello) -> Result<Connection, Broken> {
@@ -69,21 +77,30 @@ impl Link {
         // The queue is new, so there is room.
         let _ = sender.try_send(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) });
         let mut client = WorkerServiceClient::new(channel);
-        let inbound = client.session(ReceiverStream::new(outbound)).await.map_err(Broken::Refused)?.into_inner();
-        Ok(Connection { sender, inbound })
+        let mut inbound = client.session(ReceiverStream::new(outbound)).await.map_err(Broken::Refused)?.into_inner();
+        // The welcome, or why there is none.
+        let first = inbound.message().await.map_err(Broken::Refused)?;
+        let welcome = match first.and_then(|first| first.message) {
+            Some(Told::Welcome(welcome)) => welcome,
+            _ => return Err(Broken::Refused(Status::internal("expected a Welcome first"))),
+        };
+        Ok(Connection { sender, inbound, welcome })
     }
 
     /// Listens to `connection` until it breaks, then makes another, for ever. The agent says what it holds each time.
     pub async fn keep(self, mut connection: Connection) {
         let mut pauses = LONGEST_PAUSE / 64;
         loop {
-            let Connection { sender, inbound } = connection;
-            if self.events.send(Event::Connected(sender)).await.is_err() {
+            let Connection { sender, inbound, welcome } = connection;
+            if self.events.send(Event::Connected(sender, welcome)).await.is_err() {
                 return;
             }
             let reason = self.listen(inbound).await;
             info!(url = self.url, reason, "the connection to the coordinator is broken; training goes on");
+            let mut complaint = String::new();
             connection = loop {
+                tokio::time::sleep(pauses).await;
+                pauses = (pauses * 2).min(LONGEST_PAUSE);
                 let (reply, hello) = tokio::sync::oneshot::channel();
                 if self.events.send(Event::Disconnected(reply)).await.is_err() {
                     return;
@@ -91,11 +108,12 @@ impl Link {
                 let Ok(hello) = hello.await else { return };
                 match self.connect(hello).await {
                     Ok(connection) => break connection,
-                    Err(Broken::Transport(error)) => debug!(error = describe(&error), "no connection yet"),
-                    Err(Broken::Refused(status)) => debug!(status = status.message(), "no connection yet"),
+                    Err(broken) if broken.to_string() == complaint => {}
+                    Err(broken) => {
+                        complaint = broken.to_string();
+                        warn!(url = self.url, "no connection yet: {complaint}");
+                    }
                 }
-                tokio::time::sleep(pauses).await;
-                pauses = (pauses * 2).min(LONGEST_PAUSE);
             };
             pauses = LONGEST_PAUSE / 64;
             info!(url = self.url, "connected to the coordinator again");
@@ -123,16 +141,8 @@ impl Link {
 pub(crate) struct Connection {
     sender: Sender,
     inbound: Streaming<v1::ToWorker>,
+    welcome: v1::Welcome,
 }
 
 /// What the coordinator says.
 pub(crate) type Told = to_worker::Message;
-
-/// An error and what caused it: tonic's own message is "transport error" and no more.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
-}

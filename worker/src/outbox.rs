@@ -27,7 +27,9 @@ impl Outbox {
     }
 
     pub fn acknowledge(&mut self, sequence: u64) {
-        self.waiting.retain(|entry| entry.sequence != sequence);
+        if let Ok(at) = self.waiting.binary_search_by_key(&sequence, |entry| entry.sequence) {
+            self.waiting.remove(at);
+        }
     }
 
     /// A new connection: everything is sent again.
@@ -37,7 +39,7 @@ impl Outbox {
 
     /// The next report that the present connection has not had.
     pub fn unsent(&self) -> Option<v1::Report> {
-        let entry = self.waiting.iter().find(|entry| entry.sequence > self.sent)?;
+        let entry = self.waiting.get(self.waiting.partition_point(|entry| entry.sequence <= self.sent))?;
         let of = Some(attempt_id(entry.of.0, entry.of.1));
         Some(v1::Report { sequence: entry.sequence, of, news: Some(entry.news.clone()) })
     }

@@ -14,7 +14,7 @@ pub async fn run(arguments: arguments::Cancel) -> Result<Exit, CliError> {
         Output::Text => {
             terminal::note(&format!("{}: {dropped} unfinished jobs dropped; results are kept", sweep.name()));
         }
-        Output::Json => terminal::data(&format!("{}\n", json!({ "sweep": sweep.name(), "dropped": dropped }))),
+        Output::Json => terminal::data(&format!("{}\n", json!({ "sweep": sweep.name(), "dropped": dropped })))?,
     }
     Ok(Exit::Success)
 }

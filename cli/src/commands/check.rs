@@ -8,14 +8,14 @@ use plusminus_core::job::Configuration;
 use plusminus_core::report::Table;
 use plusminus_core::spec::Sweep;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 pub fn run(arguments: &arguments::Check) -> Result<Exit, CliError> {
     let sweep = SweepFile::read(&arguments.sweep)?.sweep;
     match arguments.output {
-        Output::Text => terminal::data(&describe(&sweep, arguments.jobs)),
-        Output::Json => terminal::data(&format!("{:#}\n", as_json(&sweep, arguments.jobs))),
+        Output::Text => terminal::data(&describe(&sweep, arguments.jobs))?,
+        Output::Json => terminal::data(&format!("{:#}\n", as_json(&sweep, arguments.jobs)))?,
     }
     Ok(Exit::Success)
 }
@@ -38,9 +38,9 @@ fn describe(sweep: &Sweep, list: bool) -> String {
     let _ =
         writeln!(text, "  table     {} × {}, {} at {}", table.rows.len(), table.columns.len(), table.metric, table.at);
     if list {
-        let names = names(&table);
+        let names = table.names();
         for job in sweep.jobs() {
-            let name = names.get(&job.cell.to_string()).map_or("", String::as_str);
+            let name = names.get(&job.cell).map_or("", String::as_str);
             let _ = writeln!(text, "{}  {name} · seed {}", job.id(), job.seed);
         }
     }
@@ -49,14 +49,6 @@ fn describe(sweep: &Sweep, list: bool) -> String {
 
 fn jobs(sweep: &Sweep) -> usize {
     sweep.jobs().len()
-}
-
-fn names(table: &Table) -> BTreeMap<String, String> {
-    let name = |labels: &BTreeMap<String, String>| {
-        let paths = table.rows.paths.iter().chain(&table.columns.paths);
-        paths.filter_map(|path| labels.get(path)).map(String::as_str).collect::<Vec<_>>().join(" · ")
-    };
-    table.summaries().map(|cell| (cell.id.to_string(), name(&cell.labels))).collect()
 }
 
 fn data_set(configuration: &Configuration) -> String {

@@ -22,7 +22,7 @@ use std::future::Future;
 /// Why it could not be done.
 pub fn run(arguments: Arguments) -> Result<Exit, CliError> {
     match arguments.command {
-        Command::Run(arguments) => wait(run::run(arguments)),
+        Command::Run(run) => wait(run::run(run, arguments.verbose)),
         Command::Check(arguments) => check::run(&arguments),
         Command::Coordinator(arguments) => wait(coordinator::run(arguments)),
         Command::Worker(arguments) => wait(worker::run(arguments)),
@@ -44,7 +44,7 @@ fn wait(command: impl Future<Output = Result<Exit, CliError>>) -> Result<Exit, C
     result
 }
 
-/// Ends at Ctrl-C or SIGTERM. At the second of them the process ends at once.
+/// Ends at Ctrl-C, SIGTERM, or when the terminal is closed. At the second of them the process ends at once.
 async fn told_to_stop() {
     interrupted().await;
     tokio::spawn(async {
@@ -56,20 +56,26 @@ async fn told_to_stop() {
 #[cfg(unix)]
 async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => {
+    match (signal(SignalKind::terminate()), signal(SignalKind::hangup())) {
+        (Ok(mut terminate), Ok(mut hangup)) => {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
                 _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
             }
         }
-        Err(_) => drop(tokio::signal::ctrl_c().await),
+        _ => drop(tokio::signal::ctrl_c().await),
     }
 }
 
 #[cfg(not(unix))]
 async fn interrupted() {
     drop(tokio::signal::ctrl_c().await);
+}
+
+/// How a command ends whose sweep has settled.
+fn exit_of(status: &v1::SweepStatus) -> Exit {
+    if status.failed + status.dropped > 0 { Exit::JobsFailed } else { Exit::Success }
 }
 
 /// Says which jobs of a sweep have failed and why, the same reason once.
@@ -79,5 +85,8 @@ fn tell_failures(status: &v1::SweepStatus) {
         let kind = plusminus_core::outcome::FailureKind::from(failure.kind()).name();
         let jobs = if failed.jobs == 1 { "1 job".to_owned() } else { format!("{} jobs", failed.jobs) };
         crate::terminal::complain(&format!("{jobs} failed ({kind}): {}", failure.message));
+    }
+    if status.other_failures > 0 {
+        crate::terminal::complain(&format!("{} more jobs failed for other reasons", status.other_failures));
     }
 }

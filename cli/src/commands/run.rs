@@ -1,12 +1,12 @@
 //! `plusminus run SWEEP`: a coordinator on loopback, a worker as a child process, the table at the end.
 
-use super::{submit, table, tell_failures, watch, worker};
+use super::{exit_of, submit, table, tell_failures, watch, worker};
 use crate::arguments::{self, Output};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
 use crate::whose::{Client, LiveClient, Named, SweepFile};
-use plusminus_coordinator::Coordinator;
-use plusminus_coordinator::answer::AtRest;
+use plusminus_coordinator::answer::{AnswerError, AtRest};
+use plusminus_coordinator::{Coordinator, StoreError};
 use plusminus_core::schedule::Policy;
 use plusminus_core::spec::Sweep;
 use plusminus_proto::v1;
@@ -19,10 +19,12 @@ use tokio::sync::oneshot;
 /// How long the worker may take to give back what it has in hand.
 const GRACE: Duration = Duration::from_secs(12);
 
-pub async fn run(arguments: arguments::Run) -> Result<Exit, CliError> {
+pub async fn run(arguments: arguments::Run, verbose: u8) -> Result<Exit, CliError> {
     let SweepFile { text, sweep } = file(&arguments).await?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let coordinator = Coordinator::bind(listen, &arguments.state, Policy::default()).await?;
+    // Whatever else waits in the state directory is not what was asked for now.
+    let policy = Policy { only: Some(sweep.name.clone()), ..Policy::default() };
+    let coordinator = Coordinator::bind(listen, &arguments.state, policy).await?;
     let url = format!("http://{}", coordinator.address());
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(coordinator.run(async {
@@ -30,7 +32,7 @@ pub async fn run(arguments: arguments::Run) -> Result<Exit, CliError> {
         let _ = stopped.await;
     }));
     let ended = tokio::select! {
-        ended = train(&arguments, &url, &text, &sweep) => ended,
+        ended = train(&arguments, verbose, &url, &text, &sweep) => ended,
         served = &mut serving => {
             return match served {
                 Ok(Err(error)) => Err(error.into()),
@@ -40,8 +42,11 @@ pub async fn run(arguments: arguments::Run) -> Result<Exit, CliError> {
         }
     };
     let _ = stop.send(());
-    let _ = serving.await;
-    ended
+    match serving.await {
+        // Why the store failed says more than that nobody answers.
+        Ok(Err(error)) => Err(error.into()),
+        _ => ended,
+    }
 }
 
 /// The sweep file, or the one that was submitted under the name.
@@ -49,19 +54,33 @@ async fn file(arguments: &arguments::Run) -> Result<SweepFile, CliError> {
     match Named::new(&arguments.sweep)? {
         Named::File(file) => Ok(*file),
         Named::Name(name) => {
-            let mut client = Client::AtRest(Box::new(AtRest::open(&arguments.state)?));
-            let sweep = table::submitted(&mut client, &name).await?;
-            let text = client.results(&name, None, None).await?.source;
-            Ok(SweepFile { text, sweep })
+            let neither = || CliError::NeitherFileNorSweep(name.clone(), arguments.state.display().to_string());
+            let store = AtRest::open(&arguments.state).map_err(|error| match error {
+                StoreError::Absent(_) => neither(),
+                other => other.into(),
+            })?;
+            let mut client = Client::AtRest(Box::new(store));
+            let results = client.results(&name, None, None).await.map_err(|error| match error {
+                CliError::Answer(AnswerError::UnknownSweep { .. }) => neither(),
+                other => other,
+            })?;
+            let sweep = table::as_submitted(&results.source, &name)?;
+            Ok(SweepFile { text: results.source, sweep })
         }
     }
 }
 
-async fn train(arguments: &arguments::Run, url: &str, text: &str, sweep: &Sweep) -> Result<Exit, CliError> {
+async fn train(
+    arguments: &arguments::Run,
+    verbose: u8,
+    url: &str,
+    text: &str,
+    sweep: &Sweep,
+) -> Result<Exit, CliError> {
     let mut client = LiveClient::connect(url).await?;
     let submitted = client.submit(text).await?;
     terminal::note(&submit::describe(&submitted));
-    let (mut worker, leash) = start_worker(arguments, url)?;
+    let (mut worker, leash) = start_worker(arguments, verbose, url)?;
     let status = tokio::select! {
         status = watch::follow(&mut client, sweep, Output::Text) => Some(status?),
         () = super::told_to_stop() => None,
@@ -86,24 +105,28 @@ async fn finish(
     let Some(status) = status else { return Ok(Exit::Interrupted) };
     let named = Named::File(Box::new(SweepFile { text: String::new(), sweep: sweep.clone() }));
     let table = table::of(&mut Client::Live(client), &named, None, None).await?;
-    table::print(&table, arguments.format);
+    table::print(&table, arguments.format)?;
     tell_failures(&status);
-    Ok(if status.failed > 0 { Exit::JobsFailed } else { Exit::Success })
+    Ok(exit_of(&status))
 }
 
 /// Starts the worker. It leaves when the pipe to it is closed, however this process ends.
-fn start_worker(arguments: &arguments::Run, url: &str) -> Result<(Child, Option<ChildStdin>), CliError> {
+fn start_worker(arguments: &arguments::Run, verbose: u8, url: &str) -> Result<(Child, Option<ChildStdin>), CliError> {
     let failed = |error| CliError::Io { what: "cannot start the worker process", error };
     let program = std::env::current_exe().map_err(failed)?;
     let mut command = Command::new(program);
     command
-        .args(["worker", "--attached", "--coordinator", url])
+        // Always the same name: what a run that was killed left in hand is settled when the next one's worker connects.
+        .args(["worker", "--attached", "--name", "run", "--coordinator", url])
         .args(["--slots", &arguments.slots.unwrap_or_else(worker::cores).to_string()])
         .args(worker::forwarded(&arguments.training))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "warn".to_owned()))
         .kill_on_drop(true);
+    match (verbose, std::env::var_os("RUST_LOG")) {
+        (0, None) => command.env("RUST_LOG", "warn"),
+        _ => command.args(vec!["-v"; usize::from(verbose)]),
+    };
     // Ctrl-C is for this process, which tells its worker.
     #[cfg(unix)]
     command.process_group(0);

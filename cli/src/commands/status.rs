@@ -14,12 +14,12 @@ pub async fn run(arguments: arguments::Status) -> Result<Exit, CliError> {
     let live = matches!(client, Client::Live(_));
     let status = client.status(named.as_ref().map_or("", Named::name)).await?;
     match arguments.output {
-        Output::Text => terminal::data(&describe(&status, live)),
+        Output::Text => terminal::data(&describe(&status, live))?,
         Output::Json => {
             let sweeps: Vec<Value> = status.sweeps.iter().map(sweep_json).collect();
             let workers: Vec<Value> = status.workers.iter().map(worker_json).collect();
             let answer = json!({ "coordinator_running": live, "sweeps": sweeps, "workers": workers });
-            terminal::data(&format!("{answer:#}\n"));
+            terminal::data(&format!("{answer:#}\n"))?;
         }
     }
     Ok(Exit::Success)
@@ -38,6 +38,10 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
                 "", failed.jobs, failed.example, failure.message
             );
         }
+    }
+    let others: u64 = status.sweeps.iter().map(|sweep| sweep.other_failures).sum();
+    if others > 0 {
+        text += &format!("{others} more failed for other reasons\n");
     }
     if status.sweeps.is_empty() {
         text += "no sweep has been submitted\n";
@@ -84,6 +88,7 @@ pub fn sweep_json(sweep: &v1::SweepStatus) -> Value {
         },
         "running": running,
         "failures": failures,
+        "other_failures": sweep.other_failures,
     })
 }
 

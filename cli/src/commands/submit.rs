@@ -3,21 +3,26 @@
 use crate::arguments::{self, Output};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
-use crate::whose::{LiveClient, SweepFile};
+use crate::whose::{LiveClient, Named};
 use plusminus_proto::v1;
 use serde_json::json;
 
 pub async fn run(arguments: arguments::Submit) -> Result<Exit, CliError> {
-    let file = SweepFile::read(&arguments.sweep)?;
+    let named = Named::new(&arguments.sweep)?;
     let mut client = LiveClient::of(&arguments.whose).await?;
-    let submitted = client.submit(&file.text).await?;
+    let text = match named {
+        Named::File(file) => file.text,
+        Named::Name(name) => client.source(&name).await?,
+    };
+    let submitted = client.submit(&text).await?;
     match arguments.output {
         Output::Text => terminal::note(&describe(&submitted)),
         Output::Json => {
-            let v1::SubmitResponse { sweep, jobs, new, finished, requeued } = submitted;
-            let answer =
-                json!({ "sweep": sweep, "jobs": jobs, "new": new, "finished": finished, "requeued": requeued });
-            terminal::data(&format!("{answer}\n"));
+            let v1::SubmitResponse { sweep, jobs, new, finished, requeued, dropped } = submitted;
+            let answer = json!({
+                "sweep": sweep, "jobs": jobs, "new": new, "finished": finished, "requeued": requeued, "dropped": dropped,
+            });
+            terminal::data(&format!("{answer}\n"))?;
         }
     }
     Ok(Exit::Success)
@@ -35,6 +40,9 @@ pub fn describe(submitted: &v1::SubmitResponse) -> String {
     let parts: Vec<_> = parts.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
     if !parts.is_empty() {
         text += &format!(" ({})", parts.join(", "));
+    }
+    if submitted.dropped > 0 {
+        text += &format!("; {} unfinished jobs of the sweep that had this name are dropped", submitted.dropped);
     }
     text
 }

@@ -4,19 +4,18 @@ use crate::arguments::{self, TableFormat};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
 use crate::whose::{Client, Named};
-use plusminus_coordinator::answer::AnswerError;
+use plusminus_coordinator::answer::{AnswerError, at_named, metric_named};
 use plusminus_core::metric::{At, Metric};
 use plusminus_core::report::{Format, Table, render};
 use plusminus_core::spec::{self, Sweep};
 
 pub async fn run(arguments: arguments::Table) -> Result<Exit, CliError> {
     let named = Named::new(&arguments.sweep)?;
-    let metric =
-        arguments.metric.as_deref().map(|name| one_of("metric", name, Metric::ALL, Metric::name)).transpose()?;
-    let at = arguments.at.as_deref().map(|name| one_of("selection", name, At::ALL, At::name)).transpose()?;
+    let metric = arguments.metric.as_deref().map(metric_named).transpose()?;
+    let at = arguments.at.as_deref().map(at_named).transpose()?;
     let mut client = Client::of(&arguments.whose).await?;
     let table = of(&mut client, &named, metric, at).await?;
-    print(&table, arguments.format);
+    print(&table, arguments.format)?;
     Ok(Exit::Success)
 }
 
@@ -27,7 +26,7 @@ pub async fn run(arguments: arguments::Table) -> Result<Exit, CliError> {
 pub async fn of(client: &mut Client, named: &Named, metric: Option<Metric>, at: Option<At>) -> Result<Table, CliError> {
     let mut sweep = match named {
         Named::File(file) => file.sweep.clone(),
-        Named::Name(name) => submitted(client, name).await?,
+        Named::Name(name) => as_submitted(&client.results(name, None, None).await?.source, name)?,
     };
     sweep.table.metric = metric.unwrap_or(sweep.table.metric);
     sweep.table.at = at.unwrap_or(sweep.table.at);
@@ -35,17 +34,19 @@ pub async fn of(client: &mut Client, named: &Named, metric: Option<Metric>, at: 
     Ok(Table::new(&sweep, results.jobs))
 }
 
-/// A sweep as it was submitted.
+/// The sweep of a file that was submitted as `name`.
 ///
 /// # Errors
-/// If there is none of that name.
-pub async fn submitted(client: &mut Client, name: &str) -> Result<Sweep, CliError> {
-    let source = client.results(name, None, None).await?.source;
-    spec::read(&source, spec::MAX_JOBS).map_err(|_| CliError::Answer(AnswerError::OldSource(name.to_owned())))
+/// If it is not one that this version reads.
+pub fn as_submitted(source: &str, name: &str) -> Result<Sweep, CliError> {
+    spec::read(source, spec::MAX_JOBS).map_err(|_| CliError::Answer(AnswerError::OldSource(name.to_owned())))
 }
 
 /// Prints a table.
-pub fn print(table: &Table, format: TableFormat) {
+///
+/// # Errors
+/// If standard output cannot be written.
+pub fn print(table: &Table, format: TableFormat) -> Result<(), CliError> {
     let format = match format {
         TableFormat::Text => Format::Text,
         TableFormat::Markdown => Format::Markdown,
@@ -53,12 +54,5 @@ pub fn print(table: &Table, format: TableFormat) {
         TableFormat::Csv => Format::Csv,
         TableFormat::Json => Format::Json,
     };
-    terminal::data(&render(table, format, terminal::emphasis()));
-}
-
-fn one_of<T: Copy>(what: &'static str, found: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, CliError> {
-    all.iter().copied().find(|one| name(*one) == found).ok_or_else(|| {
-        let known = all.iter().map(|one| name(*one)).collect();
-        CliError::Answer(AnswerError::UnknownName { what, found: found.to_owned(), known })
-    })
+    terminal::data(&render(table, format, terminal::emphasis()))
 }

@@ -16,6 +16,7 @@ pub async fn run(arguments: arguments::Worker) -> Result<Exit, CliError> {
         coordinator: arguments.coordinator,
         name: arguments.name.unwrap_or_else(a_name),
         slots: arguments.slots.unwrap_or_else(cores),
+        attached: arguments.attached,
         patience: Duration::from_secs_f64(arguments.patience),
         runner: runner(&arguments.training)?,
     };

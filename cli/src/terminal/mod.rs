@@ -14,10 +14,18 @@ use std::io::{self, IsTerminal, Write};
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const NOTE: Style = AnsiColor::Cyan.on_default().bold();
 
-/// Writes data to standard output. A reader that has gone (`| head`) ends the output, not the program.
-pub fn data(text: &str) {
+/// Writes data to standard output. A reader that has gone (`| head`) has had enough.
+///
+/// # Errors
+/// If it cannot be written: a table that is not there must not look like success.
+pub fn data(text: &str) -> Result<(), CliError> {
     let mut stdout = anstream::stdout();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(CliError::Io { what: "cannot write to standard output", error })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Writes a line for people to standard error.

@@ -1,6 +1,7 @@
 //! Progress of a sweep: bars on a terminal, plain lines elsewhere.
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use plusminus_core::id::CellId;
 use plusminus_core::metric::{Metric, Unit};
 use plusminus_core::report::Table;
 use plusminus_core::spec::Sweep;
@@ -33,23 +34,13 @@ struct Bars {
     jobs: BTreeMap<String, ProgressBar>,
 }
 
-/// What a cell is called: the labels that its table has for it.
-struct CellNames(BTreeMap<String, String>);
+/// What each cell is called.
+struct CellNames(BTreeMap<CellId, String>);
 
 impl CellNames {
-    fn of(sweep: &Sweep) -> Self {
-        let table = Table::new(sweep, []);
-        let name = |labels: &BTreeMap<String, String>| {
-            let paths = table.rows.paths.iter().chain(&table.columns.paths);
-            let labels = paths.filter_map(|path| labels.get(path)).map(String::as_str);
-            labels.collect::<Vec<_>>().join(" · ")
-        };
-        CellNames(table.summaries().map(|cell| (cell.id.to_string(), name(&cell.labels))).collect())
-    }
-
     fn job(&self, job: &v1::RunningJob) -> String {
-        let cell = self.0.get(&job.cell).map_or("another configuration", String::as_str);
-        format!("{cell} · seed {}", job.seed)
+        let cell = job.cell.parse().ok().and_then(|cell: CellId| self.0.get(&cell));
+        format!("{} · seed {}", cell.map_or("another configuration", String::as_str), job.seed)
     }
 }
 
@@ -65,7 +56,7 @@ impl SweepProgress {
             View::Plain { settled: u64::MAX, said: None }
         };
         SweepProgress {
-            names: CellNames::of(sweep),
+            names: CellNames(Table::new(sweep, []).names()),
             metric: sweep.table.metric,
             began: Instant::now(),
             at_first: None,

@@ -2,7 +2,6 @@
 
 use crate::answer::{AnswerError, known_sweeps};
 use crate::driver::Stopping;
-use crate::store::StoreError;
 use plusminus_core::schedule::Refusal;
 use plusminus_core::spec::Problem;
 use plusminus_proto::convert::Invalid;
@@ -18,10 +17,6 @@ pub(crate) fn invalid(error: Invalid) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
-pub(crate) fn store(error: StoreError) -> Status {
-    Status::internal(error.to_string())
-}
-
 pub(crate) fn answer(error: AnswerError) -> Status {
     let code = match &error {
         AnswerError::UnknownSweep { .. } => Code::NotFound,
@@ -33,9 +28,13 @@ pub(crate) fn answer(error: AnswerError) -> Status {
 }
 
 pub(crate) fn refusal(refusal: Refusal) -> Status {
-    let Refusal::UnknownSweep { known, .. } = &refusal;
-    let known: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
-    Status::not_found(format!("{refusal}{}", known_sweeps(&known)))
+    match &refusal {
+        Refusal::UnknownSweep { known, .. } => {
+            let known: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
+            Status::not_found(format!("{refusal}{}", known_sweeps(&known)))
+        }
+        Refusal::OtherSweep { .. } => Status::failed_precondition(refusal.to_string()),
+    }
 }
 
 /// The problems of a sweep file travel whole, so that the client shows them beside the file.

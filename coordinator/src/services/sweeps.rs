@@ -1,7 +1,7 @@
 //! The calls of users.
 
 use super::status;
-use crate::answer::{self, ResultsQuery};
+use crate::answer::{self, SweepJobs};
 use crate::driver::{Handle, Request};
 use crate::store::Reader;
 use plusminus_core::id::{IdError, SweepName};
@@ -58,13 +58,14 @@ impl SweepService for Sweeps {
         let sweep = submission.name.to_string();
         let (reply, answer) = oneshot::channel();
         self.handle.send(Request::Submit(submission, reply)).await.map_err(status::stopping)?;
-        let summary = answer.await.map_err(|_| status::stopping(crate::driver::Stopping))?;
+        let summary = answer.await.map_err(|_| status::stopping(crate::driver::Stopping))?.map_err(status::refusal)?;
         Ok(Response::new(v1::SubmitResponse {
             sweep,
             jobs: summary.jobs as u64,
             new: summary.new as u64,
             finished: summary.finished as u64,
             requeued: summary.requeued as u64,
+            dropped: summary.dropped as u64,
         }))
     }
 
@@ -89,11 +90,12 @@ impl SweepService for Sweeps {
         request: tonic::Request<v1::ResultsRequest>,
     ) -> Result<Response<Self::ResultsStream>, Status> {
         let request = request.into_inner();
-        let query = self.handle.ask(move |machine, _, _| ResultsQuery::new(machine, &request)).await;
-        let query = query.map_err(status::stopping)?.map_err(status::answer)?;
+        let sweep = request.sweep.clone();
+        let jobs = self.handle.ask(move |machine, _, _| SweepJobs::of(machine, &sweep)).await;
+        let jobs = jobs.map_err(status::stopping)?.map_err(status::answer)?;
         let reader = Arc::clone(&self.reader);
-        let chunks = blocking(move || query.answer(&reader.lock().unwrap_or_else(PoisonError::into_inner))).await?;
-        let chunks: Vec<_> = chunks.map_err(status::store)?.into_iter().map(Ok).collect();
+        let read = move || jobs.results(&reader.lock().unwrap_or_else(PoisonError::into_inner), &request);
+        let chunks: Vec<_> = blocking(read).await?.map_err(status::answer)?.into_iter().map(Ok).collect();
         Ok(Response::new(tokio_stream::iter(chunks)))
     }
 
@@ -101,6 +103,7 @@ impl SweepService for Sweeps {
 
     async fn watch(&self, request: tonic::Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let sweep = request.into_inner().sweep;
+        sweep_name(&sweep)?;
         let handle = self.handle.clone();
         let first = look(&handle, sweep.clone()).await?;
         // One update may wait; a client that is slower misses those between.
@@ -133,7 +136,10 @@ async fn watch(
             return Ok(());
         }
         tokio::time::sleep(PACE).await;
-        handle.changes.changed().await?;
+        tokio::select! {
+            changed = handle.changes.changed() => changed?,
+            () = sender.closed() => return Ok(()),
+        }
         status = look(&handle, sweep.clone()).await?;
     }
 }

@@ -3,8 +3,9 @@
 use super::status::{invalid, stopping};
 use crate::driver::{Handle, Request};
 use plusminus_core::id::WorkerName;
-use plusminus_core::schedule::{Policy, Session};
-use plusminus_proto::convert::{attempts, required_attempt};
+use plusminus_core::outcome::{Failure, FailureKind};
+use plusminus_core::schedule::{Ending, News, Policy, Report, Session};
+use plusminus_proto::convert::{Invalid, attempts, required_attempt};
 use plusminus_proto::v1::{self, from_worker, to_worker, worker_service_server::WorkerService};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -57,7 +58,7 @@ impl WorkerService for Workers {
         }
         let slots = hello.devices.iter().map(|device| device.slots).sum();
         let holds = attempts(&hello.holds).map_err(invalid)?;
-        let join = Request::Join { session, worker: worker.clone(), slots, holds, outbox };
+        let join = Request::Join { session, worker: worker.clone(), instance: hello.instance, slots, holds, outbox };
         self.handle.send(join).await.map_err(stopping)?;
         let handle = self.handle.clone();
         tokio::spawn(async move {
@@ -69,6 +70,17 @@ impl WorkerService for Workers {
     }
 }
 
+/// A report, or, where it says what cannot be, the end of its attempt: the worker would send it for ever.
+fn understood(report: v1::Report) -> Result<Report, Invalid> {
+    let (sequence, of) = (report.sequence, required_attempt(report.of.as_ref()));
+    Report::try_from(report).or_else(|error| {
+        let (job, attempt) = of?;
+        let message = format!("the worker's report is not understood: {error}; is it of the same version?");
+        let failure = Failure::new(FailureKind::Infrastructure, message);
+        Ok(Report { sequence, job, attempt, news: News::Ended(Ending::Failed(failure)) })
+    })
+}
+
 /// Passes on what a worker says until it says no more.
 async fn listen(handle: &Handle, session: Session, mut inbound: Streaming<v1::FromWorker>) -> Result<(), Status> {
     while let Some(message) = inbound.message().await? {
@@ -76,7 +88,9 @@ async fn listen(handle: &Handle, session: Session, mut inbound: Streaming<v1::Fr
             Some(from_worker::Message::Heartbeat(heartbeat)) => {
                 Request::Heartbeat(session, attempts(&heartbeat.holds).map_err(invalid)?)
             }
-            Some(from_worker::Message::Report(report)) => Request::Report(session, report.try_into().map_err(invalid)?),
+            Some(from_worker::Message::Report(report)) => {
+                Request::Report(session, understood(report).map_err(invalid)?)
+            }
             Some(from_worker::Message::Progress(v1::ProgressReport { of, progress: Some(progress) })) => {
                 let (job, attempt) = required_attempt(of.as_ref()).map_err(invalid)?;
                 Request::Progress(job, attempt, progress)

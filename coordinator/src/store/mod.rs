@@ -20,6 +20,13 @@ use std::path::{Path, PathBuf};
 const VERSION: u32 = 1;
 const SCHEMA: &str = include_str!("schema.sql");
 const FILE: &str = "plusminus.sqlite";
+const LOCK: &str = "lock";
+
+/// Whether a coordinator has the store in `directory` open.
+pub(crate) fn is_open(directory: &Path) -> bool {
+    let lock = File::open(directory.join(LOCK));
+    lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
 
 /// The open store of a coordinator. While it is open no other coordinator can have it.
 pub struct Store {
@@ -38,7 +45,7 @@ impl Store {
         let unusable = |error| StoreError::Unusable { path: directory.to_owned(), error };
         fs::create_dir_all(directory).map_err(unusable)?;
         let lock =
-            File::options().create(true).truncate(false).write(true).open(directory.join("lock")).map_err(unusable)?;
+            File::options().create(true).truncate(false).write(true).open(directory.join(LOCK)).map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(directory.to_owned())),
@@ -93,13 +100,24 @@ fn version(connection: &Connection) -> rusqlite::Result<u32> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-fn open_to_read(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = match Connection::open_with_flags(path, flags) {
-        Ok(connection) => connection,
-        // A state directory on a read-only file system can still be read.
-        Err(_) => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+/// Opens the store to read it, and tells its version.
+fn open_to_read(path: &Path) -> rusqlite::Result<(Connection, u32)> {
+    let open = |path: &str, flags| {
+        let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.pragma_update(None, "query_only", true)?;
+        let version = version(&connection)?;
+        Ok((connection, version))
     };
-    connection.pragma_update(None, "query_only", true)?;
-    Ok(connection)
+    let text = path.to_string_lossy();
+    open(&text, OpenFlags::SQLITE_OPEN_READ_WRITE).or_else(|error: rusqlite::Error| {
+        // SQLite cannot make the files beside it that it wants where nothing can be written; told that nobody writes, it does
+        // without. That is so where the last writer has left no log behind.
+        let log = path.with_extension("sqlite-wal");
+        if fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+            return Err(error);
+        }
+        let escaped = text.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let uri = format!("file:{escaped}?immutable=1");
+        open(&uri, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)
+    })
 }

@@ -1,6 +1,6 @@
 //! Tables back into records, and into values for a report.
 
-use super::{FILE, Store, StoreError, VERSION, open_to_read, version};
+use super::{FILE, Store, StoreError, VERSION, open_to_read};
 use plusminus_core::id::{CellId, JobId, SweepName, WorkerName};
 use plusminus_core::metric::{At, Metric};
 use plusminus_core::outcome::{Failure, FailureKind};
@@ -49,13 +49,10 @@ impl Reader {
     }
 
     fn at(path: PathBuf) -> std::result::Result<Reader, StoreError> {
-        let open = || {
-            let connection = open_to_read(&path)?;
-            let version = version(&connection)?;
-            Ok((connection, version))
-        };
-        match open() {
+        match open_to_read(&path) {
             Ok((connection, VERSION)) => Ok(Reader { connection, path }),
+            // Its coordinator was killed before it had made the tables.
+            Ok((_, 0)) => Err(StoreError::Absent(path)),
             Ok((_, found)) => Err(StoreError::TooNew { path, found, known: VERSION }),
             Err(error) => Err(StoreError::from_sqlite(path, error)),
         }
@@ -66,7 +63,9 @@ impl Reader {
     /// # Errors
     /// If the file cannot be read or holds what no store does.
     pub fn records(&self) -> std::result::Result<Vec<Record>, StoreError> {
-        records(&self.connection).map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
+        // One transaction: a coordinator may be writing.
+        let read = || records(&*self.connection.unchecked_transaction()?);
+        read().map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
     }
 
     /// The metric at the selection, for every finished job of the sweep that has it.

@@ -35,7 +35,8 @@ fn submission(sweep: u8, jobs: &BTreeSet<u8>) -> Submission {
 fn facts() -> Box<Facts> {
     let samples = Samples { train: 1, validation: 0, test: 1 };
     let transition = TransitionMatrix::identity(2);
-    Box::new(Facts { parameters: 1, samples, noise_rate: 0.1, transition, engine: "none".into(), weights: "".into() })
+    let (engine, data, weights) = ("none".into(), "".into(), "".into());
+    Box::new(Facts { parameters: 1, samples, noise_rate: 0.1, transition, data, engine, weights })
 }
 
 fn records(effects: Vec<Effect>) -> Vec<Record> {
@@ -43,7 +44,7 @@ fn records(effects: Vec<Effect>) -> Vec<Record> {
 }
 
 fn joined() -> Event {
-    Event::Joined { session: SESSION, worker: WorkerName("w".into()), slots: 2, holds: vec![] }
+    Event::Joined { session: SESSION, worker: WorkerName("w".into()), instance: 1, slots: 2, holds: vec![] }
 }
 
 fn reported(n: u8, attempt: u32, news: News) -> Event {
@@ -87,7 +88,7 @@ proptest! {
         let directory = tempfile::tempdir().unwrap();
         let mut store = Store::open(directory.path()).unwrap();
         let policy = Policy { lease: 2_000, backoff: 1, ..Policy::default() };
-        let mut machine = Machine::new(policy);
+        let mut machine = Machine::new(policy.clone());
         let mut now = Time(0);
         for event in events {
             now = now.after(700);

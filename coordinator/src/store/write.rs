@@ -79,11 +79,14 @@ fn submitted(
     for cell in cells {
         insert.execute(params![cell.id.to_string(), cell.configuration.as_ref()])?;
     }
-    transaction.prepare_cached("DELETE FROM sweeps WHERE name = ?1")?.execute([name.as_str()])?;
+    // A sweep that is submitted again keeps its place.
     let sweep = "INSERT INTO sweeps (ordinal, name, source, submitted)
-                 VALUES ((SELECT coalesce(max(ordinal) + 1, 0) FROM sweeps), ?1, ?2, ?3)";
-    transaction.prepare_cached(sweep)?.execute(params![name.as_str(), source, time(at)])?;
-    let ordinal = transaction.last_insert_rowid();
+                 VALUES ((SELECT coalesce(max(ordinal) + 1, 0) FROM sweeps), ?1, ?2, ?3)
+                 ON CONFLICT (name) DO UPDATE SET source = ?2, submitted = ?3, cancelled = NULL
+                 RETURNING ordinal";
+    let ordinal: i64 =
+        transaction.prepare_cached(sweep)?.query_row(params![name.as_str(), source, time(at)], |row| row.get(0))?;
+    transaction.prepare_cached("DELETE FROM sweep_jobs WHERE sweep = ?1")?.execute([ordinal])?;
     let mut job_row = transaction.prepare_cached("INSERT OR IGNORE INTO jobs (id, cell, seed) VALUES (?1, ?2, ?3)")?;
     let place = "INSERT INTO sweep_jobs (sweep, position, job) SELECT ?1, ?2, number FROM jobs WHERE id = ?3";
     let mut place = transaction.prepare_cached(place)?;

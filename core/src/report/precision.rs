@@ -5,8 +5,8 @@ use crate::metric::Unit;
 /// How the numbers of one column are printed.
 ///
 /// Shares are printed in per cent with two decimals, as papers print them. Plain numbers get as many decimals as show two
-/// significant digits of the column's smallest deviation, at most four; where nothing in the column has a deviation, as show
-/// four significant digits of its smallest mean, at most eight.
+/// significant digits of the column's smallest deviation; where nothing in the column has a deviation, as show four
+/// significant digits of its smallest mean; at most eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Precision {
     unit: Unit,
@@ -23,7 +23,7 @@ impl Precision {
         let mean = smallest(&mut moments.iter().map(|(mean, _)| *mean));
         let decimals = match (unit, deviation, mean) {
             (Unit::Share, ..) => 2,
-            (Unit::Plain, Some(std), _) => decimals(std, 2).min(4),
+            (Unit::Plain, Some(std), _) => decimals(std, 2).min(8),
             (Unit::Plain, None, Some(mean)) => decimals(mean, 4).min(8),
             (Unit::Plain, None, None) => 0,
         };
@@ -73,7 +73,7 @@ mod tests {
         assert_eq!(plain(0.456_78, Some(0.012_3)), ("0.457".to_owned(), Some("0.012".to_owned())));
         assert_eq!(plain(12_345.6, Some(234.5)), ("12346".to_owned(), Some("234".to_owned())));
         assert_eq!(plain(0.4, Some(0.009_99)), ("0.400".to_owned(), Some("0.010".to_owned())), "not 0.0100");
-        assert_eq!(plain(0.5, Some(1e-9)), ("0.5000".to_owned(), Some("0.0000".to_owned())), "at most four decimals");
+        assert_eq!(plain(0.5, Some(1e-9)), ("0.50000000".to_owned(), Some("0.00000000".to_owned())), "at most eight decimals");
     }
 
     #[test]

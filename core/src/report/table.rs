@@ -118,6 +118,15 @@ impl Table {
         table
     }
 
+    /// What each cell is called: its labels in the rows and columns.
+    pub fn names(&self) -> BTreeMap<CellId, String> {
+        let name = |cell: &CellSummary| {
+            let paths = self.rows.paths.iter().chain(&self.columns.paths);
+            paths.filter_map(|path| cell.labels.get(path)).map(String::as_str).collect::<Vec<_>>().join(" · ")
+        };
+        self.summaries().map(|cell| (cell.id, name(cell))).collect()
+    }
+
     /// Every cell of the sweep, by rows.
     pub fn summaries(&self) -> impl Iterator<Item = &CellSummary> {
         self.cells.iter().flatten().flatten()

@@ -26,6 +26,8 @@ pub enum Event {
         session: Session,
         /// Whose it is.
         worker: WorkerName,
+        /// Which process it is: two that go by one name are told apart by it.
+        instance: u64,
         /// How many attempts it runs at once.
         slots: u32,
         /// The attempts that it is still training, or whose ending it has yet to deliver.
@@ -109,6 +111,8 @@ pub enum Effect {
     Acknowledge(Session, u64),
     /// End a connection: the same worker has a newer one.
     Disconnect(Session),
+    /// End a new connection: another process goes by the same name.
+    Reject(Session),
     /// Answer a submission.
     Submitted(Ticket, SubmitSummary),
     /// Answer a cancellation: how many jobs no other sweep wants.
@@ -128,6 +132,8 @@ pub struct SubmitSummary {
     pub finished: usize,
     /// Of these, jobs that had failed or been dropped and are queued again.
     pub requeued: usize,
+    /// Unfinished jobs that the sweep of that name had before, and that no sweep wants now.
+    pub dropped: usize,
 }
 
 /// Why a user's call is refused.
@@ -140,5 +146,13 @@ pub enum Refusal {
         name: SweepName,
         /// The sweeps there are.
         known: Vec<SweepName>,
+    },
+    /// The coordinator trains one sweep.
+    #[error(
+        "this coordinator trains `{only}` and nothing else; wait for it, or start one with `plusminus coordinator`"
+    )]
+    OtherSweep {
+        /// The one.
+        only: SweepName,
     },
 }

@@ -2,14 +2,15 @@
 
 use super::Time;
 use super::event::{Effect, Event, News, Refusal, Report, Session, Submission, SubmitSummary, Ticket};
-use super::record::{Ending, Next, Record};
+use super::record::{Ending, Next, Record, StoredState};
 use super::state::{JobState, State};
 use crate::id::{Attempt, JobId, SweepName, WorkerName};
 use crate::outcome::{Failure, FailureKind};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The numbers that decisions follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// How long an attempt is a worker's after its last heartbeat, in milliseconds.
     pub lease: u64,
@@ -19,11 +20,13 @@ pub struct Policy {
     pub backoff: u64,
     /// The longest wait, in milliseconds.
     pub backoff_limit: u64,
+    /// The one sweep that is trained, if it is not all.
+    pub only: Option<SweepName>,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy { lease: 15_000, failures: 3, backoff: 1_000, backoff_limit: 60_000 }
+        Policy { lease: 15_000, failures: 3, backoff: 1_000, backoff_limit: 60_000, only: None }
     }
 }
 
@@ -31,6 +34,7 @@ impl Default for Policy {
 #[derive(Clone, Debug, PartialEq)]
 struct Connection {
     worker: WorkerName,
+    instance: u64,
     slots: u32,
     /// What it has been given and has not said to have ended: each takes a slot.
     busy: BTreeSet<(JobId, Attempt)>,
@@ -46,20 +50,40 @@ pub struct Machine {
     connections: BTreeMap<Session, Connection>,
     /// When the lease of each running job passes.
     leases: BTreeMap<JobId, Time>,
+    /// Jobs that were running when the machine began. Whoever trained them may have died with the machine before.
+    inherited: BTreeSet<JobId>,
+    /// When time was last seen to pass.
+    ticked: Option<Time>,
 }
 
 impl Machine {
     /// A machine that knows nothing.
     pub fn new(policy: Policy) -> Self {
-        Machine { policy, state: State::default(), connections: BTreeMap::new(), leases: BTreeMap::new() }
+        Machine {
+            policy,
+            state: State::default(),
+            connections: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            inherited: BTreeSet::new(),
+            ticked: None,
+        }
     }
 
     /// A machine that goes on from committed records at `now`. Whoever was training may have gone on, so every lease is renewed.
     pub fn restart(policy: Policy, records: impl IntoIterator<Item = Record>, now: Time) -> Self {
         let mut machine = Machine::new(policy);
-        records.into_iter().for_each(|record| machine.state.apply(&record));
+        let latest = now.after(machine.policy.backoff_limit);
+        for mut record in records {
+            if let Record::Restored { state: StoredState::Queued { not_before }, .. } = &mut record {
+                // A clock that was set back must not hold a job up for longer than the longest pause.
+                *not_before = latest.min(*not_before);
+            }
+            machine.state.apply(&record);
+        }
         let running = machine.state.running.iter().map(|index| machine.state.jobs[*index as usize].id);
-        machine.leases = running.map(|job| (job, now.after(policy.lease))).collect();
+        machine.inherited = running.collect();
+        let until = now.after(machine.policy.lease);
+        machine.leases = machine.inherited.iter().map(|job| (*job, until)).collect();
         machine
     }
 
@@ -84,8 +108,10 @@ impl Machine {
         match event {
             Event::Submit(ticket, submission) => self.submit(now, ticket, submission, &mut effects),
             Event::Cancel(ticket, name) => self.cancel(now, ticket, name, &mut effects),
-            Event::Joined { session, worker, slots, holds } => {
-                self.joined(now, session, worker, slots, holds, &mut effects);
+            Event::Joined { session, worker, instance, slots, holds } => {
+                let busy = holds.into_iter().collect();
+                let connection = Connection { worker, instance, slots, busy, silent: false };
+                self.joined(now, session, connection, &mut effects);
             }
             Event::Left(session) => {
                 self.connections.remove(&session);
@@ -97,7 +123,7 @@ impl Machine {
             }
             Event::Heartbeat(session, holds) => self.heartbeat(now, session, &holds),
             Event::Reported(session, report) => self.reported(now, session, report, &mut effects),
-            Event::Tick => self.expire(now, &mut effects),
+            Event::Tick => self.tick(now, &mut effects),
         }
         self.dispatch(now, &mut effects);
         effects
@@ -110,6 +136,9 @@ impl Machine {
 
     fn submit(&mut self, at: Time, ticket: Ticket, submission: Submission, effects: &mut Vec<Effect>) {
         let Submission { name, source, cells, jobs } = submission;
+        if let Some(only) = self.policy.only.clone().filter(|only| *only != name) {
+            return effects.push(Effect::Refuse(ticket, Refusal::OtherSweep { only }));
+        }
         let mut summary = SubmitSummary { jobs: jobs.len(), ..SubmitSummary::default() };
         let mut requeued = Vec::new();
         for job in &jobs {
@@ -126,6 +155,7 @@ impl Machine {
         let still: BTreeSet<JobId> = jobs.iter().map(|job| job.id).collect();
         let mut dropped = self.only_wanted_by(&name);
         dropped.retain(|job| !still.contains(job));
+        summary.dropped = dropped.len();
         self.stop(&dropped, effects);
         self.record(Record::Submitted { name, source, cells, jobs, requeued, dropped, at }, effects);
         effects.push(Effect::Submitted(ticket, summary));
@@ -164,23 +194,18 @@ impl Machine {
         }
     }
 
-    fn joined(
-        &mut self,
-        now: Time,
-        session: Session,
-        worker: WorkerName,
-        slots: u32,
-        holds: Vec<(JobId, Attempt)>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let older: Vec<Session> =
-            self.connections.iter().filter(|(_, c)| c.worker == worker).map(|(session, _)| *session).collect();
-        for old in older {
+    fn joined(&mut self, now: Time, session: Session, connection: Connection, effects: &mut Vec<Effect>) {
+        let Connection { worker, instance, busy: holds, .. } = connection.clone();
+        let namesakes = self.connections.iter().filter(|(_, c)| c.worker == worker);
+        let (same, others): (Vec<_>, Vec<_>) = namesakes.partition(|(_, c)| c.instance == instance);
+        if !others.is_empty() {
+            return effects.push(Effect::Reject(session));
+        }
+        for old in same.into_iter().map(|(session, _)| *session).collect::<Vec<_>>() {
             self.connections.remove(&old);
             effects.push(Effect::Disconnect(old));
         }
         // What it was given and does not hold never reached it, or died with it.
-        let holds: BTreeSet<(JobId, Attempt)> = holds.into_iter().collect();
         let running = self.state.running.iter().map(|index| &self.state.jobs[*index as usize]);
         let lost: Vec<(JobId, Attempt)> = running
             .filter_map(|entry| match &entry.state {
@@ -190,18 +215,23 @@ impl Machine {
             .filter(|held| !holds.contains(held))
             .collect();
         for (job, attempt) in lost {
-            let message = format!("worker {worker} came back without it");
-            let failure = Failure::new(FailureKind::Infrastructure, message);
-            self.ended(now, job, attempt, Ending::Failed(failure), effects);
+            self.lost(now, job, attempt, format!("worker {worker} came back without it"), effects);
         }
         for (job, attempt) in &holds {
             if self.state.is_current(&worker, *job, *attempt) {
+                self.inherited.remove(job);
                 self.leases.insert(*job, now.after(self.policy.lease));
             } else {
                 effects.push(Effect::Stop { session, job: *job, attempt: *attempt });
             }
         }
-        self.connections.insert(session, Connection { worker, slots, busy: holds, silent: false });
+        self.connections.insert(session, connection);
+    }
+
+    /// Ends an attempt that nobody works on any more. One from before a restart is no failure of the job's.
+    fn lost(&mut self, now: Time, job: JobId, attempt: Attempt, how: String, effects: &mut Vec<Effect>) {
+        let kind = if self.inherited.contains(&job) { FailureKind::Preempted } else { FailureKind::Infrastructure };
+        self.ended(now, job, attempt, Ending::Failed(Failure::new(kind, how)), effects);
     }
 
     fn heartbeat(&mut self, now: Time, session: Session, holds: &[(JobId, Attempt)]) {
@@ -212,6 +242,9 @@ impl Machine {
                 self.leases.insert(*job, now.after(self.policy.lease));
             }
         }
+        // A slot is free when its attempt was taken away and the worker has wound it down.
+        let Connection { worker, busy, .. } = connection;
+        busy.retain(|held| holds.contains(held) || self.state.is_current(worker, held.0, held.1));
     }
 
     fn reported(&mut self, now: Time, session: Session, report: Report, effects: &mut Vec<Effect>) {
@@ -243,6 +276,7 @@ impl Machine {
             Ending::Failed(failure) => self.after_failure(at, failure.kind, failures),
         };
         self.leases.remove(&job);
+        self.inherited.remove(&job);
         self.record(Record::Ended { job, attempt, ending, next, at }, effects);
     }
 
@@ -259,7 +293,13 @@ impl Machine {
         Next::Retry { not_before: now.after(wait), failures }
     }
 
-    fn expire(&mut self, now: Time, effects: &mut Vec<Effect>) {
+    fn tick(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        // Where this process has stood still (a stopped machine, a slow disk), heartbeats have waited too: nobody is to blame.
+        let stood = self.ticked.map_or(0, |ticked| now.0.saturating_sub(ticked.0));
+        self.ticked = Some(now);
+        if stood > self.policy.lease / 2 {
+            self.leases.values_mut().for_each(|until| *until = until.after(stood));
+        }
         let passed: Vec<JobId> = self.leases.iter().filter(|(_, until)| **until <= now).map(|(job, _)| *job).collect();
         for job in passed {
             let Some(JobState::Running { attempt, worker, .. }) = self.state.job(job).cloned() else {
@@ -267,13 +307,17 @@ impl Machine {
                 continue;
             };
             for (session, connection) in self.connections.iter_mut().filter(|(_, c)| c.worker == worker) {
-                connection.busy.remove(&(job, attempt));
                 connection.silent = true;
                 effects.push(Effect::Stop { session: *session, job, attempt });
             }
             let seconds = self.policy.lease as f64 / 1000.0;
-            let message = format!("nothing was heard of it from worker {worker} for {seconds} s");
-            self.ended(now, job, attempt, Ending::Failed(Failure::new(FailureKind::Infrastructure, message)), effects);
+            self.lost(
+                now,
+                job,
+                attempt,
+                format!("nothing was heard of it from worker {worker} for {seconds} s"),
+                effects,
+            );
         }
     }
 
@@ -281,11 +325,7 @@ impl Machine {
     fn dispatch(&mut self, now: Time, effects: &mut Vec<Effect>) {
         let mut waiting = Vec::new();
         while let Some((session, worker)) = self.freest() {
-            let due = |state: &JobState| matches!(state, JobState::Queued { not_before } if *not_before <= now);
-            let mut turns = self.state.queue.iter().map(|(_, index)| &self.state.jobs[*index as usize]);
-            let Some(entry) = turns.find(|entry| due(&entry.state)) else { break };
-            let (job, attempt, seed) = (entry.id, Attempt(entry.attempts).next(), entry.seed);
-            let configuration = self.state.cells[entry.cell as usize].configuration.clone();
+            let Some((job, attempt, seed, configuration)) = self.next_in_turn(now) else { break };
             self.record(Record::Assigned { job, attempt, worker, at: now }, effects);
             self.leases.insert(job, now.after(self.policy.lease));
             if let Some(connection) = self.connections.get_mut(&session) {
@@ -294,6 +334,13 @@ impl Machine {
             waiting.push(Effect::Assign { session, job, attempt, configuration, seed });
         }
         effects.append(&mut waiting);
+    }
+
+    fn next_in_turn(&self, now: Time) -> Option<(JobId, Attempt, u64, Arc<str>)> {
+        let due = |state: &JobState| matches!(state, JobState::Queued { not_before } if *not_before <= now);
+        let entry = self.state.in_turn(self.policy.only.as_ref()).find(|entry| due(&entry.state))?;
+        let configuration = Arc::clone(&self.state.cells[entry.cell as usize].configuration);
+        Some((entry.id, Attempt(entry.attempts).next(), entry.seed, configuration))
     }
 
     fn freest(&self) -> Option<(Session, WorkerName)> {

@@ -118,8 +118,7 @@ impl State {
                 jobs.iter().for_each(|job| self.remember(job));
             }
             Record::Restored { job, attempts, failures, state } => {
-                if let Some(entry) = self.entry_mut(*job) {
-                    (entry.attempts, entry.failures) = (*attempts, *failures);
+                if self.index.contains_key(job) {
                     let state = match state.clone() {
                         StoredState::Queued { not_before } => JobState::Queued { not_before },
                         StoredState::Running { worker, at } => {
@@ -129,6 +128,9 @@ impl State {
                         StoredState::Failed(failure) => JobState::Failed(failure),
                         StoredState::Dropped => JobState::Dropped,
                     };
+                    if let Some(entry) = self.entry_mut(*job) {
+                        (entry.attempts, entry.failures) = (*attempts, *failures);
+                    }
                     self.set(*job, state);
                 }
             }
@@ -137,8 +139,9 @@ impl State {
 
     fn submitted(&mut self, name: &SweepName, source: &Arc<str>, cells: &[NewCell], jobs: &[NewJob], at: Time) {
         self.learn(cells);
-        let ordinal = self.submissions;
-        self.submissions += 1;
+        // A sweep that is submitted again keeps its place.
+        let ordinal = self.sweeps.get(name).map_or(self.submissions, |before| before.ordinal);
+        self.submissions = self.submissions.max(ordinal + 1);
         let indices: Vec<JobIndex> =
             (0..).zip(jobs).map(|(position, job)| self.want(job, (ordinal, position))).collect();
         let sweep = SweepEntry { source: Arc::clone(source), jobs: indices, ordinal, submitted: at, cancelled: false };
@@ -162,8 +165,11 @@ impl State {
         let known = self.index.get(&job.id).copied();
         let index = known.unwrap_or_else(|| self.insert(job));
         let entry = &mut self.jobs[index as usize];
-        if entry.wanted == 0 {
-            // Not in the queue now: what no sweep wants is dropped or settled.
+        // The turn is that of the earliest sweep that wants the job.
+        if entry.wanted == 0 || turn.0 <= entry.turn.0 {
+            if self.queue.remove(&(entry.turn, index)) {
+                self.queue.insert((turn, index));
+            }
             entry.turn = turn;
         }
         entry.wanted += 1;
@@ -219,13 +225,17 @@ impl State {
         }
     }
 
+    /// The jobs that may be queued, in the order in which they are to be trained: all, or those of one sweep.
+    pub(super) fn in_turn(&self, only: Option<&SweepName>) -> impl Iterator<Item = &Entry> {
+        let all = only.is_none().then(|| self.queue.iter().map(|(_, index)| index));
+        let one = only.and_then(|name| self.sweeps.get(name)).map(|sweep| sweep.jobs.iter());
+        let indices = all.into_iter().flatten().chain(one.into_iter().flatten());
+        indices.map(|index| &self.jobs[*index as usize])
+    }
+
     /// Where `job` stands.
     pub fn job(&self, job: JobId) -> Option<&JobState> {
         self.entry(job).map(|entry| &entry.state)
-    }
-
-    pub(super) fn configuration(&self, cell: CellId) -> Option<&str> {
-        self.cell_index.get(&cell).map(|index| self.cells[*index as usize].configuration.as_ref())
     }
 
     pub(super) fn entry(&self, job: JobId) -> Option<&Entry> {
@@ -236,7 +246,12 @@ impl State {
         self.index.get(&job).map(|index| &mut self.jobs[*index as usize])
     }
 
-    /// Whether `attempt` is the one that `job` is being trained by, on `worker`.
+    /// Whether `attempt` is the one that `job` is being trained by.
+    pub fn is_running(&self, job: JobId, attempt: Attempt) -> bool {
+        matches!(self.job(job), Some(JobState::Running { attempt: a, .. }) if *a == attempt)
+    }
+
+    /// Whether it is, on `worker`.
     pub(super) fn is_current(&self, worker: &WorkerName, job: JobId, attempt: Attempt) -> bool {
         matches!(self.job(job), Some(JobState::Running { attempt: a, worker: w, .. }) if (*a, w) == (attempt, worker))
     }

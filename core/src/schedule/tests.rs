@@ -10,7 +10,7 @@ use crate::outcome::{Facts, Failure, FailureKind, Samples};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
-const POLICY: Policy = Policy { lease: 100, failures: 3, backoff: 10, backoff_limit: 40 };
+const POLICY: Policy = Policy { lease: 100, failures: 3, backoff: 10, backoff_limit: 40, only: None };
 
 fn name(text: &str) -> SweepName {
     text.parse().unwrap()
@@ -29,7 +29,8 @@ fn submission(sweep: &str, seeds: impl IntoIterator<Item = u64>) -> Submission {
 fn facts() -> Box<Facts> {
     let samples = Samples { train: 1, validation: 0, test: 1 };
     let transition = TransitionMatrix::identity(2);
-    Box::new(Facts { parameters: 1, samples, noise_rate: 0.0, transition, engine: "none".into(), weights: "".into() })
+    let (engine, data, weights) = ("none".into(), "".into(), "".into());
+    Box::new(Facts { parameters: 1, samples, noise_rate: 0.0, transition, data, engine, weights })
 }
 
 fn worker(n: u64) -> WorkerName {
@@ -62,7 +63,7 @@ impl Bench {
 
     fn join(&mut self, session: u64, by: u64, slots: u32, holds: &[(u64, u32)]) -> Vec<Effect> {
         let holds = holds.iter().map(|(seed, attempt)| (job(*seed).id, Attempt(*attempt))).collect();
-        self.handle(Event::Joined { session: Session(session), worker: worker(by), slots, holds })
+        self.handle(Event::Joined { session: Session(session), worker: worker(by), instance: by, slots, holds })
     }
 
     fn end(&mut self, session: u64, seed: u64, attempt: u32, ending: Ending) -> Vec<Effect> {
@@ -75,7 +76,18 @@ impl Bench {
         self.end(session, seed, attempt, Ending::Failed(Failure::new(kind, "")))
     }
 
+    /// Lets time pass, ticking as a driver does.
     fn wait(&mut self, milliseconds: u64) -> Vec<Effect> {
+        (0..milliseconds)
+            .flat_map(|_| {
+                self.now = self.now.after(1);
+                self.handle(Event::Tick)
+            })
+            .collect()
+    }
+
+    /// Lets time pass without a tick: the whole process stands still.
+    fn stand_still(&mut self, milliseconds: u64) -> Vec<Effect> {
         self.now = self.now.after(milliseconds);
         self.handle(Event::Tick)
     }
@@ -118,7 +130,7 @@ fn a_sweep_submitted_again_trains_only_what_is_missing() {
     bench.end(1, 0, 1, finished());
     bench.fail(1, 1, 1, FailureKind::UserError);
     let summary = bench.submit("a", 0..4);
-    assert_eq!(summary, SubmitSummary { jobs: 4, new: 2, finished: 1, requeued: 1 });
+    assert_eq!(summary, SubmitSummary { jobs: 4, new: 2, finished: 1, requeued: 1, dropped: 0 });
     assert!(matches!(bench.state(1), JobState::Running { attempt: Attempt(2), .. }));
 }
 
@@ -159,6 +171,9 @@ fn a_connected_worker_that_has_fallen_silent_gets_nothing_until_it_is_heard() {
     let stop = Effect::Stop { session: Session(1), job: job(0).id, attempt: Attempt(1) };
     assert_eq!(bench.wait(100), [stop]);
     assert_eq!(bench.wait(50), [], "its own lost job least of all");
+    // Its slot is free once it says that it works on the old attempt no more.
+    let still = vec![(job(0).id, Attempt(1))];
+    assert_eq!(assigned(&bench.handle(Event::Heartbeat(Session(1), still))), []);
     assert_eq!(assigned(&bench.handle(Event::Heartbeat(Session(1), vec![]))), [(1, 0, 2)]);
 }
 
@@ -174,6 +189,55 @@ fn a_worker_that_reconnects_in_time_keeps_its_attempts() {
     assert_eq!(effects, []);
     assert!(matches!(bench.state(0), JobState::Running { attempt: Attempt(1), .. }));
     assert_eq!(assigned(&bench.wait(10)), [(2, 1, 2)]);
+}
+
+#[test]
+fn a_coordinator_that_stood_still_takes_no_lease_away() {
+    let mut bench = Bench::new();
+    bench.submit("a", 0..1);
+    bench.join(1, 1, 1, &[]);
+    bench.wait(10);
+    assert_eq!(bench.stand_still(100_000), []);
+    assert!(matches!(bench.state(0), JobState::Running { attempt: Attempt(1), .. }));
+    bench.wait(100);
+    assert!(matches!(bench.state(0), JobState::Queued { .. }), "a worker that says nothing all the same is given up");
+}
+
+#[test]
+fn attempts_lost_with_a_coordinator_cost_their_jobs_no_try() {
+    let mut bench = Bench::new();
+    bench.submit("a", 0..2);
+    bench.join(1, 1, 2, &[]);
+    let now = bench.now;
+    let mut bench = Bench { machine: Machine::restart(POLICY, bench.records, now), now, records: vec![] };
+    bench.join(1, 1, 1, &[(0, 1)]);
+    bench.wait(200);
+    let failures = |seed| bench.machine.state().entry(job(seed).id).unwrap().failures;
+    assert_eq!(failures(1), 0, "the worker came back without it");
+    assert_eq!(failures(0), 1, "the worker came back with it, and then was silent");
+}
+
+#[test]
+fn a_coordinator_of_one_sweep_trains_that_alone() {
+    let mut bench = Bench::new();
+    bench.submit("a", 0..2);
+    bench.submit("b", 1..3);
+    let policy = Policy { only: Some(name("b")), ..POLICY };
+    let now = bench.now;
+    let mut bench = Bench { machine: Machine::restart(policy, bench.records, now), now, records: vec![] };
+    assert_eq!(assigned(&bench.join(1, 1, 4, &[])), [(1, 1, 1), (1, 2, 1)]);
+    let effects = bench.handle(Event::Submit(Ticket(1), submission("a", 0..9)));
+    assert_eq!(effects, [Effect::Refuse(Ticket(1), Refusal::OtherSweep { only: name("b") })]);
+}
+
+#[test]
+fn another_process_by_the_name_of_a_connected_worker_is_turned_away() {
+    let mut bench = Bench::new();
+    bench.join(1, 1, 1, &[]);
+    let other = Event::Joined { session: Session(2), worker: worker(1), instance: 99, slots: 1, holds: vec![] };
+    assert_eq!(bench.handle(other), [Effect::Reject(Session(2))]);
+    bench.submit("a", 0..2);
+    assert!(matches!(bench.state(0), JobState::Running { .. }) && matches!(bench.state(1), JobState::Queued { .. }));
 }
 
 #[test]
@@ -315,15 +379,29 @@ fn report(session: u8, j: u8, a: u8, news: News) -> Event {
 }
 
 impl Happening {
-    fn event(self) -> Option<Event> {
+    /// What the machine is told, each with the time since the one before.
+    fn events(self) -> Vec<(u64, Event)> {
+        match self {
+            Happening::Wait(milliseconds) => {
+                let mut ticks = vec![(20, Event::Tick); usize::from(milliseconds / 20)];
+                ticks.push((u64::from(milliseconds % 20), Event::Tick));
+                ticks
+            }
+            Happening::Restart => Vec::new(),
+            other => vec![(0, other.event())],
+        }
+    }
+
+    fn event(self) -> Event {
         let on = |session: u8| Session(u64::from(session));
-        Some(match self {
+        match self {
             Happening::Submit(s, jobs) => {
                 Event::Submit(Ticket(0), submission(&format!("s{s}"), jobs.into_iter().map(u64::from)))
             }
             Happening::Cancel(s) => Event::Cancel(Ticket(0), name(&format!("s{s}"))),
             Happening::Join(s, slots, holds) => {
-                Event::Joined { session: on(s), worker: owner(s), slots: u32::from(slots), holds: keys(&holds) }
+                let (worker, instance) = (owner(s), u64::from(s / 3));
+                Event::Joined { session: on(s), worker, instance, slots: u32::from(slots), holds: keys(&holds) }
             }
             Happening::Leave(s) => Event::Left(on(s)),
             Happening::Drain(s) => Event::Draining(on(s)),
@@ -331,9 +409,8 @@ impl Happening {
             Happening::Epoch(s, j, a) => report(s, j, a, News::Epoch(1, Measurements::new())),
             Happening::Finish(s, j, a) => report(s, j, a, News::Ended(finished())),
             Happening::Fail(s, j, a, kind) => report(s, j, a, News::Ended(Ending::Failed(Failure::new(kind, "")))),
-            Happening::Wait(_) => Event::Tick,
-            Happening::Restart => return None,
-        })
+            Happening::Wait(_) | Happening::Restart => Event::Tick,
+        }
     }
 }
 
@@ -402,31 +479,31 @@ proptest! {
         let mut finished = BTreeSet::new();
         let mut now = Time(0);
         for happening in happenings {
-            if let Happening::Wait(milliseconds) = happening {
-                now = now.after(u64::from(milliseconds));
-            }
-            let before = machine.state().clone();
-            let Some(event) = happening.event() else {
+            if let Happening::Restart = happening {
+                let before = machine.state().clone();
                 machine = Machine::restart(POLICY, records.clone(), now);
                 prop_assert_eq!(machine.state(), &before);
-                continue;
-            };
-            let effects = machine.handle(now, event);
-            effects_keep_the_promises(&before, &effects);
-            for effect in effects {
-                if let Effect::Record(record) = effect {
-                    if let Record::Ended { job, next: Next::Done, .. } = &record {
-                        prop_assert!(finished.insert(*job), "a job is finished once");
+            }
+            for (after, event) in happening.events() {
+                now = now.after(after);
+                let before = machine.state().clone();
+                let effects = machine.handle(now, event);
+                effects_keep_the_promises(&before, &effects);
+                for effect in effects {
+                    if let Effect::Record(record) = effect {
+                        if let Record::Ended { job, next: Next::Done, .. } = &record {
+                            prop_assert!(finished.insert(*job), "a job is finished once");
+                        }
+                        replayed.apply(&record);
+                        records.push(record);
                     }
-                    replayed.apply(&record);
-                    records.push(record);
                 }
+                prop_assert_eq!(&replayed, machine.state(), "replayed state equals live state");
+                for job in &finished {
+                    prop_assert_eq!(machine.state().job(*job), Some(&JobState::Finished), "a result is kept");
+                }
+                state_is_sound(&machine, &wanted(machine.state()));
             }
-            prop_assert_eq!(&replayed, machine.state(), "replayed state equals live state");
-            for job in &finished {
-                prop_assert_eq!(machine.state().job(*job), Some(&JobState::Finished), "a result is kept");
-            }
-            state_is_sound(&machine, &wanted(machine.state()));
         }
     }
 }

@@ -22,18 +22,6 @@ pub struct Counts {
     pub dropped: usize,
 }
 
-impl Counts {
-    /// All jobs.
-    pub fn total(&self) -> usize {
-        self.queued + self.running + self.finished + self.failed + self.dropped
-    }
-
-    /// Whether no job is left to train.
-    pub fn settled(&self) -> bool {
-        self.queued + self.running == 0
-    }
-}
-
 /// A sweep.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SweepView {
@@ -87,7 +75,7 @@ pub struct JobView {
 }
 
 impl Machine {
-    /// Every sweep, in the order of their last submission.
+    /// Every sweep, in the order of their first submission.
     pub fn sweeps(&self) -> Vec<SweepView> {
         let mut sweeps: Vec<_> = self.state().sweeps.iter().collect();
         sweeps.sort_by_key(|(_, sweep)| sweep.ordinal);
@@ -110,11 +98,6 @@ impl Machine {
         }
         let (source, cancelled) = (Arc::clone(&sweep.source), sweep.cancelled);
         Some(SweepView { name: name.clone(), source, submitted: sweep.submitted, cancelled, counts })
-    }
-
-    /// The configuration of a cell in canonical form.
-    pub fn configuration(&self, cell: CellId) -> Option<&str> {
-        self.state().configuration(cell)
     }
 
     /// The jobs of a sweep, in its order; none of a sweep that is not known.

@@ -9,6 +9,7 @@ use crate::methods::augment::{Augment, Normalize};
 use crate::methods::dataset::Dataset;
 use crate::methods::networks::Model;
 use crate::methods::noise::Noise;
+use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
 use crate::metric::{At, Metric};
 use std::ops::Range;
@@ -81,6 +82,20 @@ impl Checks {
                 problems.report(span(&["schedule", "milestones"]), title, label, help);
             }
         }
+        if let Schedule::Cosine { lr_min } = configuration.schedule
+            && lr_min > configuration.optimizer.lr()
+        {
+            let title = "the learning rate would rise".to_owned();
+            let label = format!("`lr_min` is above the optimizer's `lr`, {}", configuration.optimizer.lr());
+            problems.report(span(&["schedule", "lr_min"]), title, label, None);
+        }
+        if let Optimizer::Sgd { momentum: 0.0, nesterov: true, .. } = configuration.optimizer {
+            let title = "`nesterov` without `momentum`".to_owned();
+            let label = "this looks ahead along a momentum that there is not".to_owned();
+            let help = Some("set `optimizer.momentum`, to 0.9 for instance".to_owned());
+            problems.report(span(&["optimizer", "nesterov"]), title, label, help);
+        }
+        check_held_out(configuration, &span(&["validation"]), problems);
         self.check_validation(configuration, table, problems);
     }
 
@@ -108,6 +123,20 @@ impl Checks {
             problems.report(table.metric.clone(), format!("no mislabelled samples for `{metric}`"), label, None);
         }
     }
+}
+
+/// Both parts of the training samples must be there where they are asked for.
+fn check_held_out(configuration: &Configuration, place: &Range<usize>, problems: &mut Problems) {
+    let (samples, _) = configuration.dataset.sizes();
+    let held_out = configuration.held_out(samples);
+    let nothing = match held_out {
+        0 if configuration.validation > 0.0 => "validate on",
+        all if all >= samples => "train on",
+        _ => return,
+    };
+    let title = format!("`validation` leaves nothing to {nothing}");
+    let label = format!("holds out {held_out} of the {samples} training samples of `{}`", configuration.dataset.name());
+    problems.report(place.clone(), title, label, None);
 }
 
 /// The value at `path`, or the nearest one above it that was written.

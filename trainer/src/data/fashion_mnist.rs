@@ -14,16 +14,21 @@ const FILES: [&str; 4] =
 
 /// The whole data set from the first place that has any of its files.
 pub(super) fn from_disk(datasets: &Datasets) -> Result<Data, DataError> {
+    search(datasets, Path::new(DEBIAN))
+}
+
+/// As [`from_disk`], with the place that is looked at last.
+fn search(datasets: &Datasets, fallback: &Path) -> Result<Data, DataError> {
     let dataset = Dataset::FashionMnist;
     let given = datasets.directories.iter().flat_map(|directory| [directory.join(dataset.name()), directory.clone()]);
-    let places: Vec<PathBuf> = given.chain([PathBuf::from(DEBIAN)]).collect();
+    let places: Vec<PathBuf> = given.chain([fallback.to_owned()]).collect();
     let Some(place) = places.iter().find(|place| FILES.iter().any(|file| find(place, file).is_some())) else {
         let remedy = "install the package that has it (Debian: dataset-fashion-mnist) or fetch its four files from \
                       https://github.com/zalandoresearch/fashion-mnist";
         return Err(DataError::NotFound { name: dataset.name(), looked: places, remedy });
     };
     let open = |file: &'static str| match find(place, file) {
-        Some(path) => Source::open(&path),
+        Some(path) => Ok(Source::file(path)),
         None => Err(DataError::Incomplete { name: dataset.name(), directory: place.clone(), file }),
     };
     let [train_images, train_labels, test_images, test_labels] = FILES.map(open);
@@ -57,7 +62,7 @@ fn read(
 ) -> Result<Data, DataError> {
     let (train, test) = dataset.sizes();
     let read = |images, labels, samples| idx::read(images, labels, samples, dataset.shape(), dataset.classes());
-    Ok(Data { train: read(&train_images, &train_labels, train)?, test: read(&test_images, &test_labels, test)? })
+    Ok(Data::new(read(&train_images, &train_labels, train)?, read(&test_images, &test_labels, test)?))
 }
 
 #[cfg(test)]
@@ -99,6 +104,21 @@ mod tests {
     }
 
     #[test]
+    fn the_digest_follows_every_pixel_and_label() {
+        let data = from_binary().unwrap();
+        assert_eq!(data.digest, "14ef6d1f08e447de6afa4af3fcdee70eab5a217ca16fbd907a604a712f6b18be");
+        let changed = |change: fn(&mut Data)| {
+            let mut other = data.clone();
+            change(&mut other);
+            Data::new(other.train, other.test).digest
+        };
+        assert_eq!(changed(|_| {}), data.digest);
+        assert_ne!(changed(|data| data.train.pixels[7] ^= 1), data.digest);
+        assert_ne!(changed(|data| data.test.labels.swap(0, 1)), data.digest);
+        assert_ne!(changed(|data| std::mem::swap(&mut data.train, &mut data.test)), data.digest);
+    }
+
+    #[test]
     fn a_data_set_is_read_once() {
         let cache = Cache::default();
         let (a, b) = (cache.get(&Dataset::FashionMnist10k).unwrap(), cache.get(&Dataset::FashionMnist10k).unwrap());
@@ -107,16 +127,28 @@ mod tests {
 
     #[test]
     fn a_missing_data_set_names_every_place_and_a_remedy() {
-        if Path::new(DEBIAN).exists() {
-            // Found after the given places.
-            let directory = tempfile::tempdir().unwrap();
-            assert!(from_disk(&Datasets { directories: vec![directory.path().to_owned()] }).is_ok());
-        }
-        let looked = vec![PathBuf::from("here/fashion-mnist"), PathBuf::from("here")];
-        let text = DataError::NotFound { name: "fashion-mnist", looked, remedy: "install it" }.to_string();
-        for part in ["here/fashion-mnist, here", "install it", "--datasets DIR", "PLUSMINUS_DATASETS"] {
+        let empty = tempfile::tempdir().unwrap();
+        let (given, fallback) = (empty.path().join("given"), empty.path().join("fallback"));
+        let error = search(&Datasets { directories: vec![given.clone()] }, &fallback).unwrap_err();
+        let text = error.to_string();
+        let places = [given.join("fashion-mnist"), given, fallback].map(|place| place.display().to_string()).join(", ");
+        for part in [&places, "dataset-fashion-mnist", "github.com", "--datasets DIR", "PLUSMINUS_DATASETS"] {
             assert!(text.contains(part), "{text}");
         }
+    }
+
+    #[test]
+    fn the_fallback_is_looked_at_last() {
+        let [given, fallback] = [0, 1].map(|_| tempfile::tempdir().unwrap());
+        let datasets = Datasets { directories: vec![given.path().to_owned()] };
+        let place_of_a_part = || match search(&datasets, fallback.path()).unwrap_err() {
+            DataError::Incomplete { directory, .. } => directory,
+            other => panic!("{other}"),
+        };
+        std::fs::write(fallback.path().join(FILES[0]), b"").unwrap();
+        assert_eq!(place_of_a_part(), fallback.path());
+        std::fs::write(given.path().join(FILES[0]), b"").unwrap();
+        assert_eq!(place_of_a_part(), given.path());
     }
 
     #[test]

@@ -4,89 +4,101 @@
 use super::error::DataError;
 use super::{ImageShape, Images};
 use flate2::bufread::MultiGzDecoder;
-use std::fs;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::PathBuf;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const IMAGES: u32 = 2051;
 const LABELS: u32 = 2049;
 
-/// The bytes of a file and where they are from.
+/// Where the bytes of a file are from.
 pub(super) struct Source {
-    /// For messages.
-    pub path: PathBuf,
-    bytes: std::borrow::Cow<'static, [u8]>,
+    /// For messages, and where the file is.
+    path: PathBuf,
+    /// The bytes, where they are in the binary rather than on disk.
+    embedded: Option<&'static [u8]>,
+}
+
+/// A file whose header has been read and is of the right kind.
+struct Opened<'a> {
+    source: &'a Source,
+    /// What follows the header, uncompressed.
+    values: Box<dyn Read>,
+    compressed: bool,
+    extents: Vec<u32>,
 }
 
 impl Source {
     /// A file on disk.
-    pub fn open(path: &Path) -> Result<Self, DataError> {
-        let bytes = fs::read(path).map_err(|source| DataError::Read { path: path.to_owned(), source })?;
-        Ok(Source { path: path.to_owned(), bytes: bytes.into() })
+    pub fn file(path: PathBuf) -> Self {
+        Source { path, embedded: None }
     }
 
     /// A file in the binary.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Self {
-        Source { path: name.into(), bytes: bytes.into() }
+        Source { path: name.into(), embedded: Some(bytes) }
     }
 
-    /// Reads a file with this magic number whose extents are `expected`, and nothing before or after.
-    fn read(&self, kind: &'static str, magic: u32, expected: &[usize]) -> Result<Vec<u8>, DataError> {
+    /// Reads the header, which must have this magic number and so many extents.
+    fn open(&self, kind: &'static str, magic: u32, extents: usize) -> Result<Opened<'_>, DataError> {
         let path = || self.path.clone();
-        let compressed = self.bytes.starts_with(&GZIP);
-        let mut plain: Box<dyn Read> =
-            if compressed { Box::new(MultiGzDecoder::new(&*self.bytes)) } else { Box::new(&*self.bytes) };
-        let header = 4 * (1 + expected.len()) as u64;
-        // The extents are checked before the values are read, so no header can ask for more memory than the data set needs.
-        let mut head = Vec::new();
-        let take = |from: &mut Box<dyn Read>, into: &mut Vec<u8>, limit: u64| {
-            from.take(limit).read_to_end(into).map(|_| ()).map_err(|error| self.broken(error))
+        let refused = |source| DataError::Read { path: path(), source };
+        let mut bytes: Box<dyn BufRead> = match self.embedded {
+            Some(bytes) => Box::new(bytes),
+            None => Box::new(BufReader::new(File::open(&self.path).map_err(refused)?)),
         };
-        take(&mut plain, &mut head, header)?;
-        let numbers: Vec<u32> = head.as_chunks::<4>().0.iter().map(|word| u32::from_be_bytes(*word)).collect();
-        if let Some(found) = numbers.first().copied()
+        let compressed = bytes.fill_buf().map_err(refused)?.starts_with(&GZIP);
+        let values: Box<dyn Read> = if compressed { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) };
+        let mut opened = Opened { source: self, values, compressed, extents: Vec::new() };
+        let header = 4 * (1 + extents);
+        let head = opened.take(header)?;
+        let mut numbers = head.as_chunks::<4>().0.iter().map(|word| u32::from_be_bytes(*word));
+        if let Some(found) = numbers.next()
             && found != magic
         {
             return Err(DataError::Magic { path: path(), kind, expected: magic, found });
         }
-        if head.len() as u64 != header {
-            return Err(DataError::Truncated { path: path(), expected: header, found: head.len() as u64 });
+        if head.len() != header {
+            return Err(DataError::Truncated { path: path(), expected: header as u64, found: head.len() as u64 });
         }
-        if numbers[1..].iter().zip(expected).any(|(found, expected)| *found as usize != *expected) {
-            let times = |extents: &[String]| extents.join(" × ");
-            let expected = times(&expected.iter().map(usize::to_string).collect::<Vec<_>>());
-            let found = times(&numbers[1..].iter().map(u32::to_string).collect::<Vec<_>>());
-            return Err(DataError::Extents { path: path(), expected, found });
+        opened.extents = numbers.collect();
+        Ok(opened)
+    }
+}
+
+impl Opened<'_> {
+    /// The next bytes: so many, or fewer at the file's end.
+    fn take(&mut self, limit: usize) -> Result<Vec<u8>, DataError> {
+        let mut bytes = Vec::with_capacity(limit);
+        self.values.by_ref().take(limit as u64).read_to_end(&mut bytes).map_err(|error| self.broken(error))?;
+        Ok(bytes)
+    }
+
+    /// The values, as many as these extents say, and nothing after them. The extents are checked before the values are read and
+    /// one byte more than that is asked for, so no file can take more memory than the data set needs.
+    fn values(mut self, expected: &[usize]) -> Result<Vec<u8>, DataError> {
+        let path = self.source.path.clone();
+        if self.extents.iter().zip(expected).any(|(found, expected)| *found as usize != *expected) {
+            let times = |extents: Vec<String>| extents.join(" × ");
+            let expected = times(expected.iter().map(usize::to_string).collect());
+            let found = times(self.extents.iter().map(u32::to_string).collect());
+            return Err(DataError::Extents { path, expected, found });
         }
-        let size = expected.iter().product::<usize>();
-        let mut values = Vec::with_capacity(size + 1);
-        take(&mut plain, &mut values, size as u64 + 1)?;
+        let (header, size) = (4 * (1 + expected.len()) as u64, expected.iter().product::<usize>());
         let total = header + size as u64;
+        let values = self.take(size + 1)?;
         match values.len() {
-            found if found < size => {
-                Err(DataError::Truncated { path: path(), expected: total, found: header + found as u64 })
-            }
-            found if found > size => Err(DataError::Trailing { path: path(), expected: total }),
+            found if found < size => Err(DataError::Truncated { path, expected: total, found: header + found as u64 }),
+            found if found > size => Err(DataError::Trailing { path, expected: total }),
             _ => Ok(values),
         }
     }
 
     fn broken(&self, source: io::Error) -> DataError {
-        DataError::Gzip { path: self.path.clone(), source }
+        let path = self.source.path.clone();
+        if self.compressed { DataError::Gzip { path, source } } else { DataError::Read { path, source } }
     }
-}
-
-/// How many things a file's header says it holds, where it can be read: for the message about two that disagree.
-fn count(source: &Source) -> Option<usize> {
-    let mut head = [0; 8];
-    if source.bytes.starts_with(&GZIP) {
-        MultiGzDecoder::new(&*source.bytes).read_exact(&mut head).ok()?;
-    } else {
-        (&*source.bytes).read_exact(&mut head).ok()?;
-    }
-    let [.., a, b, c, d] = head;
-    Some(u32::from_be_bytes([a, b, c, d]) as usize)
 }
 
 /// A pair of files: `samples` grey images of this extent, and their labels below `classes`.
@@ -97,15 +109,15 @@ pub(super) fn read(
     shape: ImageShape,
     classes: usize,
 ) -> Result<Images, DataError> {
-    if let (Some(a), Some(b)) = (count(images), count(labels))
-        && a != b
-        && (a == samples || b == samples)
-    {
+    let (opened_images, opened_labels) = (images.open("images", IMAGES, 3)?, labels.open("labels", LABELS, 1)?);
+    let (a, b) = (opened_images.extents[0] as usize, opened_labels.extents[0] as usize);
+    // Where one of them is right, that they disagree says more than that the other is wrong.
+    if a != b && (a == samples || b == samples) {
         let (images_path, labels_path) = (images.path.clone(), labels.path.clone());
         return Err(DataError::Mismatch { images_path, images: a, labels_path, labels: b });
     }
-    let pixels = images.read("images", IMAGES, &[samples, shape.height, shape.width])?;
-    let values = labels.read("labels", LABELS, &[samples])?;
+    let pixels = opened_images.values(&[samples, shape.height, shape.width])?;
+    let values = opened_labels.values(&[samples])?;
     if let Some((index, label)) = values.iter().copied().enumerate().find(|(_, label)| usize::from(*label) >= classes) {
         return Err(DataError::Label { path: labels.path.clone(), index, label, classes });
     }
@@ -140,7 +152,7 @@ mod tests {
     }
 
     fn read_pair(images: Vec<u8>, labels: Vec<u8>) -> Result<Images, DataError> {
-        let source = |name: &str, bytes: Vec<u8>| Source { path: name.into(), bytes: bytes.into() };
+        let source = |name: &str, bytes: Vec<u8>| Source::embedded(name, bytes.leak());
         read(&source("pictures", images), &source("names", labels), 2, SHAPE, 2)
     }
 
@@ -188,6 +200,36 @@ mod tests {
             longer.push(0);
             let error = read_pair(images(), wrap(&longer)).unwrap_err();
             assert!(matches!(error, DataError::Trailing { expected: 10, .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_on_disk_is_read_no_further_than_its_data_set_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pictures");
+        std::fs::write(&path, images()).unwrap();
+        let pair = || read(&Source::file(path.clone()), &Source::embedded("names", labels().leak()), 2, SHAPE, 2);
+        assert_eq!(pair().unwrap().pixels, (0..12).collect::<Vec<u8>>());
+        // Far more than there is memory, and nearly nothing on disk.
+        File::options().append(true).open(&path).and_then(|file| file.set_len(1 << 40)).unwrap();
+        assert!(matches!(pair().unwrap_err(), DataError::Trailing { expected: 28, .. }));
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_cannot_be_read() {
+        let nowhere = Source::file("nowhere/pictures".into());
+        let error = read(&nowhere, &Source::embedded("names", labels().leak()), 2, SHAPE, 2).unwrap_err();
+        assert!(matches!(error, DataError::Read { .. }) && error.to_string().contains("nowhere/pictures"), "{error}");
+    }
+
+    #[test]
+    fn a_page_instead_of_a_file_is_no_mismatch_with_the_right_file_beside_it() {
+        let page = || b"<!DOCTYPE html><title>Not found</title>".to_vec();
+        let found = u32::from_be_bytes(*b"<!DO");
+        for (pair, name) in [(read_pair(page(), labels()), "pictures"), (read_pair(images(), page()), "names")] {
+            let error = pair.unwrap_err();
+            assert!(matches!(error, DataError::Magic { found: magic, .. } if magic == found), "{error}");
+            assert!(error.to_string().contains(name), "{error}");
         }
     }
 

@@ -61,7 +61,8 @@ impl Labels {
     }
 }
 
-/// Every order as likely: Fisher & Yates's shuffle in Durstenfeld's form, here so that no library's change of mind moves it.
+/// Every order as likely: Fisher & Yates's shuffle in Durstenfeld's form. It stands here so that a library's change of mind
+/// about shuffling moves nothing; how a number below a bound is drawn is still `rand`'s, and a test notices a change.
 pub(crate) fn shuffle(items: &mut [usize], generator: &mut impl Rng) {
     for i in (1..items.len()).rev() {
         items.swap(i, generator.random_range(0..=i));
@@ -131,6 +132,17 @@ mod tests {
         let job = job(0, |c| c.validation = 0.9999);
         let refusal = Labels::of(&job, &images()).unwrap_err();
         assert!(refusal.contains("leaves none"), "{refusal}");
+    }
+
+    /// Should this fail, every result changes with it: a new version has to say so.
+    #[test]
+    fn the_choices_of_a_seed_stay_what_they_were() {
+        let labels = noisy(1, |c| c.validation = 0.25);
+        let mut items: Vec<usize> = (0..10).collect();
+        shuffle(&mut items, &mut job(1, |_| {}).streams().generator(Stream::Order, 1));
+        assert_eq!(labels.given[..12], [2, 9, 2, 8, 8, 5, 1, 7, 4, 9, 0, 1]);
+        assert_eq!(labels.validation[..6], [3, 17, 19, 25, 28, 33]);
+        assert_eq!(items, [0, 8, 7, 4, 1, 5, 9, 2, 6, 3]);
     }
 
     #[test]

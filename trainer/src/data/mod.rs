@@ -58,6 +58,21 @@ pub struct Data {
     pub train: Images,
     /// The test file.
     pub test: Images,
+    /// BLAKE3 of both files' pixels and labels, in hexadecimal: results can be compared where it is the same.
+    pub digest: String,
+}
+
+impl Data {
+    /// A data set of these files.
+    pub fn new(train: Images, test: Images) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for images in [&train, &test] {
+            let labels: Vec<u8> = images.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
+            // How many there are, so that no sample can move from a file to the other unseen.
+            hasher.update(&(images.len() as u64).to_le_bytes()).update(&images.pixels).update(&labels);
+        }
+        Data { digest: hasher.finalize().to_hex().to_string(), train, test }
+    }
 }
 
 /// Data sets in memory, each read once however many jobs ask for it.

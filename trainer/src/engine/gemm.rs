@@ -3,6 +3,27 @@
 //! The one place in this crate with `unsafe`: the kernels of the `gemm` crate take pointers. Every length is checked before.
 //! One thread, so that a job uses the one core that its slot stands for, and so that sums have one order.
 
+/// The version of the `gemm` crate, which it does not tell itself.
+pub(crate) const VERSION: &str = "0.19.0";
+
+/// The kernel that the `gemm` crate takes on this machine, by its own rule. Each rounds in its own way.
+pub(crate) fn kernel() -> &'static str {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            return "avx512f";
+        }
+        if std::arch::is_x86_feature_detected!("fma") {
+            return "fma";
+        }
+    }
+    #[cfg(target_arch = "aarch64")]
+    if std::arch::is_aarch64_feature_detected!("neon") {
+        return "neon";
+    }
+    "scalar"
+}
+
 /// A matrix in a slice, its rows one after the other, or the transpose of one.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {

@@ -2,7 +2,7 @@ use super::*;
 use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::Normalize;
 use plusminus_core::methods::dataset::Dataset;
-use plusminus_core::methods::losses::Cce;
+use plusminus_core::methods::losses::{Cce, Loss};
 use plusminus_core::methods::networks::Model;
 use plusminus_core::methods::noise::Noise;
 use plusminus_core::methods::optimizer::Optimizer;
@@ -42,25 +42,26 @@ fn trained(job: &Job) -> Trained {
 /// Notes what it hears, and stops where it is told to.
 #[derive(Default)]
 struct Recorder {
-    starts: Vec<Start>,
-    steps: Vec<Progress>,
+    /// In training and between the parts of evaluations.
+    heard: Vec<Progress>,
     epochs: Vec<(u32, Measurements)>,
-    stop_at: Option<(u32, u32)>,
+    /// How many times to listen.
+    patience: Option<usize>,
+}
+
+impl Recorder {
+    /// Each step once, as epoch and step.
+    fn steps(&self) -> Vec<(u32, u32)> {
+        let mut steps: Vec<_> = self.heard.iter().map(|progress| (progress.epoch, progress.step)).collect();
+        steps.dedup();
+        steps
+    }
 }
 
 impl Observer for Recorder {
-    fn started(&mut self, start: &Start) -> ControlFlow<()> {
-        self.starts.push(start.clone());
-        ControlFlow::Continue(())
-    }
-
     fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
-        self.steps.push(progress);
-        if self.stop_at == Some((progress.epoch, progress.step)) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        self.heard.push(progress);
+        if self.patience == Some(self.heard.len()) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn epoch(&mut self, epoch: u32, measurements: &Measurements) -> ControlFlow<()> {
@@ -97,8 +98,6 @@ fn a_job_trained_twice_gives_equal_bytes_and_another_seed_gives_others() {
 fn a_resnet_trained_twice_gives_equal_bytes() {
     let tiny = |c: &mut Configuration| {
         c.model = Model::Resnet20 { shortcut: plusminus_core::methods::networks::Downsample::Pad };
-        c.validation = 0.0;
-        c.dataset = Dataset::FashionMnist10k;
     };
     // Two steps through the engine alone: an epoch with its evaluation would take a minute.
     let steps = |seed| {
@@ -128,10 +127,10 @@ fn an_observer_hears_every_step_and_epoch_and_the_facts_agree() {
     let trained = train(&job, &Cache::default(), Device::Cpu, &mut recorder).unwrap();
     let samples = Samples { train: 400, validation: 7_600, test: 2_000 };
     assert_eq!(trained.facts.samples, samples);
-    assert_eq!(recorder.starts.len(), 1);
-    assert_eq!((recorder.starts[0].epochs, recorder.starts[0].steps, recorder.starts[0].samples), (2, 3, samples));
-    let heard: Vec<(u32, u32)> = recorder.steps.iter().map(|progress| (progress.epoch, progress.step)).collect();
-    assert_eq!(heard, [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]);
+    assert_eq!(trained.facts.data, Cache::default().get(&Dataset::FashionMnist10k).unwrap().digest);
+    assert!(trained.facts.engine.starts_with("candle "), "{}", trained.facts.engine);
+    assert_eq!(recorder.steps(), [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]);
+    assert!(recorder.heard.iter().all(|progress| (progress.epochs, progress.steps) == (2, 3)));
     assert_eq!(recorder.epochs, trained.epochs);
     let row = &recorder.epochs[1].1;
     assert_eq!(row.keys().copied().collect::<Vec<_>>(), Metric::ALL, "every metric is measured");
@@ -148,7 +147,7 @@ fn what_a_job_does_not_have_is_not_measured() {
     // A batch larger than the training file is one step.
     let mut recorder = Recorder::default();
     let trained = train(&job, &Cache::default(), Device::Cpu, &mut recorder).unwrap();
-    assert_eq!(recorder.steps.len(), 1);
+    assert_eq!(recorder.steps(), [(1, 1)]);
     for metric in [Metric::NoisyAccuracy, Metric::RecoveredAccuracy, Metric::ValidationLoss, Metric::ValidationAccuracy]
     {
         assert!(!recorder.epochs[0].1.contains_key(&metric), "{metric}");
@@ -173,11 +172,18 @@ fn training_learns() {
 #[test]
 fn a_stop_ends_a_job_as_preempted() {
     let job = job(1, small);
-    let mut recorder = Recorder { stop_at: Some((1, 2)), ..Recorder::default() };
-    let failure = train(&job, &Cache::default(), Device::Cpu, &mut recorder).unwrap_err();
-    assert_eq!(failure.kind, FailureKind::Preempted);
-    assert!(failure.message.contains("epoch 1 of 1, after step 2 of 4"), "{}", failure.message);
-    assert_eq!(recorder.steps.len(), 2);
+    // Four steps, and 400 + 7,600 + 2,000 samples evaluated 250 at a time.
+    for (patience, when) in [
+        (2, "in epoch 1 of 1, after step 2 of 4"),
+        (5, "in the evaluation after epoch 1 of 1"),
+        (30, "in the evaluation after epoch 1 of 1"),
+    ] {
+        let mut recorder = Recorder { patience: Some(patience), ..Recorder::default() };
+        let failure = train(&job, &Cache::default(), Device::Cpu, &mut recorder).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Preempted);
+        assert!(failure.message.contains(when), "{}", failure.message);
+        assert_eq!((recorder.heard.len(), recorder.epochs.len()), (patience, 0), "nothing is done after a stop");
+    }
 }
 
 #[test]

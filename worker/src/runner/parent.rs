@@ -30,9 +30,10 @@ pub struct RunnerOptions {
 /// What a runner says.
 pub(crate) enum Said {
     Message(from_runner::Message),
-    /// It has ended: how, and the end of its log.
+    /// It has ended: how, whether by SIGKILL, and the end of its log.
     Exited {
         how: String,
+        killed: bool,
         log: String,
     },
 }
@@ -128,11 +129,13 @@ async fn watch(
         }
     }
     // Its output has ended: either it has too, or it is of no more use.
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), child.wait()).await;
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(1), child.wait()).await;
     let _ = child.start_kill();
-    let how = child.wait().await.map_or_else(|error| error.to_string(), describe);
+    let (how, killed) = child.wait().await.map_or_else(|error| (error.to_string(), false), describe);
     let log = log.await.unwrap_or_default();
-    let _ = events.send(Event::Runner(slot, generation, Said::Exited { how, log })).await;
+    // Where its output ended first, it may be this function that has killed it.
+    let killed = killed && ended.is_ok();
+    let _ = events.send(Event::Runner(slot, generation, Said::Exited { how, killed, log })).await;
 }
 
 /// Passes a log on and keeps its last lines.
@@ -149,13 +152,15 @@ async fn tail(stderr: ChildStderr) -> String {
     Vec::from(last).join("\n")
 }
 
-fn describe(status: ExitStatus) -> String {
+fn describe(status: ExitStatus) -> (String, bool) {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-        return format!("was killed by signal {signal}");
+        const SIGKILL: i32 = 9;
+        return (format!("was killed by signal {signal}"), signal == SIGKILL);
     }
-    match status.code() {
+    let how = match status.code() {
         Some(code) => format!("ended with exit code {code}"),
         None => "ended".to_owned(),
-    }
+    };
+    (how, false)
 }

@@ -1,7 +1,7 @@
 //! Generalised cross entropy, L_q: (1 − p_y^q)/q, gradient p_y^q (p − e_y).
 //!
 //! Zhang & Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels" (2018), eq. 6.
-//! q → 0 is CCE, q = 1 is MAE/2.
+//! q = 0 is its limit, CCE; q = 1 is MAE/2.
 
 use super::SampleLoss;
 use crate::spec::Fields;
@@ -11,18 +11,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gce {
-    /// 0 < q ≤ 1; the paper uses 0.7.
+    /// 0 ≤ q ≤ 1; the paper uses 0.7.
     pub q: f64,
 }
 
 impl Gce {
     pub(super) fn read(fields: &mut Fields<'_>) -> Self {
-        Gce { q: fields.number("q").above(0.0).at_most(1.0).or(0.7) }
+        Gce { q: fields.number("q").at_least(0.0).at_most(1.0).or(0.7) }
     }
 }
 
 impl SampleLoss for Gce {
     fn value_and_scale(&self, log_p: f64) -> (f64, f64) {
+        if self.q == 0.0 {
+            return (-log_p, 1.0);
+        }
         // −expm1(q ln p)/q: the naive form loses every digit for small q, and its gradient is NaN at p = 0.
         (-(self.q * log_p).exp_m1() / self.q, (self.q * log_p).exp())
     }
@@ -47,6 +50,7 @@ mod tests {
         for log_p in [-80.0, -3.0, -0.1] {
             let (value, scale) = Gce { q: 1e-9 }.value_and_scale(log_p);
             let (cce, cce_scale) = Cce {}.value_and_scale(log_p);
+            assert_eq!(Gce { q: 0.0 }.value_and_scale(log_p), (cce, cce_scale));
             assert!((value - cce).abs() < 1e-5 && (scale - cce_scale).abs() < 1e-6);
         }
     }

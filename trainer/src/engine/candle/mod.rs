@@ -7,7 +7,7 @@ mod layers;
 mod ops;
 
 use super::optimizer::Updater;
-use super::{Batch, Engine, EngineError, Weights};
+use super::{Batch, Engine, EngineError, Weights, gemm};
 use candle_core::{Device, Tensor, Var};
 use layers::{Mode, Node, Pass};
 use plusminus_core::methods::dataset::ImageShape;
@@ -15,6 +15,9 @@ use plusminus_core::methods::losses::Loss;
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use rand_chacha::ChaCha8Rng;
+
+/// candle's version, which it does not tell itself.
+const VERSION: &str = "0.11.1";
 
 /// A network on candle.
 pub(super) struct CandleEngine {
@@ -84,7 +87,7 @@ impl CandleEngine {
 
 impl Engine for CandleEngine {
     fn name(&self) -> String {
-        "candle 0.11 cpu".to_owned()
+        format!("candle {VERSION} cpu, gemm {} {}", gemm::VERSION, gemm::kernel())
     }
 
     fn train_step(&mut self, batch: Batch<'_>, lr: f64, dropout: &mut ChaCha8Rng) -> Result<f64, EngineError> {

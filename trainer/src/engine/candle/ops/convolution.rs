@@ -11,6 +11,12 @@ use std::ops::Range;
 /// Values of laid-out windows at a time: 256 KiB, which a core's second cache holds with room for the product.
 const CHUNK: usize = 64 * 1024;
 
+/// Pixels at least at a time, however deep the windows: a product reads all kernels, and with few pixels it does little else.
+const PIXELS: usize = 256;
+
+/// Outputs whose kernels are read side by side when they are laid out: a cache line of them is written at a time.
+const OUTPUTS: usize = 16;
+
 /// x ∗ kernels over (x, kernels), or x ∗ kernels + bias over (x, kernels, bias).
 ///
 /// x is `[n, h, w, input]`, the kernels are `[output, input, kernel, kernel]`.
@@ -71,11 +77,10 @@ impl Convolve {
         Ok((CpuStorage::F32(y), Shape::from((g.images, g.rows, g.columns, g.output))))
     }
 
-    /// The gradients of x (where the graph wants it), the kernels and the bias.
-    fn backward(&self, x: &Tensor, kernels: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Tensor, Vec<f64>)> {
-        let gradient = gradient.contiguous()?;
+    /// The gradients of x (where the graph wants it) and the kernels.
+    fn backward(&self, x: &Tensor, kernels: &Tensor, dy: &[f32]) -> Result<(Option<Tensor>, Tensor)> {
         let g = self.geometry(x.shape(), kernels.shape())?;
-        let (xs, dy) = (Values::of(x)?, Values::of(&gradient)?);
+        let xs = Values::of(x)?;
         let packed = g.packed(&Values::of(kernels)?);
         let mut d_packed = vec![0.0; packed.len()];
         let mut dx = if x.track_op() { vec![0.0; xs.len()] } else { Vec::new() };
@@ -97,11 +102,8 @@ impl Convolve {
                 g.scatter(&d_windows, lines, &mut dx);
             }
         }
-        let d_bias = column_sums(dy.len() / g.output, g.output, |i, sums| {
-            sums.iter_mut().zip(&dy[i * g.output..][..g.output]).for_each(|(sum, dy)| *sum += dy);
-        });
         let dx = if dx.is_empty() { None } else { Some(tensor(dx, x)?) };
-        Ok((dx, tensor(g.unpacked(&d_packed), kernels)?, d_bias))
+        Ok((dx, tensor(g.unpacked(&d_packed), kernels)?))
     }
 }
 
@@ -119,7 +121,8 @@ impl Geometry {
     /// Lines of output (all images' one after the other), a few at a time.
     fn chunks(self) -> impl Iterator<Item = Range<usize>> {
         let total = self.images * self.rows;
-        let step = (CHUNK / (self.columns * self.depth()).max(1)).max(1);
+        let columns = self.columns.max(1);
+        let step = (CHUNK / (columns * self.depth()).max(1)).max(PIXELS.div_ceil(columns));
         (0..total).step_by(step).map(move |start| start..total.min(start + step))
     }
 
@@ -213,13 +216,11 @@ impl Geometry {
     /// Each kernel value's index as `[output, input, row, column]` and as `[row, column, input, output]`.
     fn pairs(&self, mut visit: impl FnMut(usize, usize)) {
         let area = self.kernel * self.kernel;
-        for output in 0..self.output {
-            for input in 0..self.input {
-                for place in 0..area {
-                    visit(
-                        (output * self.input + input) * area + place,
-                        (place * self.input + input) * self.output + output,
-                    );
+        for start in (0..self.output).step_by(OUTPUTS) {
+            for value in 0..self.input * area {
+                let (input, place) = (value / area, value % area);
+                for output in start..self.output.min(start + OUTPUTS) {
+                    visit(output * self.depth() + value, (place * self.input + input) * self.output + output);
                 }
             }
         }
@@ -242,7 +243,7 @@ impl CustomOp2 for Convolve {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (dx, d_kernels, _) = self.backward(x, kernels, gradient)?;
+        let (dx, d_kernels) = self.backward(x, kernels, &Values::of(&gradient.contiguous()?)?)?;
         Ok((dx, Some(d_kernels)))
     }
 }
@@ -272,8 +273,14 @@ impl CustomOp3 for Convolve {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dx, d_kernels, d_bias) = self.backward(x, kernels, gradient)?;
-        let d_bias = d_bias.iter().map(|sum| *sum as f32).collect();
+        let gradient = gradient.contiguous()?;
+        let dy = Values::of(&gradient)?;
+        let (dx, d_kernels) = self.backward(x, kernels, &dy)?;
+        let outputs = bias.elem_count();
+        let d_bias = column_sums(dy.len() / outputs, outputs, |pixel, sums| {
+            sums.iter_mut().zip(&dy[pixel * outputs..][..outputs]).for_each(|(sum, dy)| *sum += dy);
+        });
+        let d_bias = d_bias.into_iter().map(|sum| sum as f32).collect();
         Ok((dx, Some(d_kernels), Some(tensor(d_bias, bias)?)))
     }
 }
