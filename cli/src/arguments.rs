@@ -1,6 +1,8 @@
 //! The command line as typed.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use plusminus_core::report::Format;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -76,20 +78,10 @@ pub enum Output {
     Json,
 }
 
-/// A table's format.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum TableFormat {
-    /// Aligned columns.
-    #[default]
-    Text,
-    /// A GitHub table.
-    Markdown,
-    /// A table environment with booktabs.
-    Latex,
-    /// One line a seed.
-    Csv,
-    /// Everything.
-    Json,
+/// Takes the name of a table's format.
+fn format_parser() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::ALL.iter().map(|format| format.name()))
+        .map(|name| Format::named(&name).unwrap_or_default())
 }
 
 /// `run`
@@ -104,8 +96,8 @@ pub struct Run {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub slots: Option<u32>,
     /// Format of the table
-    #[arg(long, value_enum, default_value_t)]
-    pub format: TableFormat,
+    #[arg(long, default_value_t, value_parser = format_parser())]
+    pub format: Format,
     /// Data sets and weights.
     #[command(flatten)]
     pub training: Training,
@@ -232,8 +224,8 @@ pub struct Table {
     #[command(flatten)]
     pub whose: Whose,
     /// Format
-    #[arg(long, value_enum, default_value_t)]
-    pub format: TableFormat,
+    #[arg(long, default_value_t, value_parser = format_parser())]
+    pub format: Format,
     /// Metric in place of the sweep file's
     #[arg(long, value_name = "NAME")]
     pub metric: Option<String>,

@@ -7,6 +7,7 @@ mod common;
 use common::{Place, SMALL};
 use std::fs;
 use std::net::TcpListener;
+use std::process::Command;
 
 /// The error, with what differs from run to run taken out.
 fn told(place: &Place, arguments: &[&str], code: i32) -> String {
@@ -93,14 +94,74 @@ fn a_store_that_is_no_store_is_told() {
 }
 
 #[test]
-fn a_missing_data_set_fails_its_jobs_and_names_the_places_looked_at() {
+fn a_truncated_data_file_fails_its_jobs_and_is_named() {
     let place = Place::new();
-    let sweep = SMALL.replace("fashion-mnist-10k", "fashion-mnist");
-    place.file("small.yaml", sweep);
-    let data = place.path().join("data/fashion-mnist");
-    fs::create_dir_all(&data).unwrap();
-    // A file of the right name and no content is found before any other place is looked at.
-    fs::write(data.join("train-images-idx3-ubyte"), [0, 0, 8, 3, 0, 0, 0, 9]).unwrap();
+    place.file("small.yaml", SMALL.replace("fashion-mnist-10k", "fashion-mnist"));
+    // The header of 60,000 images, and a few of their bytes.
+    let header = [0, 0, 8, 3, 0, 0, 0xea, 0x60, 0, 0, 0, 28, 0, 0, 0, 28, 1, 2, 3];
+    place.file("data/fashion-mnist/train-images-idx3-ubyte", header);
+    place.file("data/fashion-mnist/train-labels-idx1-ubyte", [0, 0, 8, 1, 0, 0, 0xea, 0x60]);
+    place.file("data/fashion-mnist/t10k-images-idx3-ubyte", header);
+    place.file("data/fashion-mnist/t10k-labels-idx1-ubyte", [0, 0, 8, 1, 0, 0, 0x27, 0x10]);
     let said = told(&place, &["run", "small.yaml", "--datasets", "data"], 1);
-    assert!(said.contains("4 jobs failed (user-error)"), "{said}");
+    insta::assert_snapshot!(said.lines().find(|line| line.starts_with("error: ")).unwrap());
+}
+
+#[test]
+fn a_data_set_of_which_a_part_is_missing_fails_its_jobs_and_says_which() {
+    let place = Place::new();
+    place.file("small.yaml", SMALL.replace("fashion-mnist-10k", "fashion-mnist"));
+    place.file("data/fashion-mnist/train-labels-idx1-ubyte", "");
+    let said = told(&place, &["run", "small.yaml", "--datasets", "data"], 1);
+    insta::assert_snapshot!(said.lines().find(|line| line.starts_with("error: ")).unwrap());
+}
+
+/// A file system of its own in the directory, or nothing where this user may not mount one.
+struct Mount(std::path::PathBuf);
+
+impl Mount {
+    fn new(place: &Place, options: &str) -> Option<Self> {
+        let path = place.path().join("state");
+        fs::create_dir_all(&path).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(Mount(path))
+    }
+
+    fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_state_directory_that_fills_up_ends_the_run_and_keeps_what_it_had() {
+    let place = Place::new();
+    place.file("small.yaml", SMALL.replace("epochs: 2", "epochs: 1").replace("seeds: 2", "seeds: 40"));
+    let Some(mount) = Mount::new(&place, "size=256k") else { return };
+    let said = told(&place, &["run", "small.yaml", "--state", "state"], 6);
+    let error = said.lines().find(|line| line.starts_with("error: ")).unwrap();
+    insta::assert_snapshot!(error);
+    mount.remount("size=8m");
+    let status = place.run(&["status", "--state", "state", "--output", "json"]).good();
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    let reported = said.lines().rev().find_map(|line| line.split(" of ").next()?.rsplit(' ').next()?.parse().ok());
+    let kept = status["sweeps"][0]["jobs"]["finished"].as_u64().unwrap_or(0);
+    assert!(kept >= reported.unwrap_or(0), "{reported:?} were reported finished, {kept} were kept");
+}
+
+#[test]
+fn a_read_only_state_directory_cannot_be_run_on_but_can_be_read() {
+    let place = Place::new();
+    place.file("small.yaml", SMALL.replace("epochs: 2", "epochs: 1").replace("seeds: 2", "seeds: 1"));
+    let Some(mount) = Mount::new(&place, "size=8m") else { return };
+    let table = place.run(&["run", "small.yaml", "--state", "state"]).good();
+    mount.remount("ro");
+    insta::assert_snapshot!(told(&place, &["run", "small.yaml", "--state", "state"], 6));
+    assert_eq!(place.run(&["table", "small", "--state", "state"]).good(), table);
 }

@@ -3,7 +3,7 @@
 use crate::store::{Reader, StoreError};
 use plusminus_core::id::{Attempt, JobId, SweepName};
 use plusminus_core::metric::{At, Measurements, Metric};
-use plusminus_core::schedule::{JobView, Machine, Policy, Standing, SweepView, Time};
+use plusminus_core::schedule::{JobState, JobView, Machine, Policy, SweepView, Time};
 use plusminus_core::spec;
 use plusminus_proto::convert::{self, attempt_id};
 use plusminus_proto::v1;
@@ -126,8 +126,8 @@ fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView, now: Time) 
     let mut running_jobs = Vec::new();
     let mut failures: BTreeMap<(plusminus_core::outcome::FailureKind, String), (u64, JobId)> = BTreeMap::new();
     for job in machine.jobs_of(&sweep.name) {
-        match &job.standing {
-            Standing::Running { attempt, worker, since } => {
+        match &job.state {
+            JobState::Running { attempt, worker, since } => {
                 let running_milliseconds = now.0.saturating_sub(since.0);
                 let line = board.of(job.id, *attempt);
                 running_jobs.push(v1::RunningJob {
@@ -140,10 +140,10 @@ fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView, now: Time) 
                     running_milliseconds,
                 });
             }
-            Standing::Failed(failure) => {
+            JobState::Failed(failure) => {
                 failures.entry((failure.kind, failure.message.clone())).or_insert((0, job.id)).0 += 1;
             }
-            Standing::Queued | Standing::Finished | Standing::Dropped => {}
+            JobState::Queued { .. } | JobState::Finished | JobState::Dropped => {}
         }
     }
     let mut failures: Vec<_> = failures.into_iter().collect();
@@ -205,7 +205,7 @@ impl SweepJobs {
             .jobs
             .into_iter()
             .map(|job| {
-                let (status, failure) = convert::standing(&job.standing);
+                let (status, failure) = convert::job_state(&job.state);
                 v1::JobResult {
                     job: job.id.to_string(),
                     cell: job.cell.to_string(),

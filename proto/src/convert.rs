@@ -6,7 +6,7 @@ use plusminus_core::job::{Configuration, Job};
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
-use plusminus_core::schedule::{Ending, News, Report, Standing};
+use plusminus_core::schedule::{Ending, JobState, News, Report};
 use plusminus_core::{report, spec};
 use std::sync::Arc;
 
@@ -232,14 +232,14 @@ impl From<v1::Problem> for spec::Problem {
     }
 }
 
-/// A job's standing to the wire, with the kind of its failure.
-pub fn standing(standing: &Standing) -> (v1::JobStatus, v1::FailureKind) {
-    match standing {
-        Standing::Queued => (v1::JobStatus::Queued, v1::FailureKind::Unspecified),
-        Standing::Running { .. } => (v1::JobStatus::Running, v1::FailureKind::Unspecified),
-        Standing::Finished => (v1::JobStatus::Finished, v1::FailureKind::Unspecified),
-        Standing::Failed(failure) => (v1::JobStatus::Failed, failure.kind.into()),
-        Standing::Dropped => (v1::JobStatus::Dropped, v1::FailureKind::Unspecified),
+/// Where a job stands to the wire, with the kind of its failure.
+pub fn job_state(state: &JobState) -> (v1::JobStatus, v1::FailureKind) {
+    match state {
+        JobState::Queued { .. } => (v1::JobStatus::Queued, v1::FailureKind::Unspecified),
+        JobState::Running { .. } => (v1::JobStatus::Running, v1::FailureKind::Unspecified),
+        JobState::Finished => (v1::JobStatus::Finished, v1::FailureKind::Unspecified),
+        JobState::Failed(failure) => (v1::JobStatus::Failed, failure.kind.into()),
+        JobState::Dropped => (v1::JobStatus::Dropped, v1::FailureKind::Unspecified),
     }
 }
 

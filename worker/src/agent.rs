@@ -1,17 +1,18 @@
 //! The daemon's one loop: what the coordinator, the runners and the clock say, and what follows from it.
 
-use crate::link::{Link, Sender, Told};
+use crate::error::WorkerError;
+use crate::event::{Event, Said, Sender, Told};
+use crate::link::Link;
 use crate::outbox::Outbox;
-use crate::runner::{Runner, RunnerOptions, Said};
+use crate::runner::{Runner, RunnerOptions};
 use plusminus_core::id::{Attempt, JobId};
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_proto::convert::{attempt_id, required_attempt};
-use plusminus_proto::endpoint::BadUrl;
 use plusminus_proto::v1::{self, from_runner, from_worker, report::News, to_runner};
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
@@ -33,36 +34,6 @@ pub struct Options {
     pub patience: Duration,
     /// How runners are started.
     pub runner: RunnerOptions,
-}
-
-/// Why a worker cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkerError {
-    /// That is no URL.
-    #[error(transparent)]
-    BadUrl(#[from] BadUrl),
-    /// Nobody answers there, or whoever does will not have this worker.
-    #[error(
-        "no coordinator takes this worker at {url}: {problem}; start one with `plusminus coordinator --listen ADDR`, or give the right --coordinator"
-    )]
-    Unreachable {
-        /// Where.
-        url: String,
-        /// What the last try ended with.
-        problem: String,
-    },
-}
-
-/// What the loop is told.
-pub(crate) enum Event {
-    /// There is a new connection.
-    Connected(Sender, v1::Welcome),
-    /// There is none; whoever asks wants to introduce the worker anew.
-    Disconnected(oneshot::Sender<v1::Hello>),
-    /// The coordinator says something.
-    Told(Told),
-    /// The runner of a slot says something, or has ended. The number tells it from earlier runners of the slot.
-    Runner(usize, u64, Said),
 }
 
 /// Work in hand.

@@ -1,6 +1,7 @@
 //! The worker: a daemon that takes jobs from a coordinator and trains them in child processes.
 //!
 //! - [`agent`]: the daemon's one loop: what the coordinator, the runners and the clock say, and what follows.
+//! - `event`: what it is told.
 //! - `link`: the connection to the coordinator, made again whenever it breaks.
 //! - `outbox`: what is yet to be acknowledged.
 //! - [`runner`]: the child processes, seen from both ends.
@@ -9,8 +10,11 @@
 //! and no other; what an attempt has to say is kept until the coordinator has acknowledged it.
 
 pub mod agent;
+mod error;
+mod event;
 mod link;
 mod outbox;
 pub mod runner;
 
-pub use agent::{Agent, Options, WorkerError};
+pub use agent::{Agent, Options};
+pub use error::WorkerError;

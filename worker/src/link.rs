@@ -1,10 +1,11 @@
 //! The connection to the coordinator: made, and made again whenever it breaks.
 
-use crate::agent::{Event, WorkerError};
+use crate::error::WorkerError;
+use crate::event::{Event, Sender, Told};
 use backon::{ExponentialBuilder, Retryable};
 use plusminus_proto::endpoint::{endpoint, root_cause};
 use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
-use plusminus_proto::v1::{self, from_worker, to_worker};
+use plusminus_proto::v1::{self, from_worker};
 use std::fmt;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -16,9 +17,6 @@ use tracing::{info, warn};
 /// Messages that may wait for the network; reports beyond them wait in the outbox.
 const QUEUE: usize = 256;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// One connection, to send over.
-pub(crate) type Sender = mpsc::Sender<v1::FromWorker>;
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -143,6 +141,3 @@ pub(crate) struct Connection {
     inbound: Streaming<v1::ToWorker>,
     welcome: v1::Welcome,
 }
-
-/// What the coordinator says.
-pub(crate) type Told = to_worker::Message;

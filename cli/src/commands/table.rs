@@ -1,6 +1,6 @@
 //! `plusminus table SWEEP`
 
-use crate::arguments::{self, TableFormat};
+use crate::arguments;
 use crate::exit::{CliError, Exit};
 use crate::terminal;
 use crate::whose::{Client, Named};
@@ -46,13 +46,6 @@ pub fn as_submitted(source: &str, name: &str) -> Result<Sweep, CliError> {
 ///
 /// # Errors
 /// If standard output cannot be written.
-pub fn print(table: &Table, format: TableFormat) -> Result<(), CliError> {
-    let format = match format {
-        TableFormat::Text => Format::Text,
-        TableFormat::Markdown => Format::Markdown,
-        TableFormat::Latex => Format::Latex,
-        TableFormat::Csv => Format::Csv,
-        TableFormat::Json => Format::Json,
-    };
+pub fn print(table: &Table, format: Format) -> Result<(), CliError> {
     terminal::data(&render(table, format, terminal::emphasis()))
 }

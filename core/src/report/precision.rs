@@ -73,7 +73,11 @@ mod tests {
         assert_eq!(plain(0.456_78, Some(0.012_3)), ("0.457".to_owned(), Some("0.012".to_owned())));
         assert_eq!(plain(12_345.6, Some(234.5)), ("12346".to_owned(), Some("234".to_owned())));
         assert_eq!(plain(0.4, Some(0.009_99)), ("0.400".to_owned(), Some("0.010".to_owned())), "not 0.0100");
-        assert_eq!(plain(0.5, Some(1e-9)), ("0.50000000".to_owned(), Some("0.00000000".to_owned())), "at most eight decimals");
+        assert_eq!(
+            plain(0.5, Some(1e-9)),
+            ("0.50000000".to_owned(), Some("0.00000000".to_owned())),
+            "at most eight decimals"
+        );
     }
 
     #[test]

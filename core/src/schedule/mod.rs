@@ -22,7 +22,7 @@ pub use event::{Effect, Event, News, Refusal, Report, Session, Submission, Submi
 pub use machine::{Machine, Policy};
 pub use record::{Ending, NewCell, NewJob, Next, Record, StoredState};
 pub use state::{JobState, State};
-pub use view::{Counts, JobView, Standing, SweepView};
+pub use view::{Counts, JobView, SweepView};
 
 use serde::{Deserialize, Serialize};
 

@@ -3,8 +3,7 @@
 use super::Time;
 use super::machine::Machine;
 use super::state::JobState;
-use crate::id::{Attempt, CellId, JobId, SweepName, WorkerName};
-use crate::outcome::Failure;
+use crate::id::{CellId, JobId, SweepName};
 use std::sync::Arc;
 
 /// How many jobs of a sweep stand where.
@@ -37,28 +36,6 @@ pub struct SweepView {
     pub counts: Counts,
 }
 
-/// Where a job stands.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Standing {
-    /// Waits for a slot.
-    Queued,
-    /// Is trained.
-    Running {
-        /// By which attempt.
-        attempt: Attempt,
-        /// By whom.
-        worker: WorkerName,
-        /// Since when.
-        since: Time,
-    },
-    /// Has its result.
-    Finished,
-    /// Has none.
-    Failed(Failure),
-    /// Was cancelled.
-    Dropped,
-}
-
 /// A job of a sweep.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobView {
@@ -71,7 +48,7 @@ pub struct JobView {
     /// Attempts made.
     pub attempts: u32,
     /// Where it stands.
-    pub standing: Standing,
+    pub state: JobState,
 }
 
 impl Machine {
@@ -105,15 +82,8 @@ impl Machine {
         let jobs = self.state().sweeps.get(name).map_or(&[][..], |sweep| &sweep.jobs);
         jobs.iter().map(|index| {
             let entry = &self.state().jobs[*index as usize];
-            let standing = match entry.state.clone() {
-                JobState::Queued { .. } => Standing::Queued,
-                JobState::Running { attempt, worker, since } => Standing::Running { attempt, worker, since },
-                JobState::Finished => Standing::Finished,
-                JobState::Failed(failure) => Standing::Failed(failure),
-                JobState::Dropped => Standing::Dropped,
-            };
             let cell = self.state().cells[entry.cell as usize].id;
-            JobView { id: entry.id, cell, seed: entry.seed, attempts: entry.attempts, standing }
+            JobView { id: entry.id, cell, seed: entry.seed, attempts: entry.attempts, state: entry.state.clone() }
         })
     }
 }

@@ -4,8 +4,8 @@ mod child;
 mod parent;
 
 pub use child::{ChildOptions, serve};
+pub(crate) use parent::Runner;
 pub use parent::RunnerOptions;
-pub(crate) use parent::{Runner, Said};
 
 use prost::Message;
 use std::io::{self, Read, Write};

@@ -1,8 +1,8 @@
 //! A runner seen from the daemon.
 
 use super::LONGEST;
-use crate::agent::Event;
-use plusminus_proto::v1::{self, from_runner, to_runner};
+use crate::event::{Event, Said};
+use plusminus_proto::v1::{self, to_runner};
 use prost::Message;
 use prost::bytes::Bytes;
 use std::collections::VecDeque;
@@ -25,17 +25,6 @@ pub struct RunnerOptions {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<std::ffi::OsString>,
-}
-
-/// What a runner says.
-pub(crate) enum Said {
-    Message(from_runner::Message),
-    /// It has ended: how, whether by SIGKILL, and the end of its log.
-    Exited {
-        how: String,
-        killed: bool,
-        log: String,
-    },
 }
 
 /// A running child process.

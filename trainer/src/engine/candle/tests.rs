@@ -260,6 +260,32 @@ fn a_convolution_agrees_with_its_definition_and_with_candles_own() {
 }
 
 #[test]
+fn a_convolution_in_several_chunks_has_the_gradients_of_its_images_one_by_one() {
+    // 640 lines of output, 151 a chunk; 20 outputs are no whole number of blocks when kernels are laid out.
+    let (count, extent, input, output) = (40, 16, 3, 20);
+    let kernels = Var::from_vec(values(output * input * 9, 5), (output, input, 3, 3), &Device::Cpu).unwrap();
+    let slopes = |x: &[f32], weights: &[f32]| {
+        let count = x.len() / (extent * extent * input);
+        let x = images(x.to_vec(), (count, extent, extent, input));
+        let y = x.apply_op2(&kernels, Convolve { stride: 1, padding: 1 }).unwrap();
+        let weighted = y.mul(&Tensor::from_slice(weights, y.shape(), &Device::Cpu).unwrap()).unwrap();
+        let gradients = weighted.sum_all().unwrap().backward().unwrap();
+        (flat(gradients.get(&x).unwrap()), flat(gradients.get(&kernels).unwrap()))
+    };
+    let (xs, weights) = (values(count * extent * extent * input, 6), values(count * extent * extent * output, 7));
+    let (together, kernels_together) = slopes(&xs, &weights);
+    let (mut alone, mut kernels_alone) = (Vec::new(), vec![0.0; kernels_together.len()]);
+    for (x, weights) in xs.chunks(extent * extent * input).zip(weights.chunks(extent * extent * output)) {
+        let (dx, d_kernels) = slopes(x, weights);
+        alone.extend(dx);
+        kernels_alone.iter_mut().zip(d_kernels).for_each(|(sum, d)| *sum += d);
+    }
+    let near = |a: &[f32], b: &[f32], by: f32| a.iter().zip(b).all(|(a, b)| (a - b).abs() < by);
+    assert!(together.len() == alone.len() && near(&together, &alone, 1e-5));
+    assert!(near(&kernels_together, &kernels_alone, 1e-3));
+}
+
+#[test]
 fn batch_norm_gives_each_channel_mean_0_and_variance_1_and_follows_the_batches() {
     let x = images(values(4 * 3 * 3 * 2, 5).iter().map(|v| 3.0 * v + 5.0).collect(), (4, 3, 3, 2));
     let (one, zero) =
