@@ -26,6 +26,17 @@ fn a_worker_pointed_at_nothing_says_so() {
 }
 
 #[test]
+fn a_worker_whose_name_is_taken_says_so() {
+    let place = Place::new();
+    let (_coordinator, url) = place.coordinator();
+    let mut first = place.start(&["worker", "--coordinator", &url, "--name", "w"]);
+    first.wait_for("connected");
+    let said = told(&place, &["worker", "--coordinator", &url, "--name", "w", "--patience", "1"], 4);
+    let error = said.lines().find(|line| line.starts_with("error: ")).unwrap();
+    insta::assert_snapshot!(error.replace(&url, "URL"));
+}
+
+#[test]
 fn a_worker_given_no_url_says_what_one_looks_like() {
     insta::assert_snapshot!(told(&Place::new(), &["worker", "--coordinator", "not a url"], 4));
 }

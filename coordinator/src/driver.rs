@@ -100,6 +100,8 @@ pub(crate) struct Driver {
     machine: Machine,
     board: Board,
     clock: Clock,
+    /// In milliseconds.
+    lease: u64,
     writer: mpsc::Sender<Commit>,
     store_thread: thread::JoinHandle<()>,
     outboxes: BTreeMap<Session, Outbox>,
@@ -115,7 +117,7 @@ type Commit = (Vec<Record>, oneshot::Sender<Result<(), StoreError>>);
 impl Driver {
     /// Starts from what is stored. The store moves to a thread of its own, which ends when the driver does.
     pub fn new(store: Store, policy: Policy) -> Result<(Driver, Handle, mpsc::Receiver<Request>), StoreError> {
-        let clock = Clock::new();
+        let (clock, lease) = (Clock::new(), policy.lease);
         let machine = Machine::restart(policy, store.records()?, clock.now());
         let (writer, commits) = mpsc::channel(1);
         let store_thread = thread::Builder::new()
@@ -128,6 +130,7 @@ impl Driver {
             machine,
             board: Board::default(),
             clock,
+            lease,
             writer,
             store_thread,
             outboxes: BTreeMap::new(),
@@ -286,6 +289,10 @@ impl Driver {
             }
             Effect::Acknowledge(session, sequence) => {
                 self.send(session, Message::Acknowledgement(v1::Acknowledgement { sequence }));
+            }
+            Effect::Welcome(session) => {
+                let welcome = v1::Welcome { heartbeat_milliseconds: self.lease / 5, lease_milliseconds: self.lease };
+                self.send(session, Message::Welcome(welcome));
             }
             Effect::Disconnect(session) => {
                 self.outboxes.remove(&session);

@@ -59,7 +59,6 @@ pub struct Coordinator {
     handle: crate::driver::Handle,
     requests: mpsc::Receiver<crate::driver::Request>,
     sweeps: Sweeps,
-    policy: Policy,
     address_file: AddressFile,
 }
 
@@ -79,10 +78,10 @@ impl Coordinator {
         let address = listener.local_addr().map_err(|error| ServerError::CannotListen { address: listen, error })?;
         let store = Store::open(state)?;
         let reader = store.reader()?;
-        let (driver, handle, requests) = Driver::new(store, policy.clone())?;
+        let (driver, handle, requests) = Driver::new(store, policy)?;
         let sweeps = Sweeps::new(handle.clone(), reader, spec::MAX_JOBS);
         let address_file = AddressFile::write(state, address)?;
-        Ok(Coordinator { listener, address, driver, handle, requests, sweeps, policy, address_file })
+        Ok(Coordinator { listener, address, driver, handle, requests, sweeps, address_file })
     }
 
     /// Where it listens.
@@ -112,7 +111,7 @@ impl Coordinator {
             .add_service(health)
             .add_service(reflection)
             .add_service(SweepServiceServer::new(self.sweeps))
-            .add_service(WorkerServiceServer::new(Workers::new(self.handle, self.policy)))
+            .add_service(WorkerServiceServer::new(Workers::new(self.handle)))
             .serve_with_incoming_shutdown(TcpListenerStream::new(self.listener), async {
                 let _ = server_stopped.await;
             });

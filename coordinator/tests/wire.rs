@@ -239,3 +239,19 @@ async fn a_sweep_submitted_in_another_form_keeps_what_it_shares_and_forgets_no_r
     assert_eq!(served.finished().await, 1);
     served.stop().await;
 }
+
+#[tokio::test]
+async fn another_process_by_a_connected_workers_name_is_told_so() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    let _first = Worker::join(&served, "w", 1, vec![]).await;
+    let hello = v1::Hello { worker: "w".to_owned(), instance: 2, ..v1::Hello::default() };
+    let message = v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) };
+    let mut client = WorkerServiceClient::new(served.channel.clone());
+    let refused = match client.session(tokio_stream::iter([message])).await {
+        Ok(stream) => stream.into_inner().message().await.unwrap_err(),
+        Err(status) => status,
+    };
+    assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    served.stop().await;
+}

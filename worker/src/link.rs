@@ -18,15 +18,6 @@ use tracing::{info, warn};
 const QUEUE: usize = 256;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-impl fmt::Display for Broken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Broken::Transport(error) => f.write_str(&root_cause(error)),
-            Broken::Refused(status) => f.write_str(status.message()),
-        }
-    }
-}
-
 /// Knows where the coordinator is, and tells the agent of every connection and of what comes over it.
 pub(crate) struct Link {
     endpoint: Endpoint,
@@ -38,6 +29,15 @@ pub(crate) struct Link {
 enum Broken {
     Transport(tonic::transport::Error),
     Refused(Status),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Broken::Transport(error) => f.write_str(&root_cause(error)),
+            Broken::Refused(status) => f.write_str(status.message()),
+        }
+    }
 }
 
 impl Link {

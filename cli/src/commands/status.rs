@@ -30,6 +30,9 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
     let mut text = String::new();
     for sweep in &status.sweeps {
         text += &format!("{:width$}  {}\n", sweep.sweep, standing(sweep));
+        for job in &sweep.running_jobs {
+            text += &format!("{:width$}  {}\n", "", running(job));
+        }
         for failed in &sweep.failures {
             let Some(failure) = &failed.failure else { continue };
             let kind = FailureKind::from(failure.kind()).name();
@@ -69,6 +72,18 @@ fn standing(sweep: &v1::SweepStatus) -> String {
     let total = sweep.queued + sweep.running + sweep.finished + sweep.failed + sweep.dropped;
     let cancelled = if sweep.cancelled { "; cancelled" } else { "" };
     format!("{total} jobs: {}{cancelled}", counts.join(", "))
+}
+
+fn running(job: &v1::RunningJob) -> String {
+    let of = job.of.clone().unwrap_or_default();
+    let progress = job.progress.unwrap_or_default();
+    let epoch = match progress.epochs {
+        0 => "starting".to_owned(),
+        epochs => format!("epoch {}/{epochs}", progress.epoch),
+    };
+    let attempt = if of.attempt > 1 { format!(", attempt {}", of.attempt) } else { String::new() };
+    let seconds = job.running_milliseconds / 1000;
+    format!("job {} (seed {}{attempt})  {epoch}, {seconds} s on {}", of.job, job.seed, job.worker)
 }
 
 /// A sweep's status for scripts.

@@ -4,9 +4,9 @@ use super::status::{invalid, stopping};
 use crate::driver::{Handle, Request};
 use plusminus_core::id::WorkerName;
 use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_core::schedule::{Ending, News, Policy, Report, Session};
+use plusminus_core::schedule::{Ending, News, Report, Session};
 use plusminus_proto::convert::{Invalid, attempts, required_attempt};
-use plusminus_proto::v1::{self, from_worker, to_worker, worker_service_server::WorkerService};
+use plusminus_proto::v1::{self, from_worker, worker_service_server::WorkerService};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -21,13 +21,12 @@ const HELLO: Duration = Duration::from_secs(10);
 
 pub(crate) struct Workers {
     handle: Handle,
-    policy: Policy,
     sessions: AtomicU64,
 }
 
 impl Workers {
-    pub fn new(handle: Handle, policy: Policy) -> Self {
-        Workers { handle, policy, sessions: AtomicU64::new(0) }
+    pub fn new(handle: Handle) -> Self {
+        Workers { handle, sessions: AtomicU64::new(0) }
     }
 }
 
@@ -48,10 +47,6 @@ impl WorkerService for Workers {
         };
         let session = Session(self.sessions.fetch_add(1, Ordering::Relaxed));
         let (outbox, outbound) = mpsc::channel(OUTBOX);
-        let welcome =
-            v1::Welcome { heartbeat_milliseconds: self.policy.lease / 5, lease_milliseconds: self.policy.lease };
-        let welcome = v1::ToWorker { message: Some(to_worker::Message::Welcome(welcome)) };
-        outbox.try_send(Ok(welcome)).map_err(|_| Status::internal("a new channel is full"))?;
         let worker = WorkerName(hello.worker);
         if hello.version != env!("CARGO_PKG_VERSION") {
             warn!(%worker, theirs = hello.version, ours = env!("CARGO_PKG_VERSION"), "another version of plusminus");

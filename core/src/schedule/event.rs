@@ -109,6 +109,8 @@ pub enum Effect {
     },
     /// Tell a worker that its message is durable, or needs to be no more.
     Acknowledge(Session, u64),
+    /// Greet a new connection: it counts.
+    Welcome(Session),
     /// End a connection: the same worker has a newer one.
     Disconnect(Session),
     /// End a new connection: another process goes by the same name.

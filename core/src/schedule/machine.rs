@@ -201,6 +201,7 @@ impl Machine {
         if !others.is_empty() {
             return effects.push(Effect::Reject(session));
         }
+        effects.push(Effect::Welcome(session));
         for old in same.into_iter().map(|(session, _)| *session).collect::<Vec<_>>() {
             self.connections.remove(&old);
             effects.push(Effect::Disconnect(old));

@@ -53,7 +53,7 @@ impl Bench {
         let effects = self.machine.handle(self.now, event);
         let records = effects.iter().filter_map(|e| if let Effect::Record(r) = e { Some(r.clone()) } else { None });
         self.records.extend(records);
-        effects.into_iter().filter(|effect| !matches!(effect, Effect::Record(_))).collect()
+        effects.into_iter().filter(|effect| !matches!(effect, Effect::Record(_) | Effect::Welcome(_))).collect()
     }
 
     fn submit(&mut self, sweep: &str, seeds: impl IntoIterator<Item = u64>) -> SubmitSummary {
