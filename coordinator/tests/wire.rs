@@ -172,7 +172,7 @@ async fn a_result_that_was_acknowledged_is_there_after_a_restart_and_comes_back_
 #[tokio::test]
 async fn what_a_past_attempt_says_is_acknowledged_and_changes_nothing() {
     let state = tempfile::tempdir().unwrap();
-    let served = Served::on(state.path(), Policy { lease: 300, backoff: 1, ..Policy::default() }).await;
+    let served = Served::on(state.path(), Policy { lease: 1_500, backoff: 1, ..Policy::default() }).await;
     served
         .submit(&SWEEP.replace("[none, {kind: uniform, rate: 0.4}]", "[none]").replace("seeds: 2", "seeds: 1"))
         .await
