@@ -7,6 +7,7 @@ _default:
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
     cargo deny --offline check bans licenses sources
 
 # The tests.

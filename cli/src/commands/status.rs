@@ -29,8 +29,9 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
     let width = status.sweeps.iter().map(|sweep| sweep.sweep.len()).max().unwrap_or(0);
     let mut text = String::new();
     for sweep in &status.sweeps {
-        text += &format!("{:width$}  {}\n", sweep.sweep, standing(sweep));
-        for job in &sweep.running_jobs {
+        text += &format!("{:width$}  {}\n", sweep.sweep, standing(sweep, live));
+        // What was in hand when the coordinator ended is not running now.
+        for job in sweep.running_jobs.iter().filter(|_| live) {
             text += &format!("{:width$}  {}\n", "", running(job));
         }
         for failed in &sweep.failures {
@@ -60,10 +61,10 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
     text
 }
 
-fn standing(sweep: &v1::SweepStatus) -> String {
+fn standing(sweep: &v1::SweepStatus, live: bool) -> String {
     let counts = [
         (sweep.finished, "finished"),
-        (sweep.running, "running"),
+        (sweep.running, if live { "running" } else { "to be taken up again" }),
         (sweep.queued, "queued"),
         (sweep.failed, "failed"),
         (sweep.dropped, "cancelled"),
