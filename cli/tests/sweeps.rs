@@ -91,6 +91,7 @@ fn a_cancelled_sweep_keeps_its_results_and_says_that_it_is_partial() {
     let (_coordinator, url) = place.coordinator();
     place.run(&["submit", "small.yaml"]).good();
     place.run(&["cancel", "small"]).good();
+    assert_eq!(place.run(&["watch", "small"]).code, Some(1), "it is over, and not as was asked");
     let _worker = place.start(&["worker", "--coordinator", &url, "--slots", "1"]);
     let table = place.run(&["table", "small"]).good();
     assert!(table.contains("partial: 0 of 4 jobs finished, 4 cancelled"), "{table}");

@@ -75,7 +75,7 @@ async fn interrupted() {
 
 /// How a command ends whose sweep has settled.
 fn exit_of(status: &v1::SweepStatus) -> Exit {
-    if status.failed + status.dropped > 0 { Exit::JobsFailed } else { Exit::Success }
+    if status.cancelled || status.failed + status.dropped > 0 { Exit::JobsFailed } else { Exit::Success }
 }
 
 /// Says which jobs of a sweep have failed and why, the same reason once.

@@ -130,7 +130,8 @@ async fn watch(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut status = first;
     loop {
-        let settled = status.queued + status.running == 0;
+        // What is left of a cancelled sweep is another sweep's.
+        let settled = status.cancelled || status.queued + status.running == 0;
         sender.send(Ok(v1::WatchUpdate { status: Some(status) })).await?;
         if settled {
             return Ok(());
