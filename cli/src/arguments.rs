@@ -32,7 +32,7 @@ pub enum Command {
     /// Train the jobs of a coordinator
     Worker(Worker),
     /// Have a coordinator train a sweep
-    Submit(Submit),
+    Submit(OneSweep),
     /// Show where sweeps and workers stand
     Status(Status),
     /// Follow a sweep until its last job has ended
@@ -40,7 +40,7 @@ pub enum Command {
     /// Print a sweep's table, finished or not
     Table(Table),
     /// Drop the unfinished jobs of a sweep
-    Cancel(Cancel),
+    Cancel(OneSweep),
     /// Train what standard input asks for: what a worker starts
     #[command(hide = true)]
     Runner(Training),
@@ -176,9 +176,9 @@ pub enum Device {
     Cpu,
 }
 
-/// `submit`
+/// `submit` and `cancel`
 #[derive(Debug, Args)]
-pub struct Submit {
+pub struct OneSweep {
     /// Sweep file, or the name of a sweep submitted before
     pub sweep: String,
     /// Whose.
@@ -232,17 +232,4 @@ pub struct Table {
     /// Epoch in place of the sweep file's: final, best or best-validation
     #[arg(long, value_name = "WHICH")]
     pub at: Option<String>,
-}
-
-/// `cancel`
-#[derive(Debug, Args)]
-pub struct Cancel {
-    /// Sweep file, or the name of a sweep submitted before
-    pub sweep: String,
-    /// Whose.
-    #[command(flatten)]
-    pub whose: Whose,
-    /// What to print
-    #[arg(long, value_enum, default_value_t)]
-    pub output: Output,
 }

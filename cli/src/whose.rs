@@ -104,13 +104,18 @@ impl LiveClient {
     /// # Errors
     /// If it is not.
     pub async fn of(whose: &Whose) -> Result<LiveClient, CliError> {
-        match Client::of(whose).await {
-            Ok(Client::Live(client)) => Ok(client),
-            Ok(Client::AtRest(_)) => Err(CliError::NotRunning(whose.state.display().to_string())),
-            Err(CliError::Store(plusminus_coordinator::StoreError::Absent(_))) => {
-                Err(CliError::NotRunning(whose.state.display().to_string()))
-            }
-            Err(error) => Err(error),
+        let running = LiveClient::running(whose).await?;
+        running.ok_or_else(|| CliError::NotRunning(whose.state.display().to_string()))
+    }
+
+    /// The coordinator of `whose`, if one runs on the state directory; at a URL there must be one.
+    async fn running(whose: &Whose) -> Result<Option<LiveClient>, CliError> {
+        if let Some(url) = &whose.coordinator {
+            return LiveClient::connect(url).await.map(Some);
+        }
+        match address::read(&whose.state)? {
+            Some(url) => Ok(LiveClient::connect(&url).await.ok()),
+            None => Ok(None),
         }
     }
 
@@ -199,15 +204,10 @@ impl Client {
     /// # Errors
     /// If nobody answers at the URL, or there is no store.
     pub async fn of(whose: &Whose) -> Result<Client, CliError> {
-        if let Some(url) = &whose.coordinator {
-            return Ok(Client::Live(LiveClient::connect(url).await?));
+        match LiveClient::running(whose).await? {
+            Some(client) => Ok(Client::Live(client)),
+            None => Ok(Client::AtRest(Box::new(AtRest::open(&whose.state)?))),
         }
-        if let Some(url) = address::read(&whose.state)?
-            && let Ok(client) = LiveClient::connect(&url).await
-        {
-            return Ok(Client::Live(client));
-        }
-        Ok(Client::AtRest(Box::new(AtRest::open(&whose.state)?)))
     }
 
     /// Where a sweep stands, or all (empty name), and the workers.

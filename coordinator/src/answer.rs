@@ -87,10 +87,10 @@ pub enum AnswerError {
     OldSource(String),
 }
 
-pub(crate) fn known_sweeps(known: &[impl AsRef<str>]) -> String {
+fn known_sweeps(known: &[String]) -> String {
     match known {
         [] => "; none has been submitted".to_owned(),
-        names => format!("; there are {}", names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")),
+        names => format!("; there are {}", names.join(", ")),
     }
 }
 
@@ -192,13 +192,16 @@ impl SweepJobs {
     /// # Errors
     /// If there is no such metric or selection, or the store cannot be read.
     pub fn results(self, reader: &Reader, request: &v1::ResultsRequest) -> Result<Vec<v1::ResultsChunk>, AnswerError> {
-        let (metric, at) = match (request.metric.as_str(), request.at.as_str()) {
-            ("", _) | (_, "") => {
+        let given = |name| Some(name).filter(|name: &&String| !name.is_empty());
+        let metric = given(&request.metric).map(|name| metric_named(name)).transpose()?;
+        let at = given(&request.at).map(|name| at_named(name)).transpose()?;
+        let (metric, at) = match (metric, at) {
+            (Some(metric), Some(at)) => (metric, at),
+            (metric, at) => {
                 let sweep = spec::read(&self.source, spec::MAX_JOBS);
                 let table = sweep.map_err(|_| AnswerError::OldSource(request.sweep.clone()))?.table;
-                (table.metric, table.at)
+                (metric.unwrap_or(table.metric), at.unwrap_or(table.at))
             }
-            (metric, at) => (metric_named(metric)?, at_named(at)?),
         };
         let values = reader.values(&self.sweep, metric, at)?;
         let jobs: Vec<v1::JobResult> = self

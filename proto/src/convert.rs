@@ -232,6 +232,18 @@ impl From<v1::Problem> for spec::Problem {
     }
 }
 
+impl v1::SweepStatus {
+    /// All jobs of the sweep.
+    pub fn total(&self) -> u64 {
+        self.queued + self.running + self.finished + self.failed + self.dropped
+    }
+
+    /// Whether nothing more is to come. What is left of a cancelled sweep is another sweep's.
+    pub fn is_over(&self) -> bool {
+        self.cancelled || self.queued + self.running == 0
+    }
+}
+
 /// Where a job stands to the wire, with the kind of its failure.
 pub fn job_state(state: &JobState) -> (v1::JobStatus, v1::FailureKind) {
     match state {

@@ -6,7 +6,7 @@ use crate::terminal;
 use crate::whose::{LiveClient, Named};
 use serde_json::json;
 
-pub async fn run(arguments: arguments::Cancel) -> Result<Exit, CliError> {
+pub async fn run(arguments: arguments::OneSweep) -> Result<Exit, CliError> {
     let sweep = Named::new(&arguments.sweep)?;
     let mut client = LiveClient::of(&arguments.whose).await?;
     let dropped = client.cancel(sweep.name()).await?.dropped;

@@ -70,9 +70,8 @@ fn standing(sweep: &v1::SweepStatus, live: bool) -> String {
         (sweep.dropped, "cancelled"),
     ];
     let counts: Vec<_> = counts.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
-    let total = sweep.queued + sweep.running + sweep.finished + sweep.failed + sweep.dropped;
     let cancelled = if sweep.cancelled { "; cancelled" } else { "" };
-    format!("{total} jobs: {}{cancelled}", counts.join(", "))
+    format!("{} jobs: {}{cancelled}", sweep.total(), counts.join(", "))
 }
 
 fn running(job: &v1::RunningJob) -> String {

@@ -7,7 +7,7 @@ use crate::whose::{LiveClient, Named};
 use plusminus_proto::v1;
 use serde_json::json;
 
-pub async fn run(arguments: arguments::Submit) -> Result<Exit, CliError> {
+pub async fn run(arguments: arguments::OneSweep) -> Result<Exit, CliError> {
     let named = Named::new(&arguments.sweep)?;
     let mut client = LiveClient::of(&arguments.whose).await?;
     let text = match named {

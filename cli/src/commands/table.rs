@@ -24,13 +24,18 @@ pub async fn run(arguments: arguments::Table) -> Result<Exit, CliError> {
 /// # Errors
 /// If there is no such sweep.
 pub async fn of(client: &mut Client, named: &Named, metric: Option<Metric>, at: Option<At>) -> Result<Table, CliError> {
+    // What is not asked for is as the file says: this one, or the one that was submitted.
+    let (metric, at) = match named {
+        Named::File(file) => (metric.or(Some(file.sweep.table.metric)), at.or(Some(file.sweep.table.at))),
+        Named::Name(_) => (metric, at),
+    };
+    let results = client.results(named.name(), metric, at).await?;
     let mut sweep = match named {
         Named::File(file) => file.sweep.clone(),
-        Named::Name(name) => as_submitted(&client.results(name, None, None).await?.source, name)?,
+        Named::Name(name) => as_submitted(&results.source, name)?,
     };
     sweep.table.metric = metric.unwrap_or(sweep.table.metric);
     sweep.table.at = at.unwrap_or(sweep.table.at);
-    let results = client.results(sweep.name.as_str(), Some(sweep.table.metric), Some(sweep.table.at)).await?;
     Ok(Table::new(&sweep, results.jobs))
 }
 

@@ -42,6 +42,6 @@ pub async fn follow(client: &mut LiveClient, sweep: &Sweep, output: Output) -> R
     if let Some(progress) = progress {
         progress.finish();
     }
-    let settled = last.filter(|status| status.cancelled || status.queued + status.running == 0);
-    settled.ok_or_else(|| CliError::Coordinator("it has stopped before the sweep was done".to_owned()))
+    last.filter(v1::SweepStatus::is_over)
+        .ok_or_else(|| CliError::Coordinator("it has stopped before the sweep was done".to_owned()))
 }

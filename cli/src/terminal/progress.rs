@@ -67,7 +67,7 @@ impl SweepProgress {
     /// Shows how the sweep stands now.
     pub fn show(&mut self, status: &v1::SweepStatus) {
         let done = jobs_done(status);
-        let total = total(status);
+        let total = status.total();
         let at_first = *self.at_first.get_or_insert(done);
         let left = time_left(self.began.elapsed(), done - at_first, total as f64 - done);
         let summary = summary(status, left);
@@ -120,10 +120,6 @@ fn style_of(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━─")
 }
 
-fn total(status: &v1::SweepStatus) -> u64 {
-    status.queued + status.running + status.finished + status.failed + status.dropped
-}
-
 /// Jobs that have ended, and the parts of those that are running.
 fn jobs_done(status: &v1::SweepStatus) -> f64 {
     let ended = status.finished + status.failed + status.dropped;
@@ -143,7 +139,7 @@ fn time_left(elapsed: Duration, done: f64, left: f64) -> Option<Duration> {
 }
 
 fn summary(status: &v1::SweepStatus, left: Option<Duration>) -> String {
-    let mut text = format!("{} of {} jobs finished", status.finished, total(status));
+    let mut text = format!("{} of {} jobs finished", status.finished, status.total());
     for (count, what) in [(status.running, "running"), (status.failed, "failed"), (status.dropped, "cancelled")] {
         if count > 0 {
             text += &format!(", {count} {what}");

@@ -1,6 +1,6 @@
 //! Errors to gRPC status: the one place that knows the codes.
 
-use crate::answer::{AnswerError, known_sweeps};
+use crate::answer::AnswerError;
 use crate::driver::Stopping;
 use plusminus_core::schedule::Refusal;
 use plusminus_core::spec::Problem;
@@ -28,11 +28,11 @@ pub(crate) fn answer(error: AnswerError) -> Status {
 }
 
 pub(crate) fn refusal(refusal: Refusal) -> Status {
-    match &refusal {
-        Refusal::UnknownSweep { known, .. } => {
-            let known: Vec<&str> = known.iter().map(|name| name.as_str()).collect();
-            Status::not_found(format!("{refusal}{}", known_sweeps(&known)))
-        }
+    match refusal {
+        Refusal::UnknownSweep { name, known } => answer(AnswerError::UnknownSweep {
+            name: name.into(),
+            known: known.into_iter().map(String::from).collect(),
+        }),
         Refusal::OtherSweep { .. } => Status::failed_precondition(refusal.to_string()),
     }
 }

@@ -130,10 +130,9 @@ async fn watch(
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut status = first;
     loop {
-        // What is left of a cancelled sweep is another sweep's.
-        let settled = status.cancelled || status.queued + status.running == 0;
+        let over = status.is_over();
         sender.send(Ok(v1::WatchUpdate { status: Some(status) })).await?;
-        if settled {
+        if over {
             return Ok(());
         }
         tokio::time::sleep(PACE).await;

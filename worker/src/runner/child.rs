@@ -109,6 +109,10 @@ impl Observer<'_> {
             self.lost = Some(error);
             return ControlFlow::Break(());
         }
+        self.flow()
+    }
+
+    fn flow(&self) -> ControlFlow<()> {
         if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
@@ -116,7 +120,7 @@ impl Observer<'_> {
 impl trainer::Observer for Observer<'_> {
     fn progress(&mut self, progress: trainer::Progress) -> ControlFlow<()> {
         if self.told.is_some_and(|told| told.elapsed() < PACE) {
-            return if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+            return self.flow();
         }
         self.told = Some(Instant::now());
         self.tell(from_runner::Message::Progress(v1::Progress {
