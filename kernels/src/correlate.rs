@@ -1,0 +1,158 @@
+//! Windows of an image times a matrix of weights: convolutions, their gradients with respect to the input, and plain products.
+
+use crate::grid::{Extents, Steps, Walk};
+use crate::lanes::{BLOCK, Instructions, Kernel, Lanes, array};
+use std::ops::Range;
+
+/// Values of a window that are taken before the next ones, so that the panels of weights in use stay in the cache. Sums go on where
+/// they stood, so it changes no bit.
+const DEPTH: usize = 768;
+
+/// For every pixel p and output o: y\[p, o\] = Σ x\[window of p\] · w\[·, o\], or += where it accumulates.
+///
+/// A window is `rows` pieces of `length` values each, `row` values apart: k rows of k·c values for a k×k convolution over images of
+/// c channels, one piece for a matrix. Weights stand in panels of [`BLOCK`] outputs: panel, row, value of the piece, output.
+/// Sums run in that order, whatever the instructions.
+#[derive(Debug)]
+pub struct Correlation<'a> {
+    /// The pixels that come out.
+    pub extents: Extents,
+    /// What windows are cut from.
+    pub x: &'a [f32],
+    /// From the window of a pixel to that of the next.
+    pub x_steps: Steps,
+    /// Pieces of a window.
+    pub rows: usize,
+    /// From a piece to the next.
+    pub row: usize,
+    /// Values of a piece.
+    pub length: usize,
+    /// Panels of rows · length · [`BLOCK`] weights.
+    pub weights: &'a [f32],
+    /// From a panel to the next.
+    pub panel: usize,
+    /// Outputs of a pixel: [`BLOCK`] a panel.
+    pub outputs: usize,
+    /// What comes out.
+    pub y: &'a mut [f32],
+    /// From a pixel that comes out to the next.
+    pub y_steps: Steps,
+    /// Whether the sum is added to what is there.
+    pub accumulate: bool,
+}
+
+impl Correlation<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If a window, a weight or an output lies outside its slice.
+    pub fn run(self, instructions: Instructions) {
+        let size = self.rows * self.length;
+        assert!(size > 0, "a window has values");
+        assert_eq!(self.outputs % BLOCK, 0, "outputs in blocks of {BLOCK}");
+        if self.extents.pixels() == 0 || self.outputs == 0 {
+            return;
+        }
+        let window = (self.rows - 1) * self.row + self.length;
+        assert!(self.x_steps.last(self.extents) + window <= self.x.len(), "every window lies within x");
+        let last = (self.outputs / BLOCK - 1) * self.panel;
+        assert!(last + size * BLOCK <= self.weights.len(), "every panel lies within the weights");
+        assert_eq!(self.panel % BLOCK, 0, "panels of whole blocks");
+        assert!(self.y_steps.last(self.extents) + self.outputs <= self.y.len(), "every output lies within y");
+        instructions.run(self);
+    }
+}
+
+impl Kernel for Correlation<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(mut self, lanes: L) {
+        let outputs = self.outputs;
+        // Parts of a window: all its rows, or a part of its one row.
+        let depth = if self.rows == 1 { DEPTH } else { self.length };
+        for start in (0..self.length).step_by(depth) {
+            let part = start..self.length.min(start + depth);
+            let mut output = 0;
+            while output < outputs {
+                let left = (outputs - output) / BLOCK;
+                output += match (L::WIDE, L::COUNT) {
+                    (true, _) if left >= 4 => self.strip::<L, 6, 4>(lanes, output, part.clone()),
+                    (true, _) if left >= 2 => self.strip::<L, 8, 2>(lanes, output, part.clone()),
+                    (true, _) => self.strip::<L, 12, 1>(lanes, output, part.clone()),
+                    (false, 8) => self.strip::<L, 6, 2>(lanes, output, part.clone()),
+                    (false, _) => self.strip::<L, 4, 4>(lanes, output, part.clone()),
+                };
+            }
+            self.accumulate = true;
+        }
+    }
+}
+
+impl Correlation<'_> {
+    /// V vectors of outputs for all pixels, P at a time.
+    #[inline(always)]
+    fn strip<L: Lanes, const P: usize, const V: usize>(
+        &mut self,
+        lanes: L,
+        output: usize,
+        part: Range<usize>,
+    ) -> usize {
+        let mut walk = Walk::new(self.extents, [self.x_steps, self.y_steps]);
+        let mut left = self.extents.pixels();
+        while left > 0 {
+            left -= match left {
+                left if left >= P => self.tile::<L, P, V>(lanes, &mut walk, output, part.clone()),
+                4.. => self.tile::<L, 4, V>(lanes, &mut walk, output, part.clone()),
+                2.. => self.tile::<L, 2, V>(lanes, &mut walk, output, part.clone()),
+                _ => self.tile::<L, 1, V>(lanes, &mut walk, output, part.clone()),
+            };
+        }
+        V * L::COUNT
+    }
+
+    /// P pixels times V vectors of outputs, all sums in registers.
+    #[inline(always)]
+    fn tile<L: Lanes, const P: usize, const V: usize>(
+        &mut self,
+        lanes: L,
+        walk: &mut Walk,
+        output: usize,
+        part: Range<usize>,
+    ) -> usize {
+        let at: [[usize; 2]; P] = array(|_| walk.next());
+        let mut sums = [[lanes.splat(0.0); V]; P];
+        if self.accumulate {
+            for p in 0..P {
+                let y = &self.y[at[p][1] + output..][..V * L::COUNT];
+                sums[p] = array(|v| lanes.load(&y[v * L::COUNT..]));
+            }
+        }
+        let count = part.len();
+        for row in 0..self.rows {
+            let from = row * self.row + part.start;
+            let x: [&[f32]; P] = array(|p| &self.x[at[p][0] + from..][..count]);
+            let w: [&[[f32; BLOCK]]; V] = array(|v| {
+                let panel = (output + v * L::COUNT) / BLOCK;
+                let first = panel * (self.panel / BLOCK) + row * self.length + part.start;
+                &self.weights.as_chunks::<BLOCK>().0[first..][..count]
+            });
+            for k in 0..count {
+                let w: [L::Vector; V] = array(|v| lanes.load(&w[v][k][(v * L::COUNT) % BLOCK..]));
+                for p in 0..P {
+                    let x = lanes.splat(x[p][k]);
+                    for v in 0..V {
+                        sums[p][v] = lanes.multiply_add(x, w[v], sums[p][v]);
+                    }
+                }
+            }
+        }
+        for p in 0..P {
+            let y = &mut self.y[at[p][1] + output..][..V * L::COUNT];
+            for v in 0..V {
+                lanes.store(&mut y[v * L::COUNT..], sums[p][v]);
+            }
+        }
+        P
+    }
+}

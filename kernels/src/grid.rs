@@ -1,0 +1,88 @@
+//! Where the pixels of some images stand in a slice.
+
+/// The extents of a loop over pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extents {
+    /// Images.
+    pub images: usize,
+    /// Rows of each.
+    pub rows: usize,
+    /// Pixels of each row.
+    pub columns: usize,
+}
+
+impl Extents {
+    /// Rows of a matrix, a pixel each.
+    pub fn matrix(rows: usize) -> Self {
+        Extents { images: 1, rows: 1, columns: rows }
+    }
+
+    /// How many pixels.
+    pub fn pixels(&self) -> usize {
+        self.images * self.rows * self.columns
+    }
+}
+
+/// Steps, in values, from an image, row or pixel to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steps {
+    /// From an image to the next.
+    pub image: usize,
+    /// From a row to the next.
+    pub row: usize,
+    /// From a pixel to the next.
+    pub column: usize,
+}
+
+impl Steps {
+    /// Steps over images of `rows` × `columns` pixels of `channels` values, one after the other.
+    pub fn dense(rows: usize, columns: usize, channels: usize) -> Self {
+        Steps { image: rows * columns * channels, row: columns * channels, column: channels }
+    }
+
+    /// Steps over rows of a matrix.
+    pub fn matrix(columns: usize) -> Self {
+        Steps { image: 0, row: 0, column: columns }
+    }
+
+    /// The largest offset that a loop over `extents` meets; 0 where the loop is empty.
+    pub(crate) fn last(&self, extents: Extents) -> usize {
+        if extents.pixels() == 0 {
+            return 0;
+        }
+        (extents.images - 1) * self.image + (extents.rows - 1) * self.row + (extents.columns - 1) * self.column
+    }
+}
+
+/// A walk over pixels, row by row, that counts the offsets in two slices.
+#[derive(Clone, Copy)]
+pub(crate) struct Walk {
+    extents: Extents,
+    steps: [Steps; 2],
+    image: usize,
+    row: usize,
+    column: usize,
+}
+
+impl Walk {
+    pub fn new(extents: Extents, steps: [Steps; 2]) -> Self {
+        Walk { extents, steps, image: 0, row: 0, column: 0 }
+    }
+
+    /// The offsets of the next pixel. After the last one the walk is over, and what it gives has no meaning.
+    #[inline(always)]
+    pub fn next(&mut self) -> [usize; 2] {
+        let at = |steps: &Steps| self.image * steps.image + self.row * steps.row + self.column * steps.column;
+        let found = [at(&self.steps[0]), at(&self.steps[1])];
+        self.column += 1;
+        if self.column == self.extents.columns {
+            self.column = 0;
+            self.row += 1;
+            if self.row == self.extents.rows {
+                self.row = 0;
+                self.image += 1;
+            }
+        }
+        found
+    }
+}

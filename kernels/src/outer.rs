@@ -1,0 +1,157 @@
+//! Sums of outer products over pixels: gradients with respect to weights.
+
+use crate::grid::{Extents, Steps};
+use crate::lanes::{BLOCK, Instructions, Kernel, Lanes, array};
+use std::ops::Range;
+
+/// w\[·, o\] += Σ over pixels p: x\[window of p\] · d\[p, o\], the gradient of a [`super::Correlation`] with respect to its weights,
+/// which stand in the same panels.
+#[derive(Debug)]
+pub struct OuterSum<'a> {
+    /// The pixels that are summed over.
+    pub extents: Extents,
+    /// What windows are cut from.
+    pub x: &'a [f32],
+    /// From the window of a pixel to that of the next.
+    pub x_steps: Steps,
+    /// Pieces of a window.
+    pub rows: usize,
+    /// From a piece to the next.
+    pub row: usize,
+    /// Values of a piece.
+    pub length: usize,
+    /// The gradient of every output.
+    pub d: &'a [f32],
+    /// From a pixel's to the next.
+    pub d_steps: Steps,
+    /// Panels of rows · length · [`BLOCK`] sums.
+    pub weights: &'a mut [f32],
+    /// From a panel to the next.
+    pub panel: usize,
+    /// Outputs of a pixel: [`BLOCK`] a panel.
+    pub outputs: usize,
+}
+
+impl OuterSum<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If a window, a weight or an output lies outside its slice.
+    pub fn run(self, instructions: Instructions) {
+        let size = self.rows * self.length;
+        assert!(size > 0, "a window has values");
+        assert_eq!(self.outputs % BLOCK, 0, "outputs in blocks of {BLOCK}");
+        if self.extents.pixels() == 0 || self.outputs == 0 {
+            return;
+        }
+        let window = (self.rows - 1) * self.row + self.length;
+        assert!(self.x_steps.last(self.extents) + window <= self.x.len(), "every window lies within x");
+        let last = (self.outputs / BLOCK - 1) * self.panel;
+        assert!(last + size * BLOCK <= self.weights.len(), "every panel lies within the weights");
+        assert!(self.d_steps.last(self.extents) + self.outputs <= self.d.len(), "every gradient lies within d");
+        instructions.run(self);
+    }
+}
+
+impl Kernel for OuterSum<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(mut self, lanes: L) {
+        let outputs = self.outputs;
+        // Strips of rows whose x and d stay in the first cache while all tiles of weights pass over them.
+        let touched = self.extents.columns * (self.x_steps.column.min(self.length) + outputs);
+        let strip = (STRIP / touched.max(1)).clamp(1, self.extents.rows);
+        for image in 0..self.extents.images {
+            for first in (0..self.extents.rows).step_by(strip) {
+                let rows = first..self.extents.rows.min(first + strip);
+                let mut output = 0;
+                while output < outputs {
+                    let left = (outputs - output) / BLOCK;
+                    output += match (L::WIDE, L::COUNT) {
+                        (true, _) if left >= 4 => self.strip::<L, 4, 4>(lanes, output, image, rows.clone()),
+                        (true, _) if left >= 2 => self.strip::<L, 8, 2>(lanes, output, image, rows.clone()),
+                        (true, _) => self.strip::<L, 16, 1>(lanes, output, image, rows.clone()),
+                        (false, 8) => self.strip::<L, 6, 2>(lanes, output, image, rows.clone()),
+                        (false, _) => self.strip::<L, 4, 4>(lanes, output, image, rows.clone()),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// Values of x and d that a strip touches.
+const STRIP: usize = 6 * 1024;
+
+impl OuterSum<'_> {
+    /// V vectors of outputs, C values of the window at a time.
+    #[inline(always)]
+    fn strip<L: Lanes, const C: usize, const V: usize>(
+        &mut self,
+        lanes: L,
+        output: usize,
+        image: usize,
+        rows: Range<usize>,
+    ) -> usize {
+        for piece in 0..self.rows {
+            let mut value = 0;
+            while value < self.length {
+                let at = [output, piece, value, image];
+                value += match self.length - value {
+                    left if left >= C => self.tile::<L, C, V>(lanes, at, rows.clone()),
+                    4.. => self.tile::<L, 4, V>(lanes, at, rows.clone()),
+                    2.. => self.tile::<L, 2, V>(lanes, at, rows.clone()),
+                    _ => self.tile::<L, 1, V>(lanes, at, rows.clone()),
+                };
+            }
+        }
+        V * L::COUNT
+    }
+
+    /// C values of the window times V vectors of outputs over a strip of an image, all sums in registers.
+    #[inline(always)]
+    fn tile<L: Lanes, const C: usize, const V: usize>(
+        &mut self,
+        lanes: L,
+        [output, piece, value, image]: [usize; 4],
+        rows: Range<usize>,
+    ) -> usize {
+        // Where the sums of vector v stand: C times BLOCK values, of which each time so many lanes.
+        let place = |v: usize| {
+            let output = output + v * L::COUNT;
+            output / BLOCK * self.panel + (piece * self.length + value) * BLOCK + output % BLOCK
+        };
+        let mut sums = [[lanes.splat(0.0); V]; C];
+        for v in 0..V {
+            let weights = &self.weights[place(v)..][..(C - 1) * BLOCK + L::COUNT];
+            for c in 0..C {
+                sums[c][v] = lanes.load(&weights[c * BLOCK..]);
+            }
+        }
+        for row in rows {
+            let mut x = image * self.x_steps.image + row * self.x_steps.row + piece * self.row + value;
+            let mut d = image * self.d_steps.image + row * self.d_steps.row + output;
+            for _ in 0..self.extents.columns {
+                let x_values = &self.x[x..][..C];
+                let d_values = &self.d[d..][..V * L::COUNT];
+                let d_vectors: [L::Vector; V] = array(|v| lanes.load(&d_values[v * L::COUNT..]));
+                for c in 0..C {
+                    let x = lanes.splat(x_values[c]);
+                    for v in 0..V {
+                        sums[c][v] = lanes.multiply_add(x, d_vectors[v], sums[c][v]);
+                    }
+                }
+                x += self.x_steps.column;
+                d += self.d_steps.column;
+            }
+        }
+        for v in 0..V {
+            let weights = &mut self.weights[place(v)..][..(C - 1) * BLOCK + L::COUNT];
+            for c in 0..C {
+                lanes.store(&mut weights[c * BLOCK..], sums[c][v]);
+            }
+        }
+        C
+    }
+}

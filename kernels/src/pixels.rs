@@ -1,0 +1,395 @@
+//! Passes over the pixels of an image, channel by channel: what stands between convolutions.
+//!
+//! An image is a slice of its pixels, one after the other, each with `channels` values. A pass takes one image, so that the next one
+//! finds it in the cache; sums over images are their caller's.
+
+use crate::lanes::{BLOCK, Instructions, Kernel, Lanes};
+use crate::view::{View, rectified};
+
+/// Copies an image, as `view` reads it, into the middle of a larger one whose border it fills with zeroes.
+#[derive(Debug)]
+pub struct Pad<'a> {
+    /// The image.
+    pub image: &'a [f32],
+    /// Its rows and columns.
+    pub extent: [usize; 2],
+    /// Values of a pixel. A plain view takes any number, another one blocks.
+    pub channels: usize,
+    /// How it is read.
+    pub view: View<'a>,
+    /// The larger image.
+    pub padded: &'a mut [f32],
+    /// The larger image's columns.
+    pub columns: usize,
+    /// Rows above and columns on the left.
+    pub before: [usize; 2],
+}
+
+impl Pad<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If the image does not fit.
+    pub fn run(self, instructions: Instructions) {
+        let ([height, width], [above, left], row) = (self.extent, self.before, self.columns * self.channels);
+        assert_eq!(self.image.len(), height * width * self.channels, "a whole image");
+        assert!(left + width <= self.columns && (above + height) * row <= self.padded.len(), "room for the image");
+        let plain = self.view.affine.is_none() && !self.view.rectify;
+        let (head, rest) = self.padded.split_at_mut(above * row);
+        let (body, tail) = rest.split_at_mut(height * row);
+        head.fill(0.0);
+        tail.fill(0.0);
+        for (to, from) in body.chunks_exact_mut(row).zip(self.image.chunks_exact((width * self.channels).max(1))) {
+            let (head, rest) = to.split_at_mut(left * self.channels);
+            let (to, tail) = rest.split_at_mut(width * self.channels);
+            head.fill(0.0);
+            tail.fill(0.0);
+            if plain {
+                to.copy_from_slice(from);
+            } else {
+                Join { inputs: [Some((from, self.view)), None], channels: self.channels, rectify: false, output: to }
+                    .run(instructions);
+            }
+        }
+    }
+}
+
+/// The sum of up to two images, each as its view reads it; rectified where asked for.
+#[derive(Debug)]
+pub struct Join<'a> {
+    /// What is added, the first of which there always is.
+    pub inputs: [Option<(&'a [f32], View<'a>)>; 2],
+    /// Values of a pixel.
+    pub channels: usize,
+    /// Whether a sum below 0 counts as 0.
+    pub rectify: bool,
+    /// What comes out.
+    pub output: &'a mut [f32],
+}
+
+impl Join<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If the images differ in length.
+    pub fn run(self, instructions: Instructions) {
+        for (image, view) in self.inputs.iter().flatten() {
+            view.check(self.channels);
+            assert_eq!(image.len(), self.output.len(), "images of one length");
+        }
+        assert!(self.inputs[0].is_some(), "something to add");
+        instructions.run(self);
+    }
+}
+
+impl Kernel for Join<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let [Some((first, first_view)), second] = self.inputs else { return };
+        for channel in (0..self.channels).step_by(L::COUNT) {
+            let first_reader = first_view.channels(lanes, channel);
+            let pixels = self.output.chunks_exact_mut(self.channels).zip(first.chunks_exact(self.channels));
+            match second {
+                None => {
+                    for (y, a) in pixels {
+                        let sum = first_reader.read(lanes, lanes.load(&a[channel..]));
+                        lanes.store(&mut y[channel..], if self.rectify { rectified(lanes, sum) } else { sum });
+                    }
+                }
+                Some((second, view)) => {
+                    let second_reader = view.channels(lanes, channel);
+                    for ((y, a), b) in pixels.zip(second.chunks_exact(self.channels)) {
+                        let a = first_reader.read(lanes, lanes.load(&a[channel..]));
+                        let b = second_reader.read(lanes, lanes.load(&b[channel..]));
+                        let sum = lanes.add(a, b);
+                        lanes.store(&mut y[channel..], if self.rectify { rectified(lanes, sum) } else { sum });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Zeroes the gradient where what came out of a rectified [`Join`] is 0.
+#[derive(Debug)]
+pub struct Mask<'a> {
+    /// What came out.
+    pub output: &'a [f32],
+    /// The gradient with respect to it, and then to the sum before rectification.
+    pub gradient: &'a mut [f32],
+}
+
+impl Mask<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn run(self, instructions: Instructions) {
+        assert_eq!(self.output.len(), self.gradient.len(), "a gradient for every value");
+        assert_eq!(self.output.len() % BLOCK, 0, "values in blocks of {BLOCK}");
+        instructions.run(self);
+    }
+}
+
+impl Kernel for Mask<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let zero = lanes.splat(0.0);
+        for (d, y) in self.gradient.chunks_exact_mut(L::COUNT).zip(self.output.chunks_exact(L::COUNT)) {
+            let kept = lanes.select_less(zero, lanes.load(y), lanes.load(d), zero);
+            lanes.store(d, kept);
+        }
+    }
+}
+
+/// total += values, one by one.
+#[derive(Debug)]
+pub struct Add<'a> {
+    /// What is added.
+    pub values: &'a [f32],
+    /// What it is added to.
+    pub total: &'a mut [f32],
+}
+
+impl Add<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn run(self, instructions: Instructions) {
+        assert_eq!(self.values.len(), self.total.len(), "as many values as sums");
+        assert_eq!(self.values.len() % BLOCK, 0, "values in blocks of {BLOCK}");
+        instructions.run(self);
+    }
+}
+
+impl Kernel for Add<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        for (total, value) in self.total.chunks_exact_mut(L::COUNT).zip(self.values.chunks_exact(L::COUNT)) {
+            let sum = lanes.add(lanes.load(total), lanes.load(value));
+            lanes.store(total, sum);
+        }
+    }
+}
+
+/// Mean and sum of squared distances from it, for every channel of an image: in two passes, so that a large mean costs no digits.
+#[derive(Debug)]
+pub struct Moments<'a> {
+    /// The image.
+    pub image: &'a [f32],
+    /// The mean of every channel.
+    pub mean: &'a mut [f32],
+    /// Σ (x − mean)² of every channel.
+    pub squares: &'a mut [f32],
+}
+
+impl Moments<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If the image is empty or its length no multiple of the number of channels.
+    pub fn run(self, instructions: Instructions) {
+        let channels = self.mean.len();
+        assert!(channels > 0 && channels % BLOCK == 0 && self.squares.len() == channels, "channels in blocks of {BLOCK}");
+        assert!(!self.image.is_empty() && self.image.len() % channels == 0, "pixels of {channels} channels");
+        instructions.run(self);
+    }
+}
+
+impl Kernel for Moments<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let channels = self.mean.len();
+        let share = lanes.splat(((self.image.len() / channels) as f32).recip());
+        for channel in (0..channels).step_by(L::COUNT) {
+            let total = fold(lanes, self.image, channels, channel, |sum, x| lanes.add(sum, x));
+            let mean = lanes.multiply(total, share);
+            let squares = fold(lanes, self.image, channels, channel, |sum, x| {
+                let distance = lanes.subtract(x, mean);
+                lanes.multiply_add(distance, distance, sum)
+            });
+            lanes.store(&mut self.mean[channel..], mean);
+            lanes.store(&mut self.squares[channel..], squares);
+        }
+    }
+}
+
+/// A sum over pixels in four parts, of every fourth pixel each, so that additions need not wait for one another.
+#[inline(always)]
+fn fold<L: Lanes>(
+    lanes: L,
+    image: &[f32],
+    channels: usize,
+    channel: usize,
+    add: impl Fn(L::Vector, L::Vector) -> L::Vector,
+) -> L::Vector {
+    let mut parts = [lanes.splat(0.0); 4];
+    let fours = image.chunks_exact(4 * channels);
+    let rest = fours.remainder();
+    for four in fours {
+        for (i, part) in parts.iter_mut().enumerate() {
+            *part = add(*part, lanes.load(&four[i * channels + channel..]));
+        }
+    }
+    for (part, x) in parts.iter_mut().zip(rest.chunks_exact(channels)) {
+        *part = add(*part, lanes.load(&x[channel..]));
+    }
+    lanes.add(lanes.add(parts[0], parts[1]), lanes.add(parts[2], parts[3]))
+}
+
+/// Σ g and Σ g · (x − mean) over the pixels of an image for every channel, where g is the gradient that gets through `view`: what
+/// the gradients of a bias, and of batch norm's scale, shift and input are made of.
+#[derive(Debug)]
+pub struct GradientSums<'a> {
+    /// The gradient with respect to what is read.
+    pub gradient: &'a [f32],
+    /// The stored values x.
+    pub image: &'a [f32],
+    /// How they are read.
+    pub view: View<'a>,
+    /// What is taken from x, a value a channel.
+    pub mean: &'a [f32],
+    /// Σ g
+    pub sum: &'a mut [f32],
+    /// Σ g · (x − mean)
+    pub product: &'a mut [f32],
+}
+
+impl GradientSums<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If lengths differ.
+    pub fn run(self, instructions: Instructions) {
+        let channels = self.mean.len();
+        self.view.check(channels);
+        assert!(self.sum.len() == channels && self.product.len() == channels, "two sums for each of {channels} channels");
+        assert_eq!(self.image.len(), self.gradient.len(), "a gradient for every value");
+        assert!(channels > 0 && self.image.len() % channels == 0, "pixels of {channels} channels");
+        instructions.run(self);
+    }
+}
+
+impl Kernel for GradientSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let channels = self.mean.len();
+        for channel in (0..channels).step_by(L::COUNT) {
+            let reader = self.view.channels(lanes, channel);
+            let mean = lanes.load(&self.mean[channel..]);
+            let (mut sums, mut products) = ([lanes.splat(0.0); 2], [lanes.splat(0.0); 2]);
+            let pairs = self.gradient.chunks_exact(2 * channels).zip(self.image.chunks_exact(2 * channels));
+            let add = |d: &[f32], x: &[f32], sum: &mut L::Vector, product: &mut L::Vector| {
+                let x = lanes.load(&x[channel..]);
+                let g = reader.gradient(lanes, x, lanes.load(&d[channel..]));
+                *sum = lanes.add(*sum, g);
+                *product = lanes.multiply_add(g, lanes.subtract(x, mean), *product);
+            };
+            let done = self.image.len() / (2 * channels) * (2 * channels);
+            for (d, x) in pairs {
+                for i in 0..2 {
+                    add(&d[i * channels..], &x[i * channels..], &mut sums[i], &mut products[i]);
+                }
+            }
+            if done < self.image.len() {
+                add(&self.gradient[done..], &self.image[done..], &mut sums[0], &mut products[0]);
+            }
+            lanes.store(&mut self.sum[channel..], lanes.add(sums[0], sums[1]));
+            lanes.store(&mut self.product[channel..], lanes.add(products[0], products[1]));
+        }
+    }
+}
+
+/// The gradient with respect to stored values: g where it gets through `view`, or α g + β x + γ with three factors a channel,
+/// written into the middle of a larger image with zeroes around it.
+#[derive(Debug)]
+pub struct GradientApply<'a> {
+    /// The gradient with respect to what is read.
+    pub gradient: &'a [f32],
+    /// The stored values x.
+    pub image: &'a [f32],
+    /// Their rows and columns.
+    pub extent: [usize; 2],
+    /// Values of a pixel.
+    pub channels: usize,
+    /// How they are read.
+    pub view: View<'a>,
+    /// α, β and γ of every channel.
+    pub factors: Option<[&'a [f32]; 3]>,
+    /// The larger image.
+    pub padded: &'a mut [f32],
+    /// The larger image's columns.
+    pub columns: usize,
+    /// Rows above and columns on the left.
+    pub before: [usize; 2],
+}
+
+impl GradientApply<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If the image does not fit.
+    pub fn run(self, instructions: Instructions) {
+        let ([height, width], [above, left], row) = (self.extent, self.before, self.columns * self.channels);
+        self.view.check(self.channels);
+        assert_eq!(self.image.len(), height * width * self.channels, "a whole image");
+        assert_eq!(self.image.len(), self.gradient.len(), "a gradient for every value");
+        assert!(left + width <= self.columns && (above + height) * row <= self.padded.len(), "room for the image");
+        assert!(self.factors.iter().flatten().all(|factor| factor.len() == self.channels), "a factor a channel");
+        instructions.run(self);
+    }
+}
+
+impl Kernel for GradientApply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let ([height, width], [above, left], channels) = (self.extent, self.before, self.channels);
+        let row = self.columns * channels;
+        let (head, rest) = self.padded.split_at_mut(above * row);
+        let (body, tail) = rest.split_at_mut(height * row);
+        head.fill(0.0);
+        tail.fill(0.0);
+        let length = width * channels;
+        let rows = self.gradient.chunks_exact(length.max(1)).zip(self.image.chunks_exact(length.max(1)));
+        for (to, (d, x)) in body.chunks_exact_mut(row).zip(rows) {
+            let (head, rest) = to.split_at_mut(left * channels);
+            let (to, tail) = rest.split_at_mut(length);
+            head.fill(0.0);
+            tail.fill(0.0);
+            for channel in (0..channels).step_by(L::COUNT) {
+                let reader = self.view.channels(lanes, channel);
+                let pixels = d.chunks_exact(channels).zip(x.chunks_exact(channels)).zip(to.chunks_exact_mut(channels));
+                match self.factors {
+                    None => {
+                        for ((d, x), to) in pixels {
+                            let g = reader.gradient(lanes, lanes.load(&x[channel..]), lanes.load(&d[channel..]));
+                            lanes.store(&mut to[channel..], g);
+                        }
+                    }
+                    Some(factors) => {
+                        let [alpha, beta, gamma] = factors.map(|factor| lanes.load(&factor[channel..]));
+                        for ((d, x), to) in pixels {
+                            let x = lanes.load(&x[channel..]);
+                            let g = reader.gradient(lanes, x, lanes.load(&d[channel..]));
+                            let sum = lanes.multiply_add(g, alpha, lanes.multiply_add(x, beta, gamma));
+                            lanes.store(&mut to[channel..], sum);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

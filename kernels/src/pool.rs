@@ -1,0 +1,193 @@
+//! Windows of an image to one value a channel: the largest, or the mean of all.
+
+use crate::lanes::{BLOCK, Instructions, Kernel, Lanes};
+use crate::view::View;
+
+/// The windows of a pool over an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// Rows and columns of the image.
+    pub extent: [usize; 2],
+    /// Rows and columns of a window.
+    pub kernel: [usize; 2],
+    /// From a window to the next.
+    pub stride: usize,
+    /// Values of a pixel.
+    pub channels: usize,
+}
+
+impl Windows {
+    /// Rows and columns of windows.
+    pub fn output(&self) -> [usize; 2] {
+        let along = |i: usize| (self.extent[i] - self.kernel[i]) / self.stride + 1;
+        [along(0), along(1)]
+    }
+
+    fn check(&self, image: usize, output: usize) {
+        assert!(self.stride > 0 && self.kernel[0] > 0 && self.kernel[1] > 0, "windows with an extent and a step");
+        assert!(self.kernel[0] <= self.extent[0] && self.kernel[1] <= self.extent[1], "a window within the image");
+        assert_eq!(self.channels % BLOCK, 0, "channels in blocks of {BLOCK}");
+        assert_eq!(image, self.extent[0] * self.extent[1] * self.channels, "a whole image");
+        let [rows, columns] = self.output();
+        assert_eq!(output, rows * columns * self.channels, "a pixel for every window");
+    }
+
+    /// Calls `f` with the place of every output pixel and that of its window's first pixel.
+    #[inline(always)]
+    fn each(&self, mut f: impl FnMut(usize, usize)) {
+        let [rows, columns] = self.output();
+        for row in 0..rows {
+            for column in 0..columns {
+                let from = (row * self.extent[1] + column) * self.stride * self.channels;
+                f((row * columns + column) * self.channels, from);
+            }
+        }
+    }
+}
+
+/// The largest value of each window. NaN only where a window's first value is.
+#[derive(Debug)]
+pub struct MaxPool<'a> {
+    /// The image.
+    pub image: &'a [f32],
+    /// How it is read.
+    pub view: View<'a>,
+    /// The windows.
+    pub windows: Windows,
+    /// What comes out.
+    pub output: &'a mut [f32],
+}
+
+impl MaxPool<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If the lengths do not fit the windows.
+    pub fn run(self, instructions: Instructions) {
+        self.windows.check(self.image.len(), self.output.len());
+        self.view.check(self.windows.channels);
+        instructions.run(self);
+    }
+}
+
+impl Kernel for MaxPool<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Windows { extent, kernel, channels, .. } = self.windows;
+        for channel in (0..channels).step_by(L::COUNT) {
+            let reader = self.view.channels(lanes, channel);
+            self.windows.each(|to, from| {
+                let mut best = reader.read(lanes, lanes.load(&self.image[from + channel..]));
+                for row in 0..kernel[0] {
+                    for column in 0..kernel[1] {
+                        let at = from + (row * extent[1] + column) * channels + channel;
+                        let value = reader.read(lanes, lanes.load(&self.image[at..]));
+                        best = lanes.select_less(best, value, value, best);
+                    }
+                }
+                lanes.store(&mut self.output[to + channel..], best);
+            });
+        }
+    }
+}
+
+/// The gradient of a [`MaxPool`], which goes to the first of the largest values of a window.
+#[derive(Debug)]
+pub struct MaxPoolGradient<'a> {
+    /// The image.
+    pub image: &'a [f32],
+    /// How it is read.
+    pub view: View<'a>,
+    /// The windows.
+    pub windows: Windows,
+    /// What came out.
+    pub output: &'a [f32],
+    /// The gradient with respect to that.
+    pub gradient: &'a [f32],
+    /// The gradient with respect to what was read of the image, which this is added to.
+    pub image_gradient: &'a mut [f32],
+}
+
+impl MaxPoolGradient<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If the lengths do not fit the windows.
+    pub fn run(self, instructions: Instructions) {
+        self.windows.check(self.image.len(), self.output.len());
+        self.windows.check(self.image_gradient.len(), self.gradient.len());
+        self.view.check(self.windows.channels);
+        instructions.run(self);
+    }
+}
+
+impl Kernel for MaxPoolGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let Windows { extent, kernel, channels, .. } = self.windows;
+        let zero = lanes.splat(0.0);
+        for channel in (0..channels).step_by(L::COUNT) {
+            let reader = self.view.channels(lanes, channel);
+            self.windows.each(|at, from| {
+                let best = lanes.load(&self.output[at + channel..]);
+                let mut left = lanes.load(&self.gradient[at + channel..]);
+                for row in 0..kernel[0] {
+                    for column in 0..kernel[1] {
+                        let at = from + (row * extent[1] + column) * channels + channel;
+                        let value = reader.read(lanes, lanes.load(&self.image[at..]));
+                        let to = &mut self.image_gradient[at..];
+                        let taken = lanes.select_less(value, best, zero, left);
+                        left = lanes.select_less(value, best, left, zero);
+                        lanes.store(to, lanes.add(lanes.load(to), taken));
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// The mean of every channel of an image.
+#[derive(Debug)]
+pub struct Average<'a> {
+    /// The image.
+    pub image: &'a [f32],
+    /// How it is read.
+    pub view: View<'a>,
+    /// A value a channel.
+    pub output: &'a mut [f32],
+}
+
+impl Average<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If the image is empty or its length no multiple of the number of channels.
+    pub fn run(self, instructions: Instructions) {
+        let channels = self.output.len();
+        self.view.check(channels);
+        assert!(channels > 0 && !self.image.is_empty() && self.image.len() % channels == 0, "pixels of {channels} channels");
+        instructions.run(self);
+    }
+}
+
+impl Kernel for Average<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let channels = self.output.len();
+        let share = lanes.splat(((self.image.len() / channels) as f32).recip());
+        for channel in (0..channels).step_by(L::COUNT) {
+            let reader = self.view.channels(lanes, channel);
+            let mut sum = lanes.splat(0.0);
+            for pixel in self.image.chunks_exact(channels) {
+                sum = lanes.add(sum, reader.read(lanes, lanes.load(&pixel[channel..])));
+            }
+            lanes.store(&mut self.output[channel..], lanes.multiply(sum, share));
+        }
+    }
+}

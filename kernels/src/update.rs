@@ -1,0 +1,152 @@
+//! Steps of the optimisers over flat lists of weights: one pass over everything that a step reads or writes.
+
+use crate::lanes::{Instructions, Kernel, Lanes};
+
+/// A step of stochastic gradient descent with PyTorch's meaning of every factor: g = gradient + decay · w; v = momentum · v + g;
+/// w −= lr · v, or lr · (g + momentum · v) with Nesterov's momentum.
+#[derive(Debug)]
+pub struct Sgd<'a> {
+    /// w
+    pub weights: &'a mut [f32],
+    /// ∂L/∂w
+    pub gradient: &'a [f32],
+    /// v, or nothing where the momentum is 0.
+    pub velocity: &'a mut [f32],
+    /// Learning rate.
+    pub lr: f32,
+    /// Share of v that stays.
+    pub momentum: f32,
+    /// Weight decay λ.
+    pub decay: f32,
+    /// Whether to look ahead.
+    pub nesterov: bool,
+}
+
+impl Sgd<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If lengths differ.
+    pub fn run(self, instructions: Instructions) {
+        assert_eq!(self.weights.len(), self.gradient.len(), "a gradient for every weight");
+        assert!(self.velocity.is_empty() || self.velocity.len() == self.weights.len(), "a velocity for every weight");
+        instructions.run(self);
+    }
+}
+
+impl Kernel for Sgd<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let [lr, momentum, decay] = [self.lr, self.momentum, self.decay].map(|value| lanes.splat(value));
+        let step = |w: L::Vector, g: L::Vector| lanes.subtract(w, lanes.multiply(lr, g));
+        let decayed = |w: L::Vector, g: L::Vector| lanes.add(g, lanes.multiply(decay, w));
+        if self.velocity.is_empty() {
+            for_each(lanes, [self.weights], [self.gradient], |[w], [g]| [step(w, decayed(w, g))]);
+        } else if self.nesterov {
+            for_each(lanes, [self.weights, self.velocity], [self.gradient], |[w, v], [g]| {
+                let g = decayed(w, g);
+                let v = lanes.add(lanes.multiply(momentum, v), g);
+                [step(w, lanes.add(g, lanes.multiply(momentum, v))), v]
+            });
+        } else {
+            for_each(lanes, [self.weights, self.velocity], [self.gradient], |[w, v], [g]| {
+                let v = lanes.add(lanes.multiply(momentum, v), decayed(w, g));
+                [step(w, v), v]
+            });
+        }
+    }
+}
+
+/// A step of Adam (Kingma & Ba 2015, algorithm 1) with weight decay in the gradient: g = gradient + decay · w;
+/// m = β₁ m + (1 − β₁) g; v = β₂ v + (1 − β₂) g²; w −= rate · m / (√v · root + ε), where rate = lr/(1 − β₁ᵗ) and
+/// root = 1/√(1 − β₂ᵗ).
+#[derive(Debug)]
+pub struct Adam<'a> {
+    /// w
+    pub weights: &'a mut [f32],
+    /// ∂L/∂w
+    pub gradient: &'a [f32],
+    /// m
+    pub mean: &'a mut [f32],
+    /// v
+    pub square: &'a mut [f32],
+    /// lr/(1 − β₁ᵗ)
+    pub rate: f32,
+    /// 1/√(1 − β₂ᵗ)
+    pub root: f32,
+    /// β₁ and 1 − β₁, each rounded from its exact value.
+    pub beta1: [f32; 2],
+    /// β₂ and 1 − β₂, each rounded from its exact value.
+    pub beta2: [f32; 2],
+    /// ε
+    pub epsilon: f32,
+    /// Weight decay λ.
+    pub decay: f32,
+}
+
+impl Adam<'_> {
+    /// Computes it.
+    ///
+    /// # Panics
+    /// If lengths differ.
+    pub fn run(self, instructions: Instructions) {
+        let count = self.weights.len();
+        assert_eq!(count, self.gradient.len(), "a gradient for every weight");
+        assert!(self.mean.len() == count && self.square.len() == count, "two moments for every weight");
+        instructions.run(self);
+    }
+}
+
+impl Kernel for Adam<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Lanes>(self, lanes: L) {
+        let [rate, root, epsilon, decay] =
+            [self.rate, self.root, self.epsilon, self.decay].map(|value| lanes.splat(value));
+        let [[beta1, share1], [beta2, share2]] = [self.beta1, self.beta2].map(|beta| beta.map(|value| lanes.splat(value)));
+        for_each(lanes, [self.weights, self.mean, self.square], [self.gradient], |[w, m, v], [g]| {
+            let g = lanes.add(g, lanes.multiply(decay, w));
+            let m = lanes.add(lanes.multiply(beta1, m), lanes.multiply(share1, g));
+            let v = lanes.add(lanes.multiply(beta2, v), lanes.multiply(lanes.multiply(share2, g), g));
+            let below = lanes.add(lanes.multiply(lanes.root(v), root), epsilon);
+            [lanes.subtract(w, lanes.divide(lanes.multiply(rate, m), below)), m, v]
+        });
+    }
+}
+
+/// Replaces the values of some slices by what `f` makes of them and of others, place by place.
+#[inline(always)]
+fn for_each<L: Lanes, const N: usize, const M: usize>(
+    lanes: L,
+    mut changed: [&mut [f32]; N],
+    read: [&[f32]; M],
+    f: impl Fn([L::Vector; N], [L::Vector; M]) -> [L::Vector; N],
+) {
+    let count = changed[0].len();
+    let whole = count / L::COUNT * L::COUNT;
+    for at in (0..whole).step_by(L::COUNT) {
+        let now = crate::lanes::array(|i| lanes.load(&changed[i][at..]));
+        let found = f(now, crate::lanes::array(|i| lanes.load(&read[i][at..])));
+        for (changed, found) in changed.iter_mut().zip(found) {
+            lanes.store(&mut changed[at..], found);
+        }
+    }
+    if whole < count {
+        // What is left, with zeroes behind it.
+        let padded = |values: &[f32]| {
+            let mut block = [0.0; crate::lanes::BLOCK];
+            block[..count - whole].copy_from_slice(&values[whole..]);
+            lanes.load(&block)
+        };
+        let now = crate::lanes::array(|i| padded(&*changed[i]));
+        let found = f(now, crate::lanes::array(|i| padded(read[i])));
+        for (changed, found) in changed.iter_mut().zip(found) {
+            let mut block = [0.0; crate::lanes::BLOCK];
+            lanes.store(&mut block, found);
+            changed[whole..].copy_from_slice(&block[..count - whole]);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Trained weights as the kernels want them: in panels, with zeroes for channels that are lacking.
+
+use super::memory::Buffer;
+use crate::engine::{Entry, Plan, Weights};
+use plusminus_kernels::BLOCK;
+use std::ops::Range;
+
+/// Channels as they are stored: whole blocks.
+pub(super) fn blocks(channels: usize) -> usize {
+    channels.next_multiple_of(BLOCK)
+}
+
+/// How an array of the plan is stored.
+#[derive(Clone, Copy, Debug)]
+enum Layout {
+    /// A value a channel.
+    Vector,
+    /// \[output, input, tap\] in the plan; panel of outputs, tap, stored input, output here.
+    Panels { inputs: usize, taps: usize, stored_inputs: usize },
+}
+
+/// An array of the plan and where it is stored.
+#[derive(Clone, Debug)]
+struct Array {
+    plan: Range<usize>,
+    stored: Range<usize>,
+    layout: Layout,
+}
+
+impl Array {
+    /// Where the array's value number `i` is stored.
+    fn place(&self, i: usize) -> usize {
+        self.stored.start
+            + match self.layout {
+                Layout::Vector => i,
+                Layout::Panels { inputs, taps, stored_inputs } => {
+                    let (output, input, tap) = (i / (inputs * taps), i / taps % inputs, i % taps);
+                    ((output / BLOCK * taps + tap) * stored_inputs + input) * BLOCK + output % BLOCK
+                }
+            }
+    }
+}
+
+/// Where every trained array of a network stands.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parameters {
+    arrays: Vec<Array>,
+    length: usize,
+}
+
+impl Parameters {
+    /// A place for a vector of the plan.
+    pub fn vector(&mut self, entry: &Entry) -> Range<usize> {
+        self.push(entry, Layout::Vector, blocks(entry.range.len()))
+    }
+
+    /// A place for kernels of so many `taps` over `inputs` channels, which are stored as `stored_inputs`.
+    pub fn panels(&mut self, entry: &Entry, inputs: usize, taps: usize, stored_inputs: usize) -> Range<usize> {
+        let outputs = entry.range.len() / (inputs * taps);
+        self.push(entry, Layout::Panels { inputs, taps, stored_inputs }, blocks(outputs) * taps * stored_inputs)
+    }
+
+    fn push(&mut self, entry: &Entry, layout: Layout, length: usize) -> Range<usize> {
+        let stored = self.length..self.length + length;
+        self.length = stored.end;
+        self.arrays.push(Array { plan: entry.range.clone(), stored: stored.clone(), layout });
+        stored
+    }
+
+    /// How many values are stored.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether every trained value of `plan` has a place.
+    pub fn covers(&self, plan: &Plan) -> bool {
+        self.arrays.iter().map(|array| array.plan.len()).sum::<usize>() == plan.trained()
+    }
+
+    /// The stored form of the trained values of `weights`.
+    pub fn store(&self, weights: &Weights) -> Buffer {
+        let mut stored = Buffer::zeroes(self.length);
+        for array in &self.arrays {
+            for (i, value) in weights.values()[array.plan.clone()].iter().enumerate() {
+                stored[array.place(i)] = *value;
+            }
+        }
+        stored
+    }
+
+    /// Writes stored values to their places in a flat list in the plan's order.
+    pub fn restore(&self, stored: &[f32], values: &mut [f32]) {
+        for array in &self.arrays {
+            for (i, value) in values[array.plan.clone()].iter_mut().enumerate() {
+                *value = stored[array.place(i)];
+            }
+        }
+    }
+}
