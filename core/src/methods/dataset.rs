@@ -25,15 +25,20 @@ pub struct ImageShape {
 }
 
 impl ImageShape {
-    /// Values in an image.
+    /// Values in an image; `usize::MAX` if they are beyond counting.
     pub fn len(&self) -> usize {
-        self.channels * self.height * self.width
+        product([self.channels, self.height, self.width])
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// The product, or `usize::MAX` if it is larger.
+pub(crate) fn product<const N: usize>(factors: [usize; N]) -> usize {
+    factors.into_iter().fold(1, usize::saturating_mul)
 }
 
 impl Dataset {

@@ -1,12 +1,14 @@
 //! The two-layer network of DMI's Fashion-MNIST experiment (Xu et al. 2019 and its released code):
 //! conv 5×5-16, ReLU, pool 2, conv 5×5-32, ReLU, pool 2, dropout, linear.
 
-use super::{Convolution, Initialisation, Layer, Network};
+use super::{Convolution, Initialisation, Kernel, Layer, Network};
 use crate::methods::dataset::ImageShape;
 
 pub(super) fn network(input: ImageShape, classes: usize, dropout: f64) -> Network {
-    let convolution =
-        |input, output| Layer::Convolution(Convolution { input, output, kernel: 5, stride: 1, padding: 0, bias: true });
+    let convolution = |input, output| {
+        let kernel = Kernel::Square(5);
+        Layer::Convolution(Convolution { input, output, kernel, stride: 1, padding: 0, bias: true })
+    };
     let pool = Layer::MaxPool { kernel: 2, stride: 2 };
     // What is left of an extent after both convolutions and pools; the check of the network reports an extent too small.
     let left = |extent: usize| (extent.saturating_sub(4) / 2).saturating_sub(4) / 2;

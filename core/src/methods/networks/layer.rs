@@ -1,11 +1,11 @@
-//! The layers that networks are made of, their output shapes and their numbers of weights.
+//! The layers that networks are made of, and their numbers of weights.
 
-use crate::methods::dataset::ImageShape;
+use crate::methods::dataset::{ImageShape, product};
 
-/// A network: layers from an image to logits.
+/// A network: layers from an image, or from a sequence of tokens, to logits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
-    /// What comes in.
+    /// What comes in: an image, or a row of tokens' numbers for an [`Layer::Embedding`].
     pub input: ImageShape,
     /// How many logits come out.
     pub classes: usize,
@@ -15,7 +15,8 @@ pub struct Network {
     pub initialisation: Initialisation,
 }
 
-/// How the weights of convolutions and linear layers start. Batch norm starts as the identity everywhere.
+/// How the weights of convolutions and linear layers start. Batch norm starts as the identity everywhere, and an embedding
+/// standard normal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Initialisation {
     /// Weights and biases uniform in ±1/√fan_in: PyTorch's default.
@@ -25,16 +26,26 @@ pub enum Initialisation {
     HeFanOut,
 }
 
-/// One layer. Images are channels × height × width.
+/// One layer. Images are channels × height × width; a sequence is an image of one row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Layer {
-    /// A 2-d convolution.
+    /// A row of numbers of tokens, 1 × 1 × length, to a vector for each, dimension × 1 × length. As numbers have no gradient, it
+    /// can only be a network's first layer.
+    Embedding {
+        /// Tokens that there are, numbered from 0.
+        vocabulary: usize,
+        /// Values a token.
+        dimension: usize,
+    },
+    /// A convolution over an image or a sequence.
     Convolution(Convolution),
     /// Batch normalisation over so many channels, ε = 1e-5, running statistics with momentum 0.1; a scale and a shift a channel.
     BatchNorm(usize),
     /// max(x, 0), with gradient 0 at 0.
     Relu,
-    /// Maximum over windows; the first of equals takes the gradient.
+    /// The hyperbolic tangent.
+    Tanh,
+    /// Maximum over square windows; the first of equals takes the gradient.
     MaxPool {
         /// Extent of the window.
         kernel: usize,
@@ -43,6 +54,8 @@ pub enum Layer {
     },
     /// Mean over the image, a value a channel.
     GlobalAveragePool,
+    /// Maximum over the image, a value a channel (over a sequence: over time); the first of equals takes the gradient.
+    GlobalMaxPool,
     /// Channels × height × width to a vector.
     Flatten,
     /// Zeroes this share of the values in training and scales the others up.
@@ -61,23 +74,34 @@ pub enum Layer {
         /// What is added to them.
         shortcut: Shortcut,
     },
+    /// Layers side by side that all take x; what they give is joined channel after channel.
+    Branches(Vec<Vec<Layer>>),
 }
 
-/// A 2-d convolution with a square kernel.
+/// A convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convolution {
     /// Channels in.
     pub input: usize,
     /// Channels out.
     pub output: usize,
-    /// Extent of the kernel.
-    pub kernel: usize,
-    /// Step of the kernel.
+    /// Form and extent of the kernels.
+    pub kernel: Kernel,
+    /// Step of the kernels.
     pub stride: usize,
-    /// Zeroes on every side.
+    /// Zeroes on every side; in one dimension, on both ends.
     pub padding: usize,
     /// Whether a bias is added.
     pub bias: bool,
+}
+
+/// Form and extent of a convolution's kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// So many rows and as many columns: a 2-d convolution.
+    Square(usize),
+    /// One row of so many columns, over images of one row: a 1-d convolution.
+    Row(usize),
 }
 
 /// The path around a block.
@@ -97,103 +121,57 @@ pub enum Shortcut {
 }
 
 impl Network {
-    /// How many weights are trained (batch norm's running statistics are not).
+    /// How many weights are trained (batch norm's running statistics are not); `usize::MAX` if they are beyond counting.
     pub fn parameters(&self) -> usize {
-        self.layers.iter().map(Layer::parameters).sum()
-    }
-
-    /// Checks that every layer can take what the one before gives and that `classes` logits come out.
-    ///
-    /// # Errors
-    /// The layer that cannot, and why.
-    pub fn check(&self) -> Result<(), String> {
-        let logits = ImageShape { channels: self.classes, height: 1, width: 1 };
-        match output(&self.layers, self.input)? {
-            shape if shape == logits => Ok(()),
-            other => Err(format!("expected {} logits, found {other:?}", self.classes)),
-        }
+        total(&self.layers)
     }
 }
 
-fn output(layers: &[Layer], input: ImageShape) -> Result<ImageShape, String> {
-    layers.iter().try_fold(input, |shape, layer| layer.output(shape))
+fn total(layers: &[Layer]) -> usize {
+    layers.iter().map(Layer::parameters).fold(0, usize::saturating_add)
+}
+
+impl Convolution {
+    /// Rows and columns of a kernel.
+    pub fn extent(&self) -> (usize, usize) {
+        match self.kernel {
+            Kernel::Square(extent) => (extent, extent),
+            Kernel::Row(columns) => (1, columns),
+        }
+    }
+
+    /// Rows of zeroes above and below, and columns of them left and right.
+    pub fn margin(&self) -> (usize, usize) {
+        match self.kernel {
+            Kernel::Square(_) => (self.padding, self.padding),
+            Kernel::Row(_) => (0, self.padding),
+        }
+    }
 }
 
 impl Layer {
-    /// How many weights are trained.
+    /// How many weights are trained; `usize::MAX` if they are beyond counting.
     pub fn parameters(&self) -> usize {
-        match self {
-            Layer::Convolution(c) => c.output * c.input * c.kernel * c.kernel + if c.bias { c.output } else { 0 },
-            Layer::BatchNorm(channels) => 2 * channels,
-            Layer::Linear { input, output } => input * output + output,
-            Layer::Residual { body, shortcut } => {
-                let around = match shortcut {
-                    Shortcut::Projection(layers) => layers.as_slice(),
-                    Shortcut::Identity | Shortcut::Pad { .. } => &[],
-                };
-                body.iter().chain(around).map(Layer::parameters).sum()
+        let own = match self {
+            Layer::Embedding { vocabulary, dimension } => product([*vocabulary, *dimension]),
+            Layer::Convolution(c) => {
+                let (rows, columns) = c.extent();
+                product([c.output, c.input, rows, columns]).saturating_add(if c.bias { c.output } else { 0 })
             }
-            Layer::Relu | Layer::MaxPool { .. } | Layer::GlobalAveragePool | Layer::Flatten | Layer::Dropout(_) => 0,
-        }
+            Layer::BatchNorm(channels) => product([2, *channels]),
+            Layer::Linear { input, output } => product([*input, *output]).saturating_add(*output),
+            _ => 0,
+        };
+        self.inner().into_iter().map(total).fold(own, usize::saturating_add)
     }
 
-    /// The shape that comes out where `shape` goes in.
-    ///
-    /// # Errors
-    /// Why the layer cannot take it.
-    pub fn output(&self, shape: ImageShape) -> Result<ImageShape, String> {
-        let ImageShape { channels, height, width } = shape;
-        let wants = |expected: usize| {
-            if channels == expected {
-                Ok(())
-            } else {
-                Err(format!("{self:?}: expected {expected} channels, found {channels}"))
-            }
-        };
-        let slide = |extent: usize, kernel: usize, stride: usize, padding: usize| {
-            (extent + 2 * padding).checked_sub(kernel).map(|room| room / stride + 1).ok_or_else(|| {
-                format!("an image of {height}×{width} is smaller than the {kernel}×{kernel} window it meets")
-            })
-        };
-        Ok(match self {
-            Layer::Convolution(c) => {
-                wants(c.input)?;
-                let height = slide(height, c.kernel, c.stride, c.padding)?;
-                let width = slide(width, c.kernel, c.stride, c.padding)?;
-                ImageShape { channels: c.output, height, width }
-            }
-            Layer::BatchNorm(expected) => {
-                wants(*expected)?;
-                shape
-            }
-            Layer::Relu | Layer::Dropout(_) => shape,
-            Layer::MaxPool { kernel, stride } => ImageShape {
-                channels,
-                height: slide(height, *kernel, *stride, 0)?,
-                width: slide(width, *kernel, *stride, 0)?,
-            },
-            Layer::GlobalAveragePool => ImageShape { channels, height: 1, width: 1 },
-            Layer::Flatten => ImageShape { channels: shape.len(), height: 1, width: 1 },
-            Layer::Linear { input, output } => {
-                wants(*input)?;
-                ImageShape { channels: *output, height: 1, width: 1 }
-            }
-            Layer::Residual { body, shortcut } => {
-                let inside = output(body, shape)?;
-                let around = match shortcut {
-                    Shortcut::Identity => shape,
-                    Shortcut::Pad { stride, channels } => ImageShape {
-                        channels: *channels,
-                        height: height.div_ceil(*stride),
-                        width: width.div_ceil(*stride),
-                    },
-                    Shortcut::Projection(layers) => output(layers, shape)?,
-                };
-                if inside != around {
-                    return Err(format!("a block gives {inside:?} and its shortcut {around:?}"));
-                }
-                inside
-            }
-        })
+    /// The lists of layers that it is made of, where it is.
+    pub(super) fn inner(&self) -> Vec<&[Layer]> {
+        match self {
+            Layer::Residual { body, shortcut: Shortcut::Projection(around) } => vec![body, around],
+            Layer::Residual { body, .. } => vec![body],
+            Layer::Branches(branches) => branches.iter().map(Vec::as_slice).collect(),
+            _ => Vec::new(),
+        }
     }
 }

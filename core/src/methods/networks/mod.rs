@@ -1,11 +1,15 @@
 //! Networks, each described once as a list of layers that any engine runs.
 
+mod check;
 mod cnn;
 mod layer;
 mod resnet;
+mod vgg;
+mod word_cnn;
 
-pub use layer::{Convolution, Initialisation, Layer, Network, Shortcut};
+pub use layer::{Convolution, Initialisation, Kernel, Layer, Network, Shortcut};
 pub use resnet::Downsample;
+pub use word_cnn::word_cnn;
 
 use crate::methods::dataset::ImageShape;
 use crate::spec::Fields;
@@ -34,11 +38,13 @@ pub enum Model {
         /// How a shortcut changes its number of channels.
         shortcut: Downsample,
     },
+    /// Simonyan & Zisserman 2015, configuration D, with batch norm and one linear layer.
+    Vgg16Bn,
 }
 
 impl Model {
     /// The names that a sweep file may use.
-    pub const NAMES: &'static [&'static str] = &["cnn", "resnet18", "resnet20", "resnet34", "resnet56"];
+    pub const NAMES: &'static [&'static str] = &["cnn", "resnet18", "resnet20", "resnet34", "resnet56", "vgg16-bn"];
 
     /// Reads the parameters of the network called `name`, one of [`Model::NAMES`].
     pub fn read(name: &str, fields: &mut Fields<'_>) -> Option<Model> {
@@ -48,6 +54,7 @@ impl Model {
             "resnet34" => Some(Model::Resnet34),
             "resnet20" => Some(Model::Resnet20 { shortcut: Downsample::read(fields) }),
             "resnet56" => Some(Model::Resnet56 { shortcut: Downsample::read(fields) }),
+            "vgg16-bn" => Some(Model::Vgg16Bn),
             _ => None,
         }
     }
@@ -63,6 +70,7 @@ impl Model {
             Model::Resnet34 => resnet::wide(input, classes, [3, 4, 6, 3]),
             Model::Resnet20 { shortcut } => resnet::narrow(input, classes, 3, shortcut),
             Model::Resnet56 { shortcut } => resnet::narrow(input, classes, 9, shortcut),
+            Model::Vgg16Bn => vgg::network(input, classes),
         };
         network.check()?;
         Ok(network)
@@ -90,11 +98,18 @@ mod tests {
         assert_eq!(weights(Model::Resnet20 { shortcut: Projection }, 3, 32, 10), 272_474);
         assert_eq!(weights(Model::Resnet56 { shortcut: Pad }, 3, 32, 10), 853_018);
         assert_eq!(weights(Model::Resnet56 { shortcut: Projection }, 3, 32, 10), 855_770);
+        assert_eq!(weights(Model::Vgg16Bn, 3, 150, 2), 14_739_522);
+        assert_eq!(weights(Model::Vgg16Bn, 3, 32, 10), 14_728_266);
     }
 
     #[test]
     fn an_image_too_small_for_the_network_is_an_error() {
         let tiny = ImageShape { channels: 1, height: 6, width: 6 };
         assert!(Model::Cnn { dropout: 0.5 }.network(tiny, 10).is_err());
+        let small = ImageShape { channels: 1, height: 28, width: 28 };
+        assert_eq!(
+            Model::Vgg16Bn.network(small, 10).unwrap_err(),
+            "an image of 1×1 is smaller than the 2×2 window it meets"
+        );
     }
 }

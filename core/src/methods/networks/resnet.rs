@@ -1,7 +1,7 @@
 //! Residual networks of basic blocks (He et al. 2016), in the forms used for small images: a 3×3 first convolution and no
 //! pool after it.
 
-use super::{Convolution, Initialisation, Layer, Network, Shortcut};
+use super::{Convolution, Initialisation, Kernel, Layer, Network, Shortcut};
 use crate::methods::dataset::ImageShape;
 use crate::spec::Fields;
 use serde::{Deserialize, Serialize};
@@ -63,7 +63,8 @@ fn basic_block(input: usize, output: usize, stride: usize, downsample: Downsampl
 }
 
 /// A convolution that keeps the extent (over its stride), and batch norm.
-fn convolution(input: usize, output: usize, kernel: usize, stride: usize) -> Vec<Layer> {
-    let convolution = Convolution { input, output, kernel, stride, padding: kernel / 2, bias: false };
+fn convolution(input: usize, output: usize, extent: usize, stride: usize) -> Vec<Layer> {
+    let kernel = Kernel::Square(extent);
+    let convolution = Convolution { input, output, kernel, stride, padding: extent / 2, bias: false };
     vec![Layer::Convolution(convolution), Layer::BatchNorm(output)]
 }
