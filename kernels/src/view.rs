@@ -12,7 +12,13 @@ pub struct View<'a> {
     pub rectify: bool,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    /// The view of `count` channels from number `first` on.
+    pub fn part(&self, first: usize, count: usize) -> View<'a> {
+        let part = |(scale, shift): (&'a [f32], &'a [f32])| (&scale[first..][..count], &shift[first..][..count]);
+        View { affine: self.affine.map(part), rectify: self.rectify }
+    }
+
     pub(crate) fn check(&self, channels: usize) {
         assert_eq!(channels % BLOCK, 0, "channels in blocks of {BLOCK}");
         if let Some((scale, shift)) = self.affine {

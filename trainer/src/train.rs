@@ -1,7 +1,7 @@
 //! The loop: epochs of steps, an evaluation after each.
 
 use crate::data::{Cache, Data, Images, Inputs, Labels, shuffle};
-use crate::engine::{Batch, Device, Engine, EngineError, Plan, engine};
+use crate::engine::{Batch, Engine, EngineError, Means, Plan, engine};
 use crate::keep::{Kept, Snapshot};
 use plusminus_core::job::Job;
 use plusminus_core::metric::{Measurements, Metric};
@@ -57,7 +57,7 @@ pub struct Trained {
     pub weights: Kept,
 }
 
-/// Trains `job` on `device` with data from `cache`, from its first epoch to its last.
+/// Trains `job` by `means` with data from `cache`, from its first epoch to its last.
 ///
 /// On one kind of processor the result follows from the job alone: not from the number of cores, other jobs, or what `observer`
 /// hears. Another kind may have another kernel for products of matrices, which rounds in another way: the facts name it.
@@ -65,8 +65,8 @@ pub struct Trained {
 /// # Errors
 /// `UserError` where the data set or the configuration cannot be had, `Diverged` where the loss, a weight or a measurement is no
 /// longer finite, `Preempted` where `observer` says stop, `Infrastructure` where the device fails.
-pub fn train(job: &Job, cache: &Cache, device: Device, observer: &mut dyn Observer) -> Result<Trained, Failure> {
-    Run::new(job, cache, device)?.train(observer)
+pub fn train(job: &Job, cache: &Cache, means: Means, observer: &mut dyn Observer) -> Result<Trained, Failure> {
+    Run::new(job, cache, means)?.train(observer)
 }
 
 /// A job that is being trained.
@@ -90,7 +90,7 @@ struct Evaluation {
 }
 
 impl<'a> Run<'a> {
-    fn new(job: &'a Job, cache: &Cache, device: Device) -> Result<Self, Failure> {
+    fn new(job: &'a Job, cache: &Cache, means: Means) -> Result<Self, Failure> {
         let configuration = &*job.configuration;
         if configuration.epochs == 0 || configuration.batch_size == 0 {
             return Err(user_error("epochs and batch_size must be at least 1"));
@@ -103,7 +103,7 @@ impl<'a> Run<'a> {
         let plan = Arc::new(Plan::of(&network));
         let initial = plan.initial(&mut job.streams().generator(Stream::Weights, 0));
         let engine =
-            engine(device, &network, initial, &configuration.loss, &configuration.optimizer).map_err(failed)?;
+            engine(means, &network, initial, &configuration.loss, &configuration.optimizer).map_err(failed)?;
         let samples = Samples { train: labels.train.len(), validation: labels.validation.len(), test: data.test.len() };
         let facts = Facts {
             parameters: plan.trained(),

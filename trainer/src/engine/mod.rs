@@ -4,17 +4,22 @@
 //! What is the same in all of them stands here: initial weights, the flat list of them, the optimisers. Losses are core's.
 
 mod candle;
+mod fused;
 mod gemm;
 mod optimizer;
 mod weights;
 
 pub use weights::{Entry, Plan, Role, Weights};
 
+use self::candle::CandleEngine;
+use self::fused::FusedEngine;
 use plusminus_core::methods::losses::Loss;
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_kernels::Instructions;
 use rand_chacha::ChaCha8Rng;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::str::FromStr;
 
 /// What a process that trains should be started with.
@@ -29,7 +34,7 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("MALLOC_TRIM_THRESHOLD_", "1073741824"),
 ];
 
-/// What a network is trained on.
+/// What networks are trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
     /// One core of the processor.
@@ -93,20 +98,84 @@ pub trait Engine: Send {
     fn weights(&self) -> Result<Weights, EngineError>;
 }
 
-/// An engine on `device` for a network that starts with `weights`.
+/// By what means a job is trained here. None of it is a part of what the job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Means {
+    /// Where.
+    pub device: Device,
+    /// By which engine; `None` for the fastest that can run the network.
+    pub engine: Option<EngineKind>,
+    /// Threads of the fused engine. Its results do not depend on their number.
+    pub threads: NonZeroUsize,
+}
+
+impl Default for Means {
+    /// One core, and the fastest engine.
+    fn default() -> Self {
+        Means { device: Device::Cpu, engine: None, threads: NonZeroUsize::MIN }
+    }
+}
+
+/// The engines that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EngineKind {
+    /// Kernels of our own over memory that is had once: the fastest on a processor.
+    Fused,
+    /// candle's tensors: the plain engine, which runs every network, and which the other is compared with.
+    Candle,
+}
+
+impl EngineKind {
+    /// Every engine, the fastest first.
+    pub const ALL: &'static [EngineKind] = &[EngineKind::Fused, EngineKind::Candle];
+
+    /// Its name on a command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            EngineKind::Fused => "fused",
+            EngineKind::Candle => "candle",
+        }
+    }
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for EngineKind {
+    type Err = EngineError;
+
+    fn from_str(text: &str) -> Result<Self, EngineError> {
+        let found = EngineKind::ALL.iter().find(|kind| kind.name() == text);
+        found.copied().ok_or_else(|| EngineError::new(format!("no engine is called `{text}`; there are `fused` and `candle`")))
+    }
+}
+
+/// An engine for a network that starts with `weights`.
 ///
 /// # Errors
-/// The device's refusal.
+/// The device's refusal, or that the engine asked for cannot run the network.
 pub fn engine(
-    device: Device,
+    means: Means,
     network: &Network,
     weights: Weights,
     loss: &Loss,
     optimizer: &Optimizer,
 ) -> Result<Box<dyn Engine>, EngineError> {
-    match device {
-        Device::Cpu => Ok(Box::new(candle::CandleEngine::new(network, weights, loss.clone(), optimizer.clone())?)),
+    let Means { device: Device::Cpu, engine, threads } = means;
+    let (loss, optimizer) = (loss.clone(), optimizer.clone());
+    if engine != Some(EngineKind::Candle) {
+        let instructions = Instructions::best();
+        let made = FusedEngine::new(network, weights.clone(), loss.clone(), optimizer.clone(), threads, instructions)?;
+        match made {
+            Ok(fused) => return Ok(Box::new(fused)),
+            Err(unsupported) if engine.is_some() => return Err(EngineError::new(unsupported.to_string())),
+            Err(_) => {}
+        }
     }
+    Ok(Box::new(CandleEngine::new(network, weights, loss, optimizer)?))
 }
 
 /// What went wrong on a device, in its own words.

@@ -1,11 +1,13 @@
 //! The optimisers of [`Optimizer`] over a flat list of weights, with PyTorch's meaning of every parameter.
 
 use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_kernels::{Adam, Instructions, Sgd};
 
 /// An optimiser and what it remembers between steps.
 #[derive(Clone, Debug)]
 pub(crate) struct Updater {
     optimizer: Optimizer,
+    instructions: Instructions,
     /// Steps taken.
     steps: u64,
     /// SGD: the momentum. Adam: the mean of the gradients.
@@ -16,13 +18,13 @@ pub(crate) struct Updater {
 
 impl Updater {
     /// An optimiser of `weights` weights that has taken no step.
-    pub fn new(optimizer: Optimizer, weights: usize) -> Self {
+    pub fn new(optimizer: Optimizer, weights: usize, instructions: Instructions) -> Self {
         let (first, second) = match optimizer {
             Optimizer::Sgd { momentum: 0.0, .. } => (0, 0),
             Optimizer::Sgd { .. } => (weights, 0),
             Optimizer::Adam { .. } => (weights, weights),
         };
-        Updater { optimizer, steps: 0, first: vec![0.0; first], second: vec![0.0; second] }
+        Updater { optimizer, instructions, steps: 0, first: vec![0.0; first], second: vec![0.0; second] }
     }
 
     /// One step along `gradient` at the learning rate `lr`.
@@ -30,36 +32,35 @@ impl Updater {
         assert_eq!(weights.len(), gradient.len(), "a gradient for every weight");
         self.steps += 1;
         match self.optimizer {
-            Optimizer::Sgd { momentum, weight_decay, nesterov, .. } => {
-                let (momentum, decay, lr) = (momentum as f32, weight_decay as f32, lr as f32);
-                if momentum == 0.0 {
-                    for (w, g) in weights.iter_mut().zip(gradient) {
-                        *w -= lr * (g + decay * *w);
-                    }
-                    return;
-                }
+            Optimizer::Sgd { momentum, weight_decay, nesterov, .. } => Sgd {
+                weights,
+                gradient,
                 // From v = 0 the first step gives v = g + λ w, as PyTorch's does.
-                for ((w, g), v) in weights.iter_mut().zip(gradient).zip(&mut self.first) {
-                    let g = g + decay * *w;
-                    *v = momentum * *v + g;
-                    *w -= lr * if nesterov { g + momentum * *v } else { *v };
-                }
+                velocity: &mut self.first,
+                lr: lr as f32,
+                momentum: momentum as f32,
+                decay: weight_decay as f32,
+                nesterov,
             }
+            .run(self.instructions),
             Optimizer::Adam { beta1, beta2, epsilon, weight_decay, .. } => {
                 // m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ), with the divisions taken out of the loop.
                 let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
-                let rate = (lr / (1.0 - beta1.powi(steps))) as f32;
-                let root = (1.0 - beta2.powi(steps)).sqrt().recip() as f32;
                 // Before β is rounded: 1 − β of a rounded 0.999 is off by 1 in 10⁵.
-                let (share1, share2) = ((1.0 - beta1) as f32, (1.0 - beta2) as f32);
-                let (beta1, beta2, epsilon, decay) = (beta1 as f32, beta2 as f32, epsilon as f32, weight_decay as f32);
-                let moments = self.first.iter_mut().zip(&mut self.second);
-                for ((w, g), (m, v)) in weights.iter_mut().zip(gradient).zip(moments) {
-                    let g = g + decay * *w;
-                    *m = beta1 * *m + share1 * g;
-                    *v = beta2 * *v + share2 * g * g;
-                    *w -= rate * *m / (v.sqrt() * root + epsilon);
+                let shares = |beta: f64| [beta as f32, (1.0 - beta) as f32];
+                Adam {
+                    weights,
+                    gradient,
+                    mean: &mut self.first,
+                    square: &mut self.second,
+                    rate: (lr / (1.0 - beta1.powi(steps))) as f32,
+                    root: (1.0 - beta2.powi(steps)).sqrt().recip() as f32,
+                    beta1: shares(beta1),
+                    beta2: shares(beta2),
+                    epsilon: epsilon as f32,
+                    decay: weight_decay as f32,
                 }
+                .run(self.instructions);
             }
         }
     }
@@ -71,7 +72,7 @@ mod tests {
 
     /// Two steps from w = 1 with gradients 0.5 and then −0.25 at lr 0.1.
     fn two_steps(optimizer: Optimizer) -> [f32; 2] {
-        let mut updater = Updater::new(optimizer, 1);
+        let mut updater = Updater::new(optimizer, 1, Instructions::best());
         let mut w = [1.0];
         [0.5, -0.25].map(|g| {
             updater.step(&mut w, &[g], 0.1);

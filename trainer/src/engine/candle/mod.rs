@@ -14,6 +14,7 @@ use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::losses::Loss;
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_kernels::Instructions;
 use rand_chacha::ChaCha8Rng;
 
 /// candle's version, which it does not tell itself.
@@ -39,7 +40,7 @@ impl CandleEngine {
     /// `network` with `weights`, which are its own.
     pub fn new(network: &Network, weights: Weights, loss: Loss, optimizer: Optimizer) -> Result<Self, EngineError> {
         let nodes = layers::nodes(network, weights.plan())?;
-        let updater = Updater::new(optimizer, weights.plan().trained());
+        let updater = Updater::new(optimizer, weights.plan().trained(), Instructions::best());
         Ok(CandleEngine { input: network.input, classes: network.classes, nodes, weights, loss, updater })
     }
 

@@ -36,7 +36,7 @@ fn cce_agrees_with_candles_cross_entropy() {
 #[test]
 fn adam_agrees_with_candles_adamw_where_no_weight_decays() {
     let adam = Optimizer::Adam { lr: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
-    let mut updater = Updater::new(adam, 6);
+    let mut updater = Updater::new(adam, 6, plusminus_kernels::Instructions::best());
     let mut weights = wave(6);
     let variable = Var::from_slice(&weights, 6, &Device::Cpu).unwrap();
     let parameters = candle_nn::ParamsAdamW { lr: 0.01, weight_decay: 0.0, ..candle_nn::ParamsAdamW::default() };

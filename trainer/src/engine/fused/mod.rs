@@ -1,0 +1,209 @@
+//! The fused engine: a network as a fixed list of steps over memory that is had once.
+//!
+//! - `program`: what the steps are, found once from the layers. A batch norm, a bias and a ReLU are no steps: they are how readers
+//!   see what a convolution or a linear layer left (`affine`), and are computed while it is copied into the next one.
+//! - `parameters`: the flat list of weights in the order that products want.
+//! - `convolution`, `linear`: the steps with weights. The others stand in `steps`.
+//! - `memory`, `team`: buffers, and the threads that share the parts of a step.
+//!
+//! The arithmetic is `plusminus_kernels`'. There is no `unsafe` here or there.
+
+mod affine;
+mod convolution;
+mod linear;
+mod memory;
+mod parameters;
+mod program;
+mod steps;
+mod team;
+
+use super::optimizer::Updater;
+use super::{Batch, Engine, EngineError, Weights};
+use affine::Moving;
+use memory::Buffer;
+use plusminus_core::methods::losses::Loss;
+use plusminus_core::methods::networks::Network;
+use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_kernels::Instructions;
+use program::{Program, Step};
+pub(crate) use program::Unsupported;
+use rand_chacha::ChaCha8Rng;
+use std::num::NonZeroUsize;
+use team::Team;
+
+/// A network with all the memory that its training takes.
+pub(crate) struct FusedEngine {
+    program: Program,
+    team: Team,
+    loss: Loss,
+    updater: Updater,
+    /// The trained values are as old as the engine, the running statistics as they stand.
+    weights: Weights,
+    parameters: Buffer,
+    gradients: Buffer,
+    state: State,
+}
+
+/// What a batch is on its way through the network.
+#[derive(Debug, Default)]
+struct State {
+    /// Samples that there is room for.
+    room: usize,
+    /// What each value holds.
+    values: Vec<Buffer>,
+    /// Gradients on their way back.
+    slots: Vec<Buffer>,
+    affines: Vec<Moving>,
+    /// Of every affine, two values a channel and sample: moments on the way forward, sums of gradients on the way back.
+    partials: Vec<Buffer>,
+    /// Dropout's masks, by the place of the step.
+    masks: Vec<Buffer>,
+    /// What threads share during a step.
+    shared: [Buffer; 2],
+    /// Logits and their gradient, as the loss has them.
+    logits: Vec<f32>,
+    gradient: Vec<f32>,
+}
+
+impl FusedEngine {
+    /// An engine for `network` that starts with `weights`.
+    pub fn new(
+        network: &Network,
+        weights: Weights,
+        loss: Loss,
+        optimizer: Optimizer,
+        threads: NonZeroUsize,
+        instructions: Instructions,
+    ) -> Result<Result<Self, Unsupported>, EngineError> {
+        let program = match Program::new(network, weights.plan()) {
+            Ok(program) => program,
+            Err(unsupported) => return Ok(Err(unsupported)),
+        };
+        let parameters = program.parameters.store(&weights);
+        let updater = Updater::new(optimizer, parameters.len(), instructions);
+        let gradients = Buffer::zeroes(parameters.len());
+        let state = State {
+            affines: program.affines.iter().map(Moving::new).collect(),
+            values: program.values.iter().map(|_| Buffer::default()).collect(),
+            slots: program.slots.iter().map(|_| Buffer::default()).collect(),
+            partials: program.affines.iter().map(|_| Buffer::default()).collect(),
+            masks: program.steps.iter().map(|_| Buffer::default()).collect(),
+            ..State::default()
+        };
+        let team = Team::new(threads, instructions)?;
+        Ok(Ok(FusedEngine { program, team, loss, updater, weights, parameters, gradients, state }))
+    }
+
+    /// Loss and gradients of a batch; the gradients stand in `self.gradients`.
+    fn differentiate(&mut self, batch: Batch<'_>, dropout: &mut ChaCha8Rng) -> Result<f64, EngineError> {
+        let samples = self.load(batch.inputs)?;
+        if samples != batch.labels.len() {
+            return Err(EngineError::new(format!("{samples} samples and {} labels", batch.labels.len())));
+        }
+        self.forward(samples, Some(dropout));
+        let mut logits = std::mem::take(&mut self.state.logits);
+        logits.clear();
+        self.read_logits(samples, &mut logits);
+        self.state.gradient.resize(logits.len(), 0.0);
+        let classes = logits.len() / samples;
+        let gradient = &mut self.state.gradient;
+        let loss = self.loss.value_and_gradient(&logits, classes, batch.labels, gradient);
+        self.state.logits = logits;
+        self.backward(samples);
+        Ok(loss)
+    }
+
+    /// Writes the logits of the last forward pass.
+    fn read_logits(&self, samples: usize, logits: &mut Vec<f32>) {
+        let value = &self.program.values[self.program.logits];
+        let affine = value.affine.map(|affine| &self.state.affines[affine]);
+        let seen = Moving::see(affine, value, &self.state.values[self.program.logits]);
+        let stored = value.shape.stored;
+        let mut row = vec![0.0; stored];
+        for sample in seen.values[..samples * stored].chunks_exact(stored) {
+            plusminus_kernels::Join {
+                inputs: [Some((sample, seen.view)), None],
+                channels: stored,
+                rectify: false,
+                output: &mut row,
+            }
+            .run(self.team.instructions);
+            logits.extend_from_slice(&row[..value.shape.channels]);
+        }
+    }
+
+    /// Takes in inputs, a sample after the other, each channels × height × width, and makes room for so many; how many there are.
+    fn load(&mut self, inputs: &[f32]) -> Result<usize, EngineError> {
+        let shape = self.program.values[0].shape;
+        let samples = inputs.len() / shape.len().max(1);
+        if samples == 0 || samples * shape.len() != inputs.len() {
+            return Err(EngineError::new(format!("{} values are no samples of {}", inputs.len(), shape.len())));
+        }
+        self.make_room(samples);
+        let pixels = shape.pixels();
+        let samples_and_images = inputs.chunks_exact(shape.len()).zip(self.state.values[0].chunks_exact_mut(shape.len()));
+        for (from, to) in samples_and_images {
+            for (channel, plane) in from.chunks_exact(pixels).enumerate() {
+                for (pixel, value) in plane.iter().enumerate() {
+                    to[pixel * shape.channels + channel] = *value;
+                }
+            }
+        }
+        Ok(samples)
+    }
+
+    fn make_room(&mut self, samples: usize) {
+        let State { room, values, slots, partials, masks, .. } = &mut self.state;
+        if samples <= *room {
+            return;
+        }
+        *room = samples;
+        let program = &self.program;
+        for (buffer, value) in values.iter_mut().zip(&program.values) {
+            *buffer = Buffer::zeroes(samples * value.shape.len());
+        }
+        for (buffer, length) in slots.iter_mut().zip(&program.slots) {
+            *buffer = Buffer::zeroes(samples * length);
+        }
+        for (buffer, affine) in partials.iter_mut().zip(&program.affines) {
+            *buffer = affine::partials(affine, samples);
+        }
+        for (buffer, step) in masks.iter_mut().zip(&program.steps) {
+            if let Step::Dropout { output, .. } = step {
+                *buffer = Buffer::zeroes(samples * program.values[*output].shape.len());
+            }
+        }
+    }
+}
+
+impl Engine for FusedEngine {
+    fn name(&self) -> String {
+        format!("fused {} cpu {}", env!("CARGO_PKG_VERSION"), self.team.instructions.name())
+    }
+
+    fn train_step(&mut self, batch: Batch<'_>, lr: f64, dropout: &mut ChaCha8Rng) -> Result<f64, EngineError> {
+        let loss = self.differentiate(batch, dropout)?;
+        self.updater.step(&mut self.parameters, &self.gradients, lr);
+        Ok(loss)
+    }
+
+    fn logits(&mut self, inputs: &[f32], logits: &mut Vec<f32>) -> Result<(), EngineError> {
+        logits.clear();
+        let sample = self.program.values[0].shape.len();
+        // No more at a time than there is room for, so that evaluating takes no memory of its own. No sample's logits depend on
+        // which others it comes with.
+        let room = self.state.room.max(1) * sample;
+        for inputs in inputs.chunks(room) {
+            let samples = self.load(inputs)?;
+            self.forward(samples, None);
+            self.read_logits(samples, logits);
+        }
+        Ok(())
+    }
+
+    fn weights(&self) -> Result<Weights, EngineError> {
+        let mut weights = self.weights.clone();
+        self.program.parameters.restore(&self.parameters, weights.values_mut());
+        Ok(weights)
+    }
+}
