@@ -105,7 +105,10 @@ pub fn engine(
     optimizer: &Optimizer,
 ) -> Result<Box<dyn Engine>, EngineError> {
     match device {
-        Device::Cpu => Ok(Box::new(candle::CandleEngine::new(network, weights, loss.clone(), optimizer.clone())?)),
+        Device::Cpu => {
+            let (loss, optimizer) = (loss.clone(), optimizer.clone());
+            Ok(Box::new(candle::CandleEngine::new(network, weights, loss, optimizer, candle_core::Device::Cpu)?))
+        }
     }
 }
 
