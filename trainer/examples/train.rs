@@ -6,7 +6,7 @@
 
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::{Measurements, Metric};
-use plusminus_trainer::{Cache, Datasets, Device, Observer, Progress, train};
+use plusminus_trainer::{Cache, Datasets, Means, Observer, Progress, train};
 use serde_json::{Map, Value, json};
 use std::error::Error;
 use std::ops::ControlFlow;
@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cell = configuration.cell();
     let job = Job::new(Arc::new(configuration), cell, seed);
     let begun = Instant::now();
-    let trained = train(&job, &Cache::new(Datasets::default()), Device::Cpu, &mut Printer { last: begun })
+    let trained = train(&job, &Cache::new(Datasets::default()), Means::default(), &mut Printer { last: begun })
         .map_err(|e| e.to_string())?;
     println!("{:.2} s, weights {}", begun.elapsed().as_secs_f64(), trained.facts.weights);
     Ok(())

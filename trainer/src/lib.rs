@@ -14,6 +14,6 @@ pub mod keep;
 pub mod train;
 
 pub use data::{Cache, Datasets};
-pub use engine::Device;
+pub use engine::{Device, EngineKind, Means};
 pub use keep::Kept;
 pub use train::{Observer, Progress, Trained, train};

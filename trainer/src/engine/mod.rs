@@ -175,7 +175,18 @@ pub fn engine(
             Err(_) => {}
         }
     }
-    Ok(Box::new(CandleEngine::new(network, weights, loss, optimizer)?))
+    Ok(Box::new(CandleEngine::new(network, weights, loss, optimizer, candle_core::Device::Cpu)?))
+}
+
+/// What a batch gives in training, before anything is made of it: what engines are compared by.
+pub(crate) struct Gradients {
+    /// Mean loss.
+    pub loss: f64,
+    /// A row a sample.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what engines are compared by, in tests"))]
+    pub logits: Vec<f32>,
+    /// The loss's gradient in every trained weight, in the plan's order.
+    pub weights: Vec<f32>,
 }
 
 /// What went wrong on a device, in its own words.

@@ -1,6 +1,6 @@
 //! The weights of a network as one flat list: the same names, shapes and order in every engine, file and digest.
 
-use plusminus_core::methods::networks::{Initialisation, Layer, Network, Shortcut};
+use plusminus_core::methods::networks::{Initialisation, Kernel, Layer, Network, Shortcut};
 use rand::{Rng, RngExt};
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,7 +8,9 @@ use std::sync::Arc;
 /// What an array of weights is for, and so how it starts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Role {
-    /// A convolution's kernels, `[output, input, kernel, kernel]`.
+    /// An embedding's vectors, `[vocabulary, dimension]`.
+    Vectors,
+    /// A convolution's kernels, `[output, input, kernel, kernel]`, or `[output, input, kernel]` in one dimension.
     Kernels {
         /// Values that one output is made of.
         fan_in: usize,
@@ -109,6 +111,7 @@ impl Plan {
         for entry in &self.entries {
             let values = &mut values[entry.range.clone()];
             match (entry.role, self.initialisation) {
+                (Role::Vectors, _) => normal(values, 1.0, generator),
                 (Role::Kernels { fan_out, .. }, Initialisation::HeFanOut) => {
                     normal(values, (2.0 / fan_out as f64).sqrt(), generator);
                 }
@@ -140,10 +143,15 @@ fn collect(layers: &[Layer], path: &str, found: &mut Vec<(String, Vec<usize>, Ro
     for (i, layer) in layers.iter().enumerate() {
         let mut push = |name: &str, shape: Vec<usize>, role| found.push((format!("{path}{i}.{name}"), shape, role));
         match layer {
+            Layer::Embedding { vocabulary, dimension } => push("weight", vec![*vocabulary, *dimension], Role::Vectors),
             Layer::Convolution(c) => {
-                let area = c.kernel * c.kernel;
-                let (fan_in, fan_out) = (c.input * area, c.output * area);
-                push("weight", vec![c.output, c.input, c.kernel, c.kernel], Role::Kernels { fan_in, fan_out });
+                let (rows, columns) = c.extent();
+                let (fan_in, fan_out) = (c.input * rows * columns, c.output * rows * columns);
+                let shape = match c.kernel {
+                    Kernel::Square(_) => vec![c.output, c.input, rows, columns],
+                    Kernel::Row(_) => vec![c.output, c.input, columns],
+                };
+                push("weight", shape, Role::Kernels { fan_in, fan_out });
                 if c.bias {
                     push("bias", vec![c.output], Role::Bias { fan_in });
                 }
@@ -164,7 +172,13 @@ fn collect(layers: &[Layer], path: &str, found: &mut Vec<(String, Vec<usize>, Ro
                     collect(layers, &format!("{path}{i}.shortcut."), found);
                 }
             }
-            Layer::Relu | Layer::MaxPool { .. } | Layer::GlobalAveragePool | Layer::Flatten | Layer::Dropout(_) => {}
+            Layer::Branches(branches) => {
+                for (branch, layers) in branches.iter().enumerate() {
+                    collect(layers, &format!("{path}{i}.branches.{branch}."), found);
+                }
+            }
+            Layer::Relu | Layer::Tanh | Layer::Flatten | Layer::Dropout(_) => {}
+            Layer::MaxPool { .. } | Layer::GlobalAveragePool | Layer::GlobalMaxPool => {}
         }
     }
 }
@@ -212,7 +226,7 @@ impl Weights {
 mod tests {
     use super::*;
     use plusminus_core::methods::dataset::ImageShape;
-    use plusminus_core::methods::networks::{Downsample, Model};
+    use plusminus_core::methods::networks::{Downsample, Model, word_cnn};
     use plusminus_core::random::{Stream, Streams};
 
     const GREY: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
@@ -223,15 +237,19 @@ mod tests {
         (network, plan)
     }
 
-    fn models() -> [Model; 4] {
+    /// Every kind of layer.
+    fn plans() -> Vec<(Network, Arc<Plan>)> {
         let resnet20 = |shortcut| Model::Resnet20 { shortcut };
-        [Model::Cnn { dropout: 0.5 }, resnet20(Downsample::Pad), resnet20(Downsample::Projection), Model::Resnet18]
+        let models =
+            [Model::Cnn { dropout: 0.5 }, resnet20(Downsample::Pad), resnet20(Downsample::Projection), Model::Resnet18];
+        let words = word_cnn(1_000, 12, 2, 0.5).unwrap();
+        let plan_of_words = Arc::new(Plan::of(&words));
+        models.into_iter().map(plan).chain([(words, plan_of_words)]).collect()
     }
 
     #[test]
     fn a_plan_trains_as_many_values_as_the_network_has_and_tiles_the_flat_list() {
-        for model in models() {
-            let (network, plan) = plan(model);
+        for (network, plan) in plans() {
             assert_eq!(plan.trained(), network.parameters());
             let mut end = 0;
             for entry in plan.entries() {
@@ -245,14 +263,35 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_follow_the_layers() {
+        for (_, plan) in plans() {
+            let mut names: Vec<&str> = plan.entries().iter().map(|entry| entry.name.as_str()).collect();
+            assert_eq!(names[0], "0.weight");
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count);
+        }
         let (_, plan) = plan(Model::Resnet18);
-        let mut names: Vec<&str> = plan.entries().iter().map(|entry| entry.name.as_str()).collect();
-        assert_eq!(names[0], "0.weight");
-        assert!(names.contains(&"7.shortcut.1.running_var"));
-        let count = names.len();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), count);
+        assert!(plan.entries().iter().any(|entry| entry.name == "7.shortcut.1.running_var"));
+    }
+
+    #[test]
+    fn the_weights_of_a_network_for_text_have_pytorchs_extents() {
+        let plan = Plan::of(&word_cnn(1_000, 12, 2, 0.5).unwrap());
+        let found: Vec<(&str, &[usize])> =
+            plan.entries().iter().map(|entry| (entry.name.as_str(), entry.shape.as_slice())).collect();
+        let expected: [(&str, &[usize]); 9] = [
+            ("0.weight", &[1_000, 128]),
+            ("1.branches.0.0.weight", &[100, 128, 3]),
+            ("1.branches.0.0.bias", &[100]),
+            ("1.branches.1.0.weight", &[100, 128, 4]),
+            ("1.branches.1.0.bias", &[100]),
+            ("1.branches.2.0.weight", &[100, 128, 5]),
+            ("1.branches.2.0.bias", &[100]),
+            ("4.weight", &[2, 300]),
+            ("4.bias", &[2]),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -262,14 +301,14 @@ mod tests {
             let variance = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / values.len() as f64;
             (mean, variance)
         };
-        for model in models() {
-            let (network, plan) = plan(model);
+        for (network, plan) in plans() {
             let weights = plan.initial(&mut Streams::new(1, 1).generator(Stream::Weights, 0));
             for entry in plan.entries() {
                 let values = &weights.values()[entry.range.clone()];
                 let (mean, variance) = moments(values);
                 let uniform = |fan_in: usize| 1.0 / (3.0 * fan_in as f64);
                 let expected = match entry.role {
+                    Role::Vectors => 1.0,
                     Role::Kernels { fan_out, .. } if network.initialisation == Initialisation::HeFanOut => {
                         2.0 / fan_out as f64
                     }

@@ -36,7 +36,7 @@ fn small(configuration: &mut Configuration) {
 }
 
 fn trained(job: &Job) -> Trained {
-    train(job, &Cache::default(), Device::Cpu, &mut ()).unwrap()
+    train(job, &Cache::default(), Means::default(), &mut ()).unwrap()
 }
 
 /// Notes what it hears, and stops where it is told to.
@@ -102,7 +102,7 @@ fn a_resnet_trained_twice_gives_equal_bytes() {
     // Two steps through the engine alone: an epoch with its evaluation would take a minute.
     let steps = |seed| {
         let job = job(seed, tiny);
-        let mut run = Run::new(&job, &Cache::default(), Device::Cpu).unwrap();
+        let mut run = Run::new(&job, &Cache::default(), Means::default()).unwrap();
         let mut dropout = job.streams().generator(Stream::Dropout, 1);
         for start in [0, 8] {
             let samples: Vec<usize> = (start..start + 8).collect();
@@ -124,7 +124,7 @@ fn an_observer_hears_every_step_and_epoch_and_the_facts_agree() {
         c.batch_size = 150;
     });
     let mut recorder = Recorder::default();
-    let trained = train(&job, &Cache::default(), Device::Cpu, &mut recorder).unwrap();
+    let trained = train(&job, &Cache::default(), Means::default(), &mut recorder).unwrap();
     let samples = Samples { train: 400, validation: 7_600, test: 2_000 };
     assert_eq!(trained.facts.samples, samples);
     assert_eq!(trained.facts.data, Cache::default().get(&Dataset::FashionMnist10k).unwrap().digest);
@@ -146,7 +146,7 @@ fn what_a_job_does_not_have_is_not_measured() {
     });
     // A batch larger than the training file is one step.
     let mut recorder = Recorder::default();
-    let trained = train(&job, &Cache::default(), Device::Cpu, &mut recorder).unwrap();
+    let trained = train(&job, &Cache::default(), Means::default(), &mut recorder).unwrap();
     assert_eq!(recorder.steps(), [(1, 1)]);
     for metric in [Metric::NoisyAccuracy, Metric::RecoveredAccuracy, Metric::ValidationLoss, Metric::ValidationAccuracy]
     {
@@ -179,7 +179,7 @@ fn a_stop_ends_a_job_as_preempted() {
         (30, "in the evaluation after epoch 1 of 1"),
     ] {
         let mut recorder = Recorder { patience: Some(patience), ..Recorder::default() };
-        let failure = train(&job, &Cache::default(), Device::Cpu, &mut recorder).unwrap_err();
+        let failure = train(&job, &Cache::default(), Means::default(), &mut recorder).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Preempted);
         assert!(failure.message.contains(when), "{}", failure.message);
         assert_eq!((recorder.heard.len(), recorder.epochs.len()), (patience, 0), "nothing is done after a stop");
@@ -193,7 +193,7 @@ fn a_learning_rate_far_too_high_diverges_by_name() {
         c.epochs = 5;
         c.optimizer = Optimizer::Sgd { lr: 1e12, momentum: 0.0, weight_decay: 0.0, nesterov: false };
     });
-    let failure = train(&job, &Cache::default(), Device::Cpu, &mut ()).unwrap_err();
+    let failure = train(&job, &Cache::default(), Means::default(), &mut ()).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Diverged);
     assert!(
         failure.message.contains("epoch 1") && failure.message.contains("lower optimizer.lr"),
@@ -204,7 +204,7 @@ fn a_learning_rate_far_too_high_diverges_by_name() {
 
 #[test]
 fn what_cannot_be_had_is_the_users_error() {
-    let kind = |job: Job| train(&job, &Cache::default(), Device::Cpu, &mut ()).unwrap_err().kind;
+    let kind = |job: Job| train(&job, &Cache::default(), Means::default(), &mut ()).unwrap_err().kind;
     assert_eq!(kind(job(0, |c| c.validation = 0.99999)), FailureKind::UserError);
     assert_eq!(kind(job(0, |c| c.epochs = 0)), FailureKind::UserError);
     assert_eq!(kind(job(0, |c| c.batch_size = 0)), FailureKind::UserError);

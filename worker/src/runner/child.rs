@@ -85,7 +85,7 @@ fn train(
         let advice = "are the coordinator and the worker of the same version?";
         Failure::new(FailureKind::UserError, format!("{error}; {advice}"))
     })?;
-    let trained = trainer::train(&job, cache, trainer::Device::Cpu, observer)?;
+    let trained = trainer::train(&job, cache, trainer::Means::default(), observer)?;
     if let Some(directory) = weights {
         trained
             .weights

@@ -1,8 +1,8 @@
 //! A network's layers over candle's tensors, images as sample × row × column × channel.
 
 use super::super::{EngineError, Plan, Weights};
-use super::ops::{AddRelu, Affine, BatchNorm, Convolve, GlobalAverage, MaxPool, PadChannels, Relu};
-use candle_core::{Device, Result, Tensor};
+use super::ops::{AddRelu, Affine, BatchNorm, Convolve, GlobalAverage, MaxPool, Operation, PadChannels, Relu};
+use candle_core::{DType, Result, Tensor};
 use plusminus_core::methods::networks::{Layer, Network, Shortcut};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -14,15 +14,19 @@ const MOMENTUM: f64 = 0.1;
 
 /// A layer with the places of its weights. A ReLU after batch norm or a residual block is part of it: a pass less.
 pub(super) enum Node {
+    Embedding { weight: usize },
     Convolution { weight: usize, bias: Option<usize>, operation: Convolve },
     BatchNorm { scale: usize, shift: usize, mean: Range<usize>, variance: Range<usize>, relu: bool },
     Relu,
+    Tanh,
     MaxPool { kernel: usize, stride: usize },
     GlobalAverage,
+    GlobalMax,
     Flatten,
     Dropout(f64),
     Linear { weight: usize, bias: usize },
     Residual { body: Vec<Node>, shortcut: Path, relu: bool },
+    Branches(Vec<Vec<Node>>),
 }
 
 /// The path around a block.
@@ -65,10 +69,11 @@ fn build(layers: &[Layer], path: &str, plan: &Plan) -> std::result::Result<Vec<N
         };
         let range = |name: &str| place(name).map(|at| plan.entries()[at].range.clone());
         let node = match layer {
+            Layer::Embedding { .. } => Node::Embedding { weight: place("weight")? },
             Layer::Convolution(c) => Node::Convolution {
                 weight: place("weight")?,
                 bias: if c.bias { Some(place("bias")?) } else { None },
-                operation: Convolve { stride: c.stride, padding: c.padding },
+                operation: Convolve { stride: c.stride, margin: c.margin() },
             },
             Layer::BatchNorm(_) => Node::BatchNorm {
                 scale: place("weight")?,
@@ -84,6 +89,7 @@ fn build(layers: &[Layer], path: &str, plan: &Plan) -> std::result::Result<Vec<N
                 }
                 _ => Node::Relu,
             },
+            Layer::Tanh => Node::Tanh,
             // The maximum of rectified values is the rectified maximum, and where it is 0 neither order passes a gradient:
             // so pool first, and rectify a part of the values.
             Layer::MaxPool { kernel, stride } => {
@@ -97,6 +103,7 @@ fn build(layers: &[Layer], path: &str, plan: &Plan) -> std::result::Result<Vec<N
                 }
             }
             Layer::GlobalAveragePool => Node::GlobalAverage,
+            Layer::GlobalMaxPool => Node::GlobalMax,
             Layer::Flatten => Node::Flatten,
             Layer::Dropout(share) => Node::Dropout(*share),
             Layer::Linear { .. } => Node::Linear { weight: place("weight")?, bias: place("bias")? },
@@ -111,6 +118,12 @@ fn build(layers: &[Layer], path: &str, plan: &Plan) -> std::result::Result<Vec<N
                 },
                 relu: false,
             },
+            Layer::Branches(branches) => {
+                let build = |(branch, layers): (usize, &Vec<Layer>)| {
+                    build(layers, &format!("{path}{i}.branches.{branch}."), plan)
+                };
+                Node::Branches(branches.iter().enumerate().map(build).collect::<std::result::Result<_, _>>()?)
+            }
         };
         nodes.push(node);
     }
@@ -125,11 +138,21 @@ pub(super) fn forward(nodes: &[Node], x: Tensor, pass: &mut Pass<'_>) -> Result<
 impl Node {
     fn forward(&self, x: Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         match self {
+            // candle's own serves: its gradient is summed token by token in their order.
+            Node::Embedding { weight } => {
+                let (vectors, (samples, _, length, _)) = (&pass.tensors[*weight], x.dims4()?);
+                let tokens = x.flatten_all()?.to_dtype(DType::U32)?;
+                vectors.index_select(&tokens, 0)?.reshape((samples, 1, length, vectors.dim(1)?))
+            }
             Node::Convolution { weight, bias, operation } => {
                 let weight = &pass.tensors[*weight];
+                let weight = match *weight.dims() {
+                    [output, input, columns] => weight.reshape((output, input, 1, columns))?,
+                    _ => weight.clone(),
+                };
                 match bias {
-                    Some(bias) => x.apply_op3(weight, &pass.tensors[*bias], *operation),
-                    None => x.apply_op2(weight, *operation),
+                    Some(bias) => operation.apply([&x, &weight, &pass.tensors[*bias]]),
+                    None => operation.apply([&x, &weight]),
                 }
             }
             Node::BatchNorm { scale, shift, mean, variance, relu } => {
@@ -138,10 +161,10 @@ impl Node {
                 if let Mode::Evaluation = pass.mode {
                     let (scale, shift) = (scale.to_vec1()?, shift.to_vec1()?);
                     let (mean, variance) = (&values[mean.clone()], &values[variance.clone()]);
-                    return x.apply_op1(Affine::new(&scale, &shift, mean, variance, *relu));
+                    return Affine::new(&scale, &shift, mean, variance, *relu).apply([&x]);
                 }
                 let moments = Arc::new(OnceLock::new());
-                let y = x.apply_op3(scale, shift, BatchNorm { relu: *relu, moments: Arc::clone(&moments) })?;
+                let y = BatchNorm { relu: *relu, moments: Arc::clone(&moments) }.apply([&x, scale, shift])?;
                 if let Some(moments) = moments.get() {
                     let follow = |running: &mut f32, batch: f64| {
                         *running = (f64::from(*running) * (1.0 - MOMENTUM) + batch * MOMENTUM) as f32;
@@ -151,11 +174,16 @@ impl Node {
                 }
                 Ok(y)
             }
-            Node::Relu => x.apply_op1(Relu),
-            Node::MaxPool { kernel, stride } => x.apply_op1(MaxPool { kernel: *kernel, stride: *stride }),
-            Node::GlobalAverage => x.apply_op1(GlobalAverage),
+            Node::Relu => Relu.apply([&x]),
+            Node::Tanh => x.tanh(),
+            Node::MaxPool { kernel, stride } => MaxPool { kernel: (*kernel, *kernel), stride: *stride }.apply([&x]),
+            Node::GlobalAverage => GlobalAverage.apply([&x]),
+            Node::GlobalMax => {
+                let (_, height, width, _) = x.dims4()?;
+                MaxPool { kernel: (height, width), stride: 1 }.apply([&x])
+            }
             // Weights after this know the order channel, row, column.
-            Node::Flatten => channels_first(&x)?.flatten_from(1),
+            Node::Flatten => x.permute((0, 3, 1, 2))?.reshape((x.dim(0)?, 1, 1, ())),
             Node::Dropout(share) => match &mut pass.mode {
                 Mode::Training(generator) if *share > 0.0 => dropout(&x, *share, generator),
                 _ => Ok(x),
@@ -164,27 +192,26 @@ impl Node {
                 let (weight, bias) = (&pass.tensors[*weight], &pass.tensors[*bias]);
                 let (output, input) = weight.dims2()?;
                 let kernels = weight.reshape((output, input, 1, 1))?;
-                let samples = x.dim(0)?;
-                let operation = Convolve { stride: 1, padding: 0 };
-                x.reshape((samples, 1, 1, input))?.apply_op3(&kernels, bias, operation)?.reshape((samples, output))
+                Convolve { stride: 1, margin: (0, 0) }.apply([&x, &kernels, bias])
             }
             Node::Residual { body, shortcut, relu } => {
                 let around = match shortcut {
                     Path::Identity => x.clone(),
                     Path::Pad { stride, channels } => {
-                        x.apply_op1(PadChannels { stride: *stride, channels: *channels })?
+                        PadChannels { stride: *stride, channels: *channels }.apply([&x])?
                     }
                     Path::Projection(nodes) => forward(nodes, x.clone(), pass)?,
                 };
                 let inside = forward(body, x, pass)?;
-                if *relu { inside.apply_op2(&around, AddRelu) } else { inside.add(&around) }
+                if *relu { AddRelu.apply([&inside, &around]) } else { inside.add(&around) }
+            }
+            Node::Branches(branches) => {
+                let outputs =
+                    branches.iter().map(|nodes| forward(nodes, x.clone(), pass)).collect::<Result<Vec<Tensor>>>()?;
+                Tensor::cat(&outputs, 3)?.contiguous()
             }
         }
     }
-}
-
-fn channels_first(x: &Tensor) -> Result<Tensor> {
-    if x.rank() == 4 { x.permute((0, 3, 1, 2))?.contiguous() } else { Ok(x.clone()) }
 }
 
 /// x with this share of its values zeroed and the others scaled up; masks are drawn channel, row, column.
@@ -192,9 +219,7 @@ fn dropout(x: &Tensor, share: f64, generator: &mut ChaCha8Rng) -> Result<Tensor>
     let kept = (1.0 / (1.0 - share)) as f32;
     let mask: Vec<f32> =
         (0..x.elem_count()).map(|_| if generator.random::<f64>() < share { 0.0 } else { kept }).collect();
-    let mask = match *x.dims() {
-        [n, h, w, c] => Tensor::from_vec(mask, (n, c, h, w), &Device::Cpu)?.permute((0, 2, 3, 1))?.contiguous()?,
-        _ => Tensor::from_vec(mask, x.shape(), &Device::Cpu)?,
-    };
+    let (n, h, w, c) = x.dims4()?;
+    let mask = Tensor::from_vec(mask, (n, c, h, w), x.device())?.permute((0, 2, 3, 1))?.contiguous()?;
     x.mul(&mask)
 }

@@ -1,4 +1,6 @@
-//! The plain engine: a network's layers on candle's tensors and graph, on one core of the processor. The reference.
+//! The plain engine: a network's layers on candle's tensors and graph, on any device that candle has. The reference.
+//!
+//! On the processor it takes one core, and operations of our own (`ops`) where candle's do not serve.
 //!
 //! The graph is made anew in every step from the flat list of weights, and the gradients come back into one: what changes
 //! weights is the same code in every engine.
@@ -7,12 +9,12 @@ mod layers;
 mod ops;
 
 use super::optimizer::Updater;
-use super::{Batch, Engine, EngineError, Weights, gemm};
+use super::{Batch, Engine, EngineError, Gradients, Weights, gemm};
 use candle_core::{Device, Tensor, Var};
 use layers::{Mode, Node, Pass};
 use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::losses::Loss;
-use plusminus_core::methods::networks::Network;
+use plusminus_core::methods::networks::{Layer, Network};
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::Instructions;
 use rand_chacha::ChaCha8Rng;
@@ -28,6 +30,9 @@ pub(super) struct CandleEngine {
     weights: Weights,
     loss: Loss,
     updater: Updater,
+    device: Device,
+    /// Where tokens come in: how many there are.
+    vocabulary: Option<usize>,
 }
 
 impl From<candle_core::Error> for EngineError {
@@ -37,11 +42,22 @@ impl From<candle_core::Error> for EngineError {
 }
 
 impl CandleEngine {
-    /// `network` with `weights`, which are its own.
-    pub fn new(network: &Network, weights: Weights, loss: Loss, optimizer: Optimizer) -> Result<Self, EngineError> {
+    /// `network` with `weights`, which are its own, on `device`.
+    pub fn new(
+        network: &Network,
+        weights: Weights,
+        loss: Loss,
+        optimizer: Optimizer,
+        device: Device,
+    ) -> Result<Self, EngineError> {
         let nodes = layers::nodes(network, weights.plan())?;
         let updater = Updater::new(optimizer, weights.plan().trained(), Instructions::best());
-        Ok(CandleEngine { input: network.input, classes: network.classes, nodes, weights, loss, updater })
+        let vocabulary = match network.layers.first() {
+            Some(Layer::Embedding { vocabulary, .. }) => Some(*vocabulary),
+            _ => None,
+        };
+        let (input, classes) = (network.input, network.classes);
+        Ok(CandleEngine { input, classes, nodes, weights, loss, updater, device, vocabulary })
     }
 
     /// Samples as candle's tensor, channels last.
@@ -51,51 +67,65 @@ impl CandleEngine {
         if inputs.is_empty() || inputs.len() != count * self.input.len() {
             return Err(EngineError::new(format!("{} values are no whole number of images", inputs.len())));
         }
-        let images = Tensor::from_slice(inputs, (count, channels, height, width), &Device::Cpu)?;
+        if let Some(vocabulary) = self.vocabulary {
+            // Here, for some devices would read whatever lies beyond the vectors.
+            let is_token = |value: f32| value >= 0.0 && value < vocabulary as f32 && value.fract() == 0.0;
+            if let Some(other) = inputs.iter().find(|value| !is_token(**value)) {
+                return Err(EngineError::new(format!("{other} is none of the {vocabulary} tokens")));
+            }
+        }
+        let images = Tensor::from_slice(inputs, (count, channels, height, width), &self.device)?;
         Ok(images.permute((0, 2, 3, 1))?.contiguous()?)
     }
 
-    /// Loss, logits' gradient and so every weight's, in the flat list's order; the running statistics move.
-    fn gradient(&mut self, batch: Batch<'_>, dropout: &mut ChaCha8Rng) -> Result<(f64, Vec<f32>), EngineError> {
+    /// Loss, logits and every weight's gradient; the running statistics move.
+    ///
+    /// # Errors
+    /// What went wrong on the device.
+    pub(crate) fn gradients(&mut self, batch: Batch<'_>, dropout: &mut ChaCha8Rng) -> Result<Gradients, EngineError> {
         let images = self.images(batch.inputs)?;
         let plan = self.weights.plan().clone();
         let trained = plan.entries().iter().filter(|entry| entry.role.is_trained());
         let variables = trained
             .clone()
             .map(|entry| {
-                Var::from_slice(&self.weights.values()[entry.range.clone()], entry.shape.as_slice(), &Device::Cpu)
+                Var::from_slice(&self.weights.values()[entry.range.clone()], entry.shape.as_slice(), &self.device)
             })
             .collect::<Result<Vec<Var>, _>>()?;
         let tensors: Vec<Tensor> = variables.iter().map(|variable| variable.as_tensor().clone()).collect();
         let mut pass = Pass { tensors: &tensors, weights: &mut self.weights, mode: Mode::Training(dropout) };
-        let logits = layers::forward(&self.nodes, images, &mut pass)?;
-        let values = logits.flatten_all()?.to_vec1::<f32>()?;
-        let mut gradient = vec![0.0; values.len()];
-        let loss = self.loss.value_and_gradient(&values, self.classes, batch.labels, &mut gradient);
+        let output = layers::forward(&self.nodes, images, &mut pass)?;
+        let logits = output.flatten_all()?.to_vec1::<f32>()?;
+        let mut slopes = vec![0.0; logits.len()];
+        let loss = self.loss.value_and_gradient(&logits, self.classes, batch.labels, &mut slopes);
         // The gradient of Σ logits · g in the weights is the loss's, where g is the loss's gradient in the logits.
-        let gradient = Tensor::from_vec(gradient, logits.shape(), &Device::Cpu)?;
-        let mut gradients = logits.mul(&gradient)?.sum_all()?.backward()?;
-        let mut flat = vec![0.0; plan.trained()];
+        let slopes = Tensor::from_vec(slopes, output.shape(), &self.device)?;
+        let mut gradients = output.mul(&slopes)?.sum_all()?.backward()?;
+        let mut weights = vec![0.0; plan.trained()];
         for (entry, variable) in trained.zip(&variables) {
             let gradient = gradients.remove(variable.as_tensor());
-            let gradient =
-                gradient.ok_or_else(|| EngineError::new(format!("{} has no gradient", entry.name)))?.contiguous()?;
-            flat[entry.range.clone()].copy_from_slice(&ops::Values::of(&gradient)?);
+            let gradient = gradient.ok_or_else(|| EngineError::new(format!("{} has no gradient", entry.name)))?;
+            let gradient = gradient.contiguous()?.to_device(&Device::Cpu)?;
+            weights[entry.range.clone()].copy_from_slice(&ops::Values::of(&gradient)?);
         }
-        Ok((loss, flat))
+        Ok(Gradients { loss, logits, weights })
     }
 }
 
 impl Engine for CandleEngine {
     fn name(&self) -> String {
-        format!("candle {VERSION} cpu, gemm {} {}", gemm::VERSION, gemm::kernel())
+        match self.device {
+            Device::Cpu => format!("candle {VERSION} cpu, gemm {} {}", gemm::VERSION, gemm::kernel()),
+            Device::Cuda(_) => format!("candle {VERSION} cuda"),
+            Device::Metal(_) => format!("candle {VERSION} metal"),
+        }
     }
 
     fn train_step(&mut self, batch: Batch<'_>, lr: f64, dropout: &mut ChaCha8Rng) -> Result<f64, EngineError> {
-        let (loss, gradient) = self.gradient(batch, dropout)?;
+        let found = self.gradients(batch, dropout)?;
         let trained = self.weights.plan().trained();
-        self.updater.step(&mut self.weights.values_mut()[..trained], &gradient, lr);
-        Ok(loss)
+        self.updater.step(&mut self.weights.values_mut()[..trained], &found.weights, lr);
+        Ok(found.loss)
     }
 
     fn logits(&mut self, inputs: &[f32], logits: &mut Vec<f32>) -> Result<(), EngineError> {
@@ -104,13 +134,13 @@ impl Engine for CandleEngine {
         let trained = plan.entries().iter().filter(|entry| entry.role.is_trained());
         let tensors = trained
             .map(|entry| {
-                Tensor::from_slice(&self.weights.values()[entry.range.clone()], entry.shape.as_slice(), &Device::Cpu)
+                Tensor::from_slice(&self.weights.values()[entry.range.clone()], entry.shape.as_slice(), &self.device)
             })
             .collect::<Result<Vec<Tensor>, _>>()?;
         let mut pass = Pass { tensors: &tensors, weights: &mut self.weights, mode: Mode::Evaluation };
         let output = layers::forward(&self.nodes, images, &mut pass)?;
         logits.clear();
-        logits.extend_from_slice(&ops::Values::of(&output.contiguous()?)?);
+        logits.extend_from_slice(&ops::Values::of(&output.contiguous()?.to_device(&Device::Cpu)?)?);
         Ok(())
     }
 

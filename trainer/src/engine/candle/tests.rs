@@ -1,12 +1,17 @@
+//! The engine as a whole; its operations and its gradients have files of their own.
+
+mod differences;
+mod forms;
+mod operations;
+
 use super::*;
 use crate::engine::Plan;
 use candle_core::DType;
-use ops::{BatchNorm, Convolve, MaxPool, Relu};
 use plusminus_core::methods::losses::Cce;
-use plusminus_core::methods::networks::{Convolution, Initialisation, Layer, Model, Shortcut};
+use plusminus_core::methods::networks::{Convolution, Initialisation, Kernel, Model, word_cnn};
 use plusminus_core::random::{Stream, Streams};
 use rand::RngExt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 const SGD: Optimizer = Optimizer::Sgd { lr: 0.1, momentum: 0.0, weight_decay: 0.0, nesterov: false };
 
@@ -20,7 +25,7 @@ fn values(count: usize, epoch: u64) -> Vec<f32> {
 }
 
 fn convolution(input: usize, output: usize, kernel: usize, stride: usize, padding: usize, bias: bool) -> Layer {
-    Layer::Convolution(Convolution { input, output, kernel, stride, padding, bias })
+    Layer::Convolution(Convolution { input, output, kernel: Kernel::Square(kernel), stride, padding, bias })
 }
 
 fn engine(layers: Vec<Layer>, input: ImageShape, classes: usize) -> CandleEngine {
@@ -32,7 +37,7 @@ fn engine(layers: Vec<Layer>, input: ImageShape, classes: usize) -> CandleEngine
     // Away from the identity, so that batch norm's own gradients are seen.
     let spread = values(weights.values().len(), 98);
     weights.values_mut().iter_mut().zip(spread).for_each(|(weight, by)| *weight += 0.2 * by);
-    CandleEngine::new(&network, weights, Loss::Cce(Cce {}), SGD).unwrap()
+    CandleEngine::new(&network, weights, Loss::Cce(Cce {}), SGD, Device::Cpu).unwrap()
 }
 
 #[test]
@@ -48,48 +53,6 @@ fn the_name_has_the_versions_that_are_built_in_and_the_kernel_of_this_machine() 
     assert!(["avx512f", "fma", "neon", "scalar"].contains(&kernel), "{kernel}");
 }
 
-/// Compares every weight's gradient with central differences of the loss. Masks come from one generator, so they are the same.
-fn gradients_agree_with_finite_differences(layers: Vec<Layer>, input: ImageShape) {
-    let mut engine = engine(layers, input, 3);
-    let (inputs, labels) = (values(4 * input.len(), 1), [0, 1, 2, 1]);
-    let batch = Batch { inputs: &inputs, labels: &labels };
-    let (loss, gradient) = engine.gradient(batch, &mut generator(2)).unwrap();
-    let (mut checked, plan) = (0, Arc::clone(engine.weights.plan()));
-    let trained = plan.trained();
-    for entry in plan.entries().iter().filter(|entry| entry.role.is_trained()) {
-        let mut differences = Vec::new();
-        for i in entry.range.clone() {
-            let mut at = |delta: f32| {
-                let kept = engine.weights.values()[i];
-                engine.weights.values_mut()[i] = kept + delta;
-                let loss = engine.gradient(batch, &mut generator(2)).unwrap().0;
-                engine.weights.values_mut()[i] = kept;
-                loss
-            };
-            // The slope through both sides, and by how much the two sides' own slopes differ.
-            differences.push([8, 9].map(|bits| {
-                let h = 2f32.powi(-bits);
-                let (more, less) = (at(h) - loss, at(-h) - loss);
-                [(more - less) / (2.0 * f64::from(h)), (more + less) / f64::from(h)]
-            }));
-        }
-        // Gradients of one array are of one size, so an error is measured by the largest of them: one that is missing altogether
-        // is never small. Below the floor is what rounding leaves of a gradient that is zero, as a bias's before batch norm.
-        let largest = differences.iter().map(|[_, [slope, _]]| slope.abs()).fold(0.0, f64::max);
-        let tolerance = 1e-2 * largest + 1e-4;
-        for (i, [[coarse, coarse_bend], [fine, fine_bend]]) in entry.range.clone().zip(differences) {
-            // Where two steps disagree, a kink (of a ReLU, of a maximum) lies between them and neither is the gradient; where
-            // the bend does not halve with the step, as a smooth curve's does, a kink lies within both.
-            if (coarse - fine).abs() < tolerance / 4.0 && (2.0 * fine_bend - coarse_bend).abs() < tolerance {
-                checked += 1;
-                let error = (fine - f64::from(gradient[i])).abs();
-                assert!(error < tolerance, "{}, weight {i} of {trained}: {} for {fine}", entry.name, gradient[i]);
-            }
-        }
-    }
-    assert!(checked * 4 >= trained * 3, "only {checked} of {trained} weights could be checked");
-}
-
 /// The end of every network under test.
 fn classifier(channels: usize) -> Vec<Layer> {
     vec![Layer::GlobalAveragePool, Layer::Flatten, Layer::Linear { input: channels, output: 3 }]
@@ -99,208 +62,8 @@ fn square(channels: usize, extent: usize) -> ImageShape {
     ImageShape { channels, height: extent, width: extent }
 }
 
-#[test]
-fn gradients_of_linear_layers_agree_with_finite_differences() {
-    let layers =
-        vec![Layer::Flatten, Layer::Linear { input: 8, output: 5 }, Layer::Relu, Layer::Linear { input: 5, output: 3 }];
-    gradients_agree_with_finite_differences(layers, square(2, 2));
-}
-
-#[test]
-fn gradients_of_convolutions_agree_with_finite_differences() {
-    for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 2, 0), (1, 1, 0), (2, 1, 0), (3, 2, 2)] {
-        let mut layers =
-            vec![convolution(2, 3, kernel, stride, padding, true), Layer::Relu, convolution(3, 4, 2, 1, 1, false)];
-        layers.extend(classifier(4));
-        gradients_agree_with_finite_differences(layers, ImageShape { channels: 2, height: 5, width: 4 });
-    }
-}
-
-#[test]
-fn gradients_of_a_network_of_one_channel_agree_with_finite_differences() {
-    let mut layers = vec![convolution(1, 3, 3, 1, 0, true), Layer::Relu, convolution(3, 2, 2, 1, 0, true)];
-    layers.extend(classifier(2));
-    gradients_agree_with_finite_differences(layers, ImageShape { channels: 1, height: 6, width: 5 });
-}
-
-#[test]
-fn gradients_of_batch_norm_in_training_agree_with_finite_differences() {
-    let mut layers = vec![convolution(1, 3, 3, 1, 1, false), Layer::BatchNorm(3), convolution(3, 2, 2, 1, 0, false)];
-    layers.extend([Layer::BatchNorm(2), Layer::Relu]);
-    layers.extend(classifier(2));
-    gradients_agree_with_finite_differences(layers, square(1, 4));
-}
-
-#[test]
-fn gradients_of_overlapping_pools_of_odd_extent_agree_with_finite_differences() {
-    for (kernel, stride) in [(3, 2), (2, 2), (2, 1), (1, 2)] {
-        let mut layers = vec![convolution(1, 3, 2, 1, 0, true), Layer::Relu, Layer::MaxPool { kernel, stride }];
-        layers.extend(classifier(3));
-        gradients_agree_with_finite_differences(layers, square(1, 8));
-    }
-}
-
-#[test]
-fn gradients_of_every_shortcut_agree_with_finite_differences() {
-    let body = |stride| vec![convolution(2, 4, 3, stride, 1, false), Layer::BatchNorm(4)];
-    let projection = Shortcut::Projection(vec![convolution(2, 4, 1, 2, 0, false), Layer::BatchNorm(4)]);
-    let pad = Shortcut::Pad { stride: 2, channels: 4 };
-    let identity = Layer::Residual { body: vec![convolution(4, 4, 3, 1, 1, false)], shortcut: Shortcut::Identity };
-    for shortcut in [projection, pad] {
-        let mut layers =
-            vec![convolution(1, 2, 3, 1, 1, true), Layer::Residual { body: body(2), shortcut }, Layer::Relu];
-        // Once without a ReLU after it.
-        layers.push(identity.clone());
-        layers.extend(classifier(4));
-        gradients_agree_with_finite_differences(layers, square(1, 5));
-    }
-}
-
-#[test]
-fn gradients_of_dropout_agree_with_finite_differences() {
-    let mut layers = vec![convolution(1, 4, 2, 1, 0, true), Layer::Dropout(0.4)];
-    layers.extend(classifier(4));
-    gradients_agree_with_finite_differences(layers, square(1, 4));
-}
-
-fn images(values: Vec<f32>, shape: (usize, usize, usize, usize)) -> Var {
-    Var::from_vec(values, shape, &Device::Cpu).unwrap()
-}
-
 fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
-}
-
-/// The gradient of the sum of `y` in `x`.
-fn slope(x: &Var, y: Tensor) -> Vec<f32> {
-    flat(y.sum_all().unwrap().backward().unwrap().get(x).unwrap())
-}
-
-#[test]
-fn a_unique_maximum_takes_the_whole_gradient_and_of_equal_ones_the_first() {
-    let pool = |v: Vec<f32>| {
-        let x = images(v, (1, 2, 2, 1));
-        slope(&x, x.apply_op1(MaxPool { kernel: 2, stride: 2 }).unwrap())
-    };
-    assert_eq!(pool(vec![1.0, 2.0, 3.0, 4.0]), [0.0, 0.0, 0.0, 1.0]);
-    assert_eq!(pool(vec![4.0, 4.0, 3.0, 4.0]), [1.0, 0.0, 0.0, 0.0]);
-}
-
-#[test]
-fn overlapping_windows_add_their_gradients_and_what_no_window_covers_has_none() {
-    // 3 × 4, windows of 2 × 2 at every pixel: the 9 is the maximum of four of the six.
-    let x = images(vec![1.0, 2.0, 3.0, 4.0, 5.0, 9.0, 6.0, 7.0, 0.0, 1.0, 2.0, 3.0], (1, 3, 4, 1));
-    let y = x.apply_op1(MaxPool { kernel: 2, stride: 1 }).unwrap();
-    assert_eq!(flat(&y), [9.0, 9.0, 7.0, 9.0, 9.0, 7.0]);
-    assert_eq!(slope(&x, y), [0.0, 0.0, 0.0, 0.0, 0.0, 4.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0]);
-    let odd = images((0..9u8).map(f32::from).collect(), (1, 3, 3, 1));
-    let y = odd.apply_op1(MaxPool { kernel: 2, stride: 2 }).unwrap();
-    assert_eq!(slope(&odd, y), [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
-}
-
-#[test]
-fn relu_has_no_gradient_at_zero() {
-    let x = images(vec![-1.0, 0.0, 1.0], (1, 1, 3, 1));
-    assert_eq!(slope(&x, x.apply_op1(Relu).unwrap()), [0.0, 0.0, 1.0]);
-}
-
-#[test]
-fn nan_passes_pools_and_rectifiers() {
-    let x = images(vec![1.0, f32::NAN, 2.0, 3.0], (1, 2, 2, 1));
-    assert!(flat(&x.apply_op1(Relu).unwrap())[1].is_nan());
-    assert!(flat(&x.apply_op1(MaxPool { kernel: 2, stride: 2 }).unwrap())[0].is_nan());
-}
-
-/// The definition: a sum over the window for each output, in f64. Everything channels first, as candle and PyTorch have it.
-fn direct(
-    x: &[f32],
-    k: &[f32],
-    (n, ci, h, w): (usize, usize, usize, usize),
-    co: usize,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-) -> Vec<f64> {
-    let out = |extent: usize| (extent + 2 * padding - kernel) / stride + 1;
-    let (rows, columns) = (out(h), out(w));
-    let mut y = vec![0.0; n * co * rows * columns];
-    for (at, y) in y.iter_mut().enumerate() {
-        let (column, row, o, image) =
-            (at % columns, at / columns % rows, at / columns / rows % co, at / columns / rows / co);
-        for (c, i, j) in (0..ci).flat_map(|c| (0..kernel).flat_map(move |i| (0..kernel).map(move |j| (c, i, j)))) {
-            let (a, b) = ((row * stride + i).wrapping_sub(padding), (column * stride + j).wrapping_sub(padding));
-            if a < h && b < w {
-                let weight = k[((o * ci + c) * kernel + i) * kernel + j];
-                *y += f64::from(x[((image * ci + c) * h + a) * w + b]) * f64::from(weight);
-            }
-        }
-    }
-    y
-}
-
-#[test]
-fn a_convolution_agrees_with_its_definition_and_with_candles_own() {
-    let (n, h, w) = (3, 6, 5);
-    for (ci, co, kernel, stride, padding) in
-        [(2, 4, 3, 1, 1), (2, 3, 3, 2, 1), (1, 3, 5, 1, 0), (3, 2, 1, 2, 0), (2, 2, 1, 1, 0), (1, 2, 2, 3, 2)]
-    {
-        let (xs, ks) = (values(n * ci * h * w, 3), values(co * ci * kernel * kernel, 4));
-        let x = Tensor::from_slice(&xs, (n, ci, h, w), &Device::Cpu).unwrap();
-        let k = Tensor::from_slice(&ks, (co, ci, kernel, kernel), &Device::Cpu).unwrap();
-        let last = x.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
-        let ours = last.apply_op2(&k, Convolve { stride, padding }).unwrap().permute((0, 3, 1, 2)).unwrap();
-        let candles = x.conv2d(&k, padding, stride, 1, 1).unwrap();
-        let expected = direct(&xs, &ks, (n, ci, h, w), co, kernel, stride, padding);
-        assert_eq!(ours.dims(), candles.dims());
-        for ((ours, candles), expected) in flat(&ours).iter().zip(flat(&candles)).zip(expected) {
-            assert!((f64::from(*ours) - expected).abs() < 1e-5, "{ours} for {expected}");
-            assert!((ours - candles).abs() < 1e-5, "{ours} for candle's {candles}");
-        }
-    }
-}
-
-#[test]
-fn a_convolution_in_several_chunks_has_the_gradients_of_its_images_one_by_one() {
-    // 640 lines of output, 151 a chunk; 20 outputs are no whole number of blocks when kernels are laid out.
-    let (count, extent, input, output) = (40, 16, 3, 20);
-    let kernels = Var::from_vec(values(output * input * 9, 5), (output, input, 3, 3), &Device::Cpu).unwrap();
-    let slopes = |x: &[f32], weights: &[f32]| {
-        let count = x.len() / (extent * extent * input);
-        let x = images(x.to_vec(), (count, extent, extent, input));
-        let y = x.apply_op2(&kernels, Convolve { stride: 1, padding: 1 }).unwrap();
-        let weighted = y.mul(&Tensor::from_slice(weights, y.shape(), &Device::Cpu).unwrap()).unwrap();
-        let gradients = weighted.sum_all().unwrap().backward().unwrap();
-        (flat(gradients.get(&x).unwrap()), flat(gradients.get(&kernels).unwrap()))
-    };
-    let (xs, weights) = (values(count * extent * extent * input, 6), values(count * extent * extent * output, 7));
-    let (together, kernels_together) = slopes(&xs, &weights);
-    let (mut alone, mut kernels_alone) = (Vec::new(), vec![0.0; kernels_together.len()]);
-    for (x, weights) in xs.chunks(extent * extent * input).zip(weights.chunks(extent * extent * output)) {
-        let (dx, d_kernels) = slopes(x, weights);
-        alone.extend(dx);
-        kernels_alone.iter_mut().zip(d_kernels).for_each(|(sum, d)| *sum += d);
-    }
-    let near = |a: &[f32], b: &[f32], by: f32| a.iter().zip(b).all(|(a, b)| (a - b).abs() < by);
-    assert!(together.len() == alone.len() && near(&together, &alone, 1e-5));
-    assert!(near(&kernels_together, &kernels_alone, 1e-3));
-}
-
-#[test]
-fn batch_norm_gives_each_channel_mean_0_and_variance_1_and_follows_the_batches() {
-    let x = images(values(4 * 3 * 3 * 2, 5).iter().map(|v| 3.0 * v + 5.0).collect(), (4, 3, 3, 2));
-    let (one, zero) =
-        (Tensor::ones(2, DType::F32, &Device::Cpu).unwrap(), Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap());
-    let moments = Arc::new(OnceLock::new());
-    let y = flat(&x.apply_op3(&one, &zero, BatchNorm { relu: false, moments: Arc::clone(&moments) }).unwrap());
-    for channel in 0..2 {
-        let channel: Vec<f64> = y.iter().skip(channel).step_by(2).map(|v| f64::from(*v)).collect();
-        let mean = channel.iter().sum::<f64>() / 36.0;
-        assert!(mean.abs() < 1e-5);
-        assert!((channel.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 36.0 - 1.0).abs() < 1e-4);
-    }
-    let moments = moments.get().unwrap();
-    let unbiased: Vec<f64> = moments.unbiased().collect();
-    assert!((unbiased[0] / moments.variance[0] - 36.0 / 35.0).abs() < 1e-12);
 }
 
 #[test]
@@ -327,7 +90,7 @@ fn running_statistics_move_a_tenth_of_the_way_and_are_what_evaluation_uses() {
 fn a_samples_logits_hardly_depend_on_the_others() {
     let network = Model::Cnn { dropout: 0.5 }.network(square(1, 28), 10).unwrap();
     let weights = Arc::new(Plan::of(&network)).initial(&mut generator(3));
-    let mut engine = CandleEngine::new(&network, weights, Loss::Cce(Cce {}), SGD).unwrap();
+    let mut engine = CandleEngine::new(&network, weights, Loss::Cce(Cce {}), SGD, Device::Cpu).unwrap();
     let inputs = values(250 * 784, 4);
     let mut logits = |count: usize| {
         let mut logits = Vec::new();
@@ -362,7 +125,7 @@ fn dropout_zeroes_its_share_scales_the_rest_and_rests_in_evaluation() {
     let weights = dropping.weights.clone();
     layers.remove(1);
     let inputs = vec![1.0; 400];
-    let x = Tensor::ones((50, 400), DType::F32, &Device::Cpu).unwrap();
+    let x = Tensor::ones((50, 1, 1, 400), DType::F32, &Device::Cpu).unwrap();
     let node = layers::nodes(&Network { layers: vec![Layer::Dropout(0.25)], ..network_of(&dropping) }, weights.plan())
         .unwrap();
     let mut dropout = generator(1);
@@ -395,4 +158,59 @@ fn inputs_of_several_channels_are_taken_channels_first() {
     let mut logits = Vec::new();
     engine.logits(&[10.0, 20.0, 30.0, 40.0], &mut logits).unwrap();
     assert_eq!(logits, [30.0, 20.0]);
+}
+
+#[test]
+fn a_tokens_gradient_is_the_sum_of_its_places() {
+    let layers = vec![
+        Layer::Embedding { vocabulary: 3, dimension: 2 },
+        Layer::GlobalAveragePool,
+        Layer::Flatten,
+        Layer::Linear { input: 2, output: 2 },
+    ];
+    let mut engine = engine(layers, ImageShape { channels: 1, height: 1, width: 4 }, 2);
+    let mut vectors = |inputs: [f32; 4]| {
+        let batch = Batch { inputs: &inputs, labels: &[1] };
+        let mut found = engine.gradients(batch, &mut generator(0)).unwrap();
+        found.weights.truncate(6);
+        found.weights
+    };
+    let found = vectors([2.0, 0.0, 2.0, 2.0]);
+    let (once, thrice) = (&found[..2], &found[4..]);
+    assert_eq!(found[2..4], [0.0, 0.0], "a token that does not occur");
+    assert!(once.iter().zip(thrice).all(|(once, thrice)| *once != 0.0 && (3.0 * once - thrice).abs() < 1e-6));
+}
+
+#[test]
+fn what_is_no_token_is_refused() {
+    let layers = vec![Layer::Embedding { vocabulary: 3, dimension: 2 }, Layer::GlobalMaxPool];
+    let mut engine = engine(layers, ImageShape { channels: 1, height: 1, width: 2 }, 2);
+    let mut logits = Vec::new();
+    engine.logits(&[0.0, 2.0], &mut logits).unwrap();
+    let batch = Batch { inputs: &[0.0, 2.0], labels: &[1] };
+    assert_eq!(engine.gradients(batch, &mut generator(0)).unwrap().logits, logits, "nothing here differs in training");
+    for other in [3.0, -1.0, 0.5, f32::NAN] {
+        let problem = engine.logits(&[0.0, other], &mut logits).unwrap_err();
+        assert_eq!(problem.to_string(), format!("{other} is none of the 3 tokens"));
+    }
+}
+
+#[test]
+fn a_network_for_text_learns_and_gives_equal_bytes_twice() {
+    let network = word_cnn(20, 8, 2, 0.5).unwrap();
+    let tokens = |epoch| -> Vec<f32> { values(16 * 8, epoch).iter().map(|v| (10.0 * (v + 1.0)).floor()).collect() };
+    // Whether the first token occurs decides.
+    let inputs = tokens(1);
+    let labels: Vec<u32> = inputs.chunks(8).map(|sample| u32::from(sample.contains(&0.0))).collect();
+    let train = || {
+        let weights = Arc::new(Plan::of(&network)).initial(&mut generator(3));
+        let mut engine = CandleEngine::new(&network, weights, Loss::Cce(Cce {}), SGD, Device::Cpu).unwrap();
+        let mut dropout = generator(4);
+        let batch = Batch { inputs: &inputs, labels: &labels };
+        let losses: Vec<f64> = (0..12).map(|_| engine.train_step(batch, 0.1, &mut dropout).unwrap()).collect();
+        (losses, engine.weights.digest())
+    };
+    let (losses, digest) = train();
+    assert!(losses[11] < losses[0] / 2.0, "{losses:?}");
+    assert_eq!(train(), (losses, digest));
 }

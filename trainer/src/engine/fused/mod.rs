@@ -16,6 +16,8 @@ mod parameters;
 mod program;
 mod steps;
 mod team;
+#[cfg(test)]
+mod tests;
 
 use super::optimizer::Updater;
 use super::{Batch, Engine, EngineError, Weights};
@@ -111,6 +113,15 @@ impl FusedEngine {
         self.state.logits = logits;
         self.backward(samples);
         Ok(loss)
+    }
+
+    /// Loss, logits and every weight's gradient; the running statistics move.
+    #[cfg(test)]
+    fn gradients(&mut self, batch: Batch<'_>, dropout: &mut ChaCha8Rng) -> Result<super::Gradients, EngineError> {
+        let loss = self.differentiate(batch, dropout)?;
+        let mut weights = vec![0.0; self.weights.plan().trained()];
+        self.program.parameters.restore(&self.gradients, &mut weights);
+        Ok(super::Gradients { loss, logits: self.state.logits.clone(), weights })
     }
 
     /// Writes the logits of the last forward pass.

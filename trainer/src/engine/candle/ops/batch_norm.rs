@@ -1,6 +1,6 @@
 //! Batch normalisation (Ioffe & Szegedy 2015), with the ReLU that most often follows in the same pass.
 
-use super::{Values, argument, column_sums, tensor};
+use super::{Operation, Relu, Values, argument, column_sums, tensor};
 use candle_core::{CpuStorage, CustomOp1, CustomOp3, Error, Layout, Result, Shape, Tensor};
 use std::sync::{Arc, OnceLock};
 
@@ -54,6 +54,27 @@ pub(in super::super) struct BatchNorm {
     pub relu: bool,
     /// Where the forward pass leaves the moments.
     pub moments: Arc<OnceLock<Moments>>,
+}
+
+impl Operation<3> for BatchNorm {
+    fn custom(self, [x, scale, shift]: [&Tensor; 3]) -> Result<Tensor> {
+        x.apply_op3(scale, shift, self)
+    }
+
+    fn composed(self, [x, scale, shift]: [&Tensor; 3]) -> Result<Tensor> {
+        let rows = x.reshape(((), scale.elem_count()))?;
+        let mean = rows.mean_keepdim(0)?;
+        let centred = rows.broadcast_sub(&mean)?;
+        let variance = centred.sqr()?.mean_keepdim(0)?;
+        let moment = |tensor: &Tensor| -> Result<Vec<f64>> {
+            Ok(tensor.flatten_all()?.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
+        };
+        let moments = Moments { mean: moment(&mean)?, variance: moment(&variance)?, count: rows.dim(0)? };
+        self.moments.get_or_init(|| moments);
+        let normal = centred.broadcast_div(&(variance + EPSILON)?.sqrt()?)?;
+        let y = normal.broadcast_mul(scale)?.broadcast_add(shift)?.reshape(x.shape())?;
+        if self.relu { Relu.composed([&y]) } else { Ok(y) }
+    }
 }
 
 impl CustomOp3 for BatchNorm {
@@ -170,6 +191,19 @@ impl Affine {
             (factor as f32, (f64::from(*shift) - f64::from(*mean) * factor) as f32)
         });
         Affine { affine: affine.collect(), relu }
+    }
+}
+
+impl Operation<1> for Affine {
+    fn custom(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        x.apply_op1(self)
+    }
+
+    fn composed(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        let (factors, offsets): (Vec<f32>, Vec<f32>) = self.affine.into_iter().unzip();
+        let channels = |values| Tensor::new(values, x.device());
+        let y = x.broadcast_mul(&channels(factors)?)?.broadcast_add(&channels(offsets)?)?;
+        if self.relu { Relu.composed([&y]) } else { Ok(y) }
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! A linear layer is the 1×1 convolution of a 1×1 image and takes the same way.
 
-use super::{Values, argument, column_sums, tensor};
+use super::{Operation, Values, argument, column_sums, tensor, windows};
 use crate::engine::gemm::{Matrix, multiply};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor};
 use std::ops::Range;
@@ -19,13 +19,13 @@ const OUTPUTS: usize = 16;
 
 /// x ∗ kernels over (x, kernels), or x ∗ kernels + bias over (x, kernels, bias).
 ///
-/// x is `[n, h, w, input]`, the kernels are `[output, input, kernel, kernel]`.
+/// x is `[n, h, w, input]`, the kernels are `[output, input, rows, columns]`.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Convolve {
-    /// Step of the kernel.
+    /// Step of the kernels.
     pub stride: usize,
-    /// Zeroes on every side.
-    pub padding: usize,
+    /// Rows of zeroes above and below, and columns of them left and right.
+    pub margin: (usize, usize),
 }
 
 /// One convolution's extents.
@@ -36,9 +36,10 @@ struct Geometry {
     width: usize,
     input: usize,
     output: usize,
-    kernel: usize,
+    /// Rows and columns of a kernel.
+    kernel: (usize, usize),
     stride: usize,
-    padding: usize,
+    margin: (usize, usize),
     rows: usize,
     columns: usize,
 }
@@ -46,14 +47,17 @@ struct Geometry {
 impl Convolve {
     fn geometry(&self, x: &Shape, kernels: &Shape) -> Result<Geometry> {
         let (images, height, width, input) = x.dims4()?;
-        let (output, kernel_input, kernel, _) = kernels.dims4()?;
-        let (Convolve { stride, padding }, slack) = (*self, 2 * self.padding);
-        if kernel_input != input || height + slack < kernel || width + slack < kernel {
-            return Err(Error::Msg(format!("kernels {kernels:?} do not fit images {x:?}")));
+        let (output, kernel_input, down, across) = kernels.dims4()?;
+        let Convolve { stride, margin } = *self;
+        let slide =
+            |extent: usize, margin: usize, kernel| Some((extent + 2 * margin).checked_sub(kernel)? / stride + 1);
+        match (slide(height, margin.0, down), slide(width, margin.1, across)) {
+            (Some(rows), Some(columns)) if kernel_input == input => {
+                let kernel = (down, across);
+                Ok(Geometry { images, height, width, input, output, kernel, stride, margin, rows, columns })
+            }
+            _ => Err(Error::Msg(format!("kernels {kernels:?} do not fit images {x:?}"))),
         }
-        let rows = (height + slack - kernel) / stride + 1;
-        let columns = (width + slack - kernel) / stride + 1;
-        Ok(Geometry { images, height, width, input, output, kernel, stride, padding, rows, columns })
     }
 
     fn forward(
@@ -108,14 +112,19 @@ impl Convolve {
 }
 
 impl Geometry {
+    /// Pixels in a window.
+    fn area(&self) -> usize {
+        self.kernel.0 * self.kernel.1
+    }
+
     /// Values in a window.
     fn depth(&self) -> usize {
-        self.kernel * self.kernel * self.input
+        self.area() * self.input
     }
 
     /// Whether windows are pixels, so that nothing needs laying out.
     fn is_plain(&self) -> bool {
-        self.kernel == 1 && self.stride == 1 && self.padding == 0
+        self.area() == 1 && self.stride == 1 && self.margin == (0, 0)
     }
 
     /// Lines of output (all images' one after the other), a few at a time.
@@ -138,10 +147,10 @@ impl Geometry {
             return Matrix::new(&x[self.pixels(&lines, self.input)], pixels, self.input);
         }
         buffer.resize(pixels * self.depth(), 0.0);
-        if self.input == 1 && self.stride == 1 && self.padding == 0 {
+        if self.input == 1 && self.stride == 1 && self.margin == (0, 0) {
             return self.grey_windows(x, lines, buffer);
         }
-        let strip = self.kernel * self.input;
+        let strip = self.kernel.1 * self.input;
         let mut strips = buffer.chunks_exact_mut(strip);
         self.strips(lines, |source, before| {
             let Some(to) = strips.next() else { return };
@@ -157,7 +166,7 @@ impl Geometry {
     fn grey_windows<'a>(&self, x: &[f32], lines: Range<usize>, buffer: &'a mut [f32]) -> Matrix<'a> {
         let pixels = lines.len() * self.columns;
         for (place, row) in buffer.chunks_exact_mut(pixels).enumerate() {
-            let (down, right) = (place / self.kernel, place % self.kernel);
+            let (down, right) = (place / self.kernel.1, place % self.kernel.1);
             for (line, to) in lines.clone().zip(row.chunks_exact_mut(self.columns)) {
                 let (image, top) = (line / self.rows, line % self.rows);
                 to.copy_from_slice(&x[(image * self.height + top + down) * self.width + right..][..self.columns]);
@@ -168,7 +177,7 @@ impl Geometry {
 
     /// Adds windows of gradients to the pixels that they came from.
     fn scatter(&self, windows: &[f32], lines: Range<usize>, dx: &mut [f32]) {
-        let mut strips = windows.chunks_exact(self.kernel * self.input);
+        let mut strips = windows.chunks_exact(self.kernel.1 * self.input);
         self.strips(lines, |target, before| {
             let Some(from) = strips.next() else { return };
             let from = &from[before..before + target.len()];
@@ -178,22 +187,23 @@ impl Geometry {
 
     /// Visits each row of each window: where its values stand in the images, and how many zeroes of padding come before.
     fn strips(&self, lines: Range<usize>, mut visit: impl FnMut(Range<usize>, usize)) {
+        let ((down, across), (above, left)) = (self.kernel, self.margin);
         for line in lines {
             let (image, row) = (line / self.rows, line % self.rows);
             for column in 0..self.columns {
                 // In the padded image the window starts here; clipped to the image, its columns are first..last.
                 let start = column * self.stride;
-                let first = start.max(self.padding);
-                let last = (start + self.kernel).min(self.padding + self.width).max(first);
-                let before = (first - start).min(self.kernel) * self.input;
-                for kernel_row in 0..self.kernel {
+                let first = start.max(left);
+                let last = (start + across).min(left + self.width).max(first);
+                let before = (first - start).min(across) * self.input;
+                for kernel_row in 0..down {
                     let y = row * self.stride + kernel_row;
-                    if y < self.padding || y >= self.padding + self.height || first >= self.padding + self.width {
+                    if y < above || y >= above + self.height || first >= left + self.width {
                         visit(0..0, 0);
                         continue;
                     }
-                    let at = (image * self.height + y - self.padding) * self.width;
-                    visit((at + first - self.padding) * self.input..(at + last - self.padding) * self.input, before);
+                    let at = (image * self.height + y - above) * self.width;
+                    visit((at + first - left) * self.input..(at + last - left) * self.input, before);
                 }
             }
         }
@@ -215,7 +225,7 @@ impl Geometry {
 
     /// Each kernel value's index as `[output, input, row, column]` and as `[row, column, input, output]`.
     fn pairs(&self, mut visit: impl FnMut(usize, usize)) {
-        let area = self.kernel * self.kernel;
+        let area = self.area();
         for start in (0..self.output).step_by(OUTPUTS) {
             for value in 0..self.input * area {
                 let (input, place) = (value / area, value % area);
@@ -224,6 +234,32 @@ impl Geometry {
                 }
             }
         }
+    }
+}
+
+impl Operation<2> for Convolve {
+    fn custom(self, [x, kernels]: [&Tensor; 2]) -> Result<Tensor> {
+        x.apply_op2(kernels, self)
+    }
+
+    /// All windows laid out at once, and one product with the kernels.
+    fn composed(self, [x, kernels]: [&Tensor; 2]) -> Result<Tensor> {
+        let g = self.geometry(x.shape(), kernels.shape())?;
+        let (above, left) = g.margin;
+        let padded = x.pad_with_zeros(1, above, above)?.pad_with_zeros(2, left, left)?;
+        let windows = Tensor::cat(&windows(&padded, g.kernel, g.stride, (g.rows, g.columns))?, 3)?;
+        let kernels = kernels.permute((2, 3, 1, 0))?.reshape((g.depth(), g.output))?;
+        windows.reshape(((), g.depth()))?.matmul(&kernels)?.reshape((g.images, g.rows, g.columns, g.output))
+    }
+}
+
+impl Operation<3> for Convolve {
+    fn custom(self, [x, kernels, bias]: [&Tensor; 3]) -> Result<Tensor> {
+        x.apply_op3(kernels, bias, self)
+    }
+
+    fn composed(self, [x, kernels, bias]: [&Tensor; 3]) -> Result<Tensor> {
+        self.composed([x, kernels])?.broadcast_add(bias)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Windows and shortcuts: maximum pooling, the mean over an image, and the shortcut that pads channels.
 
-use super::{Values, argument, tensor};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use super::{Operation, Values, argument, every, tensor, windows};
+use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor};
 
 /// Maximum over windows; the first of equals, row by row, takes the gradient.
 pub(in super::super) struct MaxPool {
-    /// Extent of the window.
-    pub kernel: usize,
+    /// Rows and columns of the window.
+    pub kernel: (usize, usize),
     /// Step of the window.
     pub stride: usize,
 }
@@ -22,8 +22,8 @@ impl MaxPool {
             let (image, row) = (line / rows, line % rows);
             for column in 0..columns {
                 let first = ((image * h + row * self.stride) * w + column * self.stride) * c;
-                for i in 0..self.kernel {
-                    for j in 0..self.kernel {
+                for i in 0..self.kernel.0 {
+                    for j in 0..self.kernel.1 {
                         visit(output, first + (i * w + j) * c, i + j == 0);
                     }
                 }
@@ -33,7 +33,31 @@ impl MaxPool {
     }
 
     fn extent(&self, h: usize, w: usize) -> (usize, usize) {
-        ((h - self.kernel) / self.stride + 1, (w - self.kernel) / self.stride + 1)
+        ((h - self.kernel.0) / self.stride + 1, (w - self.kernel.1) / self.stride + 1)
+    }
+}
+
+/// The maximum along `dim`, which goes; NaN is the largest. The first of equals takes the gradient.
+fn first_maximum(x: &Tensor, dim: usize) -> Result<Tensor> {
+    let (values, count) = (x.detach(), x.dim(dim)?);
+    let mut along = vec![1; x.rank()];
+    along[dim] = count;
+    let early = Tensor::arange_step(count as f32, 0.0, -1.0, x.device())?.reshape(along)?;
+    let largest = values.broadcast_ge(&values.max_keepdim(dim)?)?.to_dtype(DType::F32)?;
+    let nan = values.ne(&values)?.to_dtype(DType::F32)?;
+    let merit = (largest.broadcast_mul(&early)? + nan.affine(2.0 * count as f64, 0.0)?)?;
+    let taken = merit.broadcast_eq(&merit.max_keepdim(dim)?)?;
+    taken.where_cond(x, &x.zeros_like()?)?.sum(dim)
+}
+
+impl Operation<1> for MaxPool {
+    fn custom(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        x.apply_op1(self)
+    }
+
+    fn composed(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        let (_, h, w, _) = x.dims4()?;
+        first_maximum(&Tensor::stack(&windows(x, self.kernel, self.stride, self.extent(h, w))?, 3)?, 3)
     }
 }
 
@@ -86,6 +110,16 @@ impl CustomOp1 for MaxPool {
 /// The mean over each image, a value a channel: `[n, h, w, c]` to `[n, 1, 1, c]`.
 pub(in super::super) struct GlobalAverage;
 
+impl Operation<1> for GlobalAverage {
+    fn custom(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        x.apply_op1(self)
+    }
+
+    fn composed(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        x.mean_keepdim((1, 2))
+    }
+}
+
 impl CustomOp1 for GlobalAverage {
     fn name(&self) -> &'static str {
         "global-average"
@@ -136,6 +170,17 @@ impl PadChannels {
         let (rows, columns) = self.extent(h, w);
         let (image, row, column) = (output / (rows * columns), output / columns % rows, output % columns);
         ((image * h + row * self.stride) * w + column * self.stride) * c
+    }
+}
+
+impl Operation<1> for PadChannels {
+    fn custom(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        x.apply_op1(self)
+    }
+
+    fn composed(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        let (_, h, w, c) = x.dims4()?;
+        every(x, self.stride, (0, 0), self.extent(h, w))?.pad_with_zeros(D::Minus1, 0, self.channels - c)
     }
 }
 

@@ -1,6 +1,6 @@
 //! max(x, 0), with gradient 0 at 0, alone and after a sum.
 
-use super::{Values, argument, tensor};
+use super::{Operation, Values, argument, tensor};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
 /// max(x, 0). NaN stays NaN, so that a divergence is seen.
@@ -17,6 +17,17 @@ fn masked(output: &Tensor, gradient: &Tensor) -> Result<Tensor> {
 
 /// max(x, 0).
 pub(in super::super) struct Relu;
+
+impl Operation<1> for Relu {
+    fn custom(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        x.apply_op1(self)
+    }
+
+    /// Not the maximum of x and 0, whose gradient at 0 is not 0. NaN is not below 0, and so stays.
+    fn composed(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
+        x.le(0f32)?.where_cond(&x.zeros_like()?, x)
+    }
+}
 
 impl CustomOp1 for Relu {
     fn name(&self) -> &'static str {
@@ -35,6 +46,16 @@ impl CustomOp1 for Relu {
 
 /// max(a + b, 0): the end of a residual block.
 pub(in super::super) struct AddRelu;
+
+impl Operation<2> for AddRelu {
+    fn custom(self, [a, b]: [&Tensor; 2]) -> Result<Tensor> {
+        a.apply_op2(b, self)
+    }
+
+    fn composed(self, [a, b]: [&Tensor; 2]) -> Result<Tensor> {
+        Relu.composed([&a.add(b)?])
+    }
+}
 
 impl CustomOp2 for AddRelu {
     fn name(&self) -> &'static str {
