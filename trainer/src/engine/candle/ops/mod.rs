@@ -1,8 +1,8 @@
 //! Operations with gradients of our own for candle's graph, images as sample × row × column × channel.
 //!
 //! candle 0.11's own do not serve: `max_pool2d` spreads the gradient wrongly, ReLU's gradient at 0 is 1, the gradient of `conv2d`
-//! is an order of magnitude slower than its value (and fails where a step leaves other rows over than columns), and batch norm
-//! makes a dozen full-size temporaries.
+//! is an order of magnitude slower than its value (and fails where the step leaves over another number of rows than of columns),
+//! and batch norm makes a dozen full-size temporaries.
 //!
 //! On the CPU each runs code of our own; on other devices it is composed of those of candle's operations that are right.
 
