@@ -14,9 +14,9 @@ def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[column]) for row in [headers, *rows]) for column in range(len(headers))]
 
     def line(cells: Sequence[str]) -> str:
-        first, *others = zip(cells, widths)
+        first, *others = zip(cells, widths, strict=True)
         padded = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
         return "| " + " | ".join(padded) + " |"
 
-    rule = "|" + "|".join("-" * (width + 2) if not column else "-" * (width + 1) + ":" for column, width in enumerate(widths))
-    return "\n".join([line(headers), rule + "|", *map(line, rows)])
+    rules = ["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]
+    return "\n".join([line(headers), "|" + "|".join(rules) + "|", *map(line, rows)])

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Times a whole sweep, ours and PyTorch's, in turn, and prints a table.
 
-Ours is `plusminus run` with a fresh state directory; PyTorch's is `pytorch/jobs.py`, which trains the same jobs in so many processes of
-so many threads. Seconds are of the whole command, from its start to its end. Memory is the largest sum, over the processes of a command, of
-their proportional set sizes (what they share counts once), looked at twice a second.
+Ours is `plusminus run` with a fresh state directory; PyTorch's is `pytorch/jobs.py`, which trains the same jobs in so
+many processes of so many threads. Seconds are of the whole command, from its start to its end. Memory is the largest
+sum, over the processes of a command, of their proportional set sizes (what they share counts once), looked at twice a
+second.
 """
 
 import argparse
@@ -123,14 +124,16 @@ def table(rows: dict[str, Row]) -> str:
     best = min((row for name, row in rows.items() if name != OURS), key=lambda row: middle(row, "seconds"))
     lines = []
     for name, row in rows.items():
-        ratios = [theirs.seconds / ours.seconds for ours, theirs in zip(row.results, best.results)]
-        lines.append([
-            name,
-            f"{middle(row, 'seconds'):.1f}",
-            f"{statistics.median(ratios):.2f}",
-            f"{middle(row, 'peak_mib'):.0f}",
-            f"{100 * middle(row, 'test_accuracy'):.2f}",
-        ])
+        ratios = [theirs.seconds / ours.seconds for ours, theirs in zip(row.results, best.results, strict=True)]
+        lines.append(
+            [
+                name,
+                f"{middle(row, 'seconds'):.1f}",
+                f"{statistics.median(ratios):.2f}",
+                f"{middle(row, 'peak_mib'):.0f}",
+                f"{100 * middle(row, 'test_accuracy'):.2f}",
+            ]
+        )
     return common.markdown(["processes × threads", "seconds", "speed", "peak MiB", "test accuracy (%)"], lines)
 
 
@@ -165,7 +168,8 @@ def main() -> None:
         for name, row in rows.items():
             print(f"round {index + 1} of {arguments.rounds}: {name}", file=sys.stderr)
             row.results.append(run_fresh(row.command) if name == OURS else run(row.command))
-    print(f"{SWEEP.stem}: {arguments.rounds} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n\n{table(rows)}")
+    settings = f"{SWEEP.stem}: {arguments.rounds} rounds, {os.cpu_count()} cores"
+    print(f"{settings}, load {os.getloadavg()[0]:.1f}\n\n{table(rows)}")
 
 
 if __name__ == "__main__":

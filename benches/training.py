@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Times training steps of our engine and of PyTorch in turn, and prints a table a network.
 
-Every round runs each of them once in a process of its own, so that what else the machine does falls on all alike. A figure is the median
-over the rounds of each process's median; the speed is the median over the rounds of the ratio to PyTorch with channels last in
-the same round (above 1: faster).
+Every round runs each of them once in a process of its own, so that what else the machine does falls on all alike. A
+figure is the median over the rounds of each process's median; the speed is the median over the rounds of the ratio to
+PyTorch with channels last in the same round (above 1: faster).
 """
 
 import argparse
@@ -44,7 +44,8 @@ def contenders(arguments: argparse.Namespace, network: str) -> dict[str, Row]:
     options += ["--warm", str(warm), "--threads", str(arguments.threads)]
     script = [str(arguments.python), str(common.PYTORCH / "speed.py")]
     rows = {OURS: Row([str(arguments.ours), *options])}
-    return rows | {name: Row([*script, *options, *layout]) for name, layout in PEERS.items() if name not in arguments.without}
+    peers = {name: layout for name, layout in PEERS.items() if name not in arguments.without}
+    return rows | {name: Row([*script, *options, *layout]) for name, layout in peers.items()}
 
 
 def run(row: Row) -> None:
@@ -71,7 +72,7 @@ def reason(output: str) -> str:
 def speed(row: Row, reference: Row) -> str:
     ratios = [
         theirs["median_ms"] / ours["median_ms"]
-        for ours, theirs in zip(row.results, reference.results)
+        for ours, theirs in zip(row.results, reference.results, strict=True)
         if ours and theirs
     ]
     return f"{statistics.median(ratios):.2f}" if ratios else "-"
@@ -79,7 +80,6 @@ def speed(row: Row, reference: Row) -> str:
 
 def table(rows: dict[str, Row]) -> str:
     lines = []
-    reference = rows.get(REFERENCE, Row([]))
     for name, row in rows.items():
         results = [result for result in row.results if result]
         if not results:
@@ -88,7 +88,7 @@ def table(rows: dict[str, Row]) -> str:
         middle = {key: statistics.median(result[key] for result in results) for key in results[0]}
         best = min(result["best_ms"] for result in results)
         figures = [f"{middle['median_ms']:.1f}", f"{best:.1f}", f"{middle['images_per_second']:.0f}"]
-        lines.append([name, *figures, speed(row, reference), f"{middle['peak_mib']:.0f}"])
+        lines.append([name, *figures, speed(row, rows[REFERENCE]), f"{middle['peak_mib']:.0f}"])
     headers = ["", "ms a step", "best", "images/s", "speed", "peak MiB"]
     notes = [f"\n{name} failed: {row.failure}" for name, row in rows.items() if row.failure]
     return common.markdown(headers, lines) + "".join(notes)
@@ -101,7 +101,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="timed steps a process in place of each network's number")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: one a core")
-    parser.add_argument("--without", action="append", default=[], choices=list(PEERS), help="leave this one out")
+    parser.add_argument(
+        "--without", action="append", default=[], choices=sorted(PEERS.keys() - {REFERENCE}), help="leave out"
+    )
     parser.add_argument("--python", type=pathlib.Path, default=common.PYTHON, help="the Python that has PyTorch")
     parser.add_argument("--ours", type=pathlib.Path, default=common.RELEASE / "examples/speed")
     arguments = parser.parse_args()
@@ -119,7 +121,8 @@ def main() -> None:
             for name, row in rows.items():
                 print(f"round {index + 1} of {arguments.rounds}: {network}, {name}", file=sys.stderr)
                 run(row)
-    print(f"batch {arguments.batch}, {arguments.threads} threads, {arguments.rounds} rounds, load {os.getloadavg()[0]:.1f}")
+    settings = f"batch {arguments.batch}, {arguments.threads} threads, {arguments.rounds} rounds"
+    print(f"{settings}, load {os.getloadavg()[0]:.1f}")
     for network, rows in networks.items():
         print(f"\n{network}\n\n{table(rows)}")
 

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Writes what PyTorch computes for one training step of each network, for the trainer's engine tests to compare with.
 
-Weights, inputs and labels are not in the file but follow from a formula, so that it stays small. With wrapping 32-bit arithmetic,
+Weights, inputs and labels are not in the file but follow from a formula, so that it stays small. With wrapping 32-bit
+arithmetic,
 
     mix(h):        h ^= h >> 16; h *= 0x85EBCA6B; h ^= h >> 13; h *= 0xC2B2AE35; h ^= h >> 16
     bits(a, i)   = mix(mix(a) + i)                        element i of array a
-    unit(a, i)   = (bits(a, i) >> 8) as f32 * 2^-23 - 1   in [-1, 1), exact in f32
+    unit(a, i)   = (bits(a, i) >> 12) as f32 * 2^-19 - 1  in [-1, 1), exact in f32
 
-Array a of a network is entry a of its plan (trained ones first, then running statistics); elements are in PyTorch's order, row by
-row. A value is, exact in f32 again,
+Array a of a network is entry a of its plan (trained ones first, then running statistics); elements are in PyTorch's
+order, row by row. A value is, exact in f32 again,
 
     kernels, matrices                        unit * s, s the largest power of two <= 1 with s * s * fan_in <= 6
     biases of convolutions and linear layers unit / 16
@@ -17,28 +18,29 @@ row. A value is, exact in f32 again,
     inputs (batch, channel, row, column)     unit * 2, with a the case's `inputs`
     label i                                  bits(999, i) mod 10
 
-The step: mean cross entropy over the batch in training mode, no dropout, no weight decay. `training` are its logits. Then, with the
-running statistics that the step left, `evaluation` are the logits in evaluation mode with the weights as they were, and `stepped`
-those after plain SGD (no momentum) at the learning rate `lr`.
+The step: mean cross entropy over the batch in training mode, no dropout, no weight decay. `training` are its logits.
+Then, with the running statistics that the step left, `evaluation` are the logits in evaluation mode with the weights
+as they were, and `stepped` those after plain SGD (no momentum) at the learning rate `lr`.
 
-The numbers were computed in float64. Each is beside the error that PyTorch's own float32 makes of it, so that a test can ask for "no
-worse than k times PyTorch": `error` is the L2 norm of the difference and `worst` the largest one, both absolute. (The gradient of
-a convolution's bias before batch norm is 0 in exact arithmetic, so nothing relative would do.) Of an array of n numbers there are
+The numbers were computed in float64. Each is beside the error that PyTorch's own float32 makes of it, so that a test
+can ask for "no worse than k times PyTorch": `error` is the L2 norm of the difference and `worst` the largest one,
+both absolute. (The gradient of a convolution's bias before batch norm is 0 in exact arithmetic, so nothing relative
+would do.) Of an array of n numbers there are
 
     norm, sum   L2 norm and sum
     dot         sum of value i * unit(2000 + a, i): it changes where two values change places
     values      where n <= 64 all, else those at i * (n - 1) / 63, rounded down, for i from 0 to 63
 
-A ReLU or max pool whose inputs are nearly tied may fall either way in float32, which changes gradients by far more than rounding does.
-So the inputs of each case are chosen (`--search`) such that float32's error is a small part of every such gap: `margin` is the least
-quotient of gap and the largest float32 error of that layer.
+A ReLU or max pool whose inputs are nearly tied may fall either way in float32, which changes gradients by far more
+than rounding does. So the inputs of each case are chosen (`--search`) such that float32's error is a small part of
+every such gap: `margin` is the least quotient of gap and the largest float32 error of that layer.
 """
 
 import argparse
 import json
 import math
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,7 @@ CASES = [
     Case("resnet20", (3, 32, 32), 5, 1000),
     Case("resnet20-projection", (1, 28, 28), 5, 1000),
     Case("resnet20-projection", (3, 32, 32), 5, 1000),
+    Case("resnet18", (1, 12, 12), 5, 1000),
     Case("resnet18", (1, 28, 28), 3, 1000),
     Case("vgg16-bn", (3, 32, 32), 3, 1000),
 ]
@@ -87,7 +90,7 @@ def bits(array: int, count: int) -> np.ndarray:
 
 def unit(array: int, shape: tuple[int, ...]) -> torch.Tensor:
     """Float64 values that float32 holds exactly."""
-    values = (bits(array, math.prod(shape)) >> np.uint32(8)) * 2.0**-23 - 1.0
+    values = (bits(array, math.prod(shape)) >> np.uint32(12)) * 2.0**-19 - 1.0
     return torch.from_numpy(values.reshape(shape))
 
 
@@ -181,7 +184,7 @@ def margin(case: Case) -> float:
 def search(tries: int) -> None:
     """Prints the inputs of each case whose decisions are clearest."""
     for case in CASES:
-        found = {inputs: margin(Case(case.network, case.shape, case.batch, inputs)) for inputs in range(1000, 1000 + tries)}
+        found = {inputs: margin(replace(case, inputs=inputs)) for inputs in range(1000, 1000 + tries)}
         best = max(found, key=found.__getitem__)
         print(case.network, case.shape, "inputs", best, "margin", round(found[best], 2), flush=True)
 
@@ -216,9 +219,7 @@ def sampled(array: int, name: str, exact: torch.Tensor, rounded: torch.Tensor) -
 def describe(case: Case) -> dict[str, Any]:
     exact, rounded = step(case, torch.float64), step(case, torch.float32)
     model = networks.build(case.network, case.shape)
-    arrays = [
-        sampled(array, name, exact[name], rounded[name]) for array, (name, _) in enumerate(entries(model))
-    ]
+    arrays = [sampled(array, name, exact[name], rounded[name]) for array, (name, _) in enumerate(entries(model))]
     trained = len(list(model.parameters()))
     settings = {"network": case.network, "shape": case.shape, "batch": case.batch, "inputs": case.inputs, "lr": LR}
     outputs = {name: whole(exact[name], rounded[name]) for name in ("loss", "training", "evaluation", "stepped")}
@@ -243,7 +244,7 @@ def text(described: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--search", type=int, metavar="TRIES", help="look for clear inputs instead, among so many a case")
+    parser.add_argument("--search", type=int, metavar="TRIES", help="look for clear inputs, among so many a case")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.search:

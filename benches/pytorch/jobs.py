@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Trains the jobs of `benches/sweeps/resnet20-8-jobs.yaml` with PyTorch, and prints one JSON line.
 
-A pool of processes, each of which trains one job after another: they are forked when PyTorch is imported and the data set is in memory,
-so both are paid for once. After every epoch a job is evaluated as the trainer does it: on the training and on the test images.
+A pool of processes, each of which trains one job after another: they are forked when PyTorch is imported and the data
+set is in memory, so both are paid for once. After every epoch a job is evaluated as the trainer does it: on the
+training and on the test images.
 """
 
 import argparse

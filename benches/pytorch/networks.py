@@ -1,7 +1,7 @@
 """The networks of `core/src/methods/networks`, layer by layer and name by name.
 
-Every network is one `nn.Sequential` in the order of the Rust list of layers, and a block is a `Residual` with `body` and
-`shortcut`: so the state dict has the names and shapes of the trainer's `Plan` (`7.shortcut.1.running_var`).
+Every network is one `nn.Sequential` in the order of the Rust list of layers, and a block is a `Residual` with `body`
+and `shortcut`: so the state dict has the names and shapes of the trainer's `Plan` (`7.shortcut.1.running_var`).
 """
 
 from collections.abc import Callable
@@ -87,7 +87,7 @@ def cnn(shape: tuple[int, int, int], classes: int, dropout: float) -> nn.Sequent
 
 
 def vgg16_bn(shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """Simonyan & Zisserman 2015, configuration D with batch norm; for small images one linear layer follows the features."""
+    """Simonyan & Zisserman 2015, configuration D with batch norm; one linear layer after the features."""
     channels, height, width = shape
     layers: list[nn.Module] = []
     for outputs, count in [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]:

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Times training steps of one network on random images in memory, and prints one JSON line.
 
-PyTorch at its fastest: gradients set to none, weights and inputs in the layout asked for, `torch.compile` if asked for, denormal numbers
-flushed, no dropout. A step is forward, mean cross entropy, backward and SGD with momentum 0.9 and weight decay 5e-4.
+PyTorch at its fastest: gradients set to none, weights and inputs in the layout asked for, `torch.compile` if asked
+for, denormal numbers flushed, no dropout. A step is forward, mean cross entropy, backward and SGD with momentum 0.9
+and weight decay 5e-4.
 """
 
 import argparse
@@ -18,7 +19,11 @@ from torch.nn import functional as F
 import networks
 
 LAYOUTS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-OPTIMIZERS: dict[str, dict[str, bool]] = {"loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}
+OPTIMIZERS: dict[str, dict[str, bool]] = {
+    "loop": {"foreach": False},
+    "foreach": {"foreach": True},
+    "fused": {"fused": True},
+}
 CLASSES = 10
 BATCHES = 4
 

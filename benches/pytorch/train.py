@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Trains one network on one data set as the trainer does, and prints one JSON line an epoch.
 
-The first line holds the settings. Plain cross entropy, SGD with a constant learning rate, no augmentation, no label noise; every
-sample is seen once an epoch, so the last batch may be smaller.
+The first line holds the settings. Plain cross entropy, SGD with a constant learning rate, no augmentation, no label
+noise; every sample is seen once an epoch, so the last batch may be smaller.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def train_epoch(
 @torch.inference_mode()
 def accuracy(model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> float:
     model.eval()
-    parts = zip(inputs.split(EVALUATED), labels.split(EVALUATED))
+    parts = zip(inputs.split(EVALUATED), labels.split(EVALUATED), strict=True)
     return sum((model(x).argmax(1) == y).sum().item() for x, y in parts) / len(inputs)
 
 
