@@ -163,6 +163,9 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse()
+    for program in (arguments.ours, arguments.python):
+        if not program.exists():
+            sys.exit(f"{program} is missing: `just bench-sweep` makes it")
     rows = contenders(arguments)
     for index in range(arguments.rounds):
         for name, row in rows.items():

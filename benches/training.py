@@ -90,7 +90,7 @@ def table(rows: dict[str, Row]) -> str:
         figures = [f"{middle['median_ms']:.1f}", f"{best:.1f}", f"{middle['images_per_second']:.0f}"]
         lines.append([name, *figures, speed(row, rows[REFERENCE]), f"{middle['peak_mib']:.0f}"])
     headers = ["", "ms a step", "best", "images/s", "speed", "peak MiB"]
-    notes = [f"\n{name} failed: {row.failure}" for name, row in rows.items() if row.failure]
+    notes = [f"\n\n{name} failed: {row.failure}" for name, row in rows.items() if row.failure]
     return common.markdown(headers, lines) + "".join(notes)
 
 

@@ -66,15 +66,15 @@ class Case:
 
 
 CASES = [
-    Case("cnn", (1, 28, 28), 5, 1000),
-    Case("cnn", (3, 32, 32), 5, 1000),
-    Case("resnet20", (1, 28, 28), 5, 1000),
-    Case("resnet20", (3, 32, 32), 5, 1000),
-    Case("resnet20-projection", (1, 28, 28), 5, 1000),
-    Case("resnet20-projection", (3, 32, 32), 5, 1000),
-    Case("resnet18", (1, 12, 12), 5, 1000),
-    Case("resnet18", (1, 28, 28), 3, 1000),
-    Case("vgg16-bn", (3, 32, 32), 3, 1000),
+    Case("cnn", (1, 28, 28), 5, 1021),
+    Case("cnn", (3, 32, 32), 5, 1090),
+    Case("resnet20", (1, 28, 28), 5, 1027),
+    Case("resnet20", (3, 32, 32), 5, 1023),
+    Case("resnet20-projection", (1, 28, 28), 5, 1069),
+    Case("resnet20-projection", (3, 32, 32), 5, 1048),
+    Case("resnet18", (1, 12, 12), 5, 1045),
+    Case("resnet18", (1, 28, 28), 3, 1005),
+    Case("vgg16-bn", (3, 32, 32), 3, 1079),
 ]
 
 
@@ -190,7 +190,8 @@ def search(tries: int) -> None:
 
 
 def digits(value: float) -> float:
-    return float(f"{value:.9g}")
+    """Nine of them; what is but the rounding error of a 0 becomes one."""
+    return float(f"{value:.9g}") if abs(value) > 1e-12 else 0.0
 
 
 def difference(exact: torch.Tensor, rounded: torch.Tensor) -> dict[str, float]:
