@@ -25,3 +25,34 @@ train *ARGS:
 # Make the images that ship from the full Fashion-MNIST in DIR.
 make-fashion-mnist-10k DIR="/usr/share/datasets/fashion-mnist":
     python3 trainer/data/make-fashion-mnist-10k.py {{DIR}}
+
+# A virtual environment with PyTorch, for what is measured against it (benches/README.md).
+_pytorch:
+    test -x target/pytorch/bin/python || python3 -m venv target/pytorch
+    target/pytorch/bin/python -m pip install --quiet --requirement benches/pytorch/requirements.txt
+
+# Write what PyTorch computes in one training step of each network, for the trainer's tests.
+pytorch-fixtures: _pytorch
+    target/pytorch/bin/python benches/pytorch/fixtures.py
+
+# Time training steps of our engine and of PyTorch.
+bench-training *ARGS: _pytorch
+    cargo build --release --locked -p plusminus-trainer --example speed
+    python3 benches/training.py {{ARGS}}
+
+# Time eight trainings of ours and of PyTorch.
+bench-sweep *ARGS: _pytorch
+    cargo build --release --locked
+    python3 benches/sweep.py {{ARGS}}
+
+# Compare the test accuracies that ours and PyTorch reach, with data sets from DATASETS/fashion-mnist and DATASETS/cifar10.
+bench-accuracy DATASETS: _pytorch
+    cargo build --release --locked
+    just _accuracy fashion-mnist-cnn {{DATASETS}} cnn fashion-mnist --epochs 10 --lr 0.01
+    just _accuracy cifar10-resnet20 {{DATASETS}} resnet20 cifar10 --epochs 3 --lr 0.1 --limit 10000
+
+_accuracy SWEEP DATASETS NETWORK DATASET *ARGS:
+    mkdir -p target/accuracy
+    target/pytorch/bin/python benches/pytorch/train.py {{NETWORK}} {{DATASET}} {{DATASETS}}/{{DATASET}} {{ARGS}} > target/accuracy/{{SWEEP}}.jsonl
+    target/release/plusminus run benches/sweeps/{{SWEEP}}.yaml --state target/accuracy/state --datasets {{DATASETS}} --format json > target/accuracy/{{SWEEP}}.json
+    python3 benches/accuracy.py target/accuracy/{{SWEEP}}.jsonl target/accuracy/{{SWEEP}}.json

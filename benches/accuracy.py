@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Compares the test accuracies that PyTorch and we reach with the same settings.
+
+usage: accuracy.py PYTORCH.jsonl OURS.json
+
+PYTORCH.jsonl is what `pytorch/train.py` printed, OURS.json what `plusminus table SWEEP --format json` did. Both give
+a value a seed after the last epoch, whose seeds mean nothing to each other; so Welch's t-test for two samples of
+unequal variance is what fits. They agree where the means differ by at most two standard errors of the difference. The
+exit code is 1 where they do not.
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import statistics
+import sys
+from dataclasses import dataclass
+
+import common
+
+
+@dataclass
+class Sample:
+    """Test accuracies in percent, one a seed."""
+
+    values: list[float]
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(self.values)
+
+    @property
+    def squared_error(self) -> float:
+        """Of the mean."""
+        return statistics.variance(self.values) / len(self.values)
+
+    def row(self, name: str) -> list[str]:
+        spread = f"{self.mean:.2f} ± {statistics.stdev(self.values):.2f}"
+        return [name, str(len(self.values)), spread, f"{min(self.values):.2f}", f"{max(self.values):.2f}"]
+
+
+def pytorch(path: pathlib.Path) -> Sample:
+    """Each seed's value after the last epoch that the settings ask for."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    epochs = next(line["settings"]["epochs"] for line in lines if "settings" in line)
+    return Sample([100 * line["test_accuracy"] for line in lines if line.get("epoch") == epochs])
+
+
+def ours(path: pathlib.Path) -> Sample:
+    table = json.loads(path.read_text())
+    cells = [cell for row in table["cells"] for cell in row]
+    if table["metric"] != "test_accuracy" or table["at"] != "final" or len(cells) != 1:
+        sys.exit(f"{path}: expected a table of one cell, of test_accuracy at final")
+    return Sample([100 * seed["value"] for seed in cells[0]["seeds"] if seed["value"] is not None])
+
+
+def compare(theirs: Sample, found: Sample) -> tuple[float, float, float]:
+    """Difference of the means, its standard error, and the degrees of freedom of Welch and Satterthwaite."""
+    parts = [(sample.squared_error, len(sample.values) - 1) for sample in (theirs, found)]
+    total = sum(squared for squared, _ in parts)
+    if total == 0:
+        sys.exit("no spread over the seeds of either: nothing to test with")
+    freedom = total**2 / sum(squared**2 / degrees for squared, degrees in parts)
+    return found.mean - theirs.mean, math.sqrt(total), freedom
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pytorch", type=pathlib.Path)
+    parser.add_argument("ours", type=pathlib.Path)
+    arguments = parser.parse_args()
+    theirs, found = pytorch(arguments.pytorch), ours(arguments.ours)
+    if min(len(theirs.values), len(found.values)) < 2:
+        sys.exit("two finished seeds of each are the least")
+    difference, error, freedom = compare(theirs, found)
+    rows = [theirs.row("PyTorch"), found.row("plusminus")]
+    print(common.markdown(["test accuracy (%)", "seeds", "mean ± std", "least", "most"], rows))
+    agree = abs(difference) <= 2 * error
+    print(f"\ndifference {difference:+.2f}, standard error {error:.2f}")
+    print(f"Welch's t {difference / error:.2f} with {freedom:.1f} degrees of freedom")
+    print("they agree" if agree else "they differ")
+    sys.exit(0 if agree else 1)
+
+
+if __name__ == "__main__":
+    main()
