@@ -20,6 +20,7 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
         schedule: Schedule::Constant,
         epochs: 1,
         batch_size: 100,
+        train_size: None,
         validation: 0.0,
         augment: Vec::new(),
         normalize: Normalize::Unit,
@@ -114,6 +115,20 @@ fn a_resnet_trained_twice_gives_equal_bytes() {
     };
     assert_eq!(steps(1), steps(1));
     assert_ne!(steps(1), steps(2));
+}
+
+#[test]
+fn a_job_that_takes_the_first_samples_counts_and_trains_on_no_others() {
+    let job = job(3, |c| {
+        small(c);
+        c.train_size = Some(60);
+        c.validation = 0.5;
+        c.batch_size = 20;
+    });
+    let mut recorder = Recorder::default();
+    let trained = train(&job, &Cache::default(), Device::Cpu, &mut recorder).unwrap();
+    assert_eq!(trained.facts.samples, Samples { train: 30, validation: 30, test: 2_000 });
+    assert_eq!(recorder.steps(), [(1, 1), (1, 2)]);
 }
 
 #[test]
