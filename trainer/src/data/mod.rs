@@ -3,6 +3,7 @@
 mod cifar10;
 mod error;
 mod fashion_mnist;
+pub(crate) mod feed;
 mod idx;
 mod inputs;
 mod labels;
