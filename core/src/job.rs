@@ -38,6 +38,10 @@ pub struct Configuration {
     pub epochs: u32,
     /// Samples in a step, ≥ 1; the last step of an epoch takes what is left.
     pub batch_size: usize,
+    /// How many training samples there are, the first of the file, 1 ≤ size < the data set's; without it all of them. The rest has
+    /// no part in the job: not in the split, the noise or the statistics of the inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_size: Option<usize>,
     /// Share of the training samples held out for validation, with their noise, 0 ≤ share < 1.
     pub validation: f64,
     /// Random changes of training images.
@@ -57,7 +61,12 @@ impl Configuration {
         CellId::of(&[self.canonical().as_bytes()])
     }
 
-    /// How many training samples are held out of `samples`.
+    /// How many training samples are taken of the `samples` that the data set has.
+    pub fn taken(&self, samples: usize) -> usize {
+        self.train_size.map_or(samples, |size| size.min(samples))
+    }
+
+    /// How many training samples are held out of the `samples` that are taken.
     pub fn held_out(&self, samples: usize) -> usize {
         (self.validation * samples as f64).round() as usize
     }

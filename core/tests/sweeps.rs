@@ -69,6 +69,16 @@ fn ids_do_not_change_from_version_to_version() {
 }
 
 #[test]
+fn a_size_of_the_training_set_is_a_part_of_the_id_and_stands_in_the_canonical_form_only_where_it_is_given() {
+    let sized = sweep("grid: {train_size: [500, 60000, null]}");
+    assert_eq!(sized.cells.len(), 2, "all samples are what there is without the key");
+    assert_eq!(sized.cells[1], sweep("").cells[0]);
+    let canonical = sized.cells[0].configuration.canonical();
+    assert!(canonical.contains(r#""batch_size":128,"train_size":500,"validation":0.0"#), "{canonical}");
+    assert_eq!(serde_json::from_str::<Configuration>(&canonical).unwrap(), *sized.cells[0].configuration);
+}
+
+#[test]
 fn a_default_that_is_written_out_makes_no_other_cell() {
     let long =
         BASE.replace("loss: cce", "loss: {name: cce}\n  noise: none\n  schedule: {name: constant}\n  batch_size: 128");

@@ -1,6 +1,7 @@
 //! Trains one job and prints its epochs: `cargo run --release -p plusminus-trainer --example train -- [CONFIGURATION [SEED]]`.
 //!
-//! CONFIGURATION is a job's configuration in JSON, whose fields take the place of the default's: `{"epochs": 3}`.
+//! CONFIGURATION is a job's configuration in JSON, whose fields take the place of the default's: `{"epochs": 3}`. Data sets are looked for
+//! in the directories of `PLUSMINUS_DATASETS`.
 
 #![allow(clippy::print_stdout)]
 
@@ -62,8 +63,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let configuration: Configuration = serde_json::from_value(configuration)?;
     let cell = configuration.cell();
     let job = Job::new(Arc::new(configuration), cell, seed);
+    let directories = std::env::var_os("PLUSMINUS_DATASETS");
+    let directories = directories.iter().flat_map(std::env::split_paths).collect();
     let begun = Instant::now();
-    let trained = train(&job, &Cache::new(Datasets::default()), Means::default(), &mut Printer { last: begun })
+    let trained = train(&job, &Cache::new(Datasets { directories }), Means::default(), &mut Printer { last: begun })
         .map_err(|e| e.to_string())?;
     println!("{:.2} s, weights {}", begun.elapsed().as_secs_f64(), trained.facts.weights);
     Ok(())

@@ -1,6 +1,6 @@
 //! The loop: epochs of steps, an evaluation after each.
 
-use crate::data::{Cache, Data, Images, Inputs, Labels, shuffle};
+use crate::data::{Cache, Data, Inputs, Labels, feed, shuffle};
 use crate::engine::{Batch, Engine, EngineError, Means, Plan, engine};
 use crate::keep::{Kept, Snapshot};
 use plusminus_core::job::Job;
@@ -77,8 +77,6 @@ struct Run<'a> {
     inputs: Inputs,
     engine: Box<dyn Engine>,
     facts: Facts,
-    /// Inputs of the batch at hand, kept for its memory.
-    batch: Vec<f32>,
 }
 
 /// What the network makes of some samples.
@@ -114,7 +112,7 @@ impl<'a> Run<'a> {
             engine: engine.name(),
             weights: String::new(),
         };
-        Ok(Run { job, data, labels, inputs, engine, facts, batch: Vec::new() })
+        Ok(Run { job, data, labels, inputs, engine, facts })
     }
 
     fn train(mut self, observer: &mut dyn Observer) -> Result<Trained, Failure> {
@@ -165,13 +163,15 @@ impl<'a> Run<'a> {
         shuffle(&mut order, &mut generator(Stream::Order));
         let lr = configuration.schedule.lr(configuration.optimizer.lr(), epoch, configuration.epochs);
         let (epochs, steps) = (configuration.epochs, self.steps());
-        let (mut total, begun) = (0.0, Instant::now());
-        for (step, samples) in (1..).zip(order.chunks(configuration.batch_size)) {
-            let augment = &configuration.augment;
-            self.inputs.gather_augmented(&self.data.train, samples, augment, &mut augmentation, &mut self.batch);
-            let labels: Vec<u32> = samples.iter().map(|sample| self.labels.given[*sample]).collect();
-            let batch = Batch { inputs: &self.batch, labels: &labels };
-            let loss = self.engine.train_step(batch, lr, &mut dropout).map_err(failed)?;
+        let (mut total, mut step, begun) = (0.0, 0, Instant::now());
+        let Run { data, labels, inputs, engine, .. } = self;
+        let make = |samples: &[usize], batch: &mut Vec<f32>| {
+            inputs.gather_augmented(&data.train, samples, &configuration.augment, &mut augmentation, batch);
+        };
+        feed::each(&order, configuration.batch_size, make, |samples, inputs| {
+            step += 1;
+            let labels: Vec<u32> = samples.iter().map(|sample| labels.given[*sample]).collect();
+            let loss = engine.train_step(Batch { inputs, labels: &labels }, lr, &mut dropout).map_err(failed)?;
             if !loss.is_finite() {
                 return Err(diverged(&format!(
                     "the loss is {loss} in epoch {epoch}, step {step}, at learning rate {lr}"
@@ -180,8 +180,8 @@ impl<'a> Run<'a> {
             total += loss * samples.len() as f64;
             heed(observer.progress(Progress { epoch, epochs, step, steps }), || {
                 format!("in epoch {epoch} of {epochs}, after step {step} of {steps}")
-            })?;
-        }
+            })
+        })?;
         // A clock too coarse to see the epoch must not make the speed infinite.
         let seconds = begun.elapsed().as_secs_f64().max(1e-9);
         Ok(Measurements::from([
@@ -194,11 +194,10 @@ impl<'a> Run<'a> {
     /// Measures the network as it stands, on training images as they are, on validation and on test samples.
     /// `between` is called after every few samples, and its failure ends the evaluation.
     fn evaluate(&mut self, measurements: &mut Measurements, between: Between<'_>) -> Result<(), Failure> {
-        let data = Arc::clone(&self.data);
-        let train = self.predict(&data.train, Part::Train, between)?.classes;
+        let train = self.predict(Part::Train, between)?.classes;
         let (mut clean, mut noisy, mut recovered) = (Share::default(), Share::default(), Share::default());
         for (class, sample) in train.iter().zip(&self.labels.train) {
-            let (given, label) = (self.labels.given[*sample], data.train.labels[*sample]);
+            let (given, label) = (self.labels.given[*sample], self.data.train.labels[*sample]);
             if given == label {
                 clean.count(*class == given);
             } else {
@@ -206,14 +205,14 @@ impl<'a> Run<'a> {
                 recovered.count(*class == label);
             }
         }
-        let validation = self.predict(&data.train, Part::Validation, between)?;
+        let validation = self.predict(Part::Validation, between)?;
         let mut right = Share::default();
         for (class, sample) in validation.classes.iter().zip(&self.labels.validation) {
             right.count(*class == self.labels.given[*sample]);
         }
         let mut tested = Share::default();
-        let classes = self.predict(&data.test, Part::Test, between)?.classes;
-        classes.iter().zip(&data.test.labels).for_each(|(class, label)| tested.count(class == label));
+        let classes = self.predict(Part::Test, between)?.classes;
+        classes.iter().zip(&self.data.test.labels).for_each(|(class, label)| tested.count(class == label));
         let found = [
             (Metric::CleanAccuracy, clean.value()),
             (Metric::NoisyAccuracy, noisy.value()),
@@ -226,32 +225,33 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn predict(&mut self, images: &Images, part: Part, between: Between<'_>) -> Result<Evaluation, Failure> {
+    fn predict(&mut self, part: Part, between: Between<'_>) -> Result<Evaluation, Failure> {
+        let Run { job, data, labels, inputs, engine, .. } = self;
         let everything: Vec<usize>;
-        let samples = match part {
-            Part::Train => &self.labels.train,
-            Part::Validation => &self.labels.validation,
+        let (images, samples) = match part {
+            Part::Train => (&data.train, &labels.train),
+            Part::Validation => (&data.train, &labels.validation),
             Part::Test => {
-                everything = (0..images.len()).collect();
-                &everything
+                everything = (0..data.test.len()).collect();
+                (&data.test, &everything)
             }
         };
-        let (loss, classes) = (&self.job.configuration.loss, self.job.configuration.dataset.classes());
+        let (loss, classes) = (&job.configuration.loss, job.configuration.dataset.classes());
         let mut evaluation = Evaluation { classes: Vec::with_capacity(samples.len()), loss: None };
         // Core gives a loss with its gradient, which nobody wants here.
         let (mut logits, mut unused) = (Vec::new(), vec![0.0; EVALUATED * classes]);
         let mut total = 0.0;
-        for samples in samples.chunks(EVALUATED) {
-            self.inputs.gather(images, samples, &mut self.batch);
-            self.engine.logits(&self.batch, &mut logits).map_err(failed)?;
+        let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(images, samples, batch);
+        feed::each(samples, EVALUATED, make, |samples, inputs| {
+            engine.logits(inputs, &mut logits).map_err(failed)?;
             evaluation.classes.extend(logits.chunks_exact(classes).map(largest));
             if part == Part::Validation {
-                let labels: Vec<u32> = samples.iter().map(|sample| self.labels.given[*sample]).collect();
+                let labels: Vec<u32> = samples.iter().map(|sample| labels.given[*sample]).collect();
                 let mean = loss.value_and_gradient(&logits, classes, &labels, &mut unused[..logits.len()]);
                 total += mean * samples.len() as f64;
             }
-            between()?;
-        }
+            between()
+        })?;
         if part == Part::Validation && !samples.is_empty() {
             evaluation.loss = Some(total / samples.len() as f64);
         }

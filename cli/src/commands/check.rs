@@ -53,6 +53,7 @@ fn jobs(sweep: &Sweep) -> usize {
 
 fn data_set(configuration: &Configuration) -> String {
     let (train, test) = configuration.dataset.sizes();
+    let train = configuration.taken(train);
     let held_out = configuration.held_out(train);
     format!(
         "{} ({} for training, {held_out} for validation, {test} for testing)",

@@ -11,6 +11,9 @@ pub enum Dataset {
     /// The first 800 + 200 images of every class of Fashion-MNIST, which ship with the binary.
     #[serde(rename = "fashion-mnist-10k")]
     FashionMnist10k,
+    /// Krizhevsky 2009: 50,000 + 10,000 colour images, 32×32, ten classes.
+    #[serde(rename = "cifar-10")]
+    Cifar10,
 }
 
 /// Extent of an image.
@@ -43,20 +46,21 @@ pub(crate) fn product<const N: usize>(factors: [usize; N]) -> usize {
 
 impl Dataset {
     /// Every data set.
-    pub const ALL: &'static [Dataset] = &[Dataset::FashionMnist, Dataset::FashionMnist10k];
+    pub const ALL: &'static [Dataset] = &[Dataset::FashionMnist, Dataset::FashionMnist10k, Dataset::Cifar10];
 
     /// The name in a sweep file.
     pub fn name(&self) -> &'static str {
         match self {
             Dataset::FashionMnist => "fashion-mnist",
             Dataset::FashionMnist10k => "fashion-mnist-10k",
+            Dataset::Cifar10 => "cifar-10",
         }
     }
 
     /// Number of classes.
     pub fn classes(&self) -> usize {
         match self {
-            Dataset::FashionMnist | Dataset::FashionMnist10k => 10,
+            Dataset::FashionMnist | Dataset::FashionMnist10k | Dataset::Cifar10 => 10,
         }
     }
 
@@ -64,6 +68,7 @@ impl Dataset {
     pub fn shape(&self) -> ImageShape {
         match self {
             Dataset::FashionMnist | Dataset::FashionMnist10k => ImageShape { channels: 1, height: 28, width: 28 },
+            Dataset::Cifar10 => ImageShape { channels: 3, height: 32, width: 32 },
         }
     }
 
@@ -72,6 +77,7 @@ impl Dataset {
         match self {
             Dataset::FashionMnist => (60_000, 10_000),
             Dataset::FashionMnist10k => (8_000, 2_000),
+            Dataset::Cifar10 => (50_000, 10_000),
         }
     }
 
@@ -79,6 +85,30 @@ impl Dataset {
     pub fn confusions(&self) -> Option<&'static [(usize, usize)]> {
         match self {
             Dataset::FashionMnist | Dataset::FashionMnist10k => Some(&[(9, 7), (7, 5), (2, 6), (4, 3), (3, 4)]),
+            // Truck → automobile, bird → airplane, deer → horse, cat ↔ dog.
+            Dataset::Cifar10 => Some(&[(9, 1), (2, 0), (4, 7), (3, 5), (5, 3)]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_set_is_stored_under_the_name_that_a_sweep_file_has() {
+        for dataset in Dataset::ALL {
+            assert_eq!(serde_json::to_value(dataset).unwrap(), dataset.name());
+        }
+    }
+
+    #[test]
+    fn every_list_of_mistaken_classes_names_classes_and_no_class_is_mistaken_for_two() {
+        for dataset in Dataset::ALL {
+            let confusions = dataset.confusions().unwrap_or_default();
+            assert!(confusions.iter().all(|(from, to)| from != to && *from.max(to) < dataset.classes()), "{dataset:?}");
+            let mistaken: std::collections::BTreeSet<_> = confusions.iter().map(|(from, _)| from).collect();
+            assert_eq!(mistaken.len(), confusions.len(), "{dataset:?}");
         }
     }
 }

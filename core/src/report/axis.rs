@@ -80,8 +80,14 @@ fn confused(trees: &[Value], rows: &Keys, columns: &Keys) -> Vec<Path> {
     }
     let differs =
         |field: &str| shared.values().any(|trees| trees.iter().any(|tree| tree.get(field) != trees[0].get(field)));
-    let fields = trees.first().and_then(Value::as_object).into_iter().flat_map(|map| map.keys());
-    fields.filter(|field| differs(field)).map(|field| Path(vec![field.clone()])).collect()
+    // What has its default may be left out of a configuration, so no cell need have every field.
+    let mut fields: Vec<&String> = Vec::new();
+    for field in trees.iter().filter_map(Value::as_object).flat_map(|map| map.keys()) {
+        if !fields.contains(&field) {
+            fields.push(field);
+        }
+    }
+    fields.into_iter().filter(|field| differs(field)).map(|field| Path(vec![field.clone()])).collect()
 }
 
 /// The labels of every cell along one axis.
@@ -168,6 +174,14 @@ mod tests {
         assert_eq!(layout.rows.paths, ["noise.kind", "lr"]);
         assert_eq!(layout.rows.labels, [["a", "0.1"], ["a", "1"]]);
         assert_eq!(layout.places, [(0, 0), (1, 0)]);
+    }
+
+    #[test]
+    fn a_field_that_only_a_later_cell_has_tells_it_apart() {
+        let trees = [json!({"loss": "cce"}), json!({"loss": "cce", "train_size": 500})];
+        let layout = Layout::of(&trees, &spec(&["loss"], &[]));
+        assert_eq!(layout.rows.paths, ["loss", "train_size"]);
+        assert_eq!(layout.rows.labels, [["cce", "–"], ["cce", "500"]]);
     }
 
     #[test]

@@ -85,11 +85,15 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let schedule = SCHEDULE.or(fields, Schedule::Constant);
     let epochs = fields.integer("epochs").at_least(1).at_most(100_000).required() as u32;
     let batch_size = fields.integer("batch_size").at_least(1).at_most(65_536).or(128) as usize;
+    let train_size = fields.integer("train_size").at_least(1).optional().map(|size| size as usize);
     let validation = fields.number("validation").at_least(0.0).below(1.0).or(0.0);
     let augment = fields.list_of("augment", Augment::NAMES, Augment::read);
     let normalize = fields.one_of("normalize", Normalize::NAMES, Normalize::read).unwrap_or(Normalize::Channel);
+    let dataset = dataset?;
+    // All of a data set is what there is without the key: no two cells for one training.
+    let train_size = train_size.filter(|size| *size != dataset.sizes().0);
     Some(Configuration {
-        dataset: dataset?,
+        dataset,
         model: model?,
         loss: loss?,
         noise: noise?,
@@ -98,6 +102,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
         schedule: schedule?,
         epochs,
         batch_size,
+        train_size,
         validation,
         augment,
         normalize,

@@ -188,7 +188,7 @@ fn value_at(path: &Path, configuration: &Configuration) -> Option<Value> {
         serde_json::to_value(part).unwrap_or_default()
     }
     let Configuration { dataset, model, loss, noise, noise_seed, optimizer, schedule, .. } = configuration;
-    let Configuration { epochs, batch_size, validation, augment, normalize, .. } = configuration;
+    let Configuration { epochs, batch_size, train_size, validation, augment, normalize, .. } = configuration;
     let (head, rest) = path.0.split_first()?;
     let part = match head.as_str() {
         "dataset" => json(dataset),
@@ -200,6 +200,7 @@ fn value_at(path: &Path, configuration: &Configuration) -> Option<Value> {
         "schedule" => json(schedule),
         "epochs" => json(epochs),
         "batch_size" => json(batch_size),
+        "train_size" => json(train_size.as_ref()?),
         "validation" => json(validation),
         "augment" => json(augment),
         "normalize" => json(normalize),

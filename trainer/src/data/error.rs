@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub enum DataError {
     /// None of its files is in any of the places.
     #[error(
-        "the data set {name} was not found in {}: {remedy}, or name the directory that has it with --datasets DIR or \
+        "the data set {name} was not found{}: {remedy} and name the directory that has it with --datasets DIR or \
          PLUSMINUS_DATASETS",
         listed(looked)
     )]
@@ -21,14 +21,14 @@ pub enum DataError {
         remedy: &'static str,
     },
     /// Some of its files are in a place and one is not.
-    #[error("{} has a part of the data set {name}, but {file} and {file}.gz are missing: add one of them", directory.display())]
+    #[error("{} has a part of the data set {name}, but {}", directory.display(), absent(files))]
     Incomplete {
         /// The data set.
         name: &'static str,
         /// Where the others are.
         directory: PathBuf,
-        /// What is missing, without `.gz`.
-        file: &'static str,
+        /// What is missing: the names that the file may have.
+        files: Vec<String>,
     },
     /// A file cannot be read.
     #[error("{} cannot be read ({source}): check that the file is there and its permissions", path.display())]
@@ -63,7 +63,7 @@ pub enum DataError {
     Truncated {
         /// The file.
         path: PathBuf,
-        /// Bytes (uncompressed) that its header promises.
+        /// Bytes (uncompressed) that it should have.
         expected: u64,
         /// Bytes that are there.
         found: u64,
@@ -73,7 +73,7 @@ pub enum DataError {
     Trailing {
         /// The file.
         path: PathBuf,
-        /// Bytes (uncompressed) that its header promises.
+        /// Bytes (uncompressed) that it should have.
         expected: u64,
     },
     /// A file holds another number or size of things than the data set has.
@@ -85,6 +85,14 @@ pub enum DataError {
         expected: String,
         /// What the file's header says.
         found: String,
+    },
+    /// A file of Python's is no pickle, or holds something else than images and labels.
+    #[error("{} is not a batch of images that Python saved ({source}): fetch it again", path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's words.
+        source: Box<serde_pickle::Error>,
     },
     /// A pair of files does not belong together.
     #[error(
@@ -115,6 +123,18 @@ pub enum DataError {
     },
 }
 
+/// After "was not found".
 fn listed(places: &[PathBuf]) -> String {
-    places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")
+    match places {
+        [] => ", for there was no place to look in".to_owned(),
+        _ => format!(" in {}", places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// After "but".
+fn absent(files: &[String]) -> String {
+    match files {
+        [file] => format!("{file} is missing: add it"),
+        files => format!("{} are missing: add one of them", files.join(" and ")),
+    }
 }

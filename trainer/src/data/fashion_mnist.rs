@@ -20,16 +20,18 @@ pub(super) fn from_disk(datasets: &Datasets) -> Result<Data, DataError> {
 /// As [`from_disk`], with the place that is looked at last.
 fn search(datasets: &Datasets, fallback: &Path) -> Result<Data, DataError> {
     let dataset = Dataset::FashionMnist;
-    let given = datasets.directories.iter().flat_map(|directory| [directory.join(dataset.name()), directory.clone()]);
-    let places: Vec<PathBuf> = given.chain([fallback.to_owned()]).collect();
+    let places: Vec<PathBuf> = datasets.places(&dataset).chain([fallback.to_owned()]).collect();
     let Some(place) = places.iter().find(|place| FILES.iter().any(|file| find(place, file).is_some())) else {
-        let remedy = "install the package that has it (Debian: dataset-fashion-mnist) or fetch its four files from \
+        let remedy = "install the package that has it (Debian: dataset-fashion-mnist), or fetch its four files from \
                       https://github.com/zalandoresearch/fashion-mnist";
         return Err(DataError::NotFound { name: dataset.name(), looked: places, remedy });
     };
     let open = |file: &'static str| match find(place, file) {
         Some(path) => Ok(Source::file(path)),
-        None => Err(DataError::Incomplete { name: dataset.name(), directory: place.clone(), file }),
+        None => {
+            let files = vec![file.to_owned(), format!("{file}.gz")];
+            Err(DataError::Incomplete { name: dataset.name(), directory: place.clone(), files })
+        }
     };
     let [train_images, train_labels, test_images, test_labels] = FILES.map(open);
     read(&dataset, [train_images?, train_labels?, test_images?, test_labels?])
@@ -156,6 +158,6 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(FILES[0]), b"").unwrap();
         let error = from_disk(&Datasets { directories: vec![directory.path().to_owned()] }).unwrap_err();
-        assert!(matches!(&error, DataError::Incomplete { file, .. } if *file == FILES[1]), "{error}");
+        assert!(matches!(&error, DataError::Incomplete { files, .. } if files[0] == FILES[1]), "{error}");
     }
 }

@@ -6,23 +6,23 @@ use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::random::Stream;
 use rand::{Rng, RngExt};
 
-/// A job's view of the training file.
+/// A job's view of the training file, or of as much of it as the job takes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Labels {
-    /// The given labels of the whole file, in file order.
+    /// The given labels, in file order.
     pub given: Vec<u32>,
     /// The samples that are trained on, in file order.
     pub train: Vec<usize>,
     /// The samples that are held out, in file order.
     pub validation: Vec<usize>,
-    /// What became of the file's labels.
+    /// What became of the labels.
     pub transition: TransitionMatrix,
-    /// Share of the file's labels that are wrong.
+    /// Share of the labels that are wrong.
     pub noise_rate: f64,
 }
 
 impl Labels {
-    /// Corrupts the labels of the whole file in file order, then splits it. The two choices have streams of their own, so
+    /// Takes as many samples as the job asks for, corrupts their labels in file order, then splits them. The two choices have streams of their own, so
     /// that a job's noise does not depend on its split.
     ///
     /// # Errors
@@ -36,24 +36,32 @@ impl Labels {
                 dataset.name()
             )
         })?;
-        let given = matrix.corrupt(&images.labels, &mut streams.generator(Stream::Noise, 0));
-        let held_out = configuration.held_out(images.len());
-        if held_out >= images.len() {
+        if let Some(size) = configuration.train_size.filter(|size| !(1..=images.len()).contains(size)) {
+            let all = images.len();
+            return Err(format!(
+                "train_size is {size}, expected 1 to {all}, the training samples of {}",
+                dataset.name()
+            ));
+        }
+        let labels = &images.labels[..configuration.taken(images.len())];
+        let given = matrix.corrupt(labels, &mut streams.generator(Stream::Noise, 0));
+        let held_out = configuration.held_out(labels.len());
+        if held_out >= labels.len() {
             return Err(format!(
                 "validation {} holds out {held_out} of {} training samples, which leaves none: lower it",
                 configuration.validation,
-                images.len()
+                labels.len()
             ));
         }
-        let mut train: Vec<usize> = (0..images.len()).collect();
+        let mut train: Vec<usize> = (0..labels.len()).collect();
         shuffle(&mut train, &mut streams.generator(Stream::Split, 0));
-        let mut validation = train.split_off(images.len() - held_out);
+        let mut validation = train.split_off(labels.len() - held_out);
         train.sort_unstable();
         validation.sort_unstable();
-        let wrong = images.labels.iter().zip(&given).filter(|(label, given)| label != given).count();
+        let wrong = labels.iter().zip(&given).filter(|(label, given)| label != given).count();
         Ok(Labels {
-            transition: TransitionMatrix::realised(dataset.classes(), &images.labels, &given),
-            noise_rate: wrong as f64 / images.len() as f64,
+            transition: TransitionMatrix::realised(dataset.classes(), labels, &given),
+            noise_rate: wrong as f64 / labels.len() as f64,
             given,
             train,
             validation,
@@ -125,6 +133,27 @@ mod tests {
         assert_eq!(labels.noise_rate, wrong as f64 / 1_000.0);
         assert!((labels.noise_rate - 0.4).abs() < 0.08);
         assert!((labels.transition.row(3)[3] - 0.6).abs() < 0.25);
+    }
+
+    #[test]
+    fn only_the_first_samples_are_taken_where_a_size_is_given() {
+        let labels = noisy(1, |c| (c.train_size, c.validation) = (Some(40), 0.25));
+        assert_eq!((labels.given.len(), labels.train.len(), labels.validation.len()), (40, 30, 10));
+        let mut all = [labels.train, labels.validation].concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..40).collect::<Vec<_>>());
+        let wrong = images().labels.iter().zip(&labels.given).filter(|(a, b)| a != b).count();
+        assert_eq!(labels.noise_rate, wrong as f64 / 40.0);
+        // Labels are corrupted in file order: the first are as they are in the whole file.
+        assert_eq!(labels.given, noisy(1, |_| {}).given[..40]);
+    }
+
+    #[test]
+    fn a_size_that_the_data_set_does_not_have_is_refused() {
+        for size in [0, 1_001] {
+            let refusal = Labels::of(&job(0, |c| c.train_size = Some(size)), &images()).unwrap_err();
+            assert!(refusal.contains("expected 1 to 1000"), "{refusal}");
+        }
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! Data sets and what a job makes of one: given labels, a split, inputs.
 
+mod cifar10;
 mod error;
 mod fashion_mnist;
+pub(crate) mod feed;
 mod idx;
 mod inputs;
 mod labels;
+mod pickle;
 
 pub use error::DataError;
 pub use fashion_mnist::DEBIAN;
@@ -21,6 +24,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Datasets {
     /// In order; each may hold a data set's files or a folder with the data set's name.
     pub directories: Vec<PathBuf>,
+}
+
+impl Datasets {
+    /// Where the files of `dataset` may be: in each directory a folder with its name, then the directory itself.
+    fn places(&self, dataset: &Dataset) -> impl Iterator<Item = PathBuf> {
+        self.directories.iter().flat_map(|directory| [directory.join(dataset.name()), directory.clone()])
+    }
 }
 
 /// Images with their labels.
@@ -108,5 +118,6 @@ fn load(dataset: &Dataset, datasets: &Datasets) -> Result<Data, DataError> {
     match dataset {
         Dataset::FashionMnist => fashion_mnist::from_disk(datasets),
         Dataset::FashionMnist10k => fashion_mnist::from_binary(),
+        Dataset::Cifar10 => cifar10::from_disk(datasets),
     }
 }

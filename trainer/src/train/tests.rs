@@ -1,6 +1,6 @@
 use super::*;
 use plusminus_core::job::Configuration;
-use plusminus_core::methods::augment::Normalize;
+use plusminus_core::methods::augment::{Augment, Normalize};
 use plusminus_core::methods::dataset::Dataset;
 use plusminus_core::methods::losses::{Cce, Loss};
 use plusminus_core::methods::networks::Model;
@@ -20,6 +20,7 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
         schedule: Schedule::Constant,
         epochs: 1,
         batch_size: 100,
+        train_size: None,
         validation: 0.0,
         augment: Vec::new(),
         normalize: Normalize::Unit,
@@ -85,8 +86,7 @@ fn a_job_trained_twice_gives_equal_bytes_and_another_seed_gives_others() {
     let augmented = |c: &mut Configuration| {
         small(c);
         c.epochs = 2;
-        c.augment =
-            vec![plusminus_core::methods::augment::Augment::Crop(2), plusminus_core::methods::augment::Augment::Flip];
+        c.augment = vec![Augment::Crop(2), Augment::Flip];
     };
     let (first, again, other) = (trained(&job(1, augmented)), trained(&job(1, augmented)), trained(&job(2, augmented)));
     assert_eq!(repeatable(&first), repeatable(&again));
@@ -103,17 +103,62 @@ fn a_resnet_trained_twice_gives_equal_bytes() {
     let steps = |seed| {
         let job = job(seed, tiny);
         let mut run = Run::new(&job, &Cache::default(), Means::default()).unwrap();
-        let mut dropout = job.streams().generator(Stream::Dropout, 1);
+        let (mut batch, mut dropout) = (Vec::new(), job.streams().generator(Stream::Dropout, 1));
         for start in [0, 8] {
             let samples: Vec<usize> = (start..start + 8).collect();
-            run.inputs.gather(&run.data.train, &samples, &mut run.batch);
+            run.inputs.gather(&run.data.train, &samples, &mut batch);
             let labels = &run.labels.given[start..start + 8];
-            run.engine.train_step(Batch { inputs: &run.batch, labels }, 0.1, &mut dropout).unwrap();
+            run.engine.train_step(Batch { inputs: &batch, labels }, 0.1, &mut dropout).unwrap();
         }
         run.engine.weights().unwrap().digest()
     };
     assert_eq!(steps(1), steps(1));
     assert_ne!(steps(1), steps(2));
+}
+
+#[test]
+fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
+    let job = job(4, |c| {
+        small(c);
+        c.batch_size = 150;
+        c.augment = vec![Augment::Crop(4), Augment::Flip];
+        c.normalize = Normalize::PixelMean;
+    });
+    let run = || Run::new(&job, &Cache::default(), Device::Cpu).unwrap();
+    let (mut beside, mut between) = (run(), run());
+    let mut batch = Vec::new();
+    for epoch in [1, 2] {
+        let loss = beside.epoch(epoch, &mut ()).unwrap()[&Metric::TrainLoss];
+        let generator = |stream| job.streams().generator(stream, u64::from(epoch));
+        let mut order = between.labels.train.clone();
+        shuffle(&mut order, &mut generator(Stream::Order));
+        let (mut augmentation, mut dropout) = (generator(Stream::Augmentation), generator(Stream::Dropout));
+        let Run { data, labels, inputs, engine, .. } = &mut between;
+        let mut total = 0.0;
+        for samples in order.chunks(150) {
+            let augment = &job.configuration.augment;
+            inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, &mut batch);
+            let labels: Vec<u32> = samples.iter().map(|sample| labels.given[*sample]).collect();
+            let step = Batch { inputs: &batch, labels: &labels };
+            total += engine.train_step(step, 0.05, &mut dropout).unwrap() * samples.len() as f64;
+        }
+        assert_eq!(loss, total / 400.0);
+        assert_eq!(beside.engine.weights().unwrap().digest(), between.engine.weights().unwrap().digest());
+    }
+}
+
+#[test]
+fn a_job_that_takes_the_first_samples_counts_and_trains_on_no_others() {
+    let job = job(3, |c| {
+        small(c);
+        c.train_size = Some(60);
+        c.validation = 0.5;
+        c.batch_size = 20;
+    });
+    let mut recorder = Recorder::default();
+    let trained = train(&job, &Cache::default(), Device::Cpu, &mut recorder).unwrap();
+    assert_eq!(trained.facts.samples, Samples { train: 30, validation: 30, test: 2_000 });
+    assert_eq!(recorder.steps(), [(1, 1), (1, 2)]);
 }
 
 #[test]

@@ -60,6 +60,7 @@ pub fn configuration(loss: Loss, noise: Noise) -> Configuration {
         schedule: Schedule::Constant,
         epochs: 10,
         batch_size: 128,
+        train_size: None,
         validation: 0.1,
         augment: Vec::new(),
         normalize: Normalize::Unit,
