@@ -124,7 +124,7 @@ fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
         c.augment = vec![Augment::Crop(4), Augment::Flip];
         c.normalize = Normalize::PixelMean;
     });
-    let run = || Run::new(&job, &Cache::default(), Device::Cpu).unwrap();
+    let run = || Run::new(&job, &Cache::default(), Means::default()).unwrap();
     let (mut beside, mut between) = (run(), run());
     let mut batch = Vec::new();
     for epoch in [1, 2] {
@@ -156,7 +156,7 @@ fn a_job_that_takes_the_first_samples_counts_and_trains_on_no_others() {
         c.batch_size = 20;
     });
     let mut recorder = Recorder::default();
-    let trained = train(&job, &Cache::default(), Device::Cpu, &mut recorder).unwrap();
+    let trained = train(&job, &Cache::default(), Means::default(), &mut recorder).unwrap();
     assert_eq!(trained.facts.samples, Samples { train: 30, validation: 30, test: 2_000 });
     assert_eq!(recorder.steps(), [(1, 1), (1, 2)]);
 }
