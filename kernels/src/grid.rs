@@ -59,29 +59,33 @@ impl Steps {
 pub(crate) struct Walk {
     extents: Extents,
     steps: [Steps; 2],
-    image: usize,
     row: usize,
     column: usize,
+    /// The offsets of the first pixel of the image at hand, and of the pixel at hand.
+    image: [usize; 2],
+    at: [usize; 2],
 }
 
 impl Walk {
     pub fn new(extents: Extents, steps: [Steps; 2]) -> Self {
-        Walk { extents, steps, image: 0, row: 0, column: 0 }
+        Walk { extents, steps, row: 0, column: 0, image: [0; 2], at: [0; 2] }
     }
 
     /// The offsets of the next pixel. After the last one the walk is over, and what it gives has no meaning.
     #[inline(always)]
     pub fn next(&mut self) -> [usize; 2] {
-        let at = |steps: &Steps| self.image * steps.image + self.row * steps.row + self.column * steps.column;
-        let found = [at(&self.steps[0]), at(&self.steps[1])];
+        let found = self.at;
+        let [x, y] = &self.steps;
         self.column += 1;
+        self.at = [found[0] + x.column, found[1] + y.column];
         if self.column == self.extents.columns {
             self.column = 0;
             self.row += 1;
             if self.row == self.extents.rows {
                 self.row = 0;
-                self.image += 1;
+                self.image = [self.image[0] + x.image, self.image[1] + y.image];
             }
+            self.at = [self.image[0] + self.row * x.row, self.image[1] + self.row * y.row];
         }
         found
     }

@@ -14,8 +14,9 @@ use plusminus_kernels::{
 };
 use std::ops::Range;
 
-/// From so many channels in and out on, the transforms of Winograd's filtering cost less than the products that they spare.
-const MANY: usize = 32;
+/// From so many channels in and out on, the transforms of Winograd's filtering cost less than the products that they spare: on the way
+/// forward, and on the way back, where two products share a transform.
+const MANY: [usize; 2] = [32, 16];
 
 /// Parts of a forward pass.
 const PARTS: usize = 16;
@@ -93,20 +94,20 @@ impl Convolution {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// Whether it is computed by Winograd's filtering.
-    fn filters(&self) -> bool {
-        let many = self.from.stored.min(self.to.stored) >= MANY && self.from.stored % BLOCK == 0;
-        self.kernel == [3, 3] && self.stride == 1 && many
+    /// Whether it is computed by Winograd's filtering, on the way forward and on the way back.
+    fn filters(&self) -> [bool; 2] {
+        let fits = self.kernel == [3, 3] && self.stride == 1 && self.from.stored % BLOCK == 0;
+        MANY.map(|many| fits && self.from.stored.min(self.to.stored) >= many)
     }
 
-    /// Sums that the gradient with respect to the weights takes while it is added up.
-    fn sums(&self) -> usize {
-        if self.filters() { self.weight.len() / self.taps() * PLACES } else { self.weight.len() }
+    /// Weights as the products take them, and sums that their gradient takes while it is added up.
+    fn sums(&self, filters: bool) -> usize {
+        if filters { self.weight.len() / self.taps() * PLACES } else { self.weight.len() }
     }
 
     /// Parts of a backward pass, each with sums of its own: fewer where these are large.
     fn parts(&self) -> usize {
-        match self.sums() {
+        match self.sums(self.filters()[1]) {
             ..=0x4_0000 => 8,
             ..=0x10_0000 => 4,
             _ => 2,
@@ -115,7 +116,8 @@ impl Convolution {
 
     /// Values that all threads share in a step: packed weights, and the sums of every part.
     pub fn shared(&self) -> [usize; 2] {
-        [self.sums().max(self.weight.len()), self.parts() * self.sums()]
+        let [_, back] = self.filters();
+        [self.sums(back).max(self.weight.len()), self.parts() * self.sums(back)]
     }
 
     /// y = x ∗ w, and mean and squares of every output image where `moments` asks for them.
@@ -131,8 +133,9 @@ impl Convolution {
     ) {
         let weights = &weights[self.weight.clone()];
         let part = samples.div_ceil(PARTS);
-        let weights = if self.filters() {
-            let transform = packed.first(self.sums());
+        let [filters, _] = self.filters();
+        let weights = if filters {
+            let transform = packed.first(self.sums(true));
             KernelTransform { kernels: weights, inputs: self.from.stored, transform, transposed: false }
                 .run(team.instructions);
             &*transform
@@ -145,7 +148,7 @@ impl Convolution {
         let parts = parts.zip(pieces(moments, each, samples, part)).enumerate();
         team.each(parts.collect(), |(i, (y, moments)), scratch| {
             let x = x.samples(i * part, self.from.len());
-            if self.filters() {
+            if filters {
                 self.forward_filtered(team, weights, x, y, moments, scratch);
             } else {
                 self.forward_direct(team, weights, x, y, moments, scratch);
@@ -167,14 +170,16 @@ impl Convolution {
         let weights = &weights[self.weight.clone()];
         let part = samples.div_ceil(self.parts());
         let parts = samples.div_ceil(part);
+        let [_, filters] = self.filters();
+        let size = self.sums(filters);
         let weights = if target.is_some() { self.pack_transposed(team, weights, packed) } else { &[] };
-        let sums = sums.first(parts * self.sums());
+        let sums = sums.first(parts * size);
         sums.fill(0.0);
         let targets: Vec<Option<Target<'_>>> = match &mut target {
             Some(target) => target.pieces(self.from.len(), samples, part).into_iter().map(Some).collect(),
             None => (0..parts).map(|_| None).collect(),
         };
-        let work = sums.chunks_mut(self.sums()).zip(targets).enumerate().collect();
+        let work = sums.chunks_mut(size).zip(targets).enumerate().collect();
         team.each(work, |(i, (sums, target)), scratch| {
             let first = i * part;
             let count = part.min(samples - first);
@@ -183,18 +188,18 @@ impl Convolution {
                 y: backward.y.samples(first, self.to.len()),
                 gradient: &backward.gradient[first * self.to.len()..][..count * self.to.len()],
             };
-            if self.filters() {
+            if filters {
                 self.backward_filtered(team, weights, backward, sums, target, scratch);
             } else {
                 self.backward_direct(team, weights, backward, sums, target, scratch);
             }
         });
-        let (total, others) = sums.split_at_mut(self.sums());
-        for values in others.chunks(self.sums()) {
+        let (total, others) = sums.split_at_mut(size);
+        for values in others.chunks(size) {
             Add { values, total: &mut *total }.run(team.instructions);
         }
         let weight_gradient = &mut weight_gradient[self.weight.clone()];
-        if self.filters() {
+        if filters {
             KernelGradient { transform: total, inputs: self.from.stored, kernels: weight_gradient }.run(team.instructions);
         } else {
             weight_gradient.copy_from_slice(total);
@@ -326,33 +331,38 @@ impl Convolution {
                     let size = down.taps.len() * across.taps.len() * outputs * inputs;
                     let weights = &weights[packed..][..size];
                     packed += size;
-                    let extents = Extents { images: 1, rows: down.count, columns: across.count };
                     let y_steps = Steps {
                         image: 0,
                         row: self.stride * self.from.width * inputs,
                         column: self.stride * inputs,
                     };
-                    let to = &mut image[(down.first * self.from.width + across.first) * inputs..];
-                    if size > 0 {
-                        Correlation {
-                            extents,
-                            x: &d[(down.start * d_columns + across.start) * outputs..],
-                            x_steps: d_steps,
-                            rows: down.taps.len(),
-                            row: d_columns * outputs,
-                            length: across.taps.len() * outputs,
-                            weights,
-                            panel: down.taps.len() * across.taps.len() * outputs * BLOCK,
-                            outputs: inputs,
-                            y: to,
-                            y_steps,
-                            accumulate: target.add,
-                        }
-                        .run(team.instructions);
-                    } else if !target.add {
-                        for row in 0..extents.rows {
-                            for column in 0..extents.columns {
-                                to[row * y_steps.row + column * y_steps.column..][..inputs].fill(0.0);
+                    let length = across.taps.len() * outputs;
+                    for (rows, taps) in down.runs(vertical.before, self.to.height) {
+                        let first = down.first + rows.start * self.stride;
+                        let to = &mut image[(first * self.from.width + across.first) * inputs..];
+                        let extents = Extents { images: 1, rows: rows.len(), columns: across.count };
+                        if taps.len() * length > 0 {
+                            let start = down.start + rows.start + taps.start;
+                            Correlation {
+                                extents,
+                                x: &d[(start * d_columns + across.start) * outputs..],
+                                x_steps: d_steps,
+                                rows: taps.len(),
+                                row: d_columns * outputs,
+                                length,
+                                weights: &weights[taps.start * length * BLOCK..],
+                                panel: down.taps.len() * length * BLOCK,
+                                outputs: inputs,
+                                y: to,
+                                y_steps,
+                                accumulate: target.add,
+                            }
+                            .run(team.instructions);
+                        } else if !target.add {
+                            for row in 0..extents.rows {
+                                for column in 0..extents.columns {
+                                    to[row * y_steps.row + column * y_steps.column..][..inputs].fill(0.0);
+                                }
                             }
                         }
                     }
@@ -395,9 +405,10 @@ impl Convolution {
 
     /// The weights that the gradient with respect to the input is made with.
     fn pack_transposed<'a>(&self, team: &Team, weights: &[f32], packed: &'a mut Buffer) -> &'a [f32] {
-        let packed = packed.first(self.sums());
+        let [_, filters] = self.filters();
+        let packed = packed.first(self.sums(filters));
         let (inputs, outputs) = (self.from.stored, self.to.stored);
-        if self.filters() {
+        if filters {
             KernelTransform { kernels: weights, inputs, transform: &mut *packed, transposed: true }.run(team.instructions);
             return packed;
         }
@@ -443,7 +454,7 @@ impl Convolution {
     /// A block has so many tiles that a product of matrices pays, and so few that it stays in the cache.
     fn tile_blocks(&self, samples: usize) -> Vec<Vec<(usize, Range<usize>)>> {
         let [rows, columns] = self.tiles();
-        let wanted = self.from.stored.max(self.to.stored).clamp(128, 256);
+        let wanted = self.from.stored.max(self.to.stored).clamp(64, 256);
         if rows * columns > wanted + wanted / 2 {
             let bands = rows.div_ceil((wanted / columns).max(1));
             let band = rows.div_ceil(bands);
@@ -670,4 +681,21 @@ struct Phase {
     start: usize,
     /// The taps, in the order of the outputs that they belong to.
     taps: Vec<usize>,
+}
+
+impl Phase {
+    /// Runs of inputs that meet outputs through the same taps, the others falling on zeroes before or after the outputs: places of
+    /// inputs, and of taps.
+    fn runs(&self, before: usize, outputs: usize) -> Vec<(Range<usize>, Range<usize>)> {
+        let mut runs: Vec<(Range<usize>, Range<usize>)> = Vec::new();
+        for input in 0..self.count {
+            let place = |output: usize| (before + output).saturating_sub(self.start + input).min(self.taps.len());
+            let taps = place(0)..place(outputs);
+            match runs.last_mut() {
+                Some((inputs, same)) if *same == taps => inputs.end = input + 1,
+                _ => runs.push((input..input + 1, taps)),
+            }
+        }
+        runs
+    }
 }
