@@ -9,6 +9,7 @@ mod gemm;
 mod optimizer;
 mod weights;
 
+pub use optimizer::Moments;
 pub use weights::{Entry, Plan, Role, Weights};
 
 use self::candle::CandleEngine;
@@ -96,6 +97,38 @@ pub trait Engine: Send {
     /// # Errors
     /// What went wrong on the device.
     fn weights(&self) -> Result<Weights, EngineError>;
+
+    /// All that the steps to come depend on.
+    ///
+    /// # Errors
+    /// What went wrong on the device.
+    fn checkpoint(&self) -> Result<Checkpoint, EngineError>;
+
+    /// Goes on from a checkpoint of the same network and optimiser. The same engine then gives the same bytes as one that was never
+    /// interrupted.
+    ///
+    /// # Errors
+    /// That it is another network's or optimiser's, or what went wrong on the device.
+    fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), EngineError>;
+}
+
+/// What a job goes on from, whichever engine it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Every weight.
+    pub weights: Weights,
+    /// What the optimiser remembers of every trained weight, in the plan's order.
+    pub moments: Moments,
+}
+
+impl Checkpoint {
+    /// Checks that it is one of a network with this plan.
+    fn fits(&self, plan: &Plan) -> Result<(), EngineError> {
+        if **self.weights.plan() == *plan {
+            return Ok(());
+        }
+        Err(EngineError::new("the checkpoint is of another network: its weights have other names or shapes"))
+    }
 }
 
 /// By what means a job is trained here. None of it is a part of what the job is.

@@ -1,19 +1,26 @@
 //! The optimisers of [`Optimizer`] over a flat list of weights, with PyTorch's meaning of every parameter.
 
+use super::EngineError;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::{Adam, Instructions, Sgd};
 
-/// An optimiser and what it remembers between steps.
+/// What an optimiser remembers between steps, a value a weight.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Moments {
+    /// Steps taken.
+    pub steps: u64,
+    /// SGD: the momentum, nothing where that is 0. Adam: the mean of the gradients.
+    pub first: Vec<f32>,
+    /// Adam: the mean of the gradients' squares. SGD: nothing.
+    pub second: Vec<f32>,
+}
+
+/// An optimiser and what it remembers.
 #[derive(Clone, Debug)]
 pub(crate) struct Updater {
     optimizer: Optimizer,
     instructions: Instructions,
-    /// Steps taken.
-    steps: u64,
-    /// SGD: the momentum. Adam: the mean of the gradients.
-    first: Vec<f32>,
-    /// Adam: the mean of the gradients' squares.
-    second: Vec<f32>,
+    moments: Moments,
 }
 
 impl Updater {
@@ -24,19 +31,41 @@ impl Updater {
             Optimizer::Sgd { .. } => (weights, 0),
             Optimizer::Adam { .. } => (weights, weights),
         };
-        Updater { optimizer, instructions, steps: 0, first: vec![0.0; first], second: vec![0.0; second] }
+        let moments = Moments { steps: 0, first: vec![0.0; first], second: vec![0.0; second] };
+        Updater { optimizer, instructions, moments }
+    }
+
+    /// What it remembers.
+    pub fn moments(&self) -> &Moments {
+        &self.moments
+    }
+
+    /// Goes on from what another remembered.
+    ///
+    /// # Errors
+    /// If that has another number of values.
+    pub fn restore(&mut self, moments: Moments) -> Result<(), EngineError> {
+        let counts = |moments: &Moments| [moments.first.len(), moments.second.len()];
+        let (found, expected) = (counts(&moments), counts(&self.moments));
+        if found != expected {
+            return Err(EngineError::new(format!(
+                "the optimiser's memory has {found:?} values where this network and optimiser have {expected:?}"
+            )));
+        }
+        self.moments = moments;
+        Ok(())
     }
 
     /// One step along `gradient` at the learning rate `lr`.
     pub fn step(&mut self, weights: &mut [f32], gradient: &[f32], lr: f64) {
         assert_eq!(weights.len(), gradient.len(), "a gradient for every weight");
-        self.steps += 1;
+        self.moments.steps += 1;
         match self.optimizer {
             Optimizer::Sgd { momentum, weight_decay, nesterov, .. } => Sgd {
                 weights,
                 gradient,
                 // From v = 0 the first step gives v = g + λ w, as PyTorch's does.
-                velocity: &mut self.first,
+                velocity: &mut self.moments.first,
                 lr: lr as f32,
                 momentum: momentum as f32,
                 decay: weight_decay as f32,
@@ -45,14 +74,14 @@ impl Updater {
             .run(self.instructions),
             Optimizer::Adam { beta1, beta2, epsilon, weight_decay, .. } => {
                 // m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ), with the divisions taken out of the loop.
-                let steps = i32::try_from(self.steps).unwrap_or(i32::MAX);
+                let steps = i32::try_from(self.moments.steps).unwrap_or(i32::MAX);
                 // Before β is rounded: 1 − β of a rounded 0.999 is off by 1 in 10⁵.
                 let shares = |beta: f64| [beta as f32, (1.0 - beta) as f32];
                 Adam {
                     weights,
                     gradient,
-                    mean: &mut self.first,
-                    square: &mut self.second,
+                    mean: &mut self.moments.first,
+                    square: &mut self.moments.second,
                     rate: (lr / (1.0 - beta1.powi(steps))) as f32,
                     root: (1.0 - beta2.powi(steps)).sqrt().recip() as f32,
                     beta1: shares(beta1),

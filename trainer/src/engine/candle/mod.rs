@@ -9,7 +9,7 @@ mod layers;
 mod ops;
 
 use super::optimizer::Updater;
-use super::{Batch, Engine, EngineError, Gradients, Weights, gemm};
+use super::{Batch, Checkpoint, Engine, EngineError, Gradients, Weights, gemm};
 use candle_core::{Device, Tensor, Var};
 use layers::{Mode, Node, Pass};
 use plusminus_core::methods::dataset::ImageShape;
@@ -146,6 +146,17 @@ impl Engine for CandleEngine {
 
     fn weights(&self) -> Result<Weights, EngineError> {
         Ok(self.weights.clone())
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, EngineError> {
+        Ok(Checkpoint { weights: self.weights.clone(), moments: self.updater.moments().clone() })
+    }
+
+    fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), EngineError> {
+        checkpoint.fits(self.weights.plan())?;
+        self.updater.restore(checkpoint.moments)?;
+        self.weights = checkpoint.weights;
+        Ok(())
     }
 }
 

@@ -20,7 +20,7 @@ mod team;
 mod tests;
 
 use super::optimizer::Updater;
-use super::{Batch, Engine, EngineError, Weights};
+use super::{Batch, Checkpoint, Engine, EngineError, Moments, Weights};
 use affine::Moving;
 use memory::Buffer;
 use plusminus_core::methods::losses::Loss;
@@ -81,7 +81,7 @@ impl FusedEngine {
             Ok(program) => program,
             Err(unsupported) => return Ok(Err(unsupported)),
         };
-        let parameters = program.parameters.store(&weights);
+        let parameters = program.parameters.store(weights.values());
         let updater = Updater::new(optimizer, parameters.len(), instructions);
         let gradients = Buffer::zeroes(parameters.len());
         let state = State {
@@ -216,5 +216,31 @@ impl Engine for FusedEngine {
         let mut weights = self.weights.clone();
         self.program.parameters.restore(&self.parameters, weights.values_mut());
         Ok(weights)
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, EngineError> {
+        let of = |stored: &[f32]| {
+            let mut values = vec![0.0; if stored.is_empty() { 0 } else { self.weights.plan().trained() }];
+            if !stored.is_empty() {
+                self.program.parameters.restore(stored, &mut values);
+            }
+            values
+        };
+        let Moments { steps, first, second } = self.updater.moments();
+        Ok(Checkpoint { weights: self.weights()?, moments: Moments { steps: *steps, first: of(first), second: of(second) } })
+    }
+
+    fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), EngineError> {
+        checkpoint.fits(self.weights.plan())?;
+        let Moments { steps, first, second } = &checkpoint.moments;
+        let trained = self.weights.plan().trained();
+        let of = |values: &[f32]| match values.len() {
+            length if length == trained => self.program.parameters.store(values).to_vec(),
+            _ => values.to_vec(),
+        };
+        self.updater.restore(Moments { steps: *steps, first: of(first), second: of(second) })?;
+        self.parameters = self.program.parameters.store(checkpoint.weights.values());
+        self.weights = checkpoint.weights;
+        Ok(())
     }
 }

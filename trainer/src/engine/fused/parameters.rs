@@ -1,7 +1,7 @@
 //! Trained weights as the kernels want them: in panels, with zeroes for channels that are lacking.
 
 use super::memory::Buffer;
-use crate::engine::{Entry, Plan, Weights};
+use crate::engine::{Entry, Plan};
 use plusminus_kernels::BLOCK;
 use std::ops::Range;
 
@@ -77,11 +77,11 @@ impl Parameters {
         self.arrays.iter().map(|array| array.plan.len()).sum::<usize>() == plan.trained()
     }
 
-    /// The stored form of the trained values of `weights`.
-    pub fn store(&self, weights: &Weights) -> Buffer {
+    /// The stored form of the trained values, a value a weight in the plan's order.
+    pub fn store(&self, values: &[f32]) -> Buffer {
         let mut stored = Buffer::zeroes(self.length);
         for array in &self.arrays {
-            for (i, value) in weights.values()[array.plan.clone()].iter().enumerate() {
+            for (i, value) in values[array.plan.clone()].iter().enumerate() {
                 stored[array.place(i)] = *value;
             }
         }

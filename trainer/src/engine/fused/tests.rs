@@ -2,7 +2,7 @@
 
 use super::FusedEngine;
 use crate::engine::candle::CandleEngine;
-use crate::engine::{Batch, Engine, Gradients, Plan, Weights};
+use crate::engine::{Batch, Engine, EngineKind, Gradients, Means, Plan, Weights, engine};
 use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::losses::{Cce, Loss};
 use plusminus_core::methods::networks::{
@@ -92,4 +92,40 @@ fn every_network_agrees_with_candle() {
     }
     agree("resnet18", &Model::Resnet18.network(GREY, 10).unwrap(), 3);
     agree("vgg16-bn", &Model::Vgg16Bn.network(COLOUR, 10).unwrap(), 4);
+}
+
+#[test]
+fn an_engine_restored_from_a_checkpoint_goes_on_with_the_same_bytes() {
+    let network = Model::Cnn { dropout: 0.5 }.network(GREY, 10).unwrap();
+    let (inputs, labels) = samples(network.input, 6);
+    let batch = Batch { inputs: &inputs, labels: &labels };
+    let adam = Optimizer::Adam { lr: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-4 };
+    let plain = Optimizer::Sgd { lr: 0.05, momentum: 0.0, weight_decay: 0.0, nesterov: false };
+    for kind in EngineKind::ALL {
+        for optimizer in [SGD, adam.clone(), plain.clone()] {
+            let means = Means { engine: Some(*kind), ..Means::default() };
+            let new = || engine(means, &network, weights(&network), &Loss::Cce(Cce {}), &optimizer).unwrap();
+            let steps = |engine: &mut Box<dyn Engine>, epoch| {
+                let mut dropout = Streams::new(1, 1).generator(Stream::Dropout, epoch);
+                for _ in 0..3 {
+                    engine.train_step(batch, 0.05, &mut dropout).unwrap();
+                }
+            };
+            let (mut whole, mut resumed) = (new(), new());
+            steps(&mut whole, 1);
+            resumed.restore(whole.checkpoint().unwrap()).unwrap();
+            steps(&mut whole, 2);
+            steps(&mut resumed, 2);
+            assert_eq!(whole.checkpoint().unwrap(), resumed.checkpoint().unwrap(), "{kind}, {optimizer:?}");
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_network_is_refused() {
+    let network = |dropout| Model::Cnn { dropout }.network(GREY, 10).unwrap();
+    let other = Model::Resnet20 { shortcut: Downsample::Pad }.network(GREY, 10).unwrap();
+    let mut engine = fused(&network(0.0), 1, Instructions::best());
+    let refused = engine.restore(fused(&other, 1, Instructions::best()).checkpoint().unwrap());
+    assert!(refused.unwrap_err().to_string().contains("another network"));
 }
