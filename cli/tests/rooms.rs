@@ -9,7 +9,8 @@ use std::process::Command;
 const ROOMS: [(&str, &[&str]); 6] = [
     ("plusminus-core", &[]),
     ("plusminus-proto", &["plusminus-core"]),
-    ("plusminus-trainer", &["plusminus-core"]),
+    ("plusminus-kernels", &[]),
+    ("plusminus-trainer", &["plusminus-core", "plusminus-kernels"]),
     ("plusminus-coordinator", &["plusminus-core", "plusminus-proto"]),
     ("plusminus-worker", &["plusminus-core", "plusminus-proto", "plusminus-trainer"]),
     (
@@ -21,6 +22,7 @@ const ROOMS: [(&str, &[&str]); 6] = [
 /// What a room must be built without, by whatever way.
 const ABSENT: [(&str, &[&str]); 3] = [
     ("plusminus-core", &["tokio", "tonic", "prost", "candle-core", "candle-nn", "rusqlite", "getrandom", "indicatif"]),
+    ("plusminus-kernels", &["rayon", "tokio", "serde", "candle-core"]),
     ("plusminus-trainer", &["tokio", "tonic", "prost", "rusqlite", "indicatif"]),
     ("plusminus-coordinator", &["candle-core", "candle-nn", "indicatif"]),
 ];

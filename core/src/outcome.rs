@@ -85,7 +85,7 @@ pub struct Facts {
     pub transition: TransitionMatrix,
     /// BLAKE3 of the data set's pixels and labels, hexadecimal.
     pub data: String,
-    /// The engine and what it chose for this machine, such as `candle 0.11.1 cpu, gemm 0.19.0 fma`.
+    /// The engine and what it chose for this machine, such as `fused 0.1.0 cpu avx512`.
     pub engine: String,
     /// BLAKE3 of the final weights: equal bytes, equal digest.
     pub weights: String,

@@ -5,8 +5,8 @@
 //! - [`mod@train`]: the loop, which reports to an [`Observer`] and stops where that says so.
 //! - [`keep`]: the weights that a finished job leaves, as files.
 //!
-//! *Architecture invariant:* everything random comes from the job's own streams, and everything is summed in one order on one
-//! thread: a job trained twice on one kind of processor gives the same bytes. No loss is written here; they are core's.
+//! *Architecture invariant:* everything random comes from the job's own streams, and everything is summed in one order: a job
+//! trained twice gives the same bytes, whatever the number of threads. No loss is written here; they are core's.
 
 pub mod data;
 pub mod engine;

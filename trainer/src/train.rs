@@ -59,8 +59,8 @@ pub struct Trained {
 
 /// Trains `job` by `means` with data from `cache`, from its first epoch to its last.
 ///
-/// On one kind of processor the result follows from the job alone: not from the number of cores, other jobs, or what `observer`
-/// hears. Another kind may have another kernel for products of matrices, which rounds in another way: the facts name it.
+/// The result follows from the job and the engine alone: not from the number of threads, other jobs, or what `observer` hears. With
+/// candle the kind of processor counts too, for each has its kernel for products of matrices: the facts name it.
 ///
 /// # Errors
 /// `UserError` where the data set or the configuration cannot be had, `Diverged` where the loss, a weight or a measurement is no

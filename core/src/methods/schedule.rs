@@ -52,7 +52,7 @@ impl Schedule {
             }
             Schedule::Cosine { lr_min } => {
                 let phase = std::f64::consts::PI * f64::from(done) / f64::from(epochs.max(1));
-                lr_min + (lr - lr_min) * (1.0 + phase.cos()) / 2.0
+                lr_min + (lr - lr_min) * (1.0 + libm::cos(phase)) / 2.0
             }
         }
     }

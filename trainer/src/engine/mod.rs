@@ -72,10 +72,9 @@ pub struct Batch<'a> {
 
 /// A network with its weights, its loss and its optimiser.
 ///
-/// One engine serves one job and uses one thread. On one kind of processor equal calls give equal bytes; another kind may have
-/// another kernel, which rounds in another way.
+/// One engine serves one job. Equal calls give equal bytes, whatever the number of threads.
 pub trait Engine: Send {
-    /// The engine and what it chose for this machine, such as `candle 0.11.1 cpu, gemm 0.19.0 fma`.
+    /// The engine and what it chose for this machine, such as `fused 0.1.0 cpu avx512`.
     fn name(&self) -> String;
 
     /// One step of the optimiser at the learning rate `lr`; the mean loss of the batch before it.

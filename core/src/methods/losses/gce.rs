@@ -27,7 +27,7 @@ impl SampleLoss for Gce {
             return (-log_p, 1.0);
         }
         // −expm1(q ln p)/q: the naive form loses every digit for small q, and its gradient is NaN at p = 0.
-        (-(self.q * log_p).exp_m1() / self.q, (self.q * log_p).exp())
+        (-libm::expm1(self.q * log_p) / self.q, libm::exp(self.q * log_p))
     }
 }
 

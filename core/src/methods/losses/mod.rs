@@ -88,7 +88,7 @@ impl<L: SampleLoss> LossFunction for L {
             let mut others = 0.0;
             for (j, (g, z)) in g.iter_mut().zip(z).enumerate() {
                 if j != label {
-                    let p = (f64::from(*z) - log_normaliser).exp();
+                    let p = libm::exp(f64::from(*z) - log_normaliser);
                     others += p;
                     *g = (weight * scale * p) as f32;
                 }
@@ -105,7 +105,7 @@ fn log_sum_exp(z: &[f32]) -> f64 {
         return f64::NAN;
     }
     let max = f64::from(max);
-    max + z.iter().map(|z| (f64::from(*z) - max).exp()).sum::<f64>().ln()
+    max + libm::log(z.iter().map(|z| libm::exp(f64::from(*z) - max)).sum())
 }
 
 #[cfg(test)]
