@@ -209,10 +209,11 @@ impl Program {
                 } else if values[value].slot.is_some() {
                     Flow::Add
                 } else {
-                    // Of two that share a buffer, the one that is complete must have been used up before the other grows: its
-                    // maker comes after the other's readers, and is none of them.
+                    // Of two that share a buffer the first must be complete, and used up before the second grows: its maker comes
+                    // after the second's readers.
                     let safe = sharing.is_none_or(|other| {
-                        readers[value].iter().all(|reader| *reader == place || *reader < maker[other])
+                        let grows = readers[value].iter().all(|reader| *reader == place || *reader < maker[other]);
+                        grows && readers[other].len() == 1
                     });
                     if join && safe && values[value].shape == values[output].shape {
                         sharing = Some(value);
@@ -323,6 +324,15 @@ impl Builder<'_> {
         if spread.is_some() && !matches!(layer, Layer::Linear { .. } | Layer::Relu | Layer::Dropout(_) | Layer::Flatten) {
             return refuse("reads a flattened image as channels");
         }
+        // What comes in has not its channels in blocks.
+        let takes_any = match layer {
+            Layer::Convolution(_) | Layer::Linear { .. } | Layer::Flatten => true,
+            Layer::Dropout(share) => *share == 0.0,
+            _ => false,
+        };
+        if value == 0 && !takes_any {
+            return refuse("is none that an input can go into");
+        }
         let output = match layer {
             Layer::Convolution(c) => {
                 let (rows, columns) = c.extent();
@@ -385,7 +395,6 @@ impl Builder<'_> {
             Layer::Relu => {
                 let last = self.program.steps.last_mut();
                 match last {
-                    _ if value == 0 => return refuse("rectifies the input"),
                     Some(Step::Join { rectify, output, .. }) if *output == value && !self.program.values[value].taken => {
                         *rectify = true;
                         value
