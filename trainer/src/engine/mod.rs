@@ -7,6 +7,8 @@ mod candle;
 mod fused;
 mod gemm;
 mod optimizer;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use optimizer::Moments;

@@ -2,6 +2,7 @@
 
 use super::FusedEngine;
 use crate::engine::candle::CandleEngine;
+use crate::engine::tests::{Peer, no_dropout};
 use crate::engine::{Batch, Engine, EngineKind, Gradients, Means, Plan, Weights, engine};
 use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::losses::{Cce, Loss};
@@ -92,6 +93,281 @@ fn every_network_agrees_with_candle() {
     }
     agree("resnet18", &Model::Resnet18.network(GREY, 10).unwrap(), 3);
     agree("vgg16-bn", &Model::Vgg16Bn.network(COLOUR, 10).unwrap(), 4);
+}
+
+impl Peer for FusedEngine {
+    fn differentiate(&mut self, batch: Batch<'_>) -> Gradients {
+        self.gradients(batch, &mut no_dropout()).unwrap()
+    }
+}
+
+fn convolution(input: usize, output: usize, kernel: usize, stride: usize, padding: usize) -> Layer {
+    convolution_of(Kernel::Square(kernel), [input, output], stride, padding, false)
+}
+
+fn convolution_of(kernel: Kernel, [input, output]: [usize; 2], stride: usize, padding: usize, bias: bool) -> Layer {
+    Layer::Convolution(Convolution { input, output, kernel, stride, padding, bias })
+}
+
+fn linear(input: usize, output: usize) -> Layer {
+    Layer::Linear { input, output }
+}
+
+fn residual(body: Vec<Layer>) -> Layer {
+    Layer::Residual { body, shortcut: Shortcut::Identity }
+}
+
+/// A mean over the image and a linear layer on it.
+fn classifier(channels: usize) -> [Layer; 3] {
+    [Layer::GlobalAveragePool, Layer::Flatten, linear(channels, 10)]
+}
+
+const SMALL: ImageShape = ImageShape { channels: 3, height: 19, width: 23 };
+
+fn network(input: ImageShape, layers: impl IntoIterator<Item = Layer>) -> Network {
+    let layers = layers.into_iter().collect();
+    Network { input, classes: 10, layers, initialisation: Initialisation::UniformFanIn }
+}
+
+/// Layers in which every kind of step has its place.
+fn everything() -> Network {
+    let projected = Layer::Residual {
+        body: vec![convolution(20, 33, 3, 2, 1), Layer::BatchNorm(33), Layer::Relu, convolution(33, 33, 3, 1, 1)],
+        shortcut: Shortcut::Projection(vec![convolution(20, 33, 1, 2, 0), Layer::BatchNorm(33)]),
+    };
+    let padded = Layer::Residual {
+        body: vec![convolution(33, 48, 3, 2, 1), Layer::BatchNorm(48)],
+        shortcut: Shortcut::Pad { stride: 2, channels: 48 },
+    };
+    network(
+        SMALL,
+        [
+            convolution_of(Kernel::Square(3), [3, 20], 1, 1, true),
+            Layer::BatchNorm(20),
+            Layer::Relu,
+            projected,
+            Layer::Relu,
+            padded,
+            Layer::MaxPool { kernel: 2, stride: 1 },
+            Layer::Dropout(0.25),
+            convolution(48, 20, 2, 1, 0),
+            Layer::Relu,
+            Layer::Flatten,
+            linear(20 * 3 * 4, 24),
+            Layer::BatchNorm(24),
+            Layer::Relu,
+            Layer::Dropout(0.5),
+            linear(24, 10),
+        ],
+    )
+}
+
+#[test]
+fn layers_that_no_network_has_agree_with_candle() {
+    use Layer::{BatchNorm, Dropout, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool, Relu};
+    agree("every kind of step", &everything(), 5);
+    let strides = [
+        convolution(3, 20, 5, 2, 2),
+        BatchNorm(20),
+        Relu,
+        convolution(20, 33, 1, 2, 0),
+        BatchNorm(33),
+        Relu,
+        convolution(33, 48, 3, 3, 1),
+        BatchNorm(48),
+        Relu,
+    ];
+    agree("odd strides and channels", &network(SMALL, strides.into_iter().chain(classifier(48))), 5);
+    let stem = [
+        convolution(3, 20, 7, 2, 3),
+        BatchNorm(20),
+        Relu,
+        MaxPool { kernel: 3, stride: 2 },
+        residual(vec![convolution(20, 20, 3, 1, 1)]),
+        residual(vec![convolution(20, 20, 3, 1, 1), BatchNorm(20), Relu, convolution(20, 20, 1, 1, 0)]),
+        residual(vec![convolution(20, 20, 5, 1, 2), BatchNorm(20)]),
+        Relu,
+        GlobalMaxPool,
+        Flatten,
+        linear(20, 10),
+    ];
+    agree("overlapping windows and blocks in a row", &network(SMALL, stem), 5);
+    let flattened = [
+        convolution_of(Kernel::Square(4), [3, 20], 3, 1, true),
+        Flatten,
+        Relu,
+        linear(20 * 6 * 8, 24),
+        BatchNorm(24),
+        Relu,
+        Dropout(0.5),
+        linear(24, 10),
+    ];
+    agree("a linear layer with batch norm on flattened channels", &network(SMALL, flattened), 6);
+    let between = [convolution(3, 20, 3, 1, 0), Relu, Dropout(0.3), convolution(20, 33, 3, 1, 1), Dropout(0.3), Relu];
+    agree("dropout between convolutions", &network(SMALL, between.into_iter().chain(classifier(33))), 5);
+    let sequence = [
+        convolution_of(Kernel::Row(5), [3, 20], 1, 2, true),
+        Relu,
+        convolution_of(Kernel::Row(4), [20, 33], 2, 0, false),
+        BatchNorm(33),
+        GlobalMaxPool,
+        Flatten,
+        linear(33, 10),
+    ];
+    agree("a sequence", &network(ImageShape { channels: 3, height: 1, width: 17 }, sequence), 5);
+    let alone = [convolution_of(Kernel::Square(3), [3, 10], 2, 1, true), GlobalAveragePool, Flatten];
+    agree("logits that are means", &network(SMALL, alone), 5);
+    let flat = [Flatten, linear(SMALL.len(), 17), Relu, linear(17, 10)];
+    agree("linear layers on the input", &network(SMALL, flat), 5);
+}
+
+/// Residual blocks in one another and beside one another, and blocks of single layers: what shares a buffer on the way back.
+#[test]
+fn blocks_of_any_form_agree_with_candle() {
+    use Layer::{BatchNorm, Dropout, MaxPool, Relu};
+    let same = |kernel: usize| convolution(16, 16, kernel, 1, kernel / 2);
+    let around =
+        |shortcut: Vec<Layer>| Layer::Residual { body: vec![same(3)], shortcut: Shortcut::Projection(shortcut) };
+    let on_input = Layer::Residual {
+        body: vec![convolution(3, 16, 3, 2, 1)],
+        shortcut: Shortcut::Projection(vec![convolution(3, 16, 1, 2, 0), BatchNorm(16)]),
+    };
+    agree("on the input", &network(SMALL, [on_input].into_iter().chain(classifier(16))), 5);
+    for (what, layers) in [
+        ("a ReLU alone", vec![residual(vec![Relu]), Relu]),
+        ("a pool alone", vec![residual(vec![MaxPool { kernel: 1, stride: 1 }])]),
+        ("dropout alone", vec![residual(vec![Dropout(0.5)])]),
+        ("two ReLUs", vec![residual(vec![same(1)]), Relu, Relu]),
+        ("a projection by nothing", vec![BatchNorm(16), around(Vec::new())]),
+        ("a block in a block", vec![residual(vec![residual(vec![same(3)]), Relu, same(1)])]),
+        ("a block in a shortcut", vec![around(vec![residual(vec![same(5)])]), Relu]),
+        ("blocks in a row", vec![residual(vec![same(3)]), residual(vec![same(3), BatchNorm(16)]), Relu]),
+    ] {
+        let layers = [convolution(3, 16, 3, 1, 1)].into_iter().chain(layers).chain(classifier(16));
+        agree(what, &network(SMALL, layers), 5);
+    }
+}
+
+#[test]
+fn convolutions_of_every_geometry_agree_with_candle() {
+    let image = ImageShape { channels: 3, height: 8, width: 11 };
+    for kernel in [1, 2, 3, 4, 5, 7] {
+        for (stride, padding) in (1..=3).flat_map(|stride| (0..=3).map(move |padding| (stride, padding))) {
+            let tested = convolution_of(Kernel::Square(kernel), [20, 33], stride, padding, padding % 2 == 0);
+            let layers = [convolution(3, 20, 3, 1, 1), Layer::Relu, tested].into_iter().chain(classifier(33));
+            agree(&format!("{kernel}×{kernel}, stride {stride}, padding {padding}"), &network(image, layers), 3);
+        }
+    }
+}
+
+/// What stands where the engine does not look for it is refused, and left to candle's.
+#[test]
+fn what_the_engine_lacks_is_refused() {
+    let stem = || [convolution(3, 16, 3, 1, 1), Layer::BatchNorm(16), Layer::Relu];
+    let before = vec![Layer::BatchNorm(16), Layer::Relu, convolution(16, 16, 3, 1, 1)];
+    let pooled = [Layer::MaxPool { kernel: 2, stride: 2 }, Layer::BatchNorm(16)];
+    let after_flattening = [Layer::Flatten, residual(vec![linear(16 * 19 * 23, 16 * 19 * 23)])];
+    let norm = "normalises what is no convolution's or linear layer's";
+    for (layers, why) in [
+        (stem().into_iter().chain([residual(before)]).collect::<Vec<Layer>>(), norm),
+        (stem().into_iter().chain(pooled).collect(), norm),
+        (stem().into_iter().chain([Layer::BatchNorm(16)]).collect(), norm),
+        ([Layer::BatchNorm(3)].into_iter().chain(stem()).collect(), norm),
+        ([Layer::Relu].into_iter().chain(stem()).collect(), "rectifies the input"),
+        (stem().into_iter().chain([Layer::Tanh]).collect(), "is of a kind that it lacks"),
+        (stem().into_iter().chain(after_flattening).collect(), "reads a flattened image as channels"),
+    ] {
+        let network = network(SMALL, layers.into_iter().chain(classifier(16)));
+        let plan = Arc::new(Plan::of(&network));
+        let weights = plan.initial(&mut no_dropout());
+        let (loss, threads) = (Loss::Cce(Cce {}), NonZeroUsize::MIN);
+        let made = FusedEngine::new(&network, weights, loss, SGD, threads, Instructions::best()).unwrap();
+        let Err(unsupported) = made else { panic!("{:?}", network.layers) };
+        assert!(unsupported.to_string().ends_with(why), "{unsupported}");
+    }
+}
+
+/// Trained weights and then logits, after a whole batch and a part of one.
+fn trained(network: &Network, threads: usize, instructions: Instructions) -> (Vec<u32>, Vec<u32>) {
+    let mut engine = fused(network, threads, instructions);
+    let mut logits = Vec::new();
+    two_steps(&mut engine, network, &mut logits);
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();
+    (bits(engine.weights().unwrap().values()), bits(&logits))
+}
+
+fn two_steps(engine: &mut dyn Engine, network: &Network, logits: &mut Vec<f32>) {
+    let (inputs, labels) = samples(network.input, 7);
+    let mut dropout = Streams::new(1, 1).generator(Stream::Dropout, 1);
+    for part in [0..5, 5..7] {
+        let inputs = &inputs[part.start * network.input.len()..part.end * network.input.len()];
+        engine.train_step(Batch { inputs, labels: &labels[part] }, 0.05, &mut dropout).unwrap();
+    }
+    engine.logits(&inputs, logits).unwrap();
+}
+
+#[test]
+fn a_part_of_a_batch_after_a_whole_one_trains_as_with_candle() {
+    let network = everything();
+    let mut engines = (fused(&network, 1, Instructions::best()), candle(&network));
+    let mut logits = (Vec::new(), Vec::new());
+    two_steps(&mut engines.0, &network, &mut logits.0);
+    two_steps(&mut engines.1, &network, &mut logits.1);
+    let apart = distance(engines.0.weights().unwrap().values(), engines.1.weights().unwrap().values());
+    assert!(apart < 1e-4, "weights differ by {apart}");
+    let apart = distance(&logits.0, &logits.1);
+    assert!(apart < 1e-3, "logits differ by {apart}");
+}
+
+#[test]
+fn what_was_in_memory_before_changes_nothing() {
+    let network = everything();
+    let (inputs, labels) = samples(network.input, 7);
+    let few = Batch { inputs: &inputs[..3 * network.input.len()], labels: &labels[..3] };
+    let mut fresh = fused(&network, 1, Instructions::best());
+    let mut used = fused(&network, 1, Instructions::best());
+    let before = used.weights().unwrap();
+    used.gradients(Batch { inputs: &inputs, labels: &labels }, &mut no_dropout()).unwrap();
+    used.weights = before;
+    let [fresh, used] = [&mut fresh, &mut used].map(|engine| engine.gradients(few, &mut no_dropout()).unwrap());
+    assert_eq!(fresh.logits, used.logits);
+    assert_eq!(fresh.weights, used.weights);
+}
+
+#[test]
+fn a_samples_evaluation_does_not_depend_on_the_others() {
+    let network = everything();
+    let (inputs, labels) = samples(network.input, 11);
+    let length = network.input.len();
+    for room in [1, 3, 11] {
+        let mut engine = fused(&network, 1, Instructions::best());
+        let batch = Batch { inputs: &inputs[..room * length], labels: &labels[..room] };
+        engine.train_step(batch, 0.0, &mut no_dropout()).unwrap();
+        let (mut together, mut alone) = (Vec::new(), Vec::new());
+        engine.logits(&inputs, &mut together).unwrap();
+        for (sample, expected) in inputs.chunks(length).zip(together.chunks(10)) {
+            engine.logits(sample, &mut alone).unwrap();
+            assert_eq!(alone, expected, "after batches of {room}");
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes() {
+    for network in [everything(), Model::Resnet20 { shortcut: Downsample::Projection }.network(GREY, 10).unwrap()] {
+        let one = trained(&network, 1, Instructions::best());
+        for threads in [2, 3] {
+            assert!(trained(&network, threads, Instructions::best()) == one, "{threads} threads");
+        }
+    }
+}
+
+#[test]
+fn all_instructions_give_the_same_bytes() {
+    let best = trained(&everything(), 1, Instructions::best());
+    for instructions in Instructions::all() {
+        assert!(trained(&everything(), 1, instructions) == best, "{}", instructions.name());
+    }
 }
 
 #[test]
