@@ -327,6 +327,7 @@ impl Builder<'_> {
         // What comes in has not its channels in blocks.
         let takes_any = match layer {
             Layer::Convolution(_) | Layer::Linear { .. } | Layer::Flatten => true,
+            Layer::Residual { shortcut: Shortcut::Projection(around), .. } => !around.is_empty(),
             Layer::Dropout(share) => *share == 0.0,
             _ => false,
         };

@@ -272,8 +272,8 @@ fn what_the_engine_lacks_is_refused() {
         (stem().into_iter().chain([residual(before)]).collect::<Vec<Layer>>(), norm),
         (stem().into_iter().chain(pooled).collect(), norm),
         (stem().into_iter().chain([Layer::BatchNorm(16)]).collect(), norm),
-        ([Layer::BatchNorm(3)].into_iter().chain(stem()).collect(), norm),
-        ([Layer::Relu].into_iter().chain(stem()).collect(), "rectifies the input"),
+        ([Layer::BatchNorm(3)].into_iter().chain(stem()).collect(), "is none that an input can go into"),
+        ([Layer::Relu].into_iter().chain(stem()).collect(), "is none that an input can go into"),
         (stem().into_iter().chain([Layer::Tanh]).collect(), "is of a kind that it lacks"),
         (stem().into_iter().chain(after_flattening).collect(), "reads a flattened image as channels"),
     ] {
