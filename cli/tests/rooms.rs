@@ -6,15 +6,23 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Which rooms each room may use.
-const ROOMS: [(&str, &[&str]); 6] = [
+const ROOMS: [(&str, &[&str]); 7] = [
     ("plusminus-core", &[]),
     ("plusminus-proto", &["plusminus-core"]),
-    ("plusminus-trainer", &["plusminus-core"]),
+    ("plusminus-kernels", &[]),
+    ("plusminus-trainer", &["plusminus-core", "plusminus-kernels"]),
     ("plusminus-coordinator", &["plusminus-core", "plusminus-proto"]),
-    ("plusminus-worker", &["plusminus-core", "plusminus-proto", "plusminus-trainer"]),
+    ("plusminus-worker", &["plusminus-core", "plusminus-proto", "plusminus-kernels", "plusminus-trainer"]),
     (
         "plusminus",
-        &["plusminus-core", "plusminus-proto", "plusminus-trainer", "plusminus-coordinator", "plusminus-worker"],
+        &[
+            "plusminus-core",
+            "plusminus-proto",
+            "plusminus-kernels",
+            "plusminus-trainer",
+            "plusminus-coordinator",
+            "plusminus-worker",
+        ],
     ),
 ];
 
