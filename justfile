@@ -22,6 +22,10 @@ quickstart:
 train *ARGS:
     cargo run --release -p plusminus-trainer --example train -- {{ARGS}}
 
+# Train for some minutes, and fail if memory grows.
+soak MINUTES="10":
+    cargo run --release -p plusminus-trainer --example soak -- {{MINUTES}}
+
 # Make the images that ship from the full Fashion-MNIST in DIR.
 make-fashion-mnist-10k DIR="/usr/share/datasets/fashion-mnist":
     python3 trainer/data/make-fashion-mnist-10k.py {{DIR}}

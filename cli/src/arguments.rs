@@ -3,7 +3,9 @@
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plusminus_core::report::Format;
+use plusminus_trainer::EngineKind;
 use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 /// From a sweep file to a five-seed table.
@@ -58,7 +60,7 @@ pub struct Whose {
 }
 
 /// How jobs are trained on this machine.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Training {
     /// Directory with data sets, such as DIR/fashion-mnist/train-images-idx3-ubyte.gz
     #[arg(long, value_name = "DIR", env = "PLUSMINUS_DATASETS", value_delimiter = ':')]
@@ -66,6 +68,34 @@ pub struct Training {
     /// Keep the weights of every job: final, best and best on validation, as DIR/JOB/*.safetensors
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
+    /// Threads of a job, on which its result does not depend [default: the cores, divided by the jobs at once]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<NonZeroUsize>,
+    /// Engine that trains [default: the fastest that can run the network]
+    #[arg(long, value_name = "NAME", value_parser = engine_parser())]
+    pub engine: Option<EngineKind>,
+}
+
+/// Jobs at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots(pub Option<NonZeroU32>);
+
+fn slots(text: &str) -> Result<Slots, String> {
+    match text.parse() {
+        _ if text == "auto" => Ok(Slots(None)),
+        Ok(number @ 1..=1024) => Ok(Slots(NonZeroU32::new(number))),
+        _ => Err("expected `auto` or a number from 1 to 1024".to_owned()),
+    }
+}
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().filter(|number: &NonZeroUsize| number.get() <= 1024);
+    number.ok_or_else(|| "expected a number from 1 to 1024".to_owned())
+}
+
+/// Takes the name of an engine.
+fn engine_parser() -> impl TypedValueParser<Value = EngineKind> {
+    PossibleValuesParser::new(EngineKind::ALL.iter().map(|kind| kind.name())).try_map(|name| name.parse::<EngineKind>())
 }
 
 /// What a command prints.
@@ -92,13 +122,13 @@ pub struct Run {
     /// State directory, where results are kept
     #[arg(long, value_name = "DIR", default_value = ".plusminus", env = "PLUSMINUS_STATE")]
     pub state: PathBuf,
-    /// Jobs at once [default: one a core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub slots: Option<u32>,
+    /// Jobs at once: auto is one a core, as many as there are jobs and memory for
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = slots)]
+    pub slots: Slots,
     /// Format of the table
     #[arg(long, default_value_t, value_parser = format_parser())]
     pub format: Format,
-    /// Data sets and weights.
+    /// Data sets, weights, means.
     #[command(flatten)]
     pub training: Training,
 }
@@ -144,9 +174,9 @@ pub struct Worker {
     /// What to train on
     #[arg(long, value_enum, default_value_t)]
     pub device: Device,
-    /// Jobs at once [default: one a core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub slots: Option<u32>,
+    /// Jobs at once: auto is one a core
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = slots)]
+    pub slots: Slots,
     /// Name of the worker, no other worker's [default: made from the host's name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -156,7 +186,7 @@ pub struct Worker {
     /// Leave when standard input is closed: what `run` starts its worker with
     #[arg(long, hide = true)]
     pub attached: bool,
-    /// Data sets and weights.
+    /// Data sets, weights, means.
     #[command(flatten)]
     pub training: Training,
 }

@@ -42,6 +42,19 @@ fn a_worker_given_no_url_says_what_one_looks_like() {
 }
 
 #[test]
+fn a_number_of_slots_or_threads_that_is_none_is_told() {
+    let place = Place::new();
+    for (option, expected) in
+        [("--slots", "expected `auto` or a number from 1 to 1024"), ("--threads", "expected a number from 1 to 1024")]
+    {
+        for wrong in ["0", "all", "2000", "1.5"] {
+            let said = told(&place, &["worker", option, wrong], 2);
+            assert!(said.contains(expected) && said.contains(wrong), "{said}");
+        }
+    }
+}
+
+#[test]
 fn a_port_in_use_is_told() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

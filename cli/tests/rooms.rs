@@ -12,10 +12,17 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("plusminus-kernels", &[]),
     ("plusminus-trainer", &["plusminus-core", "plusminus-kernels"]),
     ("plusminus-coordinator", &["plusminus-core", "plusminus-proto"]),
-    ("plusminus-worker", &["plusminus-core", "plusminus-proto", "plusminus-trainer"]),
+    ("plusminus-worker", &["plusminus-core", "plusminus-proto", "plusminus-kernels", "plusminus-trainer"]),
     (
         "plusminus",
-        &["plusminus-core", "plusminus-proto", "plusminus-trainer", "plusminus-coordinator", "plusminus-worker"],
+        &[
+            "plusminus-core",
+            "plusminus-proto",
+            "plusminus-kernels",
+            "plusminus-trainer",
+            "plusminus-coordinator",
+            "plusminus-worker",
+        ],
     ),
 ];
 

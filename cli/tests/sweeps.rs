@@ -27,8 +27,11 @@ fn separate_processes_give_the_same_table_as_run_and_running_again_trains_nothin
     let spread = Place::new();
     spread.file("small.yaml", SMALL);
     let (_coordinator, url) = spread.coordinator();
-    let _workers =
-        ["one", "two"].map(|name| spread.start(&["worker", "--coordinator", &url, "--slots", "1", "--name", name]));
+    // Other slots and other threads, on any number of cores.
+    let _workers = [["one", "1", "3"], ["two", "auto", "2"]].map(|[name, slots, threads]| {
+        let means = ["--slots", slots, "--threads", threads, "--name", name];
+        spread.start(&[&["worker", "--coordinator", &url], &means[..]].concat())
+    });
     spread.run(&["submit", "small.yaml"]).good();
     spread.run(&["watch", "small"]).good();
     assert_eq!(spread.run(&["table", "small.yaml", "--format", "json"]).good(), table);
@@ -48,6 +51,9 @@ fn an_interrupted_run_stops_cleanly_and_carries_on() {
     assert!((1..6).contains(&before));
     let again = place.run(&["run", "small.yaml"]);
     assert!(again.stderr.contains(&format!("{before} finished before")), "{}", again.stderr);
+    // As many jobs at once as this machine has cores, with what is left of them as threads.
+    let division = again.stderr.lines().find(|line| line.ends_with(" each")).unwrap();
+    assert!(division.contains(" jobs at once, ") || division.contains("one job at a time, "), "{division}");
     again.good();
     assert_eq!(finished(&place), 6);
 }

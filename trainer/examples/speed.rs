@@ -1,7 +1,7 @@
 //! Times steps of training on random images: `speed NETWORK [--batch N] [--steps N] [--warm N] [--threads N] [--engine NAME]`.
 //!
-//! Prints one line of JSON: median and best milliseconds a step, images a second at the median, and the most memory that the process
-//! ever held, in MiB.
+//! Prints one line of JSON: median and best milliseconds a step, images a second at the median, the most memory that the process ever
+//! held, and what its engine was told to take beforehand, in MiB.
 
 #![allow(clippy::print_stdout)]
 
@@ -10,7 +10,7 @@ use plusminus_core::methods::losses::{Cce, Loss};
 use plusminus_core::methods::networks::{Downsample, Model};
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::random::{Stream, Streams};
-use plusminus_trainer::engine::{Batch, Means, Plan, engine};
+use plusminus_trainer::engine::{Batch, Means, Plan, engine, memory};
 use rand::RngExt;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -68,6 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "best_ms": best * 1e3,
             "images_per_second": batch as f64 / median,
             "peak_mib": peak_mib(),
+            "told_mib": memory(means, &network, &optimizer, batch).map(|bytes| bytes as f64 / f64::from(1 << 20)),
         })
     );
     Ok(())

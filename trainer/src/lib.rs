@@ -3,6 +3,7 @@
 //! - [`data`]: data sets from disk or from the binary, checked in full; what a job makes of one.
 //! - [`engine`]: what runs a network forward and backward.
 //! - [`mod@train`]: the loop, which reports to an [`Observer`] and stops where that says so.
+//! - [`memory`]: what memory a job takes, told beforehand.
 //! - [`keep`]: the weights that a finished job leaves, as files.
 //!
 //! *Architecture invariant:* everything random comes from the job's own streams, and everything is summed in one order: a job
@@ -11,9 +12,11 @@
 pub mod data;
 pub mod engine;
 pub mod keep;
+pub mod memory;
 pub mod train;
 
 pub use data::{Cache, Datasets};
 pub use engine::{Device, EngineKind, Means};
 pub use keep::Kept;
+pub use memory::Memory;
 pub use train::{Observer, Progress, Trained, train};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// Samples that are evaluated together: a constant, for with their number logits change in their last digits.
-const EVALUATED: usize = 250;
+pub(crate) const EVALUATED: usize = 250;
 
 /// Where a job stands after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,8 +100,7 @@ impl<'a> Run<'a> {
         let network = configuration.model.network(dataset.shape(), dataset.classes()).map_err(user_error)?;
         let plan = Arc::new(Plan::of(&network));
         let initial = plan.initial(&mut job.streams().generator(Stream::Weights, 0));
-        let engine =
-            engine(means, &network, initial, &configuration.loss, &configuration.optimizer).map_err(failed)?;
+        let engine = engine(means, &network, initial, &configuration.loss, &configuration.optimizer).map_err(failed)?;
         let samples = Samples { train: labels.train.len(), validation: labels.validation.len(), test: data.test.len() };
         let facts = Facts {
             parameters: plan.trained(),

@@ -9,6 +9,7 @@ use plusminus_core::id::{Attempt, JobId};
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_proto::convert::{attempt_id, required_attempt};
 use plusminus_proto::v1::{self, from_runner, from_worker, report::News, to_runner};
+use plusminus_trainer::{Means, Memory};
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub struct Options {
 struct Work {
     job: JobId,
     attempt: Attempt,
+    /// What it was told to train.
+    assignment: v1::Assignment,
     /// When its runner is killed for not stopping.
     deadline: Option<Instant>,
 }
@@ -82,7 +85,8 @@ impl Agent {
             options,
         };
         let connection = link.first(agent.hello(), agent.options.patience).await?;
-        info!(name = agent.options.name, slots = agent.options.slots, "connected to {}", agent.options.coordinator);
+        let Options { name, slots, runner, coordinator, .. } = &agent.options;
+        info!(name, slots, threads = runner.means.threads, "connected to {coordinator}");
         let keeper = tokio::spawn(link.keep(connection));
         let mut stop = std::pin::pin!(stop);
         let mut next_beat = Instant::now();
@@ -168,10 +172,10 @@ impl Agent {
                 }
             }
         }
-        slot.work = Some(Work { job, attempt, deadline: None });
         if let Some(runner) = &slot.runner {
-            runner.tell(to_runner::Message::Train(assignment));
+            runner.tell(to_runner::Message::Train(assignment.clone()));
         }
+        slot.work = Some(Work { job, attempt, assignment, deadline: None });
     }
 
     /// Tells the runners of the chosen work to stop; they say when they have.
@@ -213,13 +217,14 @@ impl Agent {
             Said::Exited { how, killed, log } => {
                 let stopped = slot.work.as_ref().is_some_and(|work| work.deadline.is_some());
                 slot.runner = None;
-                slot.work = None;
-                let Some((job, attempt)) = work else { return };
+                let Some(Work { job, attempt, assignment, .. }) = slot.work.take() else { return };
                 let failure = if stopped {
                     Failure::new(FailureKind::Preempted, "the runner was killed for not stopping in time")
                 } else if killed {
-                    let advice = "as the system does when memory runs out; give fewer --slots or a smaller batch_size";
-                    Failure::new(FailureKind::OutOfMemory, format!("the runner process {how}, {advice}"))
+                    let need = memory(&assignment, self.options.runner.means);
+                    let advice = "give fewer --slots or a smaller batch_size";
+                    let why = format!("as the system does when memory runs out{need}; {advice}");
+                    Failure::new(FailureKind::OutOfMemory, format!("the runner process {how}, {why}"))
                 } else {
                     let last =
                         if log.is_empty() { "it logged nothing".to_owned() } else { format!("its log ends: {log}") };
@@ -289,5 +294,21 @@ impl Agent {
                 }
             }
         }
+    }
+}
+
+/// What training takes, in a half-sentence; nothing where it is not known.
+fn memory(assignment: &v1::Assignment, means: Means) -> String {
+    let memory = assignment.job().ok().and_then(|job| Memory::of(&job.configuration, means));
+    memory.map_or_else(String::new, |memory| format!(" (the job takes about {memory})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_estimated_is_not_told() {
+        assert_eq!(memory(&v1::Assignment::default(), Means::default()), "");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`agent`]: the daemon's one loop: what the coordinator, the runners and the clock say, and what follows.
 //! - `event`: what it is told.
+//! - [`machine`]: how many jobs are trained at once, and by how many threads each.
 //! - `link`: the connection to the coordinator, made again whenever it breaks.
 //! - `outbox`: what is yet to be acknowledged.
 //! - [`runner`]: the child processes, seen from both ends.
@@ -13,6 +14,7 @@ pub mod agent;
 mod error;
 mod event;
 mod link;
+pub mod machine;
 mod outbox;
 pub mod runner;
 

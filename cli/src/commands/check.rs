@@ -1,5 +1,6 @@
 //! `plusminus check SWEEP`
 
+use super::{memory, worker};
 use crate::arguments::{self, Output};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
@@ -7,6 +8,8 @@ use crate::whose::SweepFile;
 use plusminus_core::job::Configuration;
 use plusminus_core::report::Table;
 use plusminus_core::spec::Sweep;
+use plusminus_trainer::{Means, Memory};
+use plusminus_worker::machine::{Division, Machine, Wanted};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -37,14 +40,42 @@ fn describe(sweep: &Sweep, list: bool) -> String {
     let table = Table::new(sweep, []);
     let _ =
         writeln!(text, "  table     {} × {}, {} at {}", table.rows.len(), table.columns.len(), table.metric, table.at);
+    let division = divide(sweep);
+    let cells = memory::of_cells(sweep, means(division));
+    let _ = writeln!(text, "  memory    {}", needed(&cells, division));
     if list {
         let names = table.names();
-        for job in sweep.jobs() {
+        // The cells come in their order again and again.
+        for (job, memory) in sweep.jobs().zip(cells.iter().cycle()) {
             let name = names.get(&job.cell).map_or("", String::as_str);
-            let _ = writeln!(text, "{}  {name} · seed {}", job.id(), job.seed);
+            let _ = writeln!(text, "{}  {name} · seed {} · {}", job.id(), job.seed, told(*memory));
         }
     }
     text
+}
+
+/// How `run` would divide this machine.
+fn divide(sweep: &Sweep) -> Division {
+    let wanted = Wanted { jobs: Some(jobs(sweep)), ..Wanted::default() };
+    let need = |threads| Some(memory::largest(sweep, Means { threads, ..Means::default() })?.0);
+    Machine::here().divide(wanted, need)
+}
+
+fn means(Division { threads, .. }: Division) -> Means {
+    Means { threads, ..Means::default() }
+}
+
+/// What a job takes at most, and what as many as `run` would train at once on this machine take.
+fn needed(cells: &[Option<Memory>], division: Division) -> String {
+    let known = cells.iter().copied().collect::<Option<Vec<_>>>();
+    let Some(most) = known.and_then(|known| known.into_iter().max()) else { return "unknown".to_owned() };
+    let total = Memory(most.0.saturating_mul(division.slots.get() as usize));
+    let here = worker::describe(division);
+    format!("about {most} a job; {total} on this machine ({here})")
+}
+
+fn told(memory: Option<Memory>) -> String {
+    memory.map_or_else(|| "memory unknown".to_owned(), |memory| memory.to_string())
 }
 
 fn jobs(sweep: &Sweep) -> usize {
@@ -72,14 +103,22 @@ fn network(configuration: &Configuration) -> String {
 }
 
 fn as_json(sweep: &Sweep, list: bool) -> Value {
-    let cells: Vec<Value> =
-        sweep.cells.iter().map(|cell| json!({ "id": cell.id, "configuration": &*cell.configuration })).collect();
+    let division = divide(sweep);
+    let cells = sweep.cells.iter().zip(memory::of_cells(sweep, means(division)));
+    let cells: Vec<Value> = cells
+        .map(|(cell, memory)| {
+            let bytes = memory.map(|memory| memory.0);
+            json!({ "id": cell.id, "configuration": &*cell.configuration, "memory": bytes })
+        })
+        .collect();
     let mut answer = json!({
         "sweep": sweep.name,
         "description": sweep.description,
         "jobs": jobs(sweep),
         "seeds": sweep.seeds,
         "cells": cells,
+        "slots": division.slots,
+        "threads": division.threads,
     });
     if list {
         let jobs = sweep.jobs().map(|job| json!({ "id": job.id(), "cell": job.cell, "seed": job.seed }));

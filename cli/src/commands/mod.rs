@@ -3,6 +3,7 @@
 mod cancel;
 mod check;
 mod coordinator;
+mod memory;
 mod run;
 mod runner;
 mod status;

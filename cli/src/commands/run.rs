@@ -1,6 +1,6 @@
 //! `plusminus run SWEEP`: a coordinator on loopback, a worker as a child process, the table at the end.
 
-use super::{exit_of, submit, table, tell_failures, watch, worker};
+use super::{exit_of, memory, submit, table, tell_failures, watch, worker};
 use crate::arguments::{self, Output};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
@@ -10,6 +10,7 @@ use plusminus_coordinator::{Coordinator, StoreError};
 use plusminus_core::schedule::Policy;
 use plusminus_core::spec::Sweep;
 use plusminus_proto::v1;
+use plusminus_worker::machine::Division;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::time::Duration;
@@ -80,7 +81,13 @@ async fn train(
     let mut client = LiveClient::connect(url).await?;
     let submitted = client.submit(text).await?;
     terminal::note(&submit::describe(&submitted));
-    let (mut worker, leash) = start_worker(arguments, verbose, url)?;
+    let left = (submitted.jobs - submitted.finished) as usize;
+    let division =
+        worker::divide(arguments.slots, &arguments.training, Some(left), |means| memory::largest(sweep, means));
+    if left > 0 {
+        terminal::note(&worker::describe(division));
+    }
+    let (mut worker, leash) = start_worker(arguments, division, verbose, url)?;
     let status = tokio::select! {
         status = watch::follow(&mut client, sweep, Output::Text) => Some(status?),
         () = super::told_to_stop() => None,
@@ -111,15 +118,20 @@ async fn finish(
 }
 
 /// Starts the worker. It leaves when the pipe to it is closed, however this process ends.
-fn start_worker(arguments: &arguments::Run, verbose: u8, url: &str) -> Result<(Child, Option<ChildStdin>), CliError> {
+fn start_worker(
+    arguments: &arguments::Run,
+    division: Division,
+    verbose: u8,
+    url: &str,
+) -> Result<(Child, Option<ChildStdin>), CliError> {
     let failed = |error| CliError::Io { what: "cannot start the worker process", error };
     let program = std::env::current_exe().map_err(failed)?;
     let mut command = Command::new(program);
     command
         // Always the same name: what a run that was killed left in hand is settled when the next one's worker connects.
         .args(["worker", "--attached", "--name", "run", "--coordinator", url])
-        .args(["--slots", &arguments.slots.unwrap_or_else(worker::cores).to_string()])
-        .args(worker::forwarded(&arguments.training))
+        .args(["--slots", &division.slots.to_string()])
+        .args(worker::forwarded(&worker::with(&arguments.training, division)))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .kill_on_drop(true);

@@ -11,6 +11,9 @@ use std::thread;
 /// Batches that wait for the work on the one at hand.
 const AHEAD: usize = 2;
 
+/// Batches in memory: those, and the one that is worked on.
+pub(crate) const BUFFERS: usize = AHEAD + 1;
+
 /// Cuts `samples` into batches of `size`, of which the last takes what is left; has `make` write the inputs of each, one after
 /// another on a thread of its own; and has `work` take each with its inputs, in the same order on this thread, until one fails.
 ///
@@ -28,7 +31,7 @@ pub(crate) fn each<'s, E>(
     thread::scope(|scope| {
         let (full, made) = mpsc::channel();
         let (emptied, empty) = mpsc::channel();
-        for _ in 0..=AHEAD {
+        for _ in 0..BUFFERS {
             // The other end is still in this function.
             let _ = emptied.send(Vec::new());
         }

@@ -27,9 +27,10 @@ use std::str::FromStr;
 
 /// What a process that trains should be started with.
 ///
-/// candle adds gradients up on a pool of threads that only the environment can make small: with this a job uses the one core
-/// that its slot stands for. (The sums are element by element, so no result depends on it.) glibc gives large blocks back to
-/// the system and fetches them anew in every step unless it is told not to, which costs a quarter of the speed.
+/// candle adds gradients up on a pool of threads that only the environment can make small: with this it uses one core. (The sums
+/// are element by element, so no result depends on it.) The fused engine has a pool of its own, which heeds none of it. glibc
+/// gives large blocks back to the system and fetches them anew in every step unless it is told not to, which costs a quarter of
+/// the speed.
 pub const ENVIRONMENT: &[(&str, &str)] = &[
     ("CANDLE_NUM_THREADS", "1"),
     ("RAYON_NUM_THREADS", "1"),
@@ -40,7 +41,7 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
 /// What networks are trained on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Device {
-    /// One core of the processor.
+    /// The processor.
     Cpu,
 }
 
@@ -210,6 +211,15 @@ pub fn engine(
         }
     }
     Ok(Box::new(CandleEngine::new(network, weights, loss, optimizer, candle_core::Device::Cpu)?))
+}
+
+/// Bytes that an engine for `network` holds while it trains on batches of so many samples; nothing where that is not known: candle
+/// asks for each tensor anew, and may have several times what the fused engine has.
+pub fn memory(means: Means, network: &Network, optimizer: &Optimizer, batch_size: usize) -> Option<usize> {
+    match means.engine {
+        Some(EngineKind::Candle) => None,
+        Some(EngineKind::Fused) | None => fused::memory(network, optimizer, batch_size, means.threads),
+    }
 }
 
 /// What a batch gives in training, before anything is made of it: what engines are compared by.

@@ -26,13 +26,17 @@ pub(crate) struct Updater {
 impl Updater {
     /// An optimiser of `weights` weights that has taken no step.
     pub fn new(optimizer: Optimizer, weights: usize, instructions: Instructions) -> Self {
-        let (first, second) = match optimizer {
-            Optimizer::Sgd { momentum: 0.0, .. } => (0, 0),
-            Optimizer::Sgd { .. } => (weights, 0),
-            Optimizer::Adam { .. } => (weights, weights),
-        };
-        let moments = Moments { steps: 0, first: vec![0.0; first], second: vec![0.0; second] };
+        let [first, second] = Self::lists(&optimizer).map(|there| vec![0.0; if there { weights } else { 0 }]);
+        let moments = Moments { steps: 0, first, second };
         Updater { optimizer, instructions, moments }
+    }
+
+    /// Which of two lists with a value a weight the optimiser has.
+    pub fn lists(optimizer: &Optimizer) -> [bool; 2] {
+        match optimizer {
+            Optimizer::Sgd { momentum, .. } => [*momentum != 0.0, false],
+            Optimizer::Adam { .. } => [true, true],
+        }
     }
 
     /// What it remembers.

@@ -94,26 +94,46 @@ fn a_job_trained_twice_gives_equal_bytes_and_another_seed_gives_others() {
     assert_eq!(first.facts.weights, first.weights.last.weights.digest());
 }
 
+/// So many threads.
+fn threads(number: usize) -> Means {
+    Means { threads: number.try_into().unwrap(), ..Means::default() }
+}
+
+/// The digest of a ResNet's weights after two steps through the engine alone: an epoch with its evaluation would take a minute.
+fn two_steps_of_a_resnet(seed: u64, means: Means) -> String {
+    let job = job(seed, |c| {
+        c.model = Model::Resnet20 { shortcut: plusminus_core::methods::networks::Downsample::Pad };
+    });
+    let mut run = Run::new(&job, &Cache::default(), means).unwrap();
+    let (mut batch, mut dropout) = (Vec::new(), job.streams().generator(Stream::Dropout, 1));
+    for start in [0, 8] {
+        let samples: Vec<usize> = (start..start + 8).collect();
+        run.inputs.gather(&run.data.train, &samples, &mut batch);
+        let labels = &run.labels.given[start..start + 8];
+        run.engine.train_step(Batch { inputs: &batch, labels }, 0.1, &mut dropout).unwrap();
+    }
+    run.engine.weights().unwrap().digest()
+}
+
 #[test]
 fn a_resnet_trained_twice_gives_equal_bytes() {
-    let tiny = |c: &mut Configuration| {
-        c.model = Model::Resnet20 { shortcut: plusminus_core::methods::networks::Downsample::Pad };
-    };
-    // Two steps through the engine alone: an epoch with its evaluation would take a minute.
-    let steps = |seed| {
-        let job = job(seed, tiny);
-        let mut run = Run::new(&job, &Cache::default(), Means::default()).unwrap();
-        let (mut batch, mut dropout) = (Vec::new(), job.streams().generator(Stream::Dropout, 1));
-        for start in [0, 8] {
-            let samples: Vec<usize> = (start..start + 8).collect();
-            run.inputs.gather(&run.data.train, &samples, &mut batch);
-            let labels = &run.labels.given[start..start + 8];
-            run.engine.train_step(Batch { inputs: &batch, labels }, 0.1, &mut dropout).unwrap();
-        }
-        run.engine.weights().unwrap().digest()
-    };
-    assert_eq!(steps(1), steps(1));
-    assert_ne!(steps(1), steps(2));
+    assert_eq!(two_steps_of_a_resnet(1, threads(1)), two_steps_of_a_resnet(1, threads(1)));
+    assert_ne!(two_steps_of_a_resnet(1, threads(1)), two_steps_of_a_resnet(2, threads(1)));
+}
+
+#[test]
+fn no_result_depends_on_the_number_of_threads() {
+    let job = job(3, |c| {
+        // The last batch takes what is left: 22 samples.
+        (c.train_size, c.batch_size, c.validation) = (Some(150), 32, 0.2);
+        c.noise = Noise::Uniform { rate: 0.4, include_true_class: false };
+    });
+    let with = |number| train(&job, &Cache::default(), threads(number), &mut ()).unwrap();
+    let (one, resnet) = (with(1), two_steps_of_a_resnet(3, threads(1)));
+    for number in [2, 3] {
+        assert_eq!(repeatable(&with(number)), repeatable(&one), "{number} threads");
+        assert_eq!(two_steps_of_a_resnet(3, threads(number)), resnet, "{number} threads, ResNet");
+    }
 }
 
 #[test]

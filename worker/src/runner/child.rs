@@ -27,6 +27,8 @@ pub struct ChildOptions {
     pub datasets: Vec<PathBuf>,
     /// Where weights are kept, if they are.
     pub weights: Option<PathBuf>,
+    /// By what means its jobs are trained.
+    pub means: trainer::Means,
 }
 
 /// Trains what standard input asks for until it is closed.
@@ -41,7 +43,7 @@ pub fn serve(options: ChildOptions) -> io::Result<()> {
     let cache = trainer::Cache::new(trainer::Datasets { directories: options.datasets });
     while let Ok(assignment) = queue.recv() {
         let mut observer = Observer { stop: &stop, stdout: io::stdout(), told: None, lost: None };
-        let ending = match train(&assignment, &cache, options.weights.as_ref(), &mut observer) {
+        let ending = match train(&assignment, &cache, options.weights.as_ref(), options.means, &mut observer) {
             Ok(facts) => Ending::Finished(Box::new(facts)),
             Err(failure) => Ending::Failed(failure),
         };
@@ -79,13 +81,14 @@ fn train(
     assignment: &v1::Assignment,
     cache: &trainer::Cache,
     weights: Option<&PathBuf>,
+    means: trainer::Means,
     observer: &mut Observer<'_>,
 ) -> Result<plusminus_core::outcome::Facts, Failure> {
     let job = assignment.job().map_err(|error| {
         let advice = "are the coordinator and the worker of the same version?";
         Failure::new(FailureKind::UserError, format!("{error}; {advice}"))
     })?;
-    let trained = trainer::train(&job, cache, trainer::Means::default(), observer)?;
+    let trained = trainer::train(&job, cache, means, observer)?;
     if let Some(directory) = weights {
         trained
             .weights

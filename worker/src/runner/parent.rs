@@ -25,6 +25,8 @@ pub struct RunnerOptions {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<std::ffi::OsString>,
+    /// By what means they train, as their arguments say: for what is told of the memory that they take.
+    pub means: plusminus_trainer::Means,
 }
 
 /// A running child process.

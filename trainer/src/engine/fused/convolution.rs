@@ -19,7 +19,7 @@ use std::ops::Range;
 const MANY: [usize; 2] = [32, 16];
 
 /// Parts of a forward pass.
-const PARTS: usize = 16;
+pub(super) const PARTS: usize = 16;
 
 /// A convolution of the program.
 #[derive(Clone, Debug)]
@@ -27,8 +27,8 @@ pub(super) struct Convolution {
     pub input: Input,
     pub output: Id,
     pub weight: Range<usize>,
-    from: Shape,
-    to: Shape,
+    pub(super) from: Shape,
+    pub(super) to: Shape,
     kernel: [usize; 2],
     stride: usize,
     margin: [usize; 2],
@@ -95,7 +95,7 @@ impl Convolution {
     }
 
     /// Whether it is computed by Winograd's filtering, on the way forward and on the way back.
-    fn filters(&self) -> [bool; 2] {
+    pub(super) fn filters(&self) -> [bool; 2] {
         let fits = self.kernel == [3, 3] && self.stride == 1 && self.from.stored % BLOCK == 0;
         MANY.map(|many| fits && self.from.stored.min(self.to.stored) >= many)
     }
@@ -106,7 +106,7 @@ impl Convolution {
     }
 
     /// Parts of a backward pass, each with sums of its own: fewer where these are large.
-    fn parts(&self) -> usize {
+    pub(super) fn parts(&self) -> usize {
         match self.sums(self.filters()[1]) {
             ..=0x4_0000 => 8,
             ..=0x10_0000 => 4,
@@ -219,7 +219,7 @@ impl Convolution {
     // ---- Straight from the definition.
 
     /// Rows and columns of an image with its border.
-    fn padded(&self) -> [usize; 2] {
+    pub(super) fn padded(&self) -> [usize; 2] {
         [self.from.height + 2 * self.margin[0], self.from.width + 2 * self.margin[1]]
     }
 
@@ -374,7 +374,7 @@ impl Convolution {
     }
 
     /// How the gradient of the input is made of that of the output along one axis.
-    fn axis(&self, axis: usize) -> Axis {
+    pub(super) fn axis(&self, axis: usize) -> Axis {
         let (extent, outputs) = (self.from.extent()[axis], self.to.extent()[axis]);
         let (kernel, margin, stride) = (self.kernel[axis], self.margin[axis], self.stride);
         // Input i meets output o through tap i + margin − stride · o. Of the inputs phase, phase + stride, … number j meets the
@@ -445,14 +445,14 @@ impl Convolution {
     }
 
     /// Rows and columns of an image with its border, as many as the tiles reach over.
-    fn reach(&self) -> [usize; 2] {
+    pub(super) fn reach(&self) -> [usize; 2] {
         self.tiles().map(|tiles| 2 * tiles + 2)
     }
 
     /// The tiles of some samples in blocks that are worked on together: images, and rows of tiles of each.
     ///
     /// A block has so many tiles that a product of matrices pays, and so few that it stays in the cache.
-    fn tile_blocks(&self, samples: usize) -> Vec<Vec<(usize, Range<usize>)>> {
+    pub(super) fn tile_blocks(&self, samples: usize) -> Vec<Vec<(usize, Range<usize>)>> {
         let [rows, columns] = self.tiles();
         let wanted = self.from.stored.max(self.to.stored).clamp(64, 256);
         if rows * columns > wanted + wanted / 2 {
@@ -467,7 +467,7 @@ impl Convolution {
     }
 
     /// Values from a place of a block's transform to the next. Not a power of two, lest the places of a tile share a set of the cache.
-    fn place(&self, blocks: &[Vec<(usize, Range<usize>)>], channels: usize) -> usize {
+    pub(super) fn place(&self, blocks: &[Vec<(usize, Range<usize>)>], channels: usize) -> usize {
         let tiles = |block: &Vec<(usize, Range<usize>)>| block.iter().map(|(_, rows)| rows.len()).sum::<usize>();
         blocks.iter().map(tiles).max().unwrap_or(0) * self.tiles()[1] * channels + BLOCK
     }
@@ -663,11 +663,11 @@ fn multiply(team: &Team, x: &[f32], weights: &[f32], y: &mut [f32], [rows, input
 }
 
 /// How the gradient of the input is made of that of the output along one axis.
-struct Axis {
+pub(super) struct Axis {
     /// Zeroes before the gradient of the output.
-    before: usize,
+    pub(super) before: usize,
     /// And after it.
-    after: usize,
+    pub(super) after: usize,
     phases: Vec<Phase>,
 }
 

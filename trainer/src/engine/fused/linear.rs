@@ -49,7 +49,7 @@ impl Linear<'_> {
     }
 
     /// The pieces of a sample: of so many whole pixels, or of blocks of a pixel that is itself too large.
-    fn pieces(&self) -> Vec<Range<usize>> {
+    pub(super) fn pieces(&self) -> Vec<Range<usize>> {
         let channels = self.from.stored;
         let length = if channels <= PIECE {
             PIECE / channels * channels

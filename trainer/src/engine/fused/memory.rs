@@ -5,6 +5,9 @@ use std::ops::{Deref, DerefMut};
 /// Values that lie together in a line of the cache.
 const LINE: usize = 16;
 
+/// Buffers that a thread has for itself.
+pub(super) const SCRATCH: usize = 6;
+
 /// Values that start with a line of the cache, so that no vector straddles two.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
@@ -46,7 +49,7 @@ impl DerefMut for Buffer {
 
 /// What a thread needs while it works on a part of a step. Nothing in it outlives the part.
 #[derive(Debug, Default)]
-pub(super) struct Scratch([Buffer; 6]);
+pub(super) struct Scratch(pub(super) [Buffer; SCRATCH]);
 
 impl Scratch {
     /// Places for so many values each, with anything in them.

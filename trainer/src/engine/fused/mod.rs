@@ -5,11 +5,13 @@
 //! - `parameters`: the flat list of weights in the order that products want.
 //! - `convolution`, `linear`: the steps with weights. The others stand in `steps`.
 //! - `memory`, `team`: buffers, and the threads that share the parts of a step.
+//! - `estimate`: what all of it takes, told beforehand.
 //!
 //! The arithmetic is `plusminus_kernels`'. There is no `unsafe` here or there.
 
 mod affine;
 mod convolution;
+mod estimate;
 mod linear;
 mod memory;
 mod parameters;
@@ -22,6 +24,7 @@ mod tests;
 use super::optimizer::Updater;
 use super::{Batch, Checkpoint, Engine, EngineError, Moments, Weights};
 use affine::Moving;
+pub(super) use estimate::memory;
 use memory::Buffer;
 use plusminus_core::methods::losses::Loss;
 use plusminus_core::methods::networks::Network;

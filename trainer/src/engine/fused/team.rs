@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 pub(super) struct Team {
     /// None where there is but the caller's thread.
     pool: Option<ThreadPool>,
-    scratch: Mutex<Vec<Scratch>>,
+    pub(super) scratch: Mutex<Vec<Scratch>>,
     /// What they compute with.
     pub instructions: Instructions,
 }

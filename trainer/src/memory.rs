@@ -1,0 +1,87 @@
+//! What memory the training of a job takes, told before it begins.
+
+use crate::data::feed;
+use crate::engine::{self, Means, Plan};
+use crate::train::EVALUATED;
+use plusminus_core::job::Configuration;
+use std::fmt;
+
+/// What a process has before it trains: code, tables, stacks, what the allocator cannot give back.
+const PROCESS: usize = 16 << 20;
+
+/// So many bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Memory(pub usize);
+
+impl fmt::Display for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} MiB", self.0.div_ceil(1 << 20))
+    }
+}
+
+impl Memory {
+    /// What a process takes that trains a job of `configuration` by `means`; nothing where that is not known: of candle it is not,
+    /// which has no memory of its own but asks for each tensor anew.
+    pub fn of(configuration: &Configuration, means: Means) -> Option<Memory> {
+        let dataset = &configuration.dataset;
+        let network = configuration.model.network(dataset.shape(), dataset.classes()).ok()?;
+        let (train, test) = dataset.sizes();
+        let taken = configuration.taken(train);
+        let held_out = configuration.held_out(taken);
+        let batch = configuration.batch_size.min(taken - held_out);
+        let engine = engine::memory(means, &network, &configuration.optimizer, batch)?;
+        let sample = dataset.shape().len();
+        // Pixels as bytes; of a training sample several labels and places in lists.
+        let images = (train + test) * (sample + size_of::<u32>()) + taken * 4 * size_of::<usize>();
+        let inputs = feed::BUFFERS * batch.max(EVALUATED) * sample * size_of::<f32>();
+        // As they stand, at their best, at their best in validation; and one that is about to take another's place.
+        let snapshots = if held_out > 0 { 4 } else { 3 };
+        let snapshots = snapshots * Plan::of(&network).len() * size_of::<f32>();
+        Some(Memory(PROCESS + images + inputs + snapshots + engine))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::EngineKind;
+    use crate::train::tests::job;
+
+    fn told(change: impl FnOnce(&mut Configuration)) -> Memory {
+        Memory::of(&job(1, change).configuration, Means::default()).unwrap()
+    }
+
+    #[test]
+    fn a_job_takes_its_data_its_inputs_its_snapshots_and_its_engine() {
+        let configuration = job(1, |_| {}).configuration;
+        let network = configuration.model.network(configuration.dataset.shape(), 10).unwrap();
+        let engine = engine::memory(Means::default(), &network, &configuration.optimizer, 100).unwrap();
+        let images = 10_000 * (784 + 4) + 8_000 * 32;
+        let inputs = 3 * 250 * 784 * 4;
+        let snapshots = 3 * 18_378 * 4;
+        assert_eq!(told(|_| {}), Memory((16 << 20) + images + inputs + snapshots + engine));
+        assert_eq!(told(|c| c.validation = 0.5).0 - told(|_| {}).0, 18_378 * 4);
+    }
+
+    #[test]
+    fn a_batch_is_no_larger_than_the_samples_that_there_are() {
+        assert_eq!(
+            told(|c| (c.train_size, c.batch_size) = (Some(300), 8000)),
+            told(|c| (c.train_size, c.batch_size) = (Some(300), 300))
+        );
+    }
+
+    #[test]
+    fn what_candle_takes_is_not_known() {
+        let means = Means { engine: Some(EngineKind::Candle), ..Means::default() };
+        assert_eq!(Memory::of(&job(1, |_| {}).configuration, means), None);
+    }
+
+    #[test]
+    fn memory_is_shown_in_mebibytes_rounded_up() {
+        assert_eq!(
+            [Memory(0), Memory(1 << 20), Memory((1 << 20) + 1)].map(|m| m.to_string()),
+            ["0 MiB", "1 MiB", "2 MiB"]
+        );
+    }
+}
