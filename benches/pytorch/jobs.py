@@ -23,6 +23,7 @@ from speed import LAYOUTS
 
 EPOCHS = 2
 BATCH = 128
+TRAIN_SIZE = 2000
 IMAGES = pathlib.Path(__file__).resolve().parents[2] / "trainer/data/fashion-mnist-10k"
 
 
@@ -59,7 +60,7 @@ def job(seed: int) -> float:
 
 
 def train_all(arguments: argparse.Namespace) -> list[float]:
-    given = Worker(data.load("fashion-mnist-10k", IMAGES), LAYOUTS[arguments.layout])
+    given = Worker(data.load("fashion-mnist-10k", IMAGES, TRAIN_SIZE), LAYOUTS[arguments.layout])
     # Forked processes get what is given as it is: nothing is copied.
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(arguments.processes, context, start, (given, arguments.threads)) as pool:
