@@ -193,7 +193,7 @@ fn an_observer_hears_every_step_and_epoch_and_the_facts_agree() {
     let samples = Samples { train: 400, validation: 7_600, test: 2_000 };
     assert_eq!(trained.facts.samples, samples);
     assert_eq!(trained.facts.data, Cache::default().get(&Dataset::FashionMnist10k).unwrap().digest);
-    assert!(trained.facts.engine.starts_with("candle "), "{}", trained.facts.engine);
+    assert!(trained.facts.engine.starts_with("fused "), "{}", trained.facts.engine);
     assert_eq!(recorder.steps(), [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]);
     assert!(recorder.heard.iter().all(|progress| (progress.epochs, progress.steps) == (2, 3)));
     assert_eq!(recorder.epochs, trained.epochs);
