@@ -17,6 +17,11 @@
 //! | `view`, `pixels`, `pool` | what stands between products |
 //! | `update` | steps of optimisers |
 
+#![allow(
+    clippy::needless_range_loop,
+    reason = "several arrays are walked together, which the optimiser unrolls as it stands"
+)]
+
 mod correlate;
 mod grid;
 mod lanes;

@@ -197,8 +197,11 @@ impl Moments<'_> {
     /// If the image is empty or its length no multiple of the number of channels.
     pub fn run(self, instructions: Instructions) {
         let channels = self.mean.len();
-        assert!(channels > 0 && channels % BLOCK == 0 && self.squares.len() == channels, "channels in blocks of {BLOCK}");
-        assert!(!self.image.is_empty() && self.image.len() % channels == 0, "pixels of {channels} channels");
+        assert!(
+            channels > 0 && channels.is_multiple_of(BLOCK) && self.squares.len() == channels,
+            "channels in blocks of {BLOCK}"
+        );
+        assert!(!self.image.is_empty() && self.image.len().is_multiple_of(channels), "pixels of {channels} channels");
         instructions.run(self);
     }
 }
@@ -272,9 +275,12 @@ impl GradientSums<'_> {
     pub fn run(self, instructions: Instructions) {
         let channels = self.mean.len();
         self.view.check(channels);
-        assert!(self.sum.len() == channels && self.product.len() == channels, "two sums for each of {channels} channels");
+        assert!(
+            self.sum.len() == channels && self.product.len() == channels,
+            "two sums for each of {channels} channels"
+        );
         assert_eq!(self.image.len(), self.gradient.len(), "a gradient for every value");
-        assert!(channels > 0 && self.image.len() % channels == 0, "pixels of {channels} channels");
+        assert!(channels > 0 && self.image.len().is_multiple_of(channels), "pixels of {channels} channels");
         instructions.run(self);
     }
 }

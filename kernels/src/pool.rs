@@ -169,7 +169,10 @@ impl Average<'_> {
     pub fn run(self, instructions: Instructions) {
         let channels = self.output.len();
         self.view.check(channels);
-        assert!(channels > 0 && !self.image.is_empty() && self.image.len() % channels == 0, "pixels of {channels} channels");
+        assert!(
+            channels > 0 && !self.image.is_empty() && self.image.len().is_multiple_of(channels),
+            "pixels of {channels} channels"
+        );
         instructions.run(self);
     }
 }

@@ -106,7 +106,8 @@ impl Kernel for Adam<'_> {
     fn run<L: Lanes>(self, lanes: L) {
         let [rate, root, epsilon, decay] =
             [self.rate, self.root, self.epsilon, self.decay].map(|value| lanes.splat(value));
-        let [[beta1, share1], [beta2, share2]] = [self.beta1, self.beta2].map(|beta| beta.map(|value| lanes.splat(value)));
+        let [[beta1, share1], [beta2, share2]] =
+            [self.beta1, self.beta2].map(|beta| beta.map(|value| lanes.splat(value)));
         for_each(lanes, [self.weights, self.mean, self.square], [self.gradient], |[w, m, v], [g]| {
             let g = lanes.add(g, lanes.multiply(decay, w));
             let m = lanes.add(lanes.multiply(beta1, m), lanes.multiply(share1, g));

@@ -22,7 +22,10 @@ impl<'a> View<'a> {
     pub(crate) fn check(&self, channels: usize) {
         assert_eq!(channels % BLOCK, 0, "channels in blocks of {BLOCK}");
         if let Some((scale, shift)) = self.affine {
-            assert!(scale.len() == channels && shift.len() == channels, "a scale and a shift for each of {channels} channels");
+            assert!(
+                scale.len() == channels && shift.len() == channels,
+                "a scale and a shift for each of {channels} channels"
+            );
         }
     }
 

@@ -87,9 +87,8 @@ impl Kernel for InputTransform<'_> {
             for column in 0..columns {
                 for channel in (0..self.channels).step_by(L::COUNT) {
                     let from = 2 * column * self.channels + channel;
-                    let d: [Four<L::Vector>; 4] = array(|i| {
-                        array(|j| lanes.load(&image[i][from + j * self.channels..]))
-                    });
+                    let d: [Four<L::Vector>; 4] =
+                        array(|i| array(|j| lanes.load(&image[i][from + j * self.channels..])));
                     let v = both::<L>(d, |[a, b, c, d]| {
                         [lanes.subtract(a, c), lanes.add(b, c), lanes.subtract(c, b), lanes.subtract(b, d)]
                     });
@@ -262,9 +261,8 @@ impl Kernel for OutputGradient<'_> {
                             }
                         })
                     });
-                    let double = |[a, b]: [L::Vector; 2]| {
-                        [a, lanes.add(a, b), lanes.subtract(a, b), lanes.subtract(zero, b)]
-                    };
+                    let double =
+                        |[a, b]: [L::Vector; 2]| [a, lanes.add(a, b), lanes.subtract(a, b), lanes.subtract(zero, b)];
                     let columns = [double([y[0][0], y[1][0]]), double([y[0][1], y[1][1]])];
                     let m: [Four<L::Vector>; 4] = array(|i| double([columns[0][i], columns[1][i]]));
                     scatter(lanes, m, self.transform, at, place);
@@ -296,7 +294,7 @@ impl KernelTransform<'_> {
     pub fn run(self, instructions: Instructions) {
         assert_eq!(self.kernels.len() % (9 * self.inputs * BLOCK), 0, "panels of 3×3×{} kernels", self.inputs);
         assert_eq!(self.transform.len(), self.kernels.len() / 9 * PLACES, "a transform of the same kernels");
-        assert!(!self.transposed || self.inputs % BLOCK == 0, "input channels in blocks of {BLOCK}");
+        assert!(!self.transposed || self.inputs.is_multiple_of(BLOCK), "input channels in blocks of {BLOCK}");
         instructions.run(self);
     }
 }

@@ -95,11 +95,11 @@ pub(super) mod tests {
     }
 
     fn long(bytes: &[u8]) -> Vec<u8> {
-        [&[b'T'], &(bytes.len() as u32).to_le_bytes()[..], bytes].concat()
+        [&b"T"[..], &(bytes.len() as u32).to_le_bytes()[..], bytes].concat()
     }
 
     fn number(value: usize) -> Vec<u8> {
-        [&[b'M'], &(value as u16).to_le_bytes()[..]].concat()
+        [&b"M"[..], &(value as u16).to_le_bytes()[..]].concat()
     }
 
     /// What Python 2 writes of `{'batch_label': …, 'labels': […], 'data': numpy.array(…, dtype=numpy.uint8), 'filenames': […]}`.

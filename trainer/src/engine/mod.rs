@@ -184,7 +184,9 @@ impl FromStr for EngineKind {
 
     fn from_str(text: &str) -> Result<Self, EngineError> {
         let found = EngineKind::ALL.iter().find(|kind| kind.name() == text);
-        found.copied().ok_or_else(|| EngineError::new(format!("no engine is called `{text}`; there are `fused` and `candle`")))
+        found
+            .copied()
+            .ok_or_else(|| EngineError::new(format!("no engine is called `{text}`; there are `fused` and `candle`")))
     }
 }
 

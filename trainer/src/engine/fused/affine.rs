@@ -120,7 +120,14 @@ impl Moving {
     /// that the gradient with respect to the values is made with.
     ///
     /// Batch norm takes away what a bias adds, so such a bias has no gradient.
-    pub fn unsettle(&mut self, affine: &Affine, parameters: &[f32], sums: &[f32], pixels: usize, gradients: &mut [f32]) {
+    pub fn unsettle(
+        &mut self,
+        affine: &Affine,
+        parameters: &[f32],
+        sums: &[f32],
+        pixels: usize,
+        gradients: &mut [f32],
+    ) {
         let channels = affine.channels;
         let samples = sums.len() / (2 * channels);
         let count = (samples * pixels) as f64;

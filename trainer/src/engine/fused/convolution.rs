@@ -7,7 +7,7 @@
 use super::affine::Seen;
 use super::memory::{Buffer, Scratch};
 use super::program::{Id, Input, Shape};
-use super::team::{Team, pieces};
+use super::team::{Pass, Team, pieces};
 use plusminus_kernels::{
     Add, BLOCK, Correlation, Extents, GradientApply, GradientSums, InputGradient, InputTransform, KernelGradient,
     KernelTransform, Moments, OuterSum, OutputGradient, OutputTransform, PLACES, Pad, Steps, Tiles,
@@ -96,7 +96,7 @@ impl Convolution {
 
     /// Whether it is computed by Winograd's filtering, on the way forward and on the way back.
     pub(super) fn filters(&self) -> [bool; 2] {
-        let fits = self.kernel == [3, 3] && self.stride == 1 && self.from.stored % BLOCK == 0;
+        let fits = self.kernel == [3, 3] && self.stride == 1 && self.from.stored.is_multiple_of(BLOCK);
         MANY.map(|many| fits && self.from.stored.min(self.to.stored) >= many)
     }
 
@@ -108,8 +108,8 @@ impl Convolution {
     /// Parts of a backward pass, each with sums of its own: fewer where these are large.
     pub(super) fn parts(&self) -> usize {
         match self.sums(self.filters()[1]) {
-            ..=0x4_0000 => 8,
-            ..=0x10_0000 => 4,
+            0..=0x4_0000 => 8,
+            0x4_0001..=0x10_0000 => 4,
             _ => 2,
         }
     }
@@ -123,9 +123,7 @@ impl Convolution {
     /// y = x ∗ w, and mean and squares of every output image where `moments` asks for them.
     pub fn forward(
         &self,
-        team: &Team,
-        samples: usize,
-        weights: &[f32],
+        Pass { team, samples, weights }: Pass<'_>,
         x: Seen<'_>,
         y: &mut [f32],
         moments: Option<&mut [f32]>,
@@ -159,9 +157,7 @@ impl Convolution {
     /// The gradients of a forward pass: `weight_gradient` is written.
     pub fn backward(
         &self,
-        team: &Team,
-        samples: usize,
-        weights: &[f32],
+        Pass { team, samples, weights }: Pass<'_>,
         backward: Backward<'_>,
         weight_gradient: &mut [f32],
         mut target: Option<Target<'_>>,
@@ -200,7 +196,8 @@ impl Convolution {
         }
         let weight_gradient = &mut weight_gradient[self.weight.clone()];
         if filters {
-            KernelGradient { transform: total, inputs: self.from.stored, kernels: weight_gradient }.run(team.instructions);
+            KernelGradient { transform: total, inputs: self.from.stored, kernels: weight_gradient }
+                .run(team.instructions);
         } else {
             weight_gradient.copy_from_slice(total);
         }
@@ -331,11 +328,8 @@ impl Convolution {
                     let size = down.taps.len() * across.taps.len() * outputs * inputs;
                     let weights = &weights[packed..][..size];
                     packed += size;
-                    let y_steps = Steps {
-                        image: 0,
-                        row: self.stride * self.from.width * inputs,
-                        column: self.stride * inputs,
-                    };
+                    let y_steps =
+                        Steps { image: 0, row: self.stride * self.from.width * inputs, column: self.stride * inputs };
                     let length = across.taps.len() * outputs;
                     for (rows, taps) in down.runs(vertical.before, self.to.height) {
                         let first = down.first + rows.start * self.stride;
@@ -399,7 +393,8 @@ impl Convolution {
                 }
             })
             .collect();
-        let reach = phases.iter().map(|phase| phase.start + phase.count + phase.taps.len().max(1) - 1).max().unwrap_or(0);
+        let reach =
+            phases.iter().map(|phase| phase.start + phase.count + phase.taps.len().max(1) - 1).max().unwrap_or(0);
         Axis { before, after: reach.saturating_sub(before + outputs), phases }
     }
 
@@ -409,7 +404,8 @@ impl Convolution {
         let packed = packed.first(self.sums(filters));
         let (inputs, outputs) = (self.from.stored, self.to.stored);
         if filters {
-            KernelTransform { kernels: weights, inputs, transform: &mut *packed, transposed: true }.run(team.instructions);
+            KernelTransform { kernels: weights, inputs, transform: &mut *packed, transposed: true }
+                .run(team.instructions);
             return packed;
         }
         let [vertical, horizontal] = [0, 1].map(|axis| self.axis(axis));
@@ -422,7 +418,8 @@ impl Convolution {
                 for (at, (row, column)) in taps.enumerate() {
                     let tap = row * self.kernel[1] + column;
                     for (panel, weights) in panels.clone().enumerate() {
-                        for (input, from) in weights[tap * inputs * BLOCK..][..inputs * BLOCK].chunks(BLOCK).enumerate() {
+                        for (input, from) in weights[tap * inputs * BLOCK..][..inputs * BLOCK].chunks(BLOCK).enumerate()
+                        {
                             // To panel, tap, output, input.
                             let place = (input / BLOCK * count + at) * outputs * BLOCK + input % BLOCK;
                             for (output, weight) in from.iter().enumerate() {

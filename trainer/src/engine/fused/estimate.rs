@@ -140,7 +140,8 @@ mod tests {
             let scratch = team.scratch.lock().unwrap();
             let buffers = [values, slots, partials, masks].into_iter().flatten().chain(shared);
             let buffers = buffers.chain([parameters, gradients]).chain(scratch.iter().flat_map(|scratch| &scratch.0));
-            let lists = [logits.len(), gradient.len(), weights.values().len(), moments.first.len(), moments.second.len()];
+            let lists =
+                [logits.len(), gradient.len(), weights.values().len(), moments.first.len(), moments.second.len()];
             (buffers.map(|buffer: &Buffer| buffer.len()).sum::<usize>() + lists.iter().sum::<usize>())
                 * size_of::<f32>()
         }

@@ -4,7 +4,7 @@ use super::affine::Seen;
 use super::convolution::{Backward, Target};
 use super::memory::Buffer;
 use super::program::Shape;
-use super::team::{Team, pieces};
+use super::team::{Pass, Team, pieces};
 use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Pad, Steps};
 use std::ops::Range;
 
@@ -55,13 +55,17 @@ impl Linear<'_> {
             PIECE / channels * channels
         } else {
             // The largest number of blocks that divides a pixel.
-            (1..=PIECE / BLOCK).rev().map(|blocks| blocks * BLOCK).find(|length| channels % length == 0).unwrap_or(channels)
+            (1..=PIECE / BLOCK)
+                .rev()
+                .map(|blocks| blocks * BLOCK)
+                .find(|length| channels.is_multiple_of(*length))
+                .unwrap_or(channels)
         };
         (0..self.inputs()).step_by(length).map(|start| start..self.inputs().min(start + length)).collect()
     }
 
     /// y = x W.
-    pub fn forward(&self, team: &Team, samples: usize, weights: &[f32], x: Seen<'_>, y: &mut [f32]) {
+    pub fn forward(&self, Pass { team, samples, weights }: Pass<'_>, x: Seen<'_>, y: &mut [f32]) {
         let weights = &weights[self.weight.clone()];
         let part = samples.div_ceil(PARTS);
         let parts = pieces(y, self.outputs, samples, part).into_iter().enumerate().collect();
@@ -93,9 +97,7 @@ impl Linear<'_> {
     /// The gradients of a forward pass: `weight_gradient` is written.
     pub fn backward(
         &self,
-        team: &Team,
-        samples: usize,
-        weights: &[f32],
+        Pass { team, samples, weights }: Pass<'_>,
         Backward { x, y, gradient }: Backward<'_>,
         weight_gradient: &mut [f32],
         target: Option<Target<'_>>,

@@ -30,8 +30,8 @@ use plusminus_core::methods::losses::Loss;
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::Instructions;
-use program::{Program, Step};
 pub(crate) use program::Unsupported;
+use program::{Program, Step};
 use rand_chacha::ChaCha8Rng;
 use std::num::NonZeroUsize;
 use team::Team;
@@ -155,7 +155,8 @@ impl FusedEngine {
         }
         self.make_room(samples);
         let pixels = shape.pixels();
-        let samples_and_images = inputs.chunks_exact(shape.len()).zip(self.state.values[0].chunks_exact_mut(shape.len()));
+        let samples_and_images =
+            inputs.chunks_exact(shape.len()).zip(self.state.values[0].chunks_exact_mut(shape.len()));
         for (from, to) in samples_and_images {
             for (channel, plane) in from.chunks_exact(pixels).enumerate() {
                 for (pixel, value) in plane.iter().enumerate() {
@@ -230,7 +231,10 @@ impl Engine for FusedEngine {
             values
         };
         let Moments { steps, first, second } = self.updater.moments();
-        Ok(Checkpoint { weights: self.weights()?, moments: Moments { steps: *steps, first: of(first), second: of(second) } })
+        Ok(Checkpoint {
+            weights: self.weights()?,
+            moments: Moments { steps: *steps, first: of(first), second: of(second) },
+        })
     }
 
     fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), EngineError> {

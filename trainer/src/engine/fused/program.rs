@@ -106,14 +106,38 @@ pub(super) enum Flow {
 pub(super) enum Step {
     Convolution(Convolution),
     /// A product with a matrix, a row a sample.
-    Linear { input: Input, output: Id, weight: Range<usize> },
+    Linear {
+        input: Input,
+        output: Id,
+        weight: Range<usize>,
+    },
     /// The sum of two values, or a copy of one.
-    Join { inputs: [Option<Input>; 2], rectify: bool, output: Id },
+    Join {
+        inputs: [Option<Input>; 2],
+        rectify: bool,
+        output: Id,
+    },
     /// Every `stride`-th pixel, with channels of zeroes after its own.
-    Subsample { input: Input, stride: usize, output: Id },
-    MaxPool { input: Input, kernel: [usize; 2], stride: usize, output: Id },
-    Average { input: Input, output: Id },
-    Dropout { input: Input, share: f64, output: Id },
+    Subsample {
+        input: Input,
+        stride: usize,
+        output: Id,
+    },
+    MaxPool {
+        input: Input,
+        kernel: [usize; 2],
+        stride: usize,
+        output: Id,
+    },
+    Average {
+        input: Input,
+        output: Id,
+    },
+    Dropout {
+        input: Input,
+        share: f64,
+        output: Id,
+    },
 }
 
 impl Step {
@@ -321,7 +345,8 @@ impl Builder<'_> {
         let refuse = |why: &str| Err(Unsupported(format!("layer {path} {why}")));
         // The shape of what is read, unless it is a vector that a linear layer may read otherwise.
         let spread = self.flattened.filter(|(flattened, _)| *flattened == value).map(|(_, shape)| shape);
-        if spread.is_some() && !matches!(layer, Layer::Linear { .. } | Layer::Relu | Layer::Dropout(_) | Layer::Flatten) {
+        if spread.is_some() && !matches!(layer, Layer::Linear { .. } | Layer::Relu | Layer::Dropout(_) | Layer::Flatten)
+        {
             return refuse("reads a flattened image as channels");
         }
         // What comes in has not its channels in blocks.
@@ -350,12 +375,8 @@ impl Builder<'_> {
                 let bias = if c.bias { Some(parameters.vector(entry("bias")?)) } else { None };
                 let input = self.input(value);
                 let to = self.shape(output);
-                let convolution = Convolution::new(
-                    (input, shape),
-                    (output, to),
-                    ([rows, columns], c.stride, [above, left]),
-                    weight,
-                );
+                let convolution =
+                    Convolution::new((input, shape), (output, to), ([rows, columns], c.stride, [above, left]), weight);
                 self.program.steps.push(Step::Convolution(convolution));
                 if bias.is_some() {
                     self.affine(output, bias);
@@ -396,7 +417,9 @@ impl Builder<'_> {
             Layer::Relu => {
                 let last = self.program.steps.last_mut();
                 match last {
-                    Some(Step::Join { rectify, output, .. }) if *output == value && !self.program.values[value].taken => {
+                    Some(Step::Join { rectify, output, .. })
+                        if *output == value && !self.program.values[value].taken =>
+                    {
                         *rectify = true;
                         value
                     }
@@ -461,11 +484,8 @@ impl Builder<'_> {
     fn max_pool(&mut self, value: Id, kernel: [usize; 2], stride: usize) -> Id {
         let shape = self.shape(value);
         let along = |extent: usize, kernel: usize| (extent - kernel) / stride + 1;
-        let output = self.value(Shape {
-            height: along(shape.height, kernel[0]),
-            width: along(shape.width, kernel[1]),
-            ..shape
-        });
+        let output =
+            self.value(Shape { height: along(shape.height, kernel[0]), width: along(shape.width, kernel[1]), ..shape });
         let input = self.input(value);
         self.program.steps.push(Step::MaxPool { input, kernel, stride, output });
         output

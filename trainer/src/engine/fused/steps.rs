@@ -5,7 +5,7 @@ use super::convolution::{Backward, Convolution, Target};
 use super::linear::Linear;
 use super::memory::Buffer;
 use super::program::{Flow, Id, Input, Program, Shape, Step};
-use super::team::{Team, pieces};
+use super::team::{Pass, Team, pieces};
 use super::{FusedEngine, State};
 use plusminus_kernels::{Add, Average, GradientSums, Join, Mask, MaxPool, MaxPoolGradient, Windows};
 use rand::RngExt;
@@ -20,6 +20,7 @@ impl FusedEngine {
     pub(super) fn forward(&mut self, samples: usize, mut dropout: Option<&mut ChaCha8Rng>) {
         let FusedEngine { program, team, weights, parameters, state, .. } = self;
         let running = weights.values_mut();
+        let pass = Pass { team, samples, weights: parameters };
         let training = dropout.is_some();
         for (place, step) in program.steps.iter().enumerate() {
             let output = step.output();
@@ -35,13 +36,13 @@ impl FusedEngine {
                     let mut packed = take(&mut state.shared[0]);
                     let moments = moments.as_mut().map(|moments| &mut moments[..2 * samples * shape.stored]);
                     let x = state.see(program, convolution.input.value);
-                    convolution.forward(team, samples, parameters, x, y, moments, &mut packed);
+                    convolution.forward(pass, x, y, moments, &mut packed);
                     state.shared[0] = packed;
                 }
                 Step::Linear { input, weight, .. } => {
                     let from = program.values[input.value].shape;
                     let linear = Linear { from, outputs: shape.stored, weight };
-                    linear.forward(team, samples, parameters, state.see(program, input.value), y);
+                    linear.forward(pass, state.see(program, input.value), y);
                     if let Some(moments) = &mut moments {
                         // A sample is a single value a channel: its own mean, with no squares about it.
                         for (row, moments) in y.chunks(shape.stored).zip(moments.chunks_mut(2 * shape.stored)) {
@@ -117,6 +118,7 @@ impl FusedEngine {
     /// The backward pass of a forward pass for training, from the gradient with respect to the logits.
     pub(super) fn backward(&mut self, samples: usize) {
         let FusedEngine { program, team, parameters, gradients, state, .. } = self;
+        let pass = Pass { team, samples, weights: parameters };
         let logits = &program.values[program.logits];
         if let Some(slot) = logits.slot {
             let rows = state.slots[slot].chunks_exact_mut(logits.shape.stored);
@@ -160,10 +162,10 @@ impl FusedEngine {
                         Step::Linear { weight, .. } => {
                             let from = program.values[input.value].shape;
                             let linear = Linear { from, outputs: value.shape.stored, weight };
-                            linear.backward(team, samples, parameters, backward, gradients, target, shared);
+                            linear.backward(pass, backward, gradients, target, shared);
                         }
                         Step::Convolution(convolution) => {
-                            convolution.backward(team, samples, parameters, backward, gradients, target, shared);
+                            convolution.backward(pass, backward, gradients, target, shared);
                         }
                         _ => {}
                     }

@@ -43,6 +43,15 @@ impl Team {
     }
 }
 
+/// What a step with weights works with on either way.
+#[derive(Clone, Copy)]
+pub(super) struct Pass<'a> {
+    pub team: &'a Team,
+    pub samples: usize,
+    /// The stored weights of the whole network.
+    pub weights: &'a [f32],
+}
+
 /// Cuts the values of some samples into pieces of `part` samples. Where a sample has no values, every piece is empty.
 pub(super) fn pieces(values: &mut [f32], sample: usize, samples: usize, part: usize) -> Vec<&mut [f32]> {
     if sample == 0 {
