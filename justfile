@@ -14,6 +14,24 @@ lint:
 test:
     cargo test --workspace --locked
 
+# Needs `rustup target add aarch64-unknown-linux-gnu` and, of Debian's packages, qemu-user and gcc-aarch64-linux-gnu.
+
+# The kernels' tests with NEON, on an emulated ARM processor.
+test-neon:
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+    cargo test --locked -p plusminus-kernels --target aarch64-unknown-linux-gnu
+
+# Needs `rustup component add miri rust-src --toolchain nightly`. AVX-512 is more than Miri knows, and most tests take it too long.
+
+# Every kernel once in Miri, which tells of undefined behaviour, with AVX2.
+miri:
+    RUSTFLAGS="-C target-cpu=x86-64-v3" cargo +nightly miri test --locked -p plusminus-kernels --test kernels -- golden refusals
+
+# The kernels' tests with every access to memory checked (a nightly toolchain can).
+sanitize:
+    RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked -p plusminus-kernels --test kernels --target x86_64-unknown-linux-gnu
+
 # The table that the README shows.
 quickstart:
     cargo run --release -- run sweeps/quickstart.yaml

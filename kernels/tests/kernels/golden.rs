@@ -1,39 +1,38 @@
 //! The bytes that all processors shall give.
 
-use crate::Random;
+use crate::{Random, everywhere};
 use plusminus_kernels::{
     Adam, Add, Average, BLOCK, Correlation, Extents, GradientApply, GradientSums, InputGradient, InputTransform,
     Instructions, Join, KernelGradient, KernelTransform, Mask, MaxPool, MaxPoolGradient, Moments, OuterSum,
     OutputGradient, OutputTransform, PLACES, Pad, Sgd, Steps, Tiles, View, Windows,
 };
 
-const CHANNELS: usize = 32;
-const EXTENT: [usize; 2] = [5, 7];
-const PIXELS: usize = 5 * 7;
-/// With a border of one pixel, and what tiles at the edge take beyond it.
-const PADDED: [usize; 2] = [8, 10];
-
-/// A small computation through every kernel, which takes up what the one before left: all numbers that come of it, in order.
-fn computation(instructions: Instructions) -> Vec<f32> {
+/// A computation through every kernel, each of which takes up what the ones before left, on an image of so many channels, rows and
+/// columns: all numbers that come of it, in order.
+fn computation(channels: usize, extent: [usize; 2], instructions: Instructions) -> Vec<f32> {
+    let pixels = extent[0] * extent[1];
+    let [rows, columns] = extent.map(|extent| extent.div_ceil(2));
+    // With a border of one pixel, and what tiles at the edge take beyond it.
+    let larger = [2 * rows + 2, 2 * columns + 2];
+    let tiles = || Tiles { rows: 0..rows, columns, first: 0, place: rows * columns * channels };
     let mut random = Random(2026);
     let mut found = Vec::new();
-    let image = random.fine(PIXELS * CHANNELS);
-    let [scale, shift, mean] = [(); 3].map(|()| random.fine(CHANNELS));
+    let image = random.fine(pixels * channels);
+    let [scale, shift, mean] = [(); 3].map(|()| random.fine(channels));
     let view = View { affine: Some((&scale, &shift)), rectify: true };
 
-    let mut padded = vec![0.0; PADDED[0] * PADDED[1] * CHANNELS];
-    let (columns, before) = (PADDED[1], [1, 1]);
-    Pad { image: &image, extent: EXTENT, channels: CHANNELS, view, padded: &mut padded, columns, before }
-        .run(instructions);
+    let mut padded = vec![0.0; larger[0] * larger[1] * channels];
+    let (columns, before) = (larger[1], [1, 1]);
+    Pad { image: &image, extent, channels, view, padded: &mut padded, columns, before }.run(instructions);
 
     // A 3×3 convolution and the gradient of its weights.
-    let extents = Extents { images: 1, rows: EXTENT[0], columns: EXTENT[1] };
-    let row = PADDED[1] * CHANNELS;
-    let x_steps = Steps::dense(PADDED[0], PADDED[1], CHANNELS);
-    let y_steps = Steps::dense(EXTENT[0], EXTENT[1], CHANNELS);
-    let (rows, length, panel, outputs) = (3, 3 * CHANNELS, 9 * CHANNELS * BLOCK, CHANNELS);
-    let kernels = random.fine(9 * CHANNELS * CHANNELS);
-    let mut y = random.fine(PIXELS * CHANNELS);
+    let extents = Extents { images: 1, rows: extent[0], columns: extent[1] };
+    let row = larger[1] * channels;
+    let x_steps = Steps::dense(larger[0], larger[1], channels);
+    let y_steps = Steps::dense(extent[0], extent[1], channels);
+    let (rows, length, panel, outputs) = (3, 3 * channels, 9 * channels * BLOCK, channels);
+    let kernels = random.fine(9 * channels * channels);
+    let mut y = random.fine(pixels * channels);
     let (x, weights) = (&padded, &kernels);
     Correlation {
         extents,
@@ -57,45 +56,42 @@ fn computation(instructions: Instructions) -> Vec<f32> {
     found.extend_from_slice(&sums);
 
     // The same by tiles, there and back.
-    let tiles = || Tiles { rows: 0..3, columns: 4, first: 0, place: 12 * CHANNELS };
-    let mut v = vec![0.0; PLACES * 12 * CHANNELS];
-    InputTransform { image: &padded, row, channels: CHANNELS, tiles: tiles(), transform: &mut v }.run(instructions);
-    let mut u = vec![0.0; PLACES * CHANNELS * CHANNELS];
+    let mut v = vec![0.0; PLACES * tiles().place];
+    InputTransform { image: &padded, row, channels, tiles: tiles(), transform: &mut v }.run(instructions);
+    let mut u = vec![0.0; PLACES * channels * channels];
     for transposed in [true, false] {
-        KernelTransform { kernels: &kernels, inputs: CHANNELS, transform: &mut u, transposed }.run(instructions);
+        KernelTransform { kernels: &kernels, inputs: channels, transform: &mut u, transposed }.run(instructions);
         found.extend_from_slice(&u);
     }
     let m: Vec<f32> = v.iter().zip(u.iter().cycle()).map(|(v, u)| v * u).collect();
-    let mut output = vec![0.0; PIXELS * CHANNELS];
-    OutputTransform { transform: &m, tiles: tiles(), extent: EXTENT, channels: CHANNELS, image: &mut output }
-        .run(instructions);
-    OutputGradient { image: &output, extent: EXTENT, channels: CHANNELS, tiles: tiles(), transform: &mut v }
-        .run(instructions);
-    InputGradient { transform: &v, tiles: tiles(), channels: CHANNELS, image: &mut padded, row }.run(instructions);
+    let mut output = vec![0.0; pixels * channels];
+    OutputTransform { transform: &m, tiles: tiles(), extent, channels, image: &mut output }.run(instructions);
+    OutputGradient { image: &output, extent, channels, tiles: tiles(), transform: &mut v }.run(instructions);
+    InputGradient { transform: &v, tiles: tiles(), channels, image: &mut padded, row }.run(instructions);
     let mut kernel_gradient = vec![0.0; kernels.len()];
-    KernelGradient { transform: &u, inputs: CHANNELS, kernels: &mut kernel_gradient }.run(instructions);
+    KernelGradient { transform: &u, inputs: channels, kernels: &mut kernel_gradient }.run(instructions);
     found.extend(padded.iter().chain(&kernel_gradient));
 
     // What stands between products.
-    let mut joined = vec![0.0; PIXELS * CHANNELS];
+    let mut joined = vec![0.0; pixels * channels];
     let inputs = [Some((&y[..], view)), Some((&output[..], View::default()))];
-    Join { inputs, channels: CHANNELS, rectify: true, output: &mut joined }.run(instructions);
-    let windows = Windows { extent: EXTENT, kernel: [3, 3], stride: 2, channels: CHANNELS };
-    let mut pooled = vec![0.0; 2 * 3 * CHANNELS];
+    Join { inputs, channels, rectify: true, output: &mut joined }.run(instructions);
+    let windows = Windows { extent, kernel: [3, 3], stride: 2, channels };
+    let mut pooled = vec![0.0; windows.output().into_iter().product::<usize>() * channels];
     MaxPool { image: &joined, view, windows, output: &mut pooled }.run(instructions);
     let gradient = random.fine(pooled.len());
     let image_gradient = &mut image.clone();
     MaxPoolGradient { image: &joined, view, windows, output: &pooled, gradient: &gradient, image_gradient }
         .run(instructions);
     Mask { output: &joined, gradient: image_gradient }.run(instructions);
-    let mut moments = [(); 4].map(|()| vec![0.0; CHANNELS]);
+    let mut moments = [(); 4].map(|()| vec![0.0; channels]);
     let [average, squares, sum, product] = &mut moments;
     Moments { image: &joined, mean: average, squares }.run(instructions);
     Add { values: squares, total: average }.run(instructions);
     GradientSums { gradient: image_gradient, image: &image, view, mean: &mean, sum, product }.run(instructions);
     let factors = Some([&scale[..], &shift[..], &mean[..]]);
-    let (gradient, columns) = (&*image_gradient, PADDED[1]);
-    let (extent, channels, padded) = (EXTENT, CHANNELS, &mut padded);
+    let (gradient, columns) = (&*image_gradient, larger[1]);
+    let padded = &mut padded;
     GradientApply { gradient, image: &image, extent, channels, view, factors, padded, columns, before }
         .run(instructions);
     let mut mean = mean.clone();
@@ -126,10 +122,29 @@ fn digest(values: &[f32]) -> u64 {
 
 /// Whoever changes the order of a sum changes the digest, and with it what every training gives: both are then to be told of.
 #[test]
+#[cfg_attr(miri, ignore = "too slow")]
 fn every_processor_gives_these_bytes() {
     for instructions in Instructions::all() {
-        let found = computation(instructions);
+        let found = computation(32, [5, 7], instructions);
         assert!(found.iter().all(|value| value.is_finite()));
         assert_eq!(format!("{:016x}", digest(&found)), "99bdcf6adf414b8b", "{}", instructions.name());
+    }
+}
+
+/// Small enough for Miri.
+#[test]
+fn all_instructions_give_the_same_bytes_with_every_kernel() {
+    everywhere("every kernel", |instructions| computation(16, [3, 3], instructions));
+}
+
+#[test]
+fn the_fastest_instructions_stand_first_and_what_every_processor_has_last() {
+    let names: Vec<&str> = Instructions::all().into_iter().map(Instructions::name).collect();
+    assert_eq!(names.last(), Some(&"portable"));
+    assert!(
+        names.is_sorted_by_key(|name| ["avx512", "avx2", "neon", "portable"].iter().position(|other| other == name))
+    );
+    if cfg!(target_arch = "aarch64") {
+        assert_eq!(names, ["neon", "portable"]);
     }
 }

@@ -197,6 +197,9 @@ impl Program {
         let logits = builder.layers(&network.layers, "", input)?;
         let mut program = builder.program;
         program.logits = logits;
+        if logits == input {
+            return Err(Unsupported("nothing comes of its input".into()));
+        }
         if !program.parameters.covers(plan) {
             return Err(Unsupported("it has weights that no step uses".into()));
         }
@@ -468,6 +471,9 @@ impl Builder<'_> {
                     }
                     Shortcut::Projection(layers) => self.layers(layers, &format!("{path}shortcut."), value)?,
                 };
+                if inside == around {
+                    return refuse("adds a value to itself");
+                }
                 self.join([Some(inside), Some(around)], false)
             }
             Layer::Embedding { .. } | Layer::Tanh | Layer::Branches(_) => {
