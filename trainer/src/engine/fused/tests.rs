@@ -369,3 +369,40 @@ fn all_instructions_give_the_same_bytes() {
         assert!(trained(&everything(), 1, instructions) == best, "{}", instructions.name());
     }
 }
+
+/// Whatever passes the network's check is either run or refused. Only convolutions and linear layers read an input whose channels are
+/// no blocks, and a sum of a value with itself has no gradient's buffer to share.
+#[test]
+fn layers_on_the_input_and_sums_of_one_value_are_refused_and_do_not_panic() {
+    use Layer::{Dropout, Flatten, GlobalMaxPool, MaxPool, Relu};
+    let padded = Shortcut::Pad { stride: 2, channels: 16 };
+    let twice = || [convolution(3, 16, 3, 1, 1), residual(Vec::new())].into_iter();
+    let networks = [
+        ("a pool", network(SMALL, [MaxPool { kernel: 2, stride: 2 }].into_iter().chain(classifier(3)))),
+        ("the maximum", network(SMALL, [GlobalMaxPool, Flatten, linear(3, 10)])),
+        ("the mean", network(SMALL, classifier(3))),
+        ("dropout", network(SMALL, [Dropout(0.5), Flatten, linear(SMALL.len(), 10)])),
+        ("dropout on a vector", network(SMALL, [Flatten, Dropout(0.5), linear(SMALL.len(), 10)])),
+        ("a block", network(SMALL, [residual(vec![convolution(3, 3, 3, 1, 1)])].into_iter().chain(classifier(3)))),
+        (
+            "a padded block",
+            network(
+                SMALL,
+                [Layer::Residual { body: vec![convolution(3, 16, 3, 2, 1)], shortcut: padded }]
+                    .into_iter()
+                    .chain(classifier(16)),
+            ),
+        ),
+        ("nothing", network(ImageShape { channels: 10, height: 1, width: 1 }, [Flatten])),
+        ("twice a value", network(SMALL, twice().chain(classifier(16)))),
+        ("twice a value, rectified", network(SMALL, twice().chain([Relu]).chain(classifier(16)))),
+    ];
+    for (what, network) in networks {
+        network.check().unwrap();
+        let (loss, weights) = (Loss::Cce(Cce {}), weights(&network));
+        let made = FusedEngine::new(&network, weights, loss, SGD, NonZeroUsize::MIN, Instructions::best()).unwrap();
+        if made.is_ok() {
+            agree(what, &network, 5);
+        }
+    }
+}
