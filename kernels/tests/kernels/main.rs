@@ -38,7 +38,7 @@ impl Random {
 
     /// Any numbers in [−1, 1).
     fn fine(&mut self, count: usize) -> Vec<f32> {
-        (0..count).map(|_| (self.next() >> 40) as f32 * 2.0f32.powi(-23) - 1.0).collect()
+        (0..count).map(|_| (self.next() >> 40) as f32 / (1 << 23) as f32 - 1.0).collect()
     }
 }
 

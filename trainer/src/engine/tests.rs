@@ -82,7 +82,7 @@ fn bits(array: u32, i: usize) -> u32 {
 }
 
 fn unit(array: u32, i: usize) -> f32 {
-    (bits(array, i) >> 12) as f32 * 2.0f32.powi(-19) - 1.0
+    (bits(array, i) >> 12) as f32 / (1 << 19) as f32 - 1.0
 }
 
 fn value(role: Role, unit: f32) -> f32 {
