@@ -67,14 +67,14 @@ bench-sweep *ARGS: _pytorch
     cargo build --release --locked
     python3 benches/sweep.py {{ARGS}}
 
-# Compare the test accuracies that ours and PyTorch reach, with data sets from DATASETS/fashion-mnist and DATASETS/cifar10.
+# Compare the test accuracies that ours and PyTorch reach, with data sets from DATASETS/fashion-mnist and DATASETS/cifar-10.
 bench-accuracy DATASETS: _pytorch
     cargo build --release --locked
-    just _accuracy fashion-mnist-cnn {{DATASETS}} cnn fashion-mnist --epochs 10 --lr 0.01
-    just _accuracy cifar10-resnet20 {{DATASETS}} resnet20 cifar10 --epochs 3 --lr 0.1 --limit 10000
+    just _accuracy fashion-mnist-cnn {{DATASETS}} cnn fashion-mnist fashion-mnist --epochs 10 --lr 0.01
+    just _accuracy cifar10-resnet20 {{DATASETS}} resnet20 cifar10 cifar-10 --epochs 3 --lr 0.1 --limit 10000
 
-_accuracy SWEEP DATASETS NETWORK DATASET *ARGS:
+_accuracy SWEEP DATASETS NETWORK DATASET FOLDER *ARGS:
     mkdir -p target/accuracy
-    target/pytorch/bin/python benches/pytorch/train.py {{NETWORK}} {{DATASET}} {{DATASETS}}/{{DATASET}} {{ARGS}} > target/accuracy/{{SWEEP}}.jsonl
+    target/pytorch/bin/python benches/pytorch/train.py {{NETWORK}} {{DATASET}} {{DATASETS}}/{{FOLDER}} {{ARGS}} > target/accuracy/{{SWEEP}}.jsonl
     target/release/plusminus run benches/sweeps/{{SWEEP}}.yaml --state target/accuracy/state --datasets {{DATASETS}} --format json > target/accuracy/{{SWEEP}}.json
     python3 benches/accuracy.py target/accuracy/{{SWEEP}}.jsonl target/accuracy/{{SWEEP}}.json

@@ -70,7 +70,7 @@ class Watch:
     def __init__(self, process: int) -> None:
         self.peak = 0.0
         self.process, self.over = process, threading.Event()
-        self.thread = threading.Thread(target=self.look)
+        self.thread = threading.Thread(target=self.look, daemon=True)
         self.thread.start()
 
     def look(self) -> None:
@@ -143,7 +143,7 @@ def arrangement(text: str) -> tuple[int, int]:
 
 
 def parse() -> argparse.Namespace:
-    cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument(
@@ -171,7 +171,7 @@ def main() -> None:
         for name, row in rows.items():
             print(f"round {index + 1} of {arguments.rounds}: {name}", file=sys.stderr)
             row.results.append(run_fresh(row.command) if name == OURS else run(row.command))
-    settings = f"{SWEEP.stem}: {arguments.rounds} rounds, {os.cpu_count()} cores"
+    settings = f"{SWEEP.stem}: {arguments.rounds} rounds, {len(os.sched_getaffinity(0))} cores"
     print(f"{settings}, load {os.getloadavg()[0]:.1f}\n\n{table(rows)}")
 
 

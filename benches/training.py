@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import common
 
-# Steps that are timed and steps before them: a round of everything takes some three minutes on two cores.
+# Steps that are timed and steps before them: a round takes some two minutes on two cores, compilation not counted.
 STEPS = {"cnn": (60, 10), "resnet20": (8, 2), "resnet18": (3, 1), "vgg16-bn": (3, 1)}
 OURS = "plusminus"
 REFERENCE = "PyTorch, channels last"
@@ -100,7 +100,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, help="timed steps a process in place of each network's number")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: one a core")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: one a core")
     parser.add_argument(
         "--without", action="append", default=[], choices=sorted(PEERS.keys() - {REFERENCE}), help="leave out"
     )

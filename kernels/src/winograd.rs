@@ -31,6 +31,18 @@ impl Tiles {
         self.rows.len() * self.columns
     }
 
+    /// Checks that an image of so many values, border included, has the pixels of every tile.
+    fn check_inputs(&self, image: usize, row: usize, channels: usize) {
+        let within = (2 * self.columns + 2) * channels <= row && (2 * self.rows.end + 2) * row <= image;
+        assert!(within, "every tile lies within the image and its border");
+    }
+
+    /// Checks that every tile has an output in an image of so many rows and columns.
+    fn check_outputs(&self, [height, width]: [usize; 2]) {
+        let within = 2 * self.columns <= width + 1 && 2 * self.rows.end <= height + 1;
+        assert!(within, "every tile lies within the image");
+    }
+
     fn check(&self, transform: usize, channels: usize) {
         assert_eq!(channels % BLOCK, 0, "channels in blocks of {BLOCK}");
         assert!((self.first + self.count()) * channels <= self.place, "every tile has its place");
@@ -70,6 +82,7 @@ impl InputTransform<'_> {
     /// If a tile lies outside the image or the transform.
     pub fn run(self, instructions: Instructions) {
         self.tiles.check(self.transform.len(), self.channels);
+        self.tiles.check_inputs(self.image.len(), self.row, self.channels);
         instructions.run(self);
     }
 }
@@ -122,6 +135,7 @@ impl InputGradient<'_> {
     /// If a tile lies outside the image or the transform.
     pub fn run(self, instructions: Instructions) {
         self.tiles.check(self.transform.len(), self.channels);
+        self.tiles.check_inputs(self.image.len(), self.row, self.channels);
         instructions.run(self);
     }
 }
@@ -177,6 +191,7 @@ impl OutputTransform<'_> {
     /// If a tile lies outside the image or the transform.
     pub fn run(self, instructions: Instructions) {
         self.tiles.check(self.transform.len(), self.channels);
+        self.tiles.check_outputs(self.extent);
         assert_eq!(self.image.len(), self.extent[0] * self.extent[1] * self.channels, "a whole image");
         instructions.run(self);
     }
@@ -234,6 +249,7 @@ impl OutputGradient<'_> {
     /// If a tile lies outside the image or the transform.
     pub fn run(self, instructions: Instructions) {
         self.tiles.check(self.transform.len(), self.channels);
+        self.tiles.check_outputs(self.extent);
         assert_eq!(self.image.len(), self.extent[0] * self.extent[1] * self.channels, "a whole image");
         instructions.run(self);
     }

@@ -1,8 +1,7 @@
 //! Trains for some minutes as a runner does, job after job, and fails if its memory grows: `soak [MINUTES]`.
 //!
 //! A round is a job with the CNN and one with ResNet-20 on the images that ship, an evaluation after each epoch. The first two rounds
-//! fill buffers and the allocator's lists; from then on what a round leaves must not be more than what the one before it left, but
-//! for a few MiB.
+//! fill buffers and the allocator's lists; from then on no round may leave more than they did, but for a few MiB.
 
 #![allow(clippy::print_stdout)]
 

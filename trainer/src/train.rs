@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Samples that are evaluated together: a constant, for with their number logits change in their last digits.
+/// Samples that are evaluated together: a constant, for with their number candle's logits change in their last digits.
 pub(crate) const EVALUATED: usize = 250;
 
 /// Where a job stands after a step.
@@ -99,8 +99,11 @@ impl<'a> Run<'a> {
         let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train).map_err(user_error)?;
         let network = configuration.model.network(dataset.shape(), dataset.classes()).map_err(user_error)?;
         let plan = Arc::new(Plan::of(&network));
+        // An engine that was asked for by name and cannot run the network is no accident: another try ends as this one.
+        let refused = |error: EngineError| if means.engine.is_some() { user_error(error) } else { failed(error) };
         let initial = plan.initial(&mut job.streams().generator(Stream::Weights, 0));
-        let engine = engine(means, &network, initial, &configuration.loss, &configuration.optimizer).map_err(failed)?;
+        let engine =
+            engine(means, &network, initial, &configuration.loss, &configuration.optimizer).map_err(refused)?;
         let samples = Samples { train: labels.train.len(), validation: labels.validation.len(), test: data.test.len() };
         let facts = Facts {
             parameters: plan.trained(),

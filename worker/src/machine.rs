@@ -12,7 +12,8 @@ use std::{fs, thread};
 pub struct Machine {
     /// Processors that this process may use.
     pub cores: NonZeroUsize,
-    /// Bytes of memory that it may still use, where the system tells.
+    /// Bytes of memory that it may use, where the system tells: what is available, or the limit of the container, if that is less
+    /// (of which the container may have used a part).
     pub memory: Option<usize>,
 }
 
@@ -37,7 +38,7 @@ pub struct Division {
 }
 
 impl Machine {
-    /// The machine that this process runs on: what affinity, cgroups and what else runs have left of it.
+    /// The machine that this process runs on: the cores that affinity and cgroups leave, and its memory.
     pub fn here() -> Self {
         let limits =
             [cgroup_limit("/sys/fs/cgroup/memory.max"), cgroup_limit("/sys/fs/cgroup/memory/memory.limit_in_bytes")];

@@ -54,7 +54,7 @@ fn describe(sweep: &Sweep, list: bool) -> String {
     text
 }
 
-/// How `run` would divide this machine.
+/// How `run` would divide this machine for the whole sweep, without options.
 fn divide(sweep: &Sweep) -> Division {
     let wanted = Wanted { jobs: Some(jobs(sweep)), ..Wanted::default() };
     let need = |threads| Some(memory::largest(sweep, Means { threads, ..Means::default() })?.0);
@@ -104,12 +104,13 @@ fn network(configuration: &Configuration) -> String {
 
 fn as_json(sweep: &Sweep, list: bool) -> Value {
     let division = divide(sweep);
-    let cells = sweep.cells.iter().zip(memory::of_cells(sweep, means(division)));
-    let cells: Vec<Value> = cells
-        .map(|(cell, memory)| {
-            let bytes = memory.map(|memory| memory.0);
-            json!({ "id": cell.id, "configuration": &*cell.configuration, "memory": bytes })
-        })
+    let memory = memory::of_cells(sweep, means(division));
+    let bytes = memory.iter().map(|memory| memory.map(|memory| memory.0));
+    let cells: Vec<Value> = sweep
+        .cells
+        .iter()
+        .zip(bytes.clone())
+        .map(|(cell, bytes)| json!({ "id": cell.id, "configuration": &*cell.configuration, "memory": bytes }))
         .collect();
     let mut answer = json!({
         "sweep": sweep.name,
@@ -121,7 +122,9 @@ fn as_json(sweep: &Sweep, list: bool) -> Value {
         "threads": division.threads,
     });
     if list {
-        let jobs = sweep.jobs().map(|job| json!({ "id": job.id(), "cell": job.cell, "seed": job.seed }));
+        let jobs = sweep.jobs().zip(bytes.cycle());
+        let jobs =
+            jobs.map(|(job, bytes)| json!({ "id": job.id(), "cell": job.cell, "seed": job.seed, "memory": bytes }));
         answer["job_list"] = jobs.collect();
     }
     answer

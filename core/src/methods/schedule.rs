@@ -48,7 +48,7 @@ impl Schedule {
             Schedule::Constant => lr,
             Schedule::Step { milestones, gamma } => {
                 let passed = milestones.iter().filter(|milestone| **milestone <= done).count();
-                lr * gamma.powi(passed as i32)
+                lr * libm::pow(*gamma, passed as f64)
             }
             Schedule::Cosine { lr_min } => {
                 let phase = std::f64::consts::PI * f64::from(done) / f64::from(epochs.max(1));

@@ -78,6 +78,20 @@ refuses! {
         OutputTransform { transform: &[0.0; 256], tiles: tile(), extent: [2, 2], channels: 16, image: &mut [0.0; 63] };
     gradients_of_tiles_that_are_no_image: "a whole image",
         OutputGradient { image: &[0.0; 65], extent: [2, 2], channels: 16, tiles: tile(), transform: &mut [0.0; 256] };
+    a_tile_beyond_the_border: "every tile lies within the image and its border",
+        InputTransform { image: &[0.0; 255], row: 64, channels: 16, tiles: tile(), transform: &mut [0.0; 256] };
+    a_tile_beyond_a_row: "every tile lies within the image and its border",
+        InputGradient { transform: &[0.0; 256], tiles: tile(), channels: 16, image: &mut [0.0; 256], row: 48 };
+    a_tile_without_an_output: "every tile lies within the image",
+        OutputTransform {
+            transform: &[0.0; 768], tiles: Tiles { columns: 2, place: 48, ..tile() }, extent: [2, 2], channels: 16,
+            image: &mut [0.0; 64],
+        };
+    a_tile_without_a_gradient: "every tile lies within the image",
+        OutputGradient {
+            image: &[0.0; 64], extent: [2, 2], channels: 16, tiles: Tiles { rows: 0..2, place: 48, ..tile() },
+            transform: &mut [0.0; 768],
+        };
     kernels_that_are_no_panels: "panels of 3×3×2 kernels",
         KernelTransform { kernels: &[0.0; 287], inputs: 2, transform: &mut [0.0; 512], transposed: false };
     a_transform_of_other_kernels: "a transform of the same kernels",

@@ -1,7 +1,7 @@
 //! Products of matrices on one thread.
 //!
 //! The one place in this crate with `unsafe`: the kernels of the `gemm` crate take pointers. Every length is checked before.
-//! One thread, so that a job uses the one core that its slot stands for, and so that sums have one order.
+//! One thread, so that candle's sums have one order.
 
 /// The version of the `gemm` crate, which it does not tell itself.
 pub(crate) const VERSION: &str = "0.19.0";

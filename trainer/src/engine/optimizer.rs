@@ -53,7 +53,8 @@ impl Updater {
         let (found, expected) = (counts(&moments), counts(&self.moments));
         if found != expected {
             return Err(EngineError::new(format!(
-                "the optimiser's memory has {found:?} values where this network and optimiser have {expected:?}"
+                "the optimiser's memory has {found:?} values where this network and optimiser have {expected:?}: it is another \
+                 optimiser's; start the job again"
             )));
         }
         self.moments = moments;
@@ -78,7 +79,7 @@ impl Updater {
             .run(self.instructions),
             Optimizer::Adam { beta1, beta2, epsilon, weight_decay, .. } => {
                 // m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ), with the divisions taken out of the loop.
-                let steps = i32::try_from(self.moments.steps).unwrap_or(i32::MAX);
+                let steps = self.moments.steps as f64;
                 // Before β is rounded: 1 − β of a rounded 0.999 is off by 1 in 10⁵.
                 let shares = |beta: f64| [beta as f32, (1.0 - beta) as f32];
                 Adam {
@@ -86,8 +87,8 @@ impl Updater {
                     gradient,
                     mean: &mut self.moments.first,
                     square: &mut self.moments.second,
-                    rate: (lr / (1.0 - beta1.powi(steps))) as f32,
-                    root: (1.0 - beta2.powi(steps)).sqrt().recip() as f32,
+                    rate: (lr / (1.0 - libm::pow(beta1, steps))) as f32,
+                    root: (1.0 - libm::pow(beta2, steps)).sqrt().recip() as f32,
                     beta1: shares(beta1),
                     beta2: shares(beta2),
                     epsilon: epsilon as f32,

@@ -79,7 +79,10 @@ impl Moving {
             let of = |sample: usize, which: usize| f64::from(moments[(2 * sample + which) * channels + channel]);
             let mean = (0..samples).map(|sample| of(sample, 0)).sum::<f64>() / samples as f64;
             // Chan, Golub & LeVeque 1983: squares about a common mean.
-            let apart = |sample| of(sample, 1) + pixels as f64 * (of(sample, 0) - mean).powi(2);
+            let apart = |sample| {
+                let distance = of(sample, 0) - mean;
+                of(sample, 1) + pixels as f64 * distance * distance
+            };
             let squares: f64 = (0..samples).map(apart).sum();
             self.normalise(norm, parameters, channel, mean, squares / count);
             let Some(at) = norm.mean.clone().nth(channel) else { continue };

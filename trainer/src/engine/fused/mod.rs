@@ -241,9 +241,13 @@ impl Engine for FusedEngine {
         checkpoint.fits(self.weights.plan())?;
         let Moments { steps, first, second } = &checkpoint.moments;
         let trained = self.weights.plan().trained();
-        let of = |values: &[f32]| match values.len() {
-            length if length == trained => self.program.parameters.store(values).to_vec(),
-            _ => values.to_vec(),
+        if let Some(other) = [first, second].map(Vec::len).into_iter().find(|length| ![0, trained].contains(length)) {
+            return Err(EngineError::new(format!(
+                "the optimiser's memory has {other} values where this network has {trained}: start the job again"
+            )));
+        }
+        let of = |values: &[f32]| {
+            if values.is_empty() { Vec::new() } else { self.program.parameters.store(values).to_vec() }
         };
         self.updater.restore(Moments { steps: *steps, first: of(first), second: of(second) })?;
         self.parameters = self.program.parameters.store(checkpoint.weights.values());

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// Why the fused engine cannot run a network.
 #[derive(Debug, thiserror::Error)]
-#[error("the fused engine cannot run this network: {0}")]
+#[error("the fused engine cannot run this network ({0}): leave `--engine` away, or use `--engine candle`")]
 pub(crate) struct Unsupported(String);
 
 /// The place of a value in [`Program::values`].
@@ -200,6 +200,9 @@ impl Program {
         if logits == input {
             return Err(Unsupported("nothing comes of its input".into()));
         }
+        if program.values[logits].shape.pixels() != 1 {
+            return Err(Unsupported("its logits are a flattened image".into()));
+        }
         if !program.parameters.covers(plan) {
             return Err(Unsupported("it has weights that no step uses".into()));
         }
@@ -223,6 +226,15 @@ impl Program {
                 readers[input.value].push(place);
             }
         }
+        // Makers that leave the gradient of what they made as it is: they neither mask it nor pass its buffer on.
+        let reads_only: Vec<bool> = steps
+            .iter()
+            .map(|step| match step {
+                Step::Join { .. } => false,
+                Step::Convolution(_) | Step::Linear { .. } => true,
+                _ => !values[step.output()].rectify,
+            })
+            .collect();
         for (place, step) in steps.iter_mut().enumerate().rev() {
             let output = step.output();
             let Some(slot) = values[output].slot else { continue };
@@ -236,11 +248,13 @@ impl Program {
                 } else if values[value].slot.is_some() {
                     Flow::Add
                 } else {
-                    // Of two that share a buffer the first must be complete, and used up before the second grows: its maker comes
-                    // after the second's readers.
+                    // Of two that share a buffer the first must be complete, and used up, as it is, before the second grows or is
+                    // masked: its maker comes after the second's readers, and only reads.
                     let safe = sharing.is_none_or(|other| {
                         let grows = readers[value].iter().all(|reader| *reader == place || *reader < maker[other]);
-                        grows && readers[other].len() == 1
+                        let reads =
+                            reads_only[maker[other]] && (maker[value] < maker[other] || reads_only[maker[value]]);
+                        grows && reads && readers[other].len() == 1
                     });
                     if join && safe && values[value].shape == values[output].shape {
                         sharing = Some(value);
@@ -345,7 +359,7 @@ impl Builder<'_> {
             found.ok_or_else(|| Unsupported(format!("the weights lack {name}")))
         };
         let shape = self.shape(value);
-        let refuse = |why: &str| Err(Unsupported(format!("layer {path} {why}")));
+        let refuse = |why: &str| Err(Unsupported(format!("layer {} {why}", path.trim_end_matches('.'))));
         // The shape of what is read, unless it is a vector that a linear layer may read otherwise.
         let spread = self.flattened.filter(|(flattened, _)| *flattened == value).map(|(_, shape)| shape);
         if spread.is_some() && !matches!(layer, Layer::Linear { .. } | Layer::Relu | Layer::Dropout(_) | Layer::Flatten)

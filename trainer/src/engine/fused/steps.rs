@@ -181,7 +181,8 @@ impl FusedEngine {
                         }
                     }
                     // Only now: the two may share a buffer with this step's output.
-                    for input in inputs.iter().flatten().filter(|input| input.completes) {
+                    let shared = |input: &&Input| input.completes && input.flow == Flow::Share;
+                    for input in inputs.iter().flatten().filter(shared) {
                         state.complete(program, team, input.value, samples);
                     }
                 }

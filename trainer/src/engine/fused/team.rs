@@ -24,7 +24,9 @@ impl Team {
     /// So many threads.
     pub fn new(threads: NonZeroUsize, instructions: Instructions) -> Result<Self, EngineError> {
         let pool = (threads.get() > 1).then(|| rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build());
-        let pool = pool.transpose().map_err(|error| EngineError::new(format!("{threads} threads: {error}")))?;
+        let pool = pool.transpose().map_err(|error| {
+            EngineError::new(format!("cannot start {threads} threads: {error}; ask for fewer with --threads"))
+        })?;
         Ok(Team { pool, scratch: Mutex::default(), instructions })
     }
 

@@ -240,6 +240,10 @@ fn blocks_of_any_form_agree_with_candle() {
         ("two ReLUs", vec![residual(vec![same(1)]), Relu, Relu]),
         ("a projection by nothing", vec![BatchNorm(16), around(Vec::new())]),
         ("a block in a block", vec![residual(vec![residual(vec![same(3)]), Relu, same(1)])]),
+        ("dropout and a ReLU at the end", vec![residual(vec![same(3), Dropout(0.5), Relu])]),
+        ("a rectified block at the end", vec![residual(vec![same(3), residual(vec![same(3)]), Relu])]),
+        ("a block at the end", vec![residual(vec![same(1), residual(vec![same(3), same(1)])])]),
+        ("a block as a shortcut", vec![around(vec![residual(vec![same(3), same(1)])])]),
         ("a block in a shortcut", vec![around(vec![residual(vec![same(5)])]), Relu]),
         ("blocks in a row", vec![residual(vec![same(3)]), residual(vec![same(3), BatchNorm(16)]), Relu]),
     ] {
@@ -283,8 +287,14 @@ fn what_the_engine_lacks_is_refused() {
         let (loss, threads) = (Loss::Cce(Cce {}), NonZeroUsize::MIN);
         let made = FusedEngine::new(&network, weights, loss, SGD, threads, Instructions::best()).unwrap();
         let Err(unsupported) = made else { panic!("{:?}", network.layers) };
-        assert!(unsupported.to_string().ends_with(why), "{unsupported}");
+        assert!(unsupported.to_string().contains(why), "{unsupported}");
     }
+    let logits = [convolution(3, 1, 1, 1, 0), Layer::Flatten];
+    let network = network(ImageShape { channels: 3, height: 1, width: 10 }, logits);
+    network.check().unwrap();
+    let (loss, weights) = (Loss::Cce(Cce {}), weights(&network));
+    let made = FusedEngine::new(&network, weights, loss, SGD, NonZeroUsize::MIN, Instructions::best()).unwrap();
+    assert!(made.is_err(), "logits that are a flattened image");
 }
 
 /// Trained weights and then logits, after a whole batch and a part of one.
