@@ -36,6 +36,12 @@ use rand_chacha::ChaCha8Rng;
 use std::num::NonZeroUsize;
 use team::Team;
 
+/// Values of the largest step that are evaluated together.
+const CACHED: usize = 1 << 18;
+
+/// From so many weights on, what has to be done to them before a forward pass outweighs what the cache saves.
+const MANY_WEIGHTS: usize = 1 << 20;
+
 /// A network with all the memory that its training takes.
 pub(crate) struct FusedEngine {
     program: Program,
@@ -205,10 +211,13 @@ impl Engine for FusedEngine {
     fn logits(&mut self, inputs: &[f32], logits: &mut Vec<f32>) -> Result<(), EngineError> {
         logits.clear();
         let sample = self.program.values[0].shape.len();
-        // No more at a time than there is room for, so that evaluating takes no memory of its own. No sample's logits depend on
-        // which others it comes with.
-        let room = self.state.room.max(1) * sample;
-        for inputs in inputs.chunks(room) {
+        // No sample's logits depend on which others it comes with. So no more at a time than there is room for, lest evaluating take
+        // memory of its own, and so few that what a step leaves is still in the cache when the next one wants it: unless there are so
+        // many weights that making them ready for a few samples costs more.
+        let largest = self.program.values.iter().map(|value| value.shape.len()).max().unwrap_or(1);
+        let few = if self.parameters.len() > MANY_WEIGHTS { usize::MAX } else { (CACHED / largest.max(1)).max(8) };
+        let samples = self.state.room.max(1).min(few);
+        for inputs in inputs.chunks(samples * sample) {
             let samples = self.load(inputs)?;
             self.forward(samples, None);
             self.read_logits(samples, logits);
