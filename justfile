@@ -71,7 +71,7 @@ bench-sweep *ARGS: _pytorch
 bench-accuracy DATASETS: _pytorch
     cargo build --release --locked
     just _accuracy fashion-mnist-cnn {{DATASETS}} cnn fashion-mnist fashion-mnist --epochs 10 --lr 0.01
-    just _accuracy cifar10-resnet20 {{DATASETS}} resnet20 cifar10 cifar-10 --epochs 3 --lr 0.1 --limit 10000
+    just _accuracy cifar10-resnet20 {{DATASETS}} resnet20 cifar10 cifar-10 --epochs 3 --lr 0.02 --limit 10000
 
 _accuracy SWEEP DATASETS NETWORK DATASET FOLDER *ARGS:
     mkdir -p target/accuracy
