@@ -60,7 +60,7 @@ pub struct Whose {
 }
 
 /// How jobs are trained on this machine.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub struct Training {
     /// Directory with data sets, such as DIR/fashion-mnist/train-images-idx3-ubyte.gz
     #[arg(long, value_name = "DIR", env = "PLUSMINUS_DATASETS", value_delimiter = ':')]

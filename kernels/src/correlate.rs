@@ -1,6 +1,6 @@
 //! Windows of an image times a matrix of weights: convolutions, their gradients with respect to the input, and plain products.
 
-use crate::grid::{Extents, Steps, Walk};
+use crate::grid::{Extents, Steps, Walk, check_product};
 use crate::lanes::{BLOCK, Instructions, Kernel, Lanes, array};
 use std::ops::Range;
 
@@ -47,17 +47,11 @@ impl Correlation<'_> {
     /// # Panics
     /// If a window, a weight or an output lies outside its slice.
     pub fn run(self, instructions: Instructions) {
-        let size = self.rows * self.length;
-        assert!(size > 0, "a window has values");
-        assert_eq!(self.outputs % BLOCK, 0, "outputs in blocks of {BLOCK}");
-        if self.extents.pixels() == 0 || self.outputs == 0 {
+        let Self { extents, x, x_steps, rows, row, length, panel, outputs, .. } = self;
+        check_product((x, x_steps, extents), [rows, row, length], (self.weights, panel, outputs));
+        if extents.pixels() == 0 || outputs == 0 {
             return;
         }
-        let window = (self.rows - 1) * self.row + self.length;
-        assert!(self.x_steps.last(self.extents) + window <= self.x.len(), "every window lies within x");
-        let last = (self.outputs / BLOCK - 1) * self.panel;
-        assert!(last + size * BLOCK <= self.weights.len(), "every panel lies within the weights");
-        assert_eq!(self.panel % BLOCK, 0, "panels of whole blocks");
         assert!(self.y_steps.last(self.extents) + self.outputs <= self.y.len(), "every output lies within y");
         instructions.run(self);
     }

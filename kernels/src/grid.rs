@@ -1,5 +1,7 @@
 //! Where the pixels of some images stand in a slice.
 
+use crate::lanes::BLOCK;
+
 /// The extents of a loop over pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extents {
@@ -52,6 +54,25 @@ impl Steps {
         }
         (extents.images - 1) * self.image + (extents.rows - 1) * self.row + (extents.columns - 1) * self.column
     }
+}
+
+/// Checks that a product over windows stays within its slices: `extents` windows of so many `rows` of `length` values, `row` values
+/// apart, cut from `x`, times panels of `outputs` weights, `panel` values apart.
+pub(crate) fn check_product(
+    (x, x_steps, extents): (&[f32], Steps, Extents),
+    [rows, row, length]: [usize; 3],
+    (weights, panel, outputs): (&[f32], usize, usize),
+) {
+    assert!(rows * length > 0, "a window has values");
+    assert_eq!(outputs % BLOCK, 0, "outputs in blocks of {BLOCK}");
+    if extents.pixels() == 0 || outputs == 0 {
+        return;
+    }
+    let window = (rows - 1) * row + length;
+    assert!(x_steps.last(extents) + window <= x.len(), "every window lies within x");
+    let last = (outputs / BLOCK - 1) * panel;
+    assert!(last + rows * length * BLOCK <= weights.len(), "every panel lies within the weights");
+    assert_eq!(panel % BLOCK, 0, "panels of whole blocks");
 }
 
 /// A walk over pixels, row by row, that counts the offsets in two slices.

@@ -1,7 +1,7 @@
 //! `plusminus check SWEEP`
 
 use super::{memory, worker};
-use crate::arguments::{self, Output};
+use crate::arguments::{self, Output, Slots, Training};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
 use crate::whose::SweepFile;
@@ -9,7 +9,7 @@ use plusminus_core::job::Configuration;
 use plusminus_core::report::Table;
 use plusminus_core::spec::Sweep;
 use plusminus_trainer::{Means, Memory};
-use plusminus_worker::machine::{Division, Machine, Wanted};
+use plusminus_worker::machine::Division;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -56,13 +56,11 @@ fn describe(sweep: &Sweep, list: bool) -> String {
 
 /// How `run` would divide this machine for the whole sweep, without options.
 fn divide(sweep: &Sweep) -> Division {
-    let wanted = Wanted { jobs: Some(jobs(sweep)), ..Wanted::default() };
-    let need = |threads| Some(memory::largest(sweep, Means { threads, ..Means::default() })?.0);
-    Machine::here().divide(wanted, need)
+    worker::divide(Slots(None), &Training::default(), Some(jobs(sweep)), |means| memory::largest(sweep, means))
 }
 
-fn means(Division { threads, .. }: Division) -> Means {
-    Means { threads, ..Means::default() }
+fn means(division: Division) -> Means {
+    worker::means(&worker::with(&Training::default(), division))
 }
 
 /// What a job takes at most, and what as many as `run` would train at once on this machine take.

@@ -136,8 +136,7 @@ impl FusedEngine {
     /// Writes the logits of the last forward pass.
     fn read_logits(&self, samples: usize, logits: &mut Vec<f32>) {
         let value = &self.program.values[self.program.logits];
-        let affine = value.affine.map(|affine| &self.state.affines[affine]);
-        let seen = Moving::see(affine, value, &self.state.values[self.program.logits]);
+        let seen = self.state.see(&self.program, self.program.logits);
         let stored = value.shape.stored;
         let mut row = vec![0.0; stored];
         for sample in seen.values[..samples * stored].chunks_exact(stored) {

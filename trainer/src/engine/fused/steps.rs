@@ -257,7 +257,7 @@ impl Reach {
 
 impl State {
     /// What stands in a value, as its readers see it.
-    fn see(&self, program: &Program, id: Id) -> Seen<'_> {
+    pub(super) fn see(&self, program: &Program, id: Id) -> Seen<'_> {
         let value = &program.values[id];
         Moving::see(value.affine.map(|affine| &self.affines[affine]), value, &self.values[id])
     }

@@ -4,7 +4,7 @@ use super::{Backward, Convolution, Target};
 use crate::engine::fused::affine::Seen;
 use crate::engine::fused::memory::Scratch;
 use crate::engine::fused::team::Team;
-use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Pad, Steps};
+use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Steps};
 use std::ops::Range;
 
 impl Convolution {
@@ -17,20 +17,6 @@ impl Convolution {
     fn windows(&self) -> (Steps, usize) {
         let row = self.padded()[1] * self.from.stored;
         (Steps { image: 0, row: self.stride * row, column: self.stride * self.from.stored }, row)
-    }
-
-    fn pad(&self, team: &Team, x: Seen<'_>, sample: usize, padded: &mut [f32]) {
-        let image = x.sample(sample, self.from.len());
-        Pad {
-            image,
-            extent: self.from.extent(),
-            channels: self.from.stored,
-            view: x.view,
-            columns: self.padded()[1],
-            before: self.margin,
-            padded,
-        }
-        .run(team.instructions);
     }
 
     pub(super) fn forward_direct(
@@ -47,7 +33,7 @@ impl Convolution {
         let (x_steps, row) = self.windows();
         let (length, outputs) = (self.kernel[1] * self.from.stored, self.to.stored);
         for (sample, y) in y.chunks_mut(self.to.len()).enumerate() {
-            self.pad(team, x, sample, padded);
+            self.pad(team, x, sample, padded, columns);
             Correlation {
                 extents: Extents { images: 1, rows: self.to.height, columns: self.to.width },
                 x: padded,
@@ -86,7 +72,7 @@ impl Convolution {
         let d_steps = Steps { image: 0, row: d_columns * outputs, column: outputs };
         let from = (vertical.before * d_columns + horizontal.before) * outputs;
         for (sample, gradient) in gradient.chunks(self.to.len()).enumerate() {
-            self.pad(team, x, sample, padded);
+            self.pad(team, x, sample, padded, columns);
             GradientApply {
                 gradient,
                 image: y.sample(sample, self.to.len()),
@@ -124,7 +110,7 @@ impl Convolution {
                     let y_steps =
                         Steps { image: 0, row: self.stride * self.from.width * inputs, column: self.stride * inputs };
                     let length = across.taps.len() * outputs;
-                    for (rows, taps) in down.runs(vertical.before, self.to.height) {
+                    for (rows, taps) in &down.runs {
                         let first = down.first + rows.start * self.stride;
                         let to = &mut image[(first * self.from.width + across.first) * inputs..];
                         let extents = Extents { images: 1, rows: rows.len(), columns: across.count };
@@ -178,12 +164,9 @@ impl Convolution {
             .into_iter()
             .map(|(phase, start, mut taps)| {
                 taps.reverse();
-                Phase {
-                    first: phase,
-                    count: (extent - phase).div_ceil(stride),
-                    start: (before as isize + start) as usize,
-                    taps,
-                }
+                let (count, start) = ((extent - phase).div_ceil(stride), (before as isize + start) as usize);
+                let runs = runs(count, start, taps.len(), before..before + outputs);
+                Phase { first: phase, count, start, taps, runs }
             })
             .collect();
         let reach =
@@ -239,21 +222,21 @@ struct Phase {
     start: usize,
     /// The taps, in the order of the outputs that they belong to.
     taps: Vec<usize>,
+    /// Runs of inputs that meet outputs through the same taps, the others falling on zeroes: places of inputs, and of taps.
+    runs: Vec<(Range<usize>, Range<usize>)>,
 }
 
-impl Phase {
-    /// Runs of inputs that meet outputs through the same taps, the others falling on zeroes before or after the outputs: places of
-    /// inputs, and of taps.
-    fn runs(&self, before: usize, outputs: usize) -> Vec<(Range<usize>, Range<usize>)> {
-        let mut runs: Vec<(Range<usize>, Range<usize>)> = Vec::new();
-        for input in 0..self.count {
-            let place = |output: usize| (before + output).saturating_sub(self.start + input).min(self.taps.len());
-            let taps = place(0)..place(outputs);
-            match runs.last_mut() {
-                Some((inputs, same)) if *same == taps => inputs.end = input + 1,
-                _ => runs.push((input..input + 1, taps)),
-            }
+/// Runs of `count` inputs, the first of which meets the places from `start` on through so many taps, that meet the places of
+/// `outputs` through the same ones.
+fn runs(count: usize, start: usize, taps: usize, outputs: Range<usize>) -> Vec<(Range<usize>, Range<usize>)> {
+    let mut runs: Vec<(Range<usize>, Range<usize>)> = Vec::new();
+    for input in 0..count {
+        let tap = |place: usize| place.saturating_sub(start + input).min(taps);
+        let met = tap(outputs.start)..tap(outputs.end);
+        match runs.last_mut() {
+            Some((inputs, same)) if *same == met => inputs.end = input + 1,
+            _ => runs.push((input..input + 1, met)),
         }
-        runs
     }
+    runs
 }

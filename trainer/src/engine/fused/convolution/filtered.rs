@@ -6,7 +6,7 @@ use crate::engine::fused::memory::Scratch;
 use crate::engine::fused::team::Team;
 use plusminus_kernels::{
     Add, BLOCK, Correlation, Extents, GradientApply, InputGradient, InputTransform, OuterSum, OutputGradient,
-    OutputTransform, PLACES, Pad, Steps, Tiles,
+    OutputTransform, PLACES, Steps, Tiles,
 };
 use std::ops::Range;
 
@@ -58,19 +58,6 @@ impl Convolution {
         })
     }
 
-    fn pad_to_reach(&self, team: &Team, x: Seen<'_>, sample: usize, padded: &mut [f32]) {
-        Pad {
-            image: x.sample(sample, self.from.len()),
-            extent: self.from.extent(),
-            channels: self.from.stored,
-            view: x.view,
-            padded,
-            columns: self.reach()[1],
-            before: self.margin,
-        }
-        .run(team.instructions);
-    }
-
     pub(super) fn forward_filtered(
         &self,
         team: &Team,
@@ -89,7 +76,7 @@ impl Convolution {
             let mut count = 0;
             for (sample, rows, tiles) in self.placed(block) {
                 if rows.start == 0 {
-                    self.pad_to_reach(team, x, sample, padded);
+                    self.pad(team, x, sample, padded, columns);
                 }
                 count += rows.len() * self.tiles()[1];
                 let row = columns * inputs;
@@ -136,7 +123,7 @@ impl Convolution {
             let mut count = 0;
             for (sample, rows, tiles) in self.placed(block) {
                 if rows.start == 0 {
-                    self.pad_to_reach(team, x, sample, padded);
+                    self.pad(team, x, sample, padded, columns);
                     GradientApply {
                         gradient: &gradient[sample * self.to.len()..][..self.to.len()],
                         image: y.sample(sample, self.to.len()),

@@ -13,7 +13,7 @@ use super::affine::Seen;
 use super::memory::Buffer;
 use super::program::{Id, Input, Shape};
 use super::team::{Pass, Team, pieces};
-use plusminus_kernels::{Add, BLOCK, GradientSums, KernelGradient, KernelTransform, Moments, PLACES};
+use plusminus_kernels::{Add, BLOCK, GradientSums, KernelGradient, KernelTransform, Moments, PLACES, Pad};
 use std::ops::Range;
 
 /// From so many channels in and out on, the transforms of Winograd's filtering cost less than the products that they spare: on the way
@@ -203,6 +203,20 @@ impl Convolution {
         } else {
             weight_gradient.copy_from_slice(total);
         }
+    }
+
+    /// Copies an input image, as it is read, with its border into a larger one of so many columns.
+    fn pad(&self, team: &Team, x: Seen<'_>, sample: usize, padded: &mut [f32], columns: usize) {
+        Pad {
+            image: x.sample(sample, self.from.len()),
+            extent: self.from.extent(),
+            channels: self.from.stored,
+            view: x.view,
+            padded,
+            columns,
+            before: self.margin,
+        }
+        .run(team.instructions);
     }
 
     /// Moments of an output image.
