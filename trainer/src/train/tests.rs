@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::tests::cce;
 use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::{Augment, Normalize};
 use plusminus_core::methods::dataset::Dataset;
@@ -110,7 +111,7 @@ fn two_steps_of_a_resnet(seed: u64, means: Means) -> String {
         let samples: Vec<usize> = (start..start + 8).collect();
         run.inputs.gather(&run.data.train, &samples, &mut batch);
         let labels = &run.labels.given[start..start + 8];
-        run.engine.train_step(Batch { inputs: &batch, labels }, 0.1, &mut dropout).unwrap();
+        run.engine.train_step(&batch, &mut cce(labels), 0.1, &mut dropout).unwrap();
     }
     run.engine.weights().unwrap().digest()
 }
@@ -159,8 +160,8 @@ fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
             let augment = &job.configuration.augment;
             inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, &mut batch);
             let labels: Vec<u32> = samples.iter().map(|sample| labels.given[*sample]).collect();
-            let step = Batch { inputs: &batch, labels: &labels };
-            total += engine.train_step(step, 0.05, &mut dropout).unwrap() * samples.len() as f64;
+            let loss = engine.train_step(&batch, &mut cce(&labels), 0.05, &mut dropout).unwrap();
+            total += loss * samples.len() as f64;
         }
         assert_eq!(loss, total / 400.0);
         assert_eq!(beside.engine.weights().unwrap().digest(), between.engine.weights().unwrap().digest());
