@@ -103,6 +103,14 @@ impl Checks {
         }
         check_held_out(configuration, &span(&["validation"]), problems);
         self.check_validation(configuration, table, problems);
+        if let At::LastMean(wanted) = table.spec.at
+            && wanted.get() > configuration.epochs
+        {
+            let epochs = configuration.epochs;
+            let title = format!("not enough epochs for `{}`", table.spec.at);
+            let label = format!("this needs {wanted} epochs, and there are jobs of {epochs}");
+            problems.report(table.at.clone(), title, label, Some(format!("at most `last-{epochs}-mean`")));
+        }
     }
 
     fn check_validation(&self, configuration: &Configuration, table: &Table, problems: &mut Problems) {
@@ -116,8 +124,9 @@ impl Checks {
             let title = format!("no validation samples for `{}`", table.spec.metric);
             problems.report(table.metric.clone(), title, label.clone(), help.clone());
         }
-        if table.spec.at == At::BestValidation {
-            problems.report(table.at.clone(), "no validation samples for `best-validation`".to_owned(), label, help);
+        if table.spec.at.needs_validation() {
+            let title = format!("no validation samples for `{}`", table.spec.at);
+            problems.report(table.at.clone(), title, label, help);
         }
     }
 

@@ -45,11 +45,9 @@ pub(super) fn read(fields: &mut Fields<'_>, axes: &[Axis], schema: &Schema) -> T
     if let (Some(rows), Some(columns)) = (&rows, &columns) {
         refuse_both(rows, columns, table.problems());
     }
-    let metrics: Vec<_> = Metric::ALL.iter().map(|metric| (metric.name(), *metric)).collect();
-    let metric = table.choice("metric", &metrics).or(Metric::TestAccuracy);
+    let metric = table.named("metric", Metric::ALL.iter().map(|metric| metric.name()), Metric::TestAccuracy);
     let metric_place = table.value_place("metric").unwrap_or_else(|| place.clone());
-    let selections: Vec<_> = At::ALL.iter().map(|at| (at.name(), *at)).collect();
-    let at = table.choice("at", &selections).or(At::Final);
+    let at = table.named("at", At::NAMES.iter().copied(), At::Final);
     let at_place = table.value_place("at").unwrap_or(place);
     let std = table.choice("std", &[("sample", Std::Sample), ("population", Std::Population)]).or(Std::Sample);
     let bold = table.integer("bold").at_most(1000).or(1) as usize;
