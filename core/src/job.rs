@@ -4,7 +4,7 @@ use crate::id::{CellId, JobId};
 use crate::methods::augment::{Augment, Normalize};
 use crate::methods::dataset::Dataset;
 use crate::methods::losses::Loss;
-use crate::methods::networks::Model;
+use crate::methods::networks::{InitialWeights, Model};
 use crate::methods::noise::Noise;
 use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
@@ -24,6 +24,9 @@ pub struct Configuration {
     pub dataset: Dataset,
     /// The network.
     pub model: Model,
+    /// The file that its initial weights come from; without it they are random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_weights: Option<InitialWeights>,
     /// What is minimised.
     pub loss: Loss,
     /// What is done to the labels.

@@ -40,7 +40,7 @@ impl Checks {
 
         if self.fitting.as_ref().is_none_or(|(d, m)| d != dataset || m != model) {
             if let Err(why) = model.network(shape, dataset.classes()) {
-                let title = format!("the model cannot take the images of `{}`", dataset.name());
+                let title = format!("the model cannot take the samples of `{}`", dataset.name());
                 problems.report(span(&["model"]), title, why, None);
             }
             self.fitting = Some((dataset.clone(), model.clone()));

@@ -1,6 +1,7 @@
 //! The keys of a configuration: where each is read, and which there are.
 
 use super::fields::{Fields, Subject};
+use super::initial_weights;
 use super::node::{Entry, Key, Node, Value};
 use super::problems::{Problems, did_you_mean};
 use crate::job::Configuration;
@@ -33,11 +34,12 @@ const OPTIMIZER: Method<Optimizer> =
 const SCHEDULE: Method<Schedule> =
     Method { key: "schedule", tag: "name", names: Schedule::NAMES, read: Schedule::read };
 
-/// The key under which the method `key` is named, if `key` is a method.
+/// The key under which the method `key` is named, if `key` is a method; or the one that a text alone is short for.
 fn tag_of(key: &str) -> Option<&'static str> {
     match key {
         "model" | "loss" | "optimizer" | "schedule" => Some("name"),
         "noise" => Some("kind"),
+        "initial_weights" => Some("file"),
         _ => None,
     }
 }
@@ -78,6 +80,7 @@ pub(super) fn read(entries: &[Entry], place: &Place, problems: &mut Problems) ->
 fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let dataset = dataset(fields);
     let model = MODEL.required(fields);
+    let initial_weights = initial_weights::read(fields);
     let loss = LOSS.required(fields);
     let noise = NOISE.or(fields, Noise::None);
     let noise_seed = fields.integer("noise_seed").optional();
@@ -95,6 +98,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     Some(Configuration {
         dataset,
         model: model?,
+        initial_weights,
         loss: loss?,
         noise: noise?,
         noise_seed,
@@ -203,6 +207,9 @@ impl Schema {
                 "noise" => NOISE.declare(&mut schema),
                 "optimizer" => OPTIMIZER.declare(&mut schema),
                 "schedule" => SCHEDULE.declare(&mut schema),
+                "initial_weights" => {
+                    initial_weights::PATHS.iter().for_each(|path| schema.add((*path).to_owned(), false))
+                }
                 _ => {}
             }
         }

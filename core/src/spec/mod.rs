@@ -16,6 +16,7 @@ mod expand;
 mod fields;
 mod file;
 mod grid;
+mod initial_weights;
 mod node;
 mod problem;
 mod problems;

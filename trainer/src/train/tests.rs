@@ -14,6 +14,7 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
     let mut configuration = Configuration {
         dataset: Dataset::FashionMnist10k,
         model: Model::Cnn { dropout: 0.5 },
+        initial_weights: None,
         loss: Loss::Cce(Cce {}),
         noise: Noise::None,
         noise_seed: None,

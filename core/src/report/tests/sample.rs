@@ -53,6 +53,7 @@ pub fn configuration(loss: Loss, noise: Noise) -> Configuration {
     Configuration {
         dataset: Dataset::FashionMnist,
         model: Model::Cnn { dropout: 0.5 },
+        initial_weights: None,
         loss,
         noise,
         noise_seed: None,

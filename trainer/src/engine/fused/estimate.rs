@@ -167,6 +167,8 @@ mod tests {
             ("resnet20", resnet20(Downsample::Pad), COLOUR, 16),
             ("resnet20 with projections", resnet20(Downsample::Projection), COLOUR, 16),
             ("resnet18", Model::Resnet18, GREY, 16),
+            ("cnn8", Model::Cnn8, COLOUR, 16),
+            ("resnet50", Model::Resnet50, COLOUR, 8),
             ("vgg16-bn", Model::Vgg16Bn, COLOUR, 16),
         ];
         for (name, model, shape, samples) in cases {

@@ -90,6 +90,9 @@ fn every_network_agrees_with_candle() {
         agree("resnet20", &Model::Resnet20 { shortcut }.network(COLOUR, 10).unwrap(), 5);
     }
     agree("resnet18", &Model::Resnet18.network(GREY, 10).unwrap(), 3);
+    agree("cnn8", &Model::Cnn8.network(COLOUR, 10).unwrap(), 5);
+    let larger = ImageShape { channels: 3, height: 40, width: 48 };
+    agree("resnet50", &Model::Resnet50.network(larger, 10).unwrap(), 4);
     agree("vgg16-bn", &Model::Vgg16Bn.network(COLOUR, 10).unwrap(), 4);
 }
 
@@ -146,7 +149,7 @@ fn everything() -> Network {
             projected,
             Layer::Relu,
             padded,
-            Layer::MaxPool { kernel: 2, stride: 1 },
+            Layer::MaxPool { kernel: 2, stride: 1, padding: 0 },
             Layer::Dropout(0.25),
             convolution(48, 20, 2, 1, 0),
             Layer::Relu,
@@ -180,7 +183,7 @@ fn layers_that_no_network_has_agree_with_candle() {
         convolution(3, 20, 7, 2, 3),
         BatchNorm(20),
         Relu,
-        MaxPool { kernel: 3, stride: 2 },
+        MaxPool { kernel: 3, stride: 2, padding: 0 },
         residual(vec![convolution(20, 20, 3, 1, 1)]),
         residual(vec![convolution(20, 20, 3, 1, 1), BatchNorm(20), Relu, convolution(20, 20, 1, 1, 0)]),
         residual(vec![convolution(20, 20, 5, 1, 2), BatchNorm(20)]),
@@ -190,6 +193,15 @@ fn layers_that_no_network_has_agree_with_candle() {
         linear(20, 10),
     ];
     agree("overlapping windows and blocks in a row", &network(SMALL, stem), 5);
+    let reaching = [
+        convolution(3, 20, 7, 2, 3),
+        BatchNorm(20),
+        Relu,
+        MaxPool { kernel: 3, stride: 2, padding: 1 },
+        residual(vec![MaxPool { kernel: 3, stride: 1, padding: 1 }]),
+        MaxPool { kernel: 4, stride: 3, padding: 2 },
+    ];
+    agree("windows that reach over the image", &network(SMALL, reaching.into_iter().chain(classifier(20))), 5);
     let flattened = [
         convolution_of(Kernel::Square(4), [3, 20], 3, 1, true),
         Flatten,
@@ -233,7 +245,7 @@ fn blocks_of_any_form_agree_with_candle() {
     agree("on the input", &network(SMALL, [on_input].into_iter().chain(classifier(16))), 5);
     for (what, layers) in [
         ("a ReLU alone", vec![residual(vec![Relu]), Relu]),
-        ("a pool alone", vec![residual(vec![MaxPool { kernel: 1, stride: 1 }])]),
+        ("a pool alone", vec![residual(vec![MaxPool { kernel: 1, stride: 1, padding: 0 }])]),
         ("dropout alone", vec![residual(vec![Dropout(0.5)])]),
         ("two ReLUs", vec![residual(vec![same(1)]), Relu, Relu]),
         ("a projection by nothing", vec![BatchNorm(16), around(Vec::new())]),
@@ -267,7 +279,7 @@ fn convolutions_of_every_geometry_agree_with_candle() {
 fn what_the_engine_lacks_is_refused() {
     let stem = || [convolution(3, 16, 3, 1, 1), Layer::BatchNorm(16), Layer::Relu];
     let before = vec![Layer::BatchNorm(16), Layer::Relu, convolution(16, 16, 3, 1, 1)];
-    let pooled = [Layer::MaxPool { kernel: 2, stride: 2 }, Layer::BatchNorm(16)];
+    let pooled = [Layer::MaxPool { kernel: 2, stride: 2, padding: 0 }, Layer::BatchNorm(16)];
     let after_flattening = [Layer::Flatten, residual(vec![linear(16 * 19 * 23, 16 * 19 * 23)])];
     let norm = "normalises what is no convolution's or linear layer's";
     for (layers, why) in [
@@ -420,7 +432,7 @@ fn layers_on_the_input_and_sums_of_one_value_are_refused_and_do_not_panic() {
     let padded = Shortcut::Pad { stride: 2, channels: 16 };
     let twice = || [convolution(3, 16, 3, 1, 1), residual(Vec::new())].into_iter();
     let networks = [
-        ("a pool", network(SMALL, [MaxPool { kernel: 2, stride: 2 }].into_iter().chain(classifier(3)))),
+        ("a pool", network(SMALL, [MaxPool { kernel: 2, stride: 2, padding: 0 }].into_iter().chain(classifier(3)))),
         ("the maximum", network(SMALL, [GlobalMaxPool, Flatten, linear(3, 10)])),
         ("the mean", network(SMALL, classifier(3))),
         ("dropout", network(SMALL, [Dropout(0.5), Flatten, linear(SMALL.len(), 10)])),

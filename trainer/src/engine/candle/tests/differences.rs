@@ -82,8 +82,9 @@ fn gradients_of_batch_norm_in_training_agree_with_finite_differences() {
 
 #[test]
 fn gradients_of_overlapping_pools_of_odd_extent_agree_with_finite_differences() {
-    for (kernel, stride) in [(3, 2), (2, 2), (2, 1), (1, 2)] {
-        let mut layers = vec![convolution(1, 3, 2, 1, 0, true), Layer::Relu, Layer::MaxPool { kernel, stride }];
+    for (kernel, stride, padding) in [(3, 2, 0), (2, 2, 0), (2, 1, 0), (1, 2, 0), (3, 2, 1), (2, 2, 1), (4, 3, 2)] {
+        let pool = Layer::MaxPool { kernel, stride, padding };
+        let mut layers = vec![convolution(1, 3, 2, 1, 0, true), Layer::Relu, pool];
         layers.extend(classifier(3));
         gradients_agree_with_finite_differences(layers, square(1, 8));
     }
