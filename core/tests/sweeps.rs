@@ -126,6 +126,53 @@ fn the_lists_of_a_map_multiply_out() {
 }
 
 #[test]
+fn a_matrix_and_a_map_are_one_value_and_a_list_of_them_is_several() {
+    let identity = |first: &str| {
+        let row = |i: usize| (0..10).map(|j| if i == j { "1" } else { "0" }).collect::<Vec<_>>().join(", ");
+        let rows = (1..10).map(|i| format!("[{}]", row(i))).collect::<Vec<_>>().join(", ");
+        format!("[[{first}, 0, 0, 0, 0, 0, 0, 0, 0], {rows}]")
+    };
+    let (a, b) = (identity("0.9, 0.1"), identity("0.8, 0.2"));
+    let grid = format!(
+        "grid:
+  noise:
+    - {{kind: transition-matrix, matrix: {a}}}
+    - {{kind: transition-matrix, matrix: [{a}, {b}], draw: exact}}
+    - {{kind: class-dependent, rate: [0.1, 0.2], map: [[9, 1], [2, 0]]}}
+    - {{kind: class-dependent, rate: 0.3, map: [[[9, 1]], [[2, 0], [4, 7]]]}}
+"
+    );
+    let noises = values(&sweep(&grid), "noise");
+    assert_eq!(noises.len(), 1 + 2 + 2 + 2);
+    assert_eq!(noises[0]["matrix"][0], json!([0.9, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
+    assert_eq!((&noises[2]["matrix"][0][1], &noises[2]["draw"]), (&json!(0.2), &json!("exact")));
+    assert_eq!(noises[4], json!({"kind": "class-dependent", "rate": 0.2, "map": [[2, 0], [9, 1]]}));
+    assert_eq!((&noises[5]["map"], &noises[6]["map"]), (&json!([[9, 1]]), &json!([[2, 0], [4, 7]])));
+    // The same through a path of its own.
+    let noises = values(&sweep(&format!("grid: {{noise: [transition-matrix], noise.matrix: [{a}, {b}]}}")), "noise");
+    assert_eq!(noises.len(), 2);
+}
+
+#[test]
+fn every_kind_of_noise_can_be_asked_for() {
+    let grid = "grid:
+  noise:
+    - {kind: uniform, rate: 0.2, draw: per-sample}
+    - {kind: uniform, rate: 0.2, draw: exact}
+    - {kind: class-dependent, rate: 0.2, map: [[9, 7], [7, 5], [2, 6], [4, 3], [3, 4]]}
+    - {kind: file, file: [human.txt, fashion/other.csv]}
+";
+    let expected = [
+        json!({"kind": "uniform", "rate": 0.2, "include_true_class": false}),
+        json!({"kind": "uniform", "rate": 0.2, "include_true_class": false, "draw": "exact"}),
+        json!({"kind": "class-dependent", "rate": 0.2}),
+        json!({"kind": "file", "file": "human.txt"}),
+        json!({"kind": "file", "file": "fashion/other.csv"}),
+    ];
+    assert_eq!(values(&sweep(grid), "noise"), expected);
+}
+
+#[test]
 fn a_list_that_is_one_value_does_not_multiply_out() {
     let grid = "grid:
   schedule: [{name: step, milestones: [40, 80]}, {name: step, milestones: [[20], [30, 60]]}]

@@ -8,7 +8,7 @@ use crate::job::Configuration;
 use crate::methods::augment::{Augment, Normalize};
 use crate::methods::dataset::Dataset;
 use crate::methods::networks::Model;
-use crate::methods::noise::Noise;
+use crate::methods::noise::Misfit;
 use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
 use crate::metric::{At, Metric};
@@ -45,13 +45,11 @@ impl Checks {
             }
             self.fitting = Some((dataset.clone(), model.clone()));
         }
-        if matches!(noise, Noise::ClassDependent { .. }) && dataset.confusions().is_none() {
-            let title = format!("`{}` has no class-dependent noise", dataset.name());
-            let label = "no list of its easily mistaken classes is known".to_owned();
-            problems.report(span(&["noise"]), title, label, Some("take `uniform` noise".to_owned()));
+        if let Err(Misfit { key, title, label, help }) = noise.fits(dataset) {
+            let path: Vec<&str> = std::iter::once("noise").chain(key).collect();
+            problems.report(span(&path), title, label, help);
         }
-        self.any_noise |=
-            !matches!(noise, Noise::None | Noise::Uniform { rate: 0.0, .. } | Noise::ClassDependent { rate: 0.0 });
+        self.any_noise |= noise.corrupts();
 
         if let Normalize::Constants { mean, std } = &configuration.normalize {
             for (key, values) in [("mean", mean), ("std", std)] {

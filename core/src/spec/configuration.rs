@@ -12,7 +12,7 @@ use crate::methods::networks::Model;
 use crate::methods::noise::Noise;
 use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -95,6 +95,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let dataset = dataset?;
     // All of a data set is what there is without the key: no two cells for one training.
     let train_size = train_size.filter(|size| *size != dataset.sizes().0);
+    let noise = noise.map(|noise| noise.normal_form(&dataset));
     Some(Configuration {
         dataset,
         model: model?,
@@ -171,13 +172,13 @@ impl<T> Method<T> {
 
     /// Adds the paths of all its parameters to the schema, asking each method which it would read.
     fn declare(&self, schema: &mut Schema) {
-        schema.add(format!("{}.{}", self.key, self.tag), false);
+        schema.add(format!("{}.{}", self.key, self.tag), 0);
         for name in self.names {
             let mut ignored = Problems::default();
             let mut probe = Fields::new(&[], Subject(self.key, Some(name)), 0..0, &mut ignored);
             (self.read)(name, &mut probe);
             for asked in probe.asked() {
-                schema.add(format!("{}.{}", self.key, asked.key), asked.list);
+                schema.add(format!("{}.{}", self.key, asked.key), asked.depth);
             }
         }
     }
@@ -188,8 +189,8 @@ impl<T> Method<T> {
 pub(super) struct Schema {
     /// In the order of a configuration.
     paths: Vec<String>,
-    /// Those whose value is a list.
-    lists: BTreeSet<String>,
+    /// How many lists deep their values are, where they are lists.
+    lists: BTreeMap<String, usize>,
 }
 
 impl Schema {
@@ -200,7 +201,7 @@ impl Schema {
         parts(&mut probe);
         let mut schema = Schema::default();
         for asked in probe.asked() {
-            schema.add(asked.key.to_owned(), asked.list);
+            schema.add(asked.key.to_owned(), asked.depth);
             match asked.key {
                 "model" => MODEL.declare(&mut schema),
                 "loss" => LOSS.declare(&mut schema),
@@ -214,13 +215,13 @@ impl Schema {
             }
         }
         // The constants of a normalisation are set together or not at all: no paths lead to them.
-        schema.lists.extend(["normalize.mean", "normalize.std"].map(str::to_owned));
+        schema.lists.extend(["normalize.mean", "normalize.std"].map(|path| (path.to_owned(), 1)));
         schema
     }
 
-    fn add(&mut self, path: String, list: bool) {
-        if list {
-            self.lists.insert(path.clone());
+    fn add(&mut self, path: String, depth: usize) {
+        if depth > 0 {
+            self.lists.insert(path.clone(), depth);
         }
         if !self.paths.contains(&path) {
             self.paths.push(path);
@@ -232,21 +233,12 @@ impl Schema {
         &self.paths
     }
 
-    /// Whether the value at `path` is itself a list.
-    pub(super) fn is_list(&self, path: &str) -> bool {
-        self.lists.contains(path)
-    }
-
     /// The values that a list at `path` names one after another. Where the value is itself a list, several are a list of
     /// lists, and one list alone is one value.
     pub(super) fn alternatives<'n>(&self, path: &str, node: &'n Rc<Node>) -> &'n [Rc<Node>] {
+        let depth = self.lists.get(path).copied().unwrap_or(0);
         match &node.value {
-            Value::Seq(items)
-                if !self.is_list(path)
-                    || !items.is_empty() && items.iter().all(|item| matches!(item.value, Value::Seq(_))) =>
-            {
-                items
-            }
+            Value::Seq(items) if node.is_nested(depth + 1) => items,
             _ => std::slice::from_ref(node),
         }
     }

@@ -35,7 +35,7 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
 /// What is small enough to train within a test: few samples, the rest held out.
 fn small(configuration: &mut Configuration) {
     configuration.validation = 0.95;
-    configuration.noise = Noise::Uniform { rate: 0.4, include_true_class: false };
+    configuration.noise = Noise::uniform(0.4);
 }
 
 fn trained(job: &Job) -> Trained {
@@ -128,7 +128,7 @@ fn no_result_depends_on_the_number_of_threads() {
     let job = job(3, |c| {
         // The last batch takes what is left: 22 samples.
         (c.train_size, c.batch_size, c.validation) = (Some(150), 32, 0.2);
-        c.noise = Noise::Uniform { rate: 0.4, include_true_class: false };
+        c.noise = Noise::uniform(0.4);
     });
     let with = |number| train(&job, &Cache::default(), threads(number), &mut ()).unwrap();
     let (one, resnet) = (with(1), two_steps_of_a_resnet(3, threads(1)));

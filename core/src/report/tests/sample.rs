@@ -14,8 +14,8 @@ use crate::report::{CellSummary, JobResult, Status, Table};
 use crate::spec::{Cell, Path, Std, Sweep, TableSpec};
 use std::sync::Arc;
 
-pub const UNIFORM: Noise = Noise::Uniform { rate: 0.6, include_true_class: false };
-pub const CLASS_DEPENDENT: Noise = Noise::ClassDependent { rate: 0.3 };
+pub const UNIFORM: Noise = Noise::uniform(0.6);
+pub const CLASS_DEPENDENT: Noise = Noise::class_dependent(0.3);
 pub const CCE: Loss = Loss::Cce(Cce {});
 pub const MAE: Loss = Loss::Mae(Mae {});
 pub const GCE: Loss = Loss::Gce(Gce { q: 0.7 });
