@@ -24,12 +24,12 @@ pub(super) struct Checks {
 
 impl Checks {
     /// Reports what does not go together in `configuration`, which was read from `combination`; what was not written is
-    /// reported at `place`.
+    /// reported at `place`. A parent is in no table.
     pub(super) fn check(
         &mut self,
         configuration: &Configuration,
         combination: &Combination,
-        table: &Table,
+        table: Option<&Table>,
         place: &Range<usize>,
         problems: &mut Problems,
     ) {
@@ -50,8 +50,8 @@ impl Checks {
             let label = "no list of its easily mistaken classes is known".to_owned();
             problems.report(span(&["noise"]), title, label, Some("take `uniform` noise".to_owned()));
         }
-        self.any_noise |=
-            !matches!(noise, Noise::None | Noise::Uniform { rate: 0.0, .. } | Noise::ClassDependent { rate: 0.0 });
+        self.any_noise |= table.is_some()
+            && !matches!(noise, Noise::None | Noise::Uniform { rate: 0.0, .. } | Noise::ClassDependent { rate: 0.0 });
 
         if let Normalize::Constants { mean, std } = &configuration.normalize {
             for (key, values) in [("mean", mean), ("std", std)] {
@@ -102,7 +102,9 @@ impl Checks {
             problems.report(span(&["train_size"]), title, label, Some(format!("at most {samples}")));
         }
         check_held_out(configuration, &span(&["validation"]), problems);
-        self.check_validation(configuration, table, problems);
+        if let Some(table) = table {
+            self.check_validation(configuration, table, problems);
+        }
     }
 
     fn check_validation(&self, configuration: &Configuration, table: &Table, problems: &mut Problems) {

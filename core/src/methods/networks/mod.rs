@@ -5,6 +5,7 @@ mod cnn;
 mod layer;
 mod resnet;
 mod vgg;
+mod weights;
 mod word_cnn;
 
 pub use layer::{Convolution, Initialisation, Kernel, Layer, Network, Shortcut};
