@@ -24,12 +24,12 @@ pub(super) struct Checks {
 
 impl Checks {
     /// Reports what does not go together in `configuration`, which was read from `combination`; what was not written is
-    /// reported at `place`.
+    /// reported at `place`. A parent is in no table.
     pub(super) fn check(
         &mut self,
         configuration: &Configuration,
         combination: &Combination,
-        table: &Table,
+        table: Option<&Table>,
         place: &Range<usize>,
         problems: &mut Problems,
     ) {
@@ -49,7 +49,7 @@ impl Checks {
             let path: Vec<&str> = std::iter::once("noise").chain(key).collect();
             problems.report(span(&path), title, label, help);
         }
-        self.any_noise |= noise.corrupts();
+        self.any_noise |= table.is_some() && noise.corrupts();
 
         if let Normalize::Constants { mean, std } = &configuration.normalize {
             for (key, values) in [("mean", mean), ("std", std)] {
@@ -100,14 +100,9 @@ impl Checks {
             problems.report(span(&["train_size"]), title, label, Some(format!("at most {samples}")));
         }
         check_held_out(configuration, &span(&["validation"]), problems);
-        self.check_validation(configuration, table, problems);
-        if let At::LastMean(wanted) = table.spec.at
-            && wanted.get() > configuration.epochs
-        {
-            let epochs = configuration.epochs;
-            let title = format!("not enough epochs for `{}`", table.spec.at);
-            let label = format!("this needs {wanted} epochs, and there are jobs of {epochs}");
-            problems.report(table.at.clone(), title, label, Some(format!("at most `last-{epochs}-mean`")));
+        if let Some(table) = table {
+            self.check_validation(configuration, table, problems);
+            check_epochs(configuration, table, problems);
         }
     }
 
@@ -135,6 +130,18 @@ impl Checks {
             let label = "no job has noise".to_owned();
             problems.report(table.metric.clone(), format!("no mislabelled samples for `{metric}`"), label, None);
         }
+    }
+}
+
+/// A mean over the last epochs needs so many.
+fn check_epochs(configuration: &Configuration, table: &Table, problems: &mut Problems) {
+    if let At::LastMean(wanted) = table.spec.at
+        && wanted.get() > configuration.epochs
+    {
+        let epochs = configuration.epochs;
+        let title = format!("not enough epochs for `{}`", table.spec.at);
+        let label = format!("this needs {wanted} epochs, and there are jobs of {epochs}");
+        problems.report(table.at.clone(), title, label, Some(format!("at most `last-{epochs}-mean`")));
     }
 }
 

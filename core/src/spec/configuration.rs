@@ -65,7 +65,7 @@ pub(super) struct Place {
     pub(super) all_excused: bool,
 }
 
-/// Reads a combination, whose methods are in long form. What it lacks is reported at `place`.
+/// Reads a combination, whose methods are in long form, but for its parent. What it lacks is reported at `place`.
 pub(super) fn read(entries: &[Entry], place: &Place, problems: &mut Problems) -> Option<Configuration> {
     let before = problems.reports();
     let mut fields = Fields::new(entries, Subject("the configuration", None), place.span.clone(), problems);
@@ -92,6 +92,8 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let validation = fields.number("validation").at_least(0.0).below(1.0).or(0.0);
     let augment = fields.list_of("augment", Augment::NAMES, Augment::read);
     let normalize = fields.one_of("normalize", Normalize::NAMES, Normalize::read).unwrap_or(Normalize::Channel);
+    // Its configuration is read where all of the combination is at hand.
+    fields.node("parent");
     let dataset = dataset?;
     // All of a data set is what there is without the key: no two cells for one training.
     let train_size = train_size.filter(|size| *size != dataset.sizes().0);
@@ -111,6 +113,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
         validation,
         augment,
         normalize,
+        parent: None,
     })
 }
 
@@ -209,8 +212,9 @@ impl Schema {
                 "optimizer" => OPTIMIZER.declare(&mut schema),
                 "schedule" => SCHEDULE.declare(&mut schema),
                 "initial_weights" => {
-                    initial_weights::PATHS.iter().for_each(|path| schema.add((*path).to_owned(), false))
+                    initial_weights::PATHS.iter().for_each(|path| schema.add((*path).to_owned(), 0))
                 }
+                "parent" => ["parent.set", "parent.at"].iter().for_each(|path| schema.add((*path).to_owned(), 0)),
                 _ => {}
             }
         }

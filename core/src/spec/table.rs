@@ -204,6 +204,7 @@ fn value_at(path: &Path, configuration: &Configuration) -> Option<Value> {
         "validation" => json(validation),
         "augment" => json(augment),
         "normalize" => json(normalize),
+        "parent" => json(configuration.parent.as_ref()?),
         _ => return None,
     };
     rest.iter().try_fold(&part, |node, key| node.get(key)).cloned()

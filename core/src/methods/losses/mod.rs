@@ -49,6 +49,11 @@ losses! {
 }
 
 impl Loss {
+    /// Whether it needs an estimate of the transition matrix, which another job's network makes.
+    pub fn estimates_transition(&self) -> bool {
+        false
+    }
+
     /// The mean loss of a batch and its gradient with respect to the logits.
     ///
     /// `logits` and `gradient` are `[labels.len() × classes]`, a row a sample; the gradient is that of the mean.

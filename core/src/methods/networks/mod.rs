@@ -7,6 +7,7 @@ mod initial;
 mod layer;
 mod resnet;
 mod vgg;
+mod weights;
 mod word_cnn;
 
 pub use initial::InitialWeights;
