@@ -7,6 +7,7 @@ use super::table::Table;
 use crate::job::Configuration;
 use crate::methods::augment::{Augment, Normalize};
 use crate::methods::dataset::Dataset;
+use crate::methods::losses::{Loss, TruncatedGce};
 use crate::methods::networks::Model;
 use crate::methods::noise::Noise;
 use crate::methods::optimizer::Optimizer;
@@ -101,6 +102,7 @@ impl Checks {
             let label = format!("`{}` has {samples} training samples", dataset.name());
             problems.report(span(&["train_size"]), title, label, Some(format!("at most {samples}")));
         }
+        check_loss(configuration, &span(&["loss"]), problems);
         check_held_out(configuration, &span(&["validation"]), problems);
         self.check_validation(configuration, table, problems);
     }
@@ -128,6 +130,30 @@ impl Checks {
             let label = "no job has noise".to_owned();
             problems.report(table.metric.clone(), format!("no mislabelled samples for `{metric}`"), label, None);
         }
+    }
+}
+
+/// Losses that would not do what they are for.
+fn check_loss(configuration: &Configuration, place: &Range<usize>, problems: &mut Problems) {
+    let Configuration { dataset, epochs, batch_size, .. } = configuration;
+    match configuration.loss {
+        Loss::TruncatedGce(TruncatedGce { start, .. }) if start >= *epochs => {
+            let title = format!("the pruning after epoch {start} never happens");
+            let label = format!("the training ends after epoch {epochs}");
+            let help = Some("set `loss.start` where `epochs` is set, or take `gce`".to_owned());
+            problems.report(place.clone(), title, label, help);
+        }
+        Loss::Dmi(_) if *batch_size < dataset.classes() => {
+            let title = "`dmi` learns nothing from batches of fewer samples than classes".to_owned();
+            let label = format!("`{}` has {} classes, `batch_size` is {batch_size}", dataset.name(), dataset.classes());
+            problems.report(
+                place.clone(),
+                title,
+                label,
+                Some("a batch should have several samples of each class".to_owned()),
+            );
+        }
+        _ => {}
     }
 }
 
