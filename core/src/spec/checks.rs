@@ -7,6 +7,7 @@ use super::table::Table;
 use crate::job::Configuration;
 use crate::methods::augment::{Augment, Normalize};
 use crate::methods::dataset::Dataset;
+use crate::methods::losses::{Forward, Loss, TruncatedGce};
 use crate::methods::networks::Model;
 use crate::methods::noise::Misfit;
 use crate::methods::optimizer::Optimizer;
@@ -99,6 +100,7 @@ impl Checks {
             let label = format!("`{}` has {samples} training samples", dataset.name());
             problems.report(span(&["train_size"]), title, label, Some(format!("at most {samples}")));
         }
+        check_loss(configuration, &span(&["loss"]), problems);
         check_held_out(configuration, &span(&["validation"]), problems);
         if let Some(table) = table {
             self.check_validation(configuration, table, problems);
@@ -142,6 +144,37 @@ fn check_epochs(configuration: &Configuration, table: &Table, problems: &mut Pro
         let title = format!("not enough epochs for `{}`", table.spec.at);
         let label = format!("this needs {wanted} epochs, and there are jobs of {epochs}");
         problems.report(table.at.clone(), title, label, Some(format!("at most `last-{epochs}-mean`")));
+    }
+}
+
+/// Losses that would not do what they are for.
+fn check_loss(configuration: &Configuration, place: &Range<usize>, problems: &mut Problems) {
+    let Configuration { dataset, noise, epochs, batch_size, .. } = configuration;
+    match configuration.loss {
+        Loss::Forward(Forward::True {}) if noise.fits(dataset).is_ok() => {
+            if let Err(why) = noise.true_transition(dataset) {
+                let title = "there is no true transition matrix for `forward`".to_owned();
+                let help = Some("take `transition: estimated`, or leave the combination out with `exclude`".to_owned());
+                problems.report(place.clone(), title, why, help);
+            }
+        }
+        Loss::TruncatedGce(TruncatedGce { start, .. }) if start >= *epochs => {
+            let title = format!("the pruning after epoch {start} never happens");
+            let label = format!("the training ends after epoch {epochs}");
+            let help = Some("set `loss.start` where `epochs` is set, or take `gce`".to_owned());
+            problems.report(place.clone(), title, label, help);
+        }
+        Loss::Dmi(_) if *batch_size < dataset.classes() => {
+            let title = "`dmi` learns nothing from batches of fewer samples than classes".to_owned();
+            let label = format!("`{}` has {} classes, `batch_size` is {batch_size}", dataset.name(), dataset.classes());
+            problems.report(
+                place.clone(),
+                title,
+                label,
+                Some("a batch should have several samples of each class".to_owned()),
+            );
+        }
+        _ => {}
     }
 }
 
