@@ -89,6 +89,18 @@ pub struct Facts {
     pub engine: String,
     /// BLAKE3 of the final weights: equal bytes, equal digest.
     pub weights: String,
+    /// Where the initial weights came from, if from a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
+}
+
+/// The file that initial weights came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// BLAKE3 of its bytes, hexadecimal.
+    pub digest: String,
+    /// Whether its classifier was for another number of classes, so that the job's own started at random.
+    pub random_classifier: bool,
 }
 
 /// Sizes of the parts of a data set.

@@ -2,6 +2,7 @@
 
 use crate::data::{Cache, Data, Inputs, Labels, feed, shuffle};
 use crate::engine::{Batch, Engine, EngineError, Means, Plan, engine};
+use crate::initial::{Loaded, find_and_load};
 use crate::keep::{Kept, Snapshot};
 use plusminus_core::job::Job;
 use plusminus_core::metric::{Measurements, Metric};
@@ -102,6 +103,14 @@ impl<'a> Run<'a> {
         // An engine that was asked for by name and cannot run the network is no accident: another try ends as this one.
         let refused = |error: EngineError| if means.engine.is_some() { user_error(error) } else { failed(error) };
         let initial = plan.initial(&mut job.streams().generator(Stream::Weights, 0));
+        let (initial, start) = match &configuration.initial_weights {
+            None => (initial, None),
+            Some(named) => {
+                let Loaded { weights, start } =
+                    find_and_load(named, cache.datasets(), &network, initial).map_err(user_error)?;
+                (weights, Some(start))
+            }
+        };
         let engine =
             engine(means, &network, initial, &configuration.loss, &configuration.optimizer).map_err(refused)?;
         let samples = Samples { train: labels.train.len(), validation: labels.validation.len(), test: data.test.len() };
@@ -113,6 +122,7 @@ impl<'a> Run<'a> {
             data: data.digest.clone(),
             engine: engine.name(),
             weights: String::new(),
+            start,
         };
         Ok(Run { job, data, labels, inputs, engine, facts })
     }
