@@ -36,7 +36,7 @@ fn facts() -> Box<Facts> {
     let samples = Samples { train: 1, validation: 0, test: 1 };
     let transition = TransitionMatrix::identity(2);
     let (engine, data, weights) = ("none".into(), "".into(), "".into());
-    Box::new(Facts { parameters: 1, samples, noise_rate: 0.1, transition, data, engine, weights })
+    Box::new(Facts { parameters: 1, samples, noise_rate: 0.1, transition, data, engine, weights, start: None })
 }
 
 fn records(effects: Vec<Effect>) -> Vec<Record> {

@@ -211,9 +211,7 @@ impl Schema {
                 "noise" => NOISE.declare(&mut schema),
                 "optimizer" => OPTIMIZER.declare(&mut schema),
                 "schedule" => SCHEDULE.declare(&mut schema),
-                "initial_weights" => {
-                    initial_weights::PATHS.iter().for_each(|path| schema.add((*path).to_owned(), 0))
-                }
+                "initial_weights" => initial_weights::PATHS.iter().for_each(|path| schema.add((*path).to_owned(), 0)),
                 "parent" => ["parent.set", "parent.at"].iter().for_each(|path| schema.add((*path).to_owned(), 0)),
                 _ => {}
             }

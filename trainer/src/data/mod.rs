@@ -98,6 +98,11 @@ impl Cache {
         Cache { datasets, loaded: Mutex::default() }
     }
 
+    /// Where data sets are looked for.
+    pub fn datasets(&self) -> &Datasets {
+        &self.datasets
+    }
+
     /// The data set, read if it has not been.
     ///
     /// # Errors
