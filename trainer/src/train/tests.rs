@@ -1,3 +1,5 @@
+mod noise;
+
 use super::*;
 use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::{Augment, Normalize};
