@@ -110,7 +110,7 @@ impl<'a> Run<'a> {
         }
         let dataset = &configuration.dataset;
         let data = supplies.cache.get(dataset).map_err(user_error)?;
-        let labels = Labels::of(job, &data.train).map_err(user_error)?;
+        let labels = Labels::of(job, &data.train, supplies.cache.datasets()).map_err(user_error)?;
         let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train).map_err(user_error)?;
         let network = configuration.model.network(dataset.shape(), dataset.classes()).map_err(user_error)?;
         let plan = Arc::new(Plan::of(&network));
@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
             samples,
             noise_rate: labels.noise_rate,
             transition: labels.transition.clone(),
-            data: data.digest.clone(),
+            data: labels.digest(&data),
             engine: engine.name(),
             weights: String::new(),
             start: file,

@@ -2,6 +2,7 @@
 
 use super::{Between, Run, failed};
 use crate::data::feed;
+use plusminus_core::methods::noise::NO_CLASS;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::Failure;
 
@@ -31,7 +32,9 @@ impl Run<'_> {
                 clean.count(class == given);
             } else {
                 noisy.count(class == given);
-                recovered.count(class == label);
+                if label != NO_CLASS {
+                    recovered.count(class == label);
+                }
             }
         }
         let validation = self.logits(Part::Validation, between)?;

@@ -1,3 +1,5 @@
+mod noise;
+
 use super::*;
 use crate::engine::tests::cce;
 use plusminus_core::job::Configuration;
