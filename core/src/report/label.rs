@@ -73,7 +73,7 @@ fn arrow(pair: &Value) -> String {
 }
 
 /// A value in full, on one line.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => ABSENT.to_owned(),
         Value::Bool(flag) => flag.to_string(),

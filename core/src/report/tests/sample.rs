@@ -36,6 +36,7 @@ pub fn sweep(losses: &[Loss], noises: &[Noise]) -> Sweep {
             at: At::Final,
             std: Std::Sample,
             bold: 1,
+            reference: None,
         },
     }
 }
