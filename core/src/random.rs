@@ -22,6 +22,8 @@ pub enum Stream {
     Augmentation,
     /// Dropout masks in an epoch.
     Dropout,
+    /// Shuffles that tell what a diagnostic finds by chance, after an epoch.
+    Diagnostics,
 }
 
 impl Stream {
@@ -33,6 +35,7 @@ impl Stream {
             Stream::Order => "order",
             Stream::Augmentation => "augmentation",
             Stream::Dropout => "dropout",
+            Stream::Diagnostics => "diagnostics",
         }
     }
 }
@@ -93,7 +96,15 @@ mod tests {
     #[test]
     fn streams_and_epochs_share_no_numbers() {
         let streams = Streams::new(0, 0);
-        let all = [Stream::Split, Stream::Noise, Stream::Weights, Stream::Order, Stream::Augmentation, Stream::Dropout];
+        let all = [
+            Stream::Split,
+            Stream::Noise,
+            Stream::Weights,
+            Stream::Order,
+            Stream::Augmentation,
+            Stream::Dropout,
+            Stream::Diagnostics,
+        ];
         let mut seen: Vec<u64> = all.iter().flat_map(|s| (0..3).map(|e| first(streams, *s, e))).collect();
         seen.sort_unstable();
         seen.dedup();

@@ -3,6 +3,7 @@
 use super::fields::{Fields, Subject};
 use super::node::{Entry, Key, Node, Value};
 use super::problems::{Problems, did_you_mean};
+use crate::diagnostics::Diagnostic;
 use crate::job::Configuration;
 use crate::methods::augment::{Augment, Normalize};
 use crate::methods::dataset::Dataset;
@@ -89,6 +90,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let validation = fields.number("validation").at_least(0.0).below(1.0).or(0.0);
     let augment = fields.list_of("augment", Augment::NAMES, Augment::read);
     let normalize = fields.one_of("normalize", Normalize::NAMES, Normalize::read).unwrap_or(Normalize::Channel);
+    let diagnostics = fields.set_of("diagnostics", Diagnostic::ALL);
     let dataset = dataset?;
     // All of a data set is what there is without the key: no two cells for one training.
     let train_size = train_size.filter(|size| *size != dataset.sizes().0);
@@ -106,6 +108,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
         validation,
         augment,
         normalize,
+        diagnostics,
     })
 }
 

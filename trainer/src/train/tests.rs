@@ -24,6 +24,7 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
         validation: 0.0,
         augment: Vec::new(),
         normalize: Normalize::Unit,
+        diagnostics: Vec::new(),
     };
     change(&mut configuration);
     let cell = configuration.cell();
