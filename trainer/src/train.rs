@@ -1,7 +1,7 @@
 //! The loop: epochs of steps, an evaluation after each.
 
 use crate::data::{Cache, Data, Inputs, Labels, feed, shuffle};
-use crate::engine::{Batch, Engine, EngineError, Means, Plan, engine};
+use crate::engine::{Engine, EngineError, Means, Plan, engine};
 use crate::keep::{Kept, Snapshot};
 use plusminus_core::job::Job;
 use plusminus_core::metric::{Measurements, Metric};
@@ -102,8 +102,7 @@ impl<'a> Run<'a> {
         // An engine that was asked for by name and cannot run the network is no accident: another try ends as this one.
         let refused = |error: EngineError| if means.engine.is_some() { user_error(error) } else { failed(error) };
         let initial = plan.initial(&mut job.streams().generator(Stream::Weights, 0));
-        let engine =
-            engine(means, &network, initial, &configuration.loss, &configuration.optimizer).map_err(refused)?;
+        let engine = engine(means, &network, initial, &configuration.optimizer).map_err(refused)?;
         let samples = Samples { train: labels.train.len(), validation: labels.validation.len(), test: data.test.len() };
         let facts = Facts {
             parameters: plan.trained(),
@@ -165,6 +164,7 @@ impl<'a> Run<'a> {
         shuffle(&mut order, &mut generator(Stream::Order));
         let lr = configuration.schedule.lr(configuration.optimizer.lr(), epoch, configuration.epochs);
         let (epochs, steps) = (configuration.epochs, self.steps());
+        let classes = configuration.dataset.classes();
         let (mut total, mut step, begun) = (0.0, 0, Instant::now());
         let Run { data, labels, inputs, engine, .. } = self;
         let make = |samples: &[usize], batch: &mut Vec<f32>| {
@@ -173,7 +173,10 @@ impl<'a> Run<'a> {
         feed::each(&order, configuration.batch_size, make, |samples, inputs| {
             step += 1;
             let labels: Vec<u32> = samples.iter().map(|sample| labels.given[*sample]).collect();
-            let loss = engine.train_step(Batch { inputs, labels: &labels }, lr, &mut dropout).map_err(failed)?;
+            let mut of_logits = |logits: &[f32], gradient: &mut [f32]| {
+                configuration.loss.value_and_gradient(logits, classes, &labels, gradient)
+            };
+            let loss = engine.train_step(inputs, &mut of_logits, lr, &mut dropout).map_err(failed)?;
             if !loss.is_finite() {
                 return Err(diverged(&format!(
                     "the loss is {loss} in epoch {epoch}, step {step}, at learning rate {lr}"

@@ -1,6 +1,7 @@
 //! Accuracies by class, and over everything that there is.
 
-use super::{FOREIGN, measured, variance};
+use super::{measured, variance};
+use crate::methods::noise::NO_CLASS;
 use crate::metric::{Class, Measurements, Metric};
 
 /// The accuracy on the samples of each class, how far the classes are apart, and the worst. A class without samples has none;
@@ -35,7 +36,7 @@ pub fn class_accuracy(classes: usize, predicted: &[u32], truth: &[u32]) -> Measu
 /// classes of some samples: what Wang et al. 2019 (IMAE) call hybrid. Images of no class are left out.
 pub fn hybrid_accuracy(parts: &[(&[u32], &[u32])]) -> Measurements {
     let pairs = parts.iter().flat_map(|(predicted, truth)| predicted.iter().zip(*truth));
-    let right = pairs.filter(|(_, truth)| **truth != FOREIGN).map(|(predicted, truth)| f64::from(predicted == truth));
+    let right = pairs.filter(|(_, truth)| **truth != NO_CLASS).map(|(predicted, truth)| f64::from(predicted == truth));
     measured([(Metric::HybridAccuracy, super::mean(right))])
 }
 
@@ -65,7 +66,7 @@ mod tests {
     #[test]
     fn hybrid_accuracy_weighs_samples_and_leaves_foreign_ones_out() {
         let test = (&[0, 1][..], &[0, 0][..]);
-        let train = (&[1, 1, 1, 0][..], &[1, 1, 1, FOREIGN][..]);
+        let train = (&[1, 1, 1, 0][..], &[1, 1, 1, NO_CLASS][..]);
         assert_eq!(hybrid_accuracy(&[test, train]), Measurements::from([(Metric::HybridAccuracy, 0.8)]));
     }
 

@@ -122,7 +122,7 @@ fn log_abs_determinant(mut matrix: Vec<f64>, size: usize) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnostics::FOREIGN;
+    use crate::methods::noise::NO_CLASS;
     use crate::random::{Stream, Streams};
 
     fn measure(classes: usize, logits: &[f32], given: &[u32], truth: &[u32]) -> Dependence {
@@ -207,7 +207,7 @@ mod tests {
         let mut logits = sure(&given);
         let before = measure(2, &logits, &given, &truth);
         given.extend([0, 1]);
-        truth.extend([FOREIGN; 2]);
+        truth.extend([NO_CLASS; 2]);
         logits.extend([1.0, 0.0, 1.0, 0.0]);
         assert_eq!(measure(2, &logits, &given, &truth), before);
     }

@@ -1,7 +1,8 @@
 //! What samples pull at: ‖∂L/∂z‖₁, whom it favours, whether it ranks samples as the last layer's weights see them, and its
 //! direction on wrong labels.
 
-use super::{FOREIGN, mean, measured, spearman, variance};
+use super::{mean, measured, spearman, variance};
+use crate::methods::noise::NO_CLASS;
 use crate::metric::{Measurements, Metric};
 
 /// What there is to know of each sample's gradient g with respect to the logits, gathered batch by batch.
@@ -18,13 +19,13 @@ pub struct Gradients {
 impl Gradients {
     /// Takes in some samples, in the order of all: their rows of a batch's gradient with respect to the logits, which `scale`
     /// makes a sample's own (the batch's size, for a loss that is a mean), and their labels, the true ones perhaps
-    /// [`FOREIGN`].
+    /// [`NO_CLASS`].
     pub fn add(&mut self, rows: &[f32], scale: f64, given: &[u32], truth: &[u32]) {
         let classes = rows.len() / given.len().max(1);
         for ((row, given), truth) in rows.chunks_exact(classes.max(1)).zip(given).zip(truth) {
             self.norms.push(scale * row.iter().map(|g| f64::from(*g).abs()).sum::<f64>());
             self.clean.push(given == truth);
-            if given != truth && *truth != FOREIGN {
+            if given != truth && *truth != NO_CLASS {
                 self.pulls.extend(row.get(*truth as usize).map(|g| -scale * f64::from(*g)));
             }
         }
@@ -68,7 +69,7 @@ mod tests {
     fn gathered() -> Gradients {
         let mut gradients = Gradients::default();
         gradients.add(&[-0.5, 0.5, 0.0, 0.25, -0.25, 0.0], 2.0, &[0, 1], &[0, 0]);
-        gradients.add(&[-1.5, 0.5, 1.0, 1.0, 0.0, -1.0], 1.0, &[1, 2], &[0, FOREIGN]);
+        gradients.add(&[-1.5, 0.5, 1.0, 1.0, 0.0, -1.0], 1.0, &[1, 2], &[0, NO_CLASS]);
         gradients
     }
 

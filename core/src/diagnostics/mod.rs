@@ -19,7 +19,7 @@ pub use pruning::pruning;
 pub use ranks::{auroc, spearman};
 pub use softmax::softmax;
 pub use transition::transition_error;
-pub use view::{FOREIGN, View};
+pub use view::View;
 
 use crate::metric::{Measurements, Metric};
 use serde::{Deserialize, Serialize};

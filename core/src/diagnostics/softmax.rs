@@ -19,7 +19,7 @@ pub fn softmax(view: &View<'_>) -> Measurements {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnostics::FOREIGN;
+    use crate::methods::noise::NO_CLASS;
 
     #[test]
     fn clean_and_mislabelled_samples_are_told_apart() {
@@ -27,7 +27,7 @@ mod tests {
         let three = 3f32.ln();
         let logits = [three, 0.0, three, 0.0, 0.0, 0.0, three, 0.0];
         // Clean .75 and .25, mislabelled .5, and a foreign image at .25.
-        let view = View::new(2, &logits, &[0, 1, 1, 1], &[0, 1, 0, FOREIGN]).unwrap();
+        let view = View::new(2, &logits, &[0, 1, 1, 1], &[0, 1, 0, NO_CLASS]).unwrap();
         let found = softmax(&view);
         let near = |metric, value: f64| (found[&metric] - value).abs() < 1e-7;
         assert!(near(Metric::SoftmaxClean, 0.5) && near(Metric::SoftmaxNoisy, 0.375), "{found:?}");

@@ -1,7 +1,6 @@
 //! Samples, their labels and what the network makes of them.
 
-/// The true label of an image that belongs to no class.
-pub const FOREIGN: u32 = u32::MAX;
+use crate::methods::noise::NO_CLASS;
 
 /// Samples, their labels, and the logits that the network gives them.
 #[derive(Clone, Copy, Debug)]
@@ -13,7 +12,7 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Samples with a row of `classes` logits each, their given labels, and their true ones, which may be [`FOREIGN`].
+    /// Samples with a row of `classes` logits each, their given labels, and their true ones, which may be [`NO_CLASS`].
     ///
     /// # Errors
     /// Unless there are as many labels of either kind and rows of logits, and every given label is a class and every true one a
@@ -31,7 +30,7 @@ impl<'a> View<'a> {
         if let Some(label) = given.iter().find(|label| !is_class(**label)) {
             return Err(format!("expected given labels below {classes}, found {label}"));
         }
-        if let Some(label) = truth.iter().find(|label| !is_class(**label) && **label != FOREIGN) {
+        if let Some(label) = truth.iter().find(|label| !is_class(**label) && **label != NO_CLASS) {
             return Err(format!("expected true labels below {classes}, found {label}"));
         }
         Ok(View { classes, logits, given, truth })
@@ -88,11 +87,11 @@ mod tests {
 
     #[test]
     fn lengths_and_labels_that_disagree_are_refused() {
-        assert!(View::new(2, &[0.0; 4], &[0, 1], &[1, FOREIGN]).is_ok());
+        assert!(View::new(2, &[0.0; 4], &[0, 1], &[1, NO_CLASS]).is_ok());
         assert!(View::new(2, &[0.0; 3], &[0, 1], &[1, 0]).is_err());
         assert!(View::new(2, &[0.0; 4], &[0, 1], &[1]).is_err());
         assert!(View::new(2, &[0.0; 4], &[0, 2], &[1, 0]).unwrap_err().contains("given labels below 2, found 2"));
-        assert!(View::new(2, &[0.0; 4], &[0, FOREIGN], &[1, 0]).is_err(), "a given label is a class");
+        assert!(View::new(2, &[0.0; 4], &[0, NO_CLASS], &[1, 0]).is_err(), "a given label is a class");
         assert!(View::new(2, &[0.0; 4], &[0, 1], &[1, 3]).unwrap_err().contains("true labels below 2, found 3"));
     }
 

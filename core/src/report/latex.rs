@@ -185,6 +185,7 @@ pub(super) fn escaped(text: &str) -> String {
         '|' => escaped + "\\textbar{}",
         '…' => escaped + "\\ldots{}",
         '–' => escaped + "--",
+        '→' => escaped + "$\\to$",
         '±' => escaped + "$\\pm$",
         _ => escaped + sign.encode_utf8(&mut [0; 4]),
     })

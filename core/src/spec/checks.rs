@@ -8,8 +8,9 @@ use crate::diagnostics::Diagnostic;
 use crate::job::Configuration;
 use crate::methods::augment::{Augment, Normalize};
 use crate::methods::dataset::Dataset;
+use crate::methods::losses::{Forward, Loss, TruncatedGce};
 use crate::methods::networks::Model;
-use crate::methods::noise::Noise;
+use crate::methods::noise::Misfit;
 use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
 use crate::metric::{At, Metric};
@@ -29,12 +30,12 @@ pub(super) struct Checks {
 
 impl Checks {
     /// Reports what does not go together in `configuration`, which was read from `combination`; what was not written is
-    /// reported at `place`.
+    /// reported at `place`. A parent is in no table.
     pub(super) fn check(
         &mut self,
         configuration: &Configuration,
         combination: &Combination,
-        table: &Table,
+        table: Option<&Table>,
         place: &Range<usize>,
         problems: &mut Problems,
     ) {
@@ -45,18 +46,16 @@ impl Checks {
 
         if self.fitting.as_ref().is_none_or(|(d, m)| d != dataset || m != model) {
             if let Err(why) = model.network(shape, dataset.classes()) {
-                let title = format!("the model cannot take the images of `{}`", dataset.name());
+                let title = format!("the model cannot take the samples of `{}`", dataset.name());
                 problems.report(span(&["model"]), title, why, None);
             }
             self.fitting = Some((dataset.clone(), model.clone()));
         }
-        if matches!(noise, Noise::ClassDependent { .. }) && dataset.confusions().is_none() {
-            let title = format!("`{}` has no class-dependent noise", dataset.name());
-            let label = "no list of its easily mistaken classes is known".to_owned();
-            problems.report(span(&["noise"]), title, label, Some("take `uniform` noise".to_owned()));
+        if let Err(Misfit { key, title, label, help }) = noise.fits(dataset) {
+            let path: Vec<&str> = std::iter::once("noise").chain(key).collect();
+            problems.report(span(&path), title, label, help);
         }
-        self.any_noise |=
-            !matches!(noise, Noise::None | Noise::Uniform { rate: 0.0, .. } | Noise::ClassDependent { rate: 0.0 });
+        self.any_noise |= table.is_some() && noise.corrupts();
 
         self.diagnostics.extend(&configuration.diagnostics);
         self.most_classes = self.most_classes.max(dataset.classes());
@@ -109,15 +108,11 @@ impl Checks {
             let label = format!("`{}` has {samples} training samples", dataset.name());
             problems.report(span(&["train_size"]), title, label, Some(format!("at most {samples}")));
         }
+        check_loss(configuration, &span(&["loss"]), problems);
         check_held_out(configuration, &span(&["validation"]), problems);
-        self.check_validation(configuration, table, problems);
-        if let At::LastMean(wanted) = table.spec.at
-            && wanted.get() > configuration.epochs
-        {
-            let epochs = configuration.epochs;
-            let title = format!("not enough epochs for `{}`", table.spec.at);
-            let label = format!("this needs {wanted} epochs, and there are jobs of {epochs}");
-            problems.report(table.at.clone(), title, label, Some(format!("at most `last-{epochs}-mean`")));
+        if let Some(table) = table {
+            self.check_validation(configuration, table, problems);
+            check_epochs(configuration, table, problems);
         }
     }
 
@@ -155,6 +150,49 @@ impl Checks {
             let label = format!("there are at most {} classes, counted from 0", self.most_classes);
             report(format!("no job has a class for `{metric}`"), label, None);
         }
+    }
+}
+
+/// A mean over the last epochs needs so many.
+fn check_epochs(configuration: &Configuration, table: &Table, problems: &mut Problems) {
+    if let At::LastMean(wanted) = table.spec.at
+        && wanted.get() > configuration.epochs
+    {
+        let epochs = configuration.epochs;
+        let title = format!("not enough epochs for `{}`", table.spec.at);
+        let label = format!("this needs {wanted} epochs, and there are jobs of {epochs}");
+        problems.report(table.at.clone(), title, label, Some(format!("at most `last-{epochs}-mean`")));
+    }
+}
+
+/// Losses that would not do what they are for.
+fn check_loss(configuration: &Configuration, place: &Range<usize>, problems: &mut Problems) {
+    let Configuration { dataset, noise, epochs, batch_size, .. } = configuration;
+    match configuration.loss {
+        Loss::Forward(Forward::True {}) if noise.fits(dataset).is_ok() => {
+            if let Err(why) = noise.true_transition(dataset) {
+                let title = "there is no true transition matrix for `forward`".to_owned();
+                let help = Some("take `transition: estimated`, or leave the combination out with `exclude`".to_owned());
+                problems.report(place.clone(), title, why, help);
+            }
+        }
+        Loss::TruncatedGce(TruncatedGce { start, .. }) if start >= *epochs => {
+            let title = format!("the pruning after epoch {start} never happens");
+            let label = format!("the training ends after epoch {epochs}");
+            let help = Some("set `loss.start` where `epochs` is set, or take `gce`".to_owned());
+            problems.report(place.clone(), title, label, help);
+        }
+        Loss::Dmi(_) if *batch_size < dataset.classes() => {
+            let title = "`dmi` learns nothing from batches of fewer samples than classes".to_owned();
+            let label = format!("`{}` has {} classes, `batch_size` is {batch_size}", dataset.name(), dataset.classes());
+            problems.report(
+                place.clone(),
+                title,
+                label,
+                Some("a batch should have several samples of each class".to_owned()),
+            );
+        }
+        _ => {}
     }
 }
 

@@ -195,13 +195,15 @@ fn value_at(path: &Path, configuration: &Configuration) -> Option<Value> {
     fn json(part: &impl Serialize) -> Value {
         serde_json::to_value(part).unwrap_or_default()
     }
-    let Configuration { dataset, model, loss, noise, noise_seed, optimizer, schedule, .. } = configuration;
+    let Configuration { dataset, model, initial_weights, .. } = configuration;
+    let Configuration { loss, noise, noise_seed, optimizer, schedule, .. } = configuration;
     let Configuration { epochs, batch_size, train_size, validation, augment, normalize, .. } = configuration;
     let Configuration { diagnostics, .. } = configuration;
     let (head, rest) = path.0.split_first()?;
     let part = match head.as_str() {
         "dataset" => json(dataset),
         "model" => json(model),
+        "initial_weights" => json(initial_weights.as_ref()?),
         "loss" => json(loss),
         "noise" => json(noise),
         "noise_seed" => json(noise_seed),
@@ -214,6 +216,7 @@ fn value_at(path: &Path, configuration: &Configuration) -> Option<Value> {
         "augment" => json(augment),
         "normalize" => json(normalize),
         "diagnostics" => json(diagnostics),
+        "parent" => json(configuration.parent.as_ref()?),
         _ => return None,
     };
     rest.iter().try_fold(&part, |node, key| node.get(key)).cloned()

@@ -93,7 +93,7 @@ mod tests {
 
     fn noisy(seed: u64, change: impl FnOnce(&mut Configuration)) -> Labels {
         let job = job(seed, |c| {
-            c.noise = Noise::Uniform { rate: 0.4, include_true_class: false };
+            c.noise = Noise::uniform(0.4);
             change(c);
         });
         Labels::of(&job, &images()).unwrap()

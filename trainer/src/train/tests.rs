@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::tests::cce;
 use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::{Augment, Normalize};
 use plusminus_core::methods::dataset::Dataset;
@@ -13,6 +14,7 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
     let mut configuration = Configuration {
         dataset: Dataset::FashionMnist10k,
         model: Model::Cnn { dropout: 0.5 },
+        initial_weights: None,
         loss: Loss::Cce(Cce {}),
         noise: Noise::None,
         noise_seed: None,
@@ -25,6 +27,7 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
         augment: Vec::new(),
         normalize: Normalize::Unit,
         diagnostics: Vec::new(),
+        parent: None,
     };
     change(&mut configuration);
     let cell = configuration.cell();
@@ -34,7 +37,7 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
 /// What is small enough to train within a test: few samples, the rest held out.
 fn small(configuration: &mut Configuration) {
     configuration.validation = 0.95;
-    configuration.noise = Noise::Uniform { rate: 0.4, include_true_class: false };
+    configuration.noise = Noise::uniform(0.4);
 }
 
 fn trained(job: &Job) -> Trained {
@@ -111,7 +114,7 @@ fn two_steps_of_a_resnet(seed: u64, means: Means) -> String {
         let samples: Vec<usize> = (start..start + 8).collect();
         run.inputs.gather(&run.data.train, &samples, &mut batch);
         let labels = &run.labels.given[start..start + 8];
-        run.engine.train_step(Batch { inputs: &batch, labels }, 0.1, &mut dropout).unwrap();
+        run.engine.train_step(&batch, &mut cce(labels), 0.1, &mut dropout).unwrap();
     }
     run.engine.weights().unwrap().digest()
 }
@@ -127,7 +130,7 @@ fn no_result_depends_on_the_number_of_threads() {
     let job = job(3, |c| {
         // The last batch takes what is left: 22 samples.
         (c.train_size, c.batch_size, c.validation) = (Some(150), 32, 0.2);
-        c.noise = Noise::Uniform { rate: 0.4, include_true_class: false };
+        c.noise = Noise::uniform(0.4);
     });
     let with = |number| train(&job, &Cache::default(), threads(number), &mut ()).unwrap();
     let (one, resnet) = (with(1), two_steps_of_a_resnet(3, threads(1)));
@@ -160,8 +163,8 @@ fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
             let augment = &job.configuration.augment;
             inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, &mut batch);
             let labels: Vec<u32> = samples.iter().map(|sample| labels.given[*sample]).collect();
-            let step = Batch { inputs: &batch, labels: &labels };
-            total += engine.train_step(step, 0.05, &mut dropout).unwrap() * samples.len() as f64;
+            let loss = engine.train_step(&batch, &mut cce(&labels), 0.05, &mut dropout).unwrap();
+            total += loss * samples.len() as f64;
         }
         assert_eq!(loss, total / 400.0);
         assert_eq!(beside.engine.weights().unwrap().digest(), between.engine.weights().unwrap().digest());

@@ -59,7 +59,12 @@ impl<T: Clone> Choice<'_, '_, T> {
     fn optional(self) -> Option<T> {
         let node = self.fields.ask(self.key, false)?;
         let names = || self.choices.iter().map(|(name, _)| *name);
-        let Some(text) = node.text() else {
+        // YAML takes `true` for a truth even where it is a name.
+        let truth = match node.value {
+            Value::Bool(value) => names().find(|name| *name == if value { "true" } else { "false" }),
+            _ => None,
+        };
+        let Some(text) = truth.or_else(|| node.text()) else {
             let expected = expected_one_of(names());
             self.fields.unexpected(self.key, node, expected.trim_start_matches("expected "), None);
             return None;
