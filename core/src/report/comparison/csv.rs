@@ -36,7 +36,7 @@ pub(super) fn render(comparison: &Comparison) -> String {
         let fields = [
             cell.id.to_string(),
             comparison.metric.name().to_owned(),
-            comparison.at.name().to_owned(),
+            comparison.at.to_string(),
             cell.ours.n.to_string(),
             cell.ours.asked.to_string(),
             number(cell.ours.mean),

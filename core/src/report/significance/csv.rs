@@ -34,7 +34,7 @@ pub(super) fn render(significance: &Significance) -> String {
             let seeds: Vec<_> = pair.seeds.iter().map(u64::to_string).collect();
             let fields = [
                 significance.metric.name().to_owned(),
-                significance.at.name().to_owned(),
+                significance.at.to_string(),
                 pair.a.name.clone(),
                 pair.b.name.clone(),
                 pair.a.cell.to_string(),
