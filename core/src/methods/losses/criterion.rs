@@ -21,7 +21,7 @@ pub struct Setting<'a> {
     pub classes: usize,
     /// Given labels of every sample of the training file.
     pub given: &'a [u32],
-    /// Forward correction's T, true or estimated; for LCCN the matrix of its warm-up, where one is known.
+    /// Forward correction's T, true or estimated. No other loss looks at it: one that learns T is not to know it.
     pub transition: Option<TransitionMatrix>,
 }
 
