@@ -79,6 +79,26 @@ fn a_size_of_the_training_set_is_a_part_of_the_id_and_stands_in_the_canonical_fo
 }
 
 #[test]
+fn initial_weights_are_a_file_by_name_and_stand_in_the_canonical_form_only_where_there_are_some() {
+    let digest = "0af9".repeat(16);
+    let named = sweep(&format!(
+        "grid: {{initial_weights: [a.safetensors, {{file: a.safetensors, blake3: '{digest}'}}, null]}}"
+    ));
+    let long = sweep("grid: {initial_weights: [{file: a.safetensors}]}");
+    assert_eq!(named.cells[0], long.cells[0], "a name alone is short for a map of it");
+    assert_eq!(named.cells[2], sweep("").cells[0], "none is what there is without the key");
+    let canonical = named.cells[1].configuration.canonical();
+    let expected = format!(
+        r#""model":{{"name":"resnet18"}},"initial_weights":{{"file":"a.safetensors","blake3":"{digest}"}},"loss""#
+    );
+    assert!(canonical.contains(&expected), "{canonical}");
+    assert_eq!(serde_json::from_str::<Configuration>(&canonical).unwrap(), *named.cells[1].configuration);
+    let below = sweep("grid: {initial_weights.file: [a.safetensors, b.safetensors]}");
+    assert_eq!(below.cells[0], named.cells[0]);
+    assert_eq!(names(&below.table.rows), ["initial_weights.file"]);
+}
+
+#[test]
 fn a_default_that_is_written_out_makes_no_other_cell() {
     let long =
         BASE.replace("loss: cce", "loss: {name: cce}\n  noise: none\n  schedule: {name: constant}\n  batch_size: 128");

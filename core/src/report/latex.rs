@@ -54,9 +54,12 @@ fn caption(table: &Table) -> String {
         Unit::Plain => "",
     };
     let at = match table.at {
-        At::Final => "in the last epoch",
-        At::Best => "in the epoch where it is best",
-        At::BestValidation => "in the epoch of the highest validation accuracy",
+        At::Final => "in the last epoch".to_owned(),
+        At::Best => "in the epoch where it is best".to_owned(),
+        At::BestValidation => "in the epoch of the highest validation accuracy".to_owned(),
+        At::BestValidationLoss => "in the epoch of the lowest validation loss".to_owned(),
+        At::LastMean(epochs) if epochs.get() == 1 => "in the last epoch".to_owned(),
+        At::LastMean(epochs) => format!("as the mean over the last {epochs} epochs"),
     };
     let std = match table.std {
         Std::Sample => "sample",

@@ -1,6 +1,7 @@
 //! The keys of a configuration: where each is read, and which there are.
 
 use super::fields::{Fields, Subject};
+use super::initial_weights;
 use super::node::{Entry, Key, Node, Value};
 use super::problems::{Problems, did_you_mean};
 use crate::job::Configuration;
@@ -33,11 +34,12 @@ const OPTIMIZER: Method<Optimizer> =
 const SCHEDULE: Method<Schedule> =
     Method { key: "schedule", tag: "name", names: Schedule::NAMES, read: Schedule::read };
 
-/// The key under which the method `key` is named, if `key` is a method.
+/// The key under which the method `key` is named, if `key` is a method; or the one that a text alone is short for.
 fn tag_of(key: &str) -> Option<&'static str> {
     match key {
         "model" | "loss" | "optimizer" | "schedule" => Some("name"),
         "noise" => Some("kind"),
+        "initial_weights" => Some("file"),
         _ => None,
     }
 }
@@ -63,7 +65,7 @@ pub(super) struct Place {
     pub(super) all_excused: bool,
 }
 
-/// Reads a combination, whose methods are in long form. What it lacks is reported at `place`.
+/// Reads a combination, whose methods are in long form, but for its parent. What it lacks is reported at `place`.
 pub(super) fn read(entries: &[Entry], place: &Place, problems: &mut Problems) -> Option<Configuration> {
     let before = problems.reports();
     let mut fields = Fields::new(entries, Subject("the configuration", None), place.span.clone(), problems);
@@ -78,6 +80,7 @@ pub(super) fn read(entries: &[Entry], place: &Place, problems: &mut Problems) ->
 fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let dataset = dataset(fields);
     let model = MODEL.required(fields);
+    let initial_weights = initial_weights::read(fields);
     let loss = LOSS.required(fields);
     let noise = NOISE.or(fields, Noise::None);
     let noise_seed = fields.integer("noise_seed").optional();
@@ -89,6 +92,8 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let validation = fields.number("validation").at_least(0.0).below(1.0).or(0.0);
     let augment = fields.list_of("augment", Augment::NAMES, Augment::read);
     let normalize = fields.one_of("normalize", Normalize::NAMES, Normalize::read).unwrap_or(Normalize::Channel);
+    // Its configuration is read where all of the combination is at hand.
+    fields.node("parent");
     let dataset = dataset?;
     // All of a data set is what there is without the key: no two cells for one training.
     let train_size = train_size.filter(|size| *size != dataset.sizes().0);
@@ -96,6 +101,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     Some(Configuration {
         dataset,
         model: model?,
+        initial_weights,
         loss: loss?,
         noise: noise?,
         noise_seed,
@@ -107,6 +113,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
         validation,
         augment,
         normalize,
+        parent: None,
     })
 }
 
@@ -204,6 +211,8 @@ impl Schema {
                 "noise" => NOISE.declare(&mut schema),
                 "optimizer" => OPTIMIZER.declare(&mut schema),
                 "schedule" => SCHEDULE.declare(&mut schema),
+                "initial_weights" => initial_weights::PATHS.iter().for_each(|path| schema.add((*path).to_owned(), 0)),
+                "parent" => ["parent.set", "parent.at"].iter().for_each(|path| schema.add((*path).to_owned(), 0)),
                 _ => {}
             }
         }

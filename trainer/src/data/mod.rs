@@ -118,8 +118,8 @@ impl Cache {
         Cache { datasets: Datasets::default(), loaded: Mutex::new(HashMap::from([(dataset, Arc::new(data))])) }
     }
 
-    /// Where it looks.
-    pub(crate) fn datasets(&self) -> &Datasets {
+    /// Where data sets are looked for.
+    pub fn datasets(&self) -> &Datasets {
         &self.datasets
     }
 

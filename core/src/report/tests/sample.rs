@@ -28,6 +28,7 @@ pub fn sweep(losses: &[Loss], noises: &[Noise]) -> Sweep {
         description: None,
         seeds: (0..5).collect(),
         cells: pairs.map(|(loss, noise)| cell(configuration(loss.clone(), noise.clone()))).collect(),
+        parents: Vec::new(),
         table: TableSpec {
             rows: vec![path("loss")],
             columns: vec![path("noise")],
@@ -53,6 +54,7 @@ pub fn configuration(loss: Loss, noise: Noise) -> Configuration {
     Configuration {
         dataset: Dataset::FashionMnist,
         model: Model::Cnn { dropout: 0.5 },
+        initial_weights: None,
         loss,
         noise,
         noise_seed: None,
@@ -64,6 +66,7 @@ pub fn configuration(loss: Loss, noise: Noise) -> Configuration {
         validation: 0.1,
         augment: Vec::new(),
         normalize: Normalize::Unit,
+        parent: None,
     }
 }
 
