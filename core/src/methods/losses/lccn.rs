@@ -21,7 +21,7 @@ use super::criterion::{self, Criterion, Setting, Step};
 use super::forward::Posterior;
 use super::state::{self, Reader};
 use super::{Cce, Method};
-use crate::methods::noise::TransitionMatrix;
+use crate::methods::noise::{NO_CLASS, TransitionMatrix};
 use crate::spec::Fields;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -75,11 +75,12 @@ impl Lccn {
 impl Method for Lccn {
     fn criterion(&self, setting: Setting<'_>) -> Result<Box<dyn Criterion>, String> {
         let Setting { classes, given, .. } = setting;
-        if let Some(sample) = given.iter().position(|label| *label as usize >= classes) {
+        if let Some(sample) = given.iter().position(|label| *label != NO_CLASS && *label as usize >= classes) {
             return Err(format!("expected labels below {classes}, found {} for sample {sample}", given[sample]));
         }
         let mut counts = vec![0.0; classes * classes];
-        given.iter().for_each(|label| counts[*label as usize * (classes + 1)] += 1.0);
+        let used = given.iter().filter(|label| **label != NO_CLASS);
+        used.for_each(|label| counts[*label as usize * (classes + 1)] += 1.0);
         Ok(Box::new(self.regression(given, self.transition(classes, &counts)?)?))
     }
 }

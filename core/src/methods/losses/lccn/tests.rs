@@ -53,6 +53,15 @@ fn rows(criterion: &dyn Criterion) -> Vec<f64> {
 }
 
 #[test]
+fn samples_that_are_not_used_count_for_nothing() {
+    let without = LOSS.criterion(setting(None)).unwrap();
+    let given = [&GIVEN[..], &[NO_CLASS; 90]].concat();
+    let with = LOSS.criterion(Setting { classes: 3, given: &given, transition: None }).unwrap();
+    assert_eq!(rows(&*with), rows(&*without));
+    assert!(LOSS.criterion(Setting { classes: 3, given: &[0, 3], transition: None }).is_err());
+}
+
+#[test]
 fn a_step_is_cce_on_latent_labels() {
     let mut criterion = warmed(&LOSS);
     let (value, gradient, latent) = step(&mut *criterion, 0, &mut generator());
