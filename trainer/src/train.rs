@@ -7,7 +7,9 @@ use plusminus_core::job::Job;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
 use plusminus_core::random::Stream;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -57,7 +59,25 @@ pub struct Trained {
     pub weights: Kept,
 }
 
-/// Trains `job` by `means` with data from `cache`, from its first epoch to its last.
+/// What a job is trained with.
+#[derive(Clone, Copy)]
+pub struct Supplies<'a> {
+    /// Where data comes from.
+    pub cache: &'a Cache,
+    /// By what means.
+    pub means: Means,
+    /// The file of the weights that the job builds on, if it does.
+    pub parent: Option<&'a Path>,
+}
+
+impl<'a> Supplies<'a> {
+    /// For a job that builds on no other.
+    pub fn plain(cache: &'a Cache, means: Means) -> Self {
+        Supplies { cache, means, parent: None }
+    }
+}
+
+/// Trains `job` with `supplies`, from its first epoch to its last.
 ///
 /// The result follows from the job and the engine alone: not from the number of threads, other jobs, or what `observer` hears. With
 /// candle the kind of processor counts too, for each has its kernel for products of matrices: the facts name it.
@@ -65,7 +85,9 @@ pub struct Trained {
 /// # Errors
 /// `UserError` where the data set or the configuration cannot be had, `Diverged` where the loss, a weight or a measurement is no
 /// longer finite, `Preempted` where `observer` says stop, `Infrastructure` where the device fails.
-pub fn train(job: &Job, cache: &Cache, means: Means, observer: &mut dyn Observer) -> Result<Trained, Failure> {
+pub fn train(job: &Job, supplies: Supplies<'_>, observer: &mut dyn Observer) -> Result<Trained, Failure> {
+    let Supplies { cache, means, parent } = supplies;
+    let _ = parent;
     Run::new(job, cache, means)?.train(observer)
 }
 
@@ -113,6 +135,7 @@ impl<'a> Run<'a> {
             data: data.digest.clone(),
             engine: engine.name(),
             weights: String::new(),
+            kept: BTreeMap::new(),
         };
         Ok(Run { job, data, labels, inputs, engine, facts })
     }

@@ -1,8 +1,8 @@
 //! What is known of jobs and sweeps: the committed facts, and the queue that follows from them.
 
 use super::Time;
-use super::record::{Ending, NewCell, NewJob, Next, Record, StoredState};
 use super::family::Families;
+use super::record::{Ending, NewCell, NewJob, Next, Record, StoredState};
 use crate::id::{Attempt, CellId, JobId, SweepName, WorkerName};
 use crate::outcome::Failure;
 use std::collections::{BTreeMap, BTreeSet};

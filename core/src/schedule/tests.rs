@@ -44,7 +44,16 @@ fn facts() -> Box<Facts> {
     let samples = Samples { train: 1, validation: 0, test: 1 };
     let transition = TransitionMatrix::identity(2);
     let (engine, data, weights) = ("none".into(), "".into(), "".into());
-    Box::new(Facts { parameters: 1, samples, noise_rate: 0.0, transition, data, engine, weights, kept: BTreeMap::new() })
+    Box::new(Facts {
+        parameters: 1,
+        samples,
+        noise_rate: 0.0,
+        transition,
+        data,
+        engine,
+        weights,
+        kept: BTreeMap::new(),
+    })
 }
 
 fn worker(n: u64) -> WorkerName {
@@ -339,7 +348,12 @@ fn after_a_restart_leases_are_renewed_and_the_worker_claims_its_attempts() {
 fn a_restored_job_stands_where_the_store_kept_it() {
     let mut bench = Bench::new();
     bench.submit("a", 0..2);
-    bench.records.push(Record::Restored { job: job(0).id, attempts: 3, failures: 1, state: StoredState::Finished { kept: BTreeMap::new() } });
+    bench.records.push(Record::Restored {
+        job: job(0).id,
+        attempts: 3,
+        failures: 1,
+        state: StoredState::Finished { kept: BTreeMap::new() },
+    });
     let state = StoredState::Running { worker: worker(1), at: Time(5) };
     bench.records.push(Record::Restored { job: job(1).id, attempts: 2, failures: 1, state });
     let bench = Bench { machine: Machine::restart(POLICY, bench.records, Time(9)), now: Time(9), records: vec![] };

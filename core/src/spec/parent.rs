@@ -129,10 +129,9 @@ impl Reading<'_> {
     }
 
     fn changes(&self, entries: &[super::node::Entry], problems: &mut Problems) -> Vec<Change> {
-        let routes =
-            entries.iter().filter_map(|(key, value)| {
-                Some((self.schema.check(&key.name, &key.span, problems)?, Rc::clone(value)))
-            });
+        let routes = entries
+            .iter()
+            .filter_map(|(key, value)| Some((self.schema.check(&key.name, &key.span, problems)?, Rc::clone(value))));
         routes.collect()
     }
 }

@@ -37,7 +37,7 @@ fn small(configuration: &mut Configuration) {
 }
 
 fn trained(job: &Job) -> Trained {
-    train(job, &Cache::default(), Means::default(), &mut ()).unwrap()
+    train(job, Supplies::plain(&Cache::default(), Means::default()), &mut ()).unwrap()
 }
 
 /// Notes what it hears, and stops where it is told to.
@@ -128,7 +128,7 @@ fn no_result_depends_on_the_number_of_threads() {
         (c.train_size, c.batch_size, c.validation) = (Some(150), 32, 0.2);
         c.noise = Noise::Uniform { rate: 0.4, include_true_class: false };
     });
-    let with = |number| train(&job, &Cache::default(), threads(number), &mut ()).unwrap();
+    let with = |number| train(&job, Supplies::plain(&Cache::default(), threads(number)), &mut ()).unwrap();
     let (one, resnet) = (with(1), two_steps_of_a_resnet(3, threads(1)));
     for number in [2, 3] {
         assert_eq!(repeatable(&with(number)), repeatable(&one), "{number} threads");
@@ -176,7 +176,7 @@ fn a_job_that_takes_the_first_samples_counts_and_trains_on_no_others() {
         c.batch_size = 20;
     });
     let mut recorder = Recorder::default();
-    let trained = train(&job, &Cache::default(), Means::default(), &mut recorder).unwrap();
+    let trained = train(&job, Supplies::plain(&Cache::default(), Means::default()), &mut recorder).unwrap();
     assert_eq!(trained.facts.samples, Samples { train: 30, validation: 30, test: 2_000 });
     assert_eq!(recorder.steps(), [(1, 1), (1, 2)]);
 }
@@ -189,7 +189,7 @@ fn an_observer_hears_every_step_and_epoch_and_the_facts_agree() {
         c.batch_size = 150;
     });
     let mut recorder = Recorder::default();
-    let trained = train(&job, &Cache::default(), Means::default(), &mut recorder).unwrap();
+    let trained = train(&job, Supplies::plain(&Cache::default(), Means::default()), &mut recorder).unwrap();
     let samples = Samples { train: 400, validation: 7_600, test: 2_000 };
     assert_eq!(trained.facts.samples, samples);
     assert_eq!(trained.facts.data, Cache::default().get(&Dataset::FashionMnist10k).unwrap().digest);
@@ -211,7 +211,7 @@ fn what_a_job_does_not_have_is_not_measured() {
     });
     // A batch larger than the training file is one step.
     let mut recorder = Recorder::default();
-    let trained = train(&job, &Cache::default(), Means::default(), &mut recorder).unwrap();
+    let trained = train(&job, Supplies::plain(&Cache::default(), Means::default()), &mut recorder).unwrap();
     assert_eq!(recorder.steps(), [(1, 1)]);
     for metric in [Metric::NoisyAccuracy, Metric::RecoveredAccuracy, Metric::ValidationLoss, Metric::ValidationAccuracy]
     {
@@ -244,7 +244,7 @@ fn a_stop_ends_a_job_as_preempted() {
         (30, "in the evaluation after epoch 1 of 1"),
     ] {
         let mut recorder = Recorder { patience: Some(patience), ..Recorder::default() };
-        let failure = train(&job, &Cache::default(), Means::default(), &mut recorder).unwrap_err();
+        let failure = train(&job, Supplies::plain(&Cache::default(), Means::default()), &mut recorder).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Preempted);
         assert!(failure.message.contains(when), "{}", failure.message);
         assert_eq!((recorder.heard.len(), recorder.epochs.len()), (patience, 0), "nothing is done after a stop");
@@ -258,7 +258,7 @@ fn a_learning_rate_far_too_high_diverges_by_name() {
         c.epochs = 5;
         c.optimizer = Optimizer::Sgd { lr: 1e12, momentum: 0.0, weight_decay: 0.0, nesterov: false };
     });
-    let failure = train(&job, &Cache::default(), Means::default(), &mut ()).unwrap_err();
+    let failure = train(&job, Supplies::plain(&Cache::default(), Means::default()), &mut ()).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Diverged);
     assert!(
         failure.message.contains("epoch 1") && failure.message.contains("lower optimizer.lr"),
@@ -269,7 +269,7 @@ fn a_learning_rate_far_too_high_diverges_by_name() {
 
 #[test]
 fn what_cannot_be_had_is_the_users_error() {
-    let kind = |job: Job| train(&job, &Cache::default(), Means::default(), &mut ()).unwrap_err().kind;
+    let kind = |job: Job| train(&job, Supplies::plain(&Cache::default(), Means::default()), &mut ()).unwrap_err().kind;
     assert_eq!(kind(job(0, |c| c.validation = 0.99999)), FailureKind::UserError);
     assert_eq!(kind(job(0, |c| c.epochs = 0)), FailureKind::UserError);
     assert_eq!(kind(job(0, |c| c.batch_size = 0)), FailureKind::UserError);

@@ -40,7 +40,8 @@ mod tests {
         assert!(!cnn(0.0).has_weights_like(&network(Model::Resnet18, Dataset::FashionMnist)));
         assert!(resnet(Downsample::Pad).has_weights_like(&resnet(Downsample::Pad)));
         assert!(!resnet(Downsample::Pad).has_weights_like(&resnet(Downsample::Projection)));
-        let (grey, colour) = (network(Model::Resnet18, Dataset::FashionMnist), network(Model::Resnet18, Dataset::Cifar10));
+        let (grey, colour) =
+            (network(Model::Resnet18, Dataset::FashionMnist), network(Model::Resnet18, Dataset::Cifar10));
         assert!(!grey.has_weights_like(&colour), "their first layers differ");
     }
 }

@@ -92,9 +92,7 @@ impl Happening {
     fn event(self) -> Event {
         let on = |session: u8| Session(u64::from(session));
         match self {
-            Happening::Submit(s, jobs) => {
-                Event::Submit(Ticket(0), submission(&format!("s{s}"), with_parents(jobs)))
-            }
+            Happening::Submit(s, jobs) => Event::Submit(Ticket(0), submission(&format!("s{s}"), with_parents(jobs))),
             Happening::Cancel(s) => Event::Cancel(Ticket(0), name(&format!("s{s}"))),
             Happening::Lost(j) => Event::Lost(job(u64::from(j)).id, file(At::Final.name())),
             Happening::Join(s, slots, holds) => {

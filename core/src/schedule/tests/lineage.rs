@@ -22,10 +22,10 @@ fn a_child_waits_for_its_parent_and_is_given_the_weights_that_it_asks_for() {
     assert_eq!(assigned(&effects), [(1, 11, 1), (1, 12, 1)]);
     let given = |effect: &Effect| if let Effect::Assign { origin, .. } = effect { *origin } else { None };
     let parent = job(10).id;
-    assert_eq!(effects.iter().filter_map(given).collect::<Vec<_>>(), [
-        (parent, file("final")),
-        (parent, file("best-validation")),
-    ]);
+    assert_eq!(
+        effects.iter().filter_map(given).collect::<Vec<_>>(),
+        [(parent, file("final")), (parent, file("best-validation")),]
+    );
 }
 
 #[test]
