@@ -291,7 +291,7 @@ impl Driver {
                     configuration: configuration.to_string(),
                     seed,
                     parent: origin.map(|(parent, file)| parent_weights(parent, file)),
-                    keeps: keeps.into_iter().map(|at| at.name().to_owned()).collect(),
+                    keeps: keeps.into_iter().map(|at| at.to_string()).collect(),
                 };
                 self.send(session, Message::Assignment(assignment));
             }

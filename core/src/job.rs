@@ -4,7 +4,7 @@ use crate::id::{CellId, JobId};
 use crate::methods::augment::{Augment, Normalize};
 use crate::methods::dataset::Dataset;
 use crate::methods::losses::Loss;
-use crate::methods::networks::Model;
+use crate::methods::networks::{InitialWeights, Model};
 use crate::methods::noise::Noise;
 use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
@@ -25,6 +25,9 @@ pub struct Configuration {
     pub dataset: Dataset,
     /// The network.
     pub model: Model,
+    /// The file that its initial weights come from; without it they are random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_weights: Option<InitialWeights>,
     /// What is minimised.
     pub loss: Loss,
     /// What is done to the labels.
@@ -66,8 +69,12 @@ pub struct Parent {
 }
 
 impl Parent {
-    /// The weights of a job that another may build on. The best on the test samples are not among them.
-    pub const SELECTIONS: &'static [At] = &[At::Final, At::BestValidation];
+    /// The weights of a job that another may build on, by name. The best on the test samples are not among them.
+    pub const SELECTIONS: &'static [(&'static str, At)] = &[
+        ("final", At::Final),
+        ("best-validation", At::BestValidation),
+        ("best-validation-loss", At::BestValidationLoss),
+    ];
 }
 
 /// What a job takes from its parent's weights.

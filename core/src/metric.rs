@@ -1,8 +1,13 @@
-//! What is measured after every epoch, and which epoch of a job a table shows.
+//! What is measured after every epoch, and ([`At`]) what a table shows of a job's epochs.
+
+mod selection;
+
+pub use selection::{At, Selected, UnknownSelection, select, selected};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 macro_rules! metrics {
     ($($(#[doc = $doc:literal])+ $variant:ident $name:literal $better:ident $unit:ident,)+) => {
@@ -61,6 +66,19 @@ impl fmt::Display for Metric {
     }
 }
 
+/// No metric has this name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no metric of this name is known")]
+pub struct UnknownMetric;
+
+impl FromStr for Metric {
+    type Err = UnknownMetric;
+
+    fn from_str(name: &str) -> Result<Self, UnknownMetric> {
+        Metric::ALL.iter().copied().find(|metric| metric.name() == name).ok_or(UnknownMetric)
+    }
+}
+
 /// The better direction of a metric.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Better {
@@ -79,119 +97,5 @@ pub enum Unit {
     Plain,
 }
 
-/// Which epoch of a job a table shows.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum At {
-    /// The last epoch.
-    #[default]
-    Final,
-    /// The epoch in which the metric itself was best.
-    Best,
-    /// The epoch with the highest validation accuracy, the earliest of equals.
-    BestValidation,
-}
-
-impl At {
-    /// Every selection.
-    pub const ALL: &'static [At] = &[At::Final, At::Best, At::BestValidation];
-
-    /// The selection's name in files, tables and the store.
-    pub fn name(self) -> &'static str {
-        match self {
-            At::Final => "final",
-            At::Best => "best",
-            At::BestValidation => "best-validation",
-        }
-    }
-}
-
-impl fmt::Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// What was measured after one epoch. A metric that the job does not have (no validation samples, no mislabelled ones) is absent.
 pub type Measurements = BTreeMap<Metric, f64>;
-
-/// One metric of a finished job at one selection.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Selected {
-    /// Which epoch was asked for.
-    pub at: At,
-    /// The metric.
-    pub metric: Metric,
-    /// The epoch it was, from 1.
-    pub epoch: u32,
-    /// Its value there.
-    pub value: f64,
-}
-
-/// What each selection shows of a job with these epochs, in order: every metric at the last epoch, at its own best, and, where there
-/// is a validation accuracy, at the epoch where that was highest. Of equals the earliest counts; values that are not finite never do.
-pub fn select(epochs: &[(u32, Measurements)]) -> Vec<Selected> {
-    let best_of = |metric: Metric| {
-        let values = epochs.iter().filter_map(|(epoch, row)| Some((*epoch, *row.get(&metric)?)));
-        values.filter(|(_, value)| value.is_finite()).reduce(|best, next| {
-            let better = match metric.better() {
-                Better::Higher => next.1 > best.1,
-                Better::Lower => next.1 < best.1,
-            };
-            if better { next } else { best }
-        })
-    };
-    let mut selected = Vec::new();
-    let mut take = |at, epoch, row: &Measurements| {
-        selected.extend(row.iter().map(|(metric, value)| Selected { at, metric: *metric, epoch, value: *value }));
-    };
-    if let Some((epoch, row)) = epochs.last() {
-        take(At::Final, *epoch, row);
-    }
-    if let Some((epoch, _)) = best_of(Metric::ValidationAccuracy)
-        && let Some((_, row)) = epochs.iter().find(|(e, _)| *e == epoch)
-    {
-        take(At::BestValidation, epoch, row);
-    }
-    let best = Metric::ALL.iter().filter_map(|metric| {
-        best_of(*metric).map(|(epoch, value)| Selected { at: At::Best, metric: *metric, epoch, value })
-    });
-    selected.extend(best);
-    selected
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn epochs(rows: &[(f64, f64)]) -> Vec<(u32, Measurements)> {
-        let row = |(validation, test): &(f64, f64)| {
-            Measurements::from([(Metric::ValidationAccuracy, *validation), (Metric::TestAccuracy, *test)])
-        };
-        (1..).zip(rows.iter().map(row)).collect()
-    }
-
-    fn chosen(rows: &[(f64, f64)], at: At) -> Option<(u32, f64)> {
-        let selected = select(&epochs(rows));
-        selected.iter().find(|s| s.at == at && s.metric == Metric::TestAccuracy).map(|s| (s.epoch, s.value))
-    }
-
-    #[test]
-    fn each_selection_shows_its_own_epoch() {
-        let rows = [(0.5, 0.6), (0.7, 0.8), (0.7, 0.9), (0.6, 0.5)];
-        assert_eq!(chosen(&rows, At::Final), Some((4, 0.5)));
-        assert_eq!(chosen(&rows, At::Best), Some((3, 0.9)));
-        assert_eq!(chosen(&rows, At::BestValidation), Some((2, 0.8)), "the earliest of equals");
-    }
-
-    #[test]
-    fn without_validation_there_is_no_best_validation() {
-        let rows = vec![(1, Measurements::from([(Metric::TestAccuracy, 0.5)]))];
-        assert!(select(&rows).iter().all(|s| s.at != At::BestValidation));
-    }
-
-    #[test]
-    fn a_value_that_is_not_finite_is_never_the_best() {
-        assert_eq!(chosen(&[(0.1, f64::NAN), (0.2, 0.3)], At::Best), Some((2, 0.3)));
-    }
-}

@@ -95,6 +95,18 @@ pub struct Facts {
     /// The files of weights that it left for jobs that build on it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kept: BTreeMap<At, Digest>,
+    /// Where the initial weights came from, if from a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
+}
+
+/// The file that initial weights came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// BLAKE3 of its bytes, hexadecimal.
+    pub digest: String,
+    /// Whether its classifier was for another number of classes, so that the job's own started at random.
+    pub random_classifier: bool,
 }
 
 /// Sizes of the parts of a data set.

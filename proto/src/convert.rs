@@ -5,7 +5,7 @@ use plusminus_core::id::{Attempt, CellId, Digest, JobId};
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{At, Measurements, Metric};
-use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
+use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples, Start};
 use plusminus_core::schedule::{Ending, JobState, News, Report};
 use plusminus_core::{report, spec};
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,7 +109,7 @@ pub fn epoch(epoch: u32, measurements: &Measurements) -> v1::Epoch {
 impl v1::Epoch {
     /// What was measured; a metric that this version does not know is left out.
     pub fn to_core(&self) -> Measurements {
-        let known = |name: &str| Metric::ALL.iter().copied().find(|metric| metric.name() == name);
+        let known = |name: &String| name.parse::<Metric>().ok();
         self.measurements.iter().filter_map(|(name, value)| Some((known(name)?, *value))).collect()
     }
 }
@@ -128,7 +128,11 @@ impl From<&Facts> for v1::Facts {
             engine: facts.engine.clone(),
             weights: facts.weights.clone(),
             data: facts.data.clone(),
-            kept: facts.kept.iter().map(|(at, digest)| (at.name().to_owned(), digest.to_string())).collect(),
+            kept: facts.kept.iter().map(|(at, digest)| (at.to_string(), digest.to_string())).collect(),
+            start: facts.start.as_ref().map(|Start { digest, random_classifier }| v1::Start {
+                digest: digest.clone(),
+                random_classifier: *random_classifier,
+            }),
         }
     }
 }
@@ -155,6 +159,7 @@ impl TryFrom<v1::Facts> for Facts {
             weights: facts.weights,
             data: facts.data,
             kept,
+            start: facts.start.map(|v1::Start { digest, random_classifier }| Start { digest, random_classifier }),
         })
     }
 }
@@ -194,8 +199,7 @@ impl TryFrom<v1::Report> for Report {
 }
 
 fn selection(name: &str) -> Result<At, Invalid> {
-    let known = At::ALL.iter().copied().find(|at| at.name() == name);
-    known.ok_or_else(|| malformed("selection", format!("this version knows no `{name}`")))
+    name.parse().map_err(|error| malformed("selection", error))
 }
 
 /// The digest of a file of weights.

@@ -52,7 +52,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     while begun.elapsed() < Duration::from_secs_f64(60.0 * minutes) || round <= WARM {
         let mut watcher = Watcher(0.0);
         for job in &jobs {
-            train(job, Supplies::plain(&cache, Means::default()), &mut watcher)
+            train(job, Supplies { cache: &cache, means: Means::default(), parent: None }, &mut watcher)
                 .map_err(|failure| failure.to_string())?;
         }
         round += 1;

@@ -1,4 +1,4 @@
-//! The weights that a finished job leaves: at its last epoch, at its best, and at its best validation accuracy.
+//! The weights that a finished job leaves: at its last epoch, at its best, and at its best in validation.
 
 use crate::engine::Weights;
 use plusminus_core::id::{Digest, JobId};
@@ -28,13 +28,16 @@ pub struct Kept {
     pub best: Snapshot,
     /// After the epoch with the highest validation accuracy, the earliest of equals; where there are validation samples.
     pub best_validation: Option<Snapshot>,
+    /// After the epoch with the lowest validation loss, the earliest of equals; where there are validation samples.
+    pub best_validation_loss: Option<Snapshot>,
 }
 
 impl Kept {
     /// Each selection that the job has.
     pub fn selections(&self) -> impl Iterator<Item = (At, &Snapshot)> {
-        let validation = self.best_validation.as_ref().map(|snapshot| (At::BestValidation, snapshot));
-        [(At::Final, &self.last), (At::Best, &self.best)].into_iter().chain(validation)
+        let accuracy = self.best_validation.as_ref().map(|snapshot| (At::BestValidation, snapshot));
+        let loss = self.best_validation_loss.as_ref().map(|snapshot| (At::BestValidationLoss, snapshot));
+        [(At::Final, &self.last), (At::Best, &self.best)].into_iter().chain(accuracy).chain(loss)
     }
 
     /// Writes `DIRECTORY/<job>/{final,best,best-validation}.safetensors` and gives their paths. A file is there in full, with
@@ -109,47 +112,27 @@ fn at(path: &Path, error: io::Error) -> io::Error {
 mod tests {
     use super::*;
 
-    #[test]
-    fn weights_that_are_left_for_others_are_called_by_what_is_in_them() {
-        let (job, kept) = (job(1, |_| {}), kept());
-        let directory = tempfile::tempdir().unwrap();
-        let wanted = BTreeSet::from([At::Final, At::BestValidation]);
-        let left = kept.leave(directory.path(), job.id(), &wanted).unwrap();
-        assert_eq!(left.keys().copied().collect::<BTreeSet<_>>(), wanted);
-        for digest in left.values() {
-            let bytes = fs::read(directory.path().join(digest.file_name())).unwrap();
-            assert_eq!(Digest::of(&bytes), *digest);
-        }
-        assert_ne!(left[&At::Final], left[&At::BestValidation], "which is said in the file");
-        assert_eq!(kept.leave(directory.path(), job.id(), &wanted).unwrap(), left);
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
-        let without = Kept { best_validation: None, ..kept };
-        let error = without.leave(directory.path(), job.id(), &wanted).unwrap_err();
-        assert_eq!(error.to_string(), "the job has no weights at best-validation");
-    }
-
-    fn kept() -> Kept {
-        let job = job(1, |_| {});
-        let dataset = &job.configuration.dataset;
-        let network = job.configuration.model.network(dataset.shape(), dataset.classes()).unwrap();
-        let weights = Arc::new(Plan::of(&network)).initial(&mut job.streams().generator(Stream::Weights, 0));
-        let snapshot = |epoch| Snapshot { epoch, weights: weights.clone() };
-        Kept { last: snapshot(3), best: snapshot(2), best_validation: Some(snapshot(1)) }
-    }
     use crate::engine::Plan;
     use crate::train::tests::job;
+    use plusminus_core::job::Job;
     use plusminus_core::random::Stream;
     use safetensors::SafeTensors;
     use std::sync::Arc;
 
-    #[test]
-    fn files_hold_every_array_under_its_name_and_nothing_is_left_beside_them() {
-        let job = job(1, |_| {});
+    /// Weights that are not trained, as those of a job that has all but one selection.
+    fn kept(job: &Job) -> Kept {
         let dataset = &job.configuration.dataset;
         let network = job.configuration.model.network(dataset.shape(), dataset.classes()).unwrap();
         let weights = Arc::new(Plan::of(&network)).initial(&mut job.streams().generator(Stream::Weights, 0));
         let snapshot = |epoch| Snapshot { epoch, weights: weights.clone() };
-        let kept = Kept { last: snapshot(3), best: snapshot(2), best_validation: Some(snapshot(1)) };
+        Kept { last: snapshot(3), best: snapshot(2), best_validation: Some(snapshot(1)), best_validation_loss: None }
+    }
+
+    #[test]
+    fn files_hold_every_array_under_its_name_and_nothing_is_left_beside_them() {
+        let job = job(1, |_| {});
+        let kept = kept(&job);
+        let weights = &kept.last.weights;
         let directory = tempfile::tempdir().unwrap();
         // Several times: each takes the place of the one before, with equal bytes.
         let write = || {
@@ -175,5 +158,25 @@ mod tests {
             let values: Vec<f32> = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
             assert_eq!((view.shape(), &values[..]), (&entry.shape[..], &weights.values()[entry.range.clone()]));
         }
+    }
+
+    #[test]
+    fn weights_that_are_left_for_others_are_called_by_what_is_in_them() {
+        let job = job(1, |_| {});
+        let kept = kept(&job);
+        let directory = tempfile::tempdir().unwrap();
+        let wanted = BTreeSet::from([At::Final, At::BestValidation]);
+        let left = kept.leave(directory.path(), job.id(), &wanted).unwrap();
+        assert_eq!(left.keys().copied().collect::<BTreeSet<_>>(), wanted);
+        for digest in left.values() {
+            let bytes = fs::read(directory.path().join(digest.file_name())).unwrap();
+            assert_eq!(Digest::of(&bytes), *digest);
+        }
+        assert_ne!(left[&At::Final], left[&At::BestValidation], "which is said in the file");
+        assert_eq!(kept.leave(directory.path(), job.id(), &wanted).unwrap(), left);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+        let other = BTreeSet::from([At::BestValidationLoss]);
+        let error = kept.leave(directory.path(), job.id(), &other).unwrap_err();
+        assert_eq!(error.to_string(), "the job has no weights at best-validation-loss");
     }
 }

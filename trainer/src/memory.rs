@@ -34,8 +34,8 @@ impl Memory {
         // Pixels as bytes; of a training sample several labels and places in lists.
         let images = (train + test) * (sample + size_of::<u32>()) + taken * 4 * size_of::<usize>();
         let inputs = feed::BUFFERS * batch.max(EVALUATED) * sample * size_of::<f32>();
-        // As they stand, at their best, at their best in validation; and one that is about to take another's place.
-        let snapshots = if held_out > 0 { 4 } else { 3 };
+        // As they stand, at their best, at their two bests in validation; and one that is about to take another's place.
+        let snapshots = if held_out > 0 { 5 } else { 3 };
         let snapshots = snapshots * Plan::of(&network).len() * size_of::<f32>();
         Some(Memory(PROCESS + images + inputs + snapshots + engine))
     }
@@ -60,7 +60,7 @@ mod tests {
         let inputs = 3 * 250 * 784 * 4;
         let snapshots = 3 * 18_378 * 4;
         assert_eq!(told(|_| {}), Memory((16 << 20) + images + inputs + snapshots + engine));
-        assert_eq!(told(|c| c.validation = 0.5).0 - told(|_| {}).0, 18_378 * 4);
+        assert_eq!(told(|c| c.validation = 0.5).0 - told(|_| {}).0, 2 * 18_378 * 4);
     }
 
     #[test]

@@ -81,6 +81,13 @@ impl Dataset {
         }
     }
 
+    /// Whether images that belong to no class stand at the end of the training images, for open-set noise to take from.
+    pub fn has_pool(&self) -> bool {
+        match self {
+            Dataset::FashionMnist | Dataset::FashionMnist10k | Dataset::Cifar10 => false,
+        }
+    }
+
     /// The classes that class-dependent noise mistakes for others, (true, given): Zhang & Sabuncu 2018, §4.2.
     pub fn confusions(&self) -> Option<&'static [(usize, usize)]> {
         match self {

@@ -44,16 +44,8 @@ fn facts() -> Box<Facts> {
     let samples = Samples { train: 1, validation: 0, test: 1 };
     let transition = TransitionMatrix::identity(2);
     let (engine, data, weights) = ("none".into(), "".into(), "".into());
-    Box::new(Facts {
-        parameters: 1,
-        samples,
-        noise_rate: 0.0,
-        transition,
-        data,
-        engine,
-        weights,
-        kept: BTreeMap::new(),
-    })
+    let (start, kept) = (None, BTreeMap::new());
+    Box::new(Facts { parameters: 1, samples, noise_rate: 0.0, transition, data, engine, weights, start, kept })
 }
 
 fn worker(n: u64) -> WorkerName {
@@ -135,7 +127,7 @@ fn finished() -> Ending {
 /// The end of a job that leaves these weights.
 fn leaving(kept: &[At]) -> Ending {
     let mut facts = facts();
-    facts.kept = kept.iter().map(|at| (*at, file(at.name()))).collect();
+    facts.kept = kept.iter().map(|at| (*at, file(&at.name()))).collect();
     Ending::Finished(facts)
 }
 

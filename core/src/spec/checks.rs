@@ -7,8 +7,9 @@ use super::table::Table;
 use crate::job::Configuration;
 use crate::methods::augment::{Augment, Normalize};
 use crate::methods::dataset::Dataset;
+use crate::methods::losses::{Forward, Loss, TruncatedGce};
 use crate::methods::networks::Model;
-use crate::methods::noise::Noise;
+use crate::methods::noise::Misfit;
 use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
 use crate::metric::{At, Metric};
@@ -40,18 +41,16 @@ impl Checks {
 
         if self.fitting.as_ref().is_none_or(|(d, m)| d != dataset || m != model) {
             if let Err(why) = model.network(shape, dataset.classes()) {
-                let title = format!("the model cannot take the images of `{}`", dataset.name());
+                let title = format!("the model cannot take the samples of `{}`", dataset.name());
                 problems.report(span(&["model"]), title, why, None);
             }
             self.fitting = Some((dataset.clone(), model.clone()));
         }
-        if matches!(noise, Noise::ClassDependent { .. }) && dataset.confusions().is_none() {
-            let title = format!("`{}` has no class-dependent noise", dataset.name());
-            let label = "no list of its easily mistaken classes is known".to_owned();
-            problems.report(span(&["noise"]), title, label, Some("take `uniform` noise".to_owned()));
+        if let Err(Misfit { key, title, label, help }) = noise.fits(dataset) {
+            let path: Vec<&str> = std::iter::once("noise").chain(key).collect();
+            problems.report(span(&path), title, label, help);
         }
-        self.any_noise |= table.is_some()
-            && !matches!(noise, Noise::None | Noise::Uniform { rate: 0.0, .. } | Noise::ClassDependent { rate: 0.0 });
+        self.any_noise |= table.is_some() && noise.corrupts();
 
         if let Normalize::Constants { mean, std } = &configuration.normalize {
             for (key, values) in [("mean", mean), ("std", std)] {
@@ -101,9 +100,11 @@ impl Checks {
             let label = format!("`{}` has {samples} training samples", dataset.name());
             problems.report(span(&["train_size"]), title, label, Some(format!("at most {samples}")));
         }
+        check_loss(configuration, &span(&["loss"]), problems);
         check_held_out(configuration, &span(&["validation"]), problems);
         if let Some(table) = table {
             self.check_validation(configuration, table, problems);
+            check_epochs(configuration, table, problems);
         }
     }
 
@@ -118,8 +119,9 @@ impl Checks {
             let title = format!("no validation samples for `{}`", table.spec.metric);
             problems.report(table.metric.clone(), title, label.clone(), help.clone());
         }
-        if table.spec.at == At::BestValidation {
-            problems.report(table.at.clone(), "no validation samples for `best-validation`".to_owned(), label, help);
+        if table.spec.at.needs_validation() {
+            let title = format!("no validation samples for `{}`", table.spec.at);
+            problems.report(table.at.clone(), title, label, help);
         }
     }
 
@@ -130,6 +132,49 @@ impl Checks {
             let label = "no job has noise".to_owned();
             problems.report(table.metric.clone(), format!("no mislabelled samples for `{metric}`"), label, None);
         }
+    }
+}
+
+/// A mean over the last epochs needs so many.
+fn check_epochs(configuration: &Configuration, table: &Table, problems: &mut Problems) {
+    if let At::LastMean(wanted) = table.spec.at
+        && wanted.get() > configuration.epochs
+    {
+        let epochs = configuration.epochs;
+        let title = format!("not enough epochs for `{}`", table.spec.at);
+        let label = format!("this needs {wanted} epochs, and there are jobs of {epochs}");
+        problems.report(table.at.clone(), title, label, Some(format!("at most `last-{epochs}-mean`")));
+    }
+}
+
+/// Losses that would not do what they are for.
+fn check_loss(configuration: &Configuration, place: &Range<usize>, problems: &mut Problems) {
+    let Configuration { dataset, noise, epochs, batch_size, .. } = configuration;
+    match configuration.loss {
+        Loss::Forward(Forward::True {}) if noise.fits(dataset).is_ok() => {
+            if let Err(why) = noise.true_transition(dataset) {
+                let title = "there is no true transition matrix for `forward`".to_owned();
+                let help = Some("take `transition: estimated`, or leave the combination out with `exclude`".to_owned());
+                problems.report(place.clone(), title, why, help);
+            }
+        }
+        Loss::TruncatedGce(TruncatedGce { start, .. }) if start >= *epochs => {
+            let title = format!("the pruning after epoch {start} never happens");
+            let label = format!("the training ends after epoch {epochs}");
+            let help = Some("set `loss.start` where `epochs` is set, or take `gce`".to_owned());
+            problems.report(place.clone(), title, label, help);
+        }
+        Loss::Dmi(_) if *batch_size < dataset.classes() => {
+            let title = "`dmi` learns nothing from batches of fewer samples than classes".to_owned();
+            let label = format!("`{}` has {} classes, `batch_size` is {batch_size}", dataset.name(), dataset.classes());
+            problems.report(
+                place.clone(),
+                title,
+                label,
+                Some("a batch should have several samples of each class".to_owned()),
+            );
+        }
+        _ => {}
     }
 }
 

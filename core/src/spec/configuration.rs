@@ -1,6 +1,7 @@
 //! The keys of a configuration: where each is read, and which there are.
 
 use super::fields::{Fields, Subject};
+use super::initial_weights;
 use super::node::{Entry, Key, Node, Value};
 use super::problems::{Problems, did_you_mean};
 use crate::job::Configuration;
@@ -11,7 +12,7 @@ use crate::methods::networks::Model;
 use crate::methods::noise::Noise;
 use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -33,11 +34,12 @@ const OPTIMIZER: Method<Optimizer> =
 const SCHEDULE: Method<Schedule> =
     Method { key: "schedule", tag: "name", names: Schedule::NAMES, read: Schedule::read };
 
-/// The key under which the method `key` is named, if `key` is a method.
+/// The key under which the method `key` is named, if `key` is a method; or the one that a text alone is short for.
 fn tag_of(key: &str) -> Option<&'static str> {
     match key {
         "model" | "loss" | "optimizer" | "schedule" => Some("name"),
         "noise" => Some("kind"),
+        "initial_weights" => Some("file"),
         _ => None,
     }
 }
@@ -78,6 +80,7 @@ pub(super) fn read(entries: &[Entry], place: &Place, problems: &mut Problems) ->
 fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let dataset = dataset(fields);
     let model = MODEL.required(fields);
+    let initial_weights = initial_weights::read(fields);
     let loss = LOSS.required(fields);
     let noise = NOISE.or(fields, Noise::None);
     let noise_seed = fields.integer("noise_seed").optional();
@@ -94,9 +97,11 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let dataset = dataset?;
     // All of a data set is what there is without the key: no two cells for one training.
     let train_size = train_size.filter(|size| *size != dataset.sizes().0);
+    let noise = noise.map(|noise| noise.normal_form(&dataset));
     Some(Configuration {
         dataset,
         model: model?,
+        initial_weights,
         loss: loss?,
         noise: noise?,
         noise_seed,
@@ -170,13 +175,13 @@ impl<T> Method<T> {
 
     /// Adds the paths of all its parameters to the schema, asking each method which it would read.
     fn declare(&self, schema: &mut Schema) {
-        schema.add(format!("{}.{}", self.key, self.tag), false);
+        schema.add(format!("{}.{}", self.key, self.tag), 0);
         for name in self.names {
             let mut ignored = Problems::default();
             let mut probe = Fields::new(&[], Subject(self.key, Some(name)), 0..0, &mut ignored);
             (self.read)(name, &mut probe);
             for asked in probe.asked() {
-                schema.add(format!("{}.{}", self.key, asked.key), asked.list);
+                schema.add(format!("{}.{}", self.key, asked.key), asked.depth);
             }
         }
     }
@@ -187,8 +192,8 @@ impl<T> Method<T> {
 pub(super) struct Schema {
     /// In the order of a configuration.
     paths: Vec<String>,
-    /// Those whose value is a list.
-    lists: BTreeSet<String>,
+    /// How many lists deep their values are, where they are lists.
+    lists: BTreeMap<String, usize>,
 }
 
 impl Schema {
@@ -199,25 +204,26 @@ impl Schema {
         parts(&mut probe);
         let mut schema = Schema::default();
         for asked in probe.asked() {
-            schema.add(asked.key.to_owned(), asked.list);
+            schema.add(asked.key.to_owned(), asked.depth);
             match asked.key {
                 "model" => MODEL.declare(&mut schema),
                 "loss" => LOSS.declare(&mut schema),
                 "noise" => NOISE.declare(&mut schema),
                 "optimizer" => OPTIMIZER.declare(&mut schema),
                 "schedule" => SCHEDULE.declare(&mut schema),
-                "parent" => ["parent.set", "parent.at"].iter().for_each(|path| schema.add((*path).to_owned(), false)),
+                "initial_weights" => initial_weights::PATHS.iter().for_each(|path| schema.add((*path).to_owned(), 0)),
+                "parent" => ["parent.set", "parent.at"].iter().for_each(|path| schema.add((*path).to_owned(), 0)),
                 _ => {}
             }
         }
         // The constants of a normalisation are set together or not at all: no paths lead to them.
-        schema.lists.extend(["normalize.mean", "normalize.std"].map(str::to_owned));
+        schema.lists.extend(["normalize.mean", "normalize.std"].map(|path| (path.to_owned(), 1)));
         schema
     }
 
-    fn add(&mut self, path: String, list: bool) {
-        if list {
-            self.lists.insert(path.clone());
+    fn add(&mut self, path: String, depth: usize) {
+        if depth > 0 {
+            self.lists.insert(path.clone(), depth);
         }
         if !self.paths.contains(&path) {
             self.paths.push(path);
@@ -229,21 +235,12 @@ impl Schema {
         &self.paths
     }
 
-    /// Whether the value at `path` is itself a list.
-    pub(super) fn is_list(&self, path: &str) -> bool {
-        self.lists.contains(path)
-    }
-
     /// The values that a list at `path` names one after another. Where the value is itself a list, several are a list of
     /// lists, and one list alone is one value.
     pub(super) fn alternatives<'n>(&self, path: &str, node: &'n Rc<Node>) -> &'n [Rc<Node>] {
+        let depth = self.lists.get(path).copied().unwrap_or(0);
         match &node.value {
-            Value::Seq(items)
-                if !self.is_list(path)
-                    || !items.is_empty() && items.iter().all(|item| matches!(item.value, Value::Seq(_))) =>
-            {
-                items
-            }
+            Value::Seq(items) if node.is_nested(depth + 1) => items,
             _ => std::slice::from_ref(node),
         }
     }

@@ -6,6 +6,7 @@
 //! - `configuration`, `parent`, `checks`: one combination of the grid to one configuration, what it builds on, and what its parts
 //!   ask of one another.
 //! - `expand`: the grid to cells.
+//! - `published`: another file of the same language, a paper's table.
 //!
 //! *Architecture invariant:* a text of any content is answered in bounded time and memory: values are counted before
 //! aliases are followed, jobs before the grid is unfolded.
@@ -17,10 +18,12 @@ mod expand;
 mod fields;
 mod file;
 mod grid;
+mod initial_weights;
 mod node;
 mod parent;
 mod problem;
 mod problems;
+mod published;
 mod rules;
 mod sweep;
 mod table;
@@ -28,6 +31,7 @@ mod yaml;
 
 pub use fields::{Choice, Fields, Flag, Increasing, Integer, Number, Numbers, Read, Text};
 pub use problem::Problem;
+pub use published::{Condition, Protocol, Published, PublishedResult, Spread, read_published};
 pub use sweep::{Cell, Path, Std, Sweep, TableSpec};
 
 use configuration::Schema;
@@ -51,7 +55,7 @@ pub fn read(text: &str, max_jobs: u64) -> Result<Sweep, Vec<Problem>> {
 
 fn checked(text: &str, max_jobs: u64, problems: &mut Problems) -> Option<Sweep> {
     let schema = Schema::new();
-    let root = yaml::parse(text, problems)?;
+    let root = yaml::parse(text, &file::EXPECTED, problems)?;
     let mut file = file::read(&root, &schema, problems)?;
     let whole = grid::is_small_enough(&file.axes, file.seeds.len(), max_jobs, file.size_place.clone(), problems);
     let Expanded { cells, parents } = expand::expand(&mut file, &schema, whole, problems);

@@ -96,7 +96,7 @@ impl Reading<'_> {
                 let key = Key { name: Rc::from("loss"), span: span.clone() };
                 let route = Route { keys: vec![key], name: "loss".to_owned() };
                 let loss = Rc::new(Node::new(span.clone(), Value::Text(Rc::from("cce"))));
-                let at = if configuration.validation > 0.0 { At::BestValidation } else { At::Final };
+                let at = if configuration.validation > 0.0 { At::BestValidationLoss } else { At::Final };
                 Some(Asked { at_span: span.clone(), span, set: vec![(route, loss)], at })
             }
             _ => None,
@@ -121,8 +121,7 @@ impl Reading<'_> {
                 }
             },
         };
-        let selections: Vec<_> = Parent::SELECTIONS.iter().map(|at| (at.name(), *at)).collect();
-        let at = fields.choice("at", &selections).or(At::Final);
+        let at = fields.choice("at", Parent::SELECTIONS).or(At::Final);
         let at_span = fields.value_place("at").unwrap_or_else(|| node.span.clone());
         fields.finish();
         Some(Asked { span: node.span.clone(), set, at, at_span })

@@ -77,7 +77,7 @@ fn read(place: &Path, version: &Version, batch: usize) -> Result<Data, DataError
     let images = |files: &[&str]| {
         let samples = files.len() * batch;
         let pixels = Vec::with_capacity(samples * shape.len());
-        let mut images = Images { shape, pixels, labels: Vec::with_capacity(samples) };
+        let mut images = Images::new(shape, pixels, Vec::with_capacity(samples));
         for path in files.iter().map(|file| place.join(file)) {
             let Batch { pixels, labels } = (version.read)(&path, batch, shape.len())?;
             let classes = dataset.classes();

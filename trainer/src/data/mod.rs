@@ -6,6 +6,7 @@ mod fashion_mnist;
 pub(crate) mod feed;
 mod idx;
 mod inputs;
+mod label_file;
 mod labels;
 mod pickle;
 
@@ -42,9 +43,22 @@ pub struct Images {
     pub pixels: Vec<u8>,
     /// A label an image.
     pub labels: Vec<u32>,
+    /// How many of the last images belong to no class of the data set: only open-set noise takes them. Their labels are
+    /// [`NO_CLASS`](plusminus_core::methods::noise::NO_CLASS).
+    pub foreign: usize,
 }
 
 impl Images {
+    /// Images that all belong to classes of the data set.
+    pub fn new(shape: ImageShape, pixels: Vec<u8>, labels: Vec<u32>) -> Self {
+        Images { shape, pixels, labels, foreign: 0 }
+    }
+
+    /// How many belong to a class of the data set.
+    pub fn samples(&self) -> usize {
+        self.len().saturating_sub(self.foreign)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -96,6 +110,17 @@ impl Cache {
     /// An empty cache of what is found in `datasets`.
     pub fn new(datasets: Datasets) -> Self {
         Cache { datasets, loaded: Mutex::default() }
+    }
+
+    /// A cache that holds `data` as the data set.
+    #[cfg(test)]
+    pub(crate) fn holding(dataset: Dataset, data: Data) -> Self {
+        Cache { datasets: Datasets::default(), loaded: Mutex::new(HashMap::from([(dataset, Arc::new(data))])) }
+    }
+
+    /// Where data sets are looked for.
+    pub fn datasets(&self) -> &Datasets {
+        &self.datasets
     }
 
     /// The data set, read if it has not been.

@@ -14,8 +14,8 @@ use crate::report::{CellSummary, JobResult, Status, Table};
 use crate::spec::{Cell, Path, Std, Sweep, TableSpec};
 use std::sync::Arc;
 
-pub const UNIFORM: Noise = Noise::Uniform { rate: 0.6, include_true_class: false };
-pub const CLASS_DEPENDENT: Noise = Noise::ClassDependent { rate: 0.3 };
+pub const UNIFORM: Noise = Noise::uniform(0.6);
+pub const CLASS_DEPENDENT: Noise = Noise::class_dependent(0.3);
 pub const CCE: Loss = Loss::Cce(Cce {});
 pub const MAE: Loss = Loss::Mae(Mae {});
 pub const GCE: Loss = Loss::Gce(Gce { q: 0.7 });
@@ -36,6 +36,7 @@ pub fn sweep(losses: &[Loss], noises: &[Noise]) -> Sweep {
             at: At::Final,
             std: Std::Sample,
             bold: 1,
+            reference: None,
         },
     }
 }
@@ -54,6 +55,7 @@ pub fn configuration(loss: Loss, noise: Noise) -> Configuration {
     Configuration {
         dataset: Dataset::FashionMnist,
         model: Model::Cnn { dropout: 0.5 },
+        initial_weights: None,
         loss,
         noise,
         noise_seed: None,

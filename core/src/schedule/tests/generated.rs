@@ -94,7 +94,7 @@ impl Happening {
         match self {
             Happening::Submit(s, jobs) => Event::Submit(Ticket(0), submission(&format!("s{s}"), with_parents(jobs))),
             Happening::Cancel(s) => Event::Cancel(Ticket(0), name(&format!("s{s}"))),
-            Happening::Lost(j) => Event::Lost(job(u64::from(j)).id, file(At::Final.name())),
+            Happening::Lost(j) => Event::Lost(job(u64::from(j)).id, file(&At::Final.name())),
             Happening::Join(s, slots, holds) => {
                 let (worker, instance) = (owner(s), u64::from(s / 3));
                 Event::Joined { session: on(s), worker, instance, slots: u32::from(slots), holds: keys(&holds) }
