@@ -1,5 +1,6 @@
 //! A job: one fully resolved configuration under one seed.
 
+use crate::diagnostics::Diagnostic;
 use crate::id::{CellId, JobId};
 use crate::methods::augment::{Augment, Normalize};
 use crate::methods::dataset::Dataset;
@@ -52,6 +53,10 @@ pub struct Configuration {
     pub augment: Vec<Augment>,
     /// How pixels become inputs.
     pub normalize: Normalize,
+    /// What is measured beside accuracies and losses, each once and in the order of [`Diagnostic::ALL`]. It changes nothing that is
+    /// trained, and yet is part of the job, whose results have to be what was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<Diagnostic>,
     /// The job whose weights this one builds on, under the same seed. Its whole configuration stands here, so that a job's id
     /// says what its parent was.
     #[serde(default, skip_serializing_if = "Option::is_none")]

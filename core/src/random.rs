@@ -22,6 +22,8 @@ pub enum Stream {
     Augmentation,
     /// Dropout masks in an epoch.
     Dropout,
+    /// Shuffles that tell what a diagnostic finds by chance, after an epoch.
+    Diagnostics,
     /// Latent labels that a loss draws in an epoch.
     Latent,
 }
@@ -35,6 +37,7 @@ impl Stream {
             Stream::Order => "order",
             Stream::Augmentation => "augmentation",
             Stream::Dropout => "dropout",
+            Stream::Diagnostics => "diagnostics",
             Stream::Latent => "latent",
         }
     }
@@ -104,6 +107,7 @@ mod tests {
             Stream::Order,
             Stream::Augmentation,
             Stream::Dropout,
+            Stream::Diagnostics,
             Stream::Latent,
         ];
         let mut seen: Vec<u64> = all.iter().flat_map(|s| (0..3).map(|e| first(streams, *s, e))).collect();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+use plusminus_core::diagnostics::Diagnostic;
 use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::{Augment, Normalize};
 use plusminus_core::methods::schedule::Schedule;
@@ -76,6 +77,27 @@ fn a_size_of_the_training_set_is_a_part_of_the_id_and_stands_in_the_canonical_fo
     let canonical = sized.cells[0].configuration.canonical();
     assert!(canonical.contains(r#""batch_size":128,"train_size":500,"validation":0.0"#), "{canonical}");
     assert_eq!(serde_json::from_str::<Configuration>(&canonical).unwrap(), *sized.cells[0].configuration);
+}
+
+#[test]
+fn diagnostics_are_a_part_of_the_id_in_one_order_and_stand_in_the_canonical_form_only_where_they_are_given() {
+    let diagnosed = sweep("grid: {diagnostics: [[rank, softmax], [], all]}\ntable: {rows: [diagnostics]}");
+    assert_eq!(diagnosed.cells.len(), 3);
+    assert_eq!(diagnosed.cells[1], sweep("").cells[0]);
+    let canonical = diagnosed.cells[0].configuration.canonical();
+    assert!(canonical.ends_with(r#""normalize":"channel","diagnostics":["softmax","rank"]}"#), "{canonical}");
+    assert_eq!(serde_json::from_str::<Configuration>(&canonical).unwrap(), *diagnosed.cells[0].configuration);
+    assert_eq!(sweep("grid: {diagnostics: [[softmax, rank]]}").cells[0].id, diagnosed.cells[0].id);
+    let all: Vec<_> = Diagnostic::ALL.iter().map(|(_, diagnostic)| *diagnostic).collect();
+    assert_eq!(diagnosed.cells[2].configuration.diagnostics, all);
+}
+
+#[test]
+fn a_table_shows_the_metric_of_a_diagnostic_and_of_a_class_and_a_mean() {
+    let table = |text: &str| sweep(&format!("grid: {{diagnostics: [[classes]]}}\ntable: {text}")).table;
+    let ninth = table("{metric: class_accuracy_9, at: last-5-mean}");
+    assert_eq!((ninth.metric.name(), &*ninth.at.name()), ("class_accuracy_9", "last-5-mean"));
+    assert_eq!(table("{metric: class_accuracy_spread}").metric, Metric::ClassAccuracySpread);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::combination::Combination;
 use super::node::Node;
 use super::problems::Problems;
 use super::table::Table;
+use crate::diagnostics::Diagnostic;
 use crate::job::Configuration;
 use crate::methods::augment::{Augment, Normalize};
 use crate::methods::dataset::Dataset;
@@ -13,6 +14,7 @@ use crate::methods::noise::Misfit;
 use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
 use crate::metric::{At, Metric};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -21,6 +23,9 @@ use std::rc::Rc;
 pub(super) struct Checks {
     fitting: Option<(Dataset, Model)>,
     any_noise: bool,
+    /// What any configuration measures beside accuracies and losses.
+    diagnostics: BTreeSet<Diagnostic>,
+    most_classes: usize,
 }
 
 impl Checks {
@@ -51,6 +56,9 @@ impl Checks {
             problems.report(span(&path), title, label, help);
         }
         self.any_noise |= table.is_some() && noise.corrupts();
+
+        self.diagnostics.extend(&configuration.diagnostics);
+        self.most_classes = self.most_classes.max(dataset.classes());
 
         if let Normalize::Constants { mean, std } = &configuration.normalize {
             for (key, values) in [("mean", mean), ("std", std)] {
@@ -114,8 +122,7 @@ impl Checks {
         }
         let label = "this needs validation samples, and there are jobs without".to_owned();
         let help = Some("set `validation` in `base`, to 0.1 for instance".to_owned());
-        let of_validation = matches!(table.spec.metric, Metric::ValidationLoss | Metric::ValidationAccuracy);
-        if of_validation {
+        if table.spec.metric.needs_validation() {
             let title = format!("no validation samples for `{}`", table.spec.metric);
             problems.report(table.metric.clone(), title, label.clone(), help.clone());
         }
@@ -128,9 +135,20 @@ impl Checks {
     /// Reports what no configuration at all has. Some may be without noise in a table of what noise does.
     pub(super) fn finish(&self, table: &Table, problems: &mut Problems) {
         let metric = table.spec.metric;
-        if !self.any_noise && matches!(metric, Metric::NoisyAccuracy | Metric::RecoveredAccuracy) {
-            let label = "no job has noise".to_owned();
-            problems.report(table.metric.clone(), format!("no mislabelled samples for `{metric}`"), label, None);
+        let mut report = |title, label: String, help| problems.report(table.metric.clone(), title, label, help);
+        if !self.any_noise && metric.needs_noise() {
+            report(format!("no mislabelled samples for `{metric}`"), "no job has noise".to_owned(), None);
+        }
+        if let Some(diagnostic) = Diagnostic::of(metric).filter(|one| !self.diagnostics.contains(one)) {
+            let name = diagnostic.name();
+            let help = format!("set `diagnostics: [{name}]` in `base`");
+            report(format!("no job measures `{metric}`"), format!("this needs `{name}` in `diagnostics`"), Some(help));
+        }
+        if let Metric::ClassAccuracy(class) = metric
+            && class.index() >= self.most_classes
+        {
+            let label = format!("there are at most {} classes, counted from 0", self.most_classes);
+            report(format!("no job has a class for `{metric}`"), label, None);
         }
     }
 }

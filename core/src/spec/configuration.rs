@@ -4,6 +4,7 @@ use super::fields::{Fields, Subject};
 use super::initial_weights;
 use super::node::{Entry, Key, Node, Value};
 use super::problems::{Problems, did_you_mean};
+use crate::diagnostics::Diagnostic;
 use crate::job::Configuration;
 use crate::methods::augment::{Augment, Normalize};
 use crate::methods::dataset::Dataset;
@@ -92,6 +93,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let validation = fields.number("validation").at_least(0.0).below(1.0).or(0.0);
     let augment = fields.list_of("augment", Augment::NAMES, Augment::read);
     let normalize = fields.one_of("normalize", Normalize::NAMES, Normalize::read).unwrap_or(Normalize::Channel);
+    let diagnostics = fields.set_of("diagnostics", Diagnostic::ALL);
     // Its configuration is read where all of the combination is at hand.
     fields.node("parent");
     let dataset = dataset?;
@@ -113,6 +115,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
         validation,
         augment,
         normalize,
+        diagnostics,
         parent: None,
     })
 }

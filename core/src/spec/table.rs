@@ -5,6 +5,7 @@ use super::fields::{Fields, Subject, items};
 use super::grid::Axis;
 use super::problems::Problems;
 use super::{Path, Std, TableSpec};
+use crate::diagnostics::Diagnostic;
 use crate::id::CellId;
 use crate::job::Configuration;
 use crate::metric::{At, Metric};
@@ -45,9 +46,18 @@ pub(super) fn read(fields: &mut Fields<'_>, axes: &[Axis], schema: &Schema) -> T
     if let (Some(rows), Some(columns)) = (&rows, &columns) {
         refuse_both(rows, columns, table.problems());
     }
-    let metric = table.named("metric", Metric::ALL.iter().map(|metric| metric.name()), Metric::TestAccuracy);
+    let (always, asked): (Vec<&str>, Vec<&str>) = {
+        let (always, asked): (Vec<Metric>, _) =
+            Metric::ALL.iter().partition(|metric| Diagnostic::of(**metric).is_none());
+        let names = |metrics: Vec<Metric>| metrics.into_iter().map(Metric::name).collect();
+        (names(always), names(asked))
+    };
+    let others = ("or a metric of `diagnostics`, such as `softmax_auroc` or `class_accuracy_0`", &*asked);
+    let metric = table.named("metric", &always, others, Metric::TestAccuracy);
     let metric_place = table.value_place("metric").unwrap_or_else(|| place.clone());
-    let at = table.named("at", At::NAMES.iter().copied(), At::Final);
+    let (mean, one) = At::NAMES.split_last().unwrap_or((&"", &[]));
+    let others = format!("or a mean over any number of epochs, such as `{mean}`");
+    let at = table.named("at", one, (&others, &[mean]), At::Final);
     let at_place = table.value_place("at").unwrap_or(place);
     let std = table.choice("std", &[("sample", Std::Sample), ("population", Std::Population)]).or(Std::Sample);
     let bold = table.integer("bold").at_most(1000).or(1) as usize;
@@ -193,6 +203,7 @@ fn value_at(path: &Path, configuration: &Configuration) -> Option<Value> {
     let Configuration { dataset, model, initial_weights, .. } = configuration;
     let Configuration { loss, noise, noise_seed, optimizer, schedule, .. } = configuration;
     let Configuration { epochs, batch_size, train_size, validation, augment, normalize, .. } = configuration;
+    let Configuration { diagnostics, .. } = configuration;
     let (head, rest) = path.0.split_first()?;
     let part = match head.as_str() {
         "dataset" => json(dataset),
@@ -209,6 +220,7 @@ fn value_at(path: &Path, configuration: &Configuration) -> Option<Value> {
         "validation" => json(validation),
         "augment" => json(augment),
         "normalize" => json(normalize),
+        "diagnostics" => json(diagnostics),
         "parent" => json(configuration.parent.as_ref()?),
         _ => return None,
     };

@@ -28,6 +28,7 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
         validation: 0.0,
         augment: Vec::new(),
         normalize: Normalize::Unit,
+        diagnostics: Vec::new(),
         parent: None,
     };
     change(&mut configuration);

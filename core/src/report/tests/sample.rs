@@ -67,6 +67,7 @@ pub fn configuration(loss: Loss, noise: Noise) -> Configuration {
         validation: 0.1,
         augment: Vec::new(),
         normalize: Normalize::Unit,
+        diagnostics: Vec::new(),
         parent: None,
     }
 }

@@ -78,22 +78,25 @@ impl<T: Clone> Choice<'_, '_, T> {
 }
 
 impl<'a> Fields<'a> {
-    /// What the name under `key` stands for, `default` where the key is not there or is wrong; `names` are told where it is
-    /// none, and may be examples of more.
+    /// What the name under `key` stands for, `default` where the key is not there or is wrong. Where it stands for nothing, `names` are
+    /// told, and that there are others, of a kind that `others` says by an example and lists.
     pub(in crate::spec) fn named<T: FromStr>(
         &mut self,
         key: &'static str,
-        names: impl Iterator<Item = &'static str> + Clone,
+        names: &[&'static str],
+        others: (&str, &[&'static str]),
         default: T,
     ) -> T {
         let Some(node) = self.ask(key, false) else { return default };
+        let expected = format!("{}, {}", expected_one_of(names.iter().copied()), others.0);
         let Some(text) = node.text() else {
-            let expected = expected_one_of(names);
             self.unexpected(key, node, expected.trim_start_matches("expected "), None);
             return default;
         };
         text.parse().unwrap_or_else(|_| {
-            unknown_name(self.problems, key, node, text, names);
+            let title = format!("unknown {key} `{}`", shortened(text));
+            let help = did_you_mean(text, names.iter().chain(others.1).copied());
+            self.problems.report(node.span.clone(), title, expected, help);
             default
         })
     }
