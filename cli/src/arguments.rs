@@ -45,7 +45,7 @@ pub enum Command {
     Cancel(OneSweep),
     /// Train what standard input asks for: what a worker starts
     #[command(hide = true)]
-    Runner(Training),
+    Runner(Runner),
 }
 
 /// Where results are kept, or who keeps them.
@@ -180,12 +180,26 @@ pub struct Worker {
     /// Name of the worker, no other worker's [default: made from the host's name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Directory for weights that jobs build on, kept for jobs to come [default: a temporary one]
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
     /// Seconds to wait for the coordinator to answer at first
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = patience)]
     pub patience: f64,
     /// Leave when standard input is closed: what `run` starts its worker with
     #[arg(long, hide = true)]
     pub attached: bool,
+    /// Data sets, weights, means.
+    #[command(flatten)]
+    pub training: Training,
+}
+
+/// `runner`
+#[derive(Debug, Args)]
+pub struct Runner {
+    /// Directory for weights that jobs build on
+    #[arg(long, value_name = "DIR")]
+    pub cache: PathBuf,
     /// Data sets, weights, means.
     #[command(flatten)]
     pub training: Training,

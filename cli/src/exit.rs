@@ -144,7 +144,10 @@ impl CliError {
                 AnswerError::Store(_) => Exit::State,
             },
             CliError::Worker(WorkerError::BadUrl(_) | WorkerError::Unreachable { .. }) => Exit::NoCoordinator,
-            CliError::Coordinator(_) | CliError::WorkerEnded(_) | CliError::Io { .. } => Exit::Internal,
+            CliError::Worker(WorkerError::Cache { .. })
+            | CliError::Coordinator(_)
+            | CliError::WorkerEnded(_)
+            | CliError::Io { .. } => Exit::Internal,
         }
     }
 }
