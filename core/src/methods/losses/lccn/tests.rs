@@ -54,7 +54,7 @@ fn rows(criterion: &dyn Criterion) -> Vec<f64> {
 
 #[test]
 fn samples_that_are_not_used_count_for_nothing() {
-    let without = LOSS.criterion(setting(None)).unwrap();
+    let without = LOSS.criterion(setting()).unwrap();
     let given = [&GIVEN[..], &[NO_CLASS; 90]].concat();
     let with = LOSS.criterion(Setting { classes: 3, given: &given, transition: None }).unwrap();
     assert_eq!(rows(&*with), rows(&*without));
