@@ -2,9 +2,11 @@
 //!
 //! - `start`: what a job begins with: its weights, and the transition matrix that its loss has to know.
 //! - `evaluation`: what the network makes of samples that it is not trained on at the moment.
+//! - `diagnose`: what diagnostics need of the run.
 //! - `best`: the weights at the epochs that selections name.
 
 mod best;
+mod diagnose;
 mod evaluation;
 mod start;
 
@@ -99,6 +101,7 @@ struct Run<'a> {
     inputs: Inputs,
     engine: Box<dyn Engine>,
     criterion: Box<dyn Criterion>,
+    means: Means,
     facts: Facts,
 }
 
@@ -134,7 +137,7 @@ impl<'a> Run<'a> {
             start: file,
             kept: BTreeMap::new(),
         };
-        Ok(Run { job, data, labels, inputs, engine, criterion, facts })
+        Ok(Run { job, data, labels, inputs, engine, criterion, means, facts })
     }
 
     fn train(mut self, observer: &mut dyn Observer) -> Result<Trained, Failure> {
@@ -150,7 +153,7 @@ impl<'a> Run<'a> {
             })?;
             let mut measurements = self.epoch(epoch, observer)?;
             let done = Progress { step: self.steps(), ..before };
-            self.evaluate(&mut measurements, &mut || {
+            self.evaluate(epoch, &mut measurements, &mut || {
                 heed(observer.progress(done), || format!("in the evaluation after epoch {epoch} of {epochs}"))
             })?;
             let weights = self.engine.weights().map_err(failed)?;

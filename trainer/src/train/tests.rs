@@ -1,3 +1,4 @@
+mod diagnostics;
 mod noise;
 
 use super::*;
