@@ -287,7 +287,7 @@ fn read(losses: &str) -> Result<Vec<Loss>, String> {
          optimizer: {{name: adam}}\ngrid:\n  loss: {losses}\n"
     );
     match spec::read(&sweep, spec::MAX_JOBS) {
-        Ok(sweep) => Ok(sweep.jobs().map(|job| job.configuration.loss.clone()).collect()),
+        Ok(sweep) => Ok(sweep.cells.iter().map(|cell| cell.configuration.loss.clone()).collect()),
         Err(problems) => Err(problems.iter().map(|p| format!("{}; {}\n", p.title, p.label)).collect()),
     }
 }
