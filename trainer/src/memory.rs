@@ -25,14 +25,16 @@ impl Memory {
     pub fn of(configuration: &Configuration, means: Means) -> Option<Memory> {
         let dataset = &configuration.dataset;
         let network = configuration.model.network(dataset.shape(), dataset.classes()).ok()?;
-        let (train, test) = dataset.sizes();
+        let (train, test) = dataset.sizes()?;
         let taken = configuration.taken(train);
         let held_out = configuration.held_out(taken);
         let batch = configuration.batch_size.min(taken - held_out);
         let engine = engine::memory(means, &network, &configuration.optimizer, batch)?;
         let sample = dataset.shape().len();
-        // Pixels as bytes; of a training sample several labels and places in lists.
-        let images = (train + test) * (sample + size_of::<u32>()) + taken * 4 * size_of::<usize>();
+        // Pixels as bytes, tokens as numbers; of a training sample several labels and places in lists.
+        let value = if dataset.vocabulary().is_some() { size_of::<u32>() } else { size_of::<u8>() };
+        let samples = train + dataset.pool() + test;
+        let images = samples * (sample * value + size_of::<u32>()) + taken * 4 * size_of::<usize>();
         let inputs = feed::BUFFERS * batch.max(EVALUATED) * sample * size_of::<f32>();
         // As they stand, at their best, at their best in validation; and one that is about to take another's place.
         let snapshots = if held_out > 0 { 4 } else { 3 };

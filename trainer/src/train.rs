@@ -168,7 +168,8 @@ impl<'a> Run<'a> {
         let (mut total, mut step, begun) = (0.0, 0, Instant::now());
         let Run { data, labels, inputs, engine, .. } = self;
         let make = |samples: &[usize], batch: &mut Vec<f32>| {
-            inputs.gather_augmented(&data.train, samples, &configuration.augment, &mut augmentation, batch);
+            let augment = &configuration.augment;
+            inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, batch).map_err(user_error)
         };
         feed::each(&order, configuration.batch_size, make, |samples, inputs| {
             step += 1;
@@ -243,7 +244,7 @@ impl<'a> Run<'a> {
         // Core gives a loss with its gradient, which nobody wants here.
         let (mut logits, mut unused) = (Vec::new(), vec![0.0; EVALUATED * classes]);
         let mut total = 0.0;
-        let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(images, samples, batch);
+        let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(images, samples, batch).map_err(user_error);
         feed::each(samples, EVALUATED, make, |samples, inputs| {
             engine.logits(inputs, &mut logits).map_err(failed)?;
             evaluation.classes.extend(logits.chunks_exact(classes).map(largest));

@@ -81,7 +81,7 @@ fn jobs(sweep: &Sweep) -> usize {
 }
 
 fn data_set(configuration: &Configuration) -> String {
-    let (train, test) = configuration.dataset.sizes();
+    let Some((train, test)) = configuration.dataset.sizes() else { return configuration.dataset.name().to_owned() };
     let train = configuration.taken(train);
     let held_out = configuration.held_out(train);
     format!(

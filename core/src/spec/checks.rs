@@ -95,8 +95,9 @@ impl Checks {
             let help = Some("set `optimizer.momentum`, to 0.9 for instance".to_owned());
             problems.report(span(&["optimizer", "nesterov"]), title, label, help);
         }
-        let (samples, _) = dataset.sizes();
-        if configuration.train_size.is_some_and(|size| size > samples) {
+        if let Some((samples, _)) = dataset.sizes()
+            && configuration.train_size.is_some_and(|size| size > samples)
+        {
             let title = "`train_size` is larger than the data set".to_owned();
             let label = format!("`{}` has {samples} training samples", dataset.name());
             problems.report(span(&["train_size"]), title, label, Some(format!("at most {samples}")));
@@ -133,7 +134,9 @@ impl Checks {
 
 /// Both parts of the training samples must be there where they are asked for.
 fn check_held_out(configuration: &Configuration, place: &Range<usize>, problems: &mut Problems) {
-    let samples = configuration.taken(configuration.dataset.sizes().0);
+    // Without knowing how many there are nothing can be said; the training says it.
+    let Some((samples, _)) = configuration.dataset.sizes() else { return };
+    let samples = configuration.taken(samples);
     let held_out = configuration.held_out(samples);
     let nothing = match held_out {
         0 if configuration.validation > 0.0 => "validate on",

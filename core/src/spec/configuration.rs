@@ -25,6 +25,7 @@ struct Method<T> {
     read: fn(&str, &mut Fields<'_>) -> Option<T>,
 }
 
+const DATASET: Method<Dataset> = Method { key: "dataset", tag: "name", names: Dataset::NAMES, read: Dataset::read };
 const MODEL: Method<Model> = Method { key: "model", tag: "name", names: Model::NAMES, read: Model::read };
 const LOSS: Method<Loss> = Method { key: "loss", tag: "name", names: Loss::NAMES, read: Loss::read };
 const NOISE: Method<Noise> = Method { key: "noise", tag: "kind", names: Noise::KINDS, read: Noise::read };
@@ -36,7 +37,7 @@ const SCHEDULE: Method<Schedule> =
 /// The key under which the method `key` is named, if `key` is a method.
 fn tag_of(key: &str) -> Option<&'static str> {
     match key {
-        "model" | "loss" | "optimizer" | "schedule" => Some("name"),
+        "dataset" | "model" | "loss" | "optimizer" | "schedule" => Some("name"),
         "noise" => Some("kind"),
         _ => None,
     }
@@ -76,7 +77,7 @@ pub(super) fn read(entries: &[Entry], place: &Place, problems: &mut Problems) ->
 
 /// Every part is read before any is found missing, so that all problems are found.
 fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
-    let dataset = dataset(fields);
+    let dataset = DATASET.required(fields);
     let model = MODEL.required(fields);
     let loss = LOSS.required(fields);
     let noise = NOISE.or(fields, Noise::None);
@@ -91,7 +92,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let normalize = fields.one_of("normalize", Normalize::NAMES, Normalize::read).unwrap_or(Normalize::Channel);
     let dataset = dataset?;
     // All of a data set is what there is without the key: no two cells for one training.
-    let train_size = train_size.filter(|size| *size != dataset.sizes().0);
+    let train_size = train_size.filter(|size| dataset.sizes().is_none_or(|(all, _)| *size != all));
     Some(Configuration {
         dataset,
         model: model?,
@@ -107,11 +108,6 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
         augment,
         normalize,
     })
-}
-
-fn dataset(fields: &mut Fields<'_>) -> Option<Dataset> {
-    let choices: Vec<_> = Dataset::ALL.iter().map(|dataset| (dataset.name(), dataset.clone())).collect();
-    fields.choice("dataset", &choices).required()
 }
 
 impl<T> Method<T> {
@@ -198,6 +194,7 @@ impl Schema {
         for asked in probe.asked() {
             schema.add(asked.key.to_owned(), asked.list);
             match asked.key {
+                "dataset" => DATASET.declare(&mut schema),
                 "model" => MODEL.declare(&mut schema),
                 "loss" => LOSS.declare(&mut schema),
                 "noise" => NOISE.declare(&mut schema),

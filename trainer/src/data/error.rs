@@ -94,6 +94,14 @@ pub enum DataError {
         /// The decoder's words.
         source: Box<serde_pickle::Error>,
     },
+    /// An image file is damaged, or of another kind than it should be.
+    #[error("{} is not a whole JPEG or PNG image ({source}): replace it", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's words.
+        source: Box<image::ImageError>,
+    },
     /// A pair of files does not belong together.
     #[error(
         "{} has {images} images and {} has {labels} labels: both files must come from one copy of the data set",

@@ -121,7 +121,7 @@ pub(super) fn read(
     if let Some((index, label)) = values.iter().copied().enumerate().find(|(_, label)| usize::from(*label) >= classes) {
         return Err(DataError::Label { path: labels.path.clone(), index, label, classes });
     }
-    Ok(Images { shape, pixels, labels: values.into_iter().map(u32::from).collect() })
+    Ok(Images::of_bytes(shape, pixels, values.into_iter().map(u32::from).collect()))
 }
 
 #[cfg(test)]
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_pair_is_read_plain_and_compressed() {
-        let expected = Images { shape: SHAPE, pixels: (0..12).collect(), labels: vec![1, 0] };
+        let expected = Images::of_bytes(SHAPE, (0..12).collect(), vec![1, 0]);
         assert_eq!(read_pair(images(), labels()).unwrap(), expected);
         assert_eq!(read_pair(gzip(&images()), labels()).unwrap(), expected);
         assert_eq!(expected.image(1), [6, 7, 8, 9, 10, 11]);
@@ -209,7 +209,7 @@ mod tests {
         let path = directory.path().join("pictures");
         std::fs::write(&path, images()).unwrap();
         let pair = || read(&Source::file(path.clone()), &Source::embedded("names", labels().leak()), 2, SHAPE, 2);
-        assert_eq!(pair().unwrap().pixels, (0..12).collect::<Vec<u8>>());
+        assert_eq!(pair().unwrap().bytes(), (0..12).collect::<Vec<u8>>());
         // Far more than there is memory, and nearly nothing on disk.
         File::options().append(true).open(&path).and_then(|file| file.set_len(1 << 40)).unwrap();
         assert!(matches!(pair().unwrap_err(), DataError::Trailing { expected: 28, .. }));

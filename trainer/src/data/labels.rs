@@ -36,14 +36,15 @@ impl Labels {
                 dataset.name()
             )
         })?;
-        if let Some(size) = configuration.train_size.filter(|size| !(1..=images.len()).contains(size)) {
-            let all = images.len();
+        // Images of no class have no labels to be corrupted, and are in neither part.
+        let all = images.of_classes();
+        if let Some(size) = configuration.train_size.filter(|size| !(1..=all).contains(size)) {
             return Err(format!(
                 "train_size is {size}, expected 1 to {all}, the training samples of {}",
                 dataset.name()
             ));
         }
-        let labels = &images.labels[..configuration.taken(images.len())];
+        let labels = &images.labels[..configuration.taken(all)];
         let given = matrix.corrupt(labels, &mut streams.generator(Stream::Noise, 0));
         let held_out = configuration.held_out(labels.len());
         if held_out >= labels.len() {
@@ -88,7 +89,7 @@ mod tests {
 
     fn images() -> Images {
         let labels = (0..1_000).map(|i| i % 10).collect();
-        Images { shape: ImageShape { channels: 1, height: 1, width: 1 }, pixels: vec![0; 1_000], labels }
+        Images::of_bytes(ImageShape { channels: 1, height: 1, width: 1 }, vec![0; 1_000], labels)
     }
 
     fn noisy(seed: u64, change: impl FnOnce(&mut Configuration)) -> Labels {

@@ -1,16 +1,20 @@
 //! Data sets and what a job makes of one: given labels, a split, inputs.
 
-mod cifar10;
+mod cifar;
+mod decode;
 mod error;
 mod fashion_mnist;
 pub(crate) mod feed;
 mod idx;
+mod images;
 mod inputs;
 mod labels;
+mod mr;
 mod pickle;
 
 pub use error::DataError;
 pub use fashion_mnist::DEBIAN;
+pub use images::{Files, Images, Values};
 pub(crate) use inputs::Inputs;
 pub(crate) use labels::{Labels, shuffle};
 
@@ -33,34 +37,6 @@ impl Datasets {
     }
 }
 
-/// Images with their labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Images {
-    /// Extent of every image.
-    pub shape: ImageShape,
-    /// An image after the other, each channels × height × width.
-    pub pixels: Vec<u8>,
-    /// A label an image.
-    pub labels: Vec<u32>,
-}
-
-impl Images {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// The pixels of one image.
-    pub fn image(&self, index: usize) -> &[u8] {
-        &self.pixels[index * self.shape.len()..][..self.shape.len()]
-    }
-}
-
 /// A data set in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Data {
@@ -68,7 +44,7 @@ pub struct Data {
     pub train: Images,
     /// The test file.
     pub test: Images,
-    /// BLAKE3 of both files' pixels and labels, in hexadecimal: results can be compared where it is the same.
+    /// BLAKE3 of both files' samples and labels, in hexadecimal: results can be compared where it is the same.
     pub digest: String,
 }
 
@@ -77,9 +53,7 @@ impl Data {
     pub fn new(train: Images, test: Images) -> Self {
         let mut hasher = blake3::Hasher::new();
         for images in [&train, &test] {
-            let labels: Vec<u8> = images.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
-            // How many there are, so that no sample can move from a file to the other unseen.
-            hasher.update(&(images.len() as u64).to_le_bytes()).update(&images.pixels).update(&labels);
+            images.hash(&mut hasher);
         }
         Data { digest: hasher.finalize().to_hex().to_string(), train, test }
     }
@@ -118,6 +92,10 @@ fn load(dataset: &Dataset, datasets: &Datasets) -> Result<Data, DataError> {
     match dataset {
         Dataset::FashionMnist => fashion_mnist::from_disk(datasets),
         Dataset::FashionMnist10k => fashion_mnist::from_binary(),
-        Dataset::Cifar10 => cifar10::from_disk(datasets),
+        Dataset::FashionMnistBags => fashion_mnist::bags(datasets),
+        Dataset::Cifar10 => cifar::ten(datasets),
+        Dataset::Cifar100 => cifar::hundred(datasets),
+        Dataset::Cifar10OpenSet => cifar::open_set(datasets),
+        Dataset::Mr => mr::from_disk(datasets),
     }
 }
