@@ -259,7 +259,7 @@ pub struct Table {
     /// Metric in place of the sweep file's
     #[arg(long, value_name = "NAME")]
     pub metric: Option<String>,
-    /// Epoch in place of the sweep file's: final, best or best-validation
+    /// Epoch in place of the sweep file's: final, best, best-validation, best-validation-loss, or a mean such as last-10-mean
     #[arg(long, value_name = "WHICH")]
     pub at: Option<String>,
 }

@@ -229,7 +229,7 @@ impl Client {
         let request = v1::ResultsRequest {
             sweep: sweep.to_owned(),
             metric: metric.map_or_else(String::new, |metric| metric.name().to_owned()),
-            at: at.map_or_else(String::new, |at| at.name().to_owned()),
+            at: at.map_or_else(String::new, |at| at.to_string()),
         };
         let chunks = match self {
             Client::Live(client) => client.results(request).await?,

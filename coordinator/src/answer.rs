@@ -9,6 +9,7 @@ use plusminus_proto::convert::{self, attempt_id};
 use plusminus_proto::v1;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// Jobs in one chunk of results.
@@ -232,7 +233,7 @@ impl SweepJobs {
 /// # Errors
 /// If there is none; which there are.
 pub fn metric_named(name: &str) -> Result<Metric, AnswerError> {
-    named("metric", name, Metric::ALL, Metric::name)
+    named("metric", name, || Metric::ALL.iter().map(|metric| metric.name()).collect())
 }
 
 /// The selection of that name.
@@ -240,15 +241,11 @@ pub fn metric_named(name: &str) -> Result<Metric, AnswerError> {
 /// # Errors
 /// If there is none; which there are.
 pub fn at_named(name: &str) -> Result<At, AnswerError> {
-    named("selection", name, At::ALL, At::name)
+    named("selection", name, || At::NAMES.to_vec())
 }
 
-fn named<T: Copy>(what: &'static str, found: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, AnswerError> {
-    all.iter().copied().find(|one| name(*one) == found).ok_or_else(|| AnswerError::UnknownName {
-        what,
-        found: found.to_owned(),
-        known: all.iter().map(|one| name(*one)).collect(),
-    })
+fn named<T: FromStr>(what: &'static str, found: &str, known: fn() -> Vec<&'static str>) -> Result<T, AnswerError> {
+    found.parse().map_err(|_| AnswerError::UnknownName { what, found: found.to_owned(), known: known() })
 }
 
 /// A state directory that no coordinator runs on, to be asked the same questions.

@@ -95,6 +95,65 @@ hash_id! {
     JobId
 }
 
+/// Weights as a file: the BLAKE3 of its bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Of a file with this content.
+    pub fn of(content: &[u8]) -> Self {
+        Digest(*blake3::hash(content).as_bytes())
+    }
+
+    /// What the file is called in a directory of weights.
+    pub fn file_name(&self) -> String {
+        format!("{self}.safetensors")
+    }
+}
+
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Digest(bytes)
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let hash = blake3::Hash::from_hex(text);
+        let wrong = || IdError { expected: "64 hexadecimal digits", found: text.to_owned() };
+        hash.map(|hash| Digest(*hash.as_bytes())).map_err(|_| wrong())
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.to_string()
+    }
+}
+
 /// The name of a sweep: letters, digits, `-`, `_` and `.`, beginning with a letter or digit, at most 100.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -178,12 +237,15 @@ mod tests {
         let id = JobId::of(&[b"a", b"b"]);
         assert_eq!(id.to_string().parse::<JobId>(), Ok(id));
         assert_ne!(id, JobId::of(&[b"ab"]));
+        let digest = Digest::of(b"weights");
+        assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
     }
 
     #[test]
     fn what_is_no_id_is_refused() {
         assert!("+0000000000000000000000000000000".parse::<JobId>().is_err());
         assert!("xyz".parse::<CellId>().is_err());
+        assert!("../up".parse::<Digest>().is_err());
         assert!("".parse::<SweepName>().is_err());
         assert!("../up".parse::<SweepName>().is_err());
     }

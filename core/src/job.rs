@@ -1,13 +1,16 @@
 //! A job: one fully resolved configuration under one seed.
 
+use crate::diagnostics::Diagnostic;
 use crate::id::{CellId, JobId};
 use crate::methods::augment::{Augment, Normalize};
 use crate::methods::dataset::Dataset;
 use crate::methods::losses::Loss;
-use crate::methods::networks::Model;
+use crate::methods::networks::{InitialWeights, Model};
 use crate::methods::noise::Noise;
 use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
+use crate::methods::split::Split;
+use crate::metric::At;
 use crate::random::Streams;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -24,6 +27,9 @@ pub struct Configuration {
     pub dataset: Dataset,
     /// The network.
     pub model: Model,
+    /// The file that its initial weights come from; without it they are random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_weights: Option<InitialWeights>,
     /// What is minimised.
     pub loss: Loss,
     /// What is done to the labels.
@@ -42,12 +48,53 @@ pub struct Configuration {
     /// no part in the job: not in the split, the noise or the statistics of the inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_size: Option<usize>,
-    /// Share of the training samples held out for validation, with their noise, 0 ≤ share < 1.
+    /// Training samples held out for validation, with their noise: their share, 0 ≤ share < 1, or from 1 on their number, which is
+    /// whole.
     pub validation: f64,
+    /// Which samples those are; with [`Split::Official`] none of the training samples, and `validation` is 0.
+    #[serde(default, skip_serializing_if = "Split::is_default")]
+    pub split: Split,
     /// Random changes of training images.
     pub augment: Vec<Augment>,
     /// How pixels become inputs.
     pub normalize: Normalize,
+    /// What is measured beside accuracies and losses, each once and in the order of [`Diagnostic::ALL`]. It changes nothing that is
+    /// trained, and yet is part of the job, whose results have to be what was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<Diagnostic>,
+    /// The job whose weights this one builds on, under the same seed. Its whole configuration stands here, so that a job's id
+    /// says what its parent was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Box<Parent>>,
+}
+
+/// Another job whose weights a job builds on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// What the other job trains.
+    pub configuration: Configuration,
+    /// Which of its weights, one of [`Parent::SELECTIONS`].
+    pub at: At,
+}
+
+impl Parent {
+    /// The weights of a job that another may build on, by name. The best on the test samples are not among them.
+    pub const SELECTIONS: &'static [(&'static str, At)] = &[
+        ("final", At::Final),
+        ("best-validation", At::BestValidation),
+        ("best-validation-loss", At::BestValidationLoss),
+    ];
+}
+
+/// What a job takes from its parent's weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// They are what it starts from.
+    Weights,
+    /// What the network with these weights says of the training samples: an estimate of the transition matrix. Its own weights
+    /// start as they would without a parent.
+    Predictions,
 }
 
 impl Configuration {
@@ -61,6 +108,16 @@ impl Configuration {
         CellId::of(&[self.canonical().as_bytes()])
     }
 
+    /// The cell of the parent, and which of its weights are asked for.
+    pub fn origin(&self) -> Option<(CellId, At)> {
+        self.parent.as_ref().map(|parent| (parent.configuration.cell(), parent.at))
+    }
+
+    /// What a job takes from its parent, which its loss says.
+    pub fn takes(&self) -> Takes {
+        if self.loss.estimates_transition() { Takes::Predictions } else { Takes::Weights }
+    }
+
     /// How many training samples are taken of the `samples` that the data set has.
     pub fn taken(&self, samples: usize) -> usize {
         self.train_size.map_or(samples, |size| size.min(samples))
@@ -68,7 +125,17 @@ impl Configuration {
 
     /// How many training samples are held out of the `samples` that are taken.
     pub fn held_out(&self, samples: usize) -> usize {
-        (self.validation * samples as f64).round() as usize
+        match self.split {
+            Split::Official => 0,
+            // From a number of samples nothing but a number can be made: it saturates.
+            _ if self.validation >= 1.0 => self.validation as usize,
+            _ => (self.validation * samples as f64).round() as usize,
+        }
+    }
+
+    /// Whether there are samples to validate on.
+    pub fn validates(&self) -> bool {
+        self.validation > 0.0 || self.split == Split::Official
     }
 }
 
@@ -91,7 +158,12 @@ impl Job {
 
     /// The job's name: a hash of its cell and seed.
     pub fn id(&self) -> JobId {
-        JobId::of(&[self.cell.to_string().as_bytes(), &self.seed.to_le_bytes()])
+        Job::id_of(self.cell, self.seed)
+    }
+
+    /// The name of the job of `cell` under `seed`.
+    pub fn id_of(cell: CellId, seed: u64) -> JobId {
+        JobId::of(&[cell.to_string().as_bytes(), &seed.to_le_bytes()])
     }
 
     /// The job's random streams.

@@ -2,6 +2,7 @@
 //!
 //! - [`methods`]: what a job may ask for: losses, noise, networks, data sets, optimisers, schedules.
 //! - [`job`]: one configuration under one seed, and the hash that names it.
+//! - [`diagnostics`]: what is measured of networks under label noise where a configuration asks for it.
 //! - [`metric`], [`outcome`]: what is measured after an epoch, and how an attempt ends.
 //! - [`spec`]: the sweep file: raw text with places, then checked, then expanded into jobs.
 //! - [`schedule`]: the coordinator's state machine.
@@ -10,6 +11,7 @@
 //! *Architecture invariant:* nothing here reads a file, a clock or entropy, knows a network or awaits. Time and seeds are
 //! arguments. `core/clippy.toml` and `cli/tests/rooms.rs` hold it to that.
 
+pub mod diagnostics;
 pub mod id;
 pub mod job;
 pub mod methods;

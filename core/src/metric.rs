@@ -1,34 +1,51 @@
-//! What is measured after every epoch, and which epoch of a job a table shows.
+//! What is measured after every epoch, and ([`At`]) what a table shows of a job's epochs.
 
-use serde::{Deserialize, Serialize};
+mod selection;
+
+pub use selection::{At, Selected, UnknownSelection, select, selected};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
 
 macro_rules! metrics {
     ($($(#[doc = $doc:literal])+ $variant:ident $name:literal $better:ident $unit:ident,)+) => {
         /// A quantity measured after every epoch.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         pub enum Metric {
-            $($(#[doc = $doc])+ #[serde(rename = $name)] $variant,)+
+            $($(#[doc = $doc])+ $variant,)+
+            /// Accuracy on the test samples of one class: `class_accuracy_0`, `class_accuracy_1`, …
+            ClassAccuracy(Class),
         }
 
         impl Metric {
-            /// Every metric, in the order of their documentation.
+            /// Every metric that is not of a class, in the order of their documentation.
             pub const ALL: &'static [Metric] = &[$(Metric::$variant),+];
 
             /// The metric's name in files, tables and the store.
             pub fn name(self) -> &'static str {
-                match self { $(Metric::$variant => $name),+ }
+                match self {
+                    $(Metric::$variant => $name,)+
+                    Metric::ClassAccuracy(class) => CLASS_ACCURACY.get(class.index()).map_or("class_accuracy", |n| n.as_str()),
+                }
             }
 
             /// Which direction is better.
             pub fn better(self) -> Better {
-                match self { $(Metric::$variant => Better::$better),+ }
+                match self {
+                    $(Metric::$variant => Better::$better,)+
+                    Metric::ClassAccuracy(_) => Better::Higher,
+                }
             }
 
             /// What its values count.
             pub fn unit(self) -> Unit {
-                match self { $(Metric::$variant => Unit::$unit),+ }
+                match self {
+                    $(Metric::$variant => Unit::$unit,)+
+                    Metric::ClassAccuracy(_) => Unit::Share,
+                }
             }
         }
     };
@@ -53,11 +70,126 @@ metrics! {
     LearningRate "learning_rate" Higher Plain,
     /// Training samples a second in the epoch, evaluation left out.
     ImagesPerSecond "images_per_second" Higher Plain,
+    /// Mean softmax of the given label over the correctly labelled training samples.
+    SoftmaxClean "softmax_clean" Higher Share,
+    /// Mean softmax of the given (wrong) label over the mislabelled training samples.
+    SoftmaxNoisy "softmax_noisy" Lower Share,
+    /// Area under the receiver operating characteristic of the given label's softmax, which is to be higher where it is right.
+    SoftmaxAuroc "softmax_auroc" Higher Share,
+    /// The highest accuracy on the test samples of one class less the lowest.
+    ClassAccuracySpread "class_accuracy_spread" Lower Share,
+    /// Standard deviation of the classes' accuracies on test samples: of all classes there are, so divided by their number.
+    ClassAccuracyStd "class_accuracy_std" Lower Share,
+    /// The lowest accuracy on the test samples of one class.
+    ClassAccuracyWorst "class_accuracy_worst" Higher Share,
+    /// Accuracy on test, training and validation samples together under their true labels.
+    HybridAccuracy "hybrid_accuracy" Higher Share,
+    /// Share of the pruned training samples that are mislabelled.
+    PruningPrecision "pruning_precision" Higher Share,
+    /// Share of the mislabelled training samples that are pruned.
+    PruningRecall "pruning_recall" Higher Share,
+    /// Share of the training samples that are not pruned.
+    PruningKept "pruning_kept" Higher Share,
+    /// Mean ‖∂L/∂z‖₁ over the correctly labelled training samples.
+    GradientClean "gradient_clean" Higher Plain,
+    /// Mean ‖∂L/∂z‖₁ over the mislabelled training samples.
+    GradientNoisy "gradient_noisy" Lower Plain,
+    /// Variance of ‖∂L/∂z‖₁ over the training samples.
+    GradientVariance "gradient_variance" Higher Plain,
+    /// The mislabelled samples' share of all training samples' ‖∂L/∂z‖₁ over their share of the samples: below 1, they count less.
+    GradientNoisyRatio "gradient_noisy_ratio" Lower Plain,
+    /// Spearman's correlation, over the training samples, of ‖∂L/∂z‖₁ with ‖∂L/∂W‖₁ of the last layer's weights.
+    GradientRankCorrelation "gradient_rank_correlation" Higher Plain,
+    /// Mean of −∂L/∂z of the true class over the mislabelled training samples: above 0, a step makes the true class likelier.
+    TrueClassPull "true_class_pull" Higher Plain,
+    /// Share of the mislabelled training samples whose −∂L/∂z of the true class is above 0.
+    TrueClassPullShare "true_class_pull_share" Higher Share,
+    /// What predictions tell of given labels beyond true ones, on training samples: I(h; given | true) in nats, less chance's.
+    DependenceTrain "dependence_train" Lower Plain,
+    /// What predictions tell of given labels beyond true ones, on validation samples: I(h; given | true) in nats, less chance's.
+    DependenceValidation "dependence_validation" Lower Plain,
+    /// ln|det U(h, given)| − ln|det U(h, true)| − ln|det T| on training samples: 0 where h and given labels are independent given true ones.
+    DmiResidualTrain "dmi_residual_train" Lower Plain,
+    /// ln|det U(h, given)| − ln|det U(h, true)| − ln|det T| on validation samples.
+    DmiResidualValidation "dmi_residual_validation" Lower Plain,
+    /// Σ|T̂ − T| over the number of classes: how far the transition matrix that a loss uses is from what became of the labels.
+    TransitionError "transition_error" Lower Plain,
+}
+
+/// A class that there are metrics of, by its index from 0, below [`Class::COUNT`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Class(u16);
+
+impl Class {
+    /// How many classes there are metrics of.
+    pub const COUNT: usize = 1_000;
+
+    /// The class `index`, if it is below [`Class::COUNT`].
+    pub fn new(index: usize) -> Option<Class> {
+        (index < Class::COUNT).then_some(Class(index as u16))
+    }
+
+    /// Its index, from 0.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A metric is copied and compared everywhere, so its name is no text of its own.
+static CLASS_ACCURACY: LazyLock<Vec<String>> =
+    LazyLock::new(|| (0..Class::COUNT).map(|class| format!("{CLASS_ACCURACY_PREFIX}{class}")).collect());
+const CLASS_ACCURACY_PREFIX: &str = "class_accuracy_";
+
+impl Metric {
+    /// Whether it is of validation samples.
+    pub fn needs_validation(self) -> bool {
+        use Metric::{DependenceValidation, DmiResidualValidation, ValidationAccuracy, ValidationLoss};
+        matches!(self, ValidationLoss | ValidationAccuracy | DependenceValidation | DmiResidualValidation)
+    }
+
+    /// Whether it is of mislabelled samples.
+    pub fn needs_noise(self) -> bool {
+        use Metric::{GradientNoisy, GradientNoisyRatio, NoisyAccuracy, PruningRecall, RecoveredAccuracy};
+        use Metric::{SoftmaxAuroc, SoftmaxNoisy, TrueClassPull, TrueClassPullShare};
+        let accuracies =
+            matches!(self, NoisyAccuracy | RecoveredAccuracy | SoftmaxNoisy | SoftmaxAuroc | PruningRecall);
+        accuracies || matches!(self, GradientNoisy | GradientNoisyRatio | TrueClassPull | TrueClassPullShare)
+    }
 }
 
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// No metric has this name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("no metric of this name is known")]
+pub struct UnknownMetric;
+
+impl FromStr for Metric {
+    type Err = UnknownMetric;
+
+    fn from_str(name: &str) -> Result<Self, UnknownMetric> {
+        let of_class = || {
+            let class = name.strip_prefix(CLASS_ACCURACY_PREFIX)?.parse().ok().and_then(Class::new)?;
+            // One name each: `class_accuracy_07` is none.
+            Some(Metric::ClassAccuracy(class)).filter(|metric| metric.name() == name)
+        };
+        Metric::ALL.iter().copied().find(|metric| metric.name() == name).or_else(of_class).ok_or(UnknownMetric)
+    }
+}
+
+impl Serialize for Metric {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Metric {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -79,119 +211,27 @@ pub enum Unit {
     Plain,
 }
 
-/// Which epoch of a job a table shows.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum At {
-    /// The last epoch.
-    #[default]
-    Final,
-    /// The epoch in which the metric itself was best.
-    Best,
-    /// The epoch with the highest validation accuracy, the earliest of equals.
-    BestValidation,
-}
-
-impl At {
-    /// Every selection.
-    pub const ALL: &'static [At] = &[At::Final, At::Best, At::BestValidation];
-
-    /// The selection's name in files, tables and the store.
-    pub fn name(self) -> &'static str {
-        match self {
-            At::Final => "final",
-            At::Best => "best",
-            At::BestValidation => "best-validation",
-        }
-    }
-}
-
-impl fmt::Display for At {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// What was measured after one epoch. A metric that the job does not have (no validation samples, no mislabelled ones) is absent.
 pub type Measurements = BTreeMap<Metric, f64>;
-
-/// One metric of a finished job at one selection.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
-pub struct Selected {
-    /// Which epoch was asked for.
-    pub at: At,
-    /// The metric.
-    pub metric: Metric,
-    /// The epoch it was, from 1.
-    pub epoch: u32,
-    /// Its value there.
-    pub value: f64,
-}
-
-/// What each selection shows of a job with these epochs, in order: every metric at the last epoch, at its own best, and, where there
-/// is a validation accuracy, at the epoch where that was highest. Of equals the earliest counts; values that are not finite never do.
-pub fn select(epochs: &[(u32, Measurements)]) -> Vec<Selected> {
-    let best_of = |metric: Metric| {
-        let values = epochs.iter().filter_map(|(epoch, row)| Some((*epoch, *row.get(&metric)?)));
-        values.filter(|(_, value)| value.is_finite()).reduce(|best, next| {
-            let better = match metric.better() {
-                Better::Higher => next.1 > best.1,
-                Better::Lower => next.1 < best.1,
-            };
-            if better { next } else { best }
-        })
-    };
-    let mut selected = Vec::new();
-    let mut take = |at, epoch, row: &Measurements| {
-        selected.extend(row.iter().map(|(metric, value)| Selected { at, metric: *metric, epoch, value: *value }));
-    };
-    if let Some((epoch, row)) = epochs.last() {
-        take(At::Final, *epoch, row);
-    }
-    if let Some((epoch, _)) = best_of(Metric::ValidationAccuracy)
-        && let Some((_, row)) = epochs.iter().find(|(e, _)| *e == epoch)
-    {
-        take(At::BestValidation, epoch, row);
-    }
-    let best = Metric::ALL.iter().filter_map(|metric| {
-        best_of(*metric).map(|(epoch, value)| Selected { at: At::Best, metric: *metric, epoch, value })
-    });
-    selected.extend(best);
-    selected
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn epochs(rows: &[(f64, f64)]) -> Vec<(u32, Measurements)> {
-        let row = |(validation, test): &(f64, f64)| {
-            Measurements::from([(Metric::ValidationAccuracy, *validation), (Metric::TestAccuracy, *test)])
-        };
-        (1..).zip(rows.iter().map(row)).collect()
-    }
-
-    fn chosen(rows: &[(f64, f64)], at: At) -> Option<(u32, f64)> {
-        let selected = select(&epochs(rows));
-        selected.iter().find(|s| s.at == at && s.metric == Metric::TestAccuracy).map(|s| (s.epoch, s.value))
-    }
-
     #[test]
-    fn each_selection_shows_its_own_epoch() {
-        let rows = [(0.5, 0.6), (0.7, 0.8), (0.7, 0.9), (0.6, 0.5)];
-        assert_eq!(chosen(&rows, At::Final), Some((4, 0.5)));
-        assert_eq!(chosen(&rows, At::Best), Some((3, 0.9)));
-        assert_eq!(chosen(&rows, At::BestValidation), Some((2, 0.8)), "the earliest of equals");
-    }
-
-    #[test]
-    fn without_validation_there_is_no_best_validation() {
-        let rows = vec![(1, Measurements::from([(Metric::TestAccuracy, 0.5)]))];
-        assert!(select(&rows).iter().all(|s| s.at != At::BestValidation));
-    }
-
-    #[test]
-    fn a_value_that_is_not_finite_is_never_the_best() {
-        assert_eq!(chosen(&[(0.1, f64::NAN), (0.2, 0.3)], At::Best), Some((2, 0.3)));
+    fn a_name_leads_back_to_its_metric_and_each_has_one() {
+        let classes = [0, 7, 99, 999].map(|class| Metric::ClassAccuracy(Class::new(class).unwrap()));
+        for metric in Metric::ALL.iter().copied().chain(classes) {
+            assert_eq!(metric.name().parse(), Ok(metric));
+            let json = serde_json::to_string(&Measurements::from([(metric, 0.5)])).unwrap();
+            assert_eq!(json, format!(r#"{{"{metric}":0.5}}"#));
+            assert_eq!(serde_json::from_str::<Measurements>(&json).unwrap(), Measurements::from([(metric, 0.5)]));
+        }
+        for wrong in
+            ["", "accuracy", "class_accuracy_", "class_accuracy_07", "class_accuracy_1000", "class_accuracy_-1"]
+        {
+            assert_eq!(wrong.parse::<Metric>(), Err(UnknownMetric), "{wrong}");
+        }
+        assert_eq!(Class::new(1_000), None);
     }
 }

@@ -1,7 +1,10 @@
 //! How an attempt ends, and what is known of a job once it has been trained.
 
+use crate::id::Digest;
 use crate::methods::noise::TransitionMatrix;
+use crate::metric::At;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Why an attempt failed. The kind decides whether another attempt is worth making; the message is for people.
@@ -89,6 +92,21 @@ pub struct Facts {
     pub engine: String,
     /// BLAKE3 of the final weights: equal bytes, equal digest.
     pub weights: String,
+    /// The files of weights that it left for jobs that build on it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept: BTreeMap<At, Digest>,
+    /// Where the initial weights came from, if from a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
+}
+
+/// The file that initial weights came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// BLAKE3 of its bytes, hexadecimal.
+    pub digest: String,
+    /// Whether its classifier was for another number of classes, so that the job's own started at random.
+    pub random_classifier: bool,
 }
 
 /// Sizes of the parts of a data set.

@@ -22,6 +22,10 @@ pub enum Stream {
     Augmentation,
     /// Dropout masks in an epoch.
     Dropout,
+    /// Shuffles that tell what a diagnostic finds by chance, after an epoch.
+    Diagnostics,
+    /// Latent labels that a loss draws in an epoch.
+    Latent,
 }
 
 impl Stream {
@@ -33,6 +37,8 @@ impl Stream {
             Stream::Order => "order",
             Stream::Augmentation => "augmentation",
             Stream::Dropout => "dropout",
+            Stream::Diagnostics => "diagnostics",
+            Stream::Latent => "latent",
         }
     }
 }
@@ -88,12 +94,22 @@ mod tests {
         assert_eq!(epochs(Stream::Order), [14_280_141_578_989_224_959, 3_774_238_121_487_804_208]);
         assert_eq!(epochs(Stream::Augmentation), [2_652_478_974_738_220_835, 15_932_229_730_320_717_787]);
         assert_eq!(epochs(Stream::Dropout), [2_466_409_802_009_585_818, 441_199_043_232_995_422]);
+        assert_eq!(epochs(Stream::Latent), [13_054_626_521_798_925_175, 2_162_821_188_890_274_310]);
     }
 
     #[test]
     fn streams_and_epochs_share_no_numbers() {
         let streams = Streams::new(0, 0);
-        let all = [Stream::Split, Stream::Noise, Stream::Weights, Stream::Order, Stream::Augmentation, Stream::Dropout];
+        let all = [
+            Stream::Split,
+            Stream::Noise,
+            Stream::Weights,
+            Stream::Order,
+            Stream::Augmentation,
+            Stream::Dropout,
+            Stream::Diagnostics,
+            Stream::Latent,
+        ];
         let mut seen: Vec<u64> = all.iter().flat_map(|s| (0..3).map(|e| first(streams, *s, e))).collect();
         seen.sort_unstable();
         seen.dedup();

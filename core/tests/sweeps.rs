@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+use plusminus_core::diagnostics::Diagnostic;
 use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::{Augment, Normalize};
 use plusminus_core::methods::schedule::Schedule;
@@ -79,6 +80,47 @@ fn a_size_of_the_training_set_is_a_part_of_the_id_and_stands_in_the_canonical_fo
 }
 
 #[test]
+fn diagnostics_are_a_part_of_the_id_in_one_order_and_stand_in_the_canonical_form_only_where_they_are_given() {
+    let diagnosed = sweep("grid: {diagnostics: [[rank, softmax], [], all]}\ntable: {rows: [diagnostics]}");
+    assert_eq!(diagnosed.cells.len(), 3);
+    assert_eq!(diagnosed.cells[1], sweep("").cells[0]);
+    let canonical = diagnosed.cells[0].configuration.canonical();
+    assert!(canonical.ends_with(r#""normalize":"channel","diagnostics":["softmax","rank"]}"#), "{canonical}");
+    assert_eq!(serde_json::from_str::<Configuration>(&canonical).unwrap(), *diagnosed.cells[0].configuration);
+    assert_eq!(sweep("grid: {diagnostics: [[softmax, rank]]}").cells[0].id, diagnosed.cells[0].id);
+    let all: Vec<_> = Diagnostic::ALL.iter().map(|(_, diagnostic)| *diagnostic).collect();
+    assert_eq!(diagnosed.cells[2].configuration.diagnostics, all);
+}
+
+#[test]
+fn a_table_shows_the_metric_of_a_diagnostic_and_of_a_class_and_a_mean() {
+    let table = |text: &str| sweep(&format!("grid: {{diagnostics: [[classes]]}}\ntable: {text}")).table;
+    let ninth = table("{metric: class_accuracy_9, at: last-5-mean}");
+    assert_eq!((ninth.metric.name(), &*ninth.at.name()), ("class_accuracy_9", "last-5-mean"));
+    assert_eq!(table("{metric: class_accuracy_spread}").metric, Metric::ClassAccuracySpread);
+}
+
+#[test]
+fn initial_weights_are_a_file_by_name_and_stand_in_the_canonical_form_only_where_there_are_some() {
+    let digest = "0af9".repeat(16);
+    let named = sweep(&format!(
+        "grid: {{initial_weights: [a.safetensors, {{file: a.safetensors, blake3: '{digest}'}}, null]}}"
+    ));
+    let long = sweep("grid: {initial_weights: [{file: a.safetensors}]}");
+    assert_eq!(named.cells[0], long.cells[0], "a name alone is short for a map of it");
+    assert_eq!(named.cells[2], sweep("").cells[0], "none is what there is without the key");
+    let canonical = named.cells[1].configuration.canonical();
+    let expected = format!(
+        r#""model":{{"name":"resnet18"}},"initial_weights":{{"file":"a.safetensors","blake3":"{digest}"}},"loss""#
+    );
+    assert!(canonical.contains(&expected), "{canonical}");
+    assert_eq!(serde_json::from_str::<Configuration>(&canonical).unwrap(), *named.cells[1].configuration);
+    let below = sweep("grid: {initial_weights.file: [a.safetensors, b.safetensors]}");
+    assert_eq!(below.cells[0], named.cells[0]);
+    assert_eq!(names(&below.table.rows), ["initial_weights.file"]);
+}
+
+#[test]
 fn a_default_that_is_written_out_makes_no_other_cell() {
     let long =
         BASE.replace("loss: cce", "loss: {name: cce}\n  noise: none\n  schedule: {name: constant}\n  batch_size: 128");
@@ -103,6 +145,53 @@ fn the_lists_of_a_map_multiply_out() {
     let expected =
         [json!({"kind": "none"}), uniform(0.2, false), uniform(0.2, true), uniform(0.4, false), uniform(0.4, true)];
     assert_eq!(values(&sweep, "noise"), expected);
+}
+
+#[test]
+fn a_matrix_and_a_map_are_one_value_and_a_list_of_them_is_several() {
+    let identity = |first: &str| {
+        let row = |i: usize| (0..10).map(|j| if i == j { "1" } else { "0" }).collect::<Vec<_>>().join(", ");
+        let rows = (1..10).map(|i| format!("[{}]", row(i))).collect::<Vec<_>>().join(", ");
+        format!("[[{first}, 0, 0, 0, 0, 0, 0, 0, 0], {rows}]")
+    };
+    let (a, b) = (identity("0.9, 0.1"), identity("0.8, 0.2"));
+    let grid = format!(
+        "grid:
+  noise:
+    - {{kind: transition-matrix, matrix: {a}}}
+    - {{kind: transition-matrix, matrix: [{a}, {b}], draw: exact}}
+    - {{kind: class-dependent, rate: [0.1, 0.2], map: [[9, 1], [2, 0]]}}
+    - {{kind: class-dependent, rate: 0.3, map: [[[9, 1]], [[2, 0], [4, 7]]]}}
+"
+    );
+    let noises = values(&sweep(&grid), "noise");
+    assert_eq!(noises.len(), 1 + 2 + 2 + 2);
+    assert_eq!(noises[0]["matrix"][0], json!([0.9, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]));
+    assert_eq!((&noises[2]["matrix"][0][1], &noises[2]["draw"]), (&json!(0.2), &json!("exact")));
+    assert_eq!(noises[4], json!({"kind": "class-dependent", "rate": 0.2, "map": [[2, 0], [9, 1]]}));
+    assert_eq!((&noises[5]["map"], &noises[6]["map"]), (&json!([[9, 1]]), &json!([[2, 0], [4, 7]])));
+    // The same through a path of its own.
+    let noises = values(&sweep(&format!("grid: {{noise: [transition-matrix], noise.matrix: [{a}, {b}]}}")), "noise");
+    assert_eq!(noises.len(), 2);
+}
+
+#[test]
+fn every_kind_of_noise_can_be_asked_for() {
+    let grid = "grid:
+  noise:
+    - {kind: uniform, rate: 0.2, draw: per-sample}
+    - {kind: uniform, rate: 0.2, draw: exact}
+    - {kind: class-dependent, rate: 0.2, map: [[9, 7], [7, 5], [2, 6], [4, 3], [3, 4]]}
+    - {kind: file, file: [human.txt, fashion/other.csv]}
+";
+    let expected = [
+        json!({"kind": "uniform", "rate": 0.2, "include_true_class": false}),
+        json!({"kind": "uniform", "rate": 0.2, "include_true_class": false, "draw": "exact"}),
+        json!({"kind": "class-dependent", "rate": 0.2}),
+        json!({"kind": "file", "file": "human.txt"}),
+        json!({"kind": "file", "file": "fashion/other.csv"}),
+    ];
+    assert_eq!(values(&sweep(grid), "noise"), expected);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::lanes::{BLOCK, Instructions, Kernel, Lanes};
 use crate::view::View;
+use std::ops::Range;
 
 /// The windows of a pool over an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub struct Windows {
     pub kernel: [usize; 2],
     /// From a window to the next.
     pub stride: usize,
+    /// How far windows reach over every side of the image, where there is nothing to be the largest.
+    pub padding: usize,
     /// Values of a pixel.
     pub channels: usize,
 }
@@ -19,33 +22,41 @@ pub struct Windows {
 impl Windows {
     /// Rows and columns of windows.
     pub fn output(&self) -> [usize; 2] {
-        let along = |i: usize| (self.extent[i] - self.kernel[i]) / self.stride + 1;
+        let along = |i: usize| (self.extent[i] + 2 * self.padding - self.kernel[i]) / self.stride + 1;
         [along(0), along(1)]
     }
 
     fn check(&self, image: usize, output: usize) {
         assert!(self.stride > 0 && self.kernel[0] > 0 && self.kernel[1] > 0, "windows with an extent and a step");
-        assert!(self.kernel[0] <= self.extent[0] && self.kernel[1] <= self.extent[1], "a window within the image");
+        // So every window covers a pixel.
+        assert!(self.kernel.iter().all(|kernel| self.padding <= kernel / 2), "windows that are half within the image");
+        let fits = |i: usize| self.kernel[i] <= self.extent[i] + 2 * self.padding;
+        assert!(self.extent[0] > 0 && self.extent[1] > 0 && fits(0) && fits(1), "a window within the image");
         assert_eq!(self.channels % BLOCK, 0, "channels in blocks of {BLOCK}");
         assert_eq!(image, self.extent[0] * self.extent[1] * self.channels, "a whole image");
         let [rows, columns] = self.output();
         assert_eq!(output, rows * columns * self.channels, "a pixel for every window");
     }
 
-    /// Calls `f` with the place of every output pixel and that of its window's first pixel.
+    /// Calls `f` with the place of every output pixel and with the rows and columns of the image that its window covers.
     #[inline(always)]
-    fn each(&self, mut f: impl FnMut(usize, usize)) {
+    fn each(&self, mut f: impl FnMut(usize, Range<usize>, Range<usize>)) {
         let [rows, columns] = self.output();
+        let covered = |i: usize, window: usize| {
+            let start = window * self.stride;
+            let end = (start + self.kernel[i]).min(self.extent[i] + self.padding);
+            start.saturating_sub(self.padding)..end - self.padding
+        };
         for row in 0..rows {
+            let down = covered(0, row);
             for column in 0..columns {
-                let from = (row * self.extent[1] + column) * self.stride * self.channels;
-                f((row * columns + column) * self.channels, from);
+                f((row * columns + column) * self.channels, down.clone(), covered(1, column));
             }
         }
     }
 }
 
-/// The largest value of each window. NaN only where a window's first value is.
+/// The largest value of each window. NaN only where the first value that a window covers is.
 #[derive(Debug)]
 pub struct MaxPool<'a> {
     /// The image.
@@ -75,14 +86,15 @@ impl Kernel for MaxPool<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Windows { extent, kernel, channels, .. } = self.windows;
+        let Windows { extent, channels, .. } = self.windows;
         for channel in (0..channels).step_by(L::COUNT) {
             let reader = self.view.channels(lanes, channel);
-            self.windows.each(|to, from| {
-                let mut best = reader.read(lanes, lanes.load(&self.image[from + channel..]));
-                for row in 0..kernel[0] {
-                    for column in 0..kernel[1] {
-                        let at = from + (row * extent[1] + column) * channels + channel;
+            self.windows.each(|to, rows, columns| {
+                let first = (rows.start * extent[1] + columns.start) * channels + channel;
+                let mut best = reader.read(lanes, lanes.load(&self.image[first..]));
+                for row in rows {
+                    for column in columns.clone() {
+                        let at = (row * extent[1] + column) * channels + channel;
                         let value = reader.read(lanes, lanes.load(&self.image[at..]));
                         best = lanes.select_less(best, value, value, best);
                     }
@@ -128,16 +140,16 @@ impl Kernel for MaxPoolGradient<'_> {
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) {
-        let Windows { extent, kernel, channels, .. } = self.windows;
+        let Windows { extent, channels, .. } = self.windows;
         let zero = lanes.splat(0.0);
         for channel in (0..channels).step_by(L::COUNT) {
             let reader = self.view.channels(lanes, channel);
-            self.windows.each(|at, from| {
+            self.windows.each(|at, rows, columns| {
                 let best = lanes.load(&self.output[at + channel..]);
                 let mut left = lanes.load(&self.gradient[at + channel..]);
-                for row in 0..kernel[0] {
-                    for column in 0..kernel[1] {
-                        let at = from + (row * extent[1] + column) * channels + channel;
+                for row in rows {
+                    for column in columns.clone() {
+                        let at = (row * extent[1] + column) * channels + channel;
                         let value = reader.read(lanes, lanes.load(&self.image[at..]));
                         let to = &mut self.image_gradient[at..];
                         let taken = lanes.select_less(value, best, zero, left);

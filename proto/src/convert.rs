@@ -5,7 +5,7 @@ use plusminus_core::id::{Attempt, CellId, JobId};
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
-use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
+use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples, Start};
 use plusminus_core::schedule::{Ending, JobState, News, Report};
 use plusminus_core::{report, spec};
 use std::sync::Arc;
@@ -108,7 +108,7 @@ pub fn epoch(epoch: u32, measurements: &Measurements) -> v1::Epoch {
 impl v1::Epoch {
     /// What was measured; a metric that this version does not know is left out.
     pub fn to_core(&self) -> Measurements {
-        let known = |name: &str| Metric::ALL.iter().copied().find(|metric| metric.name() == name);
+        let known = |name: &String| name.parse::<Metric>().ok();
         self.measurements.iter().filter_map(|(name, value)| Some((known(name)?, *value))).collect()
     }
 }
@@ -127,6 +127,10 @@ impl From<&Facts> for v1::Facts {
             engine: facts.engine.clone(),
             weights: facts.weights.clone(),
             data: facts.data.clone(),
+            start: facts.start.as_ref().map(|Start { digest, random_classifier }| v1::Start {
+                digest: digest.clone(),
+                random_classifier: *random_classifier,
+            }),
         }
     }
 }
@@ -150,6 +154,7 @@ impl TryFrom<v1::Facts> for Facts {
             engine: facts.engine,
             weights: facts.weights,
             data: facts.data,
+            start: facts.start.map(|v1::Start { digest, random_classifier }| Start { digest, random_classifier }),
         })
     }
 }

@@ -8,7 +8,7 @@
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::Measurements;
 use plusminus_trainer::engine::ENVIRONMENT;
-use plusminus_trainer::{Cache, Means, Memory, Observer, train};
+use plusminus_trainer::{Cache, Means, Memory, Observer, Supplies, train};
 use serde_json::json;
 use std::error::Error;
 use std::ops::ControlFlow;
@@ -52,7 +52,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     while begun.elapsed() < Duration::from_secs_f64(60.0 * minutes) || round <= WARM {
         let mut watcher = Watcher(0.0);
         for job in &jobs {
-            train(job, &cache, Means::default(), &mut watcher).map_err(|failure| failure.to_string())?;
+            train(job, Supplies { cache: &cache, means: Means::default(), parent: None }, &mut watcher)
+                .map_err(|failure| failure.to_string())?;
         }
         round += 1;
         after = watcher.0;

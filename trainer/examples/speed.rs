@@ -10,7 +10,7 @@ use plusminus_core::methods::losses::{Cce, Loss};
 use plusminus_core::methods::networks::{Downsample, Model};
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::random::{Stream, Streams};
-use plusminus_trainer::engine::{Batch, Means, Plan, engine, memory};
+use plusminus_trainer::engine::{Means, Plan, engine, memory};
 use rand::RngExt;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let streams = Streams::new(0, 0);
     let weights = Arc::new(Plan::of(&network)).initial(&mut streams.generator(Stream::Weights, 0));
     let optimizer = Optimizer::Sgd { lr: 0.01, momentum: 0.9, weight_decay: 5e-4, nesterov: false };
-    let mut engine = engine(means, &network, weights, &Loss::Cce(Cce {}), &optimizer)?;
+    let mut engine = engine(means, &network, weights, &optimizer)?;
     let mut generator = streams.generator(Stream::Order, 0);
     let inputs: Vec<f32> = (0..batch * shape.len()).map(|_| 2.0 * generator.random::<f32>() - 1.0).collect();
     let labels: Vec<u32> = (0..batch).map(|_| generator.random_range(0..10)).collect();
@@ -53,7 +53,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut times = Vec::new();
     for step in 0..warm + steps {
         let begun = Instant::now();
-        engine.train_step(Batch { inputs: &inputs, labels: &labels }, 0.01, &mut dropout)?;
+        let mut loss =
+            |logits: &[f32], gradient: &mut [f32]| Loss::Cce(Cce {}).value_and_gradient(logits, 10, &labels, gradient);
+        engine.train_step(&inputs, &mut loss, 0.01, &mut dropout)?;
         if step >= warm {
             times.push(begun.elapsed().as_secs_f64());
         }

@@ -1,4 +1,4 @@
-//! The weights that a finished job leaves: at its last epoch, at its best, and at its best validation accuracy.
+//! The weights that a finished job leaves: at its last epoch, at its best, and at its best in validation.
 
 use crate::engine::Weights;
 use plusminus_core::id::JobId;
@@ -27,13 +27,16 @@ pub struct Kept {
     pub best: Snapshot,
     /// After the epoch with the highest validation accuracy, the earliest of equals; where there are validation samples.
     pub best_validation: Option<Snapshot>,
+    /// After the epoch with the lowest validation loss, the earliest of equals; where there are validation samples.
+    pub best_validation_loss: Option<Snapshot>,
 }
 
 impl Kept {
     /// Each selection that the job has.
     pub fn selections(&self) -> impl Iterator<Item = (At, &Snapshot)> {
-        let validation = self.best_validation.as_ref().map(|snapshot| (At::BestValidation, snapshot));
-        [(At::Final, &self.last), (At::Best, &self.best)].into_iter().chain(validation)
+        let accuracy = self.best_validation.as_ref().map(|snapshot| (At::BestValidation, snapshot));
+        let loss = self.best_validation_loss.as_ref().map(|snapshot| (At::BestValidationLoss, snapshot));
+        [(At::Final, &self.last), (At::Best, &self.best)].into_iter().chain(accuracy).chain(loss)
     }
 
     /// Writes `DIRECTORY/<job>/{final,best,best-validation}.safetensors` and gives their paths. A file is there in full, with
@@ -100,10 +103,15 @@ mod tests {
     fn files_hold_every_array_under_its_name_and_nothing_is_left_beside_them() {
         let job = job(1, |_| {});
         let dataset = &job.configuration.dataset;
-        let network = job.configuration.model.network(dataset.shape(), dataset.classes()).unwrap();
+        let network = job.configuration.model.network(dataset.input(), dataset.classes()).unwrap();
         let weights = Arc::new(Plan::of(&network)).initial(&mut job.streams().generator(Stream::Weights, 0));
         let snapshot = |epoch| Snapshot { epoch, weights: weights.clone() };
-        let kept = Kept { last: snapshot(3), best: snapshot(2), best_validation: Some(snapshot(1)) };
+        let kept = Kept {
+            last: snapshot(3),
+            best: snapshot(2),
+            best_validation: Some(snapshot(1)),
+            best_validation_loss: None,
+        };
         let directory = tempfile::tempdir().unwrap();
         // Several times: each takes the place of the one before, with equal bytes.
         let write = || {

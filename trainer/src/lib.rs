@@ -4,6 +4,7 @@
 //! - [`engine`]: what runs a network forward and backward.
 //! - [`mod@train`]: the loop, which reports to an [`Observer`] and stops where that says so.
 //! - [`memory`]: what memory a job takes, told beforehand.
+//! - [`initial`]: initial weights from a file.
 //! - [`keep`]: the weights that a finished job leaves, as files.
 //!
 //! *Architecture invariant:* everything random comes from the job's own streams, and everything is summed in one order: a job
@@ -11,6 +12,7 @@
 
 pub mod data;
 pub mod engine;
+pub mod initial;
 pub mod keep;
 pub mod memory;
 pub mod train;
@@ -19,4 +21,4 @@ pub use data::{Cache, Datasets};
 pub use engine::{Device, EngineKind, Means};
 pub use keep::Kept;
 pub use memory::Memory;
-pub use train::{Observer, Progress, Trained, train};
+pub use train::{Observer, Progress, Supplies, Trained, train};

@@ -1,18 +1,29 @@
 //! The loop: epochs of steps, an evaluation after each.
+//!
+//! - `start`: what a job begins with: its weights, and the transition matrix that its loss has to know.
+//! - `evaluation`: what the network makes of samples that it is not trained on at the moment.
+//! - `best`: the weights at the epochs that selections name.
+
+mod best;
+mod evaluation;
+mod start;
 
 use crate::data::{Cache, Data, Inputs, Labels, feed, shuffle};
-use crate::engine::{Batch, Engine, EngineError, Means, Plan, engine};
+use crate::engine::{Checkpoint, Engine, EngineError, Means, Plan, engine};
 use crate::keep::{Kept, Snapshot};
+use best::Selections;
+pub(crate) use evaluation::EVALUATED;
 use plusminus_core::job::Job;
+use plusminus_core::methods::losses::{Criterion, Setting, Step};
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
 use plusminus_core::random::Stream;
+use start::Beginning;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// Samples that are evaluated together: a constant, for with their number candle's logits change in their last digits.
-pub(crate) const EVALUATED: usize = 250;
 
 /// Where a job stands after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +57,17 @@ pub trait Observer {
 /// Nobody listens.
 impl Observer for () {}
 
+/// What a job is trained with.
+#[derive(Clone, Copy, Debug)]
+pub struct Supplies<'a> {
+    /// The data sets.
+    pub cache: &'a Cache,
+    /// Where and by which engine.
+    pub means: Means,
+    /// The weights of the job's parent, a safetensors file, where the job has one.
+    pub parent: Option<&'a Path>,
+}
+
 /// What a finished job leaves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trained {
@@ -57,7 +79,7 @@ pub struct Trained {
     pub weights: Kept,
 }
 
-/// Trains `job` by `means` with data from `cache`, from its first epoch to its last.
+/// Trains `job` with `supplies`, from its first epoch to its last.
 ///
 /// The result follows from the job and the engine alone: not from the number of threads, other jobs, or what `observer` hears. With
 /// candle the kind of processor counts too, for each has its kernel for products of matrices: the facts name it.
@@ -65,8 +87,8 @@ pub struct Trained {
 /// # Errors
 /// `UserError` where the data set or the configuration cannot be had, `Diverged` where the loss, a weight or a measurement is no
 /// longer finite, `Preempted` where `observer` says stop, `Infrastructure` where the device fails.
-pub fn train(job: &Job, cache: &Cache, means: Means, observer: &mut dyn Observer) -> Result<Trained, Failure> {
-    Run::new(job, cache, means)?.train(observer)
+pub fn train(job: &Job, supplies: Supplies<'_>, observer: &mut dyn Observer) -> Result<Trained, Failure> {
+    Run::new(job, supplies)?.train(observer)
 }
 
 /// A job that is being trained.
@@ -76,54 +98,57 @@ struct Run<'a> {
     labels: Labels,
     inputs: Inputs,
     engine: Box<dyn Engine>,
+    criterion: Box<dyn Criterion>,
     facts: Facts,
 }
 
-/// What the network makes of some samples.
-struct Evaluation {
-    /// Its class of each sample.
-    classes: Vec<u32>,
-    /// Mean loss, where it was asked for.
-    loss: Option<f64>,
-}
-
 impl<'a> Run<'a> {
-    fn new(job: &'a Job, cache: &Cache, means: Means) -> Result<Self, Failure> {
+    fn new(job: &'a Job, supplies: Supplies<'_>) -> Result<Self, Failure> {
         let configuration = &*job.configuration;
         if configuration.epochs == 0 || configuration.batch_size == 0 {
             return Err(user_error("epochs and batch_size must be at least 1"));
         }
         let dataset = &configuration.dataset;
-        let data = cache.get(dataset).map_err(user_error)?;
-        let labels = Labels::of(job, &data.train).map_err(user_error)?;
+        let data = supplies.cache.get(dataset).map_err(user_error)?;
+        let labels = Labels::of(job, &data.train, supplies.cache.datasets()).map_err(user_error)?;
         let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train).map_err(user_error)?;
-        let network = configuration.model.network(dataset.shape(), dataset.classes()).map_err(user_error)?;
+        let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
         let plan = Arc::new(Plan::of(&network));
+        let beginning = Beginning::of(job, &network, &plan, &data, &labels, supplies)?;
+        let Beginning { weights, file, transition } = beginning;
+        let setting = Setting { classes: dataset.classes(), given: &labels.given, transition };
+        let criterion = configuration.loss.criterion(setting).map_err(user_error)?;
+        let means = supplies.means;
         // An engine that was asked for by name and cannot run the network is no accident: another try ends as this one.
         let refused = |error: EngineError| if means.engine.is_some() { user_error(error) } else { failed(error) };
-        let initial = plan.initial(&mut job.streams().generator(Stream::Weights, 0));
-        let engine =
-            engine(means, &network, initial, &configuration.loss, &configuration.optimizer).map_err(refused)?;
-        let samples = Samples { train: labels.train.len(), validation: labels.validation.len(), test: data.test.len() };
+        let engine = engine(means, &network, weights, &configuration.optimizer).map_err(refused)?;
+        let validation = data.held_out(&labels, configuration.split).map_err(user_error)?.samples.len();
+        let samples = Samples { train: labels.train.len(), validation, test: data.test.len() };
         let facts = Facts {
             parameters: plan.trained(),
             samples,
             noise_rate: labels.noise_rate,
             transition: labels.transition.clone(),
-            data: data.digest.clone(),
+            data: labels.digest(&data),
             engine: engine.name(),
             weights: String::new(),
+            start: file,
+            kept: BTreeMap::new(),
         };
-        Ok(Run { job, data, labels, inputs, engine, facts })
+        Ok(Run { job, data, labels, inputs, engine, criterion, facts })
     }
 
     fn train(mut self, observer: &mut dyn Observer) -> Result<Trained, Failure> {
         let epochs = self.job.configuration.epochs;
         let mut rows = Vec::new();
-        let (mut best, mut best_validation) = (Best::default(), Best::default());
+        let mut selections = Selections::default();
         for epoch in 1..=epochs {
+            let before = Progress { epoch, epochs, step: 0, steps: self.steps() };
+            self.review(epoch, &selections, &mut || {
+                heed(observer.progress(before), || format!("in the review before epoch {epoch} of {epochs}"))
+            })?;
             let mut measurements = self.epoch(epoch, observer)?;
-            let done = Progress { epoch, epochs, step: self.steps(), steps: self.steps() };
+            let done = Progress { step: self.steps(), ..before };
             self.evaluate(&mut measurements, &mut || {
                 heed(observer.progress(done), || format!("in the evaluation after epoch {epoch} of {epochs}"))
             })?;
@@ -134,15 +159,12 @@ impl<'a> Run<'a> {
             if let Some((metric, value)) = measurements.iter().find(|(_, value)| !value.is_finite()) {
                 return Err(diverged(&format!("{metric} is {value} after epoch {epoch}")));
             }
-            best.offer(measurements.get(&Metric::TestAccuracy), epoch, &weights);
-            best_validation.offer(measurements.get(&Metric::ValidationAccuracy), epoch, &weights);
+            selections.offer(&measurements, epoch, &weights);
             let flow = observer.epoch(epoch, &measurements);
             rows.push((epoch, measurements));
             if epoch == epochs {
                 self.facts.weights = weights.digest();
-                let last = Snapshot { epoch, weights };
-                let best = best.into_snapshot().unwrap_or_else(|| last.clone());
-                let weights = Kept { best, best_validation: best_validation.into_snapshot(), last };
+                let weights = selections.finish(Snapshot { epoch, weights });
                 return Ok(Trained { facts: self.facts, epochs: rows, weights });
             }
             heed(flow, || format!("after epoch {epoch} of {epochs}"))?;
@@ -155,18 +177,39 @@ impl<'a> Run<'a> {
         self.labels.train.len().div_ceil(self.job.configuration.batch_size) as u32
     }
 
+    /// Shows the criterion the whole training set before `epoch`, where it wants to see it, under the weights best in validation so
+    /// far; under those at hand where there are none. The engine goes on as if nothing had been.
+    fn review(&mut self, epoch: u32, selections: &Selections, between: Between<'_>) -> Result<(), Failure> {
+        if !self.criterion.wants_review(epoch) {
+            return Ok(());
+        }
+        let here = self.engine.checkpoint().map_err(failed)?;
+        if let Some(best) = selections.best_validation() {
+            let (weights, moments) = (best.weights.clone(), here.moments.clone());
+            self.engine.restore(Checkpoint { weights, moments }).map_err(failed)?;
+        }
+        let logits = self.logits(evaluation::Part::Train, between)?;
+        self.engine.restore(here).map_err(failed)?;
+        let classes = self.job.configuration.dataset.classes();
+        let given = self.labels.train.iter().map(|sample| self.labels.given[*sample]);
+        let p: Vec<f32> = logits.chunks_exact(classes).zip(given).map(|(z, y)| softmax(z)[y as usize]).collect();
+        self.criterion.review(&self.labels.train, &p);
+        Ok(())
+    }
+
     /// One pass over the training samples.
     fn epoch(&mut self, epoch: u32, observer: &mut dyn Observer) -> Result<Measurements, Failure> {
         let configuration = &*self.job.configuration;
         let streams = self.job.streams();
         let generator = |stream| streams.generator(stream, u64::from(epoch));
         let (mut augmentation, mut dropout) = (generator(Stream::Augmentation), generator(Stream::Dropout));
+        let mut latent = generator(Stream::Latent);
         let mut order = self.labels.train.clone();
         shuffle(&mut order, &mut generator(Stream::Order));
         let lr = configuration.schedule.lr(configuration.optimizer.lr(), epoch, configuration.epochs);
         let (epochs, steps) = (configuration.epochs, self.steps());
         let (mut total, mut step, begun) = (0.0, 0, Instant::now());
-        let Run { data, labels, inputs, engine, .. } = self;
+        let Run { data, labels, inputs, engine, criterion, .. } = self;
         let make = |samples: &[usize], batch: &mut Vec<f32>| {
             let augment = &configuration.augment;
             inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, batch).map_err(user_error)
@@ -174,7 +217,10 @@ impl<'a> Run<'a> {
         feed::each(&order, configuration.batch_size, make, |samples, inputs| {
             step += 1;
             let labels: Vec<u32> = samples.iter().map(|sample| labels.given[*sample]).collect();
-            let loss = engine.train_step(Batch { inputs, labels: &labels }, lr, &mut dropout).map_err(failed)?;
+            let mut of_logits = |logits: &[f32], gradient: &mut [f32]| {
+                criterion.step(Step { logits, labels: &labels, samples, generator: &mut latent }, gradient)
+            };
+            let loss = engine.train_step(inputs, &mut of_logits, lr, &mut dropout).map_err(failed)?;
             if !loss.is_finite() {
                 return Err(diverged(&format!(
                     "the loss is {loss} in epoch {epoch}, step {step}, at learning rate {lr}"
@@ -193,131 +239,17 @@ impl<'a> Run<'a> {
             (Metric::ImagesPerSecond, order.len() as f64 / seconds),
         ]))
     }
-
-    /// Measures the network as it stands, on training images as they are, on validation and on test samples.
-    /// `between` is called after every few samples, and its failure ends the evaluation.
-    fn evaluate(&mut self, measurements: &mut Measurements, between: Between<'_>) -> Result<(), Failure> {
-        let train = self.predict(Part::Train, between)?.classes;
-        let (mut clean, mut noisy, mut recovered) = (Share::default(), Share::default(), Share::default());
-        for (class, sample) in train.iter().zip(&self.labels.train) {
-            let (given, label) = (self.labels.given[*sample], self.data.train.labels[*sample]);
-            if given == label {
-                clean.count(*class == given);
-            } else {
-                noisy.count(*class == given);
-                recovered.count(*class == label);
-            }
-        }
-        let validation = self.predict(Part::Validation, between)?;
-        let mut right = Share::default();
-        for (class, sample) in validation.classes.iter().zip(&self.labels.validation) {
-            right.count(*class == self.labels.given[*sample]);
-        }
-        let mut tested = Share::default();
-        let classes = self.predict(Part::Test, between)?.classes;
-        classes.iter().zip(&self.data.test.labels).for_each(|(class, label)| tested.count(class == label));
-        let found = [
-            (Metric::CleanAccuracy, clean.value()),
-            (Metric::NoisyAccuracy, noisy.value()),
-            (Metric::RecoveredAccuracy, recovered.value()),
-            (Metric::ValidationLoss, validation.loss),
-            (Metric::ValidationAccuracy, right.value()),
-            (Metric::TestAccuracy, tested.value()),
-        ];
-        measurements.extend(found.into_iter().filter_map(|(metric, value)| Some((metric, value?))));
-        Ok(())
-    }
-
-    fn predict(&mut self, part: Part, between: Between<'_>) -> Result<Evaluation, Failure> {
-        let Run { job, data, labels, inputs, engine, .. } = self;
-        let everything: Vec<usize>;
-        let (images, samples) = match part {
-            Part::Train => (&data.train, &labels.train),
-            Part::Validation => (&data.train, &labels.validation),
-            Part::Test => {
-                everything = (0..data.test.len()).collect();
-                (&data.test, &everything)
-            }
-        };
-        let (loss, classes) = (&job.configuration.loss, job.configuration.dataset.classes());
-        let mut evaluation = Evaluation { classes: Vec::with_capacity(samples.len()), loss: None };
-        // Core gives a loss with its gradient, which nobody wants here.
-        let (mut logits, mut unused) = (Vec::new(), vec![0.0; EVALUATED * classes]);
-        let mut total = 0.0;
-        let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(images, samples, batch).map_err(user_error);
-        feed::each(samples, EVALUATED, make, |samples, inputs| {
-            engine.logits(inputs, &mut logits).map_err(failed)?;
-            evaluation.classes.extend(logits.chunks_exact(classes).map(largest));
-            if part == Part::Validation {
-                let labels: Vec<u32> = samples.iter().map(|sample| labels.given[*sample]).collect();
-                let mean = loss.value_and_gradient(&logits, classes, &labels, &mut unused[..logits.len()]);
-                total += mean * samples.len() as f64;
-            }
-            between()
-        })?;
-        if part == Part::Validation && !samples.is_empty() {
-            evaluation.loss = Some(total / samples.len() as f64);
-        }
-        Ok(evaluation)
-    }
 }
 
 /// What an evaluation does every now and then: it asks whether it shall go on.
 type Between<'a> = &'a mut dyn FnMut() -> Result<(), Failure>;
 
-/// The samples of an evaluation.
-#[derive(Clone, Copy, PartialEq)]
-enum Part {
-    Train,
-    Validation,
-    Test,
-}
-
-/// The class with the largest logit, the first of equals.
-fn largest(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (class, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = class;
-        }
-    }
-    best as u32
-}
-
-/// A share that is counted.
-#[derive(Clone, Copy, Default)]
-struct Share {
-    hits: usize,
-    of: usize,
-}
-
-impl Share {
-    fn count(&mut self, hit: bool) {
-        self.of += 1;
-        self.hits += usize::from(hit);
-    }
-
-    /// Of nothing there is no share.
-    fn value(self) -> Option<f64> {
-        (self.of > 0).then(|| self.hits as f64 / self.of as f64)
-    }
-}
-
-/// The weights where a metric was highest so far, the earliest of equals.
-#[derive(Default)]
-struct Best(Option<(f64, Snapshot)>);
-
-impl Best {
-    fn offer(&mut self, value: Option<&f64>, epoch: u32, weights: &crate::engine::Weights) {
-        let Some(value) = value else { return };
-        if self.0.as_ref().is_none_or(|(best, _)| value > best) {
-            self.0 = Some((*value, Snapshot { epoch, weights: weights.clone() }));
-        }
-    }
-
-    fn into_snapshot(self) -> Option<Snapshot> {
-        self.0.map(|(_, snapshot)| snapshot)
-    }
+/// The distribution over classes that one sample's logits stand for.
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let exponentials: Vec<f64> = logits.iter().map(|z| libm::exp(f64::from(*z) - f64::from(max))).collect();
+    let sum: f64 = exponentials.iter().sum();
+    exponentials.iter().map(|e| (e / sum) as f32).collect()
 }
 
 fn heed(flow: ControlFlow<()>, when: impl FnOnce() -> String) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 
 use super::{FILE, Store, StoreError, VERSION, open_to_read};
 use plusminus_core::id::{CellId, JobId, SweepName, WorkerName};
-use plusminus_core::metric::{At, Metric};
+use plusminus_core::metric::{At, Measurements, Metric, selected};
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::schedule::{NewCell, NewJob, Record, StoredState, Time};
 use rusqlite::{Connection, Result, Row, types::Type};
@@ -78,15 +78,42 @@ impl Reader {
         metric: Metric,
         at: At,
     ) -> std::result::Result<BTreeMap<JobId, f64>, StoreError> {
-        let query = || {
-            let select = "SELECT job, value FROM sweep_results
-                          WHERE sweep = ?1 AND metric = ?2 AND at = ?3 AND state = 'finished' AND value IS NOT NULL";
-            let mut statement = self.connection.prepare_cached(select)?;
-            let rows = statement
-                .query_map([sweep.as_str(), metric.name(), at.name()], |row| Ok((parsed(row, 0)?, row.get(1)?)))?;
-            rows.collect::<Result<_>>()
+        let query = || match at {
+            At::Final | At::Best | At::BestValidation => self.stored(sweep, metric, at),
+            // So many epochs as anybody may name, and of the lowest loss jobs know nothing that ended before it could be asked for.
+            At::BestValidationLoss | At::LastMean(_) => self.computed(sweep, metric, at),
         };
         query().map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
+    }
+
+    fn stored(&self, sweep: &SweepName, metric: Metric, at: At) -> Result<BTreeMap<JobId, f64>> {
+        let select = "SELECT job, value FROM sweep_results
+                          WHERE sweep = ?1 AND metric = ?2 AND at = ?3 AND state = 'finished' AND value IS NOT NULL";
+        let mut statement = self.connection.prepare_cached(select)?;
+        let rows = statement
+            .query_map([sweep.as_str(), metric.name(), &at.name()], |row| Ok((parsed(row, 0)?, row.get(1)?)))?;
+        rows.collect()
+    }
+
+    fn computed(&self, sweep: &SweepName, metric: Metric, at: At) -> Result<BTreeMap<JobId, f64>> {
+        let select = r#"SELECT jobs.id, epochs.epoch, json_extract(epochs.measurements, '$."' || ?2 || '"'),
+                               json_extract(epochs.measurements, '$."' || ?3 || '"')
+                        FROM sweeps
+                        JOIN sweep_jobs ON sweep_jobs.sweep = sweeps.ordinal
+                        JOIN jobs ON jobs.number = sweep_jobs.job AND jobs.state = 'finished'
+                        JOIN epochs ON epochs.job = jobs.number AND epochs.attempt = jobs.attempts
+                        WHERE sweeps.name = ?1 ORDER BY sweep_jobs.position, epochs.epoch"#;
+        let by = Metric::ValidationLoss;
+        let mut statement = self.connection.prepare_cached(select)?;
+        let mut rows = statement.query([sweep.as_str(), metric.name(), by.name()])?;
+        let mut jobs: BTreeMap<JobId, Vec<(u32, Measurements)>> = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let values: [(Metric, Option<f64>); 2] = [(metric, row.get(2)?), (by, row.get(3)?)];
+            let values = values.into_iter().filter_map(|(metric, value)| Some((metric, value?)));
+            jobs.entry(parsed(row, 0)?).or_default().push((row.get(1)?, values.collect()));
+        }
+        let value = |epochs: Vec<_>| selected(&epochs, metric, at).map(|selected| selected.value);
+        Ok(jobs.into_iter().filter_map(|(job, epochs)| Some((job, value(epochs)?))).collect())
     }
 }
 

@@ -55,7 +55,8 @@ CREATE TABLE epochs (
   PRIMARY KEY (job, attempt, epoch)
 ) WITHOUT ROWID;
 
--- What each selection (final, best, best-validation) shows of a finished job.
+-- What each selection of one epoch (final, best, best-validation, best-validation-loss) shows of a finished job. Means over the
+-- last epochs are computed from `epochs` where they are asked for.
 CREATE TABLE results (
   job    INTEGER NOT NULL REFERENCES jobs (number),
   at     TEXT NOT NULL,

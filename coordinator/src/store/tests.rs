@@ -36,7 +36,7 @@ fn facts() -> Box<Facts> {
     let samples = Samples { train: 1, validation: 0, test: 1 };
     let transition = TransitionMatrix::identity(2);
     let (engine, data, weights) = ("none".into(), "".into(), "".into());
-    Box::new(Facts { parameters: 1, samples, noise_rate: 0.1, transition, data, engine, weights })
+    Box::new(Facts { parameters: 1, samples, noise_rate: 0.1, transition, data, engine, weights, start: None })
 }
 
 fn records(effects: Vec<Effect>) -> Vec<Record> {
@@ -130,6 +130,29 @@ fn a_finished_job_has_a_value_for_every_selection() {
     store.commit(&records(machine.handle(Time(3), reported(2, 1, News::Ended(Ending::Finished(facts())))))).unwrap();
     assert_eq!((value(At::BestValidation), value(At::Best)), (Some(0.2), Some(0.9)));
     assert_eq!(value(At::Final), None, "what is not finite is no value");
+    assert_eq!(value("last-1-mean".parse().unwrap()), None, "what is not finite has no mean");
+}
+
+#[test]
+fn means_and_the_lowest_loss_are_known_of_jobs_that_ended_before_they_were_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, mut machine) = running(directory.path());
+    for (epoch, (loss, test)) in (1..).zip([(2.0, 0.25), (1.0, 0.5), (1.5, 0.75)]) {
+        let row = Measurements::from([(Metric::ValidationLoss, loss), (Metric::TestAccuracy, test)]);
+        store.commit(&records(machine.handle(Time(2), reported(2, 1, News::Epoch(epoch, row))))).unwrap();
+    }
+    store.commit(&records(machine.handle(Time(3), reported(2, 1, News::Ended(Ending::Finished(facts())))))).unwrap();
+    let stored = "SELECT value FROM results WHERE at = 'best-validation-loss' AND metric = 'test_accuracy'";
+    assert_eq!(store.connection.query_row(stored, [], |row| row.get(0)), Ok(0.5));
+    store.connection.execute("DELETE FROM results WHERE at NOT IN ('final', 'best', 'best-validation')", []).unwrap();
+    let reader = store.reader().unwrap();
+    let value = |metric, at: &str| reader.values(&name(0), metric, at.parse().unwrap()).unwrap().get(&job(2)).copied();
+    assert_eq!(value(Metric::TestAccuracy, "best-validation-loss"), Some(0.5));
+    assert_eq!(value(Metric::ValidationLoss, "best-validation-loss"), Some(1.0));
+    assert_eq!(value(Metric::TestAccuracy, "last-2-mean"), Some(0.625));
+    assert_eq!(value(Metric::TestAccuracy, "last-3-mean"), Some(0.5));
+    assert_eq!(value(Metric::TestAccuracy, "last-4-mean"), None, "there are three epochs");
+    assert_eq!(value(Metric::NoisyAccuracy, "last-2-mean"), None);
 }
 
 #[test]

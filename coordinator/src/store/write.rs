@@ -144,7 +144,7 @@ fn results(transaction: &Transaction<'_>, id: &str) -> Result<()> {
     let mut insert = transaction.prepare_cached(insert)?;
     for selected in select(&epochs) {
         let value = Some(selected.value).filter(|value| value.is_finite());
-        insert.execute(params![id, selected.at.name(), selected.metric.name(), selected.epoch, value])?;
+        insert.execute(params![id, &*selected.at.name(), selected.metric.name(), selected.epoch, value])?;
     }
     Ok(())
 }

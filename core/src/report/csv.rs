@@ -7,7 +7,7 @@ pub(super) fn render(table: &Table) -> String {
     let mut lines = csv::Writer::from_writer(Vec::new());
     let mut write = |fields: &[&str]| lines.write_record(fields).expect("memory takes every line of equal length");
     write(&[paths.as_slice(), &["cell", "seed", "status", "failure", "metric", "at", "value"]].concat());
-    let (metric, at) = (table.metric.name(), table.at.name());
+    let (metric, at) = (table.metric.name(), &*table.at.name());
     for cell in table.summaries() {
         let labels = paths.iter().map(|path| cell.labels.get(*path).map(String::as_str).unwrap_or_default());
         let labels: Vec<&str> = labels.collect();

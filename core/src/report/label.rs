@@ -6,11 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What stands for a value that a configuration does not have.
 pub(super) const ABSENT: &str = "–";
 
+/// What a noise shows behind its name, whether it varies or not.
+const SHOWN_OF_NOISE: &[&str] = &["case", "file", "rate"];
+
 /// Names the values of one path, as briefly as tells them apart.
 ///
 /// A scalar is called by itself. A method (a map with a `name` or a `kind`) is called by that and by those parameters that
-/// vary among the methods of its name in the sweep: `gce`, or `gce (q=0.3)` and `gce (q=0.7)`. A noise always shows its
-/// rate: `uniform 0.6`. Two different values never have the same label.
+/// vary among the methods of its name in the sweep: `gce`, or `gce (q=0.3)` and `gce (q=0.7)`. A noise always shows what it
+/// is called by in papers: its rate, its case, its file: `uniform 0.6`, `case 2 0.3`. Two different values never have the same label.
 pub(super) struct Labels {
     /// By name of a method: the parameters that vary.
     varying: BTreeMap<String, BTreeSet<String>>,
@@ -33,13 +36,12 @@ impl Labels {
     pub(super) fn of(&self, value: Option<&Value>) -> String {
         let Some(value) = value else { return ABSENT.to_owned() };
         let Some((name, map)) = method(value) else { return plain(value) };
-        let rate = map.get("rate").filter(|_| map.contains_key("kind")).map(plain);
+        let always = if map.contains_key("kind") { SHOWN_OF_NOISE } else { &[] };
         let varies = |key: &str| self.varying.get(name).is_some_and(|keys| keys.contains(key));
-        let shown = map.iter().filter(|(key, _)| varies(key) && !(rate.is_some() && *key == "rate"));
-        let mut label = name.to_owned();
-        if let Some(rate) = &rate {
-            label = format!("{label} {rate}");
-        }
+        let shown = map.iter().filter(|(key, _)| varies(key) && !always.contains(&key.as_str()));
+        let name = if name == "dmi-case" { "case" } else { name };
+        let label = always.iter().filter_map(|key| map.get(*key)).map(plain);
+        let label = std::iter::once(name.to_owned()).chain(label).collect::<Vec<_>>().join(" ");
         let parameters = parameters(shown);
         if parameters.is_empty() { label } else { format!("{label} ({parameters})") }
     }
@@ -53,11 +55,25 @@ fn method(value: &Value) -> Option<(&str, &Map<String, Value>)> {
 }
 
 fn parameters<'v>(entries: impl Iterator<Item = (&'v String, &'v Value)>) -> String {
-    entries.map(|(key, value)| format!("{key}={}", plain(value))).collect::<Vec<_>>().join(", ")
+    let shown = |(key, value): (&String, &Value)| match value {
+        Value::Array(pairs) if key == "map" => {
+            format!("{key}={}", pairs.iter().map(arrow).collect::<Vec<_>>().join(" "))
+        }
+        _ => format!("{key}={}", plain(value)),
+    };
+    entries.map(shown).collect::<Vec<_>>().join(", ")
+}
+
+/// A true class and the one that it becomes.
+fn arrow(pair: &Value) -> String {
+    match pair.as_array().map(Vec::as_slice) {
+        Some([from, to]) => format!("{}→{}", plain(from), plain(to)),
+        _ => plain(pair),
+    }
 }
 
 /// A value in full, on one line.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => ABSENT.to_owned(),
         Value::Bool(flag) => flag.to_string(),
@@ -121,6 +137,47 @@ mod tests {
             {"kind": "uniform", "rate": 0.8, "include_true_class": true},
         ]);
         assert_eq!(labels(noise), ["uniform 0.6 (include_true_class=false)", "uniform 0.8 (include_true_class=true)"]);
+    }
+
+    #[test]
+    fn a_noise_is_called_as_papers_call_it() {
+        let noise = json!([
+            {"kind": "dmi-case", "case": 1, "rate": 0.3},
+            {"kind": "dmi-case", "case": 2, "rate": 0.3},
+            {"kind": "open-set", "rate": 0.4, "draw": "exact"},
+            {"kind": "file", "file": "cifar10n/worst.txt"},
+            {"kind": "file", "file": "cifar10n/aggregate.txt"},
+            {"kind": "transition-matrix", "matrix": [[0.9, 0.1], [0.0, 1.0]]},
+        ]);
+        let expected = [
+            "case 1 0.3",
+            "case 2 0.3",
+            "open-set 0.4",
+            "file cifar10n/worst.txt",
+            "file cifar10n/aggregate.txt",
+            "transition-matrix",
+        ];
+        assert_eq!(labels(noise), expected);
+    }
+
+    #[test]
+    fn maps_matrices_and_draws_are_shown_where_they_tell_apart() {
+        let noise = json!([
+            {"kind": "class-dependent", "rate": 0.3},
+            {"kind": "class-dependent", "rate": 0.3, "map": [[2, 0], [9, 1]]},
+            {"kind": "class-dependent", "rate": 0.3, "draw": "exact"},
+            {"kind": "transition-matrix", "matrix": [[0.9, 0.1], [0.0, 1.0]]},
+            {"kind": "transition-matrix", "matrix": [[1.0, 0.0], [0.1, 0.9]]},
+        ]);
+        let expected = [
+            "class-dependent 0.3",
+            "class-dependent 0.3 (map=2→0 9→1)",
+            "class-dependent 0.3 (draw=exact)",
+            "transition-matrix (matrix=[[0.9, 0.1], [0, 1]])",
+            "transition-matrix (matrix=[[1, 0], [0.1, 0.9]])",
+        ];
+        assert_eq!(labels(noise), expected);
+        assert_eq!(crate::report::latex::escaped("map=2→0"), "map=2$\\to$0");
     }
 
     #[test]

@@ -54,9 +54,12 @@ fn caption(table: &Table) -> String {
         Unit::Plain => "",
     };
     let at = match table.at {
-        At::Final => "in the last epoch",
-        At::Best => "in the epoch where it is best",
-        At::BestValidation => "in the epoch of the highest validation accuracy",
+        At::Final => "in the last epoch".to_owned(),
+        At::Best => "in the epoch where it is best".to_owned(),
+        At::BestValidation => "in the epoch of the highest validation accuracy".to_owned(),
+        At::BestValidationLoss => "in the epoch of the lowest validation loss".to_owned(),
+        At::LastMean(epochs) if epochs.get() == 1 => "in the last epoch".to_owned(),
+        At::LastMean(epochs) => format!("as the mean over the last {epochs} epochs"),
     };
     let std = match table.std {
         Std::Sample => "sample",
@@ -79,7 +82,7 @@ fn words(name: &str) -> String {
     escaped(&name.replace(['_', '.', '-'], " "))
 }
 
-fn capital(text: &str) -> String {
+pub(super) fn capital(text: &str) -> String {
     let mut rest = text.chars();
     rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
@@ -120,7 +123,7 @@ fn rows(table: &Table, page: &Page) -> Vec<String> {
     lines
 }
 
-fn row(cells: impl Iterator<Item = String>) -> String {
+pub(super) fn row(cells: impl Iterator<Item = String>) -> String {
     format!("{} \\\\", cells.collect::<Vec<_>>().join(" & "))
 }
 
@@ -182,6 +185,7 @@ pub(super) fn escaped(text: &str) -> String {
         '|' => escaped + "\\textbar{}",
         '…' => escaped + "\\ldots{}",
         '–' => escaped + "--",
+        '→' => escaped + "$\\to$",
         '±' => escaped + "$\\pm$",
         _ => escaped + sign.encode_utf8(&mut [0; 4]),
     })

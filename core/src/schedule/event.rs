@@ -1,8 +1,9 @@
 //! What can happen, and what the machine asks for in return.
 
 use super::record::{Ending, NewCell, NewJob, Record};
-use crate::id::{Attempt, JobId, SweepName, WorkerName};
-use crate::metric::Measurements;
+use crate::id::{Attempt, Digest, JobId, SweepName, WorkerName};
+use crate::metric::{At, Measurements};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// One connection of a worker; a worker that reconnects has a new one.
@@ -41,6 +42,8 @@ pub enum Event {
     Draining(Session),
     /// A worker has something to say of an attempt.
     Reported(Session, Report),
+    /// A file of weights that a job left is not there, or is not what it was.
+    Lost(JobId, Digest),
     /// Time has passed.
     Tick,
 }
@@ -54,7 +57,7 @@ pub struct Submission {
     pub source: Arc<str>,
     /// The configurations of its jobs.
     pub cells: Vec<NewCell>,
-    /// Its jobs, in the order in which they are to be trained.
+    /// Its jobs, in the order in which they are to be trained; what a job builds on is among them, before it.
     pub jobs: Vec<NewJob>,
 }
 
@@ -97,6 +100,10 @@ pub enum Effect {
         configuration: Arc<str>,
         /// The job's seed.
         seed: u64,
+        /// Whose weights it builds on, and the file that they are in.
+        origin: Option<(JobId, Digest)>,
+        /// Which of its weights are to be left for jobs that build on it.
+        keeps: BTreeSet<At>,
     },
     /// Have a worker stop an attempt and forget it.
     Stop {
@@ -132,7 +139,7 @@ pub struct SubmitSummary {
     pub new: usize,
     /// Of these, jobs with a result.
     pub finished: usize,
-    /// Of these, jobs that had failed or been dropped and are queued again.
+    /// Of these, jobs that are queued again: they had failed or been dropped, or have weights to leave that are now wanted.
     pub requeued: usize,
     /// Unfinished jobs that the sweep of that name had before, and that no sweep wants now.
     pub dropped: usize,

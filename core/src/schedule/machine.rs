@@ -123,13 +123,14 @@ impl Machine {
             }
             Event::Heartbeat(session, holds) => self.heartbeat(now, session, &holds),
             Event::Reported(session, report) => self.reported(now, session, report, &mut effects),
+            Event::Lost(job, file) => self.lost(now, job, file, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
         }
         self.dispatch(now, &mut effects);
         effects
     }
 
-    fn record(&mut self, record: Record, effects: &mut Vec<Effect>) {
+    pub(super) fn record(&mut self, record: Record, effects: &mut Vec<Effect>) {
         self.state.apply(&record);
         effects.push(Effect::Record(record));
     }
@@ -151,13 +152,19 @@ impl Machine {
                 Some(JobState::Failed(_) | JobState::Queued { .. } | JobState::Running { .. }) => {}
             }
         }
+        let again = self.wanted_again(&jobs, &requeued);
+        summary.finished -= again.len();
+        requeued.extend(again);
         summary.requeued = requeued.len();
         let still: BTreeSet<JobId> = jobs.iter().map(|job| job.id).collect();
         let mut dropped = self.only_wanted_by(&name);
         dropped.retain(|job| !still.contains(job));
         summary.dropped = dropped.len();
         self.stop(&dropped, effects);
+        let mut parents: BTreeSet<JobId> = jobs.iter().filter_map(|job| Some(job.origin?.job)).collect();
+        parents.extend(&dropped);
         self.record(Record::Submitted { name, source, cells, jobs, requeued, dropped, at }, effects);
+        self.strand(at, parents.into_iter().collect(), effects);
         effects.push(Effect::Submitted(ticket, summary));
     }
 
@@ -169,7 +176,8 @@ impl Machine {
         let dropped = self.only_wanted_by(&name);
         let count = dropped.len();
         self.stop(&dropped, effects);
-        self.record(Record::Cancelled { name, dropped, at }, effects);
+        self.record(Record::Cancelled { name, dropped: dropped.clone(), at }, effects);
+        self.strand(at, dropped, effects);
         effects.push(Effect::Cancelled(ticket, count));
     }
 
@@ -216,7 +224,7 @@ impl Machine {
             .filter(|held| !holds.contains(held))
             .collect();
         for (job, attempt) in lost {
-            self.lost(now, job, attempt, format!("worker {worker} came back without it"), effects);
+            self.gone(now, job, attempt, format!("worker {worker} came back without it"), effects);
         }
         for (job, attempt) in &holds {
             if self.state.is_current(&worker, *job, *attempt) {
@@ -230,7 +238,7 @@ impl Machine {
     }
 
     /// Ends an attempt that nobody works on any more. One from before a restart is no failure of the job's.
-    fn lost(&mut self, now: Time, job: JobId, attempt: Attempt, how: String, effects: &mut Vec<Effect>) {
+    fn gone(&mut self, now: Time, job: JobId, attempt: Attempt, how: String, effects: &mut Vec<Effect>) {
         let kind = if self.inherited.contains(&job) { FailureKind::Preempted } else { FailureKind::Infrastructure };
         self.ended(now, job, attempt, Ending::Failed(Failure::new(kind, how)), effects);
     }
@@ -279,6 +287,11 @@ impl Machine {
         self.leases.remove(&job);
         self.inherited.remove(&job);
         self.record(Record::Ended { job, attempt, ending, next, at }, effects);
+        match next {
+            Next::Done => self.finished(at, job, effects),
+            Next::GiveUp => self.strand(at, [job].into(), effects),
+            Next::Retry { .. } => {}
+        }
     }
 
     fn after_failure(&self, now: Time, kind: FailureKind, failures: u32) -> Next {
@@ -312,7 +325,7 @@ impl Machine {
                 effects.push(Effect::Stop { session: *session, job, attempt });
             }
             let seconds = self.policy.lease as f64 / 1000.0;
-            self.lost(
+            self.gone(
                 now,
                 job,
                 attempt,
@@ -327,19 +340,23 @@ impl Machine {
         let mut waiting = Vec::new();
         while let Some((session, worker)) = self.freest() {
             let Some((job, attempt, seed, configuration)) = self.next_in_turn(now) else { break };
+            let families = &self.state.families;
+            let origin = families.origin(job).and_then(|origin| Some((origin.job, families.file(origin)?)));
+            let keeps = families.wanted(job);
             self.record(Record::Assigned { job, attempt, worker, at: now }, effects);
             self.leases.insert(job, now.after(self.policy.lease));
             if let Some(connection) = self.connections.get_mut(&session) {
                 connection.busy.insert((job, attempt));
             }
-            waiting.push(Effect::Assign { session, job, attempt, configuration, seed });
+            waiting.push(Effect::Assign { session, job, attempt, configuration, seed, origin, keeps });
         }
         effects.append(&mut waiting);
     }
 
     fn next_in_turn(&self, now: Time) -> Option<(JobId, Attempt, u64, Arc<str>)> {
         let due = |state: &JobState| matches!(state, JobState::Queued { not_before } if *not_before <= now);
-        let entry = self.state.in_turn(self.policy.only.as_ref()).find(|entry| due(&entry.state))?;
+        let mut jobs = self.state.in_turn(self.policy.only.as_ref());
+        let entry = jobs.find(|entry| due(&entry.state) && self.state.has_what_it_builds_on(entry.id))?;
         let configuration = Arc::clone(&self.state.cells[entry.cell as usize].configuration);
         Some((entry.id, Attempt(entry.attempts).next(), entry.seed, configuration))
     }

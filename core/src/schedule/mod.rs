@@ -2,7 +2,7 @@
 //!
 //! - [`event`]: what can happen, and what the machine asks for in return.
 //! - [`record`]: what is written down. [`State::apply`] is the only thing that changes what is known of jobs, live and on restart.
-//! - [`state`]: jobs, sweeps and the queue.
+//! - [`state`]: jobs, sweeps and the queue; `family`: which jobs build on which.
 //! - [`machine`]: decisions: who gets which job, what a report is worth, when a lease has passed, what is tried again.
 //! - [`view`]: what users are shown of it.
 //!
@@ -10,6 +10,8 @@
 //! the machine commits records before it acts on the effects behind them. What a past attempt says changes nothing.
 
 pub mod event;
+mod family;
+mod lineage;
 pub mod machine;
 pub mod record;
 pub mod state;
@@ -20,7 +22,7 @@ mod tests;
 
 pub use event::{Effect, Event, News, Refusal, Report, Session, Submission, SubmitSummary, Ticket};
 pub use machine::{Machine, Policy};
-pub use record::{Ending, NewCell, NewJob, Next, Record, StoredState};
+pub use record::{Ending, NewCell, NewJob, Next, Origin, Record, StoredState};
 pub use state::{JobState, State};
 pub use view::{Counts, JobView, SweepView};
 

@@ -1,9 +1,10 @@
 //! What is written down.
 
 use super::Time;
-use crate::id::{Attempt, CellId, JobId, SweepName, WorkerName};
-use crate::metric::Measurements;
+use crate::id::{Attempt, CellId, Digest, JobId, SweepName, WorkerName};
+use crate::metric::{At, Measurements};
 use crate::outcome::{Facts, Failure};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A fact that survives a restart.
@@ -19,7 +20,8 @@ pub enum Record {
         cells: Vec<NewCell>,
         /// All its jobs, in order.
         jobs: Vec<NewJob>,
-        /// Of these, jobs that had failed or been dropped and are queued again.
+        /// Of these, jobs that are queued again: they had failed or been dropped, or have finished without leaving the weights that
+        /// are now wanted.
         requeued: Vec<JobId>,
         /// Jobs that the sweep of that name had before and that no sweep wants now.
         dropped: Vec<JobId>,
@@ -72,6 +74,22 @@ pub enum Record {
         /// When.
         at: Time,
     },
+    /// Queued jobs have failed without an attempt: what they build on cannot be had.
+    Stranded {
+        /// Which.
+        jobs: Vec<JobId>,
+        /// Why.
+        failure: Failure,
+        /// When.
+        at: Time,
+    },
+    /// A finished job is queued again: weights are wanted that are not there. It will give the same.
+    Requeued {
+        /// Which.
+        job: JobId,
+        /// When.
+        at: Time,
+    },
     /// Jobs that no sweep names any more but whose results are kept: how a restart begins.
     Remembered {
         /// Their configurations.
@@ -110,6 +128,17 @@ pub struct NewJob {
     pub cell: CellId,
     /// Its seed.
     pub seed: u64,
+    /// What it builds on.
+    pub origin: Option<Origin>,
+}
+
+/// The weights that a job builds on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Whose.
+    pub job: JobId,
+    /// Which of them.
+    pub at: At,
 }
 
 /// How an attempt ended.
@@ -153,7 +182,10 @@ pub enum StoredState {
         at: Time,
     },
     /// Has its result.
-    Finished,
+    Finished {
+        /// The weights that it left for jobs that build on it.
+        kept: BTreeMap<At, Digest>,
+    },
     /// Has none and is not tried again.
     Failed(Failure),
     /// Wanted by no sweep.

@@ -1,6 +1,7 @@
 //! What is known of jobs and sweeps: the committed facts, and the queue that follows from them.
 
 use super::Time;
+use super::family::Families;
 use super::record::{Ending, NewCell, NewJob, Next, Record, StoredState};
 use crate::id::{Attempt, CellId, JobId, SweepName, WorkerName};
 use crate::outcome::Failure;
@@ -13,7 +14,7 @@ pub(super) type JobIndex = u32;
 /// Where a job stands.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JobState {
-    /// Waits for a slot.
+    /// Waits for a slot, or first for what it builds on.
     Queued {
         /// Not assigned before then: a failed job waits a little.
         not_before: Time,
@@ -71,8 +72,9 @@ pub struct State {
     cell_index: BTreeMap<CellId, u32>,
     pub(super) sweeps: BTreeMap<SweepName, SweepEntry>,
     submissions: u32,
-    /// Queued jobs in their turn.
+    /// Queued jobs in their turn; those that wait for a parent come in when it has finished.
     pub(super) queue: BTreeSet<((u32, u32), JobIndex)>,
+    pub(super) families: Families,
     pub(super) running: BTreeSet<JobIndex>,
 }
 
@@ -96,6 +98,7 @@ impl State {
             Record::Assigned { job, attempt, worker, at } => {
                 if let Some(entry) = self.entry_mut(*job) {
                     entry.attempts = attempt.0;
+                    self.families.assigned(*job);
                     self.set(*job, JobState::Running { attempt: *attempt, worker: worker.clone(), since: *at });
                 }
             }
@@ -109,10 +112,17 @@ impl State {
                         JobState::Queued { not_before: *not_before }
                     }
                     (_, Ending::Failed(failure)) => JobState::Failed(failure.clone()),
-                    (_, Ending::Finished(_)) => JobState::Finished,
+                    (_, Ending::Finished(facts)) => {
+                        self.families.kept(*job, &facts.kept);
+                        JobState::Finished
+                    }
                 };
                 self.set(*job, state);
             }
+            Record::Stranded { jobs, failure, .. } => {
+                jobs.iter().for_each(|job| self.set(*job, JobState::Failed(failure.clone())));
+            }
+            Record::Requeued { job, .. } => self.requeue(*job),
             Record::Remembered { cells, jobs } => {
                 self.learn(cells);
                 jobs.iter().for_each(|job| self.remember(job));
@@ -124,7 +134,10 @@ impl State {
                         StoredState::Running { worker, at } => {
                             JobState::Running { attempt: Attempt(*attempts), worker, since: at }
                         }
-                        StoredState::Finished => JobState::Finished,
+                        StoredState::Finished { kept } => {
+                            self.families.kept(*job, &kept);
+                            JobState::Finished
+                        }
                         StoredState::Failed(failure) => JobState::Failed(failure),
                         StoredState::Dropped => JobState::Dropped,
                     };
@@ -198,6 +211,9 @@ impl State {
             state: JobState::Dropped,
         });
         self.index.insert(job.id, index);
+        if let Some(origin) = job.origin {
+            self.families.link(job.id, origin);
+        }
         index
     }
 
@@ -212,17 +228,33 @@ impl State {
         let Some(index) = self.index.get(&job).copied() else { return };
         let entry = &mut self.jobs[index as usize];
         entry.state = state;
-        let place = (entry.turn, index);
-        if matches!(entry.state, JobState::Queued { .. }) {
-            self.queue.insert(place);
-        } else {
-            self.queue.remove(&place);
-        }
         if matches!(entry.state, JobState::Running { .. }) {
             self.running.insert(index);
         } else {
             self.running.remove(&index);
         }
+        self.place(job);
+        // Whether it has finished is what its children wait to hear.
+        let children: Vec<JobId> = self.families.children(job).collect();
+        children.into_iter().for_each(|child| self.place(child));
+    }
+
+    /// Puts the job into the queue, or takes it out.
+    fn place(&mut self, job: JobId) {
+        let Some(index) = self.index.get(&job).copied() else { return };
+        let entry = &self.jobs[index as usize];
+        let place = (entry.turn, index);
+        if matches!(entry.state, JobState::Queued { .. }) && self.has_what_it_builds_on(job) {
+            self.queue.insert(place);
+        } else {
+            self.queue.remove(&place);
+        }
+    }
+
+    /// Whether the job builds on nothing, or on weights that are there.
+    pub(super) fn has_what_it_builds_on(&self, job: JobId) -> bool {
+        let Some(origin) = self.families.origin(job) else { return true };
+        self.job(origin.job) == Some(&JobState::Finished) && self.families.file(origin).is_some()
     }
 
     /// The jobs that may be queued, in the order in which they are to be trained: all, or those of one sweep.

@@ -1,14 +1,16 @@
-//! The machine under scripted and generated events.
+//! The machine under scripted events; in rooms of their own, jobs that build on others, and generated events.
+
+mod generated;
+mod lineage;
 
 use super::event::{Effect, Event, News, Refusal, Report, Session, Submission, SubmitSummary, Ticket};
-use super::record::{Ending, NewCell, NewJob, Next, Record, StoredState};
+use super::record::{Ending, NewCell, NewJob, Origin, Record, StoredState};
 use super::*;
-use crate::id::{Attempt, CellId, JobId, SweepName, WorkerName};
+use crate::id::{Attempt, CellId, Digest, JobId, SweepName, WorkerName};
 use crate::methods::noise::TransitionMatrix;
-use crate::metric::Measurements;
+use crate::metric::At;
 use crate::outcome::{Facts, Failure, FailureKind, Samples};
-use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const POLICY: Policy = Policy { lease: 100, failures: 3, backoff: 10, backoff_limit: 40, only: None };
 
@@ -16,9 +18,21 @@ fn name(text: &str) -> SweepName {
     text.parse().unwrap()
 }
 
+/// The job of that seed: 10 is the parent of 11 and 12, and 11 that of 13.
 fn job(seed: u64) -> NewJob {
     let cell = CellId::of(&[b"cell"]);
-    NewJob { id: JobId::of(&[&seed.to_le_bytes()]), cell, seed }
+    let origin = match seed {
+        11 => Some(Origin { job: job(10).id, at: At::Final }),
+        12 => Some(Origin { job: job(10).id, at: At::BestValidation }),
+        13 => Some(Origin { job: job(11).id, at: At::Final }),
+        _ => None,
+    };
+    NewJob { id: JobId::of(&[&seed.to_le_bytes()]), cell, seed, origin }
+}
+
+/// A file of weights.
+fn file(name: &str) -> Digest {
+    Digest::of(name.as_bytes())
 }
 
 fn submission(sweep: &str, seeds: impl IntoIterator<Item = u64>) -> Submission {
@@ -30,7 +44,8 @@ fn facts() -> Box<Facts> {
     let samples = Samples { train: 1, validation: 0, test: 1 };
     let transition = TransitionMatrix::identity(2);
     let (engine, data, weights) = ("none".into(), "".into(), "".into());
-    Box::new(Facts { parameters: 1, samples, noise_rate: 0.0, transition, data, engine, weights })
+    let (start, kept) = (None, BTreeMap::new());
+    Box::new(Facts { parameters: 1, samples, noise_rate: 0.0, transition, data, engine, weights, start, kept })
 }
 
 fn worker(n: u64) -> WorkerName {
@@ -107,6 +122,13 @@ fn assigned(effects: &[Effect]) -> Vec<(u64, u64, u32)> {
 
 fn finished() -> Ending {
     Ending::Finished(facts())
+}
+
+/// The end of a job that leaves these weights.
+fn leaving(kept: &[At]) -> Ending {
+    let mut facts = facts();
+    facts.kept = kept.iter().map(|at| (*at, file(&at.name()))).collect();
+    Ending::Finished(facts)
 }
 
 const ACKNOWLEDGED: Effect = Effect::Acknowledge(Session(1), 7);
@@ -318,192 +340,16 @@ fn after_a_restart_leases_are_renewed_and_the_worker_claims_its_attempts() {
 fn a_restored_job_stands_where_the_store_kept_it() {
     let mut bench = Bench::new();
     bench.submit("a", 0..2);
-    bench.records.push(Record::Restored { job: job(0).id, attempts: 3, failures: 1, state: StoredState::Finished });
+    bench.records.push(Record::Restored {
+        job: job(0).id,
+        attempts: 3,
+        failures: 1,
+        state: StoredState::Finished { kept: BTreeMap::new() },
+    });
     let state = StoredState::Running { worker: worker(1), at: Time(5) };
     bench.records.push(Record::Restored { job: job(1).id, attempts: 2, failures: 1, state });
     let bench = Bench { machine: Machine::restart(POLICY, bench.records, Time(9)), now: Time(9), records: vec![] };
     assert_eq!(bench.state(0), &JobState::Finished);
     let running = JobState::Running { attempt: Attempt(2), worker: worker(1), since: Time(5) };
     assert_eq!(bench.state(1), &running);
-}
-
-/// Something that may happen, in few enough variations that generated sequences meet each other.
-#[derive(Clone, Debug)]
-enum Happening {
-    Submit(u8, BTreeSet<u8>),
-    Cancel(u8),
-    Join(u8, u8, Vec<(u8, u8)>),
-    Leave(u8),
-    Drain(u8),
-    Heartbeat(u8, Vec<(u8, u8)>),
-    Epoch(u8, u8, u8),
-    Finish(u8, u8, u8),
-    Fail(u8, u8, u8, FailureKind),
-    Wait(u8),
-    Restart,
-}
-
-fn happening() -> impl Strategy<Value = Happening> {
-    let job = 0u8..6;
-    let attempt = 1u8..5;
-    let session = 0u8..4;
-    let kind = prop::sample::select(FailureKind::ALL);
-    let holds = prop::collection::vec((job.clone(), attempt.clone()), 0..4);
-    prop_oneof![
-        2 => (0u8..3, prop::collection::btree_set(0u8..6, 1..6)).prop_map(|(s, jobs)| Happening::Submit(s, jobs)),
-        1 => (0u8..3).prop_map(Happening::Cancel),
-        3 => (session.clone(), 0u8..3, holds.clone()).prop_map(|(s, n, h)| Happening::Join(s, n, h)),
-        1 => session.clone().prop_map(Happening::Leave),
-        1 => session.clone().prop_map(Happening::Drain),
-        2 => (session.clone(), holds).prop_map(|(s, h)| Happening::Heartbeat(s, h)),
-        2 => (session.clone(), job.clone(), attempt.clone()).prop_map(|(s, j, a)| Happening::Epoch(s, j, a)),
-        4 => (session.clone(), job.clone(), attempt.clone()).prop_map(|(s, j, a)| Happening::Finish(s, j, a)),
-        4 => (session, job, attempt, kind).prop_map(|(s, j, a, k)| Happening::Fail(s, j, a, k)),
-        4 => (0u8..120).prop_map(Happening::Wait),
-        1 => Just(Happening::Restart),
-    ]
-}
-
-fn keys(holds: &[(u8, u8)]) -> Vec<(JobId, Attempt)> {
-    holds.iter().map(|(j, a)| (job(u64::from(*j)).id, Attempt(u32::from(*a)))).collect()
-}
-
-/// Two of the four sessions belong to each of two workers.
-fn owner(session: u8) -> WorkerName {
-    worker(u64::from(session % 2))
-}
-
-fn report(session: u8, j: u8, a: u8, news: News) -> Event {
-    let report = Report { sequence: 1, job: job(u64::from(j)).id, attempt: Attempt(u32::from(a)), news };
-    Event::Reported(Session(u64::from(session)), report)
-}
-
-impl Happening {
-    /// What the machine is told, each with the time since the one before.
-    fn events(self) -> Vec<(u64, Event)> {
-        match self {
-            Happening::Wait(milliseconds) => {
-                let mut ticks = vec![(20, Event::Tick); usize::from(milliseconds / 20)];
-                ticks.push((u64::from(milliseconds % 20), Event::Tick));
-                ticks
-            }
-            Happening::Restart => Vec::new(),
-            other => vec![(0, other.event())],
-        }
-    }
-
-    fn event(self) -> Event {
-        let on = |session: u8| Session(u64::from(session));
-        match self {
-            Happening::Submit(s, jobs) => {
-                Event::Submit(Ticket(0), submission(&format!("s{s}"), jobs.into_iter().map(u64::from)))
-            }
-            Happening::Cancel(s) => Event::Cancel(Ticket(0), name(&format!("s{s}"))),
-            Happening::Join(s, slots, holds) => {
-                let (worker, instance) = (owner(s), u64::from(s / 3));
-                Event::Joined { session: on(s), worker, instance, slots: u32::from(slots), holds: keys(&holds) }
-            }
-            Happening::Leave(s) => Event::Left(on(s)),
-            Happening::Drain(s) => Event::Draining(on(s)),
-            Happening::Heartbeat(s, holds) => Event::Heartbeat(on(s), keys(&holds)),
-            Happening::Epoch(s, j, a) => report(s, j, a, News::Epoch(1, Measurements::new())),
-            Happening::Finish(s, j, a) => report(s, j, a, News::Ended(finished())),
-            Happening::Fail(s, j, a, kind) => report(s, j, a, News::Ended(Ending::Failed(Failure::new(kind, "")))),
-            Happening::Wait(_) | Happening::Restart => Event::Tick,
-        }
-    }
-}
-
-/// What must hold of the effects of one event, given the state before it.
-fn effects_keep_the_promises(before: &State, effects: &[Effect]) {
-    let mut state = before.clone();
-    for effect in effects {
-        match effect {
-            Effect::Record(record) => {
-                if let Record::Assigned { job, attempt, .. } = record {
-                    let entry = state.entry(*job).unwrap();
-                    assert!(matches!(entry.state, JobState::Queued { .. }), "only a queued job is assigned");
-                    assert_eq!(attempt.0, entry.attempts + 1, "attempts are numbered without gaps");
-                }
-                if let Record::Ended { job, attempt, next, .. } = record {
-                    let current = matches!(state.job(*job), Some(JobState::Running { attempt: a, .. }) if a == attempt);
-                    assert!(current, "only the current attempt ends");
-                    if let Next::Retry { failures, .. } = next {
-                        assert!(*failures < POLICY.failures);
-                    }
-                }
-                state.apply(record);
-            }
-            Effect::Assign { job, attempt, .. } => {
-                let current = matches!(state.job(*job), Some(JobState::Running { attempt: a, .. }) if a == attempt);
-                assert!(current, "what is assigned has been written down as running");
-            }
-            _ => {}
-        }
-    }
-}
-
-/// What must hold between events.
-fn state_is_sound(machine: &Machine, wanted: &BTreeSet<JobId>) {
-    let state = machine.state();
-    for entry in &state.jobs {
-        let queued =
-            state.queue.iter().any(|(turn, index)| *turn == entry.turn && state.jobs[*index as usize].id == entry.id);
-        assert_eq!(queued, matches!(entry.state, JobState::Queued { .. }), "the queue is the queued jobs");
-        let leased = machine.lease(entry.id).is_some();
-        assert_eq!(
-            leased,
-            matches!(entry.state, JobState::Running { .. }),
-            "a lease for every running job and no other"
-        );
-        if wanted.contains(&entry.id) {
-            assert_ne!(entry.state, JobState::Dropped, "no job that a sweep wants is lost");
-        }
-        assert_eq!(entry.wanted > 0, wanted.contains(&entry.id));
-    }
-}
-
-fn wanted(state: &State) -> BTreeSet<JobId> {
-    let live = state.sweeps.values().filter(|sweep| !sweep.cancelled);
-    live.flat_map(|sweep| &sweep.jobs).map(|index| state.jobs[*index as usize].id).collect()
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-
-    #[test]
-    fn no_sequence_of_events_breaks_a_promise(happenings in prop::collection::vec(happening(), 1..80)) {
-        let mut machine = Machine::new(POLICY);
-        let mut replayed = State::default();
-        let mut records = Vec::new();
-        let mut finished = BTreeSet::new();
-        let mut now = Time(0);
-        for happening in happenings {
-            if let Happening::Restart = happening {
-                let before = machine.state().clone();
-                machine = Machine::restart(POLICY, records.clone(), now);
-                prop_assert_eq!(machine.state(), &before);
-            }
-            for (after, event) in happening.events() {
-                now = now.after(after);
-                let before = machine.state().clone();
-                let effects = machine.handle(now, event);
-                effects_keep_the_promises(&before, &effects);
-                for effect in effects {
-                    if let Effect::Record(record) = effect {
-                        if let Record::Ended { job, next: Next::Done, .. } = &record {
-                            prop_assert!(finished.insert(*job), "a job is finished once");
-                        }
-                        replayed.apply(&record);
-                        records.push(record);
-                    }
-                }
-                prop_assert_eq!(&replayed, machine.state(), "replayed state equals live state");
-                for job in &finished {
-                    prop_assert_eq!(machine.state().job(*job), Some(&JobState::Finished), "a result is kept");
-                }
-                state_is_sound(&machine, &wanted(machine.state()));
-            }
-        }
-    }
 }

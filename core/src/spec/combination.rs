@@ -25,6 +25,11 @@ impl Combination {
         rest.iter().try_fold(find(&self.0, &first.name)?, |node, key| node.get(&key.name))
     }
 
+    /// Takes out what stands under `key`.
+    pub(super) fn remove(&mut self, key: &str) {
+        self.0.retain(|(found, _)| &*found.name != key);
+    }
+
     /// Puts `value` at the end of `route` in place of what is there.
     pub(super) fn set(&mut self, route: &Route, value: &Rc<Node>) {
         let value = match route.keys.as_slice() {

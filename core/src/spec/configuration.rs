@@ -1,8 +1,10 @@
 //! The keys of a configuration: where each is read, and which there are.
 
 use super::fields::{Fields, Subject};
+use super::initial_weights;
 use super::node::{Entry, Key, Node, Value};
 use super::problems::{Problems, did_you_mean};
+use crate::diagnostics::Diagnostic;
 use crate::job::Configuration;
 use crate::methods::augment::{Augment, Normalize};
 use crate::methods::dataset::Dataset;
@@ -11,7 +13,8 @@ use crate::methods::networks::Model;
 use crate::methods::noise::Noise;
 use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
-use std::collections::BTreeSet;
+use crate::methods::split::Split;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -34,11 +37,12 @@ const OPTIMIZER: Method<Optimizer> =
 const SCHEDULE: Method<Schedule> =
     Method { key: "schedule", tag: "name", names: Schedule::NAMES, read: Schedule::read };
 
-/// The key under which the method `key` is named, if `key` is a method.
+/// The key under which the method `key` is named, if `key` is a method; or the one that a text alone is short for.
 fn tag_of(key: &str) -> Option<&'static str> {
     match key {
         "dataset" | "model" | "loss" | "optimizer" | "schedule" => Some("name"),
         "noise" => Some("kind"),
+        "initial_weights" => Some("file"),
         _ => None,
     }
 }
@@ -64,7 +68,7 @@ pub(super) struct Place {
     pub(super) all_excused: bool,
 }
 
-/// Reads a combination, whose methods are in long form. What it lacks is reported at `place`.
+/// Reads a combination, whose methods are in long form, but for its parent. What it lacks is reported at `place`.
 pub(super) fn read(entries: &[Entry], place: &Place, problems: &mut Problems) -> Option<Configuration> {
     let before = problems.reports();
     let mut fields = Fields::new(entries, Subject("the configuration", None), place.span.clone(), problems);
@@ -79,6 +83,7 @@ pub(super) fn read(entries: &[Entry], place: &Place, problems: &mut Problems) ->
 fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let dataset = DATASET.required(fields);
     let model = MODEL.required(fields);
+    let initial_weights = initial_weights::read(fields);
     let loss = LOSS.required(fields);
     let noise = NOISE.or(fields, Noise::None);
     let noise_seed = fields.integer("noise_seed").optional();
@@ -87,15 +92,21 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let epochs = fields.integer("epochs").at_least(1).at_most(100_000).required() as u32;
     let batch_size = fields.integer("batch_size").at_least(1).at_most(65_536).or(128) as usize;
     let train_size = fields.integer("train_size").at_least(1).optional().map(|size| size as usize);
-    let validation = fields.number("validation").at_least(0.0).below(1.0).or(0.0);
+    let validation = validation(fields);
+    let split = fields.choice("split", Split::CHOICES).or(Split::Random);
     let augment = fields.list_of("augment", Augment::NAMES, Augment::read);
     let normalize = fields.one_of("normalize", Normalize::NAMES, Normalize::read).unwrap_or(Normalize::Channel);
+    let diagnostics = fields.set_of("diagnostics", Diagnostic::ALL);
+    // Its configuration is read where all of the combination is at hand.
+    fields.node("parent");
     let dataset = dataset?;
     // All of a data set is what there is without the key: no two cells for one training.
     let train_size = train_size.filter(|size| dataset.sizes().is_none_or(|(all, _)| *size != all));
+    let noise = noise.map(|noise| noise.normal_form(&dataset));
     Some(Configuration {
         dataset,
         model: model?,
+        initial_weights,
         loss: loss?,
         noise: noise?,
         noise_seed,
@@ -105,9 +116,24 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
         batch_size,
         train_size,
         validation,
+        split,
         augment,
         normalize,
+        diagnostics,
+        parent: None,
     })
+}
+
+/// A share of the training samples below 1, or from 1 on a whole number of them.
+fn validation(fields: &mut Fields<'_>) -> f64 {
+    let validation = fields.number("validation").at_least(0.0).or(0.0);
+    if validation > 1.0 && (validation.fract() != 0.0 || validation > f64::from(u32::MAX)) {
+        let label = "expected a share of at least 0 and below 1, or a whole number of samples".to_owned();
+        let place = fields.value_place("validation").unwrap_or_else(|| fields.place());
+        fields.problems().report(place, "`validation` is out of range".to_owned(), label, None);
+        return 0.0;
+    }
+    validation
 }
 
 impl<T> Method<T> {
@@ -163,13 +189,13 @@ impl<T> Method<T> {
 
     /// Adds the paths of all its parameters to the schema, asking each method which it would read.
     fn declare(&self, schema: &mut Schema) {
-        schema.add(format!("{}.{}", self.key, self.tag), false);
+        schema.add(format!("{}.{}", self.key, self.tag), 0);
         for name in self.names {
             let mut ignored = Problems::default();
             let mut probe = Fields::new(&[], Subject(self.key, Some(name)), 0..0, &mut ignored);
             (self.read)(name, &mut probe);
             for asked in probe.asked() {
-                schema.add(format!("{}.{}", self.key, asked.key), asked.list);
+                schema.add(format!("{}.{}", self.key, asked.key), asked.depth);
             }
         }
     }
@@ -180,8 +206,8 @@ impl<T> Method<T> {
 pub(super) struct Schema {
     /// In the order of a configuration.
     paths: Vec<String>,
-    /// Those whose value is a list.
-    lists: BTreeSet<String>,
+    /// How many lists deep their values are, where they are lists.
+    lists: BTreeMap<String, usize>,
 }
 
 impl Schema {
@@ -192,7 +218,7 @@ impl Schema {
         parts(&mut probe);
         let mut schema = Schema::default();
         for asked in probe.asked() {
-            schema.add(asked.key.to_owned(), asked.list);
+            schema.add(asked.key.to_owned(), asked.depth);
             match asked.key {
                 "dataset" => DATASET.declare(&mut schema),
                 "model" => MODEL.declare(&mut schema),
@@ -200,17 +226,19 @@ impl Schema {
                 "noise" => NOISE.declare(&mut schema),
                 "optimizer" => OPTIMIZER.declare(&mut schema),
                 "schedule" => SCHEDULE.declare(&mut schema),
+                "initial_weights" => initial_weights::PATHS.iter().for_each(|path| schema.add((*path).to_owned(), 0)),
+                "parent" => ["parent.set", "parent.at"].iter().for_each(|path| schema.add((*path).to_owned(), 0)),
                 _ => {}
             }
         }
         // The constants of a normalisation are set together or not at all: no paths lead to them.
-        schema.lists.extend(["normalize.mean", "normalize.std"].map(str::to_owned));
+        schema.lists.extend(["normalize.mean", "normalize.std"].map(|path| (path.to_owned(), 1)));
         schema
     }
 
-    fn add(&mut self, path: String, list: bool) {
-        if list {
-            self.lists.insert(path.clone());
+    fn add(&mut self, path: String, depth: usize) {
+        if depth > 0 {
+            self.lists.insert(path.clone(), depth);
         }
         if !self.paths.contains(&path) {
             self.paths.push(path);
@@ -222,21 +250,12 @@ impl Schema {
         &self.paths
     }
 
-    /// Whether the value at `path` is itself a list.
-    pub(super) fn is_list(&self, path: &str) -> bool {
-        self.lists.contains(path)
-    }
-
     /// The values that a list at `path` names one after another. Where the value is itself a list, several are a list of
     /// lists, and one list alone is one value.
     pub(super) fn alternatives<'n>(&self, path: &str, node: &'n Rc<Node>) -> &'n [Rc<Node>] {
+        let depth = self.lists.get(path).copied().unwrap_or(0);
         match &node.value {
-            Value::Seq(items)
-                if !self.is_list(path)
-                    || !items.is_empty() && items.iter().all(|item| matches!(item.value, Value::Seq(_))) =>
-            {
-                items
-            }
+            Value::Seq(items) if node.is_nested(depth + 1) => items,
             _ => std::slice::from_ref(node),
         }
     }

@@ -3,9 +3,10 @@
 use super::Cell;
 use super::checks::Checks;
 use super::combination::Combination;
-use super::configuration::{self, Route, Schema};
+use super::configuration::{Route, Schema};
 use super::file::File;
 use super::grid::{self, Unfolded};
+use super::parent::{Generation, Reading};
 use super::problems::Problems;
 use super::rules::{Rule, Values};
 use super::table::{self, Places};
@@ -13,15 +14,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+/// What a grid comes to.
+#[derive(Debug, Default)]
+pub(super) struct Expanded {
+    /// In the order of the grid.
+    pub(super) cells: Vec<Cell>,
+    /// What they build on, each behind what it builds on itself.
+    pub(super) parents: Vec<Cell>,
+}
+
 /// The cells of the file, in the order of its grid. Where the grid is not to be looked at whole, the first combination is
 /// all that is checked.
-pub(super) fn expand(file: &mut File, schema: &Schema, whole: bool, problems: &mut Problems) -> Vec<Cell> {
+pub(super) fn expand(file: &mut File, schema: &Schema, whole: bool, problems: &mut Problems) -> Expanded {
     let File { base, axes, overrides, excludes, rules_sound, table, place, exclude_place, .. } = file;
     let axes = grid::unfolded(axes, schema, whole);
     let base = Combination::new(base);
     let mut checks = Checks::default();
-    let mut cells: Vec<Cell> = Vec::new();
-    let mut ids = BTreeSet::new();
+    let Expanded { mut cells, mut parents } = Expanded::default();
+    let (mut ids, mut parent_ids) = (BTreeSet::new(), BTreeSet::new());
+    let reading = Reading { schema, place, last: &[] };
     let mut places = Places::default();
     let mut mixing = None;
 
@@ -44,14 +55,19 @@ pub(super) fn expand(file: &mut File, schema: &Schema, whole: bool, problems: &m
             return ControlFlow::Continue(());
         }
         all_excluded = false;
-        let read = configuration::read(combination.entries(), place, problems);
-        if let Some(configuration) = read {
+        let lineage = reading.lineage(combination, problems).unwrap_or_default();
+        for (i, Generation { combination, configuration }) in lineage.into_iter().enumerate().rev() {
+            let own = i == 0;
             if *rules_sound {
-                checks.check(&configuration, &combination, table, &place.span, problems);
+                checks.check(&configuration, &combination, own.then_some(&*table), &place.span, problems);
             }
             let id = configuration.cell();
+            if !own {
+                if parent_ids.insert(id) {
+                    parents.push(Cell { id, configuration: Arc::new(configuration) });
+                }
             // Overrides may make two combinations one; it is trained once.
-            if ids.insert(id) {
+            } else if ids.insert(id) {
                 let other = places.take(&table.spec, &configuration, cells.len());
                 mixing = mixing.or(other.map(|other| (other, cells.len())));
                 cells.push(Cell { id, configuration: Arc::new(configuration) });
@@ -60,7 +76,7 @@ pub(super) fn expand(file: &mut File, schema: &Schema, whole: bool, problems: &m
         if problems.is_enough() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     if !whole {
-        return Vec::new();
+        return Expanded::default();
     }
     let sound = problems.reports() == before;
     if let Some((a, b)) = mixing.filter(|_| table.sound && *rules_sound) {
@@ -75,7 +91,7 @@ pub(super) fn expand(file: &mut File, schema: &Schema, whole: bool, problems: &m
     } else if sound {
         checks.finish(table, problems);
     }
-    cells
+    Expanded { cells, parents }
 }
 
 /// Reports the rules that nothing meets, naming the values there are.

@@ -64,6 +64,16 @@ impl Node {
         self.get("name").or_else(|| self.get("kind"))?.text()
     }
 
+    /// Whether this is lists within lists, so many deep at least.
+    pub(super) fn is_nested(&self, depth: usize) -> bool {
+        match (&self.value, depth) {
+            (_, 0) => true,
+            (Value::Seq(_), 1) => true,
+            (Value::Seq(items), _) => !items.is_empty() && items.iter().all(|item| item.is_nested(depth - 1)),
+            _ => false,
+        }
+    }
+
     /// A number, whichever way it was written.
     pub(super) fn number(&self) -> Option<f64> {
         match self.value {

@@ -62,12 +62,17 @@ pub(super) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>)
     let wrong = plain(wrong);
     // Half of a short name being different is a different name.
     let tolerance = (wrong.chars().count() / 3).clamp(1, 4);
+    let names: Vec<_> = names.into_iter().collect();
+    // `vgg16` for `vgg16-bn`, where there is only one such name.
+    let mut longer = names.iter().filter(|name| wrong.len() >= 4 && plain(name).starts_with(&format!("{wrong}-")));
+    let whole = longer.next().filter(|_| longer.next().is_none()).copied();
     names
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&wrong, &plain(name)), name))
         .filter(|(distance, name)| *distance <= tolerance && *distance < name.len())
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
+        .or(whole)
 }
 
 /// "did you mean `gce`?", where something near enough is known.

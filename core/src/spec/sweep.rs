@@ -3,6 +3,7 @@
 use crate::id::{CellId, SweepName};
 use crate::job::{Configuration, Job};
 use crate::metric::{At, Metric};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A sweep whose file has been checked.
@@ -16,6 +17,8 @@ pub struct Sweep {
     pub seeds: Vec<u64>,
     /// In the order of the grid, each once.
     pub cells: Vec<Cell>,
+    /// What cells build on, each once and after what it builds on itself. One of them may be a cell as well.
+    pub parents: Vec<Cell>,
     /// How its table is laid out.
     pub table: TableSpec,
 }
@@ -30,13 +33,19 @@ pub struct Cell {
 }
 
 impl Sweep {
+    /// What is trained, each once: parents, before what builds on them, and then the cells that are no parents.
+    pub fn trained(&self) -> Vec<&Cell> {
+        let parents: BTreeSet<CellId> = self.parents.iter().map(|cell| cell.id).collect();
+        self.parents.iter().chain(self.cells.iter().filter(|cell| !parents.contains(&cell.id))).collect()
+    }
+
     /// The sweep's jobs, the first seed of every cell before the second of any: a sweep that is cut short has a whole table
-    /// of fewer seeds.
+    /// of fewer seeds. Under each seed a parent comes before the jobs that build on it.
     pub fn jobs(&self) -> impl ExactSizeIterator<Item = Job> + '_ {
-        let cells = self.cells.len();
-        (0..cells * self.seeds.len()).map(move |i| {
-            let cell = &self.cells[i % cells];
-            Job::new(Arc::clone(&cell.configuration), cell.id, self.seeds[i / cells])
+        let trained = self.trained();
+        (0..trained.len() * self.seeds.len()).map(move |i| {
+            let cell = trained[i % trained.len()];
+            Job::new(Arc::clone(&cell.configuration), cell.id, self.seeds[i / trained.len()])
         })
     }
 }
@@ -56,6 +65,8 @@ pub struct TableSpec {
     pub std: Std,
     /// How many of the best of each column are bold.
     pub bold: usize,
+    /// The name of the published results that it is to be set beside.
+    pub reference: Option<String>,
 }
 
 /// Which standard deviation a table shows.

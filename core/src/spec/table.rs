@@ -5,6 +5,7 @@ use super::fields::{Fields, Subject, items};
 use super::grid::Axis;
 use super::problems::Problems;
 use super::{Path, Std, TableSpec};
+use crate::diagnostics::Diagnostic;
 use crate::id::CellId;
 use crate::job::Configuration;
 use crate::metric::{At, Metric};
@@ -45,21 +46,33 @@ pub(super) fn read(fields: &mut Fields<'_>, axes: &[Axis], schema: &Schema) -> T
     if let (Some(rows), Some(columns)) = (&rows, &columns) {
         refuse_both(rows, columns, table.problems());
     }
-    let metrics: Vec<_> = Metric::ALL.iter().map(|metric| (metric.name(), *metric)).collect();
-    let metric = table.choice("metric", &metrics).or(Metric::TestAccuracy);
+    let (always, asked): (Vec<&str>, Vec<&str>) = {
+        let (always, asked): (Vec<Metric>, _) =
+            Metric::ALL.iter().partition(|metric| Diagnostic::of(**metric).is_none());
+        let names = |metrics: Vec<Metric>| metrics.into_iter().map(Metric::name).collect();
+        (names(always), names(asked))
+    };
+    let others = ("or a metric of `diagnostics`, such as `softmax_auroc` or `class_accuracy_0`", &*asked);
+    let metric = table.named("metric", &always, others, Metric::TestAccuracy);
     let metric_place = table.value_place("metric").unwrap_or_else(|| place.clone());
-    let selections: Vec<_> = At::ALL.iter().map(|at| (at.name(), *at)).collect();
-    let at = table.choice("at", &selections).or(At::Final);
+    let (mean, one) = At::NAMES.split_last().unwrap_or((&"", &[]));
+    let others = format!("or a mean over any number of epochs, such as `{mean}`");
+    let at = table.named("at", one, (&others, &[mean]), At::Final);
     let at_place = table.value_place("at").unwrap_or(place);
     let std = table.choice("std", &[("sample", Std::Sample), ("population", Std::Population)]).or(Std::Sample);
     let bold = table.integer("bold").at_most(1000).or(1) as usize;
-    table.not_yet("reference");
-    table.finish_but(&["reference"]);
+    // Which published results there are is not known here: only what could be a name is asked for.
+    let reference = table.text("reference").optional();
+    if let (Some(name), Some(place)) = (reference, table.value_place("reference")) {
+        super::published::check_name(name, place, table.problems());
+    }
+    let reference = reference.map(str::to_owned);
+    table.finish();
 
     let sound = fields.problems().reports() == before;
     let (rows, columns) = filled(rows, columns, axes);
     Table {
-        spec: TableSpec { rows, columns, metric, at, std, bold },
+        spec: TableSpec { rows, columns, metric, at, std, bold, reference },
         layout,
         metric: metric_place,
         at: at_place,
@@ -187,12 +200,15 @@ fn value_at(path: &Path, configuration: &Configuration) -> Option<Value> {
     fn json(part: &impl Serialize) -> Value {
         serde_json::to_value(part).unwrap_or_default()
     }
-    let Configuration { dataset, model, loss, noise, noise_seed, optimizer, schedule, .. } = configuration;
-    let Configuration { epochs, batch_size, train_size, validation, augment, normalize, .. } = configuration;
+    let Configuration { dataset, model, initial_weights, .. } = configuration;
+    let Configuration { loss, noise, noise_seed, optimizer, schedule, .. } = configuration;
+    let Configuration { epochs, batch_size, train_size, validation, split, augment, normalize, .. } = configuration;
+    let Configuration { diagnostics, .. } = configuration;
     let (head, rest) = path.0.split_first()?;
     let part = match head.as_str() {
         "dataset" => json(dataset),
         "model" => json(model),
+        "initial_weights" => json(initial_weights.as_ref()?),
         "loss" => json(loss),
         "noise" => json(noise),
         "noise_seed" => json(noise_seed),
@@ -202,8 +218,11 @@ fn value_at(path: &Path, configuration: &Configuration) -> Option<Value> {
         "batch_size" => json(batch_size),
         "train_size" => json(train_size.as_ref()?),
         "validation" => json(validation),
+        "split" if !split.is_default() => json(split),
         "augment" => json(augment),
         "normalize" => json(normalize),
+        "diagnostics" => json(diagnostics),
+        "parent" => json(configuration.parent.as_ref()?),
         _ => return None,
     };
     rest.iter().try_fold(&part, |node, key| node.get(key)).cloned()

@@ -76,7 +76,7 @@ fn computation(channels: usize, extent: [usize; 2], instructions: Instructions) 
     let mut joined = vec![0.0; pixels * channels];
     let inputs = [Some((&y[..], view)), Some((&output[..], View::default()))];
     Join { inputs, channels, rectify: true, output: &mut joined }.run(instructions);
-    let windows = Windows { extent, kernel: [3, 3], stride: 2, channels };
+    let windows = Windows { extent, kernel: [3, 3], stride: 2, padding: 0, channels };
     let mut pooled = vec![0.0; windows.output().into_iter().product::<usize>() * channels];
     MaxPool { image: &joined, view, windows, output: &mut pooled }.run(instructions);
     let gradient = random.fine(pooled.len());

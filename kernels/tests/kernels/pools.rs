@@ -11,29 +11,40 @@ fn max_pool(image: &[f32], view: View<'_>, windows: Windows, instructions: Instr
     output
 }
 
-/// Places of the window of output pixel (row, column), in order.
+/// Places of the window of output pixel (row, column) that lie in the image, in order.
 fn window(windows: Windows, [row, column]: [usize; 2]) -> impl Iterator<Item = usize> {
-    let Windows { extent, kernel, stride, .. } = windows;
-    (0..kernel[0] * kernel[1])
-        .map(move |at| (row * stride + at / kernel[1]) * extent[1] + column * stride + at % kernel[1])
+    let Windows { extent, kernel, stride, padding, .. } = windows;
+    (0..kernel[0] * kernel[1]).filter_map(move |at| {
+        let down = (row * stride + at / kernel[1]).checked_sub(padding).filter(|down| *down < extent[0])?;
+        let right = (column * stride + at % kernel[1]).checked_sub(padding).filter(|right| *right < extent[1])?;
+        Some(down * extent[1] + right)
+    })
 }
 
-const WINDOWS: [([usize; 2], [usize; 2], usize); 7] = [
-    ([1, 1], [1, 1], 1),
-    ([4, 4], [2, 2], 2),
-    ([5, 7], [2, 2], 2),
-    ([7, 6], [3, 3], 2),
-    ([5, 5], [3, 3], 1),
-    ([6, 3], [6, 3], 1),
-    ([9, 8], [2, 3], 3),
+/// Extent of the image and of a window, step, padding.
+const WINDOWS: [([usize; 2], [usize; 2], usize, usize); 14] = [
+    ([1, 1], [1, 1], 1, 0),
+    ([4, 4], [2, 2], 2, 0),
+    ([5, 7], [2, 2], 2, 0),
+    ([7, 6], [3, 3], 2, 0),
+    ([5, 5], [3, 3], 1, 0),
+    ([6, 3], [6, 3], 1, 0),
+    ([9, 8], [2, 3], 3, 0),
+    ([8, 7], [3, 3], 2, 1),
+    ([5, 6], [3, 3], 1, 1),
+    ([1, 1], [3, 3], 2, 1),
+    ([2, 2], [3, 4], 1, 1),
+    ([4, 5], [2, 2], 2, 1),
+    ([6, 7], [5, 4], 3, 2),
+    ([3, 3], [2, 3], 4, 1),
 ];
 
 #[test]
 fn the_largest_value_comes_out_and_takes_the_gradient_where_it_stands_first() {
-    for (extent, kernel, stride) in WINDOWS {
+    for (extent, kernel, stride, padding) in WINDOWS {
         for channels in [16, 48] {
             for (draw, _) in DRAWS {
-                let windows = Windows { extent, kernel, stride, channels };
+                let windows = Windows { extent, kernel, stride, padding, channels };
                 let mut random = Random(1);
                 let image = draw(&mut random, extent[0] * extent[1] * channels);
                 let [rows, columns] = windows.output();
@@ -74,7 +85,7 @@ fn the_largest_value_comes_out_and_takes_the_gradient_where_it_stands_first() {
 
 #[test]
 fn of_equal_values_the_first_of_each_of_overlapping_windows_takes_the_gradient() {
-    let windows = Windows { extent: [3, 4], kernel: [2, 2], stride: 1, channels: 16 };
+    let windows = Windows { extent: [3, 4], kernel: [2, 2], stride: 1, padding: 0, channels: 16 };
     let found = everywhere("equal", |instructions| {
         let mut image_gradient = vec![0.0; 12 * 16];
         let (image, output, gradient) = (&[0.5; 12 * 16], &[0.5; 6 * 16], &[1.0; 6 * 16]);
@@ -89,7 +100,7 @@ fn of_equal_values_the_first_of_each_of_overlapping_windows_takes_the_gradient()
 
 #[test]
 fn nan_comes_out_of_a_window_that_begins_with_it() {
-    let windows = Windows { extent: [1, 2], kernel: [1, 2], stride: 1, channels: 16 };
+    let windows = Windows { extent: [1, 2], kernel: [1, 2], stride: 1, padding: 0, channels: 16 };
     for (image, is_nan) in [([f32::NAN, 1.0], true), ([1.0, f32::NAN], false)] {
         let image = image.map(|value| [value; 16]).concat();
         let found = everywhere(is_nan, |instructions| max_pool(&image, View::default(), windows, instructions));

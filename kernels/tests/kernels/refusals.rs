@@ -143,12 +143,16 @@ refuses! {
         };
 }
 
-const WINDOWS: Windows = Windows { extent: [2, 2], kernel: [2, 2], stride: 1, channels: 16 };
+const WINDOWS: Windows = Windows { extent: [2, 2], kernel: [2, 2], stride: 1, padding: 0, channels: 16 };
 
 refuses! {
     a_window_larger_than_the_image: "a window within the image",
         MaxPool {
             image: &[0.0; 64], view: View::default(), windows: Windows { kernel: [3, 1], ..WINDOWS }, output: &mut [0.0; 16],
+        };
+    windows_that_are_mostly_outside: "windows that are half within the image",
+        MaxPool {
+            image: &[0.0; 64], view: View::default(), windows: Windows { padding: 2, ..WINDOWS }, output: &mut [0.0; 400],
         };
     windows_without_a_step: "windows with an extent and a step",
         MaxPool { image: &[0.0; 64], view: View::default(), windows: Windows { stride: 0, ..WINDOWS }, output: &mut [0.0; 16] };

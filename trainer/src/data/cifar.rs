@@ -5,6 +5,7 @@ use super::error::DataError;
 use super::pickle::{self, Batch};
 use super::{Data, Datasets, Images, Values};
 use plusminus_core::methods::dataset::Dataset;
+use plusminus_core::methods::noise::NO_CLASS;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -103,7 +104,7 @@ fn joined(own: Data, other: Data) -> Result<Data, DataError> {
         pixels.extend_from_slice(foreign);
     }
     train.foreign = other.train.len();
-    train.labels.extend(std::iter::repeat_n(u32::MAX, other.train.len()));
+    train.labels.extend(std::iter::repeat_n(NO_CLASS, other.train.len()));
     Ok(Data::new(train, test))
 }
 
@@ -152,7 +153,7 @@ impl Set {
                 all.extend(pixels);
                 given.extend(labels.into_iter().map(u32::from));
             }
-            Ok(Images::of_bytes(shape, all, given))
+            Ok(Images::new(shape, all, given))
         };
         let (train, test) = self.samples;
         Ok(Data::new(images(version.training, train)?, images(&[version.test], test)?))
@@ -356,10 +357,10 @@ mod tests {
         write(&directory.path().join("cifar-10-batches-bin"), &TEN, &TEN.versions[0]);
         write(&directory.path().join("cifar-100-binary"), &HUNDRED, &HUNDRED.versions[0]);
         let (ten, hundred) = (found(TEN, directory.path()).unwrap(), found(HUNDRED, directory.path()).unwrap());
-        let Data { train, test, digest } = joined(ten.clone(), hundred.clone()).unwrap();
-        assert_eq!((train.len(), train.of_classes(), train.foreign), (12, 10, 2));
+        let Data { train, test, digest, .. } = joined(ten.clone(), hundred.clone()).unwrap();
+        assert_eq!((train.len(), train.samples(), train.foreign), (12, 10, 2));
         assert_eq!(train.labels[..10], ten.train.labels);
-        assert_eq!(train.labels[10..], [u32::MAX; 2]);
+        assert_eq!(train.labels[10..], [NO_CLASS; 2]);
         assert_eq!((train.image(3), train.image(11)), (ten.train.image(3), hundred.train.image(1)));
         assert_eq!(test, ten.test);
         assert!(digest != ten.digest && digest != hundred.digest);

@@ -89,3 +89,100 @@ fn open(path: &Path) -> Result<DynamicImage, DataError> {
     reader.limits(limits);
     reader.decode().map_err(|source| DataError::Image { path: path.to_owned(), source: Box::new(source) })
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use image::{ExtendedColorType, GrayAlphaImage, GrayImage, LumaA, RgbImage};
+    use std::fs;
+    use std::io::Cursor;
+
+    const SMALL: ImageShape = ImageShape { channels: 3, height: 2, width: 3 };
+
+    /// The bytes of an image file, `jpg` or `png`, of this colour at each column and row.
+    pub fn picture(kind: &str, width: u32, height: u32, colour: impl Fn(u8, u8) -> [u8; 3]) -> Vec<u8> {
+        let image = RgbImage::from_fn(width, height, |x, y| image::Rgb(colour(x as u8, y as u8)));
+        let mut bytes = Cursor::new(Vec::new());
+        match kind {
+            "jpg" => image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 100)
+                .encode(image.as_raw(), width, height, ExtendedColorType::Rgb8)
+                .unwrap(),
+            _ => image.write_to(&mut bytes, image::ImageFormat::Png).unwrap(),
+        }
+        bytes.into_inner()
+    }
+
+    fn decoded(bytes: &[u8], shape: ImageShape) -> Result<Vec<u8>, DataError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, bytes).unwrap();
+        let mut pixels = vec![0; shape.len()];
+        all(1, |_| file.path().to_owned(), shape, &mut pixels).map(|()| pixels)
+    }
+
+    #[test]
+    fn an_image_of_the_right_extent_becomes_planes_as_it_is() {
+        let bytes = picture("png", 3, 2, |x, y| [10 * x + 100 * y, 7, 200 + x]);
+        let expected = [[0, 10, 20, 100, 110, 120], [7; 6], [200, 201, 202, 200, 201, 202]].concat();
+        assert_eq!(decoded(&bytes, SMALL).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_image_is_stretched_to_the_extent_whatever_its_own() {
+        // Each pixel of the result is the mean of equal ones.
+        let bytes = picture("png", 30, 40, |x, y| [10 * (x / 10), 100 * (y / 20), 0]);
+        let pixels = decoded(&bytes, SMALL).unwrap();
+        assert!(pixels[0] < 2 && pixels[1].abs_diff(10) <= 1 && pixels[2].abs_diff(20) <= 2, "{pixels:?}");
+        assert!(pixels[6] < 20 && pixels[9].abs_diff(100) < 20, "{pixels:?}");
+        // Known values: two pixels become four under a triangle of radius 1 that is cut at the edges.
+        let shape = ImageShape { channels: 1, height: 1, width: 4 };
+        assert_eq!(decoded(&picture("png", 2, 1, |x, _| [200 * x; 3]), shape).unwrap(), [0, 50, 150, 200]);
+    }
+
+    #[test]
+    fn grey_and_transparent_images_are_read_in_colour_and_in_grey() {
+        let mut bytes = Cursor::new(Vec::new());
+        GrayImage::from_pixel(3, 2, image::Luma([77])).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        assert_eq!(decoded(bytes.get_ref(), SMALL).unwrap(), [77; 18]);
+        let mut bytes = Cursor::new(Vec::new());
+        GrayAlphaImage::from_pixel(3, 2, LumaA([77, 5])).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        assert_eq!(decoded(bytes.get_ref(), ImageShape { channels: 1, ..SMALL }).unwrap(), [77; 6]);
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_or_of_another_kind_is_an_error_and_no_panic() {
+        for kind in ["jpg", "png"] {
+            let bytes = picture(kind, 16, 16, |x, y| [x * 9, y * 9, x ^ y]);
+            assert!(decoded(&bytes, SMALL).is_ok());
+            for end in 0..bytes.len() / 2 {
+                let error = decoded(&bytes[..end], SMALL).unwrap_err();
+                assert!(matches!(error, DataError::Image { .. }), "{kind} cut at {end}: {error}");
+            }
+        }
+        assert!(matches!(decoded(b"GIF89a and so on", SMALL).unwrap_err(), DataError::Image { .. }));
+    }
+
+    #[test]
+    fn a_header_cannot_ask_for_more_memory_than_an_image_may_have() {
+        let mut bytes = picture("png", 16, 16, |_, _| [0; 3]);
+        // Width and height stand behind the signature and the name of the first chunk; their checksum behind them.
+        bytes[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
+        assert!(matches!(decoded(&bytes, SMALL).unwrap_err(), DataError::Image { .. }));
+    }
+
+    #[test]
+    fn many_files_are_decoded_in_their_order_and_the_first_that_is_broken_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |i: usize| directory.path().join(format!("{i}.png"));
+        for i in 0..100 {
+            fs::write(path(i), picture("png", 3, 2, |_, _| [i as u8; 3])).unwrap();
+        }
+        let mut pixels = vec![0; 100 * SMALL.len()];
+        all(100, path, SMALL, &mut pixels).unwrap();
+        assert!(pixels.chunks_exact(SMALL.len()).zip(0..).all(|(image, i)| image == [i; 18]));
+        for i in [93, 41, 40] {
+            fs::write(path(i), b"").unwrap();
+            let error = all(100, path, SMALL, &mut pixels).unwrap_err();
+            assert!(matches!(&error, DataError::Image { path: p, .. } if *p == path(i)), "{error}");
+        }
+    }
+}

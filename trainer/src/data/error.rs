@@ -102,6 +102,18 @@ pub enum DataError {
         /// The decoder's words.
         source: Box<image::ImageError>,
     },
+    /// A line of a list says something else than it should.
+    #[error("{}, line {line}: expected {expected}, found {found}: fetch the file again", path.display())]
+    Line {
+        /// The list.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What should stand there.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
     /// A pair of files does not belong together.
     #[error(
         "{} has {images} images and {} has {labels} labels: both files must come from one copy of the data set",

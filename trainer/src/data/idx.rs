@@ -121,7 +121,7 @@ pub(super) fn read(
     if let Some((index, label)) = values.iter().copied().enumerate().find(|(_, label)| usize::from(*label) >= classes) {
         return Err(DataError::Label { path: labels.path.clone(), index, label, classes });
     }
-    Ok(Images::of_bytes(shape, pixels, values.into_iter().map(u32::from).collect()))
+    Ok(Images::new(shape, pixels, values.into_iter().map(u32::from).collect()))
 }
 
 #[cfg(test)]
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_pair_is_read_plain_and_compressed() {
-        let expected = Images::of_bytes(SHAPE, (0..12).collect(), vec![1, 0]);
+        let expected = Images::new(SHAPE, (0..12).collect(), vec![1, 0]);
         assert_eq!(read_pair(images(), labels()).unwrap(), expected);
         assert_eq!(read_pair(gzip(&images()), labels()).unwrap(), expected);
         assert_eq!(expected.image(1), [6, 7, 8, 9, 10, 11]);

@@ -13,9 +13,9 @@ pub struct Images {
     pub shape: ImageShape,
     /// What the samples hold.
     pub values: Values,
-    /// A label a sample, `u32::MAX` for an image of no class.
+    /// A label a sample, [`NO_CLASS`](plusminus_core::methods::noise::NO_CLASS) for an image of no class.
     pub labels: Vec<u32>,
-    /// How many of the last images belong to no class of the data set.
+    /// How many of the last images belong to no class of the data set: only open-set noise takes them.
     pub foreign: usize,
 }
 
@@ -47,8 +47,8 @@ impl Files {
 }
 
 impl Images {
-    /// Images in memory, all of them of classes.
-    pub fn of_bytes(shape: ImageShape, pixels: Vec<u8>, labels: Vec<u32>) -> Self {
+    /// Images in memory that all belong to classes of the data set.
+    pub fn new(shape: ImageShape, pixels: Vec<u8>, labels: Vec<u32>) -> Self {
         Images { shape, values: Values::Bytes(pixels), labels, foreign: 0 }
     }
 
@@ -62,8 +62,8 @@ impl Images {
         self.labels.is_empty()
     }
 
-    /// How many there are of the data set's classes, which are the first.
-    pub fn of_classes(&self) -> usize {
+    /// How many belong to a class of the data set.
+    pub fn samples(&self) -> usize {
         self.len().saturating_sub(self.foreign)
     }
 

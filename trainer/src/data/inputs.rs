@@ -192,7 +192,7 @@ mod tests {
     /// Two images of two channels, 1×2; a third that no statistics may see.
     fn images() -> Images {
         let shape = ImageShape { channels: 2, height: 1, width: 2 };
-        Images::of_bytes(shape, vec![0, 255, 10, 10, 255, 0, 30, 30, 99, 99, 99, 99], vec![0, 1, 0])
+        Images::new(shape, vec![0, 255, 10, 10, 255, 0, 30, 30, 99, 99, 99, 99], vec![0, 1, 0])
     }
 
     fn gathered(normalize: &Normalize) -> Vec<f32> {
@@ -245,7 +245,7 @@ mod tests {
     /// One grey image, 3×3, numbered from 1.
     fn numbered() -> Images {
         let shape = ImageShape { channels: 1, height: 3, width: 3 };
-        Images::of_bytes(shape, (1..=9).collect(), vec![0])
+        Images::new(shape, (1..=9).collect(), vec![0])
     }
 
     fn augmented(augment: &[Augment], epoch: u64) -> Vec<u32> {

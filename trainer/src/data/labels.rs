@@ -1,72 +1,101 @@
 //! The labels a job trains on: which samples are held out, and what noise makes of every label.
 
-use super::Images;
+use super::split::split;
+use super::{Data, Datasets, Images, label_file};
 use plusminus_core::job::Job;
-use plusminus_core::methods::noise::TransitionMatrix;
+use plusminus_core::methods::noise::{NO_CLASS, Noise, TransitionMatrix, replacements};
 use plusminus_core::random::Stream;
 use rand::{Rng, RngExt};
 
 /// A job's view of the training file, or of as much of it as the job takes.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Labels {
-    /// The given labels, in file order.
+    /// The given label of each image that the job may use, in file order: of the samples that it takes, or, under open-set noise, of
+    /// all images, where those that are not used have [`NO_CLASS`].
     pub given: Vec<u32>,
-    /// The samples that are trained on, in file order.
+    /// The images that are trained on, in file order.
     pub train: Vec<usize>,
-    /// The samples that are held out, in file order.
+    /// The images that are held out, in file order.
     pub validation: Vec<usize>,
-    /// What became of the labels.
+    /// What became of the labels of images that have a class.
     pub transition: TransitionMatrix,
-    /// Share of the labels that are wrong.
+    /// Share of the labels that are wrong, as those of images without a class are.
     pub noise_rate: f64,
+    /// Whether the given labels were read from a file.
+    from_file: bool,
 }
 
 impl Labels {
     /// Takes as many samples as the job asks for, corrupts their labels in file order, then splits them. The two choices have streams of their own, so
-    /// that a job's noise does not depend on its split.
+    /// that a job's noise does not depend on its split. A file of labels is looked for in `datasets`.
     ///
     /// # Errors
-    /// What the configuration asks for that the data set cannot give.
-    pub fn of(job: &Job, images: &Images) -> Result<Self, String> {
+    /// What the configuration asks for that the data set, or the file of labels, cannot give.
+    pub fn of(job: &Job, images: &Images, datasets: &Datasets) -> Result<Self, String> {
         let configuration = &job.configuration;
         let (streams, dataset) = (job.streams(), &configuration.dataset);
-        let matrix = configuration.noise.transition(dataset).ok_or_else(|| {
-            format!(
-                "{} has no list of classes that are mistaken for each other, which class-dependent noise needs: use another noise",
-                dataset.name()
-            )
-        })?;
-        // Images of no class have no labels to be corrupted, and are in neither part.
-        let all = images.of_classes();
+        let all = images.samples();
         if let Some(size) = configuration.train_size.filter(|size| !(1..=all).contains(size)) {
             return Err(format!(
                 "train_size is {size}, expected 1 to {all}, the training samples of {}",
                 dataset.name()
             ));
         }
-        let labels = &images.labels[..configuration.taken(all)];
-        let given = matrix.corrupt(labels, &mut streams.generator(Stream::Noise, 0));
-        let held_out = configuration.held_out(labels.len());
-        if held_out >= labels.len() {
-            return Err(format!(
-                "validation {} holds out {held_out} of {} training samples, which leaves none: lower it",
-                configuration.validation,
-                labels.len()
-            ));
+        let taken = configuration.taken(all);
+        let labels = &images.labels[..taken];
+        // Which image each sample has.
+        let mut place: Vec<usize> = (0..taken).collect();
+        let mut generator = streams.generator(Stream::Noise, 0);
+        let given = match &configuration.noise {
+            Noise::File { file } => {
+                configuration.noise.fits(dataset).map_err(|misfit| misfit.to_string())?;
+                let mut given = label_file::read(datasets, dataset, file, all).map_err(|error| error.to_string())?;
+                given.truncate(taken);
+                given
+            }
+            Noise::OpenSet { rate, draw } => {
+                let replaced = replacements(taken, images.foreign, dataset.classes(), (*rate, *draw), &mut generator)
+                    .map_err(|why| format!("open-set noise on {}: {why}", dataset.name()))?;
+                let mut given = labels.to_vec();
+                given.resize(images.len(), NO_CLASS);
+                for replacement in replaced {
+                    let image = all + replacement.image;
+                    given[replacement.sample] = NO_CLASS;
+                    given[image] = replacement.given;
+                    place[replacement.sample] = image;
+                }
+                given
+            }
+            noise => noise.true_transition(dataset)?.corrupt(labels, noise.draw(), &mut generator),
+        };
+        let (mut train, mut validation) = split(job, taken)?;
+        for part in [&mut train, &mut validation] {
+            part.iter_mut().for_each(|sample| *sample = place[*sample]);
+            part.sort_unstable();
         }
-        let mut train: Vec<usize> = (0..labels.len()).collect();
-        shuffle(&mut train, &mut streams.generator(Stream::Split, 0));
-        let mut validation = train.split_off(labels.len() - held_out);
-        train.sort_unstable();
-        validation.sort_unstable();
-        let wrong = labels.iter().zip(&given).filter(|(label, given)| label != given).count();
+        let (truth, got): (Vec<u32>, Vec<u32>) =
+            place.iter().map(|image| (images.labels[*image], given[*image])).unzip();
+        let wrong = truth.iter().zip(&got).filter(|(label, given)| label != given).count();
         Ok(Labels {
-            transition: TransitionMatrix::realised(dataset.classes(), labels, &given),
-            noise_rate: wrong as f64 / labels.len() as f64,
+            transition: TransitionMatrix::realised(dataset.classes(), &truth, &got),
+            noise_rate: wrong as f64 / taken as f64,
             given,
             train,
             validation,
+            from_file: matches!(configuration.noise, Noise::File { .. }),
         })
+    }
+
+    /// What the job's results are to be compared by: the digest of `data`, and of the given labels where they come from a file
+    /// too, for its name in the configuration does not say what is in it.
+    pub fn digest(&self, data: &Data) -> String {
+        if !self.from_file {
+            return data.digest.clone();
+        }
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(data.digest.as_bytes());
+        self.given.iter().for_each(|label| _ = hasher.update(&label.to_le_bytes()));
+        hasher.finalize().to_hex().to_string()
     }
 }
 
@@ -85,19 +114,30 @@ mod tests {
     use crate::train::tests::job;
     use plusminus_core::job::Configuration;
     use plusminus_core::methods::losses::{Gce, Loss};
-    use plusminus_core::methods::noise::Noise;
+    use plusminus_core::methods::noise::Draw;
 
     fn images() -> Images {
         let labels = (0..1_000).map(|i| i % 10).collect();
-        Images::of_bytes(ImageShape { channels: 1, height: 1, width: 1 }, vec![0; 1_000], labels)
+        Images::new(ImageShape { channels: 1, height: 1, width: 1 }, vec![0; 1_000], labels)
+    }
+
+    /// With 700 images that belong to no class.
+    fn with_pool() -> Images {
+        let Images { shape, mut labels, .. } = images();
+        labels.resize(1_700, NO_CLASS);
+        Images { foreign: 700, ..Images::new(shape, vec![0; 1_700], labels) }
+    }
+
+    fn of(images: &Images, seed: u64, change: impl FnOnce(&mut Configuration)) -> Result<Labels, String> {
+        Labels::of(&job(seed, change), images, &Datasets::default())
     }
 
     fn noisy(seed: u64, change: impl FnOnce(&mut Configuration)) -> Labels {
         let job = job(seed, |c| {
-            c.noise = Noise::Uniform { rate: 0.4, include_true_class: false };
+            c.noise = Noise::uniform(0.4);
             change(c);
         });
-        Labels::of(&job, &images()).unwrap()
+        Labels::of(&job, &images(), &Datasets::default()).unwrap()
     }
 
     #[test]
@@ -152,16 +192,95 @@ mod tests {
     #[test]
     fn a_size_that_the_data_set_does_not_have_is_refused() {
         for size in [0, 1_001] {
-            let refusal = Labels::of(&job(0, |c| c.train_size = Some(size)), &images()).unwrap_err();
+            let refusal = of(&images(), 0, |c| c.train_size = Some(size)).unwrap_err();
             assert!(refusal.contains("expected 1 to 1000"), "{refusal}");
         }
     }
 
     #[test]
     fn a_validation_part_that_leaves_nothing_is_refused() {
-        let job = job(0, |c| c.validation = 0.9999);
-        let refusal = Labels::of(&job, &images()).unwrap_err();
+        let refusal = of(&images(), 0, |c| c.validation = 0.9999).unwrap_err();
         assert!(refusal.contains("leaves none"), "{refusal}");
+    }
+
+    const OPEN: Noise = Noise::OpenSet { rate: 0.4, draw: Draw::Exact };
+
+    #[test]
+    fn open_set_noise_puts_images_without_a_class_in_the_place_of_others() {
+        let images = with_pool();
+        let labels = of(&images, 1, |c| (c.noise, c.validation) = (OPEN, 0.25)).unwrap();
+        assert_eq!((labels.train.len(), labels.validation.len(), labels.given.len()), (750, 250, 1_700));
+        let mut used = [&labels.train[..], &labels.validation].concat();
+        used.sort_unstable();
+        used.dedup();
+        assert_eq!(used.len(), 1_000, "no image is used twice");
+        assert_eq!(used.iter().filter(|image| **image >= 1_000).count(), 400);
+        assert!(labels.validation.iter().any(|image| *image >= 1_000), "validation samples have their noise");
+        for (image, given) in labels.given.iter().enumerate() {
+            assert_eq!(*given != NO_CLASS, used.contains(&image));
+            assert!(image >= 1_000 || *given == NO_CLASS || *given == images.labels[image], "others are as they were");
+        }
+        assert_eq!(labels.noise_rate, 0.4);
+        assert_eq!(labels.transition, TransitionMatrix::identity(10));
+    }
+
+    #[test]
+    fn without_open_set_noise_the_pool_is_not_touched() {
+        for noise in [Noise::None, Noise::uniform(0.4)] {
+            let change = |c: &mut Configuration| (c.noise, c.validation) = (noise.clone(), 0.25);
+            assert_eq!(of(&with_pool(), 1, change).unwrap(), of(&images(), 1, change).unwrap());
+        }
+        let refusal = of(&with_pool(), 1, |c| c.train_size = Some(1_001)).unwrap_err();
+        assert!(refusal.contains("expected 1 to 1000"), "{refusal}");
+    }
+
+    #[test]
+    fn a_split_does_not_depend_on_what_the_noise_replaces() {
+        let split = |rate| {
+            of(&with_pool(), 1, |c| {
+                (c.noise, c.validation) = (Noise::OpenSet { rate, draw: Draw::Exact }, 0.25);
+            })
+        };
+        let (none, some) = (split(0.0).unwrap(), split(0.4).unwrap());
+        assert!(some.train.iter().all(|image| *image >= 1_000 || none.train.contains(image)));
+    }
+
+    #[test]
+    fn a_data_set_without_a_pool_has_no_open_set_noise() {
+        let refusal = of(&images(), 1, |c| c.noise = OPEN).unwrap_err();
+        assert!(refusal.starts_with("open-set noise on fashion-mnist-10k: expected at least 400 images"), "{refusal}");
+    }
+
+    #[test]
+    fn labels_from_a_file_are_given_as_they_stand_and_are_a_part_of_the_digest() {
+        let directory = tempfile::tempdir().unwrap();
+        let datasets = Datasets { directories: vec![directory.path().to_owned()] };
+        let labels = |shift: u32, take: usize| {
+            let text: String = images().labels.iter().map(|label| format!("{}\n", (label + shift) % 10)).collect();
+            std::fs::write(directory.path().join("human.txt"), text).unwrap();
+            let noise = Noise::File { file: "human.txt".to_owned() };
+            Labels::of(&job(1, |c| (c.noise, c.train_size) = (noise, Some(take))), &images(), &datasets).unwrap()
+        };
+        let (right, wrong) = (labels(0, 1_000), labels(1, 1_000));
+        assert_eq!((right.noise_rate, wrong.noise_rate), (0.0, 1.0));
+        assert_eq!(wrong.transition.row(9)[0], 1.0);
+        assert_eq!(labels(1, 40).given, wrong.given[..40]);
+        let data = Data::new(images(), images());
+        assert_ne!(right.digest(&data), wrong.digest(&data));
+        assert_ne!(right.digest(&data), data.digest);
+        assert_eq!(noisy(1, |_| {}).digest(&data), data.digest);
+        let outside = Noise::File { file: "../human.txt".to_owned() };
+        let refusal = Labels::of(&job(1, |c| c.noise = outside), &images(), &datasets).unwrap_err();
+        assert!(refusal.contains("leads out of the directory"), "{refusal}");
+    }
+
+    #[test]
+    fn exact_noise_is_exact_over_all_samples_that_are_taken() {
+        let exact = Noise::Uniform { rate: 0.45, include_true_class: false, draw: Draw::Exact };
+        let labels = noisy(1, |c| (c.noise, c.validation) = (exact.clone(), 0.3));
+        assert_eq!(labels.noise_rate, 0.45);
+        let first = noisy(1, |c| (c.noise, c.train_size) = (exact, Some(200)));
+        assert_eq!(first.noise_rate, 0.45);
     }
 
     /// Should this fail, every result changes with it: a new version has to say so.

@@ -1,16 +1,22 @@
 //! Data sets and what a job makes of one: given labels, a split, inputs.
 
 mod cifar;
+mod clothing1m;
 mod decode;
+mod dogs_vs_cats;
 mod error;
 mod fashion_mnist;
 pub(crate) mod feed;
+mod folder;
 mod idx;
 mod images;
 mod inputs;
+mod label_file;
 mod labels;
+pub(crate) mod listed;
 mod mr;
 mod pickle;
+mod split;
 
 pub use error::DataError;
 pub use fashion_mnist::DEBIAN;
@@ -19,6 +25,7 @@ pub(crate) use inputs::Inputs;
 pub(crate) use labels::{Labels, shuffle};
 
 use plusminus_core::methods::dataset::{Dataset, ImageShape};
+use plusminus_core::methods::split::Split;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,26 +44,65 @@ impl Datasets {
     }
 }
 
-/// A data set in memory.
+/// A data set, its pixels in memory or in files that are decoded when they are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Data {
     /// The training file, which validation samples are held out of.
     pub train: Images,
+    /// The data set's own validation samples, where it has such: `split: official` takes them.
+    pub validation: Option<Images>,
     /// The test file.
     pub test: Images,
-    /// BLAKE3 of both files' samples and labels, in hexadecimal: results can be compared where it is the same.
+    /// BLAKE3 of all parts' samples and labels, in hexadecimal: results can be compared where it is the same. Of images that are
+    /// decoded when they are asked for, the names and sizes of the files stand for what they hold.
     pub digest: String,
 }
 
 impl Data {
     /// A data set of these files.
     pub fn new(train: Images, test: Images) -> Self {
+        Data::with_validation(train, None, test)
+    }
+
+    /// A data set that may have validation samples of its own.
+    pub fn with_validation(train: Images, validation: Option<Images>, test: Images) -> Self {
         let mut hasher = blake3::Hasher::new();
-        for images in [&train, &test] {
+        for images in [Some(&train), Some(&test), validation.as_ref()].into_iter().flatten() {
             images.hash(&mut hasher);
         }
-        Data { digest: hasher.finalize().to_hex().to_string(), train, test }
+        Data { digest: hasher.finalize().to_hex().to_string(), train, validation, test }
     }
+
+    /// What a job with these labels validates on: images, which of them in file order, and a label for each.
+    ///
+    /// # Errors
+    /// Where it asks for the data set's own validation samples and there are none.
+    pub(crate) fn held_out<'a>(&'a self, labels: &'a Labels, split: Split) -> Result<HeldOut<'a>, String> {
+        match (split, &self.validation) {
+            (Split::Official, Some(images)) => {
+                let samples = (0..images.len()).collect();
+                Ok(HeldOut { images, samples, labels: images.labels.clone() })
+            }
+            (Split::Official, None) => {
+                Err("the data set has no validation samples of its own: use another `split`".to_owned())
+            }
+            (Split::Random | Split::Last, _) => {
+                let given = labels.validation.iter().map(|sample| labels.given[*sample]).collect();
+                Ok(HeldOut { images: &self.train, samples: labels.validation.clone(), labels: given })
+            }
+        }
+    }
+}
+
+/// What a job validates on.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldOut<'a> {
+    /// The images that samples are of.
+    pub images: &'a Images,
+    /// Which they are, in file order.
+    pub samples: Vec<usize>,
+    /// The label of each sample: its given one, or where the data set has validation samples of its own, theirs.
+    pub labels: Vec<u32>,
 }
 
 /// Data sets in memory, each read once however many jobs ask for it.
@@ -70,6 +116,17 @@ impl Cache {
     /// An empty cache of what is found in `datasets`.
     pub fn new(datasets: Datasets) -> Self {
         Cache { datasets, loaded: Mutex::default() }
+    }
+
+    /// A cache that holds `data` as the data set.
+    #[cfg(test)]
+    pub(crate) fn holding(dataset: Dataset, data: Data) -> Self {
+        Cache { datasets: Datasets::default(), loaded: Mutex::new(HashMap::from([(dataset, Arc::new(data))])) }
+    }
+
+    /// Where data sets are looked for.
+    pub fn datasets(&self) -> &Datasets {
+        &self.datasets
     }
 
     /// The data set, read if it has not been.
@@ -97,5 +154,8 @@ fn load(dataset: &Dataset, datasets: &Datasets) -> Result<Data, DataError> {
         Dataset::Cifar100 => cifar::hundred(datasets),
         Dataset::Cifar10OpenSet => cifar::open_set(datasets),
         Dataset::Mr => mr::from_disk(datasets),
+        Dataset::DogsVsCats { .. } => dogs_vs_cats::from_disk(datasets, dataset),
+        Dataset::Clothing1M { .. } => clothing1m::from_disk(datasets, dataset),
+        Dataset::Folder(folder) => folder::from_disk(datasets, folder),
     }
 }

@@ -1,14 +1,15 @@
 //! Engines: what runs a network forward and backward and changes its weights.
 //!
 //! Every engine takes the same [`Network`], [`Weights`] and streams of random numbers, so that one can be set beside another.
-//! What is the same in all of them stands here: initial weights, the flat list of them, the optimisers. Losses are core's.
+//! What is the same in all of them stands here: initial weights, the flat list of them, the optimisers. A loss comes to a step from
+//! outside, as a function of the logits: losses are core's, and what they remember between steps is the training loop's.
 
 mod candle;
 mod fused;
 mod gemm;
 mod optimizer;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod weights;
 
 pub use optimizer::Moments;
@@ -16,7 +17,6 @@ pub use weights::{Entry, Plan, Role, Weights};
 
 use self::candle::CandleEngine;
 use self::fused::FusedEngine;
-use plusminus_core::methods::losses::Loss;
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::Instructions;
@@ -64,29 +64,33 @@ impl FromStr for Device {
     }
 }
 
-/// Samples that are trained on together.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
-    /// A sample after the other, each channels × height × width.
-    pub inputs: &'a [f32],
-    /// Their given labels.
-    pub labels: &'a [u32],
-}
+/// The loss of a batch as a function of its logits, a row a sample: it gives the loss and writes its gradient.
+///
+/// What the loss has to know beside the logits (labels, pruned samples, latent labels) is its own affair.
+pub type LossOfLogits<'a> = dyn FnMut(&[f32], &mut [f32]) -> f64 + 'a;
 
-/// A network with its weights, its loss and its optimiser.
+/// A network with its weights and its optimiser.
 ///
 /// One engine serves one job. Equal calls give equal bytes, whatever the number of threads.
 pub trait Engine: Send {
     /// The engine and what it chose for this machine, such as `fused 0.1.0 cpu avx512`.
     fn name(&self) -> String;
 
-    /// One step of the optimiser at the learning rate `lr`; the mean loss of the batch before it.
+    /// One step of the optimiser at the learning rate `lr` down the gradient of `loss`; that loss before the step.
+    ///
+    /// `inputs` are a sample after the other, each channels × height × width. `loss` is called once.
     ///
     /// Dropout's masks come from `dropout`, one draw a value in the order of layers, samples and a sample's values.
     ///
     /// # Errors
     /// What went wrong on the device. A loss that is not finite is no error here.
-    fn train_step(&mut self, batch: Batch<'_>, lr: f64, dropout: &mut ChaCha8Rng) -> Result<f64, EngineError>;
+    fn train_step(
+        &mut self,
+        inputs: &[f32],
+        loss: &mut LossOfLogits<'_>,
+        lr: f64,
+        dropout: &mut ChaCha8Rng,
+    ) -> Result<f64, EngineError>;
 
     /// Writes the logits of `inputs`, a row a sample: running statistics, no dropout.
     ///
@@ -198,21 +202,19 @@ pub fn engine(
     means: Means,
     network: &Network,
     weights: Weights,
-    loss: &Loss,
     optimizer: &Optimizer,
 ) -> Result<Box<dyn Engine>, EngineError> {
     let Means { device: Device::Cpu, engine, threads } = means;
-    let (loss, optimizer) = (loss.clone(), optimizer.clone());
     if engine != Some(EngineKind::Candle) {
         let instructions = Instructions::best();
-        let made = FusedEngine::new(network, weights.clone(), loss.clone(), optimizer.clone(), threads, instructions)?;
+        let made = FusedEngine::new(network, weights.clone(), optimizer.clone(), threads, instructions)?;
         match made {
             Ok(fused) => return Ok(Box::new(fused)),
             Err(unsupported) if engine.is_some() => return Err(EngineError::new(unsupported.to_string())),
             Err(_) => {}
         }
     }
-    Ok(Box::new(CandleEngine::new(network, weights, loss, optimizer, candle_core::Device::Cpu)?))
+    Ok(Box::new(CandleEngine::new(network, weights, optimizer.clone(), candle_core::Device::Cpu)?))
 }
 
 /// Bytes that an engine for `network` holds while it trains on batches of so many samples; nothing where that is not known: candle

@@ -3,7 +3,7 @@
 
 use super::candle::CandleEngine;
 use super::fused::FusedEngine;
-use super::{Batch, Engine, Gradients, Plan, Role, Weights};
+use super::{Engine, Gradients, Plan, Role, Weights};
 use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::losses::{Cce, Loss};
 use plusminus_core::methods::networks::{Downsample, Model, Network};
@@ -17,13 +17,18 @@ use std::sync::Arc;
 
 /// An engine whose gradients can be looked at.
 pub(super) trait Peer: Engine {
-    fn differentiate(&mut self, batch: Batch<'_>) -> Gradients;
+    fn differentiate(&mut self, inputs: &[f32], labels: &[u32]) -> Gradients;
 }
 
 impl Peer for CandleEngine {
-    fn differentiate(&mut self, batch: Batch<'_>) -> Gradients {
-        self.gradients(batch, &mut no_dropout()).unwrap()
+    fn differentiate(&mut self, inputs: &[f32], labels: &[u32]) -> Gradients {
+        self.gradients(inputs, &mut cce(labels), &mut no_dropout()).unwrap()
     }
+}
+
+/// Cross entropy under these labels.
+pub(crate) fn cce(labels: &[u32]) -> impl FnMut(&[f32], &mut [f32]) -> f64 {
+    |logits, gradient| Loss::Cce(Cce {}).value_and_gradient(logits, logits.len() / labels.len(), labels, gradient)
 }
 
 pub(super) fn no_dropout() -> ChaCha8Rng {
@@ -128,11 +133,10 @@ impl Case {
         let count = self.batch * network.input.len();
         let inputs: Vec<f32> = (0..count).map(|i| 2.0 * unit(self.inputs, i)).collect();
         let labels: Vec<u32> = (0..self.batch).map(|i| bits(999, i) % 10).collect();
-        let batch = Batch { inputs: &inputs, labels: &labels };
         let mut farthest = Farthest::default();
 
         let mut peer = engine(&network, weights.clone());
-        let found = peer.differentiate(batch);
+        let found = peer.differentiate(&inputs, &labels);
         farthest.whole("the loss", &[found.loss as f32], &self.loss);
         farthest.whole("logits in training", &found.logits, &self.training);
         let mut logits = Vec::new();
@@ -148,7 +152,7 @@ impl Case {
         }
 
         let mut peer = engine(&network, weights.clone());
-        peer.train_step(batch, self.lr, &mut no_dropout()).unwrap();
+        peer.train_step(&inputs, &mut cce(&labels), self.lr, &mut no_dropout()).unwrap();
         peer.logits(&inputs, &mut logits).unwrap();
         farthest.whole("logits after a step", &logits, &self.stepped);
         farthest
@@ -213,12 +217,12 @@ impl Farthest {
 const SGD: Optimizer = Optimizer::Sgd { lr: 0.0, momentum: 0.0, weight_decay: 0.0, nesterov: false };
 
 fn candle(network: &Network, weights: Weights) -> Box<dyn Peer> {
-    Box::new(CandleEngine::new(network, weights, Loss::Cce(Cce {}), SGD, candle_core::Device::Cpu).unwrap())
+    Box::new(CandleEngine::new(network, weights, SGD, candle_core::Device::Cpu).unwrap())
 }
 
 fn fused(network: &Network, weights: Weights) -> Box<dyn Peer> {
     let (threads, instructions) = (NonZeroUsize::MIN, Instructions::best());
-    Box::new(FusedEngine::new(network, weights, Loss::Cce(Cce {}), SGD, threads, instructions).unwrap().unwrap())
+    Box::new(FusedEngine::new(network, weights, SGD, threads, instructions).unwrap().unwrap())
 }
 
 /// Both engines in every case of a network; there are `count`.

@@ -115,6 +115,10 @@ impl Plan {
                 (Role::Kernels { fan_out, .. }, Initialisation::HeFanOut) => {
                     normal(values, (2.0 / fan_out as f64).sqrt(), generator);
                 }
+                (Role::Kernels { fan_in, .. } | Role::Matrix { fan_in }, Initialisation::HeNormal) => {
+                    truncated_normal(values, (2.0 / fan_in as f64).sqrt(), generator);
+                }
+                (Role::Bias { .. }, Initialisation::HeNormal) => values.fill(0.0),
                 (Role::Kernels { fan_in, .. } | Role::Matrix { fan_in } | Role::Bias { fan_in }, _) => {
                     let bound = 1.0 / (fan_in as f64).sqrt();
                     values.fill_with(|| ((2.0 * generator.random::<f64>() - 1.0) * bound) as f32);
@@ -131,12 +135,33 @@ impl Plan {
 ///
 /// Logarithm, sine and cosine are `libm`'s, for each system's own round in their own way. (A root is exact everywhere.)
 fn normal(values: &mut [f32], deviation: f64, generator: &mut impl Rng) {
-    for pair in values.chunks_mut(2) {
-        // 1 − u lies in (0, 1], where the logarithm is finite.
-        let radius = deviation * (-2.0 * libm::log(1.0 - generator.random::<f64>())).sqrt();
-        let (sine, cosine) = libm::sincos(std::f64::consts::TAU * generator.random::<f64>());
-        pair.iter_mut().zip([radius * cosine, radius * sine]).for_each(|(value, normal)| *value = normal as f32);
+    for values in values.chunks_mut(2) {
+        values.iter_mut().zip(pair(deviation, generator)).for_each(|(value, normal)| *value = normal as f32);
     }
+}
+
+/// Values of this deviation: normal ones of a larger, of which those beyond [`CUT`] of their deviations are drawn again.
+fn truncated_normal(values: &mut [f32], deviation: f64, generator: &mut impl Rng) {
+    let wide = deviation / CUT_DEVIATION;
+    let mut values = values.iter_mut();
+    while values.len() > 0 {
+        let kept = pair(wide, generator).into_iter().filter(|normal| normal.abs() <= CUT * wide);
+        kept.zip(&mut values).for_each(|(normal, value)| *value = normal as f32);
+    }
+}
+
+/// Where a normal distribution is cut off, in its deviations.
+const CUT: f64 = 2.0;
+
+/// The deviation that a standard normal distribution has when it is cut off there: √(1 − 2·2φ(2)/(2Φ(2) − 1)).
+const CUT_DEVIATION: f64 = 0.879_625_661_034_239_8;
+
+/// Two normal values.
+fn pair(deviation: f64, generator: &mut impl Rng) -> [f64; 2] {
+    // 1 − u lies in (0, 1], where the logarithm is finite.
+    let radius = deviation * (-2.0 * libm::log(1.0 - generator.random::<f64>())).sqrt();
+    let (sine, cosine) = libm::sincos(std::f64::consts::TAU * generator.random::<f64>());
+    [radius * cosine, radius * sine]
 }
 
 fn collect(layers: &[Layer], path: &str, found: &mut Vec<(String, Vec<usize>, Role)>) {
@@ -191,6 +216,24 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// Zeroes everywhere.
+    pub(crate) fn zeroes(plan: &Arc<Plan>) -> Weights {
+        Weights { plan: Arc::clone(plan), values: vec![0.0; plan.len()] }
+    }
+
+    /// Those of a part of the network, such as [`Network::features`], where layers have the same places: the arrays that `plan` has,
+    /// by their names. Nothing where it has others, or of other extents.
+    pub fn part(&self, plan: &Arc<Plan>) -> Option<Weights> {
+        let mut part = Weights::zeroes(plan);
+        let mut own = self.plan.entries.iter();
+        // Both plans have one order.
+        for entry in plan.entries() {
+            let from = own.find(|own| own.name == entry.name).filter(|own| own.shape == entry.shape)?;
+            part.values[entry.range.clone()].copy_from_slice(&self.values[from.range.clone()]);
+        }
+        Some(part)
+    }
+
     /// What stands where.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
@@ -240,8 +283,13 @@ mod tests {
     /// Every kind of layer.
     fn plans() -> Vec<(Network, Arc<Plan>)> {
         let resnet20 = |shortcut| Model::Resnet20 { shortcut };
-        let models =
-            [Model::Cnn { dropout: 0.5 }, resnet20(Downsample::Pad), resnet20(Downsample::Projection), Model::Resnet18];
+        let models = [
+            Model::Cnn { dropout: 0.5 },
+            Model::Cnn8,
+            resnet20(Downsample::Pad),
+            resnet20(Downsample::Projection),
+            Model::Resnet18,
+        ];
         let words = word_cnn(1_000, 12, 2, 0.5).unwrap();
         let plan_of_words = Arc::new(Plan::of(&words));
         models.into_iter().map(plan).chain([(words, plan_of_words)]).collect()
@@ -312,6 +360,18 @@ mod tests {
                     Role::Kernels { fan_out, .. } if network.initialisation == Initialisation::HeFanOut => {
                         2.0 / fan_out as f64
                     }
+                    Role::Kernels { fan_in, .. } | Role::Matrix { fan_in }
+                        if network.initialisation == Initialisation::HeNormal =>
+                    {
+                        let variance = 2.0 / fan_in as f64;
+                        let most = 2.0 * (variance / 0.773_741_303).sqrt();
+                        assert!(values.iter().all(|v| f64::from(v.abs()) <= most), "{}", entry.name);
+                        variance
+                    }
+                    Role::Bias { .. } if network.initialisation == Initialisation::HeNormal => {
+                        assert!(values.iter().all(|v| *v == 0.0));
+                        continue;
+                    }
                     Role::Kernels { fan_in, .. } | Role::Matrix { fan_in } | Role::Bias { fan_in } => {
                         assert!(values.iter().all(|v| f64::from(v.abs()) <= 1.0 / (fan_in as f64).sqrt()));
                         uniform(fan_in)
@@ -329,6 +389,9 @@ mod tests {
                 let errors = 5.0 / (values.len() as f64).sqrt();
                 assert!(mean.abs() < errors * expected.sqrt(), "{}: mean {mean}", entry.name);
                 assert!((variance / expected - 1.0).abs() < 2.0 * errors, "{}: {variance} for {expected}", entry.name);
+                if values.len() >= 10_000 {
+                    assert!((variance / expected - 1.0).abs() < 0.05, "{}: {variance} for {expected}", entry.name);
+                }
             }
         }
     }

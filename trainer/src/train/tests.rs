@@ -1,4 +1,7 @@
+mod noise;
+
 use super::*;
+use crate::engine::tests::cce;
 use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::{Augment, Normalize};
 use plusminus_core::methods::dataset::Dataset;
@@ -13,6 +16,7 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
     let mut configuration = Configuration {
         dataset: Dataset::FashionMnist10k,
         model: Model::Cnn { dropout: 0.5 },
+        initial_weights: None,
         loss: Loss::Cce(Cce {}),
         noise: Noise::None,
         noise_seed: None,
@@ -22,8 +26,11 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
         batch_size: 100,
         train_size: None,
         validation: 0.0,
+        split: Default::default(),
         augment: Vec::new(),
         normalize: Normalize::Unit,
+        diagnostics: Vec::new(),
+        parent: None,
     };
     change(&mut configuration);
     let cell = configuration.cell();
@@ -33,11 +40,19 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
 /// What is small enough to train within a test: few samples, the rest held out.
 fn small(configuration: &mut Configuration) {
     configuration.validation = 0.95;
-    configuration.noise = Noise::Uniform { rate: 0.4, include_true_class: false };
+    configuration.noise = Noise::uniform(0.4);
+}
+
+fn train_with(job: &Job, means: Means, observer: &mut dyn Observer) -> Result<Trained, Failure> {
+    train(job, Supplies { cache: &Cache::default(), means, parent: None }, observer)
+}
+
+fn run_of(job: &Job, means: Means) -> Run<'_> {
+    Run::new(job, Supplies { cache: &Cache::default(), means, parent: None }).unwrap()
 }
 
 fn trained(job: &Job) -> Trained {
-    train(job, &Cache::default(), Means::default(), &mut ()).unwrap()
+    train_with(job, Means::default(), &mut ()).unwrap()
 }
 
 /// Notes what it hears, and stops where it is told to.
@@ -104,13 +119,13 @@ fn two_steps_of_a_resnet(seed: u64, means: Means) -> String {
     let job = job(seed, |c| {
         c.model = Model::Resnet20 { shortcut: plusminus_core::methods::networks::Downsample::Pad };
     });
-    let mut run = Run::new(&job, &Cache::default(), means).unwrap();
+    let mut run = run_of(&job, means);
     let (mut batch, mut dropout) = (Vec::new(), job.streams().generator(Stream::Dropout, 1));
     for start in [0, 8] {
         let samples: Vec<usize> = (start..start + 8).collect();
         run.inputs.gather(&run.data.train, &samples, &mut batch).unwrap();
         let labels = &run.labels.given[start..start + 8];
-        run.engine.train_step(Batch { inputs: &batch, labels }, 0.1, &mut dropout).unwrap();
+        run.engine.train_step(&batch, &mut cce(labels), 0.1, &mut dropout).unwrap();
     }
     run.engine.weights().unwrap().digest()
 }
@@ -126,9 +141,9 @@ fn no_result_depends_on_the_number_of_threads() {
     let job = job(3, |c| {
         // The last batch takes what is left: 22 samples.
         (c.train_size, c.batch_size, c.validation) = (Some(150), 32, 0.2);
-        c.noise = Noise::Uniform { rate: 0.4, include_true_class: false };
+        c.noise = Noise::uniform(0.4);
     });
-    let with = |number| train(&job, &Cache::default(), threads(number), &mut ()).unwrap();
+    let with = |number| train_with(&job, threads(number), &mut ()).unwrap();
     let (one, resnet) = (with(1), two_steps_of_a_resnet(3, threads(1)));
     for number in [2, 3] {
         assert_eq!(repeatable(&with(number)), repeatable(&one), "{number} threads");
@@ -144,7 +159,7 @@ fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
         c.augment = vec![Augment::Crop(4), Augment::Flip];
         c.normalize = Normalize::PixelMean;
     });
-    let run = || Run::new(&job, &Cache::default(), Means::default()).unwrap();
+    let run = || run_of(&job, Means::default());
     let (mut beside, mut between) = (run(), run());
     let mut batch = Vec::new();
     for epoch in [1, 2] {
@@ -159,8 +174,8 @@ fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
             let augment = &job.configuration.augment;
             inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, &mut batch).unwrap();
             let labels: Vec<u32> = samples.iter().map(|sample| labels.given[*sample]).collect();
-            let step = Batch { inputs: &batch, labels: &labels };
-            total += engine.train_step(step, 0.05, &mut dropout).unwrap() * samples.len() as f64;
+            let loss = engine.train_step(&batch, &mut cce(&labels), 0.05, &mut dropout).unwrap();
+            total += loss * samples.len() as f64;
         }
         assert_eq!(loss, total / 400.0);
         assert_eq!(beside.engine.weights().unwrap().digest(), between.engine.weights().unwrap().digest());
@@ -176,7 +191,7 @@ fn a_job_that_takes_the_first_samples_counts_and_trains_on_no_others() {
         c.batch_size = 20;
     });
     let mut recorder = Recorder::default();
-    let trained = train(&job, &Cache::default(), Means::default(), &mut recorder).unwrap();
+    let trained = train_with(&job, Means::default(), &mut recorder).unwrap();
     assert_eq!(trained.facts.samples, Samples { train: 30, validation: 30, test: 2_000 });
     assert_eq!(recorder.steps(), [(1, 1), (1, 2)]);
 }
@@ -189,7 +204,7 @@ fn an_observer_hears_every_step_and_epoch_and_the_facts_agree() {
         c.batch_size = 150;
     });
     let mut recorder = Recorder::default();
-    let trained = train(&job, &Cache::default(), Means::default(), &mut recorder).unwrap();
+    let trained = train_with(&job, Means::default(), &mut recorder).unwrap();
     let samples = Samples { train: 400, validation: 7_600, test: 2_000 };
     assert_eq!(trained.facts.samples, samples);
     assert_eq!(trained.facts.data, Cache::default().get(&Dataset::FashionMnist10k).unwrap().digest);
@@ -211,7 +226,7 @@ fn what_a_job_does_not_have_is_not_measured() {
     });
     // A batch larger than the training file is one step.
     let mut recorder = Recorder::default();
-    let trained = train(&job, &Cache::default(), Means::default(), &mut recorder).unwrap();
+    let trained = train_with(&job, Means::default(), &mut recorder).unwrap();
     assert_eq!(recorder.steps(), [(1, 1)]);
     for metric in [Metric::NoisyAccuracy, Metric::RecoveredAccuracy, Metric::ValidationLoss, Metric::ValidationAccuracy]
     {
@@ -244,7 +259,7 @@ fn a_stop_ends_a_job_as_preempted() {
         (30, "in the evaluation after epoch 1 of 1"),
     ] {
         let mut recorder = Recorder { patience: Some(patience), ..Recorder::default() };
-        let failure = train(&job, &Cache::default(), Means::default(), &mut recorder).unwrap_err();
+        let failure = train_with(&job, Means::default(), &mut recorder).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Preempted);
         assert!(failure.message.contains(when), "{}", failure.message);
         assert_eq!((recorder.heard.len(), recorder.epochs.len()), (patience, 0), "nothing is done after a stop");
@@ -258,7 +273,7 @@ fn a_learning_rate_far_too_high_diverges_by_name() {
         c.epochs = 5;
         c.optimizer = Optimizer::Sgd { lr: 1e12, momentum: 0.0, weight_decay: 0.0, nesterov: false };
     });
-    let failure = train(&job, &Cache::default(), Means::default(), &mut ()).unwrap_err();
+    let failure = train_with(&job, Means::default(), &mut ()).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Diverged);
     assert!(
         failure.message.contains("epoch 1") && failure.message.contains("lower optimizer.lr"),
@@ -269,22 +284,10 @@ fn a_learning_rate_far_too_high_diverges_by_name() {
 
 #[test]
 fn what_cannot_be_had_is_the_users_error() {
-    let kind = |job: Job| train(&job, &Cache::default(), Means::default(), &mut ()).unwrap_err().kind;
+    let kind = |job: Job| train_with(&job, Means::default(), &mut ()).unwrap_err().kind;
     assert_eq!(kind(job(0, |c| c.validation = 0.99999)), FailureKind::UserError);
     assert_eq!(kind(job(0, |c| c.epochs = 0)), FailureKind::UserError);
     assert_eq!(kind(job(0, |c| c.batch_size = 0)), FailureKind::UserError);
     let constants = Normalize::Constants { mean: vec![0.5; 3], std: vec![0.5; 3] };
     assert_eq!(kind(job(0, |c| c.normalize = constants)), FailureKind::UserError);
-}
-
-#[test]
-fn the_best_weights_are_those_of_the_earliest_best_epoch() {
-    let plan =
-        Arc::new(Plan::of(&job(0, |_| {}).configuration.model.network(Dataset::FashionMnist.shape(), 10).unwrap()));
-    let weights = plan.initial(&mut job(0, |_| {}).streams().generator(Stream::Weights, 0));
-    let mut best = Best::default();
-    for (epoch, value) in [(1, Some(0.5)), (2, Some(0.7)), (3, None), (4, Some(0.7)), (5, Some(0.6))] {
-        best.offer(value.as_ref(), epoch, &weights);
-    }
-    assert_eq!(best.into_snapshot().unwrap().epoch, 2);
 }

@@ -2,6 +2,7 @@
 
 mod written;
 
+use crate::methods::networks::Input;
 use crate::spec::Fields;
 
 /// A data set by name, with its parameters.
@@ -25,7 +26,39 @@ pub enum Dataset {
     Cifar10OpenSet,
     /// Pang & Lee 2005: 10,662 sentences of film reviews, negative (0) and positive (1), as rows of numbers of words.
     Mr,
+    /// Kaggle 2013: 25,000 colour images of cats (0) and dogs (1), of which a quarter is the test part, stretched to `size` × `size`.
+    DogsVsCats {
+        /// Pixels along a side.
+        size: usize,
+    },
+    /// Xiao et al. 2015: a million images of clothes under noisy labels, fourteen classes, stretched to `size` × `size`; validation and
+    /// test samples have labels of people's.
+    Clothing1M {
+        /// Pixels along a side.
+        size: usize,
+    },
+    /// A folder of images of one's own.
+    Folder(Folder),
 }
+
+/// A folder with images, `PATH/train/CLASS/*.{jpg,jpeg,png}` and `PATH/test/CLASS/*.{jpg,jpeg,png}`, and what is expected of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Folder {
+    /// Where it is, from the root or from a directory of data sets.
+    pub path: String,
+    /// Number of classes, 2 to [`CLASSES`].
+    pub classes: usize,
+    /// Pixels along a side, to which images are stretched, 1 to [`SIDE`].
+    pub size: usize,
+    /// Whether images are read in grey, one channel, rather than in colour, three.
+    pub grey: bool,
+}
+
+/// The most pixels along a side of an image.
+pub const SIDE: usize = 4_096;
+
+/// The most classes of a folder.
+pub const CLASSES: usize = 10_000;
 
 /// Extent of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -50,15 +83,6 @@ impl ImageShape {
     }
 }
 
-/// What a network is given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Input {
-    /// Extent of a sample; a sequence of tokens is an image of one row.
-    pub shape: ImageShape,
-    /// How many tokens there are, where values are numbers of tokens; nothing where they are pixels.
-    pub vocabulary: Option<usize>,
-}
-
 /// The product, or `usize::MAX` if it is larger.
 pub(crate) fn product<const N: usize>(factors: [usize; N]) -> usize {
     factors.into_iter().fold(1, usize::saturating_mul)
@@ -76,6 +100,19 @@ const CIRCLE: [(usize, usize); 100] = {
 };
 
 impl Dataset {
+    /// Every data set that has a name of its own, those with parameters at their defaults.
+    pub const ALL: &'static [Dataset] = &[
+        Dataset::FashionMnist,
+        Dataset::FashionMnist10k,
+        Dataset::FashionMnistBags,
+        Dataset::Cifar10,
+        Dataset::Cifar100,
+        Dataset::Cifar10OpenSet,
+        Dataset::Mr,
+        Dataset::DogsVsCats { size: 32 },
+        Dataset::Clothing1M { size: 224 },
+    ];
+
     /// The names that a sweep file may use.
     pub const NAMES: &'static [&'static str] = &[
         "fashion-mnist",
@@ -85,25 +122,40 @@ impl Dataset {
         "cifar-100",
         "cifar-10-open-set",
         "mr",
+        "dogs-vs-cats",
+        "clothing1m",
+        "folder",
     ];
 
     /// Reads the parameters of the data set called `name`, one of [`Dataset::NAMES`].
-    pub fn read(name: &str, _: &mut Fields<'_>) -> Option<Dataset> {
-        Dataset::plain(name)
+    pub fn read(name: &str, fields: &mut Fields<'_>) -> Option<Dataset> {
+        let size = |fields: &mut Fields<'_>, default: usize| {
+            fields.integer("size").at_least(1).at_most(SIDE as u64).or(default as u64) as usize
+        };
+        match name {
+            "dogs-vs-cats" => Some(Dataset::DogsVsCats { size: size(fields, 32) }),
+            "clothing1m" => Some(Dataset::Clothing1M { size: size(fields, 224) }),
+            "folder" => {
+                let path = fields.text("path").required("a folder with `train` and `test` in it");
+                let classes = fields.integer("classes").at_least(2).at_most(CLASSES as u64).required() as usize;
+                let size = fields.integer("size").at_least(1).at_most(SIDE as u64).required() as usize;
+                let grey = fields.flag("grey").or(false);
+                // Where there is no path that has been reported, and what is read here goes nowhere.
+                Some(Dataset::Folder(Folder { path: path.unwrap_or_default().to_owned(), classes, size, grey }))
+            }
+            name => Dataset::plain(name),
+        }
     }
 
     /// The data set without parameters that is called `name`.
     fn plain(name: &str) -> Option<Dataset> {
-        let plain = [
-            Dataset::FashionMnist,
-            Dataset::FashionMnist10k,
-            Dataset::FashionMnistBags,
-            Dataset::Cifar10,
-            Dataset::Cifar100,
-            Dataset::Cifar10OpenSet,
-            Dataset::Mr,
-        ];
-        plain.into_iter().find(|dataset| dataset.name() == name)
+        let plain = |dataset: &&Dataset| dataset.name() == name && !dataset.has_parameters();
+        Dataset::ALL.iter().find(plain).cloned()
+    }
+
+    /// Whether more is to be said than its name.
+    fn has_parameters(&self) -> bool {
+        matches!(self, Dataset::DogsVsCats { .. } | Dataset::Clothing1M { .. } | Dataset::Folder(_))
     }
 
     /// The name in a sweep file.
@@ -116,6 +168,9 @@ impl Dataset {
             Dataset::Cifar100 => "cifar-100",
             Dataset::Cifar10OpenSet => "cifar-10-open-set",
             Dataset::Mr => "mr",
+            Dataset::DogsVsCats { .. } => "dogs-vs-cats",
+            Dataset::Clothing1M { .. } => "clothing1m",
+            Dataset::Folder(_) => "folder",
         }
     }
 
@@ -123,8 +178,10 @@ impl Dataset {
     pub fn classes(&self) -> usize {
         match self {
             Dataset::FashionMnist | Dataset::FashionMnist10k | Dataset::Cifar10 | Dataset::Cifar10OpenSet => 10,
-            Dataset::FashionMnistBags | Dataset::Mr => 2,
+            Dataset::FashionMnistBags | Dataset::Mr | Dataset::DogsVsCats { .. } => 2,
             Dataset::Cifar100 => 100,
+            Dataset::Clothing1M { .. } => 14,
+            Dataset::Folder(folder) => folder.classes,
         }
     }
 
@@ -139,6 +196,12 @@ impl Dataset {
             }
             // The longest sentence has so many words (Kim 2014, §3).
             Dataset::Mr => ImageShape { channels: 1, height: 1, width: 56 },
+            Dataset::DogsVsCats { size } | Dataset::Clothing1M { size } => {
+                ImageShape { channels: 3, height: *size, width: *size }
+            }
+            Dataset::Folder(Folder { size, grey, .. }) => {
+                ImageShape { channels: if *grey { 1 } else { 3 }, height: *size, width: *size }
+            }
         }
     }
 
@@ -164,7 +227,19 @@ impl Dataset {
             Dataset::Cifar10 | Dataset::Cifar100 | Dataset::Cifar10OpenSet => Some((50_000, 10_000)),
             // Nine tenths and a tenth of 10,662, of which Xu et al. 2019 hold out a fifth for validation.
             Dataset::Mr => Some((9_595, 1_067)),
+            Dataset::DogsVsCats { .. } => Some((18_750, 6_250)),
+            Dataset::Clothing1M { .. } | Dataset::Folder(_) => None,
         }
+    }
+
+    /// Whether it has validation samples of its own, apart from the training samples.
+    pub fn has_validation(&self) -> bool {
+        matches!(self, Dataset::Clothing1M { .. })
+    }
+
+    /// Whether it consists of image files, which are decoded when they are asked for where they do not fit into memory.
+    pub fn is_of_files(&self) -> bool {
+        matches!(self, Dataset::DogsVsCats { .. } | Dataset::Clothing1M { .. } | Dataset::Folder(_))
     }
 
     /// Images of no class of the data set, after the training samples: what open-set noise takes from.
@@ -175,6 +250,11 @@ impl Dataset {
         }
     }
 
+    /// Whether images that belong to no class stand at the end of the training images, for open-set noise to take from.
+    pub fn has_pool(&self) -> bool {
+        self.pool() > 0
+    }
+
     /// The classes that class-dependent noise mistakes for others, (true, given): Zhang & Sabuncu 2018, §4.2.
     pub fn confusions(&self) -> Option<&'static [(usize, usize)]> {
         match self {
@@ -183,6 +263,7 @@ impl Dataset {
             Dataset::Cifar10 | Dataset::Cifar10OpenSet => Some(&[(9, 1), (2, 0), (4, 7), (3, 5), (5, 3)]),
             Dataset::Cifar100 => Some(&CIRCLE),
             Dataset::FashionMnistBags | Dataset::Mr => None,
+            Dataset::DogsVsCats { .. } | Dataset::Clothing1M { .. } | Dataset::Folder(_) => None,
         }
     }
 }
@@ -191,14 +272,9 @@ impl Dataset {
 mod tests {
     use super::*;
 
-    /// Every data set of [`Dataset::NAMES`].
-    pub(super) fn all() -> Vec<Dataset> {
-        Dataset::NAMES.iter().map(|name| Dataset::plain(name).unwrap()).collect()
-    }
-
     #[test]
     fn every_list_of_mistaken_classes_names_classes_and_no_class_is_mistaken_for_two() {
-        for dataset in all() {
+        for dataset in Dataset::ALL {
             let confusions = dataset.confusions().unwrap_or_default();
             assert!(confusions.iter().all(|(from, to)| from != to && *from.max(to) < dataset.classes()), "{dataset:?}");
             let mistaken: std::collections::BTreeSet<_> = confusions.iter().map(|(from, _)| from).collect();

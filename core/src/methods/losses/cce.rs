@@ -1,6 +1,6 @@
 //! Categorical cross entropy: −ln p_y, gradient p − e_y.
 
-use super::SampleLoss;
+use super::batch::SampleLoss;
 use crate::spec::Fields;
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 //! Zhang & Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels" (2018), eq. 6.
 //! q = 0 is its limit, CCE; q = 1 is MAE/2.
 
-use super::SampleLoss;
+use super::batch::SampleLoss;
 use crate::spec::Fields;
 use serde::{Deserialize, Serialize};
 

@@ -3,7 +3,7 @@
 //! Ghosh, Kumar & Sastry, "Robust Loss Functions under Label Noise for Deep Neural Networks" (2017), §3; the same with the
 //! factor 2 in Zhang & Sabuncu (2018), eq. 4.
 
-use super::SampleLoss;
+use super::batch::SampleLoss;
 use crate::spec::Fields;
 use serde::{Deserialize, Serialize};
 

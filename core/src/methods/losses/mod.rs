@@ -1,14 +1,42 @@
 //! Losses on logits, in closed form: value and gradient. Every engine takes the gradient from here.
+//!
+//! Each loss is one file: formula, paper, parameters with their ranges, tests. Most are decided by a batch alone (`batch`): as a scalar
+//! times p − e_y (`SampleLoss`), sample by sample, or all together. Those that remember something are a [`Criterion`] of their own.
 
+mod batch;
 mod cce;
+mod criterion;
+mod dmi;
+mod forward;
 mod gce;
+mod imae;
+mod inverse;
+mod lccn;
 mod mae;
+mod mse;
+mod rce;
+mod sce;
+mod state;
+mod truncated_gce;
+mod unhinged;
 
 pub use cce::Cce;
+pub use criterion::{Criterion, Setting, Step};
+pub use dmi::{Dmi, DmiMatrix};
+pub use forward::Forward;
 pub use gce::Gce;
+pub use imae::{Imae, Normalise};
+pub use lccn::Lccn;
 pub use mae::Mae;
+pub use mse::Mse;
+pub use rce::Rce;
+pub use sce::Sce;
+pub use truncated_gce::TruncatedGce;
+pub use unhinged::Unhinged;
 
 use crate::spec::Fields;
+use batch::BatchLoss;
+use criterion::Stateless;
 use serde::{Deserialize, Serialize};
 
 macro_rules! losses {
@@ -32,7 +60,7 @@ macro_rules! losses {
                 }
             }
 
-            fn function(&self) -> &dyn LossFunction {
+            fn method(&self) -> &dyn Method {
                 match self { $(Loss::$variant(loss) => loss),+ }
             }
         }
@@ -44,130 +72,78 @@ losses! {
     Cce "cce",
     /// Mean absolute error.
     Mae "mae",
+    /// Mean absolute error without its factor 2.
+    Unhinged "unhinged",
+    /// Mean squared error.
+    Mse "mse",
+    /// Reverse cross entropy.
+    Rce "rce",
+    /// Symmetric cross entropy.
+    Sce "sce",
+    /// Improved mean absolute error.
+    Imae "imae",
+    /// Determinant-based mutual information.
+    Dmi "dmi",
+    /// Forward correction by a transition matrix.
+    Forward "forward",
+    /// Latent class-conditional noise.
+    Lccn "lccn",
+    /// Truncated L_q.
+    TruncatedGce "truncated-gce",
     /// Generalised cross entropy, L_q.
     Gce "gce",
 }
 
 impl Loss {
-    /// The mean loss of a batch and its gradient with respect to the logits.
+    /// Whether it needs an estimate of the transition matrix, which another job's network makes.
+    pub fn estimates_transition(&self) -> bool {
+        matches!(self, Loss::Forward(Forward::Estimated { .. }))
+    }
+
+    /// The loss at work.
     ///
-    /// `logits` and `gradient` are `[labels.len() × classes]`, a row a sample; the gradient is that of the mean.
+    /// # Errors
+    /// If it needs a transition matrix and there is none in `setting`, or one that cannot be.
+    pub fn criterion(&self, setting: Setting<'_>) -> Result<Box<dyn Criterion>, String> {
+        self.method().criterion(setting)
+    }
+
+    /// The loss of a batch and its gradient with respect to the logits; NaN where a batch alone does not decide them (see
+    /// [`Loss::criterion`]).
+    ///
+    /// `logits` and `gradient` are `[labels.len() × classes]`, a row a sample; most losses are means, and so are their gradients.
     ///
     /// # Panics
     /// If the lengths disagree, or a label is not below `classes`.
     pub fn value_and_gradient(&self, logits: &[f32], classes: usize, labels: &[u32], gradient: &mut [f32]) -> f64 {
-        assert_eq!(logits.len(), labels.len() * classes, "a row of logits for every label");
-        assert_eq!(gradient.len(), logits.len(), "a gradient for every logit");
-        self.function().batch(logits, classes, labels, gradient)
+        let Some(loss) = self.method().batch_loss() else {
+            gradient.fill(f32::NAN);
+            return f64::NAN;
+        };
+        criterion::value_and_gradient(loss, logits, classes, labels, gradient)
     }
 }
 
-/// What a loss computes over a batch. Lengths are checked by [`Loss::value_and_gradient`].
-trait LossFunction {
-    /// The batch loss; writes its gradient with respect to the logits.
-    fn batch(&self, logits: &[f32], classes: usize, labels: &[u32], gradient: &mut [f32]) -> f64;
-}
+/// What a loss makes of its parameters.
+trait Method {
+    /// The loss at work.
+    fn criterion(&self, setting: Setting<'_>) -> Result<Box<dyn Criterion>, String>;
 
-/// A loss that is a mean over samples, each a function of its own p_y whose gradient is c·(p − e_y): it differs from CCE
-/// only by the scalar c.
-trait SampleLoss {
-    /// From ln p_y: the sample's loss, and c.
-    fn value_and_scale(&self, log_p: f64) -> (f64, f64);
-}
-
-impl<L: SampleLoss> LossFunction for L {
-    fn batch(&self, logits: &[f32], classes: usize, labels: &[u32], gradient: &mut [f32]) -> f64 {
-        let weight = 1.0 / labels.len() as f64;
-        let mut total = 0.0;
-        for ((z, g), &label) in logits.chunks_exact(classes).zip(gradient.chunks_exact_mut(classes)).zip(labels) {
-            let label = label as usize;
-            let log_normaliser = log_sum_exp(z);
-            let (value, scale) = self.value_and_scale(f64::from(z[label]) - log_normaliser);
-            total += value;
-            // 1 − p_y as a sum of the others: no cancellation where p_y is near 1.
-            let mut others = 0.0;
-            for (j, (g, z)) in g.iter_mut().zip(z).enumerate() {
-                if j != label {
-                    let p = libm::exp(f64::from(*z) - log_normaliser);
-                    others += p;
-                    *g = (weight * scale * p) as f32;
-                }
-            }
-            g[label] = (-weight * scale * others) as f32;
-        }
-        total * weight
+    /// The loss itself, where a batch alone decides it.
+    fn batch_loss(&self) -> Option<&dyn BatchLoss> {
+        None
     }
 }
 
-fn log_sum_exp(z: &[f32]) -> f64 {
-    let max = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    if !max.is_finite() {
-        return f64::NAN;
+impl<L: BatchLoss + Clone + Send + 'static> Method for L {
+    fn criterion(&self, setting: Setting<'_>) -> Result<Box<dyn Criterion>, String> {
+        Ok(Box::new(Stateless { loss: self.clone(), classes: setting.classes }))
     }
-    let max = f64::from(max);
-    max + libm::log(z.iter().map(|z| libm::exp(f64::from(*z) - max)).sum())
+
+    fn batch_loss(&self) -> Option<&dyn BatchLoss> {
+        Some(self)
+    }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// Compares the gradient with central differences in the logits.
-    pub(crate) fn gradient_agrees_with_finite_differences(loss: &Loss, logits: &[f32], classes: usize, labels: &[u32]) {
-        let mut gradient = vec![0.0; logits.len()];
-        loss.value_and_gradient(logits, classes, labels, &mut gradient);
-        let mut unused = gradient.clone();
-        for i in 0..logits.len() {
-            // A power of two near the logit's own precision, so that z ± h is exact.
-            let h = (logits[i].abs().max(1.0) * 2f32.powi(-9)).log2().floor().exp2();
-            let mut at = |delta: f32| {
-                let mut moved = logits.to_vec();
-                moved[i] += delta;
-                loss.value_and_gradient(&moved, classes, labels, &mut unused)
-            };
-            let difference = (at(h) - at(-h)) / (2.0 * f64::from(h));
-            let error = (difference - f64::from(gradient[i])).abs();
-            assert!(
-                error < 1e-4 * (1.0 + difference.abs()),
-                "∂/∂z{i}: {} against {difference} ({loss:?})",
-                gradient[i]
-            );
-        }
-    }
-
-    fn any_loss() -> impl Strategy<Value = Loss> {
-        prop_oneof![
-            Just(Loss::Cce(Cce {})),
-            Just(Loss::Mae(Mae {})),
-            (0.01..=1.0f64).prop_map(|q| Loss::Gce(Gce { q })),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn every_gradient_agrees_with_finite_differences(
-            loss in any_loss(),
-            (classes, logits, labels) in (2usize..6, 1usize..4).prop_flat_map(|(classes, batch)| (
-                Just(classes),
-                prop::collection::vec(-6.0f32..6.0, classes * batch),
-                prop::collection::vec(0..classes as u32, batch),
-            )),
-        ) {
-            gradient_agrees_with_finite_differences(&loss, &logits, classes, &labels);
-        }
-
-        #[test]
-        fn every_gradient_sums_to_zero_and_is_finite_for_extreme_logits(
-            loss in any_loss(), hot in 0usize..10, label in 0u32..10, size in prop_oneof![Just(0f32), Just(50.0), Just(-50.0), Just(1e4)],
-        ) {
-            let mut logits = vec![0.0; 10];
-            logits[hot] = size;
-            let mut gradient = vec![f32::NAN; 10];
-            let value = loss.value_and_gradient(&logits, 10, &[label], &mut gradient);
-            prop_assert!(value.is_finite());
-            prop_assert!(gradient.iter().all(|g| g.is_finite()));
-            prop_assert!(gradient.iter().sum::<f32>().abs() < 1e-6);
-        }
-    }
-}
+mod tests;

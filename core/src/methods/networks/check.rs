@@ -122,8 +122,14 @@ impl Layer {
                 return Err(format!("dropout zeroes a share of at least 0 and below 1, not {share}"));
             }
             Layer::Relu | Layer::Tanh | Layer::Dropout(_) => shape,
-            Layer::MaxPool { kernel, stride } => {
-                let (height, width) = slide(shape, (*kernel, *kernel), *stride, (0, 0))?;
+            Layer::MaxPool { kernel, stride, padding } => {
+                // Every window then covers a pixel.
+                if product([2, *padding]) > *kernel {
+                    return Err(format!(
+                        "a pool of {kernel}×{kernel} reaches over the image by at most half, not {padding}"
+                    ));
+                }
+                let (height, width) = slide(shape, (*kernel, *kernel), *stride, (*padding, *padding))?;
                 ImageShape { channels, height, width }
             }
             Layer::GlobalAveragePool | Layer::GlobalMaxPool => ImageShape { channels, height: 1, width: 1 },
@@ -191,6 +197,10 @@ mod tests {
         Layer::Convolution(Convolution { input, output, kernel, stride, padding, bias: true })
     }
 
+    fn pool(kernel: usize, stride: usize, padding: usize) -> Layer {
+        Layer::MaxPool { kernel, stride, padding }
+    }
+
     fn check(input: ImageShape, classes: usize, layers: Vec<Layer>) -> Result<(), String> {
         Network { input, classes, layers, initialisation: Initialisation::UniformFanIn }.check()
     }
@@ -200,13 +210,24 @@ mod tests {
         use Kernel::{Row, Square};
         assert_eq!(problem(convolution(3, 4, Square(0), 1, 0)), "a window of 0×0 with step 1 covers nothing");
         assert_eq!(problem(convolution(3, 4, Square(3), 0, 0)), "a window of 3×3 with step 0 covers nothing");
-        assert_eq!(problem(Layer::MaxPool { kernel: 2, stride: 0 }), "a window of 2×2 with step 0 covers nothing");
-        assert_eq!(
-            problem(Layer::MaxPool { kernel: 9, stride: 1 }),
-            "an image of 8×8 is smaller than the 9×9 window it meets"
-        );
+        assert_eq!(problem(pool(2, 0, 0)), "a window of 2×2 with step 0 covers nothing");
+        assert_eq!(problem(pool(9, 1, 0)), "an image of 8×8 is smaller than the 9×9 window it meets");
+        assert_eq!(problem(pool(3, 2, 2)), "a pool of 3×3 reaches over the image by at most half, not 2");
+        assert_eq!(problem(pool(1, 1, usize::MAX)).split(" reaches").next(), Some("a pool of 1×1"));
         assert_eq!(problem(convolution(3, 4, Row(3), 1, 1)), "a 1-d convolution takes one row and finds 8");
         assert!(convolution(3, 4, Square(9), 1, 1).output(IMAGE).is_ok(), "zeroes around it make room");
+    }
+
+    #[test]
+    fn windows_of_a_pool_that_reach_over_the_image_are_counted_as_pytorch_does() {
+        let extents = |layer: Layer, extent| {
+            let found = layer.output(ImageShape { channels: 3, height: extent, width: extent }).unwrap();
+            (found.channels, found.height, found.width)
+        };
+        for (extent, expected) in [(112, 56), (8, 4), (7, 4), (1, 1)] {
+            assert_eq!(extents(pool(3, 2, 1), extent), (3, expected, expected), "{extent}");
+        }
+        assert_eq!(extents(pool(2, 2, 1), 8), (3, 5, 5));
     }
 
     #[test]
@@ -223,8 +244,7 @@ mod tests {
 
     #[test]
     fn blocks_whose_paths_do_not_meet_are_refused() {
-        let block =
-            |shortcut| problem(Layer::Residual { body: vec![Layer::MaxPool { kernel: 2, stride: 2 }], shortcut });
+        let block = |shortcut| problem(Layer::Residual { body: vec![pool(2, 2, 0)], shortcut });
         assert_eq!(block(Shortcut::Identity), "a block gives 3×4×4 and its shortcut 3×8×8");
         assert_eq!(block(Shortcut::Pad { stride: 0, channels: 3 }), "a shortcut with step 0 covers nothing");
         assert_eq!(block(Shortcut::Pad { stride: 2, channels: 2 }), "a shortcut adds channels, but 2 are fewer than 3");

@@ -9,7 +9,7 @@ pub(super) fn network(input: ImageShape, classes: usize, dropout: f64) -> Networ
         let kernel = Kernel::Square(5);
         Layer::Convolution(Convolution { input, output, kernel, stride: 1, padding: 0, bias: true })
     };
-    let pool = Layer::MaxPool { kernel: 2, stride: 2 };
+    let pool = Layer::MaxPool { kernel: 2, stride: 2, padding: 0 };
     // What is left of an extent after both convolutions and pools; the check of the network reports an extent too small.
     let left = |extent: usize| (extent.saturating_sub(4) / 2).saturating_sub(4) / 2;
     Network {

@@ -21,6 +21,9 @@ pub struct Network {
 pub enum Initialisation {
     /// Weights and biases uniform in ±1/√fan_in: PyTorch's default.
     UniformFanIn,
+    /// Weights normal with variance 2/fan_in, cut off at two deviations of the normal distribution that is cut, and biases 0:
+    /// He et al. 2015, as Keras's `he_normal` has it.
+    HeNormal,
     /// Convolutions normal with variance 2/fan_out and linear layers as in [`Initialisation::UniformFanIn`]:
     /// He et al. 2015, as PyTorch's ResNets have it.
     HeFanOut,
@@ -51,6 +54,8 @@ pub enum Layer {
         kernel: usize,
         /// Step of the window.
         stride: usize,
+        /// How far windows reach over every side of the image, at most half their extent; what is there counts for nothing (−∞).
+        padding: usize,
     },
     /// Mean over the image, a value a channel.
     GlobalAveragePool,
@@ -124,6 +129,13 @@ impl Network {
     /// How many weights are trained (batch norm's running statistics are not); `usize::MAX` if they are beyond counting.
     pub fn parameters(&self) -> usize {
         total(&self.layers)
+    }
+
+    /// The same network without its last layer, if that is a linear one: what comes out are the penultimate features, whose
+    /// number stands for the number of classes. Layers keep their places, and so their weights their names.
+    pub fn features(&self) -> Option<Network> {
+        let (Layer::Linear { input, .. }, before) = self.layers.split_last()? else { return None };
+        Some(Network { classes: *input, layers: before.to_vec(), ..*self })
     }
 }
 

@@ -2,11 +2,15 @@
 
 mod check;
 mod cnn;
+mod cnn8;
+mod initial;
 mod layer;
 mod resnet;
 mod vgg;
+mod weights;
 mod word_cnn;
 
+pub use initial::InitialWeights;
 pub use layer::{Convolution, Initialisation, Kernel, Layer, Network, Shortcut};
 pub use resnet::Downsample;
 pub use word_cnn::word_cnn;
@@ -24,6 +28,8 @@ pub enum Model {
         /// Share of the features that dropout zeroes before the classifier.
         dropout: f64,
     },
+    /// The eight layers of Wang et al. 2018 (open-set noisy labels): six convolutions with batch norm, two linear layers.
+    Cnn8,
     /// He et al. 2016 with a 3×3 first layer, for small images: basic blocks 2-2-2-2, 64 to 512 channels.
     Resnet18,
     /// Basic blocks 3-4-6-3, 64 to 512 channels.
@@ -38,38 +44,82 @@ pub enum Model {
         /// How a shortcut changes its number of channels.
         shortcut: Downsample,
     },
+    /// He et al. 2016 as for ImageNet: a 7×7 first layer and a pool, bottleneck blocks 3-4-6-3, 256 to 2048 channels.
+    Resnet50,
     /// Simonyan & Zisserman 2015, configuration D, with batch norm and one linear layer.
     Vgg16Bn,
+    /// Kim 2014 with vectors that start at random, for sentences.
+    #[serde(rename = "wordcnn")]
+    WordCnn {
+        /// Share of the features that dropout zeroes before the classifier.
+        dropout: f64,
+    },
+}
+
+/// What a network is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Extent of a sample: of an image, or of a row of tokens, 1 × 1 × length.
+    pub shape: ImageShape,
+    /// Of tokens, how many there are, numbered from 0; nothing for images.
+    pub vocabulary: Option<usize>,
+}
+
+impl From<ImageShape> for Input {
+    fn from(shape: ImageShape) -> Self {
+        Input { shape, vocabulary: None }
+    }
 }
 
 impl Model {
     /// The names that a sweep file may use.
-    pub const NAMES: &'static [&'static str] = &["cnn", "resnet18", "resnet20", "resnet34", "resnet56", "vgg16-bn"];
+    pub const NAMES: &'static [&'static str] =
+        &["cnn", "cnn8", "resnet18", "resnet20", "resnet34", "resnet50", "resnet56", "vgg16-bn", "wordcnn"];
 
     /// Reads the parameters of the network called `name`, one of [`Model::NAMES`].
     pub fn read(name: &str, fields: &mut Fields<'_>) -> Option<Model> {
+        let dropout = |fields: &mut Fields<'_>| fields.number("dropout").at_least(0.0).below(1.0).or(0.5);
         match name {
-            "cnn" => Some(Model::Cnn { dropout: fields.number("dropout").at_least(0.0).below(1.0).or(0.5) }),
+            "cnn" => Some(Model::Cnn { dropout: dropout(fields) }),
+            "cnn8" => Some(Model::Cnn8),
             "resnet18" => Some(Model::Resnet18),
             "resnet34" => Some(Model::Resnet34),
             "resnet20" => Some(Model::Resnet20 { shortcut: Downsample::read(fields) }),
             "resnet56" => Some(Model::Resnet56 { shortcut: Downsample::read(fields) }),
+            "resnet50" => Some(Model::Resnet50),
             "vgg16-bn" => Some(Model::Vgg16Bn),
+            "wordcnn" => Some(Model::WordCnn { dropout: dropout(fields) }),
             _ => None,
         }
     }
 
-    /// The network for images of the given extent and so many classes.
+    /// The network for such samples (an [`ImageShape`] alone is one of images) and so many classes.
     ///
     /// # Errors
-    /// What is wrong with the extent, where the network cannot take it.
-    pub fn network(&self, input: ImageShape, classes: usize) -> Result<Network, String> {
+    /// What is wrong with the samples, where the network cannot take them: their extent, or that they are images or are none.
+    pub fn network(&self, input: impl Into<Input>, classes: usize) -> Result<Network, String> {
+        let Input { shape: input, vocabulary } = input.into();
         let network = match *self {
+            Model::WordCnn { dropout } => {
+                let Some(vocabulary) = vocabulary else {
+                    return Err("it takes sequences of tokens, and these are images: take another model".to_owned());
+                };
+                if (input.channels, input.height) != (1, 1) {
+                    let ImageShape { channels, height, width } = input;
+                    return Err(format!("it takes rows of tokens, 1×1×length, and finds {channels}×{height}×{width}"));
+                }
+                word_cnn(vocabulary, input.width, classes, dropout)?
+            }
+            _ if vocabulary.is_some() => {
+                return Err("it takes images, and these are sequences of tokens: take `wordcnn`".to_owned());
+            }
             Model::Cnn { dropout } => cnn::network(input, classes, dropout),
+            Model::Cnn8 => cnn8::network(input, classes),
             Model::Resnet18 => resnet::wide(input, classes, [2, 2, 2, 2]),
             Model::Resnet34 => resnet::wide(input, classes, [3, 4, 6, 3]),
             Model::Resnet20 { shortcut } => resnet::narrow(input, classes, 3, shortcut),
             Model::Resnet56 { shortcut } => resnet::narrow(input, classes, 9, shortcut),
+            Model::Resnet50 => resnet::deep(input, classes, [3, 4, 6, 3]),
             Model::Vgg16Bn => vgg::network(input, classes),
         };
         network.check()?;
@@ -98,6 +148,9 @@ mod tests {
         assert_eq!(weights(Model::Resnet20 { shortcut: Projection }, 3, 32, 10), 272_474);
         assert_eq!(weights(Model::Resnet56 { shortcut: Pad }, 3, 32, 10), 853_018);
         assert_eq!(weights(Model::Resnet56 { shortcut: Projection }, 3, 32, 10), 855_770);
+        assert_eq!(weights(Model::Cnn8, 3, 32, 10), 1_639_794);
+        assert_eq!(weights(Model::Resnet50, 3, 224, 14), 23_536_718);
+        assert_eq!(weights(Model::Resnet50, 3, 224, 1000), 25_557_032);
         assert_eq!(weights(Model::Vgg16Bn, 3, 150, 2), 14_739_522);
         assert_eq!(weights(Model::Vgg16Bn, 3, 32, 10), 14_728_266);
     }
@@ -111,5 +164,82 @@ mod tests {
             Model::Vgg16Bn.network(small, 10).unwrap_err(),
             "an image of 1×1 is smaller than the 2×2 window it meets"
         );
+    }
+
+    #[test]
+    fn the_number_of_weights_of_a_residual_network_does_not_depend_on_the_images_extent() {
+        for model in [Model::Resnet18, Model::Resnet34, Model::Resnet50] {
+            let small = weights(model.clone(), 3, 32, 10);
+            assert_eq!([33, 64, 224].map(|extent| weights(model.clone(), 3, extent, 10)), [small; 3], "{model:?}");
+        }
+        let one = ImageShape { channels: 1, height: 1, width: 1 };
+        assert!(Model::Resnet50.network(one, 10).is_ok(), "every window reaches the one pixel");
+    }
+
+    #[test]
+    fn the_stages_of_resnet50_halve_an_image_of_imagenet_to_7_by_7() {
+        let input = ImageShape { channels: 3, height: 224, width: 224 };
+        let network = Model::Resnet50.network(input, 14).unwrap();
+        let mut shape = input;
+        let mut blocks = Vec::new();
+        for layer in &network.layers {
+            shape = layer.output(shape).unwrap();
+            if matches!(layer, Layer::MaxPool { .. } | Layer::Residual { .. }) {
+                blocks.push((shape.channels, shape.height));
+            }
+        }
+        let mut expected = vec![(64, 56)];
+        for (count, stage) in [(3, (256, 56)), (4, (512, 28)), (6, (1024, 14)), (3, (2048, 7))] {
+            expected.extend([stage].repeat(count));
+        }
+        assert_eq!(blocks, expected);
+    }
+
+    #[test]
+    fn images_and_sequences_of_tokens_are_for_different_networks() {
+        let tokens = Input { shape: ImageShape { channels: 1, height: 1, width: 56 }, vocabulary: Some(20_000) };
+        let words = Model::WordCnn { dropout: 0.5 };
+        assert_eq!(words.network(tokens, 2).unwrap().parameters(), 2_714_502);
+        let image = ImageShape { channels: 3, height: 32, width: 32 };
+        let refused = words.network(image, 2).unwrap_err();
+        assert_eq!(refused, "it takes sequences of tokens, and these are images: take another model");
+        assert_eq!(
+            words.network(Input { shape: image, ..tokens }, 2).unwrap_err(),
+            "it takes rows of tokens, 1×1×length, and finds 3×32×32"
+        );
+        for model in [Model::Cnn { dropout: 0.5 }, Model::Cnn8, Model::Resnet18, Model::Resnet50, Model::Vgg16Bn] {
+            let refused = model.network(tokens, 2).unwrap_err();
+            assert_eq!(refused, "it takes images, and these are sequences of tokens: take `wordcnn`", "{model:?}");
+        }
+    }
+
+    #[test]
+    fn every_name_is_read_and_is_the_name_that_the_canonical_form_has() {
+        for name in Model::NAMES {
+            let model: Model = serde_json::from_value(serde_json::json!({"name": name, "dropout": 0.5}))
+                .or_else(|_| serde_json::from_value(serde_json::json!({"name": name, "shortcut": "pad"})))
+                .or_else(|_| serde_json::from_value(serde_json::json!({"name": name})))
+                .unwrap();
+            assert_eq!(serde_json::to_value(&model).unwrap()["name"], *name);
+        }
+    }
+
+    #[test]
+    fn features_are_what_the_last_linear_layer_reads() {
+        let image = ImageShape { channels: 3, height: 32, width: 32 };
+        for (model, width) in [
+            (Model::Cnn { dropout: 0.5 }, 32 * 5 * 5),
+            (Model::Cnn8, 256),
+            (Model::Resnet20 { shortcut: Downsample::Pad }, 64),
+            (Model::Resnet50, 2048),
+            (Model::Vgg16Bn, 512),
+        ] {
+            let network = model.network(image, 10).unwrap();
+            let features = network.features().unwrap();
+            assert_eq!((features.check(), features.classes), (Ok(()), width), "{model:?}");
+            assert_eq!(features.parameters() + 10 * width + 10, network.parameters(), "{model:?}");
+            assert_eq!(network.layers[..features.layers.len()], features.layers, "{model:?}");
+            assert_eq!(features.features().is_some(), matches!(features.layers.last(), Some(Layer::Linear { .. })));
+        }
     }
 }

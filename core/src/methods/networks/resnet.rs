@@ -1,5 +1,5 @@
-//! Residual networks of basic blocks (He et al. 2016), in the forms used for small images: a 3×3 first convolution and no
-//! pool after it.
+//! Residual networks (He et al. 2016): of basic blocks in the forms used for small images, with a 3×3 first convolution and no
+//! pool after it, and of bottleneck blocks in the form used for ImageNet.
 
 use super::{Convolution, Initialisation, Kernel, Layer, Network, Shortcut};
 use crate::methods::dataset::ImageShape;
@@ -32,6 +32,43 @@ pub(super) fn wide(input: ImageShape, classes: usize, blocks: [usize; 4]) -> Net
 /// Three stages of 16, 32 and 64 channels, `blocks` blocks each.
 pub(super) fn narrow(input: ImageShape, classes: usize, blocks: usize, downsample: Downsample) -> Network {
     network(input, classes, &[blocks; 3], 16, downsample)
+}
+
+/// How often a bottleneck block is wider outside than inside.
+const EXPANSION: usize = 4;
+
+/// The form for ImageNet: a 7×7 convolution with step 2 and a 3×3 pool with step 2, then four stages of bottleneck blocks with
+/// 64, 128, 256 and 512 channels inside and four times as many outside. Projections are shortcuts where the extents change.
+pub(super) fn deep(input: ImageShape, classes: usize, blocks: [usize; 4]) -> Network {
+    let mut layers = convolution(input.channels, 64, 7, 2);
+    layers.extend([Layer::Relu, Layer::MaxPool { kernel: 3, stride: 2, padding: 1 }]);
+    let mut channels = 64;
+    for (stage, count) in blocks.into_iter().enumerate() {
+        let inside = 64 << stage;
+        for block in 0..count {
+            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+            layers.extend([bottleneck(channels, inside, stride), Layer::Relu]);
+            channels = EXPANSION * inside;
+        }
+    }
+    layers.extend([Layer::GlobalAveragePool, Layer::Flatten, Layer::Linear { input: channels, output: classes }]);
+    Network { input, classes, layers, initialisation: Initialisation::HeFanOut }
+}
+
+/// 1×1 to fewer channels, 3×3, 1×1 to more. The 3×3 convolution takes the step, as in PyTorch's ResNets and unlike in the paper,
+/// whose first convolution does.
+fn bottleneck(input: usize, inside: usize, stride: usize) -> Layer {
+    let output = EXPANSION * inside;
+    let mut body = convolution(input, inside, 1, 1);
+    body.push(Layer::Relu);
+    body.extend(convolution(inside, inside, 3, stride));
+    body.push(Layer::Relu);
+    body.extend(convolution(inside, output, 1, 1));
+    let shortcut = match input == output && stride == 1 {
+        true => Shortcut::Identity,
+        false => Shortcut::Projection(convolution(input, output, 1, stride)),
+    };
+    Layer::Residual { body, shortcut }
 }
 
 fn network(input: ImageShape, classes: usize, blocks: &[usize], first: usize, downsample: Downsample) -> Network {

@@ -17,7 +17,7 @@ pub(super) fn network(input: ImageShape, classes: usize) -> Network {
             layers.extend([Layer::Convolution(convolution), Layer::BatchNorm(output), Layer::Relu]);
             channels = output;
         }
-        layers.push(Layer::MaxPool { kernel: 2, stride: 2 });
+        layers.push(Layer::MaxPool { kernel: 2, stride: 2, padding: 0 });
         (height, width) = (height / 2, width / 2);
     }
     let features = ImageShape { channels, height, width }.len();

@@ -169,7 +169,7 @@ fn a_cell_that_the_sweep_excludes_is_not_there() {
 
 #[test]
 fn several_paths_make_several_levels_of_headers() {
-    let rates = [0.2, 0.4].map(|rate| Noise::Uniform { rate, include_true_class: false });
+    let rates = [0.2, 0.4].map(Noise::uniform);
     let mut sweep = sweep(&[CCE], &[Noise::None, rates[0].clone(), rates[1].clone(), CLASS_DEPENDENT]);
     sweep.table.columns = paths(&["noise.kind", "noise.rate"]);
     let columns = table(&sweep, &[]).columns;

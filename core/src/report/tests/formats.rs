@@ -14,8 +14,8 @@ fn printed(table: &Table, format: Format) -> String {
 
 /// Two levels of rows under two of columns, one cell excluded.
 fn two_levels() -> Table {
-    let uniform = [0.2, 0.4].map(|rate| Noise::Uniform { rate, include_true_class: false });
-    let class_dependent = [0.1, 0.2].map(|rate| Noise::ClassDependent { rate });
+    let uniform = [0.2, 0.4].map(Noise::uniform);
+    let class_dependent = [0.1, 0.2].map(Noise::class_dependent);
     let mut sweep = sweep(&[GCE, Loss::Gce(Gce { q: 0.3 })], &[uniform, class_dependent].concat());
     sweep.description = Some("Losses & noise,\n100% of them.".to_owned());
     sweep.table.columns = paths(&["noise.kind", "noise.rate"]);

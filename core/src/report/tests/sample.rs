@@ -14,8 +14,8 @@ use crate::report::{CellSummary, JobResult, Status, Table};
 use crate::spec::{Cell, Path, Std, Sweep, TableSpec};
 use std::sync::Arc;
 
-pub const UNIFORM: Noise = Noise::Uniform { rate: 0.6, include_true_class: false };
-pub const CLASS_DEPENDENT: Noise = Noise::ClassDependent { rate: 0.3 };
+pub const UNIFORM: Noise = Noise::uniform(0.6);
+pub const CLASS_DEPENDENT: Noise = Noise::class_dependent(0.3);
 pub const CCE: Loss = Loss::Cce(Cce {});
 pub const MAE: Loss = Loss::Mae(Mae {});
 pub const GCE: Loss = Loss::Gce(Gce { q: 0.7 });
@@ -28,6 +28,7 @@ pub fn sweep(losses: &[Loss], noises: &[Noise]) -> Sweep {
         description: None,
         seeds: (0..5).collect(),
         cells: pairs.map(|(loss, noise)| cell(configuration(loss.clone(), noise.clone()))).collect(),
+        parents: Vec::new(),
         table: TableSpec {
             rows: vec![path("loss")],
             columns: vec![path("noise")],
@@ -35,6 +36,7 @@ pub fn sweep(losses: &[Loss], noises: &[Noise]) -> Sweep {
             at: At::Final,
             std: Std::Sample,
             bold: 1,
+            reference: None,
         },
     }
 }
@@ -53,6 +55,7 @@ pub fn configuration(loss: Loss, noise: Noise) -> Configuration {
     Configuration {
         dataset: Dataset::FashionMnist,
         model: Model::Cnn { dropout: 0.5 },
+        initial_weights: None,
         loss,
         noise,
         noise_seed: None,
@@ -62,8 +65,11 @@ pub fn configuration(loss: Loss, noise: Noise) -> Configuration {
         batch_size: 128,
         train_size: None,
         validation: 0.1,
+        split: Default::default(),
         augment: Vec::new(),
         normalize: Normalize::Unit,
+        diagnostics: Vec::new(),
+        parent: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Lists.
 
-use super::super::node::{Node, Value};
+use super::super::node::{Node, Value, shortened};
+use super::super::problems::{did_you_mean, expected_one_of};
 use super::Fields;
 use super::number::{Bounds, integer, number};
 use std::rc::Rc;
@@ -64,6 +65,47 @@ impl Numbers<'_, '_> {
         };
         let items = items(fields, key, node, &expected).unwrap_or_default();
         items.iter().map(|item| number(fields, key, item, &range)).collect()
+    }
+}
+
+impl Fields<'_> {
+    /// A list of names out of `choices`, each once and in any order, or `all`; given back in the order of `choices`, and empty where
+    /// the key is not there.
+    pub fn set_of<T: Copy + PartialEq>(&mut self, key: &'static str, choices: &[(&'static str, T)]) -> Vec<T> {
+        let Some(node) = self.ask(key, true) else { return Vec::new() };
+        let names = choices.iter().map(|(name, _)| *name);
+        if node.text() == Some("all") {
+            return choices.iter().map(|(_, choice)| *choice).collect();
+        }
+        let Value::Seq(items) = &node.value else {
+            let known = node.text().is_some_and(|text| names.clone().any(|name| name == text));
+            let help = known.then(|| format!("a list of one is `[{}]`", node.brief()));
+            self.unexpected(key, node, "a list of names, or `all`", help);
+            return Vec::new();
+        };
+        let mut chosen: Vec<&str> = Vec::new();
+        for item in items {
+            let Some(text) = item.text() else {
+                let expected = expected_one_of(names.clone());
+                self.unexpected(key, item, expected.trim_start_matches("expected "), None);
+                continue;
+            };
+            if chosen.contains(&text) {
+                let title = format!("`{}` is given twice", shortened(text));
+                let label = format!("`{key}` has it already");
+                self.problems.report(item.span.clone(), title, label, Some("remove it here".to_owned()));
+            } else if names.clone().any(|name| name == text) {
+                chosen.push(text);
+            } else {
+                let help = match text {
+                    "all" => Some(format!("everything is `{key}: all`")),
+                    _ => did_you_mean(text, names.clone()),
+                };
+                let title = format!("unknown name `{}` in `{key}`", shortened(text));
+                self.problems.report(item.span.clone(), title, expected_one_of(names.clone()), help);
+            }
+        }
+        choices.iter().filter(|(name, _)| chosen.contains(name)).map(|(_, choice)| *choice).collect()
     }
 }
 

@@ -5,12 +5,14 @@
 
 mod list;
 mod number;
+mod rows;
 mod word;
 
 pub(super) use list::items;
 pub use list::{Increasing, Numbers};
 pub(super) use number::integer;
 pub use number::{Integer, Number};
+pub use rows::{ClassMap, Stochastic};
 pub(super) use word::unknown_name;
 pub use word::{Choice, Flag, Text};
 
@@ -53,8 +55,8 @@ impl fmt::Display for Subject<'_> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) key: &'static str,
-    /// Whether its value is a list, so that several of them are a list of lists.
-    pub(super) list: bool,
+    /// How many lists deep its value is: several values that are lists are a list of lists.
+    pub(super) depth: usize,
 }
 
 impl<'a> Fields<'a> {
@@ -97,6 +99,16 @@ impl<'a> Fields<'a> {
     /// A list of numbers.
     pub fn numbers(&mut self, key: &'static str) -> Numbers<'_, 'a> {
         Numbers { fields: self, key, range: Bounds::default() }
+    }
+
+    /// A square matrix of shares from 0 to 1, of which each row sums to 1.
+    pub fn stochastic(&mut self, key: &'static str) -> Stochastic<'_, 'a> {
+        Stochastic { fields: self, key }
+    }
+
+    /// Pairs of different classes, counted from 0, of which the first is in one pair only.
+    pub fn class_map(&mut self, key: &'static str) -> ClassMap<'_, 'a> {
+        ClassMap { fields: self, key }
     }
 
     /// A text.
@@ -155,7 +167,12 @@ impl<'a> Fields<'a> {
     }
 
     fn ask(&mut self, key: &'static str, list: bool) -> Option<&'a Rc<Node>> {
-        self.asked.push(Asked { key, list });
+        self.ask_nested(key, usize::from(list))
+    }
+
+    /// The value under `key`, which is lists within lists, `depth` deep.
+    fn ask_nested(&mut self, key: &'static str, depth: usize) -> Option<&'a Rc<Node>> {
+        self.asked.push(Asked { key, depth });
         find(self.entries, key)
     }
 

@@ -14,6 +14,11 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    /// Both ends included.
+    pub(super) fn between(low: f64, high: f64) -> Self {
+        Bounds { at_least: Some(low), at_most: Some(high), ..Bounds::default() }
+    }
+
     fn hold(&self, value: f64) -> bool {
         self.above.is_none_or(|bound| value > bound)
             && self.at_least.is_none_or(|bound| value >= bound)

@@ -3,6 +3,7 @@
 use super::super::node::{Node, Value, find, shortened};
 use super::super::problems::{Problems, did_you_mean, expected_one_of};
 use super::Fields;
+use std::str::FromStr;
 
 /// A flag that is being read; see [`Fields::flag`].
 #[must_use]
@@ -58,7 +59,12 @@ impl<T: Clone> Choice<'_, '_, T> {
     fn optional(self) -> Option<T> {
         let node = self.fields.ask(self.key, false)?;
         let names = || self.choices.iter().map(|(name, _)| *name);
-        let Some(text) = node.text() else {
+        // YAML takes `true` for a truth even where it is a name.
+        let truth = match node.value {
+            Value::Bool(value) => names().find(|name| *name == if value { "true" } else { "false" }),
+            _ => None,
+        };
+        let Some(text) = truth.or_else(|| node.text()) else {
             let expected = expected_one_of(names());
             self.fields.unexpected(self.key, node, expected.trim_start_matches("expected "), None);
             return None;
@@ -68,6 +74,31 @@ impl<T: Clone> Choice<'_, '_, T> {
             unknown_name(self.fields.problems, self.key, node, text, names());
         }
         chosen.map(|(_, value)| value.clone())
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// What the name under `key` stands for, `default` where the key is not there or is wrong. Where it stands for nothing, `names` are
+    /// told, and that there are others, of a kind that `others` says by an example and lists.
+    pub(in crate::spec) fn named<T: FromStr>(
+        &mut self,
+        key: &'static str,
+        names: &[&'static str],
+        others: (&str, &[&'static str]),
+        default: T,
+    ) -> T {
+        let Some(node) = self.ask(key, false) else { return default };
+        let expected = format!("{}, {}", expected_one_of(names.iter().copied()), others.0);
+        let Some(text) = node.text() else {
+            self.unexpected(key, node, expected.trim_start_matches("expected "), None);
+            return default;
+        };
+        text.parse().unwrap_or_else(|_| {
+            let title = format!("unknown {key} `{}`", shortened(text));
+            let help = did_you_mean(text, names.iter().chain(others.1).copied());
+            self.problems.report(node.span.clone(), title, expected, help);
+            default
+        })
     }
 }
 

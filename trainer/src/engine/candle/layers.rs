@@ -19,7 +19,7 @@ pub(super) enum Node {
     BatchNorm { scale: usize, shift: usize, mean: Range<usize>, variance: Range<usize>, relu: bool },
     Relu,
     Tanh,
-    MaxPool { kernel: usize, stride: usize },
+    MaxPool { kernel: usize, stride: usize, padding: usize },
     GlobalAverage,
     GlobalMax,
     Flatten,
@@ -92,8 +92,8 @@ fn build(layers: &[Layer], path: &str, plan: &Plan) -> std::result::Result<Vec<N
             Layer::Tanh => Node::Tanh,
             // The maximum of rectified values is the rectified maximum, and where it is 0 neither order passes a gradient:
             // so pool first, and rectify a part of the values.
-            Layer::MaxPool { kernel, stride } => {
-                let pool = Node::MaxPool { kernel: *kernel, stride: *stride };
+            Layer::MaxPool { kernel, stride, padding } => {
+                let pool = Node::MaxPool { kernel: *kernel, stride: *stride, padding: *padding };
                 match nodes.last() {
                     Some(Node::Relu) => {
                         nodes.insert(nodes.len() - 1, pool);
@@ -176,11 +176,13 @@ impl Node {
             }
             Node::Relu => Relu.apply([&x]),
             Node::Tanh => x.tanh(),
-            Node::MaxPool { kernel, stride } => MaxPool { kernel: (*kernel, *kernel), stride: *stride }.apply([&x]),
+            Node::MaxPool { kernel, stride, padding } => {
+                MaxPool { kernel: (*kernel, *kernel), stride: *stride, padding: *padding }.apply([&x])
+            }
             Node::GlobalAverage => GlobalAverage.apply([&x]),
             Node::GlobalMax => {
                 let (_, height, width, _) = x.dims4()?;
-                MaxPool { kernel: (height, width), stride: 1 }.apply([&x])
+                MaxPool { kernel: (height, width), stride: 1, padding: 0 }.apply([&x])
             }
             // Weights after this know the order channel, row, column.
             Node::Flatten => x.permute((0, 3, 1, 2))?.reshape((x.dim(0)?, 1, 1, ())),

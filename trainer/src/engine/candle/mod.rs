@@ -9,11 +9,10 @@ mod layers;
 mod ops;
 
 use super::optimizer::Updater;
-use super::{Batch, Checkpoint, Engine, EngineError, Gradients, Weights, gemm};
+use super::{Checkpoint, Engine, EngineError, Gradients, LossOfLogits, Weights, gemm};
 use candle_core::{Device, Tensor, Var};
 use layers::{Mode, Node, Pass};
 use plusminus_core::methods::dataset::ImageShape;
-use plusminus_core::methods::losses::Loss;
 use plusminus_core::methods::networks::{Layer, Network};
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::Instructions;
@@ -25,10 +24,8 @@ const VERSION: &str = "0.11.1";
 /// A network on candle.
 pub(super) struct CandleEngine {
     input: ImageShape,
-    classes: usize,
     nodes: Vec<Node>,
     weights: Weights,
-    loss: Loss,
     updater: Updater,
     device: Device,
     /// Where tokens come in: how many there are.
@@ -43,21 +40,14 @@ impl From<candle_core::Error> for EngineError {
 
 impl CandleEngine {
     /// `network` with `weights`, which are its own, on `device`.
-    pub fn new(
-        network: &Network,
-        weights: Weights,
-        loss: Loss,
-        optimizer: Optimizer,
-        device: Device,
-    ) -> Result<Self, EngineError> {
+    pub fn new(network: &Network, weights: Weights, optimizer: Optimizer, device: Device) -> Result<Self, EngineError> {
         let nodes = layers::nodes(network, weights.plan())?;
         let updater = Updater::new(optimizer, weights.plan().trained(), Instructions::best());
         let vocabulary = match network.layers.first() {
             Some(Layer::Embedding { vocabulary, .. }) => Some(*vocabulary),
             _ => None,
         };
-        let (input, classes) = (network.input, network.classes);
-        Ok(CandleEngine { input, classes, nodes, weights, loss, updater, device, vocabulary })
+        Ok(CandleEngine { input: network.input, nodes, weights, updater, device, vocabulary })
     }
 
     /// Samples as candle's tensor, channels last.
@@ -82,8 +72,13 @@ impl CandleEngine {
     ///
     /// # Errors
     /// What went wrong on the device.
-    pub(crate) fn gradients(&mut self, batch: Batch<'_>, dropout: &mut ChaCha8Rng) -> Result<Gradients, EngineError> {
-        let images = self.images(batch.inputs)?;
+    pub(crate) fn gradients(
+        &mut self,
+        inputs: &[f32],
+        loss: &mut LossOfLogits<'_>,
+        dropout: &mut ChaCha8Rng,
+    ) -> Result<Gradients, EngineError> {
+        let images = self.images(inputs)?;
         let plan = self.weights.plan().clone();
         let trained = plan.entries().iter().filter(|entry| entry.role.is_trained());
         let variables = trained
@@ -97,7 +92,7 @@ impl CandleEngine {
         let output = layers::forward(&self.nodes, images, &mut pass)?;
         let logits = output.flatten_all()?.to_vec1::<f32>()?;
         let mut slopes = vec![0.0; logits.len()];
-        let loss = self.loss.value_and_gradient(&logits, self.classes, batch.labels, &mut slopes);
+        let loss = loss(&logits, &mut slopes);
         // The gradient of Σ logits · g in the weights is the loss's, where g is the loss's gradient in the logits.
         let slopes = Tensor::from_vec(slopes, output.shape(), &self.device)?;
         let mut gradients = output.mul(&slopes)?.sum_all()?.backward()?;
@@ -121,8 +116,14 @@ impl Engine for CandleEngine {
         }
     }
 
-    fn train_step(&mut self, batch: Batch<'_>, lr: f64, dropout: &mut ChaCha8Rng) -> Result<f64, EngineError> {
-        let found = self.gradients(batch, dropout)?;
+    fn train_step(
+        &mut self,
+        inputs: &[f32],
+        loss: &mut LossOfLogits<'_>,
+        lr: f64,
+        dropout: &mut ChaCha8Rng,
+    ) -> Result<f64, EngineError> {
+        let found = self.gradients(inputs, loss, dropout)?;
         let trained = self.weights.plan().trained();
         self.updater.step(&mut self.weights.values_mut()[..trained], &found.weights, lr);
         Ok(found.loss)

@@ -6,8 +6,8 @@ mod operations;
 
 use super::*;
 use crate::engine::Plan;
+use crate::engine::tests::cce;
 use candle_core::DType;
-use plusminus_core::methods::losses::Cce;
 use plusminus_core::methods::networks::{Convolution, Initialisation, Kernel, Model, word_cnn};
 use plusminus_core::random::{Stream, Streams};
 use rand::RngExt;
@@ -37,7 +37,7 @@ fn engine(layers: Vec<Layer>, input: ImageShape, classes: usize) -> CandleEngine
     // Away from the identity, so that batch norm's own gradients are seen.
     let spread = values(weights.values().len(), 98);
     weights.values_mut().iter_mut().zip(spread).for_each(|(weight, by)| *weight += 0.2 * by);
-    CandleEngine::new(&network, weights, Loss::Cce(Cce {}), SGD, Device::Cpu).unwrap()
+    CandleEngine::new(&network, weights, SGD, Device::Cpu).unwrap()
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn running_statistics_move_a_tenth_of_the_way_and_are_what_evaluation_uses() {
     let statistics = engine.weights.plan().trained()..;
     engine.weights.values_mut()[statistics.clone()].copy_from_slice(&[0.0, 1.0]);
     let inputs = [2.0, 4.0, 6.0, 8.0];
-    engine.train_step(Batch { inputs: &inputs, labels: &[0, 1] }, 0.0, &mut generator(0)).unwrap();
+    engine.train_step(&inputs, &mut cce(&[0, 1]), 0.0, &mut generator(0)).unwrap();
     let found = &engine.weights.values()[statistics];
     // Mean 5; the unbiased variance is 20/3.
     assert!((found[0] - 0.5).abs() < 1e-6 && (found[1] - (0.9 + 2.0 / 3.0)).abs() < 1e-6, "{found:?}");
@@ -90,7 +90,7 @@ fn running_statistics_move_a_tenth_of_the_way_and_are_what_evaluation_uses() {
 fn a_samples_logits_hardly_depend_on_the_others() {
     let network = Model::Cnn { dropout: 0.5 }.network(square(1, 28), 10).unwrap();
     let weights = Arc::new(Plan::of(&network)).initial(&mut generator(3));
-    let mut engine = CandleEngine::new(&network, weights, Loss::Cce(Cce {}), SGD, Device::Cpu).unwrap();
+    let mut engine = CandleEngine::new(&network, weights, SGD, Device::Cpu).unwrap();
     let inputs = values(250 * 784, 4);
     let mut logits = |count: usize| {
         let mut logits = Vec::new();
@@ -112,7 +112,7 @@ fn a_batch_of_one_trains_through_batch_norm() {
     with_norm.extend(classifier(2));
     for layers in [layers, with_norm] {
         let mut engine = engine(layers, square(1, 2), 3);
-        let loss = engine.train_step(Batch { inputs: &values(4, 6), labels: &[1] }, 0.1, &mut generator(0)).unwrap();
+        let loss = engine.train_step(&values(4, 6), &mut cce(&[1]), 0.1, &mut generator(0)).unwrap();
         assert!(loss.is_finite());
         assert!(engine.weights.are_finite());
     }
@@ -141,12 +141,7 @@ fn dropout_zeroes_its_share_scales_the_rest_and_rests_in_evaluation() {
 }
 
 fn network_of(engine: &CandleEngine) -> Network {
-    Network {
-        input: engine.input,
-        classes: engine.classes,
-        layers: Vec::new(),
-        initialisation: Initialisation::UniformFanIn,
-    }
+    Network { input: engine.input, classes: 2, layers: Vec::new(), initialisation: Initialisation::UniformFanIn }
 }
 
 #[test]
@@ -170,8 +165,7 @@ fn a_tokens_gradient_is_the_sum_of_its_places() {
     ];
     let mut engine = engine(layers, ImageShape { channels: 1, height: 1, width: 4 }, 2);
     let mut vectors = |inputs: [f32; 4]| {
-        let batch = Batch { inputs: &inputs, labels: &[1] };
-        let mut found = engine.gradients(batch, &mut generator(0)).unwrap();
+        let mut found = engine.gradients(&inputs, &mut cce(&[1]), &mut generator(0)).unwrap();
         found.weights.truncate(6);
         found.weights
     };
@@ -187,8 +181,8 @@ fn what_is_no_token_is_refused() {
     let mut engine = engine(layers, ImageShape { channels: 1, height: 1, width: 2 }, 2);
     let mut logits = Vec::new();
     engine.logits(&[0.0, 2.0], &mut logits).unwrap();
-    let batch = Batch { inputs: &[0.0, 2.0], labels: &[1] };
-    assert_eq!(engine.gradients(batch, &mut generator(0)).unwrap().logits, logits, "nothing here differs in training");
+    let found = engine.gradients(&[0.0, 2.0], &mut cce(&[1]), &mut generator(0)).unwrap();
+    assert_eq!(found.logits, logits, "nothing here differs in training");
     for other in [3.0, -1.0, 0.5, f32::NAN] {
         let problem = engine.logits(&[0.0, other], &mut logits).unwrap_err();
         assert_eq!(problem.to_string(), format!("{other} is none of the 3 tokens"));
@@ -204,10 +198,10 @@ fn a_network_for_text_learns_and_gives_equal_bytes_twice() {
     let labels: Vec<u32> = inputs.chunks(8).map(|sample| u32::from(sample.contains(&0.0))).collect();
     let train = || {
         let weights = Arc::new(Plan::of(&network)).initial(&mut generator(3));
-        let mut engine = CandleEngine::new(&network, weights, Loss::Cce(Cce {}), SGD, Device::Cpu).unwrap();
+        let mut engine = CandleEngine::new(&network, weights, SGD, Device::Cpu).unwrap();
         let mut dropout = generator(4);
-        let batch = Batch { inputs: &inputs, labels: &labels };
-        let losses: Vec<f64> = (0..12).map(|_| engine.train_step(batch, 0.1, &mut dropout).unwrap()).collect();
+        let losses: Vec<f64> =
+            (0..12).map(|_| engine.train_step(&inputs, &mut cce(&labels), 0.1, &mut dropout).unwrap()).collect();
         (losses, engine.weights.digest())
     };
     let (losses, digest) = train();

@@ -114,9 +114,9 @@ mod tests {
     use super::*;
     use crate::engine::fused::memory::Buffer;
     use crate::engine::fused::{FusedEngine, State};
-    use crate::engine::{Batch, Engine, Weights};
+    use crate::engine::tests::cce;
+    use crate::engine::{Engine, Weights};
     use plusminus_core::methods::dataset::ImageShape;
-    use plusminus_core::methods::losses::{Cce, Loss};
     use plusminus_core::methods::networks::{Downsample, Model};
     use plusminus_core::random::{Stream, Streams};
     use plusminus_kernels::Instructions;
@@ -134,7 +134,7 @@ mod tests {
     impl FusedEngine {
         /// Bytes that it does hold.
         fn held(&self) -> usize {
-            let FusedEngine { program: _, team, loss: _, updater, weights, parameters, gradients, state } = self;
+            let FusedEngine { program: _, team, updater, weights, parameters, gradients, state } = self;
             let State { room: _, values, slots, affines: _, partials, masks, shared, logits, gradient } = state;
             let moments = updater.moments();
             let scratch = team.scratch.lock().unwrap();
@@ -149,13 +149,12 @@ mod tests {
 
     /// An engine that has taken a step and evaluated the same samples.
     fn used(network: &Network, optimizer: &Optimizer, samples: usize, threads: NonZeroUsize) -> FusedEngine {
-        let (streams, loss, best) = (Streams::new(1, 1), Loss::Cce(Cce {}), Instructions::best());
+        let (streams, best) = (Streams::new(1, 1), Instructions::best());
         let weights: Weights = Arc::new(Plan::of(network)).initial(&mut streams.generator(Stream::Weights, 0));
-        let engine = FusedEngine::new(network, weights, loss, optimizer.clone(), threads, best);
+        let engine = FusedEngine::new(network, weights, optimizer.clone(), threads, best);
         let mut engine = engine.unwrap().unwrap();
         let (inputs, labels) = (vec![0.5; samples * network.input.len()], vec![1; samples]);
-        let batch = Batch { inputs: &inputs, labels: &labels };
-        engine.train_step(batch, 0.1, &mut streams.generator(Stream::Dropout, 0)).unwrap();
+        engine.train_step(&inputs, &mut cce(&labels), 0.1, &mut streams.generator(Stream::Dropout, 0)).unwrap();
         engine.logits(&inputs, &mut Vec::new()).unwrap();
         engine
     }
@@ -168,6 +167,8 @@ mod tests {
             ("resnet20", resnet20(Downsample::Pad), COLOUR, 16),
             ("resnet20 with projections", resnet20(Downsample::Projection), COLOUR, 16),
             ("resnet18", Model::Resnet18, GREY, 16),
+            ("cnn8", Model::Cnn8, COLOUR, 16),
+            ("resnet50", Model::Resnet50, COLOUR, 8),
             ("vgg16-bn", Model::Vgg16Bn, COLOUR, 16),
         ];
         for (name, model, shape, samples) in cases {

@@ -22,11 +22,10 @@ mod team;
 mod tests;
 
 use super::optimizer::Updater;
-use super::{Batch, Checkpoint, Engine, EngineError, Moments, Weights};
+use super::{Checkpoint, Engine, EngineError, LossOfLogits, Moments, Weights};
 use affine::Moving;
 pub(super) use estimate::memory;
 use memory::Buffer;
-use plusminus_core::methods::losses::Loss;
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::Instructions;
@@ -46,7 +45,6 @@ const MANY_WEIGHTS: usize = 1 << 20;
 pub(crate) struct FusedEngine {
     program: Program,
     team: Team,
-    loss: Loss,
     updater: Updater,
     /// The trained values are as old as the engine, the running statistics as they stand.
     weights: Weights,
@@ -81,7 +79,6 @@ impl FusedEngine {
     pub fn new(
         network: &Network,
         weights: Weights,
-        loss: Loss,
         optimizer: Optimizer,
         threads: NonZeroUsize,
         instructions: Instructions,
@@ -102,23 +99,23 @@ impl FusedEngine {
             ..State::default()
         };
         let team = Team::new(threads, instructions)?;
-        Ok(Ok(FusedEngine { program, team, loss, updater, weights, parameters, gradients, state }))
+        Ok(Ok(FusedEngine { program, team, updater, weights, parameters, gradients, state }))
     }
 
     /// Loss and gradients of a batch; the gradients stand in `self.gradients`.
-    fn differentiate(&mut self, batch: Batch<'_>, dropout: &mut ChaCha8Rng) -> Result<f64, EngineError> {
-        let samples = self.load(batch.inputs)?;
-        if samples != batch.labels.len() {
-            return Err(EngineError::new(format!("{samples} samples and {} labels", batch.labels.len())));
-        }
+    fn differentiate(
+        &mut self,
+        inputs: &[f32],
+        loss: &mut LossOfLogits<'_>,
+        dropout: &mut ChaCha8Rng,
+    ) -> Result<f64, EngineError> {
+        let samples = self.load(inputs)?;
         self.forward(samples, Some(dropout));
         let mut logits = std::mem::take(&mut self.state.logits);
         logits.clear();
         self.read_logits(samples, &mut logits);
         self.state.gradient.resize(logits.len(), 0.0);
-        let classes = logits.len() / samples;
-        let gradient = &mut self.state.gradient;
-        let loss = self.loss.value_and_gradient(&logits, classes, batch.labels, gradient);
+        let loss = loss(&logits, &mut self.state.gradient);
         self.state.logits = logits;
         self.backward(samples);
         Ok(loss)
@@ -126,8 +123,13 @@ impl FusedEngine {
 
     /// Loss, logits and every weight's gradient; the running statistics move.
     #[cfg(test)]
-    fn gradients(&mut self, batch: Batch<'_>, dropout: &mut ChaCha8Rng) -> Result<super::Gradients, EngineError> {
-        let loss = self.differentiate(batch, dropout)?;
+    fn gradients(
+        &mut self,
+        inputs: &[f32],
+        loss: &mut LossOfLogits<'_>,
+        dropout: &mut ChaCha8Rng,
+    ) -> Result<super::Gradients, EngineError> {
+        let loss = self.differentiate(inputs, loss, dropout)?;
         let mut weights = vec![0.0; self.weights.plan().trained()];
         self.program.parameters.restore(&self.gradients, &mut weights);
         Ok(super::Gradients { loss, logits: self.state.logits.clone(), weights })
@@ -201,8 +203,14 @@ impl Engine for FusedEngine {
         format!("fused {} cpu {}", env!("CARGO_PKG_VERSION"), self.team.instructions.name())
     }
 
-    fn train_step(&mut self, batch: Batch<'_>, lr: f64, dropout: &mut ChaCha8Rng) -> Result<f64, EngineError> {
-        let loss = self.differentiate(batch, dropout)?;
+    fn train_step(
+        &mut self,
+        inputs: &[f32],
+        loss: &mut LossOfLogits<'_>,
+        lr: f64,
+        dropout: &mut ChaCha8Rng,
+    ) -> Result<f64, EngineError> {
+        let loss = self.differentiate(inputs, loss, dropout)?;
         self.updater.step(&mut self.parameters, &self.gradients, lr);
         Ok(loss)
     }

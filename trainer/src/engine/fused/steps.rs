@@ -86,9 +86,9 @@ impl FusedEngine {
                         }
                     });
                 }
-                Step::MaxPool { input, kernel, stride, .. } => {
+                Step::MaxPool { input, kernel, stride, padding, .. } => {
                     let (x, from) = (state.see(program, input.value), program.values[input.value].shape);
-                    let windows = windows(from, *kernel, *stride);
+                    let windows = windows(from, *kernel, *stride, *padding);
                     each(team, samples, shape.len(), y, |sample, output| {
                         MaxPool { image: x.sample(sample, from.len()), view: x.view, windows, output }
                             .run(team.instructions);
@@ -203,9 +203,9 @@ impl FusedEngine {
                         }
                     });
                 }
-                Step::MaxPool { input, kernel, stride, .. } => {
+                Step::MaxPool { input, kernel, stride, padding, .. } => {
                     let from = program.values[input.value].shape;
-                    let windows = windows(from, *kernel, *stride);
+                    let windows = windows(from, *kernel, *stride, *padding);
                     state.give(program, team, input, samples, |state, sample, image_gradient| {
                         let x = state.see(program, input.value);
                         MaxPoolGradient {
@@ -338,8 +338,8 @@ fn each(team: &Team, samples: usize, size: usize, values: &mut [f32], work: impl
     });
 }
 
-fn windows(from: Shape, kernel: [usize; 2], stride: usize) -> Windows {
-    Windows { extent: from.extent(), kernel, stride, channels: from.stored }
+fn windows(from: Shape, kernel: [usize; 2], stride: usize, padding: usize) -> Windows {
+    Windows { extent: from.extent(), kernel, stride, padding, channels: from.stored }
 }
 
 /// The places of every pixel of a subsampled image, and of the pixel that it is made of.

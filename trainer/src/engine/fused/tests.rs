@@ -2,10 +2,9 @@
 
 use super::FusedEngine;
 use crate::engine::candle::CandleEngine;
-use crate::engine::tests::{Peer, no_dropout};
-use crate::engine::{Batch, Engine, EngineKind, Gradients, Means, Plan, Weights, engine};
+use crate::engine::tests::{Peer, cce, no_dropout};
+use crate::engine::{Engine, EngineKind, Gradients, Means, Plan, Weights, engine};
 use plusminus_core::methods::dataset::ImageShape;
-use plusminus_core::methods::losses::{Cce, Loss};
 use plusminus_core::methods::networks::{
     Convolution, Downsample, Initialisation, Kernel, Layer, Model, Network, Shortcut,
 };
@@ -39,11 +38,11 @@ fn samples(shape: ImageShape, count: usize) -> (Vec<f32>, Vec<u32>) {
 
 fn fused(network: &Network, threads: usize, instructions: Instructions) -> FusedEngine {
     let threads = NonZeroUsize::new(threads).unwrap();
-    FusedEngine::new(network, weights(network), Loss::Cce(Cce {}), SGD, threads, instructions).unwrap().unwrap()
+    FusedEngine::new(network, weights(network), SGD, threads, instructions).unwrap().unwrap()
 }
 
 fn candle(network: &Network) -> CandleEngine {
-    CandleEngine::new(network, weights(network), Loss::Cce(Cce {}), SGD, candle_core::Device::Cpu).unwrap()
+    CandleEngine::new(network, weights(network), SGD, candle_core::Device::Cpu).unwrap()
 }
 
 /// |found − expected| over |expected|, both as vectors.
@@ -58,11 +57,10 @@ fn distance(found: &[f32], expected: &[f32]) -> f64 {
 fn agree(what: &str, network: &Network, count: usize) {
     network.check().unwrap();
     let (inputs, labels) = samples(network.input, count);
-    let batch = Batch { inputs: &inputs, labels: &labels };
     let mut engines = (fused(network, 1, Instructions::best()), candle(network));
     let dropout = || Streams::new(1, 1).generator(Stream::Dropout, 1);
-    let found: Gradients = engines.0.gradients(batch, &mut dropout()).unwrap();
-    let expected = engines.1.gradients(batch, &mut dropout()).unwrap();
+    let found: Gradients = engines.0.gradients(&inputs, &mut cce(&labels), &mut dropout()).unwrap();
+    let expected = engines.1.gradients(&inputs, &mut cce(&labels), &mut dropout()).unwrap();
     assert!((found.loss - expected.loss).abs() < 1e-4 * expected.loss, "{what}: {} for {}", found.loss, expected.loss);
     let apart = distance(&found.logits, &expected.logits);
     assert!(apart < 1e-4, "{what}: logits differ by {apart}");
@@ -92,12 +90,15 @@ fn every_network_agrees_with_candle() {
         agree("resnet20", &Model::Resnet20 { shortcut }.network(COLOUR, 10).unwrap(), 5);
     }
     agree("resnet18", &Model::Resnet18.network(GREY, 10).unwrap(), 3);
+    agree("cnn8", &Model::Cnn8.network(COLOUR, 10).unwrap(), 5);
+    let larger = ImageShape { channels: 3, height: 40, width: 48 };
+    agree("resnet50", &Model::Resnet50.network(larger, 10).unwrap(), 4);
     agree("vgg16-bn", &Model::Vgg16Bn.network(COLOUR, 10).unwrap(), 4);
 }
 
 impl Peer for FusedEngine {
-    fn differentiate(&mut self, batch: Batch<'_>) -> Gradients {
-        self.gradients(batch, &mut no_dropout()).unwrap()
+    fn differentiate(&mut self, inputs: &[f32], labels: &[u32]) -> Gradients {
+        self.gradients(inputs, &mut cce(labels), &mut no_dropout()).unwrap()
     }
 }
 
@@ -148,7 +149,7 @@ fn everything() -> Network {
             projected,
             Layer::Relu,
             padded,
-            Layer::MaxPool { kernel: 2, stride: 1 },
+            Layer::MaxPool { kernel: 2, stride: 1, padding: 0 },
             Layer::Dropout(0.25),
             convolution(48, 20, 2, 1, 0),
             Layer::Relu,
@@ -182,7 +183,7 @@ fn layers_that_no_network_has_agree_with_candle() {
         convolution(3, 20, 7, 2, 3),
         BatchNorm(20),
         Relu,
-        MaxPool { kernel: 3, stride: 2 },
+        MaxPool { kernel: 3, stride: 2, padding: 0 },
         residual(vec![convolution(20, 20, 3, 1, 1)]),
         residual(vec![convolution(20, 20, 3, 1, 1), BatchNorm(20), Relu, convolution(20, 20, 1, 1, 0)]),
         residual(vec![convolution(20, 20, 5, 1, 2), BatchNorm(20)]),
@@ -192,6 +193,15 @@ fn layers_that_no_network_has_agree_with_candle() {
         linear(20, 10),
     ];
     agree("overlapping windows and blocks in a row", &network(SMALL, stem), 5);
+    let reaching = [
+        convolution(3, 20, 7, 2, 3),
+        BatchNorm(20),
+        Relu,
+        MaxPool { kernel: 3, stride: 2, padding: 1 },
+        residual(vec![MaxPool { kernel: 3, stride: 1, padding: 1 }]),
+        MaxPool { kernel: 4, stride: 3, padding: 2 },
+    ];
+    agree("windows that reach over the image", &network(SMALL, reaching.into_iter().chain(classifier(20))), 5);
     let flattened = [
         convolution_of(Kernel::Square(4), [3, 20], 3, 1, true),
         Flatten,
@@ -235,7 +245,7 @@ fn blocks_of_any_form_agree_with_candle() {
     agree("on the input", &network(SMALL, [on_input].into_iter().chain(classifier(16))), 5);
     for (what, layers) in [
         ("a ReLU alone", vec![residual(vec![Relu]), Relu]),
-        ("a pool alone", vec![residual(vec![MaxPool { kernel: 1, stride: 1 }])]),
+        ("a pool alone", vec![residual(vec![MaxPool { kernel: 1, stride: 1, padding: 0 }])]),
         ("dropout alone", vec![residual(vec![Dropout(0.5)])]),
         ("two ReLUs", vec![residual(vec![same(1)]), Relu, Relu]),
         ("a projection by nothing", vec![BatchNorm(16), around(Vec::new())]),
@@ -269,7 +279,7 @@ fn convolutions_of_every_geometry_agree_with_candle() {
 fn what_the_engine_lacks_is_refused() {
     let stem = || [convolution(3, 16, 3, 1, 1), Layer::BatchNorm(16), Layer::Relu];
     let before = vec![Layer::BatchNorm(16), Layer::Relu, convolution(16, 16, 3, 1, 1)];
-    let pooled = [Layer::MaxPool { kernel: 2, stride: 2 }, Layer::BatchNorm(16)];
+    let pooled = [Layer::MaxPool { kernel: 2, stride: 2, padding: 0 }, Layer::BatchNorm(16)];
     let after_flattening = [Layer::Flatten, residual(vec![linear(16 * 19 * 23, 16 * 19 * 23)])];
     let norm = "normalises what is no convolution's or linear layer's";
     for (layers, why) in [
@@ -284,16 +294,15 @@ fn what_the_engine_lacks_is_refused() {
         let network = network(SMALL, layers.into_iter().chain(classifier(16)));
         let plan = Arc::new(Plan::of(&network));
         let weights = plan.initial(&mut no_dropout());
-        let (loss, threads) = (Loss::Cce(Cce {}), NonZeroUsize::MIN);
-        let made = FusedEngine::new(&network, weights, loss, SGD, threads, Instructions::best()).unwrap();
+        let made = FusedEngine::new(&network, weights, SGD, NonZeroUsize::MIN, Instructions::best()).unwrap();
         let Err(unsupported) = made else { panic!("{:?}", network.layers) };
         assert!(unsupported.to_string().contains(why), "{unsupported}");
     }
     let logits = [convolution(3, 1, 1, 1, 0), Layer::Flatten];
     let network = network(ImageShape { channels: 3, height: 1, width: 10 }, logits);
     network.check().unwrap();
-    let (loss, weights) = (Loss::Cce(Cce {}), weights(&network));
-    let made = FusedEngine::new(&network, weights, loss, SGD, NonZeroUsize::MIN, Instructions::best()).unwrap();
+    let weights = weights(&network);
+    let made = FusedEngine::new(&network, weights, SGD, NonZeroUsize::MIN, Instructions::best()).unwrap();
     assert!(made.is_err(), "logits that are a flattened image");
 }
 
@@ -311,7 +320,7 @@ fn two_steps(engine: &mut dyn Engine, network: &Network, logits: &mut Vec<f32>) 
     let mut dropout = Streams::new(1, 1).generator(Stream::Dropout, 1);
     for part in [0..5, 5..7] {
         let inputs = &inputs[part.start * network.input.len()..part.end * network.input.len()];
-        engine.train_step(Batch { inputs, labels: &labels[part] }, 0.05, &mut dropout).unwrap();
+        engine.train_step(inputs, &mut cce(&labels[part]), 0.05, &mut dropout).unwrap();
     }
     engine.logits(&inputs, logits).unwrap();
 }
@@ -333,13 +342,14 @@ fn a_part_of_a_batch_after_a_whole_one_trains_as_with_candle() {
 fn what_was_in_memory_before_changes_nothing() {
     let network = everything();
     let (inputs, labels) = samples(network.input, 7);
-    let few = Batch { inputs: &inputs[..3 * network.input.len()], labels: &labels[..3] };
+    let few = &inputs[..3 * network.input.len()];
     let mut fresh = fused(&network, 1, Instructions::best());
     let mut used = fused(&network, 1, Instructions::best());
     let before = used.weights().unwrap();
-    used.gradients(Batch { inputs: &inputs, labels: &labels }, &mut no_dropout()).unwrap();
+    used.gradients(&inputs, &mut cce(&labels), &mut no_dropout()).unwrap();
     used.weights = before;
-    let [fresh, used] = [&mut fresh, &mut used].map(|engine| engine.gradients(few, &mut no_dropout()).unwrap());
+    let [fresh, used] =
+        [&mut fresh, &mut used].map(|engine| engine.gradients(few, &mut cce(&labels[..3]), &mut no_dropout()).unwrap());
     assert_eq!(fresh.logits, used.logits);
     assert_eq!(fresh.weights, used.weights);
 }
@@ -351,8 +361,7 @@ fn a_samples_evaluation_does_not_depend_on_the_others() {
     let length = network.input.len();
     for room in [1, 3, 11] {
         let mut engine = fused(&network, 1, Instructions::best());
-        let batch = Batch { inputs: &inputs[..room * length], labels: &labels[..room] };
-        engine.train_step(batch, 0.0, &mut no_dropout()).unwrap();
+        engine.train_step(&inputs[..room * length], &mut cce(&labels[..room]), 0.0, &mut no_dropout()).unwrap();
         let (mut together, mut alone) = (Vec::new(), Vec::new());
         engine.logits(&inputs, &mut together).unwrap();
         for (sample, expected) in inputs.chunks(length).zip(together.chunks(10)) {
@@ -384,17 +393,16 @@ fn all_instructions_give_the_same_bytes() {
 fn an_engine_restored_from_a_checkpoint_goes_on_with_the_same_bytes() {
     let network = Model::Cnn { dropout: 0.5 }.network(GREY, 10).unwrap();
     let (inputs, labels) = samples(network.input, 6);
-    let batch = Batch { inputs: &inputs, labels: &labels };
     let adam = Optimizer::Adam { lr: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-4 };
     let plain = Optimizer::Sgd { lr: 0.05, momentum: 0.0, weight_decay: 0.0, nesterov: false };
     for kind in EngineKind::ALL {
         for optimizer in [SGD, adam.clone(), plain.clone()] {
             let means = Means { engine: Some(*kind), ..Means::default() };
-            let new = || engine(means, &network, weights(&network), &Loss::Cce(Cce {}), &optimizer).unwrap();
+            let new = || engine(means, &network, weights(&network), &optimizer).unwrap();
             let steps = |engine: &mut Box<dyn Engine>, epoch| {
                 let mut dropout = Streams::new(1, 1).generator(Stream::Dropout, epoch);
                 for _ in 0..3 {
-                    engine.train_step(batch, 0.05, &mut dropout).unwrap();
+                    engine.train_step(&inputs, &mut cce(&labels), 0.05, &mut dropout).unwrap();
                 }
             };
             let (mut whole, mut resumed) = (new(), new());
@@ -424,7 +432,7 @@ fn layers_on_the_input_and_sums_of_one_value_are_refused_and_do_not_panic() {
     let padded = Shortcut::Pad { stride: 2, channels: 16 };
     let twice = || [convolution(3, 16, 3, 1, 1), residual(Vec::new())].into_iter();
     let networks = [
-        ("a pool", network(SMALL, [MaxPool { kernel: 2, stride: 2 }].into_iter().chain(classifier(3)))),
+        ("a pool", network(SMALL, [MaxPool { kernel: 2, stride: 2, padding: 0 }].into_iter().chain(classifier(3)))),
         ("the maximum", network(SMALL, [GlobalMaxPool, Flatten, linear(3, 10)])),
         ("the mean", network(SMALL, classifier(3))),
         ("dropout", network(SMALL, [Dropout(0.5), Flatten, linear(SMALL.len(), 10)])),
@@ -445,8 +453,8 @@ fn layers_on_the_input_and_sums_of_one_value_are_refused_and_do_not_panic() {
     ];
     for (what, network) in networks {
         network.check().unwrap();
-        let (loss, weights) = (Loss::Cce(Cce {}), weights(&network));
-        let made = FusedEngine::new(&network, weights, loss, SGD, NonZeroUsize::MIN, Instructions::best()).unwrap();
+        let weights = weights(&network);
+        let made = FusedEngine::new(&network, weights, SGD, NonZeroUsize::MIN, Instructions::best()).unwrap();
         if made.is_ok() {
             agree(what, &network, 5);
         }

@@ -2,6 +2,7 @@
 
 use super::{Operation, Values, argument, every, tensor, windows};
 use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor};
+use std::ops::Range;
 
 /// Maximum over windows; the first of equals, row by row, takes the gradient.
 pub(in super::super) struct MaxPool {
@@ -9,6 +10,8 @@ pub(in super::super) struct MaxPool {
     pub kernel: (usize, usize),
     /// Step of the window.
     pub stride: usize,
+    /// How far windows reach over every side of the image, at most half their extent: so every window covers a pixel.
+    pub padding: usize,
 }
 
 impl MaxPool {
@@ -19,12 +22,13 @@ impl MaxPool {
         let (rows, columns) = self.extent(h, w);
         let mut output = 0;
         for line in 0..n * rows {
-            let (image, row) = (line / rows, line % rows);
+            let (image, down) = (line / rows, self.covered(line % rows, self.kernel.0, h));
             for column in 0..columns {
-                let first = ((image * h + row * self.stride) * w + column * self.stride) * c;
-                for i in 0..self.kernel.0 {
-                    for j in 0..self.kernel.1 {
-                        visit(output, first + (i * w + j) * c, i + j == 0);
+                let right = self.covered(column, self.kernel.1, w);
+                for i in down.clone() {
+                    for j in right.clone() {
+                        let first = i == down.start && j == right.start;
+                        visit(output, ((image * h + i) * w + j) * c, first);
                     }
                 }
                 output += c;
@@ -32,9 +36,29 @@ impl MaxPool {
         }
     }
 
-    fn extent(&self, h: usize, w: usize) -> (usize, usize) {
-        ((h - self.kernel.0) / self.stride + 1, (w - self.kernel.1) / self.stride + 1)
+    /// What a window covers of `extent` rows or columns.
+    #[inline(always)]
+    fn covered(&self, window: usize, kernel: usize, extent: usize) -> Range<usize> {
+        let start = window * self.stride;
+        let end = (start + kernel).min(extent + self.padding);
+        start.saturating_sub(self.padding)..end - self.padding
     }
+
+    fn extent(&self, h: usize, w: usize) -> (usize, usize) {
+        let along = |extent: usize, kernel: usize| (extent + 2 * self.padding - kernel) / self.stride + 1;
+        (along(h, self.kernel.0), along(w, self.kernel.1))
+    }
+}
+
+/// `x` with so many layers of −∞ before and after it along `dim`.
+fn below_all(x: &Tensor, dim: usize, layers: usize) -> Result<Tensor> {
+    if layers == 0 {
+        return Ok(x.clone());
+    }
+    let mut shape = x.dims().to_vec();
+    shape[dim] = layers;
+    let margin = Tensor::full(f32::NEG_INFINITY, shape, x.device())?;
+    Tensor::cat(&[&margin, x, &margin], dim)?.contiguous()
 }
 
 /// The maximum along `dim`, which goes; NaN is the largest. The first of equals takes the gradient.
@@ -57,7 +81,9 @@ impl Operation<1> for MaxPool {
 
     fn composed(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
         let (_, h, w, _) = x.dims4()?;
-        first_maximum(&Tensor::stack(&windows(x, self.kernel, self.stride, self.extent(h, w))?, 3)?, 3)
+        let extent = self.extent(h, w);
+        let padded = [1, 2].into_iter().try_fold(x.clone(), |x, dim| below_all(&x, dim, self.padding))?;
+        first_maximum(&Tensor::stack(&windows(&padded, self.kernel, self.stride, extent)?, 3)?, 3)
     }
 }
 

@@ -10,8 +10,8 @@ fn gradients_agree_with_finite_differences(layers: Vec<Layer>, input: ImageShape
     if let Some(vocabulary) = engine.vocabulary {
         inputs.iter_mut().for_each(|value| *value = (vocabulary as f32 * (*value + 1.0) / 2.0).floor());
     }
-    let batch = Batch { inputs: &inputs, labels: &labels };
-    let Gradients { loss, weights: gradient, .. } = engine.gradients(batch, &mut generator(2)).unwrap();
+    let Gradients { loss, weights: gradient, .. } =
+        engine.gradients(&inputs, &mut cce(&labels), &mut generator(2)).unwrap();
     let (mut checked, plan) = (0, Arc::clone(engine.weights.plan()));
     let trained = plan.trained();
     for entry in plan.entries().iter().filter(|entry| entry.role.is_trained()) {
@@ -20,7 +20,7 @@ fn gradients_agree_with_finite_differences(layers: Vec<Layer>, input: ImageShape
             let mut at = |delta: f32| {
                 let kept = engine.weights.values()[i];
                 engine.weights.values_mut()[i] = kept + delta;
-                let loss = engine.gradients(batch, &mut generator(2)).unwrap().loss;
+                let loss = engine.gradients(&inputs, &mut cce(&labels), &mut generator(2)).unwrap().loss;
                 engine.weights.values_mut()[i] = kept;
                 loss
             };
@@ -82,8 +82,9 @@ fn gradients_of_batch_norm_in_training_agree_with_finite_differences() {
 
 #[test]
 fn gradients_of_overlapping_pools_of_odd_extent_agree_with_finite_differences() {
-    for (kernel, stride) in [(3, 2), (2, 2), (2, 1), (1, 2)] {
-        let mut layers = vec![convolution(1, 3, 2, 1, 0, true), Layer::Relu, Layer::MaxPool { kernel, stride }];
+    for (kernel, stride, padding) in [(3, 2, 0), (2, 2, 0), (2, 1, 0), (1, 2, 0), (3, 2, 1), (2, 2, 1), (4, 3, 2)] {
+        let pool = Layer::MaxPool { kernel, stride, padding };
+        let mut layers = vec![convolution(1, 3, 2, 1, 0, true), Layer::Relu, pool];
         layers.extend(classifier(3));
         gradients_agree_with_finite_differences(layers, square(1, 8));
     }

@@ -63,16 +63,20 @@ fn both_forms_of_a_convolution_agree() {
 
 #[test]
 fn both_forms_of_a_maximum_agree_and_give_the_first_of_equals_the_gradient() {
-    for (shape, kernel, stride) in [
-        ([2, 6, 6, 3], (2, 2), 2),
-        ([2, 7, 5, 2], (2, 2), 2),
-        ([1, 6, 7, 2], (3, 3), 2),
-        ([1, 5, 5, 1], (2, 2), 1),
-        ([1, 5, 6, 2], (1, 1), 2),
-        ([3, 1, 9, 4], (1, 9), 1),
-        ([2, 3, 4, 5], (3, 4), 1),
+    for (shape, kernel, stride, padding) in [
+        ([2, 6, 6, 3], (2, 2), 2, 0),
+        ([2, 7, 5, 2], (2, 2), 2, 0),
+        ([1, 6, 7, 2], (3, 3), 2, 0),
+        ([1, 5, 5, 1], (2, 2), 1, 0),
+        ([1, 5, 6, 2], (1, 1), 2, 0),
+        ([3, 1, 9, 4], (1, 9), 1, 0),
+        ([2, 3, 4, 5], (3, 4), 1, 0),
+        ([2, 6, 7, 3], (3, 3), 2, 1),
+        ([2, 5, 4, 2], (2, 2), 2, 1),
+        ([1, 1, 1, 2], (3, 3), 2, 1),
+        ([2, 6, 5, 2], (5, 4), 1, 2),
     ] {
-        forms_agree(|| MaxPool { kernel, stride }, [&shape]);
+        forms_agree(|| MaxPool { kernel, stride, padding }, [&shape]);
     }
 }
 
@@ -116,7 +120,7 @@ fn nan_passes_both_forms_of_pools_and_rectifiers() {
         let mut values = [1.0, 3.0, 2.0, -1.0];
         values[place] = f32::NAN;
         let x = Tensor::new(&values, &Device::Cpu).unwrap().reshape((1, 2, 2, 1)).unwrap();
-        let pool = || MaxPool { kernel: (2, 2), stride: 2 };
+        let pool = || MaxPool { kernel: (2, 2), stride: 2, padding: 0 };
         let maxima = [pool().custom([&x]).unwrap(), pool().composed([&x]).unwrap()];
         let rectified = [Relu.custom([&x]).unwrap(), Relu.composed([&x]).unwrap()];
         let at = |tensor: &Tensor, place: usize| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap()[place];

@@ -17,7 +17,7 @@ fn slope(x: &Var, y: Tensor) -> Vec<f32> {
 fn a_unique_maximum_takes_the_whole_gradient_and_of_equal_ones_the_first() {
     let pool = |v: Vec<f32>| {
         let x = images(v, (1, 2, 2, 1));
-        slope(&x, x.apply_op1(MaxPool { kernel: (2, 2), stride: 2 }).unwrap())
+        slope(&x, x.apply_op1(MaxPool { kernel: (2, 2), stride: 2, padding: 0 }).unwrap())
     };
     assert_eq!(pool(vec![1.0, 2.0, 3.0, 4.0]), [0.0, 0.0, 0.0, 1.0]);
     assert_eq!(pool(vec![4.0, 4.0, 3.0, 4.0]), [1.0, 0.0, 0.0, 0.0]);
@@ -27,12 +27,23 @@ fn a_unique_maximum_takes_the_whole_gradient_and_of_equal_ones_the_first() {
 fn overlapping_windows_add_their_gradients_and_what_no_window_covers_has_none() {
     // 3 × 4, windows of 2 × 2 at every pixel: the 9 is the maximum of four of the six.
     let x = images(vec![1.0, 2.0, 3.0, 4.0, 5.0, 9.0, 6.0, 7.0, 0.0, 1.0, 2.0, 3.0], (1, 3, 4, 1));
-    let y = x.apply_op1(MaxPool { kernel: (2, 2), stride: 1 }).unwrap();
+    let y = x.apply_op1(MaxPool { kernel: (2, 2), stride: 1, padding: 0 }).unwrap();
     assert_eq!(flat(&y), [9.0, 9.0, 7.0, 9.0, 9.0, 7.0]);
     assert_eq!(slope(&x, y), [0.0, 0.0, 0.0, 0.0, 0.0, 4.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0]);
     let odd = images((0..9u8).map(f32::from).collect(), (1, 3, 3, 1));
-    let y = odd.apply_op1(MaxPool { kernel: (2, 2), stride: 2 }).unwrap();
+    let y = odd.apply_op1(MaxPool { kernel: (2, 2), stride: 2, padding: 0 }).unwrap();
     assert_eq!(slope(&odd, y), [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn what_a_window_has_outside_the_image_is_below_every_value() {
+    // 2 × 2, windows of 3 × 3 around the first pixel and, two steps on, around nothing but the last row and column.
+    let x = images(vec![-4.0, -3.0, -2.0, -1.0], (1, 2, 2, 1));
+    let y = x.apply_op1(MaxPool { kernel: (3, 3), stride: 2, padding: 1 }).unwrap();
+    assert_eq!((flat(&y), slope(&x, y)), (vec![-1.0], vec![0.0, 0.0, 0.0, 1.0]));
+    let y = x.apply_op1(MaxPool { kernel: (2, 2), stride: 1, padding: 1 }).unwrap();
+    assert_eq!(flat(&y), [-4.0, -3.0, -3.0, -2.0, -1.0, -1.0, -2.0, -1.0, -1.0]);
+    assert_eq!(slope(&x, y), [1.0, 2.0, 2.0, 4.0]);
 }
 
 #[test]

@@ -147,8 +147,8 @@ impl<'a> Builder<'a> {
                     _ => self.join([Some(value), None], true),
                 }
             }
-            Layer::MaxPool { kernel, stride } => self.max_pool(value, [*kernel; 2], *stride),
-            Layer::GlobalMaxPool => self.max_pool(value, shape.extent(), 1),
+            Layer::MaxPool { kernel, stride, padding } => self.max_pool(value, [*kernel; 2], *stride, *padding),
+            Layer::GlobalMaxPool => self.max_pool(value, shape.extent(), 1, 0),
             Layer::GlobalAveragePool => {
                 let output = self.value(Shape { height: 1, width: 1, ..shape });
                 let input = self.input(value);
@@ -201,13 +201,13 @@ impl<'a> Builder<'a> {
         Ok(output)
     }
 
-    fn max_pool(&mut self, value: Id, kernel: [usize; 2], stride: usize) -> Id {
+    fn max_pool(&mut self, value: Id, kernel: [usize; 2], stride: usize, padding: usize) -> Id {
         let shape = self.shape(value);
-        let along = |extent: usize, kernel: usize| (extent - kernel) / stride + 1;
+        let along = |extent: usize, kernel: usize| (extent + 2 * padding - kernel) / stride + 1;
         let output =
             self.value(Shape { height: along(shape.height, kernel[0]), width: along(shape.width, kernel[1]), ..shape });
         let input = self.input(value);
-        self.program.steps.push(Step::MaxPool { input, kernel, stride, output });
+        self.program.steps.push(Step::MaxPool { input, kernel, stride, padding, output });
         output
     }
 

@@ -131,6 +131,7 @@ pub(super) enum Step {
         input: Input,
         kernel: [usize; 2],
         stride: usize,
+        padding: usize,
         output: Id,
     },
     Average {

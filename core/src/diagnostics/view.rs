@@ -1,0 +1,112 @@
+//! Samples, their labels and what the network makes of them.
+
+use crate::methods::noise::NO_CLASS;
+
+/// Samples, their labels, and the logits that the network gives them.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    classes: usize,
+    logits: &'a [f32],
+    given: &'a [u32],
+    truth: &'a [u32],
+}
+
+impl<'a> View<'a> {
+    /// Samples with a row of `classes` logits each, their given labels, and their true ones, which may be [`NO_CLASS`].
+    ///
+    /// # Errors
+    /// Unless there are as many labels of either kind and rows of logits, and every given label is a class and every true one a
+    /// class or foreign.
+    pub fn new(classes: usize, logits: &'a [f32], given: &'a [u32], truth: &'a [u32]) -> Result<Self, String> {
+        if given.len() != truth.len() || given.len().checked_mul(classes) != Some(logits.len()) {
+            return Err(format!(
+                "expected {classes} logits and two labels a sample, found {} logits, {} given and {} true labels",
+                logits.len(),
+                given.len(),
+                truth.len()
+            ));
+        }
+        let is_class = |label: u32| (label as usize) < classes;
+        if let Some(label) = given.iter().find(|label| !is_class(**label)) {
+            return Err(format!("expected given labels below {classes}, found {label}"));
+        }
+        if let Some(label) = truth.iter().find(|label| !is_class(**label) && **label != NO_CLASS) {
+            return Err(format!("expected true labels below {classes}, found {label}"));
+        }
+        Ok(View { classes, logits, given, truth })
+    }
+
+    /// How many classes there are.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The given labels.
+    pub fn given(&self) -> &'a [u32] {
+        self.given
+    }
+
+    /// The true labels.
+    pub fn truth(&self) -> &'a [u32] {
+        self.truth
+    }
+
+    /// A row of logits a sample.
+    pub fn rows(&self) -> impl Iterator<Item = &'a [f32]> + use<'a> {
+        self.logits.chunks_exact(self.classes.max(1))
+    }
+
+    /// Given and true label a sample.
+    pub fn labels(&self) -> impl Iterator<Item = (u32, u32)> + use<'a> {
+        self.given.iter().copied().zip(self.truth.iter().copied())
+    }
+
+    /// The class with the largest logit of each sample, the first of equals.
+    pub fn predicted(&self) -> Vec<u32> {
+        let largest =
+            |row: &[f32]| (1..row.len()).fold(0, |best, class| if row[class] > row[best] { class } else { best });
+        self.rows().map(|row| largest(row) as u32).collect()
+    }
+
+    /// The softmax of each sample's given label.
+    pub fn softmax_of_given(&self) -> Vec<f64> {
+        let of = |(row, given): (&[f32], &u32)| libm::exp(f64::from(row[*given as usize]) - log_sum_exp(row));
+        self.rows().zip(self.given).map(of).collect()
+    }
+}
+
+/// ln Σ exp z, without overflow.
+pub(super) fn log_sum_exp(z: &[f32]) -> f64 {
+    let max = f64::from(z.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    max + libm::log(z.iter().map(|z| libm::exp(f64::from(*z) - max)).sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_and_labels_that_disagree_are_refused() {
+        assert!(View::new(2, &[0.0; 4], &[0, 1], &[1, NO_CLASS]).is_ok());
+        assert!(View::new(2, &[0.0; 3], &[0, 1], &[1, 0]).is_err());
+        assert!(View::new(2, &[0.0; 4], &[0, 1], &[1]).is_err());
+        assert!(View::new(2, &[0.0; 4], &[0, 2], &[1, 0]).unwrap_err().contains("given labels below 2, found 2"));
+        assert!(View::new(2, &[0.0; 4], &[0, NO_CLASS], &[1, 0]).is_err(), "a given label is a class");
+        assert!(View::new(2, &[0.0; 4], &[0, 1], &[1, 3]).unwrap_err().contains("true labels below 2, found 3"));
+    }
+
+    #[test]
+    fn the_softmax_of_the_given_label_is_right_and_survives_large_logits() {
+        let logits = [0.0, 0.0, 1e30, 0.0, 3f32.ln(), 0.0];
+        let view = View::new(2, &logits, &[1, 1, 0], &[0, 0, 0]).unwrap();
+        let p = view.softmax_of_given();
+        assert_eq!(p[..2], [0.5, 0.0]);
+        assert!((p[2] - 0.75).abs() < 1e-7);
+    }
+
+    #[test]
+    fn the_first_of_equal_logits_is_predicted() {
+        let view = View::new(3, &[0.0, 2.0, 2.0, 1.0, 1.0, 1.0], &[0, 0], &[0, 0]).unwrap();
+        assert_eq!(view.predicted(), [1, 0]);
+    }
+}

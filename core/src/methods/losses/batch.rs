@@ -1,0 +1,123 @@
+//! What losses that a batch alone decides have in common: arithmetic in `f64`, sums in the order of the samples.
+
+/// Logits and the labels that they are to be held against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Batch<'a> {
+    /// A row a sample, `[labels.len() × classes]`.
+    pub(super) logits: &'a [f64],
+    pub(super) classes: usize,
+    /// Each below `classes`.
+    pub(super) labels: &'a [u32],
+}
+
+impl<'a> Batch<'a> {
+    /// A row of logits and its label, a sample after the other.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&'a [f64], usize)> + use<'a> {
+        self.logits.chunks_exact(self.classes).zip(self.labels).map(|(row, label)| (row, *label as usize))
+    }
+}
+
+/// A loss that a batch alone decides.
+pub(super) trait BatchLoss {
+    /// The batch loss; writes its gradient with respect to the logits where one is asked for.
+    fn batch(&self, batch: Batch<'_>, gradient: Option<&mut [f64]>) -> f64;
+}
+
+/// A loss that is a mean over samples.
+pub(super) trait RowLoss {
+    /// The sample's loss; writes `weight` times its gradient.
+    fn row(&self, logits: &[f64], label: usize, weight: f64, gradient: &mut [f64]) -> f64;
+}
+
+/// A loss that is a mean over samples, each a function of its own p_y whose gradient is c·(p − e_y): it differs from CCE
+/// only by the scalar c.
+pub(super) trait SampleLoss {
+    /// From ln p_y: the sample's loss, and c.
+    fn value_and_scale(&self, log_p: f64) -> (f64, f64);
+}
+
+impl<L: RowLoss> BatchLoss for L {
+    fn batch(&self, batch: Batch<'_>, gradient: Option<&mut [f64]>) -> f64 {
+        let weight = 1.0 / batch.labels.len() as f64;
+        let mut total = 0.0;
+        match gradient {
+            Some(gradient) => {
+                for ((row, label), gradient) in batch.rows().zip(gradient.chunks_exact_mut(batch.classes)) {
+                    total += self.row(row, label, weight, gradient);
+                }
+            }
+            None => {
+                let mut unused = vec![0.0; batch.classes];
+                for (row, label) in batch.rows() {
+                    total += self.row(row, label, weight, &mut unused);
+                }
+            }
+        }
+        total * weight
+    }
+}
+
+impl<L: SampleLoss> RowLoss for L {
+    fn row(&self, logits: &[f64], label: usize, weight: f64, gradient: &mut [f64]) -> f64 {
+        let log_normaliser = log_sum_exp(logits);
+        let (value, scale) = self.value_and_scale(logits[label] - log_normaliser);
+        // 1 − p_y as a sum of the others: no cancellation where p_y is near 1.
+        let mut others = 0.0;
+        for (j, (g, z)) in gradient.iter_mut().zip(logits).enumerate() {
+            if j != label {
+                let p = libm::exp(z - log_normaliser);
+                others += p;
+                *g = weight * scale * p;
+            }
+        }
+        gradient[label] = -weight * scale * others;
+        value
+    }
+}
+
+/// ln Σ exp z; NaN where the largest is not finite.
+pub(super) fn log_sum_exp(z: &[f64]) -> f64 {
+    let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if !max.is_finite() {
+        return f64::NAN;
+    }
+    max + libm::log(z.iter().map(|z| libm::exp(z - max)).sum())
+}
+
+/// Writes softmax(z) to `p`.
+pub(super) fn softmax(z: &[f64], p: &mut [f64]) {
+    let log_normaliser = log_sum_exp(z);
+    for (p, z) in p.iter_mut().zip(z) {
+        *p = libm::exp(z - log_normaliser);
+    }
+}
+
+/// The gradient with respect to `logits` sums to 0. So its entry at the largest of them, where differences of numbers near 1 have
+/// lost their digits, is what the others leave.
+pub(super) fn balance(logits: &[f64], gradient: &mut [f64]) {
+    let largest = (1..logits.len()).fold(0, |best, j| if logits[j] > logits[best] { j } else { best });
+    let others: f64 = gradient.iter().enumerate().filter(|(j, _)| *j != largest).map(|(_, g)| g).sum();
+    gradient[largest] = -others;
+}
+
+/// The same numbers in `f64`.
+pub(super) fn widened(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}
+
+/// The value and gradient that `loss` gives in `f64`, with the gradient rounded to `f32`.
+pub(super) fn rounded(gradient: &mut [f32], loss: impl FnOnce(&mut [f64]) -> f64) -> f64 {
+    let mut exact = vec![0.0; gradient.len()];
+    let value = loss(&mut exact);
+    for (rounded, exact) in gradient.iter_mut().zip(&exact) {
+        *rounded = *exact as f32;
+    }
+    value
+}
+
+/// # Panics
+/// If the lengths disagree.
+pub(super) fn check_lengths(logits: &[f32], classes: usize, labels: &[u32], gradient: &[f32]) {
+    assert_eq!(logits.len(), labels.len() * classes, "a row of logits for every label");
+    assert_eq!(gradient.len(), logits.len(), "a gradient for every logit");
+}

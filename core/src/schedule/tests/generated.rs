@@ -1,0 +1,226 @@
+//! The machine under generated events.
+
+use super::super::event::{Effect, Event, News, Report, Session, Ticket};
+use super::super::record::{Ending, Next, Record};
+use super::super::{JobState, Machine, State, Time};
+use super::{POLICY, file, job, leaving, name, submission, worker};
+use crate::id::{Attempt, JobId, WorkerName};
+use crate::metric::{At, Measurements};
+use crate::outcome::{Failure, FailureKind};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+/// Something that may happen, in few enough variations that generated sequences meet each other.
+#[derive(Clone, Debug)]
+enum Happening {
+    Submit(u8, BTreeSet<u8>),
+    Cancel(u8),
+    Lost(u8),
+    Join(u8, u8, Vec<(u8, u8)>),
+    Leave(u8),
+    Drain(u8),
+    Heartbeat(u8, Vec<(u8, u8)>),
+    Epoch(u8, u8, u8),
+    Finish(u8, u8, u8, Vec<At>),
+    Fail(u8, u8, u8, FailureKind),
+    Wait(u8),
+    Restart,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let job = 8u8..14;
+    let kept = prop::sample::subsequence(vec![At::Final, At::BestValidation], 0..=2);
+    let attempt = 1u8..5;
+    let session = 0u8..4;
+    let kind = prop::sample::select(FailureKind::ALL);
+    let holds = prop::collection::vec((job.clone(), attempt.clone()), 0..4);
+    prop_oneof![
+        2 => (0u8..3, prop::collection::btree_set(8u8..14, 1..6)).prop_map(|(s, jobs)| Happening::Submit(s, jobs)),
+        1 => (0u8..3).prop_map(Happening::Cancel),
+        1 => (10u8..12).prop_map(Happening::Lost),
+        3 => (session.clone(), 0u8..3, holds.clone()).prop_map(|(s, n, h)| Happening::Join(s, n, h)),
+        1 => session.clone().prop_map(Happening::Leave),
+        1 => session.clone().prop_map(Happening::Drain),
+        2 => (session.clone(), holds).prop_map(|(s, h)| Happening::Heartbeat(s, h)),
+        2 => (session.clone(), job.clone(), attempt.clone()).prop_map(|(s, j, a)| Happening::Epoch(s, j, a)),
+        4 => (session.clone(), job.clone(), attempt.clone(), kept)
+            .prop_map(|(s, j, a, kept)| Happening::Finish(s, j, a, kept)),
+        4 => (session, job, attempt, kind).prop_map(|(s, j, a, k)| Happening::Fail(s, j, a, k)),
+        4 => (0u8..120).prop_map(Happening::Wait),
+        1 => Just(Happening::Restart),
+    ]
+}
+
+/// The jobs with all that they build on, parents first.
+fn with_parents(mut jobs: BTreeSet<u8>) -> impl Iterator<Item = u64> {
+    for (child, parent) in [(13, 11), (12, 10), (11, 10)] {
+        if jobs.contains(&child) {
+            jobs.insert(parent);
+        }
+    }
+    jobs.into_iter().map(u64::from)
+}
+
+fn keys(holds: &[(u8, u8)]) -> Vec<(JobId, Attempt)> {
+    holds.iter().map(|(j, a)| (job(u64::from(*j)).id, Attempt(u32::from(*a)))).collect()
+}
+
+/// Two of the four sessions belong to each of two workers.
+fn owner(session: u8) -> WorkerName {
+    worker(u64::from(session % 2))
+}
+
+fn report(session: u8, j: u8, a: u8, news: News) -> Event {
+    let report = Report { sequence: 1, job: job(u64::from(j)).id, attempt: Attempt(u32::from(a)), news };
+    Event::Reported(Session(u64::from(session)), report)
+}
+
+impl Happening {
+    /// What the machine is told, each with the time since the one before.
+    fn events(self) -> Vec<(u64, Event)> {
+        match self {
+            Happening::Wait(milliseconds) => {
+                let mut ticks = vec![(20, Event::Tick); usize::from(milliseconds / 20)];
+                ticks.push((u64::from(milliseconds % 20), Event::Tick));
+                ticks
+            }
+            Happening::Restart => Vec::new(),
+            other => vec![(0, other.event())],
+        }
+    }
+
+    fn event(self) -> Event {
+        let on = |session: u8| Session(u64::from(session));
+        match self {
+            Happening::Submit(s, jobs) => Event::Submit(Ticket(0), submission(&format!("s{s}"), with_parents(jobs))),
+            Happening::Cancel(s) => Event::Cancel(Ticket(0), name(&format!("s{s}"))),
+            Happening::Lost(j) => Event::Lost(job(u64::from(j)).id, file(&At::Final.name())),
+            Happening::Join(s, slots, holds) => {
+                let (worker, instance) = (owner(s), u64::from(s / 3));
+                Event::Joined { session: on(s), worker, instance, slots: u32::from(slots), holds: keys(&holds) }
+            }
+            Happening::Leave(s) => Event::Left(on(s)),
+            Happening::Drain(s) => Event::Draining(on(s)),
+            Happening::Heartbeat(s, holds) => Event::Heartbeat(on(s), keys(&holds)),
+            Happening::Epoch(s, j, a) => report(s, j, a, News::Epoch(1, Measurements::new())),
+            Happening::Finish(s, j, a, kept) => report(s, j, a, News::Ended(leaving(&kept))),
+            Happening::Fail(s, j, a, kind) => report(s, j, a, News::Ended(Ending::Failed(Failure::new(kind, "")))),
+            Happening::Wait(_) | Happening::Restart => Event::Tick,
+        }
+    }
+}
+
+/// What must hold of the effects of one event, given the state before it.
+fn effects_keep_the_promises(before: &State, effects: &[Effect]) {
+    let mut state = before.clone();
+    for effect in effects {
+        match effect {
+            Effect::Record(record) => {
+                if let Record::Assigned { job, attempt, .. } = record {
+                    let entry = state.entry(*job).unwrap();
+                    assert!(matches!(entry.state, JobState::Queued { .. }), "only a queued job is assigned");
+                    assert_eq!(attempt.0, entry.attempts + 1, "attempts are numbered without gaps");
+                    if let Some(origin) = state.families.origin(*job) {
+                        assert_eq!(state.job(origin.job), Some(&JobState::Finished), "a parent has finished first");
+                    }
+                }
+                if let Record::Ended { job, attempt, next, .. } = record {
+                    let current = matches!(state.job(*job), Some(JobState::Running { attempt: a, .. }) if a == attempt);
+                    assert!(current, "only the current attempt ends");
+                    if let Next::Retry { failures, .. } = next {
+                        assert!(*failures < POLICY.failures);
+                    }
+                }
+                state.apply(record);
+            }
+            Effect::Assign { job, attempt, origin, keeps, .. } => {
+                assert_eq!(state.families.origin(*job).map(|origin| origin.job), origin.map(|(parent, _)| parent));
+                assert_eq!(*keeps, state.families.wanted(*job));
+                let current = matches!(state.job(*job), Some(JobState::Running { attempt: a, .. }) if a == attempt);
+                assert!(current, "what is assigned has been written down as running");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What must hold between events.
+fn state_is_sound(machine: &Machine, wanted: &BTreeSet<JobId>) {
+    let state = machine.state();
+    for entry in &state.jobs {
+        let queued =
+            state.queue.iter().any(|(turn, index)| *turn == entry.turn && state.jobs[*index as usize].id == entry.id);
+        let waits = matches!(entry.state, JobState::Queued { .. });
+        let ready = state.has_what_it_builds_on(entry.id);
+        assert_eq!(queued, waits && ready, "the queue is the queued jobs that have what they build on");
+        if waits && !ready && entry.wanted > 0 {
+            let parent = state.job(state.families.origin(entry.id).unwrap().job);
+            let comes = matches!(parent, Some(JobState::Queued { .. } | JobState::Running { .. }));
+            assert!(comes, "nobody waits for a parent that will not come: {parent:?}");
+        }
+        let leased = machine.lease(entry.id).is_some();
+        assert_eq!(
+            leased,
+            matches!(entry.state, JobState::Running { .. }),
+            "a lease for every running job and no other"
+        );
+        if wanted.contains(&entry.id) {
+            assert_ne!(entry.state, JobState::Dropped, "no job that a sweep wants is lost");
+        }
+        assert_eq!(entry.wanted > 0, wanted.contains(&entry.id));
+    }
+}
+
+fn wanted(state: &State) -> BTreeSet<JobId> {
+    let live = state.sweeps.values().filter(|sweep| !sweep.cancelled);
+    live.flat_map(|sweep| &sweep.jobs).map(|index| state.jobs[*index as usize].id).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn no_sequence_of_events_breaks_a_promise(happenings in prop::collection::vec(happening(), 1..80)) {
+        let mut machine = Machine::new(POLICY);
+        let mut replayed = State::default();
+        let mut records = Vec::new();
+        let mut finished = BTreeSet::new();
+        let mut now = Time(0);
+        for happening in happenings {
+            if let Happening::Restart = happening {
+                let before = machine.state().clone();
+                machine = Machine::restart(POLICY, records.clone(), now);
+                prop_assert_eq!(machine.state(), &before);
+            }
+            for (after, event) in happening.events() {
+                now = now.after(after);
+                let before = machine.state().clone();
+                let effects = machine.handle(now, event);
+                effects_keep_the_promises(&before, &effects);
+                for effect in effects {
+                    if let Effect::Record(record) = effect {
+                        let again: &[JobId] = match &record {
+                            Record::Requeued { job, .. } => std::slice::from_ref(job),
+                            Record::Submitted { requeued, .. } => requeued,
+                            _ => &[],
+                        };
+                        for job in again {
+                            let unfinished = finished.remove(job) && machine.state().families.children(*job).next().is_none();
+                            prop_assert!(!unfinished, "only for weights is a finished job trained again");
+                        }
+                        if let Record::Ended { job, next: Next::Done, .. } = &record {
+                            prop_assert!(finished.insert(*job), "a job is finished once");
+                        }
+                        replayed.apply(&record);
+                        records.push(record);
+                    }
+                }
+                prop_assert_eq!(&replayed, machine.state(), "replayed state equals live state");
+                for job in &finished {
+                    prop_assert_eq!(machine.state().job(*job), Some(&JobState::Finished), "a result is kept");
+                }
+                state_is_sound(&machine, &wanted(machine.state()));
+            }
+        }
+    }
+}

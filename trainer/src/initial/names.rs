@@ -1,0 +1,159 @@
+//! What the arrays of a network are called in a file.
+
+use crate::engine::Plan;
+use plusminus_core::methods::networks::{Layer, Network, Shortcut};
+use safetensors::tensor::Metadata;
+use std::collections::HashMap;
+
+/// The names that a file's arrays have.
+pub(super) struct Names {
+    /// Of every array of the plan, in its order.
+    pub arrays: Vec<String>,
+    /// The places of the classifier's matrix and bias among them, where another number of classes is no error.
+    pub classifier: Option<[usize; 2]>,
+    /// How the names of arrays end that are no weights.
+    pub ignored: Option<&'static str>,
+}
+
+impl Names {
+    /// The plan's own, for a file that has all of it.
+    pub fn own(plan: &Plan) -> Names {
+        let arrays = plan.entries().iter().map(|entry| entry.name.clone()).collect();
+        Names { arrays, classifier: None, ignored: None }
+    }
+
+    /// Torchvision's, if the file has any of them; else the plan's.
+    pub fn of(network: &Network, plan: &Plan, header: &Metadata) -> Names {
+        let own = Names::own(plan);
+        let classifier = || {
+            let last = network.layers.len().checked_sub(1)?;
+            let place = |array: &str| own.arrays.iter().position(|name| *name == format!("{last}.{array}"));
+            matches!(network.layers[last], Layer::Linear { .. }).then_some([place("weight")?, place("bias")?])
+        };
+        let classifier = classifier();
+        match torchvision(network, plan).filter(|names| names.iter().any(|name| header.info(name).is_some())) {
+            // How many batches batch norm has seen: without a momentum that depends on it nobody asks.
+            Some(arrays) => Names { arrays, classifier, ignored: Some(".num_batches_tracked") },
+            None => Names { classifier, ..own },
+        }
+    }
+}
+
+/// What torchvision's ResNets call the arrays of a residual network: `conv1` and `bn1` before the blocks, `layer1.0.conv1` in them,
+/// `layer2.0.downsample.0` around them, `fc` after them. A stage begins with the first block, and wherever a block changes extents.
+/// Nothing where the network has layers with weights elsewhere.
+fn torchvision(network: &Network, plan: &Plan) -> Option<Vec<String>> {
+    let layers = &network.layers;
+    let first = layers.iter().position(|layer| matches!(layer, Layer::Residual { .. }))?;
+    // What the places of layers are called, with a dot at the end of both.
+    let mut places = HashMap::new();
+    number(&layers[..first], "", "", &mut places);
+    let (mut stage, mut block) = (0, 0);
+    for (i, layer) in layers.iter().enumerate().skip(first) {
+        match layer {
+            Layer::Residual { body, shortcut } => {
+                (stage, block) = match shortcut {
+                    Shortcut::Identity if stage > 0 => (stage, block + 1),
+                    _ => (stage + 1, 0),
+                };
+                let theirs = format!("layer{stage}.{block}.");
+                number(body, &format!("{i}.body."), &theirs, &mut places);
+                if let Shortcut::Projection(around) = shortcut {
+                    for j in 0..around.len() {
+                        places.insert(format!("{i}.shortcut.{j}."), format!("{theirs}downsample.{j}."));
+                    }
+                }
+            }
+            Layer::Linear { .. } if i + 1 == layers.len() => {
+                places.insert(format!("{i}."), "fc.".to_owned());
+            }
+            _ => {}
+        }
+    }
+    let name = |ours: &str| {
+        let (place, array) = ours.split_at(ours.rfind('.')? + 1);
+        Some(format!("{}{array}", places.get(place)?))
+    };
+    plan.entries().iter().map(|entry| name(&entry.name)).collect()
+}
+
+/// Numbers convolutions from 1, and batch norms as the convolutions before them.
+fn number(layers: &[Layer], ours: &str, theirs: &str, places: &mut HashMap<String, String>) {
+    let mut convolutions = 0;
+    for (i, layer) in layers.iter().enumerate() {
+        let name = match layer {
+            Layer::Convolution(_) => {
+                convolutions += 1;
+                "conv"
+            }
+            Layer::BatchNorm(_) => "bn",
+            _ => continue,
+        };
+        places.insert(format!("{ours}{i}."), format!("{theirs}{name}{convolutions}."));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plusminus_core::methods::dataset::ImageShape;
+    use plusminus_core::methods::networks::{Downsample, Model};
+
+    fn names(model: Model) -> (Network, Plan, Option<Vec<String>>) {
+        let network = model.network(ImageShape { channels: 3, height: 64, width: 64 }, 10).unwrap();
+        let plan = Plan::of(&network);
+        let names = torchvision(&network, &plan);
+        (network, plan, names)
+    }
+
+    /// How many parameters and buffers torchvision's have, counters of batches left out.
+    #[test]
+    fn every_array_of_a_residual_network_has_torchvisions_name() {
+        for (model, count) in [(Model::Resnet18, 102), (Model::Resnet34, 182), (Model::Resnet50, 267)] {
+            let names = names(model.clone()).2.unwrap();
+            let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+            assert_eq!((names.len(), distinct.len()), (count, count), "{model:?}");
+            for name in ["conv1.weight", "bn1.running_var", "layer1.0.conv1.weight", "layer4.1.bn2.bias", "fc.bias"] {
+                assert!(distinct.contains(&name.to_owned()), "{model:?} {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_stand_for_arrays_of_torchvisions_extents() {
+        let shapes = |model| {
+            let (_, plan, names) = names(model);
+            let shapes = plan.entries().iter().map(|entry| entry.shape.clone());
+            names.unwrap().into_iter().zip(shapes).collect::<HashMap<_, _>>()
+        };
+        let resnet50 = shapes(Model::Resnet50);
+        for (name, shape) in [
+            ("conv1.weight", vec![64, 3, 7, 7]),
+            ("layer1.0.conv1.weight", vec![64, 64, 1, 1]),
+            ("layer1.0.conv3.weight", vec![256, 64, 1, 1]),
+            ("layer1.0.downsample.0.weight", vec![256, 64, 1, 1]),
+            ("layer1.0.downsample.1.running_mean", vec![256]),
+            ("layer3.0.conv2.weight", vec![256, 256, 3, 3]),
+            ("layer3.5.bn3.weight", vec![1024]),
+            ("layer4.0.downsample.0.weight", vec![2048, 1024, 1, 1]),
+            ("fc.weight", vec![10, 2048]),
+        ] {
+            assert_eq!(resnet50.get(name), Some(&shape), "{name}");
+        }
+        assert!(!resnet50.contains_key("layer3.6.conv1.weight"));
+        let resnet18 = shapes(Model::Resnet18);
+        assert_eq!(resnet18.get("layer2.0.downsample.0.weight"), Some(&vec![128, 64, 1, 1]));
+        assert!(!resnet18.contains_key("layer1.0.downsample.0.weight"));
+    }
+
+    #[test]
+    fn a_network_that_torchvision_has_not_so_has_the_plans_names_alone() {
+        assert_eq!(names(Model::Vgg16Bn).2, None);
+        assert_eq!(names(Model::Cnn8).2, None);
+        assert!(names(Model::Resnet20 { shortcut: Downsample::Pad }).2.is_some(), "the same scheme serves");
+        let (mut network, plan, _) = names(Model::Resnet18);
+        // A classifier of two layers is none that `fc` can be.
+        network.layers.push(Layer::Linear { input: 10, output: 10 });
+        assert_eq!(torchvision(&network, &plan), None);
+    }
+}

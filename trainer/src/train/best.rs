@@ -1,0 +1,86 @@
+//! The weights at the epochs that selections name.
+
+use crate::engine::Weights;
+use crate::keep::{Kept, Snapshot};
+use plusminus_core::metric::{Better, Measurements, Metric};
+
+/// The weights where each selection's metric was best so far.
+#[derive(Default)]
+pub(super) struct Selections {
+    test: Best,
+    validation: Best,
+    validation_loss: Best,
+}
+
+impl Selections {
+    /// Takes in what was measured after an epoch.
+    pub fn offer(&mut self, measurements: &Measurements, epoch: u32, weights: &Weights) {
+        self.test.offer(Metric::TestAccuracy, measurements, epoch, weights);
+        self.validation.offer(Metric::ValidationAccuracy, measurements, epoch, weights);
+        self.validation_loss.offer(Metric::ValidationLoss, measurements, epoch, weights);
+    }
+
+    /// The weights best in validation, where there is validation.
+    pub fn best_validation(&self) -> Option<&Snapshot> {
+        self.validation.0.as_ref().map(|(_, snapshot)| snapshot)
+    }
+
+    /// What a job leaves that ends with `last`.
+    pub fn finish(self, last: Snapshot) -> Kept {
+        Kept {
+            best: self.test.into_snapshot().unwrap_or_else(|| last.clone()),
+            best_validation: self.validation.into_snapshot(),
+            best_validation_loss: self.validation_loss.into_snapshot(),
+            last,
+        }
+    }
+}
+
+/// The weights where a metric was best so far, the earliest of equals.
+#[derive(Default)]
+struct Best(Option<(f64, Snapshot)>);
+
+impl Best {
+    fn offer(&mut self, metric: Metric, measurements: &Measurements, epoch: u32, weights: &Weights) {
+        let Some(&value) = measurements.get(&metric) else { return };
+        let is_better = |best: f64| match metric.better() {
+            Better::Higher => value > best,
+            Better::Lower => value < best,
+        };
+        if self.0.as_ref().is_none_or(|(best, _)| is_better(*best)) {
+            self.0 = Some((value, Snapshot { epoch, weights: weights.clone() }));
+        }
+    }
+
+    fn into_snapshot(self) -> Option<Snapshot> {
+        self.0.map(|(_, snapshot)| snapshot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::job;
+    use super::*;
+    use crate::engine::Plan;
+    use plusminus_core::methods::dataset::Dataset;
+    use plusminus_core::random::Stream;
+    use std::sync::Arc;
+
+    #[test]
+    fn the_best_weights_are_those_of_the_earliest_best_epoch() {
+        let job = job(0, |_| {});
+        let network = job.configuration.model.network(Dataset::FashionMnist.shape(), 10).unwrap();
+        let weights = Arc::new(Plan::of(&network)).initial(&mut job.streams().generator(Stream::Weights, 0));
+        let chosen = |metric, values: [Option<f64>; 5]| {
+            let mut best = Best::default();
+            for (epoch, value) in (1..).zip(values) {
+                let row = value.map(|value| (metric, value)).into_iter().collect();
+                best.offer(metric, &row, epoch, &weights);
+            }
+            best.into_snapshot().map(|snapshot| snapshot.epoch)
+        };
+        assert_eq!(chosen(Metric::TestAccuracy, [Some(0.5), Some(0.7), None, Some(0.7), Some(0.6)]), Some(2));
+        assert_eq!(chosen(Metric::ValidationLoss, [Some(0.5), Some(-0.7), None, Some(-0.7), Some(0.6)]), Some(2));
+        assert_eq!(chosen(Metric::ValidationLoss, [None; 5]), None);
+    }
+}

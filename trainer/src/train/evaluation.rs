@@ -1,0 +1,126 @@
+//! What the network makes of samples that it is not trained on at the moment.
+
+use super::{Between, Run, failed, user_error};
+use crate::data::{HeldOut, feed};
+use plusminus_core::methods::noise::NO_CLASS;
+use plusminus_core::metric::{Measurements, Metric};
+use plusminus_core::outcome::Failure;
+
+/// Samples that are evaluated together: a constant, for with their number candle's logits change in their last digits.
+pub(crate) const EVALUATED: usize = 250;
+
+/// The samples of an evaluation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Those that are trained on, as they are, without augmentation.
+    Train,
+    /// Those that are held out.
+    Validation,
+    /// The test file.
+    Test,
+}
+
+impl Run<'_> {
+    /// Measures the network as it stands, on training images as they are, on validation and on test samples.
+    /// `between` is called after every few samples, and its failure ends the evaluation.
+    pub(super) fn evaluate(&mut self, measurements: &mut Measurements, between: Between<'_>) -> Result<(), Failure> {
+        let train = self.logits(Part::Train, between)?;
+        let (mut clean, mut noisy, mut recovered) = (Share::default(), Share::default(), Share::default());
+        for (class, sample) in self.classes(&train).zip(&self.labels.train) {
+            let (given, label) = (self.labels.given[*sample], self.data.train.labels[*sample]);
+            if given == label {
+                clean.count(class == given);
+            } else {
+                noisy.count(class == given);
+                if label != NO_CLASS {
+                    recovered.count(class == label);
+                }
+            }
+        }
+        let validation = self.logits(Part::Validation, between)?;
+        let given = self.held_out()?.labels;
+        let loss = (!given.is_empty()).then(|| self.criterion.value(&validation, &given));
+        let right = Share::of(self.classes(&validation).zip(given).map(|(class, given)| class == given));
+        let test = self.logits(Part::Test, between)?;
+        let tested = Share::of(self.classes(&test).zip(&self.data.test.labels).map(|(class, label)| class == *label));
+        let found = [
+            (Metric::CleanAccuracy, clean.value()),
+            (Metric::NoisyAccuracy, noisy.value()),
+            (Metric::RecoveredAccuracy, recovered.value()),
+            (Metric::ValidationLoss, loss),
+            (Metric::ValidationAccuracy, right.value()),
+            (Metric::TestAccuracy, tested.value()),
+        ];
+        measurements.extend(found.into_iter().filter_map(|(metric, value)| Some((metric, value?))));
+        Ok(())
+    }
+
+    /// The logits of a part, a row a sample, in the order of its samples.
+    pub(super) fn logits(&mut self, part: Part, between: Between<'_>) -> Result<Vec<f32>, Failure> {
+        let Run { job, data, labels, inputs, engine, .. } = self;
+        let (images, samples) = match part {
+            Part::Train => (&data.train, labels.train.clone()),
+            Part::Validation => {
+                let HeldOut { images, samples, .. } =
+                    data.held_out(labels, job.configuration.split).map_err(user_error)?;
+                (images, samples)
+            }
+            Part::Test => (&data.test, (0..data.test.len()).collect()),
+        };
+        let mut all = Vec::with_capacity(samples.len() * job.configuration.dataset.classes());
+        let mut logits = Vec::new();
+        let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(images, samples, batch).map_err(user_error);
+        feed::each(&samples, EVALUATED, make, |_, inputs| {
+            engine.logits(inputs, &mut logits).map_err(failed)?;
+            all.extend_from_slice(&logits);
+            between()
+        })?;
+        Ok(all)
+    }
+
+    /// What the job validates on.
+    pub(super) fn held_out(&self) -> Result<HeldOut<'_>, Failure> {
+        self.data.held_out(&self.labels, self.job.configuration.split).map_err(user_error)
+    }
+
+    /// The class of each row of logits.
+    fn classes(&self, logits: &[f32]) -> impl Iterator<Item = u32> {
+        logits.chunks_exact(self.job.configuration.dataset.classes()).map(largest)
+    }
+}
+
+/// The class with the largest logit, the first of equals.
+fn largest(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (class, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = class;
+        }
+    }
+    best as u32
+}
+
+/// A share that is counted.
+#[derive(Clone, Copy, Default)]
+struct Share {
+    hits: usize,
+    of: usize,
+}
+
+impl Share {
+    fn of(hits: impl Iterator<Item = bool>) -> Self {
+        let mut share = Share::default();
+        hits.for_each(|hit| share.count(hit));
+        share
+    }
+
+    fn count(&mut self, hit: bool) {
+        self.of += 1;
+        self.hits += usize::from(hit);
+    }
+
+    /// Of nothing there is no share.
+    fn value(self) -> Option<f64> {
+        (self.of > 0).then(|| self.hits as f64 / self.of as f64)
+    }
+}

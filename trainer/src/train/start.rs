@@ -1,0 +1,109 @@
+//! What a job begins with: its weights, and the transition matrix that its loss has to know. Both may come from another job, its parent.
+
+use super::{Supplies, failed, user_error};
+use crate::data::{Data, Inputs, Labels, feed};
+use crate::engine::{Plan, Weights, engine};
+use crate::initial::{Loaded, find_and_load};
+use crate::train::EVALUATED;
+use plusminus_core::job::{Job, Parent, Takes};
+use plusminus_core::methods::losses::{Forward, Loss};
+use plusminus_core::methods::networks::Network;
+use plusminus_core::methods::noise::TransitionMatrix;
+use plusminus_core::outcome::{Failure, FailureKind, Start};
+use plusminus_core::random::Stream;
+use std::fs;
+use std::sync::Arc;
+
+/// What a job begins with.
+pub(super) struct Beginning {
+    /// Its weights.
+    pub weights: Weights,
+    /// The file that they came from, if the configuration names one.
+    pub file: Option<Start>,
+    /// Forward correction's transition matrix, true or estimated.
+    pub transition: Option<TransitionMatrix>,
+}
+
+impl Beginning {
+    /// Of `job`, whose network is `network`.
+    pub fn of(
+        job: &Job,
+        network: &Network,
+        plan: &Arc<Plan>,
+        data: &Data,
+        labels: &Labels,
+        supplies: Supplies<'_>,
+    ) -> Result<Self, Failure> {
+        let configuration = &*job.configuration;
+        let random = plan.initial(&mut job.streams().generator(Stream::Weights, 0));
+        let parent = configuration.parent.as_deref();
+        if let (Some(parent), Takes::Weights) = (parent, configuration.takes()) {
+            let weights = of_parent(parent, plan, supplies)?;
+            let transition = true_transition(job)?;
+            return Ok(Beginning { weights, file: None, transition });
+        }
+        let transition = match (&configuration.loss, parent) {
+            (Loss::Forward(Forward::Estimated { percentile }), Some(parent)) => {
+                Some(estimated(*percentile, job, parent, data, labels, supplies)?)
+            }
+            (Loss::Forward(Forward::Estimated { .. }), None) => {
+                return Err(user_error("an estimated transition matrix needs a `parent`, whose network makes it"));
+            }
+            _ => true_transition(job)?,
+        };
+        let (weights, file) = match &configuration.initial_weights {
+            None => (random, None),
+            Some(named) => {
+                let loaded = find_and_load(named, supplies.cache.datasets(), network, random);
+                let Loaded { weights, start } = loaded.map_err(user_error)?;
+                (weights, Some(start))
+            }
+        };
+        Ok(Beginning { weights, file, transition })
+    }
+}
+
+/// What forward correction with the true matrix has to know; nothing for other losses.
+fn true_transition(job: &Job) -> Result<Option<TransitionMatrix>, Failure> {
+    let configuration = &job.configuration;
+    match configuration.loss {
+        Loss::Forward(Forward::True {}) => {
+            configuration.noise.true_transition(&configuration.dataset).map(Some).map_err(user_error)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The weights that the parent has left.
+fn of_parent(parent: &Parent, plan: &Arc<Plan>, supplies: Supplies<'_>) -> Result<Weights, Failure> {
+    let at = parent.at;
+    let lost = |problem: String| Failure::new(FailureKind::Infrastructure, problem);
+    let path = supplies.parent.ok_or_else(|| lost(format!("the weights of the parent ({at}) were not handed over")))?;
+    let bytes = fs::read(path).map_err(|error| lost(format!("{}: {error}", path.display())))?;
+    Weights::from_safetensors(&bytes, plan).map_err(|error| lost(format!("the parent's weights ({at}): {error}")))
+}
+
+/// T̂ from what the parent's network says of the samples that are trained on.
+fn estimated(
+    percentile: f64,
+    job: &Job,
+    parent: &Parent,
+    data: &Data,
+    labels: &Labels,
+    supplies: Supplies<'_>,
+) -> Result<TransitionMatrix, Failure> {
+    let configuration = &parent.configuration;
+    let dataset = &job.configuration.dataset;
+    let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
+    let weights = of_parent(parent, &Arc::new(Plan::of(&network)), supplies)?;
+    let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train).map_err(user_error)?;
+    let mut engine = engine(supplies.means, &network, weights, &configuration.optimizer).map_err(failed)?;
+    let (mut all, mut logits) = (Vec::with_capacity(labels.train.len() * dataset.classes()), Vec::new());
+    let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(&data.train, samples, batch).map_err(user_error);
+    feed::each(&labels.train, EVALUATED, make, |_, inputs| {
+        engine.logits(inputs, &mut logits).map_err(failed)?;
+        all.extend_from_slice(&logits);
+        Ok(())
+    })?;
+    Forward::estimate(percentile, &all, dataset.classes()).map_err(user_error)
+}

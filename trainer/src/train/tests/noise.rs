@@ -1,0 +1,67 @@
+//! Noise corrupts training and validation labels and never those of the test samples.
+
+use super::*;
+use crate::data::{Data, Datasets, Images};
+use plusminus_core::methods::noise::{Draw, NO_CLASS};
+
+/// Two epochs of 3,000 images and 1,000 held out, with data from `cache`; what is measured in the end.
+fn measured(noise: Noise, cache: &Cache) -> (Facts, Measurements) {
+    let job = job(2, |c| {
+        (c.noise, c.train_size, c.validation, c.epochs, c.batch_size) = (noise, Some(4_000), 0.25, 2, 50);
+        c.model = Model::Cnn { dropout: 0.0 };
+    });
+    let trained = train(&job, Supplies { cache, means: Means::default(), parent: None }, &mut ()).unwrap();
+    (trained.facts, trained.epochs[1].1.clone())
+}
+
+/// Under noise that turns every class into the next one, a network learns the wrong labels: it is right on training and
+/// validation samples by their given labels, and wrong on test samples only if these have kept theirs.
+#[test]
+fn a_network_that_has_learned_turned_labels_is_wrong_on_test_samples() {
+    let next: Vec<(usize, usize)> = (0..10).map(|class| (class, (class + 1) % 10)).collect();
+    let matrix = next.iter().map(|(_, to)| (0..10).map(|class| f64::from(class == *to)).collect()).collect();
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::new(Datasets { directories: vec![directory.path().to_owned()] });
+    let labels = cache.get(&Dataset::FashionMnist10k).unwrap().train.labels.clone();
+    let text: String = labels.iter().map(|label| format!("{}\n", (label + 1) % 10)).collect();
+    std::fs::write(directory.path().join("turned.txt"), text).unwrap();
+    let noises = [
+        Noise::ClassDependent { rate: 1.0, map: Some(next), draw: Draw::PerSample },
+        Noise::TransitionMatrix { matrix, draw: Draw::Exact },
+        Noise::File { file: "turned.txt".to_owned() },
+    ];
+    let digests = noises.map(|noise| {
+        let kind = format!("{noise:?}");
+        let (facts, row) = measured(noise, &cache);
+        assert_eq!((facts.noise_rate, facts.transition.row(9)[0]), (1.0, 1.0), "{kind}");
+        assert!(row[&Metric::NoisyAccuracy] > 0.6 && row[&Metric::ValidationAccuracy] > 0.6, "{kind}: {row:?}");
+        assert!(row[&Metric::TestAccuracy] < 0.2, "{kind}: {row:?}");
+        facts.weights
+    });
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "labels are labels, wherever they come from");
+}
+
+/// Of test labels with the noise of the training labels, hardly more than 40 % could be told.
+#[test]
+fn a_network_is_better_on_test_samples_than_noise_would_let_it_be() {
+    let data = Cache::default().get(&Dataset::FashionMnist10k).unwrap();
+    let Images { shape, pixels, mut labels, .. } = data.train.clone();
+    labels[4_000..].fill(NO_CLASS);
+    let train = Images { shape, pixels, labels, foreign: 4_000 };
+    let with_pool = Cache::holding(Dataset::FashionMnist10k, Data::new(train, data.test.clone()));
+    let noises = [
+        (Noise::Uniform { rate: 0.6, include_true_class: false, draw: Draw::Exact }, &Cache::default()),
+        (Noise::OpenSet { rate: 0.6, draw: Draw::Exact }, &with_pool),
+    ];
+    for (noise, cache) in noises {
+        let kind = format!("{noise:?}");
+        let (facts, row) = measured(noise, cache);
+        assert_eq!((facts.noise_rate, facts.samples.train, facts.samples.validation), (0.6, 3_000, 1_000), "{kind}");
+        assert!(row[&Metric::TestAccuracy] > 0.5, "{kind}: {row:?}");
+        assert!(row[&Metric::ValidationAccuracy] < 0.5, "{kind}: {row:?}");
+        assert!(
+            row.contains_key(&Metric::CleanAccuracy) && row.contains_key(&Metric::NoisyAccuracy),
+            "{kind}: {row:?}"
+        );
+    }
+}
