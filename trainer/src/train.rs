@@ -115,7 +115,7 @@ impl<'a> Run<'a> {
         let data = supplies.cache.get(dataset).map_err(user_error)?;
         let labels = Labels::of(job, &data.train, supplies.cache.datasets()).map_err(user_error)?;
         let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train).map_err(user_error)?;
-        let network = configuration.model.network(dataset.shape(), dataset.classes()).map_err(user_error)?;
+        let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
         let plan = Arc::new(Plan::of(&network));
         let beginning = Beginning::of(job, &network, &plan, &data, &labels, supplies)?;
         let Beginning { weights, file, transition } = beginning;
@@ -125,7 +125,8 @@ impl<'a> Run<'a> {
         // An engine that was asked for by name and cannot run the network is no accident: another try ends as this one.
         let refused = |error: EngineError| if means.engine.is_some() { user_error(error) } else { failed(error) };
         let engine = engine(means, &network, weights, &configuration.optimizer).map_err(refused)?;
-        let samples = Samples { train: labels.train.len(), validation: labels.validation.len(), test: data.test.len() };
+        let validation = data.held_out(&labels, configuration.split).map_err(user_error)?.samples.len();
+        let samples = Samples { train: labels.train.len(), validation, test: data.test.len() };
         let facts = Facts {
             parameters: plan.trained(),
             samples,
@@ -224,7 +225,8 @@ impl<'a> Run<'a> {
         let (mut total, mut step, begun) = (0.0, 0, Instant::now());
         let Run { data, labels, inputs, engine, criterion, .. } = self;
         let make = |samples: &[usize], batch: &mut Vec<f32>| {
-            inputs.gather_augmented(&data.train, samples, &configuration.augment, &mut augmentation, batch);
+            let augment = &configuration.augment;
+            inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, batch).map_err(user_error)
         };
         feed::each(&order, configuration.batch_size, make, |samples, inputs| {
             step += 1;

@@ -28,7 +28,9 @@ impl Run<'_> {
         }
         let of = |labels: &[u32], samples: &[usize]| samples.iter().map(|sample| labels[*sample]).collect::<Vec<u32>>();
         let labels = |samples: &[usize]| (of(&self.labels.given, samples), of(&self.data.train.labels, samples));
-        let (train, validation) = (labels(&self.labels.train), labels(&self.labels.validation));
+        let train = labels(&self.labels.train);
+        let held_out = self.held_out()?;
+        let truth = of(&held_out.images.labels, &held_out.samples);
         let tested: Vec<usize> = (0..self.data.test.len()).collect();
         let test = &*self.data.test.labels;
         let observed = Observed {
@@ -38,10 +40,10 @@ impl Run<'_> {
             realised: &self.labels.transition,
             train: Seen { samples: &self.labels.train, logits: logits.train, given: &train.0, truth: &train.1 },
             validation: Seen {
-                samples: &self.labels.validation,
+                samples: &held_out.samples,
                 logits: logits.validation,
-                given: &validation.0,
-                truth: &validation.1,
+                given: &held_out.labels,
+                truth: &truth,
             },
             test: Seen { samples: &tested, logits: logits.test, given: test, truth: test },
         };
@@ -52,7 +54,7 @@ impl Run<'_> {
     pub(super) fn feature_norms(&self, between: Between<'_>) -> Result<Option<Vec<f64>>, Failure> {
         let configuration = &*self.job.configuration;
         let dataset = &configuration.dataset;
-        let network = configuration.model.network(dataset.shape(), dataset.classes()).map_err(user_error)?;
+        let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
         let Some(network) = network.features() else { return Ok(None) };
         let Some(weights) = self.engine.weights().map_err(failed)?.part(&Arc::new(Plan::of(&network))) else {
             return Ok(None);
@@ -62,7 +64,8 @@ impl Run<'_> {
         let mut norms = Vec::with_capacity(self.labels.train.len());
         let mut features = Vec::new();
         let Run { data, labels, inputs, .. } = self;
-        let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(&data.train, samples, batch);
+        let make =
+            |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(&data.train, samples, batch).map_err(user_error);
         feed::each(&labels.train, EVALUATED, make, |_, inputs| {
             engine.logits(inputs, &mut features).map_err(failed)?;
             let norm = |features: &[f32]| features.iter().map(|feature| f64::from(*feature).abs()).sum::<f64>();
