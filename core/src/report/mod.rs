@@ -7,6 +7,7 @@
 
 mod axis;
 mod csv;
+mod inference;
 mod label;
 mod latex;
 mod markdown;
