@@ -57,7 +57,7 @@ fn parameters<'v>(entries: impl Iterator<Item = (&'v String, &'v Value)>) -> Str
 }
 
 /// A value in full, on one line.
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => ABSENT.to_owned(),
         Value::Bool(flag) => flag.to_string(),

@@ -79,7 +79,7 @@ fn words(name: &str) -> String {
     escaped(&name.replace(['_', '.', '-'], " "))
 }
 
-fn capital(text: &str) -> String {
+pub(super) fn capital(text: &str) -> String {
     let mut rest = text.chars();
     rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
@@ -120,7 +120,7 @@ fn rows(table: &Table, page: &Page) -> Vec<String> {
     lines
 }
 
-fn row(cells: impl Iterator<Item = String>) -> String {
+pub(super) fn row(cells: impl Iterator<Item = String>) -> String {
     format!("{} \\\\", cells.collect::<Vec<_>>().join(" & "))
 }
 

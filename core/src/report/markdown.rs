@@ -43,7 +43,7 @@ fn cell(shown: &Shown) -> String {
     shown.remarked(if shown.bold { format!("**{number}**") } else { number })
 }
 
-fn line(cells: impl Iterator<Item = String>) -> String {
+pub(super) fn line(cells: impl Iterator<Item = String>) -> String {
     format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
 }
 

@@ -1,18 +1,22 @@
 //! Seeds to mean ± std: the table of a sweep, and the formats it is printed in.
 //!
 //! A [`Table`] is made from a [sweep](crate::spec::Sweep) and what is known of its jobs, at any time; [`render`] prints it.
+//! A [`Comparison`] sets it beside [published results](crate::spec::Published), a [`Significance`] its losses beside one another.
 //!
 //! *Invariant:* no seed is left out in silence. Every seed that a sweep asks for is counted in its cell's [`Counts`] under
 //! one heading, and a cell whose mean lacks a seed shows its n in every format.
 
 mod axis;
+pub mod comparison;
 mod csv;
-mod inference;
+pub mod inference;
 mod label;
 mod latex;
+mod listing;
 mod markdown;
 mod precision;
 mod shown;
+pub mod significance;
 mod statistics;
 mod status;
 mod table;
@@ -21,6 +25,8 @@ mod tests;
 mod text;
 
 pub use axis::Axis;
+pub use comparison::Comparison;
+pub use significance::Significance;
 pub use statistics::Moments;
 pub use status::{Counts, JobResult, SeedResult, Status};
 use std::fmt;

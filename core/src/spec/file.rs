@@ -7,9 +7,14 @@ use super::node::{Entry, Node, Value};
 use super::problems::Problems;
 use super::rules::{self, Rule};
 use super::table::{self, Table};
+use super::yaml::Expected;
 use crate::id::SweepName;
 use std::collections::BTreeSet;
 use std::ops::Range;
+
+/// What a sweep file is.
+pub(super) const EXPECTED: Expected =
+    Expected { value: "a map with `sweep`, `seeds`, `base`", begins: "a sweep file begins with `sweep: NAME`" };
 
 /// What a sweep file says.
 #[derive(Debug)]
@@ -58,11 +63,10 @@ impl Seeds {
 /// Reads the file whose value is `root`.
 pub(super) fn read(root: &Node, schema: &Schema, problems: &mut Problems) -> Option<File> {
     let Some(entries) = root.entries() else {
-        let label = format!("expected a map with `sweep`, `seeds`, `base`, found {}", root.described());
+        let label = format!("expected {}, found {}", EXPECTED.value, root.described());
         // Where it begins: a list would be shown with all its lines.
         let start = root.span.start..root.span.start;
-        let help = Some("a sweep file begins with `sweep: NAME`".to_owned());
-        problems.report(start, "the file is not a sweep".to_owned(), label, help);
+        problems.report(start, "the file is not a sweep".to_owned(), label, Some(EXPECTED.begins.to_owned()));
         return None;
     };
     let start = entries.first().map_or(root.span.clone(), |(key, _)| key.span.clone());

@@ -5,6 +5,7 @@
 //! - `file`, `grid`, `rules`, `table`: the keys of the file, each in a room of its own.
 //! - `configuration`, `checks`: one combination of the grid to one configuration, and what its parts ask of one another.
 //! - `expand`: the grid to cells.
+//! - `published`: another file of the same language, a paper's table.
 //!
 //! *Architecture invariant:* a text of any content is answered in bounded time and memory: values are counted before
 //! aliases are followed, jobs before the grid is unfolded.
@@ -19,6 +20,7 @@ mod grid;
 mod node;
 mod problem;
 mod problems;
+mod published;
 mod rules;
 mod sweep;
 mod table;
@@ -26,6 +28,7 @@ mod yaml;
 
 pub use fields::{Choice, Fields, Flag, Increasing, Integer, Number, Numbers, Read, Text};
 pub use problem::Problem;
+pub use published::{Condition, Protocol, Published, PublishedResult, Spread, read_published};
 pub use sweep::{Cell, Path, Std, Sweep, TableSpec};
 
 use configuration::Schema;
@@ -48,7 +51,7 @@ pub fn read(text: &str, max_jobs: u64) -> Result<Sweep, Vec<Problem>> {
 
 fn checked(text: &str, max_jobs: u64, problems: &mut Problems) -> Option<Sweep> {
     let schema = Schema::new();
-    let root = yaml::parse(text, problems)?;
+    let root = yaml::parse(text, &file::EXPECTED, problems)?;
     let mut file = file::read(&root, &schema, problems)?;
     let whole = grid::is_small_enough(&file.axes, file.seeds.len(), max_jobs, file.size_place.clone(), problems);
     let cells = expand::expand(&mut file, &schema, whole, problems);

@@ -56,6 +56,8 @@ pub struct TableSpec {
     pub std: Std,
     /// How many of the best of each column are bold.
     pub bold: usize,
+    /// The name of the published results that it is to be set beside.
+    pub reference: Option<String>,
 }
 
 /// Which standard deviation a table shows.

@@ -53,13 +53,18 @@ pub(super) fn read(fields: &mut Fields<'_>, axes: &[Axis], schema: &Schema) -> T
     let at_place = table.value_place("at").unwrap_or(place);
     let std = table.choice("std", &[("sample", Std::Sample), ("population", Std::Population)]).or(Std::Sample);
     let bold = table.integer("bold").at_most(1000).or(1) as usize;
-    table.not_yet("reference");
-    table.finish_but(&["reference"]);
+    // Which published results there are is not known here: only what could be a name is asked for.
+    let reference = table.text("reference").optional();
+    if let (Some(name), Some(place)) = (reference, table.value_place("reference")) {
+        super::published::check_name(name, place, table.problems());
+    }
+    let reference = reference.map(str::to_owned);
+    table.finish();
 
     let sound = fields.problems().reports() == before;
     let (rows, columns) = filled(rows, columns, axes);
     Table {
-        spec: TableSpec { rows, columns, metric, at, std, bold },
+        spec: TableSpec { rows, columns, metric, at, std, bold, reference },
         layout,
         metric: metric_place,
         at: at_place,

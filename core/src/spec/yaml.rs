@@ -22,8 +22,16 @@ const MAX_DEPTH: usize = 64;
 /// The most values a document may have once its aliases are followed.
 const MAX_NODES: usize = 100_000;
 
+/// What a file should hold, for one that holds nothing.
+pub(super) struct Expected {
+    /// Such as "a map with `sweep`, `seeds`, `base`".
+    pub(super) value: &'static str,
+    /// Such as "a sweep file begins with `sweep: NAME`".
+    pub(super) begins: &'static str,
+}
+
 /// Reads the one document of `text`. Nothing comes back where the text has no value that could be looked at further.
-pub(super) fn parse(text: &str, problems: &mut Problems) -> Option<Rc<Node>> {
+pub(super) fn parse(text: &str, expected: &Expected, problems: &mut Problems) -> Option<Rc<Node>> {
     if text.len() > MAX_BYTES {
         let title = "the file is too large".to_owned();
         problems.report(0..0, title, format!("expected at most {MAX_BYTES} bytes, found {}", text.len()), None);
@@ -50,13 +58,8 @@ pub(super) fn parse(text: &str, problems: &mut Problems) -> Option<Rc<Node>> {
     }
     let Builder { root, problems, .. } = builder;
     if root.is_none() {
-        let help = Some("a sweep file begins with `sweep: NAME`".to_owned());
-        problems.report(
-            0..0,
-            "the file is empty".to_owned(),
-            "expected a map with `sweep`, `seeds`, `base`".to_owned(),
-            help,
-        );
+        let label = format!("expected {}", expected.value);
+        problems.report(0..0, "the file is empty".to_owned(), label, Some(expected.begins.to_owned()));
     }
     root
 }

@@ -103,7 +103,10 @@ mod tests {
     #[test]
     fn ties_share_their_ranks_and_zeros_are_left_out() {
         // p by going through all 2⁷ signs of the mean ranks in Python.
-        assert_eq!(of(&[1.0, 2.0, -2.0, 0.0, 3.0, 4.0, 4.0, -1.0]), SignedRank { n: 7, v: 23.0, p: 0.171875, exact: true });
+        assert_eq!(
+            of(&[1.0, 2.0, -2.0, 0.0, 3.0, 4.0, 4.0, -1.0]),
+            SignedRank { n: 7, v: 23.0, p: 0.171875, exact: true }
+        );
     }
 
     #[test]

@@ -2,4 +2,4 @@
 
 mod contents;
 mod formats;
-mod sample;
+pub(in crate::report) mod sample;

@@ -35,6 +35,7 @@ pub fn sweep(losses: &[Loss], noises: &[Noise]) -> Sweep {
             at: At::Final,
             std: Std::Sample,
             bold: 1,
+            reference: None,
         },
     }
 }

@@ -1,0 +1,146 @@
+//! Whole comparisons: what is in them, and how every format prints them.
+
+use super::*;
+use crate::report::Status;
+use crate::report::tests::sample::{CCE, GCE, MAE, UNIFORM, around, cell, configuration, paths, sweep, table};
+use crate::spec::read_published;
+
+/// A published table of the sample's problem: ± printed, not printed, quoted, of other parameters.
+const PUBLISHED: &str = r#"
+reference: some-table
+title: Somebody 2018, Table 1
+source: Proceedings of Something
+n: 5
+metric: test_accuracy
+at: final
+notes: [each run had new noise]
+base: {model: resnet18, epochs: 10, optimizer: {name: sgd, lr: 0.1, momentum: 0.9}, augment: [flip], train_size: ~}
+overrides:
+  - {when: {loss: mae}, set: {epochs: 120}}
+columns:
+  - when: {dataset: fashion-mnist, noise: {kind: uniform, rate: 0.6}}
+  - {when: {dataset: fashion-mnist, noise: {kind: class-dependent, rate: 0.3}}, at: best}
+rows:
+  - {when: {loss: cce}, values: [78.50 ± 0.60, 81 ± 1]}
+  - {when: {loss: mae}, values: [{value: 70.00 ± 2.00, doubt: "a number that looks wrong"}, ~]}
+  - {when: {loss: {name: gce, q: 0.5}}, values: [85.00 ± 0.40, ~]}
+"#;
+
+fn published(text: &str) -> Published {
+    read_published(text).unwrap()
+}
+
+/// The sample's six cells beside the published table.
+fn whole() -> Comparison {
+    let mut sweep = crate::report::tests::sample::three_by_two();
+    sweep.table.rows = paths(&["loss"]);
+    let cells = [(78.24, 0.52), (83.67, 4.1), (85.27, 0.41), (81.33, 1.22), (65.4, 9.87), (84.92, 0.08)];
+    let table = table(&sweep, &cells.map(|(mean, std)| around(mean, std)));
+    Comparison::new(&sweep, &table, &published(PUBLISHED), 0.05)
+}
+
+/// CCE under uniform noise with these values, beside one published value.
+fn one(statuses: Vec<Status>, value: &str) -> Compared {
+    let sweep = sweep(&[CCE], &[UNIFORM]);
+    let text = format!(
+        "{{reference: a, title: A, metric: test_accuracy, at: final, columns: [{{n: 5}}], rows: [{{when: {{loss: cce}}, values: [{value}]}}]}}"
+    );
+    let table = table(&sweep, &[statuses]);
+    Comparison::new(&sweep, &table, &published(&text), 0.05).cells.remove(0)
+}
+
+#[test]
+fn every_format_prints_the_comparison() {
+    let comparison = whole();
+    for format in Format::ALL {
+        insta::assert_snapshot!(format!("comparison_{format}"), comparison.render(*format));
+    }
+}
+
+#[test]
+fn the_test_is_welchs_on_shares_of_one() {
+    // scipy.stats.ttest_ind_from_stats(93.24, .12, 5, 93.41, .21, 5, equal_var=False): t = -1.57165, p = 0.164297
+    let cell = one(around(93.24, 0.12), "93.41 ± 0.21");
+    let test = cell.test.unwrap();
+    assert!((test.t + 1.5716505559714984).abs() < 1e-9 && (test.p - 0.1642971798328478).abs() < 1e-9, "{test:?}");
+    assert_eq!(cell.verdict, Verdict::Agree);
+    assert!((cell.difference.unwrap() + 0.0017).abs() < 1e-12);
+}
+
+#[test]
+fn holms_correction_can_turn_a_difference() {
+    let ps = [0.03, 0.04];
+    assert_eq!(Verdict::of(ps[0], 2.0 * ps[0], 0.05), Verdict::DifferAlone);
+    assert_eq!(Verdict::of(0.01, 0.02, 0.05), Verdict::Differ);
+    assert_eq!(Verdict::of(0.3, 0.6, 0.05), Verdict::Agree);
+    // The sample's CCE agrees, and its MAE is far off, whatever the number of cells.
+    let verdicts: Vec<_> = whole().cells.iter().map(|cell| cell.verdict).collect();
+    assert_eq!(verdicts.iter().filter(|verdict| **verdict != Verdict::NotCompared).count(), 2, "{verdicts:?}");
+}
+
+#[test]
+fn what_cannot_be_compared_says_why() {
+    let five = || around(90.0, 0.5);
+    let obstacle = |statuses, value: &str| one(statuses, value).obstacle;
+    assert_eq!(obstacle(five(), "90.0"), Some(Obstacle::NoStd));
+    assert_eq!(obstacle(five(), "{value: 90 ± 1, n: 1}"), Some(Obstacle::OneRun));
+    assert_eq!(obstacle(five(), "{value: 90 ± 1, n: ~}"), Some(Obstacle::NotSaidHowMany));
+    assert_eq!(obstacle(five()[..3].to_vec(), "90 ± 1"), Some(Obstacle::Incomplete { n: 3, asked: 5 }));
+    assert_eq!(obstacle(vec![], "90 ± 1"), Some(Obstacle::NoValue));
+    assert_eq!(obstacle(around(90.0, 0.0), "91.00 ± 0.00"), Some(Obstacle::NoSpread));
+    assert_eq!(obstacle(five(), "~"), Some(Obstacle::NotPublished));
+    assert_eq!(obstacle(five(), "90 ± 1"), None);
+}
+
+#[test]
+fn a_difference_is_told_where_only_the_test_is_lacking() {
+    let cell = one(around(90.0, 0.5), "89.0");
+    assert!((cell.difference.unwrap() - 0.01).abs() < 1e-12);
+    assert_eq!((cell.test, cell.verdict), (None, Verdict::NotCompared));
+    let short = one(around(90.0, 0.5)[..3].to_vec(), "89.0 ± 1");
+    assert_eq!(short.difference, None, "a mean that lacks seeds is not held against anything");
+}
+
+#[test]
+fn another_parameter_or_selection_is_told_from_what_was_never_published() {
+    let cells = whole().cells;
+    let of = |labels: [&str; 2]| cells.iter().find(|cell| cell.labels == labels).unwrap().obstacle.clone();
+    let Some(Obstacle::OtherConfiguration { differences }) = of(["gce", "uniform 0.6"]) else { panic!("{cells:?}") };
+    assert_eq!(differences.iter().map(ToString::to_string).collect::<Vec<_>>(), ["loss.q is 0.7, published 0.5"]);
+    let published = vec!["test_accuracy at best".to_owned()];
+    assert_eq!(of(["cce", "class-dependent 0.3"]), Some(Obstacle::OtherSelection { published }));
+    assert_eq!(of(["mae", "class-dependent 0.3"]), Some(Obstacle::NotPublished));
+}
+
+#[test]
+fn what_differs_from_the_published_protocol_is_told_parameter_by_parameter() {
+    let comparison = whole();
+    let told = |i: usize| comparison.cells[i].differences.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let common =
+        ["model is cnn, published resnet18", "optimizer.lr is 0.01, published 0.1", "augment is [], published [flip]"];
+    assert_eq!(told(0), common);
+    let mae = comparison.cells.iter().find(|cell| cell.labels == ["mae", "uniform 0.6"]).unwrap();
+    assert!(mae.differences.iter().any(|difference| difference.to_string() == "epochs is 10, published 120"));
+}
+
+#[test]
+fn of_several_published_numbers_the_one_that_says_most_counts() {
+    let sweep = sweep(&[GCE], &[UNIFORM]);
+    let table = table(&sweep, &[around(85.0, 0.4)]);
+    let text = "{reference: a, title: A, n: 5, metric: test_accuracy, at: final, columns: [{}], rows: [
+        {when: {loss: gce}, values: [80 ± 1]}, {when: {loss: {name: gce, q: 0.7}}, values: [85 ± 1]}, {values: [70 ± 1]}]}";
+    let comparison = Comparison::new(&sweep, &table, &published(text), 0.05);
+    assert_eq!(comparison.cells[0].published.as_ref().unwrap().printed, "85 ± 1");
+}
+
+#[test]
+fn the_samples_deviation_is_tested_whichever_the_table_shows() {
+    let mut sweep = sweep(&[MAE], &[UNIFORM]);
+    sweep.table.std = Std::Population;
+    sweep.cells = vec![cell(configuration(MAE, UNIFORM))];
+    let table = table(&sweep, &[around(85.0, 0.4)]);
+    let text =
+        "{reference: a, title: A, n: 5, metric: test_accuracy, at: final, columns: [{}], rows: [{values: [85 ± 1]}]}";
+    let comparison = Comparison::new(&sweep, &table, &published(text), 0.05);
+    assert!((comparison.cells[0].ours.std.unwrap() - 0.004).abs() < 1e-12);
+}

@@ -1,0 +1,55 @@
+//! A `table` environment with booktabs.
+
+use super::Listing;
+use crate::report::latex::{capital, escaped, row};
+
+pub(super) fn render(listing: &Listing) -> String {
+    let columns: String = listing.columns.iter().map(|column| if column.number { 'r' } else { 'l' }).collect();
+    let mut lines = vec!["% needs \\usepackage{booktabs,graphicx}".to_owned()];
+    lines.extend(["\\begin{table}[t]", "  \\centering", "  \\setlength{\\belowcaptionskip}{6pt}"].map(str::to_owned));
+    let sentences = [&listing.title].into_iter().chain(&listing.facts).map(|text| sentence(text));
+    lines.push(format!("  \\caption{{{}}}", sentences.collect::<Vec<_>>().join(" ")));
+    lines.push(format!("  \\label{{tab:{}}}", listing.label));
+    lines.push("  \\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%".to_owned());
+    lines.push(format!("  \\begin{{tabular}}{{{columns}}}"));
+    lines.push("    \\toprule".to_owned());
+    lines.push(format!("    {}", row(listing.columns.iter().map(|column| escaped(&column.name)))));
+    lines.push("    \\midrule".to_owned());
+    for (i, section) in listing.sections.iter().enumerate() {
+        if let Some(heading) = &section.heading {
+            lines.extend((i > 0).then(|| "    \\addlinespace".to_owned()));
+            let width = listing.columns.len();
+            lines.push(format!("    \\multicolumn{{{width}}}{{l}}{{\\emph{{{}}}}} \\\\", escaped(heading)));
+        }
+        for cells in &section.rows {
+            let cells = cells.iter().zip(&listing.columns);
+            lines.push(format!("    {}", row(cells.map(|(text, column)| cell(text, column.number)))));
+        }
+    }
+    lines.push("    \\bottomrule".to_owned());
+    lines.push("  \\end{tabular}}".to_owned());
+    if !listing.notes.is_empty() {
+        let remark = |sign: &str, meaning: &str| match sign {
+            "" => sentence(meaning),
+            sign => format!("{}: {}", escaped(sign), sentence(meaning)),
+        };
+        let notes: Vec<_> = listing.notes.iter().map(|note| remark(&note.sign, &note.meaning)).collect();
+        lines.push(format!("  \\par\\smallskip\n  {{\\footnotesize {}\\par}}", notes.join("\n  ")));
+    }
+    lines.push("\\end{table}\n".to_owned());
+    lines.join("\n")
+}
+
+/// A number in mathematics, so that a minus is one; words as they are.
+fn cell(text: &str, number: bool) -> String {
+    if number && text.starts_with(|first: char| first.is_ascii_digit() || "+-<[".contains(first)) {
+        format!("${}$", text.replace('±', "\\pm"))
+    } else {
+        escaped(text)
+    }
+}
+
+fn sentence(text: &str) -> String {
+    let stop = if text.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{}{stop}", capital(&escaped(text)))
+}

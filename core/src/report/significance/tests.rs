@@ -1,0 +1,146 @@
+//! Whole reports on pairs of losses: what is in them, and how every format prints them.
+
+use super::*;
+use crate::report::Status;
+use crate::report::tests::sample::{
+    CCE, DIVERGED, GCE, MAE, UNIFORM, around, cell, configuration, finished, paths, sweep, table, three_by_two,
+};
+
+fn percents(values: [f64; 5]) -> Vec<Status> {
+    finished(&values.map(|value| value / 100.0))
+}
+
+/// Three losses under two noises: plain differences, a seed that is missing, values that are equal.
+fn whole() -> Significance {
+    let sweep = three_by_two();
+    let statuses = [
+        percents([78.1, 77.5, 78.9, 78.3, 78.4]),
+        percents([77.9, 77.7, 79.4, 77.8, 78.8]),
+        percents([85.2, 84.9, 85.8, 85.1, 85.6]),
+        percents([81.0, 82.0, 83.0, 80.5, 81.5]),
+        [&percents([65.0, 70.1, 55.3, 61.2, 0.0])[..4], &[DIVERGED]].concat(),
+        percents([81.0, 82.0, 83.0, 80.5, 81.5]),
+    ];
+    Significance::new(&sweep, &table(&sweep, &statuses), 0.05)
+}
+
+/// CCE and GCE with these values in per cent.
+fn pair(a: &[Status], b: &[Status]) -> Pair {
+    let sweep = sweep(&[CCE, GCE], &[UNIFORM]);
+    let mut report = Significance::new(&sweep, &table(&sweep, &[a.to_vec(), b.to_vec()]), 0.05);
+    report.contests.remove(0).pairs.remove(0)
+}
+
+#[test]
+fn every_format_prints_the_pairs() {
+    let report = whole();
+    for format in Format::ALL {
+        insta::assert_snapshot!(format!("significance_{format}"), report.render(*format));
+    }
+}
+
+#[test]
+fn every_two_losses_meet_once_on_every_problem() {
+    let report = whole();
+    assert_eq!(report.contests.iter().map(|contest| contest.pairs.len()).collect::<Vec<_>>(), [3, 3]);
+    assert_eq!(
+        report.contests.iter().map(|contest| contest.labels.join(" ")).collect::<Vec<_>>(),
+        ["uniform 0.6", "class-dependent 0.3"]
+    );
+    let names: Vec<_> =
+        report.contests[0].pairs.iter().map(|pair| (pair.a.name.as_str(), pair.b.name.as_str())).collect();
+    assert_eq!(names, [("cce", "mae"), ("cce", "gce"), ("mae", "gce")]);
+}
+
+#[test]
+fn the_better_loss_is_the_one_with_more_accuracy_or_less_loss() {
+    let (low, high) = (around(78.0, 0.5), percents([85.1, 85.3, 84.8, 85.0, 85.4]));
+    assert_eq!(pair(&low, &high).verdict, Verdict::B);
+    assert_eq!(pair(&high, &low).verdict, Verdict::A);
+    let mut sweep = sweep(&[CCE, GCE], &[UNIFORM]);
+    sweep.table.metric = Metric::NoisyAccuracy;
+    let report = Significance::new(&sweep, &table(&sweep, &[low, high]), 0.05);
+    assert_eq!(report.contests[0].pairs[0].verdict, Verdict::A, "less memorisation is better");
+}
+
+#[test]
+fn only_seeds_that_both_have_are_compared() {
+    let a = [&around(80.0, 1.0)[..4], &[DIVERGED]].concat();
+    let b = [&[Status::Running], &around(70.0, 2.0)[1..]].concat();
+    let pair = pair(&a, &b);
+    assert_eq!(pair.seeds, [1, 2, 3]);
+    assert_eq!(pair.t.unwrap().df, 2.0);
+}
+
+#[test]
+fn what_has_no_test_says_why_and_is_never_nan() {
+    let five = around(80.0, 1.0);
+    let nine = percents([90.0, 91.0, 92.0, 93.0, 94.0]);
+    let equal = pair(&five, &five);
+    assert_eq!((equal.verdict, equal.difference, equal.signed_rank), (Verdict::Equal, Some(0.0), None));
+    let constant = pair(&nine, &percents([80.0, 81.0, 82.0, 83.0, 84.0]));
+    assert_eq!((constant.verdict, constant.t), (Verdict::Constant, None));
+    assert!((constant.difference.unwrap() - 0.1).abs() < 1e-12);
+    assert_eq!(pair(&five[..1], &five).verdict, Verdict::TooFew);
+    let none = pair(&[], &five);
+    assert_eq!((none.verdict, none.difference), (Verdict::TooFew, None));
+    for pair in [equal, constant, none] {
+        assert!(!serde_json::to_string(&pair).unwrap().contains("NaN"));
+    }
+}
+
+#[test]
+fn holms_correction_counts_the_pairs_of_a_contest_and_no_others() {
+    let report = whole();
+    for contest in &report.contests {
+        let mut ps: Vec<_> = contest.pairs.iter().filter_map(|pair| Some((pair.t?.p, pair.t_holm?))).collect();
+        ps.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let (smallest, adjusted) = ps[0];
+        assert!((adjusted - (smallest * ps.len() as f64).min(1.0)).abs() < 1e-12, "{ps:?}");
+    }
+}
+
+#[test]
+fn a_loss_with_more_epochs_of_its_own_stays_in_the_contest() {
+    let mut sweep = sweep(&[CCE, MAE], &[UNIFORM]);
+    let mut longer = configuration(MAE, UNIFORM);
+    longer.epochs = 12;
+    sweep.cells[1] = cell(longer);
+    let report = Significance::new(&sweep, &table(&sweep, &[around(80.0, 1.0), around(70.0, 2.0)]), 0.05);
+    assert_eq!(report.pairs().count(), 1);
+    assert!(report.pairs().all(|pair| pair.unshared.is_empty()));
+}
+
+#[test]
+fn losses_meet_only_where_what_else_the_table_shows_is_the_same() {
+    let mut sweep = sweep(&[CCE, MAE], &[UNIFORM]);
+    let mut others = [configuration(CCE, UNIFORM), configuration(MAE, UNIFORM)];
+    others.iter_mut().for_each(|other| other.batch_size = 32);
+    sweep.cells.extend(others.map(cell));
+    sweep.table.rows = paths(&["batch_size", "loss"]);
+    let report = Significance::new(&sweep, &table(&sweep, &[around(80.0, 1.0), around(70.0, 2.0)]), 0.05);
+    assert_eq!(
+        report.contests.iter().map(|contest| contest.labels.clone()).collect::<Vec<_>>(),
+        [["128", "uniform 0.6"], ["32", "uniform 0.6"]]
+    );
+    assert_eq!(report.pairs().count(), 2);
+}
+
+#[test]
+fn labels_that_are_not_shared_are_told() {
+    let mut sweep = sweep(&[CCE, MAE], &[UNIFORM]);
+    let mut other = configuration(MAE, UNIFORM);
+    other.noise_seed = Some(7);
+    sweep.cells[1] = cell(other);
+    let report = Significance::new(&sweep, &table(&sweep, &[around(80.0, 1.0), around(70.0, 2.0)]), 0.05);
+    assert_eq!(report.contests[0].pairs[0].unshared, ["noise_seed"]);
+    assert!(report.render(Format::Text).contains("noise_seed differs"), "{}", report.render(Format::Text));
+}
+
+#[test]
+fn a_sweep_of_one_loss_has_no_pairs_and_says_so() {
+    let sweep = sweep(&[CCE], &[UNIFORM]);
+    let report = Significance::new(&sweep, &table(&sweep, &[around(80.0, 1.0)]), 0.05);
+    assert_eq!(report.pairs().count(), 0);
+    assert!(report.render(Format::Text).contains("no two losses"));
+}
