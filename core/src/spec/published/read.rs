@@ -47,7 +47,7 @@ fn published(root: &Node, problems: &mut Problems) -> Option<Published> {
     }
     let title = fields.text("title").required("what people call it");
     let source = fields.text("source").optional().map(one_line);
-    let scale = fields.choice("unit", &[("percent", 0.01), ("plain", 1.0)]).or(0.01);
+    let divisor = fields.choice("unit", &[("percent", 100.0), ("plain", 1.0)]).or(100.0);
     let spreads = [("unsaid", Spread::Unsaid), ("sample", Spread::Sample), ("population", Spread::Population)];
     let spread = fields.choice("std", &spreads).or(Spread::Unsaid);
     let notes = texts(&mut fields, "notes");
@@ -72,7 +72,16 @@ fn published(root: &Node, problems: &mut Problems) -> Option<Published> {
         fields.missing("columns", "what the values of a row are");
     }
     fields.finish();
-    Some(Published { name: name?.to_owned(), title: one_line(title?), source, scale, spread, notes, protocol, results })
+    Some(Published {
+        name: name?.to_owned(),
+        title: one_line(title?),
+        source,
+        divisor,
+        spread,
+        notes,
+        protocol,
+        results,
+    })
 }
 
 /// Reports what cannot be the name of published results.
