@@ -102,6 +102,39 @@ mod tests {
         assert_eq!(setting("model").as_deref(), Some("\"resnet34\""));
     }
 
+    #[test]
+    fn a_sweep_with_the_papers_settings_differs_from_them_in_nothing() {
+        let text = "
+sweep: faithful
+seeds: 5
+base:
+  dataset: fashion-mnist
+  model: resnet18
+  optimizer: {name: sgd, lr: 0.01, momentum: 0.9, weight_decay: 1e-4}
+  schedule: {name: step, milestones: [40, 80]}
+  epochs: 120
+  validation: 0.1
+  augment: [{crop: 4}, flip]
+  normalize: pixel-mean
+grid:
+  noise: [{kind: uniform, rate: [0.2, 0.8]}, {kind: class-dependent, rate: 0.1}]
+  loss: [cce, {name: gce, q: 0.7}]
+";
+        let sweep = plusminus_core::spec::read(text, 100).unwrap();
+        let published = find("gce-table1").unwrap();
+        assert_eq!(sweep.cells.len(), 6);
+        for cell in &sweep.cells {
+            let configuration = serde_json::to_value(&*cell.configuration).unwrap();
+            assert_eq!(published.results.iter().filter(|result| result.is_for(&configuration)).count(), 1);
+            let differing: Vec<_> = published
+                .settings(&configuration)
+                .into_iter()
+                .filter(|setting| !setting.holds(&configuration))
+                .collect();
+            assert!(differing.is_empty(), "{differing:?}");
+        }
+    }
+
     /// The last number of the last row of Zhang & Sabuncu's Table 1.
     const TRUNCATED_CIFAR_100: &str = "47.66 ± 0.69";
 

@@ -105,12 +105,15 @@ struct Shared {
 
 impl Shared {
     fn read(fields: &mut Fields<'_>) -> Shared {
+        // Given without a value, it is one that the paper does not say.
+        let given = fields.key_place("n").is_some();
+        let n = fields.integer("n").at_least(1).optional();
         let when = fields.node("when").and_then(|node| conditions("when", node, fields));
         Shared {
             when: when.unwrap_or_default(),
             metric: fields.text("metric").optional().map(str::to_owned),
             at: fields.text("at").optional().map(str::to_owned),
-            n: fields.key_place("n").map(|_| fields.integer("n").at_least(1).optional()),
+            n: given.then_some(n),
             doubt: fields.text("doubt").optional().map(one_line),
         }
     }
