@@ -81,6 +81,15 @@ fn what_cannot_be_compared_is_told_before_anything_is_looked_up() {
 }
 
 #[test]
+fn a_reference_that_does_not_ship_is_noted_by_check_and_is_no_error() {
+    let place = Place::new();
+    place.file("small.yaml", SMALL.to_owned() + "table: {reference: my-table}\n");
+    let answer = place.run(&["check", "small.yaml"]);
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    assert!(answer.stderr.contains("`my-table` is none of the published results that ship"), "{}", answer.stderr);
+}
+
+#[test]
 fn a_sweep_that_names_no_published_results_is_told_which_there_are() {
     let place = Place::new();
     place.file("small.yaml", SMALL.replace("epochs: 2", "epochs: 1").replace("seeds: 2", "seeds: 1"));
