@@ -38,9 +38,10 @@ pub struct Interval {
 /// The statistic of a `difference` whose standard error is `error`, and the interval of confidence 1 − `alpha` around it; nothing
 /// where the numbers allow neither.
 fn against(difference: f64, error: f64, df: f64, alpha: f64) -> Option<(StudentT, Interval)> {
-    let usable = error > 0.0 && df > 0.0 && [difference, error, df].iter().all(|number| number.is_finite());
     let t = difference / error;
-    if !usable || !t.is_finite() || !(alpha > 0.0 && alpha < 1.0) {
+    let finite = [difference, error, df, t].iter().all(|number| number.is_finite());
+    let usable = finite && error > 0.0 && df > 0.0 && alpha > 0.0 && alpha < 1.0;
+    if !usable {
         return None;
     }
     let p = student::two_sided(t, df);
