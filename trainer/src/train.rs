@@ -144,8 +144,10 @@ impl<'a> Run<'a> {
         let epochs = self.job.configuration.epochs;
         let mut rows = Vec::new();
         let mut selections = Selections::default();
+        let beginning = Progress { epoch: 1, epochs, step: 0, steps: self.steps() };
+        self.start(&mut || heed(observer.progress(beginning), || "in the review before the first epoch".to_owned()))?;
         for epoch in 1..=epochs {
-            let before = Progress { epoch, epochs, step: 0, steps: self.steps() };
+            let before = Progress { epoch, ..beginning };
             self.review(epoch, &selections, &mut || {
                 heed(observer.progress(before), || format!("in the review before epoch {epoch} of {epochs}"))
             })?;
@@ -177,6 +179,15 @@ impl<'a> Run<'a> {
     /// Steps in an epoch; the last takes what is left.
     fn steps(&self) -> u32 {
         self.labels.train.len().div_ceil(self.job.configuration.batch_size) as u32
+    }
+
+    /// Shows the criterion the whole training set before the first step, where it wants to see it.
+    fn start(&mut self, between: Between<'_>) -> Result<(), Failure> {
+        if self.criterion.wants_start() {
+            let logits = self.logits(evaluation::Part::Train, between)?;
+            self.criterion.start(&self.labels.train, &logits);
+        }
+        Ok(())
     }
 
     /// Shows the criterion the whole training set before `epoch`, where it wants to see it, under the weights best in validation so

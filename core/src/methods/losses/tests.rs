@@ -234,7 +234,11 @@ fn extreme_logits_give_finite_values_and_gradients_that_sum_to_zero() {
                     for row in gradient.chunks_exact(classes) {
                         assert!(row.iter().all(|g| g.is_finite()), "{name}, {classes} classes, {size}: {row:?}");
                         let (sum, norm) = (row.iter().sum::<f32>(), row.iter().map(|g| g.abs()).sum::<f32>());
-                        assert!(sum.abs() <= 1e-5 * norm, "{name}, {classes} classes, {size}: {sum} of {norm}");
+                        // Where gradients themselves nearly leave the range of f32, so do their sums.
+                        assert!(
+                            sum.abs() <= 1e-5 * norm + f32::MIN_POSITIVE,
+                            "{name}, {classes} classes, {size}: {sum} of {norm}"
+                        );
                     }
                 }
             }
