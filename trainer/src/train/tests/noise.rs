@@ -45,9 +45,9 @@ fn a_network_that_has_learned_turned_labels_is_wrong_on_test_samples() {
 #[test]
 fn a_network_is_better_on_test_samples_than_noise_would_let_it_be() {
     let data = Cache::default().get(&Dataset::FashionMnist10k).unwrap();
-    let Images { shape, pixels, mut labels, .. } = data.train.clone();
+    let Images { shape, values, mut labels, .. } = data.train.clone();
     labels[4_000..].fill(NO_CLASS);
-    let train = Images { shape, pixels, labels, foreign: 4_000 };
+    let train = Images { shape, values, labels, foreign: 4_000 };
     let with_pool = Cache::holding(Dataset::FashionMnist10k, Data::new(train, data.test.clone()));
     let noises = [
         (Noise::Uniform { rate: 0.6, include_true_class: false, draw: Draw::Exact }, &Cache::default()),
