@@ -60,6 +60,32 @@ pub enum CliError {
         /// What is wrong with it.
         problems: Vec<Problem>,
     },
+    /// A file of published results cannot be read.
+    #[error("cannot read the published results {path}: {error}")]
+    UnreadablePublished {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A file of published results has problems.
+    #[error("the published results in {file} cannot be used")]
+    PublishedProblems {
+        /// The file's name.
+        file: String,
+        /// Its text.
+        source_text: String,
+        /// What is wrong with it.
+        problems: Vec<Problem>,
+    },
+    /// A name is not that of published results.
+    #[error("there are no published results `{0}`; give one of {1}, or a file, with --reference")]
+    UnknownPublished(String, String),
+    /// Nothing says what a sweep is to be set beside.
+    #[error(
+        "the sweep {0} does not say which published results it belongs beside; give one of {1}, or a file, with --reference, or name one in the sweep file as `table: {{reference: NAME}}`"
+    )]
+    NoReference(String, String),
     /// No coordinator runs on the state directory, and the command needs one.
     #[error(
         "no coordinator runs on the state directory {0}; start one with `plusminus coordinator --state {0}`, or give the --coordinator URL of another"
@@ -128,6 +154,8 @@ impl CliError {
             CliError::Unreadable { .. } | CliError::Problems { .. } | CliError::NeitherFileNorSweep(..) => {
                 Exit::SweepFile
             }
+            CliError::UnreadablePublished { .. } | CliError::PublishedProblems { .. } => Exit::SweepFile,
+            CliError::UnknownPublished(..) | CliError::NoReference(..) => Exit::Unknown,
             CliError::NotRunning(_) | CliError::Unreachable { .. } | CliError::BadUrl(_) => Exit::NoCoordinator,
             CliError::NotFound(_) => Exit::Unknown,
             CliError::Server(error) => match error {
@@ -144,7 +172,10 @@ impl CliError {
                 AnswerError::Store(_) => Exit::State,
             },
             CliError::Worker(WorkerError::BadUrl(_) | WorkerError::Unreachable { .. }) => Exit::NoCoordinator,
-            CliError::Coordinator(_) | CliError::WorkerEnded(_) | CliError::Io { .. } => Exit::Internal,
+            CliError::Worker(WorkerError::Cache { .. })
+            | CliError::Coordinator(_)
+            | CliError::WorkerEnded(_)
+            | CliError::Io { .. } => Exit::Internal,
         }
     }
 }

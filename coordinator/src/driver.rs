@@ -3,11 +3,11 @@
 
 use crate::answer::Board;
 use crate::store::{Store, StoreError};
-use plusminus_core::id::{Attempt, JobId, SweepName, WorkerName};
+use plusminus_core::id::{Attempt, Digest, JobId, SweepName, WorkerName};
 use plusminus_core::schedule::{
     Effect, Event, Machine, News, Policy, Record, Refusal, Report, Session, Submission, SubmitSummary, Ticket, Time,
 };
-use plusminus_proto::convert::attempt_id;
+use plusminus_proto::convert::{attempt_id, parent_weights};
 use plusminus_proto::v1::{self, to_worker::Message};
 use std::collections::BTreeMap;
 use std::thread;
@@ -36,6 +36,8 @@ pub(crate) enum Request {
     Report(Session, Report),
     Progress(JobId, Attempt, v1::Progress),
     Submit(Submission, oneshot::Sender<Result<SubmitSummary, Refusal>>),
+    /// A file of weights that a job left is not there any more.
+    Lost(JobId, Digest),
     Cancel(SweepName, oneshot::Sender<Result<usize, Refusal>>),
     /// A question that is answered from committed state.
     Ask(Question),
@@ -220,6 +222,10 @@ impl Driver {
                 self.cancellations.insert(ticket, reply);
                 Event::Cancel(ticket, name)
             }
+            Request::Lost(job, file) => {
+                warn!(%job, %file, "weights that the job left are not there: it is trained again where they are wanted");
+                Event::Lost(job, file)
+            }
             Request::Ask(question) => {
                 round.questions.push(question);
                 return;
@@ -278,10 +284,15 @@ impl Driver {
         match effect {
             // Committed already.
             Effect::Record(_) => {}
-            Effect::Assign { session, job, attempt, configuration, seed } => {
+            Effect::Assign { session, job, attempt, configuration, seed, origin, keeps } => {
                 debug!(%job, %attempt, "assigned");
-                let of = Some(attempt_id(job, attempt));
-                let assignment = v1::Assignment { of, configuration: configuration.to_string(), seed };
+                let assignment = v1::Assignment {
+                    of: Some(attempt_id(job, attempt)),
+                    configuration: configuration.to_string(),
+                    seed,
+                    parent: origin.map(|(parent, file)| parent_weights(parent, file)),
+                    keeps: keeps.into_iter().map(|at| at.to_string()).collect(),
+                };
                 self.send(session, Message::Assignment(assignment));
             }
             Effect::Stop { session, job, attempt } => {

@@ -24,6 +24,9 @@ use tracing::info;
 /// How long open calls may take to end when the coordinator stops.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Where in the state directory weights lie that jobs have left for others.
+const WEIGHTS: &str = "weights";
+
 /// Why a coordinator cannot start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -56,9 +59,9 @@ pub struct Coordinator {
     listener: TcpListener,
     address: SocketAddr,
     driver: Driver,
-    handle: crate::driver::Handle,
     requests: mpsc::Receiver<crate::driver::Request>,
     sweeps: Sweeps,
+    workers: Workers,
     address_file: AddressFile,
 }
 
@@ -77,11 +80,15 @@ impl Coordinator {
         })?;
         let address = listener.local_addr().map_err(|error| ServerError::CannotListen { address: listen, error })?;
         let store = Store::open(state)?;
+        let weights = state.join(WEIGHTS);
+        let unusable = |error| StoreError::Unusable { path: weights.clone(), error };
+        plusminus_proto::weights::clean(&weights).map_err(unusable)?;
         let reader = store.reader()?;
         let (driver, handle, requests) = Driver::new(store, policy)?;
         let sweeps = Sweeps::new(handle.clone(), reader, spec::MAX_JOBS);
+        let workers = Workers::new(handle, weights);
         let address_file = AddressFile::write(state, address)?;
-        Ok(Coordinator { listener, address, driver, handle, requests, sweeps, address_file })
+        Ok(Coordinator { listener, address, driver, requests, sweeps, workers, address_file })
     }
 
     /// Where it listens.
@@ -111,7 +118,7 @@ impl Coordinator {
             .add_service(health)
             .add_service(reflection)
             .add_service(SweepServiceServer::new(self.sweeps))
-            .add_service(WorkerServiceServer::new(Workers::new(self.handle)))
+            .add_service(WorkerServiceServer::new(self.workers))
             .serve_with_incoming_shutdown(TcpListenerStream::new(self.listener), async {
                 let _ = server_stopped.await;
             });

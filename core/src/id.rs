@@ -112,9 +112,19 @@ impl Digest {
     }
 }
 
-impl From<[u8; 32]> for Digest {
-    fn from(bytes: [u8; 32]) -> Self {
-        Digest(bytes)
+/// Makes the [`Digest`] of a file that is read in parts.
+#[derive(Clone, Debug, Default)]
+pub struct Digester(blake3::Hasher);
+
+impl Digester {
+    /// Takes in the next part.
+    pub fn update(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    /// The digest of all parts.
+    pub fn finish(&self) -> Digest {
+        Digest(*self.0.finalize().as_bytes())
     }
 }
 
@@ -239,6 +249,9 @@ mod tests {
         assert_ne!(id, JobId::of(&[b"ab"]));
         let digest = Digest::of(b"weights");
         assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
+        let mut parts = Digester::default();
+        ["wei", "", "ghts"].iter().for_each(|part| parts.update(part.as_bytes()));
+        assert_eq!(parts.finish(), digest);
     }
 
     #[test]

@@ -353,3 +353,52 @@ table: {at: best-validation}
     assert!(configuration.validates() && configuration.held_out(1_000_000) == 0);
     assert_eq!(values(&sweep, "dataset"), [json!({"name": "clothing1m", "size": 224})]);
 }
+
+#[test]
+fn a_parent_is_the_same_configuration_but_for_what_is_set() {
+    let more = "grid: {loss: [mae, gce], optimizer.lr: [0.1, 0.2]}
+overrides: [{when: {loss: gce}, set: {parent: {set: {loss: cce, epochs: 20, optimizer.momentum: 0.9}, at: final}}}]
+";
+    let sweep = sweep(more);
+    let of = |cell: usize| sweep.cells[cell].configuration.parent.as_deref();
+    assert_eq!((of(0), of(1)), (None, None));
+    for cell in [2, 3] {
+        let (own, parent) = (&sweep.cells[cell].configuration, of(cell).unwrap());
+        let mut expected = Configuration { epochs: 20, parent: None, ..Configuration::clone(own) };
+        expected.loss = sweep_of("loss: cce");
+        expected.optimizer = parent.configuration.optimizer.clone();
+        assert_eq!((&parent.configuration, parent.at), (&expected, At::Final));
+        assert_eq!(parent.configuration.optimizer.lr(), own.optimizer.lr());
+        assert_eq!(sweep.parents[cell - 2].configuration.as_ref(), &parent.configuration);
+        assert_eq!(serde_json::from_str::<Configuration>(&own.canonical()).unwrap(), **own);
+    }
+    assert_eq!((sweep.cells.len(), sweep.parents.len(), sweep.jobs().len()), (4, 2, 12));
+}
+
+/// The loss of a sweep with `line` in place of its loss.
+fn sweep_of(line: &str) -> plusminus_core::methods::losses::Loss {
+    read(&BASE.replace("loss: cce", line)).cells[0].configuration.loss.clone()
+}
+
+#[test]
+fn parents_are_trained_once_and_before_what_builds_on_them() {
+    let more = "grid: {loss: [cce, mae, gce]}
+overrides:
+  - {when: {loss: [mae, gce]}, set: {parent: {set: {loss: cce, parent: {set: {epochs: 7}}}}}}
+";
+    let sweep = sweep(more);
+    assert_eq!(sweep.parents.len(), 2, "one parent and its parent for both");
+    let chain: Vec<_> = sweep.parents.iter().map(|cell| cell.configuration.epochs).collect();
+    assert_eq!(chain, [7, 120]);
+    assert_eq!(sweep.parents[1].configuration.origin().unwrap().0, sweep.parents[0].id);
+    let jobs: Vec<_> = sweep.jobs().map(|job| (job.seed, job.configuration.epochs)).collect();
+    assert_eq!(jobs, [0, 1].map(|seed| [7, 120, 120, 120, 120].map(|epochs| (seed, epochs))).concat());
+    assert_ne!(sweep.cells[0].id, sweep.parents[1].id, "the cell has no parent");
+}
+
+#[test]
+fn a_cell_that_is_a_parent_too_is_one_job() {
+    let sweep = sweep("grid: {loss: [mae, cce]}\noverrides: [{when: {loss: mae}, set: {parent: {set: {loss: cce}}}}]");
+    assert_eq!(sweep.parents, sweep.cells[1..]);
+    assert_eq!(sweep.jobs().map(|job| job.cell).collect::<Vec<_>>()[..2], [sweep.cells[1].id, sweep.cells[0].id]);
+}

@@ -1,13 +1,14 @@
 //! Between the wire and core. Nothing that comes over the wire is trusted: what is missing or malformed is an [`Invalid`].
 
 use crate::v1;
-use plusminus_core::id::{Attempt, CellId, JobId};
+use plusminus_core::id::{Attempt, CellId, Digest, JobId};
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::methods::noise::TransitionMatrix;
-use plusminus_core::metric::{Measurements, Metric};
+use plusminus_core::metric::{At, Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples, Start};
 use plusminus_core::schedule::{Ending, JobState, News, Report};
 use plusminus_core::{report, spec};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A message that does not say what it must.
@@ -127,6 +128,7 @@ impl From<&Facts> for v1::Facts {
             engine: facts.engine.clone(),
             weights: facts.weights.clone(),
             data: facts.data.clone(),
+            kept: facts.kept.iter().map(|(at, digest)| (at.to_string(), digest.to_string())).collect(),
             start: facts.start.as_ref().map(|Start { digest, random_classifier }| v1::Start {
                 digest: digest.clone(),
                 random_classifier: *random_classifier,
@@ -146,6 +148,8 @@ impl TryFrom<v1::Facts> for Facts {
             validation: facts.validation_samples as usize,
             test: facts.test_samples as usize,
         };
+        let kept = facts.kept.iter().map(|(at, digest)| Ok((selection(at)?, self::digest(digest)?)));
+        let kept = kept.collect::<Result<BTreeMap<At, Digest>, Invalid>>()?;
         Ok(Facts {
             parameters: facts.parameters as usize,
             samples,
@@ -154,6 +158,7 @@ impl TryFrom<v1::Facts> for Facts {
             engine: facts.engine,
             weights: facts.weights,
             data: facts.data,
+            kept,
             start: facts.start.map(|v1::Start { digest, random_classifier }| Start { digest, random_classifier }),
         })
     }
@@ -193,7 +198,54 @@ impl TryFrom<v1::Report> for Report {
     }
 }
 
+fn selection(name: &str) -> Result<At, Invalid> {
+    name.parse().map_err(|error| malformed("selection", error))
+}
+
+/// The digest of a file of weights.
+///
+/// # Errors
+/// If it is none.
+pub fn digest(text: &str) -> Result<Digest, Invalid> {
+    text.parse().map_err(|error| malformed("digest", error))
+}
+
+/// The weights that a job builds on, to the wire.
+pub fn parent_weights(job: JobId, digest: Digest) -> v1::ParentWeights {
+    v1::ParentWeights { job: job.to_string(), digest: digest.to_string() }
+}
+
+impl v1::ParentWeights {
+    /// The job that left them, and their file.
+    ///
+    /// # Errors
+    /// If either is malformed.
+    pub fn to_core(&self) -> Result<(JobId, Digest), Invalid> {
+        Ok((self.job.parse().map_err(|error| malformed("job", error))?, digest(&self.digest)?))
+    }
+}
+
 impl v1::Assignment {
+    /// The selections whose weights are to be left.
+    ///
+    /// # Errors
+    /// If this version does not know one.
+    pub fn keeps(&self) -> Result<BTreeSet<At>, Invalid> {
+        self.keeps.iter().map(|name| selection(name)).collect()
+    }
+
+    /// The weights that the job builds on, which must be there if it builds on any.
+    ///
+    /// # Errors
+    /// If they are not, or are malformed.
+    pub fn parent(&self, job: &Job) -> Result<Option<(JobId, Digest)>, Invalid> {
+        match &self.parent {
+            Some(parent) => parent.to_core().map(Some),
+            None if job.configuration.parent.is_some() => Err(Invalid::Missing("parent")),
+            None => Ok(None),
+        }
+    }
+
     /// The job that is to be trained, checked against the id under which it was given.
     ///
     /// # Errors

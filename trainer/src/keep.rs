@@ -1,10 +1,11 @@
 //! The weights that a finished job leaves: at its last epoch, at its best, and at its best in validation.
 
 use crate::engine::Weights;
-use plusminus_core::id::JobId;
+use plusminus_core::id::{Digest, JobId};
 use plusminus_core::metric::At;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -58,6 +59,23 @@ impl Kept {
         File::open(&directory).and_then(|opened| opened.sync_all()).map_err(|error| at(&directory, error))?;
         Ok(paths)
     }
+
+    /// Writes the `wanted` selections as `DIRECTORY/<digest>.safetensors`, for jobs that build on them, and gives their digests.
+    ///
+    /// # Errors
+    /// The file system's, with the file's path; `NotFound` where the job has no such selection.
+    pub fn leave(&self, directory: &Path, job: JobId, wanted: &BTreeSet<At>) -> io::Result<BTreeMap<At, Digest>> {
+        let leave = |selection: &At| {
+            let snapshot = self.selections().find(|(at, _)| at == selection).map(|(_, snapshot)| snapshot);
+            let missing = || io::Error::new(io::ErrorKind::NotFound, format!("the job has no weights at {selection}"));
+            let bytes = snapshot.ok_or_else(missing)?.safetensors(job, *selection)?;
+            let digest = Digest::of(&bytes);
+            let path = directory.join(digest.file_name());
+            replace(directory, &path, &bytes).map_err(|error| at(&path, error))?;
+            Ok((*selection, digest))
+        };
+        wanted.iter().map(leave).collect()
+    }
 }
 
 impl Snapshot {
@@ -93,25 +111,28 @@ fn at(path: &Path, error: io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     use crate::engine::Plan;
     use crate::train::tests::job;
+    use plusminus_core::job::Job;
     use plusminus_core::random::Stream;
     use safetensors::SafeTensors;
     use std::sync::Arc;
 
-    #[test]
-    fn files_hold_every_array_under_its_name_and_nothing_is_left_beside_them() {
-        let job = job(1, |_| {});
+    /// Weights that are not trained, as those of a job that has all but one selection.
+    fn kept(job: &Job) -> Kept {
         let dataset = &job.configuration.dataset;
         let network = job.configuration.model.network(dataset.input(), dataset.classes()).unwrap();
         let weights = Arc::new(Plan::of(&network)).initial(&mut job.streams().generator(Stream::Weights, 0));
         let snapshot = |epoch| Snapshot { epoch, weights: weights.clone() };
-        let kept = Kept {
-            last: snapshot(3),
-            best: snapshot(2),
-            best_validation: Some(snapshot(1)),
-            best_validation_loss: None,
-        };
+        Kept { last: snapshot(3), best: snapshot(2), best_validation: Some(snapshot(1)), best_validation_loss: None }
+    }
+
+    #[test]
+    fn files_hold_every_array_under_its_name_and_nothing_is_left_beside_them() {
+        let job = job(1, |_| {});
+        let kept = kept(&job);
+        let weights = &kept.last.weights;
         let directory = tempfile::tempdir().unwrap();
         // Several times: each takes the place of the one before, with equal bytes.
         let write = || {
@@ -137,5 +158,25 @@ mod tests {
             let values: Vec<f32> = view.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
             assert_eq!((view.shape(), &values[..]), (&entry.shape[..], &weights.values()[entry.range.clone()]));
         }
+    }
+
+    #[test]
+    fn weights_that_are_left_for_others_are_called_by_what_is_in_them() {
+        let job = job(1, |_| {});
+        let kept = kept(&job);
+        let directory = tempfile::tempdir().unwrap();
+        let wanted = BTreeSet::from([At::Final, At::BestValidation]);
+        let left = kept.leave(directory.path(), job.id(), &wanted).unwrap();
+        assert_eq!(left.keys().copied().collect::<BTreeSet<_>>(), wanted);
+        for digest in left.values() {
+            let bytes = fs::read(directory.path().join(digest.file_name())).unwrap();
+            assert_eq!(Digest::of(&bytes), *digest);
+        }
+        assert_ne!(left[&At::Final], left[&At::BestValidation], "which is said in the file");
+        assert_eq!(kept.leave(directory.path(), job.id(), &wanted).unwrap(), left);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+        let other = BTreeSet::from([At::BestValidationLoss]);
+        let error = kept.leave(directory.path(), job.id(), &other).unwrap_err();
+        assert_eq!(error.to_string(), "the job has no weights at best-validation-loss");
     }
 }

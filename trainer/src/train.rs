@@ -2,9 +2,11 @@
 //!
 //! - `start`: what a job begins with: its weights, and the transition matrix that its loss has to know.
 //! - `evaluation`: what the network makes of samples that it is not trained on at the moment.
+//! - `diagnose`: what diagnostics need of the run.
 //! - `best`: the weights at the epochs that selections name.
 
 mod best;
+mod diagnose;
 mod evaluation;
 mod start;
 
@@ -99,6 +101,7 @@ struct Run<'a> {
     inputs: Inputs,
     engine: Box<dyn Engine>,
     criterion: Box<dyn Criterion>,
+    means: Means,
     facts: Facts,
 }
 
@@ -135,21 +138,23 @@ impl<'a> Run<'a> {
             start: file,
             kept: BTreeMap::new(),
         };
-        Ok(Run { job, data, labels, inputs, engine, criterion, facts })
+        Ok(Run { job, data, labels, inputs, engine, criterion, means, facts })
     }
 
     fn train(mut self, observer: &mut dyn Observer) -> Result<Trained, Failure> {
         let epochs = self.job.configuration.epochs;
         let mut rows = Vec::new();
         let mut selections = Selections::default();
+        let beginning = Progress { epoch: 1, epochs, step: 0, steps: self.steps() };
+        self.start(&mut || heed(observer.progress(beginning), || "in the review before the first epoch".to_owned()))?;
         for epoch in 1..=epochs {
-            let before = Progress { epoch, epochs, step: 0, steps: self.steps() };
+            let before = Progress { epoch, ..beginning };
             self.review(epoch, &selections, &mut || {
                 heed(observer.progress(before), || format!("in the review before epoch {epoch} of {epochs}"))
             })?;
             let mut measurements = self.epoch(epoch, observer)?;
             let done = Progress { step: self.steps(), ..before };
-            self.evaluate(&mut measurements, &mut || {
+            self.evaluate(epoch, &mut measurements, &mut || {
                 heed(observer.progress(done), || format!("in the evaluation after epoch {epoch} of {epochs}"))
             })?;
             let weights = self.engine.weights().map_err(failed)?;
@@ -175,6 +180,15 @@ impl<'a> Run<'a> {
     /// Steps in an epoch; the last takes what is left.
     fn steps(&self) -> u32 {
         self.labels.train.len().div_ceil(self.job.configuration.batch_size) as u32
+    }
+
+    /// Shows the criterion the whole training set before the first step, where it wants to see it.
+    fn start(&mut self, between: Between<'_>) -> Result<(), Failure> {
+        if self.criterion.wants_start() {
+            let logits = self.logits(evaluation::Part::Train, between)?;
+            self.criterion.start(&self.labels.train, &logits);
+        }
+        Ok(())
     }
 
     /// Shows the criterion the whole training set before `epoch`, where it wants to see it, under the weights best in validation so

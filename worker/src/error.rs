@@ -1,6 +1,7 @@
 //! Why a worker cannot start.
 
 use plusminus_proto::endpoint::BadUrl;
+use std::path::PathBuf;
 
 /// Why a worker cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -17,5 +18,13 @@ pub enum WorkerError {
         url: String,
         /// What the last try ended with.
         problem: String,
+    },
+    /// There is no room for weights that jobs build on.
+    #[error("cannot use the directory for weights {path}: {error}; give one that can be written with --cache")]
+    Cache {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
     },
 }

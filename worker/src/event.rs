@@ -1,5 +1,7 @@
 //! What the agent's loop is told, by the link and by the runners.
 
+use plusminus_core::id::{Attempt, JobId};
+use plusminus_core::outcome::Failure;
 use plusminus_proto::v1::{self, from_runner, to_worker};
 use tokio::sync::{mpsc, oneshot};
 
@@ -13,7 +15,14 @@ pub(crate) enum Event {
     Told(Told),
     /// The runner of a slot says something, or has ended. The number tells it from earlier runners of the slot.
     Runner(usize, u64, Said),
+    /// The weights that an attempt builds on are here, or cannot be had.
+    Fetched(Of, Result<(), Failure>),
+    /// The weights that an attempt leaves are with the coordinator, or cannot be.
+    Delivered(Of, Result<(), Failure>),
 }
+
+/// An attempt at a job.
+pub(crate) type Of = (JobId, Attempt);
 
 /// One connection to the coordinator, to send over.
 pub(crate) type Sender = mpsc::Sender<v1::FromWorker>;

@@ -5,6 +5,7 @@
 //! - [`machine`]: how many jobs are trained at once, and by how many threads each.
 //! - `link`: the connection to the coordinator, made again whenever it breaks.
 //! - `outbox`: what is yet to be acknowledged.
+//! - `weights`: files of weights that jobs build on and leave, and their transfers.
 //! - [`runner`]: the child processes, seen from both ends.
 //!
 //! *Architecture invariants:* the daemon never trains, so it always has time for a heartbeat; a runner's crash fails its own attempt
@@ -17,6 +18,7 @@ mod link;
 pub mod machine;
 mod outbox;
 pub mod runner;
+mod weights;
 
 pub use agent::{Agent, Options};
 pub use error::WorkerError;

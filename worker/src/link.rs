@@ -45,6 +45,11 @@ impl Link {
         Ok(Link { endpoint: endpoint(url)?, url: url.to_owned(), events })
     }
 
+    /// How the coordinator is reached.
+    pub fn endpoint(&self) -> Endpoint {
+        self.endpoint.clone()
+    }
+
     /// Makes the first connection, trying for no longer than `patience`: a wrong URL is better told than waited for.
     pub async fn first(&self, hello: v1::Hello, patience: Duration) -> Result<Connection, WorkerError> {
         let pauses = ExponentialBuilder::default()

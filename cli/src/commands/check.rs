@@ -5,13 +5,14 @@ use crate::arguments::{self, Output, Slots, Training};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
 use crate::whose::SweepFile;
+use plusminus_core::id::CellId;
 use plusminus_core::job::Configuration;
 use plusminus_core::report::Table;
-use plusminus_core::spec::Sweep;
+use plusminus_core::spec::{Cell, Sweep};
 use plusminus_trainer::{Means, Memory};
 use plusminus_worker::machine::Division;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 pub fn run(arguments: &arguments::Check) -> Result<Exit, CliError> {
@@ -24,12 +25,16 @@ pub fn run(arguments: &arguments::Check) -> Result<Exit, CliError> {
 }
 
 fn describe(sweep: &Sweep, list: bool) -> String {
-    let mut text =
-        format!("{}: {} jobs = {} cells × {} seeds\n", sweep.name, jobs(sweep), sweep.cells.len(), sweep.seeds.len());
+    let trained = sweep.trained();
+    let cells = match trained.len() - sweep.cells.len() {
+        0 => format!("{} cells", sweep.cells.len()),
+        parents => format!("({} cells + {parents} that they build on)", sweep.cells.len()),
+    };
+    let mut text = format!("{}: {} jobs = {cells} × {} seeds\n", sweep.name, jobs(sweep), sweep.seeds.len());
     if let Some(description) = &sweep.description {
         let _ = writeln!(text, "{description}");
     }
-    let configurations = || sweep.cells.iter().map(|cell| cell.configuration.as_ref());
+    let configurations = || trained.iter().map(|cell| cell.configuration.as_ref());
     let datasets: BTreeSet<String> = configurations().map(data_set).collect();
     let networks: BTreeSet<String> = configurations().map(network).collect();
     let epochs: u64 = configurations().map(|c| u64::from(c.epochs)).sum::<u64>() * sweep.seeds.len() as u64;
@@ -45,9 +50,9 @@ fn describe(sweep: &Sweep, list: bool) -> String {
     let _ = writeln!(text, "  memory    {}", needed(&cells, division));
     if list {
         let names = table.names();
-        // The cells come in their order again and again.
+        // What is trained comes in its order again and again.
         for (job, memory) in sweep.jobs().zip(cells.iter().cycle()) {
-            let name = names.get(&job.cell).map_or("", String::as_str);
+            let name = names.get(&job.cell).map_or("what others build on", String::as_str);
             let _ = writeln!(text, "{}  {name} · seed {} · {}", job.id(), job.seed, told(*memory));
         }
     }
@@ -104,18 +109,21 @@ fn as_json(sweep: &Sweep, list: bool) -> Value {
     let division = divide(sweep);
     let memory = memory::of_cells(sweep, means(division));
     let bytes = memory.iter().map(|memory| memory.map(|memory| memory.0));
-    let cells: Vec<Value> = sweep
-        .cells
-        .iter()
-        .zip(bytes.clone())
-        .map(|(cell, bytes)| json!({ "id": cell.id, "configuration": &*cell.configuration, "memory": bytes }))
-        .collect();
+    let trained = sweep.trained();
+    let memory_of: BTreeMap<CellId, Option<usize>> = trained.iter().map(|cell| cell.id).zip(bytes.clone()).collect();
+    let listed = |cells: &[Cell]| -> Vec<Value> {
+        let cells = cells.iter().map(
+            |cell| json!({ "id": cell.id, "configuration": &*cell.configuration, "memory": memory_of.get(&cell.id) }),
+        );
+        cells.collect()
+    };
     let mut answer = json!({
         "sweep": sweep.name,
         "description": sweep.description,
         "jobs": jobs(sweep),
         "seeds": sweep.seeds,
-        "cells": cells,
+        "cells": listed(&sweep.cells),
+        "parents": listed(&sweep.parents),
         "slots": division.slots,
         "threads": division.threads,
     });

@@ -4,11 +4,12 @@ use plusminus_core::job::Configuration;
 use plusminus_core::spec::Sweep;
 use plusminus_trainer::{Means, Memory};
 
-/// Of every cell, what a process takes that trains a job of it, where that is known.
+/// Of everything that is trained, in the order of [`Sweep::trained`], what a process takes that trains a job of it, where that is
+/// known.
 pub fn of_cells(sweep: &Sweep, means: Means) -> Vec<Option<Memory>> {
     // Most cells of a sweep differ in what takes no memory.
     let mut told: Vec<(&Configuration, Option<Memory>)> = Vec::new();
-    let cells = sweep.cells.iter().map(|cell| {
+    let cells = sweep.trained().into_iter().map(|cell| {
         let configuration = &*cell.configuration;
         if let Some((_, memory)) = told.iter().find(|(other, _)| take_the_same(other, configuration)) {
             return *memory;

@@ -1,12 +1,13 @@
 //! `plusminus runner`: what a worker starts.
 
-use crate::arguments::Training;
+use crate::arguments::{Runner, Training};
 use crate::exit::{CliError, Exit};
 use plusminus_worker::runner::{ChildOptions, serve};
 
-pub fn run(arguments: Training) -> Result<Exit, CliError> {
-    let means = super::worker::means(&arguments);
-    let options = ChildOptions { datasets: arguments.datasets, weights: arguments.weights, means };
-    serve(options).map_err(|error| CliError::Io { what: "the worker does not listen any more", error })?;
+pub fn run(Runner { cache, training }: Runner) -> Result<Exit, CliError> {
+    let means = super::worker::means(&training);
+    let Training { datasets, weights, .. } = training;
+    serve(ChildOptions { datasets, weights, cache, means })
+        .map_err(|error| CliError::Io { what: "the worker does not listen any more", error })?;
     Ok(Exit::Success)
 }

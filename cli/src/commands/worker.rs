@@ -23,6 +23,7 @@ pub async fn run(arguments: arguments::Worker) -> Result<Exit, CliError> {
         slots: division.slots.get(),
         attached: arguments.attached,
         patience: Duration::from_secs_f64(arguments.patience),
+        cache: arguments.cache,
         runner: runner(&with(&arguments.training, division))?,
     };
     let attached = arguments.attached;

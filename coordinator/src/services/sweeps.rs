@@ -4,10 +4,13 @@ use super::status;
 use crate::answer::{self, SweepJobs};
 use crate::driver::{Handle, Request};
 use crate::store::Reader;
-use plusminus_core::id::{IdError, SweepName};
-use plusminus_core::schedule::{NewCell, NewJob, Submission};
+use plusminus_core::id::{CellId, IdError, SweepName};
+use plusminus_core::job::Job;
+use plusminus_core::metric::At;
+use plusminus_core::schedule::{NewCell, NewJob, Origin, Submission};
 use plusminus_core::spec;
 use plusminus_proto::v1::{self, sweep_service_server::SweepService};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -37,10 +40,17 @@ fn sweep_name(text: &str) -> Result<SweepName, Status> {
 fn submission(source: String, max_jobs: u64) -> Result<Submission, Status> {
     let sweep = spec::read(&source, max_jobs).map_err(|problems| status::problems(&problems))?;
     let cell = |cell: &spec::Cell| NewCell { id: cell.id, configuration: cell.configuration.canonical().into() };
-    let jobs = sweep.jobs().map(|job| NewJob { id: job.id(), cell: job.cell, seed: job.seed });
+    let trained = sweep.trained();
+    // A cell's parent has one id under each seed, so its hash is had once.
+    let origins: BTreeMap<CellId, (CellId, At)> =
+        trained.iter().filter_map(|cell| Some((cell.id, cell.configuration.origin()?))).collect();
+    let jobs = sweep.jobs().map(|job| {
+        let origin = origins.get(&job.cell).map(|(parent, at)| Origin { job: Job::id_of(*parent, job.seed), at: *at });
+        NewJob { id: job.id(), cell: job.cell, seed: job.seed, origin }
+    });
     Ok(Submission {
         source: source.into(),
-        cells: sweep.cells.iter().map(cell).collect(),
+        cells: trained.into_iter().map(cell).collect(),
         jobs: jobs.collect(),
         name: sweep.name.clone(),
     })

@@ -5,8 +5,10 @@ use crate::driver::{Handle, Request};
 use plusminus_core::id::WorkerName;
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::schedule::{Ending, News, Report, Session};
-use plusminus_proto::convert::{Invalid, attempts, required_attempt};
+use plusminus_proto::convert::{self, Invalid, attempts, required_attempt};
 use plusminus_proto::v1::{self, from_worker, worker_service_server::WorkerService};
+use plusminus_proto::weights::{self, ReceiveError};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -16,17 +18,21 @@ use tracing::{info, warn};
 
 /// Messages that may wait for a worker before it is cut off.
 const OUTBOX: usize = 4096;
+/// Parts of a file that may wait for the disk or the network.
+const PARTS: usize = 4;
 /// How long a worker may take to introduce itself.
 const HELLO: Duration = Duration::from_secs(10);
 
 pub(crate) struct Workers {
     handle: Handle,
     sessions: AtomicU64,
+    /// The directory of the weights that jobs have left for others.
+    weights: PathBuf,
 }
 
 impl Workers {
-    pub fn new(handle: Handle) -> Self {
-        Workers { handle, sessions: AtomicU64::new(0) }
+    pub fn new(handle: Handle, weights: PathBuf) -> Self {
+        Workers { handle, sessions: AtomicU64::new(0), weights }
     }
 }
 
@@ -63,6 +69,68 @@ impl WorkerService for Workers {
         });
         Ok(Response::new(ReceiverStream::new(outbound)))
     }
+
+    async fn put_weights(
+        &self,
+        request: tonic::Request<Streaming<v1::WeightsPart>>,
+    ) -> Result<Response<v1::PutWeightsResponse>, Status> {
+        let mut inbound = request.into_inner();
+        let mut part = inbound.message().await?.ok_or_else(|| Status::invalid_argument("expected a part first"))?;
+        let digest = convert::digest(&part.digest).map_err(invalid)?;
+        let (sender, mut parts) = mpsc::channel(PARTS);
+        let directory = self.weights.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            weights::receive(&directory, digest, std::iter::from_fn(|| parts.blocking_recv()))
+        });
+        // If writing has failed nobody takes any more, and why is told in the end.
+        while sender.send(part.content).await.is_ok() {
+            match inbound.message().await? {
+                Some(next) => part = next,
+                None => break,
+            }
+        }
+        drop(sender);
+        written.await.map_err(internal)?.map_err(|error| match error {
+            ReceiveError::Other { .. } => Status::data_loss(error.to_string()),
+            ReceiveError::TooLong | ReceiveError::Disk { .. } => Status::resource_exhausted(error.to_string()),
+        })?;
+        Ok(Response::new(v1::PutWeightsResponse {}))
+    }
+
+    type GetWeightsStream = ReceiverStream<Result<v1::WeightsPart, Status>>;
+
+    async fn get_weights(
+        &self,
+        request: tonic::Request<v1::GetWeightsRequest>,
+    ) -> Result<Response<Self::GetWeightsStream>, Status> {
+        let asked = request.into_inner().weights.ok_or_else(|| invalid(Invalid::Missing("weights")))?;
+        let (job, digest) = asked.to_core().map_err(invalid)?;
+        let directory = self.weights.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            if weights::is_whole(&directory, digest)? { weights::parts(&directory, digest).map(Some) } else { Ok(None) }
+        });
+        let opened = opened.await.map_err(internal)?;
+        let Some(parts) = opened.map_err(|error| Status::resource_exhausted(error.to_string()))? else {
+            self.handle.send(Request::Lost(job, digest)).await.map_err(stopping)?;
+            let why = format!("the weights of job {job} are not in the state directory any more; it is trained again");
+            return Err(Status::not_found(why));
+        };
+        let (sender, receiver) = mpsc::channel(PARTS);
+        tokio::task::spawn_blocking(move || {
+            for part in parts {
+                let part = part.map(|content| v1::WeightsPart { digest: String::new(), content });
+                // Whoever asked may have gone.
+                if sender.blocking_send(part.map_err(|error| Status::data_loss(error.to_string()))).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+fn internal(error: tokio::task::JoinError) -> Status {
+    Status::internal(error.to_string())
 }
 
 /// A report, or, where it says what cannot be, the end of its attempt: the worker would send it for ever.

@@ -2,9 +2,10 @@
 
 use super::{FILE, Store, StoreError, VERSION, open_to_read};
 use plusminus_core::id::{CellId, JobId, SweepName, WorkerName};
+use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::{At, Measurements, Metric, selected};
 use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_core::schedule::{NewCell, NewJob, Record, StoredState, Time};
+use plusminus_core::schedule::{NewCell, NewJob, Origin, Record, StoredState, Time};
 use rusqlite::{Connection, Result, Row, types::Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -126,11 +127,12 @@ fn records(connection: &Connection) -> Result<Vec<Record>> {
     };
     let cells: BTreeMap<CellId, NewCell> =
         statement.query_map([], cell)?.map(|cell| cell.map(|cell| (cell.id, cell))).collect::<Result<_>>()?;
+    let origins: Origins = cells.values().filter_map(|cell| Some((cell.id, origin(&cell.configuration)?))).collect();
     let configurations = |jobs: &[NewJob]| {
         let named: BTreeSet<CellId> = jobs.iter().map(|job| job.cell).collect();
         named.iter().filter_map(|cell| cells.get(cell).cloned()).collect()
     };
-    let jobs = forgotten_jobs(connection)?;
+    let jobs = forgotten_jobs(connection, &origins)?;
     if !jobs.is_empty() {
         records.push(Record::Remembered { cells: configurations(&jobs), jobs });
     }
@@ -138,7 +140,7 @@ fn records(connection: &Connection) -> Result<Vec<Record>> {
         connection.prepare("SELECT ordinal, name, source, submitted, cancelled FROM sweeps ORDER BY ordinal")?;
     let mut rows = sweeps.query([])?;
     while let Some(row) = rows.next()? {
-        let jobs = jobs_of(connection, row.get(0)?)?;
+        let jobs = jobs_of(connection, row.get(0)?, &origins)?;
         let name: SweepName = parsed(row, 1)?;
         records.push(Record::Submitted {
             name: name.clone(),
@@ -157,27 +159,39 @@ fn records(connection: &Connection) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-fn jobs_of(connection: &Connection, sweep: i64) -> Result<Vec<NewJob>> {
+/// Where jobs build on others: their cell, the parent's cell, and which of its weights.
+type Origins = BTreeMap<CellId, (CellId, At)>;
+
+/// What the jobs of a configuration build on. A configuration that this version cannot read is no worker's either.
+fn origin(configuration: &str) -> Option<(CellId, At)> {
+    // Most have no parent, and to read them all takes a while.
+    let reads = configuration.contains(r#""parent":{"#);
+    reads.then(|| serde_json::from_str::<Configuration>(configuration).ok()?.origin()).flatten()
+}
+
+fn jobs_of(connection: &Connection, sweep: i64, origins: &Origins) -> Result<Vec<NewJob>> {
     let select = "SELECT jobs.id, jobs.cell, jobs.seed FROM sweep_jobs JOIN jobs ON jobs.number = sweep_jobs.job
                   WHERE sweep_jobs.sweep = ?1 ORDER BY sweep_jobs.position";
-    connection.prepare_cached(select)?.query_map([sweep], job)?.collect()
+    connection.prepare_cached(select)?.query_map([sweep], |row| job(row, origins))?.collect()
 }
 
 /// Jobs that no sweep names any more.
-fn forgotten_jobs(connection: &Connection) -> Result<Vec<NewJob>> {
+fn forgotten_jobs(connection: &Connection, origins: &Origins) -> Result<Vec<NewJob>> {
     let select = "SELECT id, cell, seed FROM jobs WHERE number NOT IN (SELECT job FROM sweep_jobs) ORDER BY number";
-    connection.prepare(select)?.query_map([], job)?.collect()
+    connection.prepare(select)?.query_map([], |row| job(row, origins))?.collect()
 }
 
-fn job(row: &Row<'_>) -> Result<NewJob> {
-    Ok(NewJob { id: parsed(row, 0)?, cell: parsed(row, 1)?, seed: row.get::<_, i64>(2)? as u64 })
+fn job(row: &Row<'_>, origins: &Origins) -> Result<NewJob> {
+    let (cell, seed) = (parsed(row, 1)?, row.get::<_, i64>(2)? as u64);
+    let origin = origins.get(&cell).map(|(parent, at)| Origin { job: Job::id_of(*parent, seed), at: *at });
+    Ok(NewJob { id: parsed(row, 0)?, cell, seed, origin })
 }
 
 fn restored(connection: &Connection, records: &mut Vec<Record>) -> Result<()> {
     // A job that waits for its first attempt is as its submission made it.
     let select =
         "SELECT jobs.id, jobs.state, jobs.attempts, jobs.failures, jobs.not_before, jobs.failure_kind, jobs.failure,
-                         attempts.worker, attempts.started
+                         attempts.worker, attempts.started, json_extract(jobs.facts, '$.kept')
                   FROM jobs LEFT JOIN attempts ON attempts.job = jobs.number AND attempts.attempt = jobs.attempts
                   WHERE jobs.state <> 'queued' OR jobs.attempts > 0 ORDER BY jobs.number";
     let mut statement = connection.prepare(select)?;
@@ -186,7 +200,12 @@ fn restored(connection: &Connection, records: &mut Vec<Record>) -> Result<()> {
         let state = match row.get::<_, String>(1)?.as_str() {
             "queued" => StoredState::Queued { not_before: time(row, 4)? },
             "running" => StoredState::Running { worker: WorkerName(row.get(7)?), at: time(row, 8)? },
-            "finished" => StoredState::Finished,
+            "finished" => {
+                let kept: Option<String> = row.get(9)?;
+                let kept = kept.as_deref().map(serde_json::from_str).transpose();
+                let damaged = |error| rusqlite::Error::FromSqlConversionFailure(9, Type::Text, Box::new(error));
+                StoredState::Finished { kept: kept.map_err(damaged)?.unwrap_or_default() }
+            }
             "failed" => {
                 let kind: String = row.get(5)?;
                 let kind = FailureKind::ALL.iter().copied().find(|known| known.name() == kind);

@@ -10,7 +10,7 @@ use plusminus_core::schedule::{
     SweepView, Ticket, Time,
 };
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const SESSION: Session = Session(0);
 
@@ -27,7 +27,7 @@ fn name(n: u8) -> SweepName {
 }
 
 fn submission(sweep: u8, jobs: &BTreeSet<u8>) -> Submission {
-    let jobs = jobs.iter().map(|n| NewJob { id: job(*n), cell: cell(), seed: u64::MAX - u64::from(*n) });
+    let jobs = jobs.iter().map(|n| NewJob { id: job(*n), cell: cell(), seed: u64::MAX - u64::from(*n), origin: None });
     let cells = vec![NewCell { id: cell(), configuration: r#"{"loss":"ü"}"#.into() }];
     Submission { name: name(sweep), source: format!("sweep: s{sweep}\n").into(), cells, jobs: jobs.collect() }
 }
@@ -36,7 +36,8 @@ fn facts() -> Box<Facts> {
     let samples = Samples { train: 1, validation: 0, test: 1 };
     let transition = TransitionMatrix::identity(2);
     let (engine, data, weights) = ("none".into(), "".into(), "".into());
-    Box::new(Facts { parameters: 1, samples, noise_rate: 0.1, transition, data, engine, weights, start: None })
+    let (start, kept) = (None, BTreeMap::new());
+    Box::new(Facts { parameters: 1, samples, noise_rate: 0.1, transition, data, engine, weights, start, kept })
 }
 
 fn records(effects: Vec<Effect>) -> Vec<Record> {

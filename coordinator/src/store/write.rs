@@ -4,6 +4,7 @@ use super::{Store, StoreError};
 use plusminus_core::id::JobId;
 use plusminus_core::id::SweepName;
 use plusminus_core::metric::{Measurements, select};
+use plusminus_core::outcome::Failure;
 use plusminus_core::schedule::{Ending, NewCell, NewJob, Next, Record, Time};
 use rusqlite::{Result, Transaction, params};
 use std::collections::BTreeMap;
@@ -62,6 +63,10 @@ fn write(transaction: &Transaction<'_>, record: &Record) -> Result<()> {
             transaction.prepare_cached(end)?.execute(params![job.to_string(), attempt.0, time(*at), how, message])?;
             ended(transaction, *job, ending, *next)
         }
+        Record::Stranded { jobs, failure, .. } => {
+            jobs.iter().try_for_each(|job| fail(transaction, &job.to_string(), failure))
+        }
+        Record::Requeued { job, .. } => requeue(transaction, *job),
         // A store is never asked to take in what it gave out.
         Record::Remembered { .. } | Record::Restored { .. } => Ok(()),
     }
@@ -116,10 +121,7 @@ fn ended(transaction: &Transaction<'_>, job: JobId, ending: &Ending, next: Next)
             let retry = "UPDATE jobs SET state = 'queued', failures = ?2, not_before = ?3 WHERE id = ?1";
             transaction.prepare_cached(retry)?.execute(params![id, failures, time(not_before)])?;
         }
-        (_, Ending::Failed(failure)) => {
-            let fail = "UPDATE jobs SET state = 'failed', failure_kind = ?2, failure = ?3 WHERE id = ?1";
-            transaction.prepare_cached(fail)?.execute(params![id, failure.kind.name(), failure.message])?;
-        }
+        (_, Ending::Failed(failure)) => fail(transaction, &id, failure)?,
         (_, Ending::Finished(facts)) => {
             let facts = serde_json::to_string(facts).map_err(json)?;
             let finish = "UPDATE jobs SET state = 'finished', facts = ?2 WHERE id = ?1";
@@ -128,6 +130,11 @@ fn ended(transaction: &Transaction<'_>, job: JobId, ending: &Ending, next: Next)
         }
     }
     Ok(())
+}
+
+fn fail(transaction: &Transaction<'_>, id: &str, failure: &Failure) -> Result<()> {
+    let fail = "UPDATE jobs SET state = 'failed', failure_kind = ?2, failure = ?3 WHERE id = ?1";
+    transaction.prepare_cached(fail)?.execute(params![id, failure.kind.name(), failure.message]).map(drop)
 }
 
 /// Writes what each selection shows of the job's last attempt.

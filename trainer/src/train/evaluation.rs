@@ -1,5 +1,6 @@
 //! What the network makes of samples that it is not trained on at the moment.
 
+use super::diagnose::Logits;
 use super::{Between, Run, failed, user_error};
 use crate::data::{HeldOut, feed};
 use plusminus_core::methods::noise::NO_CLASS;
@@ -23,7 +24,12 @@ pub(super) enum Part {
 impl Run<'_> {
     /// Measures the network as it stands, on training images as they are, on validation and on test samples.
     /// `between` is called after every few samples, and its failure ends the evaluation.
-    pub(super) fn evaluate(&mut self, measurements: &mut Measurements, between: Between<'_>) -> Result<(), Failure> {
+    pub(super) fn evaluate(
+        &mut self,
+        epoch: u32,
+        measurements: &mut Measurements,
+        between: Between<'_>,
+    ) -> Result<(), Failure> {
         let train = self.logits(Part::Train, between)?;
         let (mut clean, mut noisy, mut recovered) = (Share::default(), Share::default(), Share::default());
         for (class, sample) in self.classes(&train).zip(&self.labels.train) {
@@ -52,6 +58,8 @@ impl Run<'_> {
             (Metric::TestAccuracy, tested.value()),
         ];
         measurements.extend(found.into_iter().filter_map(|(metric, value)| Some((metric, value?))));
+        let logits = Logits { train: &train, validation: &validation, test: &test };
+        measurements.extend(self.diagnose(epoch, logits, between)?);
         Ok(())
     }
 

@@ -2,9 +2,9 @@
 
 use super::{read_message, write_message};
 use plusminus_core::metric::Measurements;
-use plusminus_core::outcome::{Failure, FailureKind};
+use plusminus_core::outcome::{Facts, Failure, FailureKind};
 use plusminus_core::schedule::Ending;
-use plusminus_proto::convert;
+use plusminus_proto::convert::{self, Invalid};
 use plusminus_proto::v1::{self, from_runner, to_runner};
 use plusminus_trainer as trainer;
 use std::io::{self, Stdout};
@@ -27,6 +27,8 @@ pub struct ChildOptions {
     pub datasets: Vec<PathBuf>,
     /// Where weights are kept, if they are.
     pub weights: Option<PathBuf>,
+    /// Where weights lie that jobs build on, and are left for others.
+    pub cache: PathBuf,
     /// By what means its jobs are trained.
     pub means: trainer::Means,
 }
@@ -40,10 +42,10 @@ pub fn serve(options: ChildOptions) -> io::Result<()> {
     let (jobs, queue) = mpsc::channel();
     let flag = Arc::clone(&stop);
     thread::spawn(move || listen(&jobs, &flag));
-    let cache = trainer::Cache::new(trainer::Datasets { directories: options.datasets });
+    let cache = trainer::Cache::new(trainer::Datasets { directories: options.datasets.clone() });
     while let Ok(assignment) = queue.recv() {
         let mut observer = Observer { stop: &stop, stdout: io::stdout(), told: None, lost: None };
-        let ending = match train(&assignment, &cache, options.weights.as_ref(), options.means, &mut observer) {
+        let ending = match train(&assignment, &cache, &options, &mut observer) {
             Ok(facts) => Ending::Finished(Box::new(facts)),
             Err(failure) => Ending::Failed(failure),
         };
@@ -80,21 +82,24 @@ fn listen(jobs: &mpsc::Sender<v1::Assignment>, stop: &AtomicBool) {
 fn train(
     assignment: &v1::Assignment,
     cache: &trainer::Cache,
-    weights: Option<&PathBuf>,
-    means: trainer::Means,
+    options: &ChildOptions,
     observer: &mut Observer<'_>,
-) -> Result<plusminus_core::outcome::Facts, Failure> {
-    let job = assignment.job().map_err(|error| {
+) -> Result<Facts, Failure> {
+    let not_understood = |error: Invalid| {
         let advice = "are the coordinator and the worker of the same version?";
         Failure::new(FailureKind::UserError, format!("{error}; {advice}"))
-    })?;
-    let trained = trainer::train(&job, cache, means, observer)?;
-    if let Some(directory) = weights {
-        trained
-            .weights
-            .write(directory, job.id())
-            .map_err(|error| Failure::new(FailureKind::Infrastructure, format!("cannot keep the weights: {error}")))?;
+    };
+    let job = assignment.job().map_err(not_understood)?;
+    let parent = assignment.parent(&job).map_err(not_understood)?;
+    let parent = parent.map(|(_, digest)| options.cache.join(digest.file_name()));
+    let wanted = assignment.keeps().map_err(not_understood)?;
+    let supplies = trainer::Supplies { cache, means: options.means, parent: parent.as_deref() };
+    let mut trained = trainer::train(&job, supplies, observer)?;
+    let failed = |error| Failure::new(FailureKind::Infrastructure, format!("cannot keep the weights: {error}"));
+    if let Some(directory) = &options.weights {
+        trained.weights.write(directory, job.id()).map_err(failed)?;
     }
+    trained.facts.kept = trained.weights.leave(&options.cache, job.id(), &wanted).map_err(failed)?;
     Ok(trained.facts)
 }
 
