@@ -60,6 +60,16 @@ pub enum CliError {
         /// What is wrong with it.
         problems: Vec<Problem>,
     },
+    /// A sweep file has no such profile.
+    #[error("{file} has no profile `{profile}`{}", known_profiles(.known))]
+    UnknownProfile {
+        /// The file.
+        file: String,
+        /// What was asked for.
+        profile: String,
+        /// The profiles that there are.
+        known: Vec<String>,
+    },
     /// No coordinator runs on the state directory, and the command needs one.
     #[error(
         "no coordinator runs on the state directory {0}; start one with `plusminus coordinator --state {0}`, or give the --coordinator URL of another"
@@ -114,6 +124,13 @@ pub enum CliError {
     },
 }
 
+fn known_profiles(known: &[String]) -> String {
+    match known {
+        [] => "; it has none, which `profiles` would hold".to_owned(),
+        names => format!("; there are {}", names.join(", ")),
+    }
+}
+
 fn count(problems: usize) -> String {
     match problems {
         1 => "1 problem in the sweep file; nothing was submitted".to_owned(),
@@ -129,7 +146,7 @@ impl CliError {
                 Exit::SweepFile
             }
             CliError::NotRunning(_) | CliError::Unreachable { .. } | CliError::BadUrl(_) => Exit::NoCoordinator,
-            CliError::NotFound(_) => Exit::Unknown,
+            CliError::NotFound(_) | CliError::UnknownProfile { .. } => Exit::Unknown,
             CliError::Server(error) => match error {
                 ServerError::NotLoopback(_) | ServerError::PortInUse(_) | ServerError::CannotListen { .. } => {
                     Exit::Address

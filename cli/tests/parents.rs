@@ -71,13 +71,13 @@ fn two_workers_of_which_one_is_killed_give_the_same_table_as_run() {
 #[test]
 fn weights_that_were_deleted_are_made_again_for_a_child_that_comes_later() {
     let place = Place::new();
-    let small = FAMILY.replace("seeds: 2", "seeds: 1").replace("[mae, {name: forward, transition: estimated}]", "[mae]");
+    let small =
+        FAMILY.replace("seeds: 2", "seeds: 1").replace("[mae, {name: forward, transition: estimated}]", "[mae]");
     place.file("family.yaml", &small);
     place.file("later.yaml", small.replace("family", "later").replace("mae", "gce"));
     let (_coordinator, url) = place.coordinator();
-    let worker = |name: &str| {
-        place.start(&["worker", "--coordinator", &url, "--slots", "1", "--name", name, "--cache", name])
-    };
+    let worker =
+        |name: &str| place.start(&["worker", "--coordinator", &url, "--slots", "1", "--name", name, "--cache", name]);
     let first = worker("first");
     place.run(&["submit", "family.yaml"]).good();
     place.run(&["watch", "family"]).good();

@@ -48,7 +48,7 @@ impl Served {
     }
 
     async fn submit(&self, source: &str) -> Result<v1::SubmitResponse, tonic::Status> {
-        let request = v1::SubmitRequest { source: source.to_owned() };
+        let request = v1::SubmitRequest { source: source.to_owned(), sweep: String::new() };
         self.sweeps().submit(request).await.map(tonic::Response::into_inner)
     }
 
