@@ -1,5 +1,6 @@
 //! The command line as typed.
 
+use crate::commands;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plusminus_core::report::Format;
@@ -41,6 +42,10 @@ pub enum Command {
     Watch(Watch),
     /// Print a sweep's table, finished or not
     Table(Table),
+    /// Set a sweep's table beside a published one, and test whether they agree
+    Compare(commands::compare::Arguments),
+    /// Test which losses of a sweep differ, pair by pair on shared seeds
+    Significance(commands::significance::Arguments),
     /// Drop the unfinished jobs of a sweep
     Cancel(OneSweep),
     /// Train what standard input asks for: what a worker starts
@@ -98,6 +103,15 @@ fn engine_parser() -> impl TypedValueParser<Value = EngineKind> {
     PossibleValuesParser::new(EngineKind::ALL.iter().map(|kind| kind.name())).try_map(|name| name.parse::<EngineKind>())
 }
 
+/// Takes the level of a test.
+///
+/// # Errors
+/// Unless it is above 0 and below 1.
+pub fn level(text: &str) -> Result<f64, String> {
+    let level = text.parse().ok().filter(|level: &f64| *level > 0.0 && *level < 1.0);
+    level.ok_or_else(|| "expected a number above 0 and below 1, such as 0.05".to_owned())
+}
+
 /// What a command prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
@@ -109,7 +123,7 @@ pub enum Output {
 }
 
 /// Takes the name of a table's format.
-fn format_parser() -> impl TypedValueParser<Value = Format> {
+pub fn format_parser() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(Format::ALL.iter().map(|format| format.name()))
         .map(|name| Format::named(&name).unwrap_or_default())
 }

@@ -70,6 +70,32 @@ pub enum CliError {
         /// The profiles that there are.
         known: Vec<String>,
     },
+    /// A file of published results cannot be read.
+    #[error("cannot read the published results {path}: {error}")]
+    UnreadablePublished {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A file of published results has problems.
+    #[error("the published results in {file} cannot be used")]
+    PublishedProblems {
+        /// The file's name.
+        file: String,
+        /// Its text.
+        source_text: String,
+        /// What is wrong with it.
+        problems: Vec<Problem>,
+    },
+    /// A name is not that of published results.
+    #[error("there are no published results `{0}`; give one of {1}, or a file, with --reference")]
+    UnknownPublished(String, String),
+    /// Nothing says what a sweep is to be set beside.
+    #[error(
+        "the sweep {0} does not say which published results it belongs beside; give one of {1}, or a file, with --reference, or name one in the sweep file as `table: {{reference: NAME}}`"
+    )]
+    NoReference(String, String),
     /// No coordinator runs on the state directory, and the command needs one.
     #[error(
         "no coordinator runs on the state directory {0}; start one with `plusminus coordinator --state {0}`, or give the --coordinator URL of another"
@@ -145,6 +171,8 @@ impl CliError {
             CliError::Unreadable { .. } | CliError::Problems { .. } | CliError::NeitherFileNorSweep(..) => {
                 Exit::SweepFile
             }
+            CliError::UnreadablePublished { .. } | CliError::PublishedProblems { .. } => Exit::SweepFile,
+            CliError::UnknownPublished(..) | CliError::NoReference(..) => Exit::Unknown,
             CliError::NotRunning(_) | CliError::Unreachable { .. } | CliError::BadUrl(_) => Exit::NoCoordinator,
             CliError::NotFound(_) | CliError::UnknownProfile { .. } => Exit::Unknown,
             CliError::Server(error) => match error {

@@ -3,6 +3,7 @@
 //! - [`arguments`]: the command line as typed.
 //! - [`commands`]: one file a command.
 //! - [`whose`]: which coordinator or state directory a command speaks to.
+//! - [`published`]: the published results that a sweep can be set beside.
 //! - [`exit`]: classes of error and their exit codes.
 //! - [`terminal`]: everything that is drawn: progress, colours, the problems of a sweep file.
 //!
@@ -12,6 +13,7 @@ mod arguments;
 mod commands;
 mod exit;
 mod logging;
+mod published;
 mod terminal;
 mod whose;
 

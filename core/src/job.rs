@@ -9,6 +9,7 @@ use crate::methods::networks::{InitialWeights, Model};
 use crate::methods::noise::Noise;
 use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
+use crate::methods::split::Split;
 use crate::metric::At;
 use crate::random::Streams;
 use serde::{Deserialize, Serialize};
@@ -47,8 +48,12 @@ pub struct Configuration {
     /// no part in the job: not in the split, the noise or the statistics of the inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_size: Option<usize>,
-    /// Share of the training samples held out for validation, with their noise, 0 ≤ share < 1.
+    /// Training samples held out for validation, with their noise: their share, 0 ≤ share < 1, or from 1 on their number, which is
+    /// whole.
     pub validation: f64,
+    /// Which samples those are; with [`Split::Official`] none of the training samples, and `validation` is 0.
+    #[serde(default, skip_serializing_if = "Split::is_default")]
+    pub split: Split,
     /// Random changes of training images.
     pub augment: Vec<Augment>,
     /// How pixels become inputs.
@@ -120,7 +125,17 @@ impl Configuration {
 
     /// How many training samples are held out of the `samples` that are taken.
     pub fn held_out(&self, samples: usize) -> usize {
-        (self.validation * samples as f64).round() as usize
+        match self.split {
+            Split::Official => 0,
+            // From a number of samples nothing but a number can be made: it saturates.
+            _ if self.validation >= 1.0 => self.validation as usize,
+            _ => (self.validation * samples as f64).round() as usize,
+        }
+    }
+
+    /// Whether there are samples to validate on.
+    pub fn validates(&self) -> bool {
+        self.validation > 0.0 || self.split == Split::Official
     }
 }
 

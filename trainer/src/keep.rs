@@ -122,7 +122,7 @@ mod tests {
     /// Weights that are not trained, as those of a job that has all but one selection.
     fn kept(job: &Job) -> Kept {
         let dataset = &job.configuration.dataset;
-        let network = job.configuration.model.network(dataset.shape(), dataset.classes()).unwrap();
+        let network = job.configuration.model.network(dataset.input(), dataset.classes()).unwrap();
         let weights = Arc::new(Plan::of(&network)).initial(&mut job.streams().generator(Stream::Weights, 0));
         let snapshot = |epoch| Snapshot { epoch, weights: weights.clone() };
         Kept { last: snapshot(3), best: snapshot(2), best_validation: Some(snapshot(1)), best_validation_loss: None }

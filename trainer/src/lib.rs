@@ -1,6 +1,7 @@
 //! Trains one job: data, noise, batches, engines, the loop. It knows what a job is and nothing of the network.
 //!
 //! - [`data`]: data sets from disk or from the binary, checked in full; what a job makes of one.
+//! - `diagnostics`: what is measured beside accuracies where a job asks for it.
 //! - [`engine`]: what runs a network forward and backward.
 //! - [`mod@train`]: the loop, which reports to an [`Observer`] and stops where that says so.
 //! - [`memory`]: what memory a job takes, told beforehand.
@@ -11,6 +12,7 @@
 //! trained twice gives the same bytes, whatever the number of threads. No loss is written here; they are core's.
 
 pub mod data;
+pub(crate) mod diagnostics;
 pub mod engine;
 pub mod initial;
 pub mod keep;

@@ -1,6 +1,7 @@
 //! What memory the training of a job takes, told before it begins.
 
 use crate::data::feed;
+use crate::data::listed::IN_MEMORY;
 use crate::engine::{self, Means, Plan};
 use crate::train::EVALUATED;
 use plusminus_core::job::Configuration;
@@ -8,6 +9,9 @@ use std::fmt;
 
 /// What a process has before it trains: code, tables, stacks, what the allocator cannot give back.
 const PROCESS: usize = 16 << 20;
+
+/// What the name of a file takes, with what stands beside it.
+const NAME: usize = 64;
 
 /// So many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,18 +28,27 @@ impl Memory {
     /// which has no memory of its own but asks for each tensor anew.
     pub fn of(configuration: &Configuration, means: Means) -> Option<Memory> {
         let dataset = &configuration.dataset;
-        let network = configuration.model.network(dataset.shape(), dataset.classes()).ok()?;
-        let (train, test) = dataset.sizes();
+        let network = configuration.model.network(dataset.input(), dataset.classes()).ok()?;
+        // Of a folder nothing is known but how much of it is kept in memory at most; each image takes a place in lists besides, which is
+        // little beside its pixels.
+        let (train, test) = dataset.sizes().unwrap_or((IN_MEMORY / dataset.shape().len().max(1), 0));
         let taken = configuration.taken(train);
         let held_out = configuration.held_out(taken);
-        let batch = configuration.batch_size.min(taken - held_out);
+        let batch = configuration.batch_size.min(taken.saturating_sub(held_out).max(1));
         let engine = engine::memory(means, &network, &configuration.optimizer, batch)?;
         let sample = dataset.shape().len();
-        // Pixels as bytes; of a training sample several labels and places in lists.
-        let images = (train + test) * (sample + size_of::<u32>()) + taken * 4 * size_of::<usize>();
+        // Pixels as bytes, tokens as numbers; of a training sample several labels and places in lists.
+        let value = if dataset.vocabulary().is_some() { size_of::<u32>() } else { size_of::<u8>() };
+        let samples = train + dataset.pool() + test;
+        let pixels = match samples.saturating_mul(sample * value) {
+            // Decoded whenever they are asked for.
+            pixels if dataset.is_of_files() && pixels > IN_MEMORY => samples * NAME,
+            pixels => pixels,
+        };
+        let images = pixels + samples * size_of::<u32>() + taken * 4 * size_of::<usize>();
         let inputs = feed::BUFFERS * batch.max(EVALUATED) * sample * size_of::<f32>();
         // As they stand, at their best, at their two bests in validation; and one that is about to take another's place.
-        let snapshots = if held_out > 0 { 5 } else { 3 };
+        let snapshots = if configuration.validates() { 5 } else { 3 };
         let snapshots = snapshots * Plan::of(&network).len() * size_of::<f32>();
         Some(Memory(PROCESS + images + inputs + snapshots + engine))
     }

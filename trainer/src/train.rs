@@ -2,9 +2,11 @@
 //!
 //! - `start`: what a job begins with: its weights, and the transition matrix that its loss has to know.
 //! - `evaluation`: what the network makes of samples that it is not trained on at the moment.
+//! - `diagnose`: what diagnostics need of the run.
 //! - `best`: the weights at the epochs that selections name.
 
 mod best;
+mod diagnose;
 mod evaluation;
 mod start;
 
@@ -99,6 +101,7 @@ struct Run<'a> {
     inputs: Inputs,
     engine: Box<dyn Engine>,
     criterion: Box<dyn Criterion>,
+    means: Means,
     facts: Facts,
 }
 
@@ -112,7 +115,7 @@ impl<'a> Run<'a> {
         let data = supplies.cache.get(dataset).map_err(user_error)?;
         let labels = Labels::of(job, &data.train, supplies.cache.datasets()).map_err(user_error)?;
         let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train).map_err(user_error)?;
-        let network = configuration.model.network(dataset.shape(), dataset.classes()).map_err(user_error)?;
+        let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
         let plan = Arc::new(Plan::of(&network));
         let beginning = Beginning::of(job, &network, &plan, &data, &labels, supplies)?;
         let Beginning { weights, file, transition } = beginning;
@@ -122,7 +125,8 @@ impl<'a> Run<'a> {
         // An engine that was asked for by name and cannot run the network is no accident: another try ends as this one.
         let refused = |error: EngineError| if means.engine.is_some() { user_error(error) } else { failed(error) };
         let engine = engine(means, &network, weights, &configuration.optimizer).map_err(refused)?;
-        let samples = Samples { train: labels.train.len(), validation: labels.validation.len(), test: data.test.len() };
+        let validation = data.held_out(&labels, configuration.split).map_err(user_error)?.samples.len();
+        let samples = Samples { train: labels.train.len(), validation, test: data.test.len() };
         let facts = Facts {
             parameters: plan.trained(),
             samples,
@@ -134,21 +138,23 @@ impl<'a> Run<'a> {
             start: file,
             kept: BTreeMap::new(),
         };
-        Ok(Run { job, data, labels, inputs, engine, criterion, facts })
+        Ok(Run { job, data, labels, inputs, engine, criterion, means, facts })
     }
 
     fn train(mut self, observer: &mut dyn Observer) -> Result<Trained, Failure> {
         let epochs = self.job.configuration.epochs;
         let mut rows = Vec::new();
         let mut selections = Selections::default();
+        let beginning = Progress { epoch: 1, epochs, step: 0, steps: self.steps() };
+        self.start(&mut || heed(observer.progress(beginning), || "in the review before the first epoch".to_owned()))?;
         for epoch in 1..=epochs {
-            let before = Progress { epoch, epochs, step: 0, steps: self.steps() };
+            let before = Progress { epoch, ..beginning };
             self.review(epoch, &selections, &mut || {
                 heed(observer.progress(before), || format!("in the review before epoch {epoch} of {epochs}"))
             })?;
             let mut measurements = self.epoch(epoch, observer)?;
             let done = Progress { step: self.steps(), ..before };
-            self.evaluate(&mut measurements, &mut || {
+            self.evaluate(epoch, &mut measurements, &mut || {
                 heed(observer.progress(done), || format!("in the evaluation after epoch {epoch} of {epochs}"))
             })?;
             let weights = self.engine.weights().map_err(failed)?;
@@ -174,6 +180,15 @@ impl<'a> Run<'a> {
     /// Steps in an epoch; the last takes what is left.
     fn steps(&self) -> u32 {
         self.labels.train.len().div_ceil(self.job.configuration.batch_size) as u32
+    }
+
+    /// Shows the criterion the whole training set before the first step, where it wants to see it.
+    fn start(&mut self, between: Between<'_>) -> Result<(), Failure> {
+        if self.criterion.wants_start() {
+            let logits = self.logits(evaluation::Part::Train, between)?;
+            self.criterion.start(&self.labels.train, &logits);
+        }
+        Ok(())
     }
 
     /// Shows the criterion the whole training set before `epoch`, where it wants to see it, under the weights best in validation so
@@ -210,7 +225,8 @@ impl<'a> Run<'a> {
         let (mut total, mut step, begun) = (0.0, 0, Instant::now());
         let Run { data, labels, inputs, engine, criterion, .. } = self;
         let make = |samples: &[usize], batch: &mut Vec<f32>| {
-            inputs.gather_augmented(&data.train, samples, &configuration.augment, &mut augmentation, batch);
+            let augment = &configuration.augment;
+            inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, batch).map_err(user_error)
         };
         feed::each(&order, configuration.batch_size, make, |samples, inputs| {
             step += 1;

@@ -95,7 +95,7 @@ fn jobs(sweep: &Sweep) -> usize {
 }
 
 fn data_set(configuration: &Configuration) -> String {
-    let (train, test) = configuration.dataset.sizes();
+    let Some((train, test)) = configuration.dataset.sizes() else { return configuration.dataset.name().to_owned() };
     let train = configuration.taken(train);
     let held_out = configuration.held_out(train);
     format!(
@@ -108,7 +108,7 @@ fn data_set(configuration: &Configuration) -> String {
 fn network(configuration: &Configuration) -> String {
     let name = serde_json::to_value(&configuration.model).ok();
     let name = name.as_ref().and_then(|model| model["name"].as_str()).unwrap_or("a network").to_owned();
-    match configuration.model.network(configuration.dataset.shape(), configuration.dataset.classes()) {
+    match configuration.model.network(configuration.dataset.input(), configuration.dataset.classes()) {
         Ok(network) => format!("{name} ({} weights)", network.parameters()),
         Err(problem) => format!("{name} ({problem})"),
     }

@@ -28,7 +28,7 @@ pub fn largest(sweep: &Sweep, means: Means) -> Option<Memory> {
 }
 
 fn take_the_same(one: &Configuration, other: &Configuration) -> bool {
-    let split = |c: &Configuration| (c.batch_size, c.train_size, c.validation);
+    let split = |c: &Configuration| (c.batch_size, c.train_size, c.validation, c.split);
     (&one.dataset, &one.model, &one.optimizer, split(one))
         == (&other.dataset, &other.model, &other.optimizer, split(other))
 }

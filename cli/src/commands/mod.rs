@@ -2,10 +2,12 @@
 
 mod cancel;
 mod check;
+pub mod compare;
 mod coordinator;
 mod memory;
 mod run;
 mod runner;
+pub mod significance;
 mod status;
 mod submit;
 mod table;
@@ -31,6 +33,8 @@ pub fn run(arguments: Arguments) -> Result<Exit, CliError> {
         Command::Status(arguments) => wait(status::run(arguments)),
         Command::Watch(arguments) => wait(watch::run(arguments)),
         Command::Table(arguments) => wait(table::run(arguments)),
+        Command::Compare(arguments) => wait(compare::run(arguments)),
+        Command::Significance(arguments) => wait(significance::run(arguments)),
         Command::Cancel(arguments) => wait(cancel::run(arguments)),
         Command::Runner(arguments) => runner::run(arguments),
     }

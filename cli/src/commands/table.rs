@@ -23,6 +23,19 @@ pub async fn run(arguments: arguments::Table) -> Result<Exit, CliError> {
 /// # Errors
 /// If there is no such sweep.
 pub async fn of(client: &mut Client, named: &Named, metric: Option<Metric>, at: Option<At>) -> Result<Table, CliError> {
+    Ok(with_sweep(client, named, metric, at).await?.1)
+}
+
+/// As [`of`], with the sweep, whose table has the metric and the selection that were asked for.
+///
+/// # Errors
+/// If there is no such sweep.
+pub async fn with_sweep(
+    client: &mut Client,
+    named: &Named,
+    metric: Option<Metric>,
+    at: Option<At>,
+) -> Result<(Sweep, Table), CliError> {
     // What is not asked for is as the file says: this one, or the one that was submitted.
     let (metric, at) = match named {
         Named::File(file) => (metric.or(Some(file.sweep.table.metric)), at.or(Some(file.sweep.table.at))),
@@ -35,7 +48,8 @@ pub async fn of(client: &mut Client, named: &Named, metric: Option<Metric>, at: 
     };
     sweep.table.metric = metric.unwrap_or(sweep.table.metric);
     sweep.table.at = at.unwrap_or(sweep.table.at);
-    Ok(Table::new(&sweep, results.jobs))
+    let table = Table::new(&sweep, results.jobs);
+    Ok((sweep, table))
 }
 
 /// Prints a table.

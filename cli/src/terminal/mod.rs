@@ -35,7 +35,9 @@ pub fn note(text: &str) {
 
 /// Writes an error to standard error.
 pub fn error(error: &CliError) {
-    if let CliError::Problems { file, source_text, problems } = error {
+    if let CliError::Problems { file, source_text, problems }
+    | CliError::PublishedProblems { file, source_text, problems } = error
+    {
         let text = problems::render(file, source_text, problems);
         let _ = writeln!(anstream::stderr(), "{text}");
     }

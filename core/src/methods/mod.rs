@@ -12,3 +12,4 @@ pub mod networks;
 pub mod noise;
 pub mod optimizer;
 pub mod schedule;
+pub mod split;

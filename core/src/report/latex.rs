@@ -82,7 +82,7 @@ fn words(name: &str) -> String {
     escaped(&name.replace(['_', '.', '-'], " "))
 }
 
-pub(super) fn capital(text: &str) -> String {
+fn capital(text: &str) -> String {
     let mut rest = text.chars();
     rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }

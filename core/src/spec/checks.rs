@@ -13,6 +13,7 @@ use crate::methods::networks::Model;
 use crate::methods::noise::Misfit;
 use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
+use crate::methods::split::Split;
 use crate::metric::{At, Metric};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -45,7 +46,7 @@ impl Checks {
         let shape = dataset.shape();
 
         if self.fitting.as_ref().is_none_or(|(d, m)| d != dataset || m != model) {
-            if let Err(why) = model.network(shape, dataset.classes()) {
+            if let Err(why) = model.network(dataset.input(), dataset.classes()) {
                 let title = format!("the model cannot take the samples of `{}`", dataset.name());
                 problems.report(span(&["model"]), title, why, None);
             }
@@ -60,7 +61,9 @@ impl Checks {
         self.diagnostics.extend(&configuration.diagnostics);
         self.most_classes = self.most_classes.max(dataset.classes());
 
-        if let Normalize::Constants { mean, std } = &configuration.normalize {
+        if dataset.vocabulary().is_some() {
+            check_text(configuration, combination, problems);
+        } else if let Normalize::Constants { mean, std } = &configuration.normalize {
             for (key, values) in [("mean", mean), ("std", std)] {
                 if values.len() != shape.channels {
                     let title = format!("`{key}` has not a value for every channel");
@@ -74,6 +77,7 @@ impl Checks {
         for augment in &configuration.augment {
             if let Augment::Crop(padding) = augment
                 && *padding > extent
+                && dataset.vocabulary().is_none()
             {
                 let title = "`crop` is larger than the image".to_owned();
                 let label = format!("images of `{}` are {}×{}", dataset.name(), shape.height, shape.width);
@@ -102,14 +106,16 @@ impl Checks {
             let help = Some("set `optimizer.momentum`, to 0.9 for instance".to_owned());
             problems.report(span(&["optimizer", "nesterov"]), title, label, help);
         }
-        let (samples, _) = dataset.sizes();
-        if configuration.train_size.is_some_and(|size| size > samples) {
+        if let Some((samples, _)) = dataset.sizes()
+            && configuration.train_size.is_some_and(|size| size > samples)
+        {
             let title = "`train_size` is larger than the data set".to_owned();
             let label = format!("`{}` has {samples} training samples", dataset.name());
             problems.report(span(&["train_size"]), title, label, Some(format!("at most {samples}")));
         }
         check_loss(configuration, &span(&["loss"]), problems);
         check_held_out(configuration, &span(&["validation"]), problems);
+        check_split(configuration, combination, problems);
         if let Some(table) = table {
             self.check_validation(configuration, table, problems);
             check_epochs(configuration, table, problems);
@@ -117,7 +123,7 @@ impl Checks {
     }
 
     fn check_validation(&self, configuration: &Configuration, table: &Table, problems: &mut Problems) {
-        if configuration.validation > 0.0 {
+        if configuration.validates() {
             return;
         }
         let label = "this needs validation samples, and there are jobs without".to_owned();
@@ -196,9 +202,60 @@ fn check_loss(configuration: &Configuration, place: &Range<usize>, problems: &mu
     }
 }
 
+/// Text is given to the network as it is: nothing that changes pixels may be asked of it.
+fn check_text(configuration: &Configuration, combination: &Combination, problems: &mut Problems) {
+    let name = configuration.dataset.name();
+    let help = |key| Some(format!("set `{key}` by `overrides`, for the data sets that have images"));
+    let title = |done: &str| format!("the text of `{name}` cannot be {done}");
+    if let Some(node) = find(combination, &["augment"]).filter(|_| !configuration.augment.is_empty()) {
+        let label = "changes pixels, and there are none".to_owned();
+        problems.report(node.span.clone(), title("augmented"), label, help("augment"));
+    }
+    if let Some(node) = find(combination, &["normalize"]) {
+        let label = "numbers of words pass as they are".to_owned();
+        problems.report(node.span.clone(), title("normalised"), label, help("normalize"));
+    }
+}
+
+/// What is held out must be said once.
+fn check_split(configuration: &Configuration, combination: &Combination, problems: &mut Problems) {
+    let Configuration { dataset, validation, split, .. } = configuration;
+    let Some(node) = find(combination, &["split"]) else { return };
+    let mut report = |title: String, label: &str, help: &str| {
+        problems.report(node.span.clone(), title, label.to_owned(), Some(help.to_owned()));
+    };
+    match split {
+        Split::Official if !dataset.has_validation() => {
+            let title = format!("`{}` has no validation samples of its own", dataset.name());
+            report(
+                title,
+                "there is nothing to take",
+                "hold out training samples: `last` or `random`, and `validation`",
+            );
+        }
+        Split::Official if *validation > 0.0 => {
+            let label = "takes the data set's own validation samples, and `validation` others";
+            report(
+                "validation samples are asked for twice".to_owned(),
+                label,
+                "set `validation: 0`, or another `split`",
+            );
+        }
+        Split::Last if *validation == 0.0 => {
+            let label = "the last so many samples, and it is not said how many";
+            report("`split` without `validation`".to_owned(), label, "set `validation`, to 10000 for instance");
+        }
+        _ => {}
+    }
+}
+
 /// Both parts of the training samples must be there where they are asked for.
 fn check_held_out(configuration: &Configuration, place: &Range<usize>, problems: &mut Problems) {
-    let samples = configuration.taken(configuration.dataset.sizes().0);
+    // Without knowing how many there are nothing can be said; the training says it.
+    let Some((samples, _)) = configuration.dataset.sizes().filter(|_| configuration.split != Split::Official) else {
+        return;
+    };
+    let samples = configuration.taken(samples);
     let held_out = configuration.held_out(samples);
     let nothing = match held_out {
         0 if configuration.validation > 0.0 => "validate on",

@@ -13,6 +13,7 @@ use crate::methods::networks::Model;
 use crate::methods::noise::Noise;
 use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
+use crate::methods::split::Split;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::rc::Rc;
@@ -27,6 +28,7 @@ struct Method<T> {
     read: fn(&str, &mut Fields<'_>) -> Option<T>,
 }
 
+const DATASET: Method<Dataset> = Method { key: "dataset", tag: "name", names: Dataset::NAMES, read: Dataset::read };
 const MODEL: Method<Model> = Method { key: "model", tag: "name", names: Model::NAMES, read: Model::read };
 const LOSS: Method<Loss> = Method { key: "loss", tag: "name", names: Loss::NAMES, read: Loss::read };
 const NOISE: Method<Noise> = Method { key: "noise", tag: "kind", names: Noise::KINDS, read: Noise::read };
@@ -38,7 +40,7 @@ const SCHEDULE: Method<Schedule> =
 /// The key under which the method `key` is named, if `key` is a method; or the one that a text alone is short for.
 fn tag_of(key: &str) -> Option<&'static str> {
     match key {
-        "model" | "loss" | "optimizer" | "schedule" => Some("name"),
+        "dataset" | "model" | "loss" | "optimizer" | "schedule" => Some("name"),
         "noise" => Some("kind"),
         "initial_weights" => Some("file"),
         _ => None,
@@ -79,7 +81,7 @@ pub(super) fn read(entries: &[Entry], place: &Place, problems: &mut Problems) ->
 
 /// Every part is read before any is found missing, so that all problems are found.
 fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
-    let dataset = dataset(fields);
+    let dataset = DATASET.required(fields);
     let model = MODEL.required(fields);
     let initial_weights = initial_weights::read(fields);
     let loss = LOSS.required(fields);
@@ -90,7 +92,8 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let epochs = fields.integer("epochs").at_least(1).at_most(100_000).required() as u32;
     let batch_size = fields.integer("batch_size").at_least(1).at_most(65_536).or(128) as usize;
     let train_size = fields.integer("train_size").at_least(1).optional().map(|size| size as usize);
-    let validation = fields.number("validation").at_least(0.0).below(1.0).or(0.0);
+    let validation = validation(fields);
+    let split = fields.choice("split", Split::CHOICES).or(Split::Random);
     let augment = fields.list_of("augment", Augment::NAMES, Augment::read);
     let normalize = fields.one_of("normalize", Normalize::NAMES, Normalize::read).unwrap_or(Normalize::Channel);
     let diagnostics = fields.set_of("diagnostics", Diagnostic::ALL);
@@ -98,7 +101,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     fields.node("parent");
     let dataset = dataset?;
     // All of a data set is what there is without the key: no two cells for one training.
-    let train_size = train_size.filter(|size| *size != dataset.sizes().0);
+    let train_size = train_size.filter(|size| dataset.sizes().is_none_or(|(all, _)| *size != all));
     let noise = noise.map(|noise| noise.normal_form(&dataset));
     Some(Configuration {
         dataset,
@@ -113,6 +116,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
         batch_size,
         train_size,
         validation,
+        split,
         augment,
         normalize,
         diagnostics,
@@ -120,9 +124,16 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     })
 }
 
-fn dataset(fields: &mut Fields<'_>) -> Option<Dataset> {
-    let choices: Vec<_> = Dataset::ALL.iter().map(|dataset| (dataset.name(), dataset.clone())).collect();
-    fields.choice("dataset", &choices).required()
+/// A share of the training samples below 1, or from 1 on a whole number of them.
+fn validation(fields: &mut Fields<'_>) -> f64 {
+    let validation = fields.number("validation").at_least(0.0).or(0.0);
+    if validation > 1.0 && (validation.fract() != 0.0 || validation > f64::from(u32::MAX)) {
+        let label = "expected a share of at least 0 and below 1, or a whole number of samples".to_owned();
+        let place = fields.value_place("validation").unwrap_or_else(|| fields.place());
+        fields.problems().report(place, "`validation` is out of range".to_owned(), label, None);
+        return 0.0;
+    }
+    validation
 }
 
 impl<T> Method<T> {
@@ -209,6 +220,7 @@ impl Schema {
         for asked in probe.asked() {
             schema.add(asked.key.to_owned(), asked.depth);
             match asked.key {
+                "dataset" => DATASET.declare(&mut schema),
                 "model" => MODEL.declare(&mut schema),
                 "loss" => LOSS.declare(&mut schema),
                 "noise" => NOISE.declare(&mut schema),

@@ -97,7 +97,7 @@ impl Reading<'_> {
                 let key = Key { name: Rc::from("loss"), span: span.clone() };
                 let route = Route { keys: vec![key], name: "loss".to_owned() };
                 let loss = Rc::new(Node::new(span.clone(), Value::Text(Rc::from("cce"))));
-                let at = if configuration.validation > 0.0 { At::BestValidationLoss } else { At::Final };
+                let at = if configuration.validates() { At::BestValidationLoss } else { At::Final };
                 Some(Asked { at_span: span.clone(), span, set: vec![(route, loss)], at })
             }
             _ => None,
@@ -131,7 +131,7 @@ impl Reading<'_> {
 
 /// Reports what `child` cannot take from `parent`.
 fn fits(child: &Configuration, parent: &Configuration, asked: &Asked, problems: &mut Problems) {
-    if asked.at != At::Final && parent.validation == 0.0 {
+    if asked.at != At::Final && !parent.validates() {
         let title = format!("no validation samples for `{}`", asked.at);
         let label = "the parent is trained without".to_owned();
         let help = Some("set `validation`, or take `at: final`".to_owned());
@@ -147,7 +147,7 @@ fn fits(child: &Configuration, parent: &Configuration, asked: &Asked, problems: 
         problems.report(asked.span.clone(), title, label, Some("leave `dataset` out of the parent's `set`".to_owned()));
         return;
     }
-    let network = |c: &Configuration| c.model.network(c.dataset.shape(), c.dataset.classes());
+    let network = |c: &Configuration| c.model.network(c.dataset.input(), c.dataset.classes());
     // Where one of the two cannot be built, that is a problem of its own.
     if let (Takes::Weights, Ok(own), Ok(other)) = (child.takes(), network(child), network(parent))
         && !own.has_weights_like(&other)

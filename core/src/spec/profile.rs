@@ -46,11 +46,15 @@ pub(super) fn read(fields: &mut Fields<'_>, name: Option<&SweepName>, axes: &[Ax
             continue;
         }
         let before = fields.problems().reports();
-        let Some(entries) = node.entries().filter(|entries| !entries.is_empty()) else {
-            let expected = "a map with `seeds`, `grid`, `overrides`, `exclude` or `set`";
-            fields.unexpected(&key.name, node, expected, None);
+        const PARTS: &str = "a map with `seeds`, `grid`, `overrides`, `exclude` or `set`";
+        let Some(entries) = node.entries() else {
+            fields.unexpected(&key.name, node, PARTS, None);
             continue;
         };
+        if entries.is_empty() {
+            let label = format!("expected {PARTS}");
+            fields.problems().report(node.span.clone(), format!("the profile `{}` is empty", key.name), label, None);
+        }
         let mut profile = Fields::new(entries, Subject("a profile", None), key.span.clone(), fields.problems());
         let seeds = profile.node("seeds").map(|node| seeds_of(&mut profile, node));
         let (own, _) = grid::read(&mut profile, schema);

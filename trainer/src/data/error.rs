@@ -94,6 +94,26 @@ pub enum DataError {
         /// The decoder's words.
         source: Box<serde_pickle::Error>,
     },
+    /// An image file is damaged, or of another kind than it should be.
+    #[error("{} is not a whole JPEG or PNG image ({source}): replace it", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's words.
+        source: Box<image::ImageError>,
+    },
+    /// A line of a list says something else than it should.
+    #[error("{}, line {line}: expected {expected}, found {found}: fetch the file again", path.display())]
+    Line {
+        /// The list.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What should stand there.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
     /// A pair of files does not belong together.
     #[error(
         "{} has {images} images and {} has {labels} labels: both files must come from one copy of the data set",

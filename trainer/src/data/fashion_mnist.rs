@@ -2,12 +2,15 @@
 
 use super::error::DataError;
 use super::idx::{self, Source};
-use super::{Data, Datasets};
+use super::{Data, Datasets, Images};
 use plusminus_core::methods::dataset::Dataset;
 use std::path::{Path, PathBuf};
 
 /// Where Debian's package `dataset-fashion-mnist` puts the files.
 pub const DEBIAN: &str = "/usr/share/datasets/fashion-mnist";
+
+/// The class of bags.
+const BAG: u32 = 8;
 
 const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
@@ -37,6 +40,18 @@ fn search(datasets: &Datasets, fallback: &Path) -> Result<Data, DataError> {
     read(&dataset, [train_images?, train_labels?, test_images?, test_labels?])
 }
 
+/// The data set with two classes: bags, which are class 8, and all the rest.
+pub(super) fn bags(datasets: &Datasets) -> Result<Data, DataError> {
+    let Data { mut train, mut test, .. } = from_disk(datasets)?;
+    [&mut train, &mut test].into_iter().for_each(as_bags);
+    Ok(Data::new(train, test))
+}
+
+/// Bags become 0 and clothes 1 (Xu et al. 2019, §5.1).
+fn as_bags(images: &mut Images) {
+    images.labels.iter_mut().for_each(|label| *label = u32::from(*label != BAG));
+}
+
 /// The path of `file` in `place`, compressed or not.
 fn find(place: &Path, file: &str) -> Option<PathBuf> {
     [format!("{file}.gz"), file.to_owned()].into_iter().map(|name| place.join(name)).find(|path| path.is_file())
@@ -62,14 +77,14 @@ fn read(
     dataset: &Dataset,
     [train_images, train_labels, test_images, test_labels]: [Source; 4],
 ) -> Result<Data, DataError> {
-    let (train, test) = dataset.sizes();
+    let (train, test) = dataset.sizes().unwrap_or_default();
     let read = |images, labels, samples| idx::read(images, labels, samples, dataset.shape(), dataset.classes());
     Ok(Data::new(read(&train_images, &train_labels, train)?, read(&test_images, &test_labels, test)?))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cache, Images};
+    use super::super::{Cache, Values};
     use super::*;
     use std::sync::Arc;
 
@@ -82,7 +97,7 @@ mod tests {
         let data = from_binary().unwrap();
         assert_eq!(counts(&data.train), [800; 10]);
         assert_eq!(counts(&data.test), [200; 10]);
-        assert_eq!(data.train.pixels.len(), 8_000 * 784);
+        assert_eq!(data.train.bytes().len(), 8_000 * 784);
     }
 
     #[test]
@@ -115,9 +130,33 @@ mod tests {
             Data::new(other.train, other.test).digest
         };
         assert_eq!(changed(|_| {}), data.digest);
-        assert_ne!(changed(|data| data.train.pixels[7] ^= 1), data.digest);
+        assert_ne!(
+            changed(|data| match &mut data.train.values {
+                Values::Bytes(pixels) => pixels[7] ^= 1,
+                other => panic!("{other:?}"),
+            }),
+            data.digest
+        );
         assert_ne!(changed(|data| data.test.labels.swap(0, 1)), data.digest);
         assert_ne!(changed(|data| std::mem::swap(&mut data.train, &mut data.test)), data.digest);
+    }
+
+    #[test]
+    fn bags_are_one_class_and_clothes_the_other() {
+        let mut images = from_binary().unwrap().test;
+        let bags: Vec<bool> = images.labels.iter().map(|label| *label == 8).collect();
+        as_bags(&mut images);
+        assert_eq!(images.labels.iter().map(|label| *label == 0).collect::<Vec<_>>(), bags);
+        assert_eq!(images.labels.iter().sum::<u32>(), 1_800);
+        // Where the whole data set is not installed there is nothing more to see.
+        let Ok(data) = bags_of_disk() else { return };
+        let share = |images: &Images| images.labels.iter().filter(|label| **label == 0).count();
+        assert_eq!((share(&data.train), share(&data.test)), (6_000, 1_000));
+        assert!(data.train.labels.iter().all(|label| *label < 2));
+    }
+
+    fn bags_of_disk() -> Result<Data, DataError> {
+        bags(&Datasets::default())
     }
 
     #[test]

@@ -15,17 +15,18 @@ const AHEAD: usize = 2;
 pub(crate) const BUFFERS: usize = AHEAD + 1;
 
 /// Cuts `samples` into batches of `size`, of which the last takes what is left; has `make` write the inputs of each, one after
-/// another on a thread of its own; and has `work` take each with its inputs, in the same order on this thread, until one fails.
+/// another on a thread of its own; and has `work` take each with its inputs, in the same order on this thread, until one of either
+/// fails.
 ///
 /// There are as many buffers as batches may be in memory, and they go round: where all are full the other thread sleeps until
 /// one has been worked on. It ends with this call, however this ends; if it panics, so does this.
 ///
 /// # Errors
-/// The first failure of `work`, after which nothing more is worked on.
-pub(crate) fn each<'s, E>(
+/// The first failure, in the order of the batches, of making or of work: the batches before it have been worked on, and none after it.
+pub(crate) fn each<'s, E: Send>(
     samples: &'s [usize],
     size: usize,
-    mut make: impl FnMut(&[usize], &mut Vec<f32>) + Send,
+    mut make: impl FnMut(&[usize], &mut Vec<f32>) -> Result<(), E> + Send,
     mut work: impl FnMut(&'s [usize], &[f32]) -> Result<(), E>,
 ) -> Result<(), E> {
     thread::scope(|scope| {
@@ -39,15 +40,17 @@ pub(crate) fn each<'s, E>(
             for batch in samples.chunks(size) {
                 // Where the work has ended early there is nobody at the other end.
                 let Ok(mut inputs) = empty.recv() else { return };
-                make(batch, &mut inputs);
-                if full.send(inputs).is_err() {
+                let made = make(batch, &mut inputs);
+                let failed = made.is_err();
+                if full.send(made.map(|()| inputs)).is_err() || failed {
                     return;
                 }
             }
         });
         for batch in samples.chunks(size) {
-            // The maker goes away without the last batch only where it panics.
+            // The maker goes away without the last batch, and without saying why, only where it panics.
             let Ok(inputs) = made.recv() else { break };
+            let inputs = inputs?;
             work(batch, &inputs)?;
             // Once the last batch has been made nobody takes them back.
             let _ = emptied.send(inputs);
@@ -66,9 +69,10 @@ mod tests {
     use std::time::Duration;
 
     /// A sample's input is its number.
-    fn copy(batch: &[usize], inputs: &mut Vec<f32>) {
+    fn copy<E>(batch: &[usize], inputs: &mut Vec<f32>) -> Result<(), E> {
         inputs.clear();
         inputs.extend(batch.iter().map(|sample| *sample as f32));
+        Ok(())
     }
 
     /// What the work on every batch sees.
@@ -101,7 +105,7 @@ mod tests {
         let (made, mut done) = (AtomicUsize::new(0), 0);
         let make = |batch: &[usize], inputs: &mut Vec<f32>| {
             made.fetch_add(1, Ordering::SeqCst);
-            copy(batch, inputs);
+            copy(batch, inputs)
         };
         let Ok(()) = each(&[0; 40], 1, make, |_, _| {
             // Time to get ahead.
@@ -118,7 +122,10 @@ mod tests {
     fn work_that_stops_early_ends_the_making_of_batches() {
         for stop in [1, 2, 7, 40] {
             let (made, mut done) = (AtomicUsize::new(0), 0);
-            let make = |_: &[usize], _: &mut Vec<f32>| _ = made.fetch_add(1, Ordering::SeqCst);
+            let make = |_: &[usize], _: &mut Vec<f32>| {
+                made.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            };
             let stopped = each(&[0; 40], 1, make, |_, _| {
                 done += 1;
                 if done == stop { Err("enough") } else { Ok(()) }
@@ -130,9 +137,28 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_that_cannot_be_made_fails_after_those_before_it_have_been_worked_on() {
+        let (made, mut done) = (AtomicUsize::new(0), Vec::new());
+        let make = |batch: &[usize], _: &mut Vec<f32>| {
+            made.fetch_add(1, Ordering::SeqCst);
+            if batch[0] < 7 { Ok(()) } else { Err(format!("no {}", batch[0])) }
+        };
+        let samples: Vec<usize> = (0..40).collect();
+        let failed = each(&samples, 1, make, |batch, _| {
+            done.push(batch[0]);
+            Ok(())
+        });
+        assert_eq!(failed, Err("no 7".to_owned()));
+        assert_eq!((done, made.into_inner()), ((0..7).collect::<Vec<_>>(), 8));
+    }
+
+    #[test]
     fn a_panic_on_either_thread_ends_both_and_reaches_the_caller() {
         let caught = |making: usize, working: usize| {
-            let make = |batch: &[usize], _: &mut Vec<f32>| assert!(batch[0] != making, "made {making}");
+            let make = |batch: &[usize], _: &mut Vec<f32>| {
+                assert!(batch[0] != making, "made {making}");
+                Ok(())
+            };
             let work = |batch: &[usize], _: &[f32]| {
                 assert!(batch[0] != working, "worked on {working}");
                 Ok::<_, Infallible>(())

@@ -209,7 +209,7 @@ mod tests {
         let path = directory.path().join("pictures");
         std::fs::write(&path, images()).unwrap();
         let pair = || read(&Source::file(path.clone()), &Source::embedded("names", labels().leak()), 2, SHAPE, 2);
-        assert_eq!(pair().unwrap().pixels, (0..12).collect::<Vec<u8>>());
+        assert_eq!(pair().unwrap().bytes(), (0..12).collect::<Vec<u8>>());
         // Far more than there is memory, and nearly nothing on disk.
         File::options().append(true).open(&path).and_then(|file| file.set_len(1 << 40)).unwrap();
         assert!(matches!(pair().unwrap_err(), DataError::Trailing { expected: 28, .. }));

@@ -1,8 +1,10 @@
-//! From pixels to inputs: normalisation, and the random changes of training images.
+//! From pixels to inputs: normalisation, and the random changes of training images. Tokens pass as they are.
 
-use super::{ImageShape, Images};
+use super::error::DataError;
+use super::{ImageShape, Images, Values};
 use plusminus_core::methods::augment::{Augment, Normalize};
 use rand::{Rng, RngExt};
+use std::borrow::Cow;
 
 /// How a job makes inputs of a data set's pixels.
 #[derive(Clone, Debug)]
@@ -19,13 +21,16 @@ impl Inputs {
     /// part in them.
     ///
     /// # Errors
-    /// What is wrong with the constants.
+    /// What is wrong with the constants, or with a file whose pixels the statistics ask for.
     pub fn new(normalize: &Normalize, images: &Images, train: &[usize]) -> Result<Self, String> {
         let shape = images.shape;
+        if let Values::Tokens(_) = images.values {
+            return Ok(Inputs { shape, table: Vec::new(), centre: None });
+        }
         let unit = (vec![0.0; shape.channels], vec![1.0; shape.channels]);
         let (mean, std) = match normalize {
             Normalize::Unit | Normalize::PixelMean => unit,
-            Normalize::Channel => channel_moments(images, train),
+            Normalize::Channel => channel_moments(images, train).map_err(|error| error.to_string())?,
             Normalize::Constants { mean, std } => (mean.clone(), std.clone()),
         };
         if mean.len() != shape.channels || std.len() != shape.channels {
@@ -39,19 +44,35 @@ impl Inputs {
             .iter()
             .zip(&std)
             .flat_map(|(mean, std)| (0..256u16).map(move |pixel| ((f64::from(pixel) / 255.0 - mean) / std) as f32));
-        let centre = matches!(normalize, Normalize::PixelMean).then(|| pixel_means(images, train));
+        let centre = match normalize {
+            Normalize::PixelMean => Some(pixel_means(images, train).map_err(|error| error.to_string())?),
+            _ => None,
+        };
         Ok(Inputs { shape, table: table.collect(), centre })
     }
 
     /// Writes the inputs of these samples one after the other.
-    pub fn gather(&self, images: &Images, samples: &[usize], inputs: &mut Vec<f32>) {
-        inputs.resize(samples.len() * self.shape.len(), 0.0);
-        for (sample, input) in samples.iter().zip(inputs.chunks_exact_mut(self.shape.len())) {
-            self.image(images.image(*sample), input);
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn gather(&self, images: &Images, samples: &[usize], inputs: &mut Vec<f32>) -> Result<(), DataError> {
+        let length = self.shape.len();
+        inputs.resize(samples.len() * length, 0.0);
+        let mut rows = inputs.chunks_exact_mut(length);
+        if let Values::Tokens(tokens) = &images.values {
+            for (sample, row) in samples.iter().zip(rows) {
+                let tokens = &tokens[sample * length..][..length];
+                row.iter_mut().zip(tokens).for_each(|(input, token)| *input = *token as f32);
+            }
+            return Ok(());
         }
+        images.each_image(samples, |pixels| rows.next().into_iter().for_each(|row| self.image(pixels, row)))
     }
 
     /// As [`Inputs::gather`], each image changed as `augment` says, in its order, with draws from `generator`.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
     pub fn gather_augmented(
         &self,
         images: &Images,
@@ -59,15 +80,17 @@ impl Inputs {
         augment: &[Augment],
         generator: &mut impl Rng,
         inputs: &mut Vec<f32>,
-    ) {
-        if augment.is_empty() {
+    ) -> Result<(), DataError> {
+        if augment.is_empty() || matches!(images.values, Values::Tokens(_)) {
             return self.gather(images, samples, inputs);
         }
         let ImageShape { height, width, .. } = self.shape;
         let mut plain = vec![0.0; self.shape.len()];
         inputs.resize(samples.len() * self.shape.len(), 0.0);
-        for (sample, input) in samples.iter().zip(inputs.chunks_exact_mut(self.shape.len())) {
-            self.image(images.image(*sample), &mut plain);
+        let mut left = inputs.chunks_exact_mut(self.shape.len());
+        images.each_image(samples, |pixels| {
+            let Some(input) = left.next() else { return };
+            self.image(pixels, &mut plain);
             // Where each row and column of the result comes from; nowhere, where it shows padding. Every change moves rows
             // and columns as wholes, so the two lists are all there is to know.
             let (mut rows, mut columns) = (places(height), places(width));
@@ -91,7 +114,7 @@ impl Inputs {
                     }
                 }
             }
-        }
+        })
     }
 
     fn image(&self, pixels: &[u8], input: &mut [f32]) {
@@ -118,34 +141,47 @@ fn cropped(places: &[Option<usize>], padding: usize, start: usize) -> Vec<Option
 }
 
 /// Mean and standard deviation of each channel over these samples. Pixels are whole numbers, so the sums are exact.
-fn channel_moments(images: &Images, samples: &[usize]) -> (Vec<f64>, Vec<f64>) {
+fn channel_moments(images: &Images, samples: &[usize]) -> Result<(Vec<f64>, Vec<f64>), DataError> {
+    let samples = surveyed(images, samples);
     let ImageShape { channels, height, width } = images.shape;
     let mut sums = vec![(0u64, 0u64); channels];
-    for sample in samples {
-        for ((sum, squares), pixels) in sums.iter_mut().zip(images.image(*sample).chunks_exact(height * width)) {
+    images.each_image(&samples, |pixels| {
+        for ((sum, squares), pixels) in sums.iter_mut().zip(pixels.chunks_exact(height * width)) {
             for pixel in pixels {
                 *sum += u64::from(*pixel);
                 *squares += u64::from(*pixel) * u64::from(*pixel);
             }
         }
-    }
+    })?;
     let count = (samples.len() * height * width) as f64;
-    sums.into_iter()
-        .map(|(sum, squares)| {
-            let mean = sum as f64 / count / 255.0;
-            let variance = squares as f64 / count / (255.0 * 255.0) - mean * mean;
-            // Of one colour throughout: the division is by 1 rather than by 0.
-            (mean, if variance > 0.0 { variance.sqrt() } else { 1.0 })
-        })
-        .unzip()
+    let moments = sums.into_iter().map(|(sum, squares)| {
+        let mean = sum as f64 / count / 255.0;
+        let variance = squares as f64 / count / (255.0 * 255.0) - mean * mean;
+        // Of one colour throughout: the division is by 1 rather than by 0.
+        (mean, if variance > 0.0 { variance.sqrt() } else { 1.0 })
+    });
+    Ok(moments.unzip())
 }
 
-fn pixel_means(images: &Images, samples: &[usize]) -> Vec<f32> {
+fn pixel_means(images: &Images, samples: &[usize]) -> Result<Vec<f32>, DataError> {
+    let samples = surveyed(images, samples);
     let mut sums = vec![0u64; images.shape.len()];
-    for sample in samples {
-        sums.iter_mut().zip(images.image(*sample)).for_each(|(sum, pixel)| *sum += u64::from(*pixel));
+    images.each_image(&samples, |pixels| {
+        sums.iter_mut().zip(pixels).for_each(|(sum, pixel)| *sum += u64::from(*pixel));
+    })?;
+    Ok(sums.into_iter().map(|sum| (sum as f64 / samples.len() as f64 / 255.0) as f32).collect())
+}
+
+/// The samples that statistics are taken of: all, or where images are decoded whenever they are asked for, so many that lie evenly
+/// among them. The first ones would often be of one class.
+fn surveyed<'s>(images: &Images, samples: &'s [usize]) -> Cow<'s, [usize]> {
+    const MOST: usize = 10_000;
+    match images.values {
+        Values::Files(_) if samples.len() > MOST => {
+            (0..MOST).map(|i| samples[(i as u64 * samples.len() as u64 / MOST as u64) as usize]).collect()
+        }
+        _ => Cow::Borrowed(samples),
     }
-    sums.into_iter().map(|sum| (sum as f64 / samples.len() as f64 / 255.0) as f32).collect()
 }
 
 #[cfg(test)]
@@ -161,7 +197,7 @@ mod tests {
 
     fn gathered(normalize: &Normalize) -> Vec<f32> {
         let mut inputs = Vec::new();
-        Inputs::new(normalize, &images(), &[0, 1]).unwrap().gather(&images(), &[0, 1], &mut inputs);
+        Inputs::new(normalize, &images(), &[0, 1]).unwrap().gather(&images(), &[0, 1], &mut inputs).unwrap();
         inputs
     }
 
@@ -186,6 +222,21 @@ mod tests {
     }
 
     #[test]
+    fn tokens_pass_as_they_are_whatever_is_done_to_images() {
+        let values = Values::Tokens(vec![0, 5, 18_764, 1, 2, 3]);
+        let shape = ImageShape { channels: 1, height: 1, width: 3 };
+        let images = Images { shape, values, labels: vec![0, 1], foreign: 0 };
+        let mut generator = Streams::new(5, 5).generator(Stream::Augmentation, 1);
+        for normalize in [Normalize::Unit, Normalize::Channel, Normalize::PixelMean] {
+            let inputs = Inputs::new(&normalize, &images, &[0, 1]).unwrap();
+            let mut found = Vec::new();
+            let augment = [Augment::Crop(1), Augment::Flip];
+            inputs.gather_augmented(&images, &[1, 0], &augment, &mut generator, &mut found).unwrap();
+            assert_eq!(found, [1.0, 2.0, 3.0, 0.0, 5.0, 18_764.0], "{normalize:?}");
+        }
+    }
+
+    #[test]
     fn constants_for_another_number_of_channels_are_refused() {
         let constants = Normalize::Constants { mean: vec![0.0], std: vec![1.0] };
         assert!(Inputs::new(&constants, &images(), &[0]).unwrap_err().contains("2 channels"));
@@ -201,7 +252,7 @@ mod tests {
         let inputs = Inputs::new(&Normalize::Unit, &numbered(), &[0]).unwrap();
         let mut generator = Streams::new(5, 5).generator(Stream::Augmentation, epoch);
         let mut values = Vec::new();
-        inputs.gather_augmented(&numbered(), &[0], augment, &mut generator, &mut values);
+        inputs.gather_augmented(&numbered(), &[0], augment, &mut generator, &mut values).unwrap();
         values.iter().map(|value| (value * 255.0).round() as u32).collect()
     }
 

@@ -1,5 +1,6 @@
 //! The labels a job trains on: which samples are held out, and what noise makes of every label.
 
+use super::split::split;
 use super::{Data, Datasets, Images, label_file};
 use plusminus_core::job::Job;
 use plusminus_core::methods::noise::{NO_CLASS, Noise, TransitionMatrix, replacements};
@@ -67,16 +68,7 @@ impl Labels {
             }
             noise => noise.true_transition(dataset)?.corrupt(labels, noise.draw(), &mut generator),
         };
-        let held_out = configuration.held_out(taken);
-        if held_out >= taken {
-            return Err(format!(
-                "validation {} holds out {held_out} of {taken} training samples, which leaves none: lower it",
-                configuration.validation,
-            ));
-        }
-        let mut train: Vec<usize> = (0..taken).collect();
-        shuffle(&mut train, &mut streams.generator(Stream::Split, 0));
-        let mut validation = train.split_off(taken - held_out);
+        let (mut train, mut validation) = split(job, taken)?;
         for part in [&mut train, &mut validation] {
             part.iter_mut().for_each(|sample| *sample = place[*sample]);
             part.sort_unstable();
@@ -131,10 +123,9 @@ mod tests {
 
     /// With 700 images that belong to no class.
     fn with_pool() -> Images {
-        let Images { shape, mut pixels, mut labels, .. } = images();
-        pixels.resize(1_700, 0);
+        let Images { shape, mut labels, .. } = images();
         labels.resize(1_700, NO_CLASS);
-        Images { shape, pixels, labels, foreign: 700 }
+        Images { foreign: 700, ..Images::new(shape, vec![0; 1_700], labels) }
     }
 
     fn of(images: &Images, seed: u64, change: impl FnOnce(&mut Configuration)) -> Result<Labels, String> {

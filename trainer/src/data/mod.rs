@@ -1,21 +1,31 @@
 //! Data sets and what a job makes of one: given labels, a split, inputs.
 
-mod cifar10;
+mod cifar;
+mod clothing1m;
+mod decode;
+mod dogs_vs_cats;
 mod error;
 mod fashion_mnist;
 pub(crate) mod feed;
+mod folder;
 mod idx;
+mod images;
 mod inputs;
 mod label_file;
 mod labels;
+pub(crate) mod listed;
+mod mr;
 mod pickle;
+mod split;
 
 pub use error::DataError;
 pub use fashion_mnist::DEBIAN;
+pub use images::{Files, Images, Values};
 pub(crate) use inputs::Inputs;
 pub(crate) use labels::{Labels, shuffle};
 
 use plusminus_core::methods::dataset::{Dataset, ImageShape};
+use plusminus_core::methods::split::Split;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,69 +44,65 @@ impl Datasets {
     }
 }
 
-/// Images with their labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Images {
-    /// Extent of every image.
-    pub shape: ImageShape,
-    /// An image after the other, each channels × height × width.
-    pub pixels: Vec<u8>,
-    /// A label an image.
-    pub labels: Vec<u32>,
-    /// How many of the last images belong to no class of the data set: only open-set noise takes them. Their labels are
-    /// [`NO_CLASS`](plusminus_core::methods::noise::NO_CLASS).
-    pub foreign: usize,
-}
-
-impl Images {
-    /// Images that all belong to classes of the data set.
-    pub fn new(shape: ImageShape, pixels: Vec<u8>, labels: Vec<u32>) -> Self {
-        Images { shape, pixels, labels, foreign: 0 }
-    }
-
-    /// How many belong to a class of the data set.
-    pub fn samples(&self) -> usize {
-        self.len().saturating_sub(self.foreign)
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// The pixels of one image.
-    pub fn image(&self, index: usize) -> &[u8] {
-        &self.pixels[index * self.shape.len()..][..self.shape.len()]
-    }
-}
-
-/// A data set in memory.
+/// A data set, its pixels in memory or in files that are decoded when they are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Data {
     /// The training file, which validation samples are held out of.
     pub train: Images,
+    /// The data set's own validation samples, where it has such: `split: official` takes them.
+    pub validation: Option<Images>,
     /// The test file.
     pub test: Images,
-    /// BLAKE3 of both files' pixels and labels, in hexadecimal: results can be compared where it is the same.
+    /// BLAKE3 of all parts' samples and labels, in hexadecimal: results can be compared where it is the same. Of images that are
+    /// decoded when they are asked for, the names and sizes of the files stand for what they hold.
     pub digest: String,
 }
 
 impl Data {
     /// A data set of these files.
     pub fn new(train: Images, test: Images) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for images in [&train, &test] {
-            let labels: Vec<u8> = images.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
-            // How many there are, so that no sample can move from a file to the other unseen.
-            hasher.update(&(images.len() as u64).to_le_bytes()).update(&images.pixels).update(&labels);
-        }
-        Data { digest: hasher.finalize().to_hex().to_string(), train, test }
+        Data::with_validation(train, None, test)
     }
+
+    /// A data set that may have validation samples of its own.
+    pub fn with_validation(train: Images, validation: Option<Images>, test: Images) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for images in [Some(&train), Some(&test), validation.as_ref()].into_iter().flatten() {
+            images.hash(&mut hasher);
+        }
+        Data { digest: hasher.finalize().to_hex().to_string(), train, validation, test }
+    }
+
+    /// What a job with these labels validates on: images, which of them in file order, and a label for each.
+    ///
+    /// # Errors
+    /// Where it asks for the data set's own validation samples and there are none.
+    pub(crate) fn held_out<'a>(&'a self, labels: &'a Labels, split: Split) -> Result<HeldOut<'a>, String> {
+        match (split, &self.validation) {
+            (Split::Official, Some(images)) => {
+                let samples = (0..images.len()).collect();
+                Ok(HeldOut { images, samples, labels: images.labels.clone() })
+            }
+            (Split::Official, None) => {
+                Err("the data set has no validation samples of its own: use another `split`".to_owned())
+            }
+            (Split::Random | Split::Last, _) => {
+                let given = labels.validation.iter().map(|sample| labels.given[*sample]).collect();
+                Ok(HeldOut { images: &self.train, samples: labels.validation.clone(), labels: given })
+            }
+        }
+    }
+}
+
+/// What a job validates on.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldOut<'a> {
+    /// The images that samples are of.
+    pub images: &'a Images,
+    /// Which they are, in file order.
+    pub samples: Vec<usize>,
+    /// The label of each sample: its given one, or where the data set has validation samples of its own, theirs.
+    pub labels: Vec<u32>,
 }
 
 /// Data sets in memory, each read once however many jobs ask for it.
@@ -143,6 +149,13 @@ fn load(dataset: &Dataset, datasets: &Datasets) -> Result<Data, DataError> {
     match dataset {
         Dataset::FashionMnist => fashion_mnist::from_disk(datasets),
         Dataset::FashionMnist10k => fashion_mnist::from_binary(),
-        Dataset::Cifar10 => cifar10::from_disk(datasets),
+        Dataset::FashionMnistBags => fashion_mnist::bags(datasets),
+        Dataset::Cifar10 => cifar::ten(datasets),
+        Dataset::Cifar100 => cifar::hundred(datasets),
+        Dataset::Cifar10OpenSet => cifar::open_set(datasets),
+        Dataset::Mr => mr::from_disk(datasets),
+        Dataset::DogsVsCats { .. } => dogs_vs_cats::from_disk(datasets, dataset),
+        Dataset::Clothing1M { .. } => clothing1m::from_disk(datasets, dataset),
+        Dataset::Folder(folder) => folder::from_disk(datasets, folder),
     }
 }

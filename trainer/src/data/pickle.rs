@@ -1,4 +1,5 @@
-//! Batches of images as Python's `pickle` saved them: a map with `data`, an array of a row of bytes an image, and `labels`.
+//! Batches of images as Python's `pickle` saved them: a map with `data`, an array of a row of bytes an image, and `labels`
+//! (in CIFAR-100 `fine_labels`).
 //!
 //! No class is made and no function called: of a numpy array what its `__reduce__` left is read, which is its extents, the order of
 //! its values and their bytes. CIFAR's files were written by Python 2 (protocol 2, where text is bytes); what later versions write
@@ -20,10 +21,11 @@ pub(super) struct Batch {
     pub labels: Vec<u8>,
 }
 
-/// The map in the file. What else is in it (`filenames`, `batch_label`) is not used.
+/// The map in the file. What else is in it (`filenames`, `batch_label`, `coarse_labels`) is not used.
 #[derive(Deserialize)]
 struct Saved {
     data: Array,
+    #[serde(alias = "fine_labels")]
     labels: Vec<u8>,
 }
 
@@ -102,14 +104,15 @@ pub(super) mod tests {
         [&b"M"[..], &(value as u16).to_le_bytes()[..]].concat()
     }
 
-    /// What Python 2 writes of `{'batch_label': …, 'labels': […], 'data': numpy.array(…, dtype=numpy.uint8), 'filenames': […]}`.
-    pub fn saved(labels: &[u8], columns: usize, pixels: &[u8], by_column: bool) -> Vec<u8> {
+    /// What Python 2 writes of `{'batch_label': …, 'labels': […], 'data': numpy.array(…, dtype=numpy.uint8), 'filenames': […]}`,
+    /// with the labels under `key`.
+    pub fn saved(key: &str, labels: &[u8], columns: usize, pixels: &[u8], by_column: bool) -> Vec<u8> {
         let list = |items: Vec<Vec<u8>>| [b"](".to_vec(), items.concat(), b"e".to_vec()].concat();
         [
             b"\x80\x02}q\x01(".to_vec(),
             short("batch_label"),
             short("training batch 1 of 5"),
-            short("labels"),
+            short(key),
             list(labels.iter().map(|label| vec![b'K', *label]).collect()),
             short("data"),
             b"cnumpy.core.multiarray\n_reconstruct\nq\x02cnumpy\nndarray\nq\x03K\x00\x85".to_vec(),
@@ -125,6 +128,8 @@ pub(super) mod tests {
             vec![if by_column { 0x88 } else { 0x89 }],
             long(pixels),
             b"tb".to_vec(),
+            short("coarse_labels"),
+            list(labels.iter().map(|_| vec![b'K', 19]).collect()),
             short("filenames"),
             list(labels.iter().map(|_| short("picture.png")).collect()),
             b"u.".to_vec(),
@@ -141,8 +146,8 @@ pub(super) mod tests {
     #[test]
     fn an_array_of_rows_and_one_of_columns_are_the_same_images() {
         let images = (vec![7, 1], vec![1, 2, 3, 4, 5, 255]);
-        assert_eq!(read_bytes(&saved(&[7, 1], 3, &[1, 2, 3, 4, 5, 255], false)).unwrap(), images);
-        assert_eq!(read_bytes(&saved(&[7, 1], 3, &[1, 4, 2, 5, 3, 255], true)).unwrap(), images);
+        assert_eq!(read_bytes(&saved("labels", &[7, 1], 3, &[1, 2, 3, 4, 5, 255], false)).unwrap(), images);
+        assert_eq!(read_bytes(&saved("labels", &[7, 1], 3, &[1, 4, 2, 5, 3, 255], true)).unwrap(), images);
     }
 
     /// `pickle.dumps({b'labels': [7, 1], b'data': numpy.array([[1, 2, 3], [4, 5, 255]], numpy.uint8)}, protocol=2)`
@@ -158,7 +163,7 @@ pub(super) mod tests {
 
     #[test]
     fn a_file_cut_anywhere_is_an_error() {
-        let file = saved(&[7, 1], 3, &[1, 2, 3, 4, 5, 6], false);
+        let file = saved("labels", &[7, 1], 3, &[1, 2, 3, 4, 5, 6], false);
         for end in 0..file.len() {
             let error = read_bytes(&file[..end]).unwrap_err();
             assert!(matches!(error, DataError::Pickle { .. }), "{end}: {error}");
@@ -172,9 +177,15 @@ pub(super) mod tests {
             DataError::Extents { expected, found, .. } => format!("{expected}; {found}"),
             other => panic!("{other}"),
         };
-        assert_eq!(told(&saved(&[7], 3, &[1, 2, 3], false)), "2 × 3 values and 2 labels; 1 × 3 values and 1 labels");
-        assert_eq!(told(&saved(&[7, 1], 2, &[1; 4], false)), "2 × 3 values and 2 labels; 2 × 2 values and 2 labels");
-        assert_eq!(told(&saved(&[7, 1], 3, &[1; 12], false)), "values of 1 byte, 6 in all; 12 bytes");
+        assert_eq!(
+            told(&saved("labels", &[7], 3, &[1, 2, 3], false)),
+            "2 × 3 values and 2 labels; 1 × 3 values and 1 labels"
+        );
+        assert_eq!(
+            told(&saved("labels", &[7, 1], 2, &[1; 4], false)),
+            "2 × 3 values and 2 labels; 2 × 2 values and 2 labels"
+        );
+        assert_eq!(told(&saved("labels", &[7, 1], 3, &[1; 12], false)), "values of 1 byte, 6 in all; 12 bytes");
         assert_eq!(told(&[0; 4_000]), "at most 3012 bytes; 4000");
     }
 }

@@ -238,6 +238,59 @@ fn agree_with_pytorch(network: &str, count: usize) {
     }
 }
 
+/// The features of a network and its classifier's matrix give its logits.
+fn features_give_logits(network: &Network, engine: fn(&Network, Weights) -> Box<dyn Peer>) {
+    let weights = Arc::new(Plan::of(network)).initial(&mut Streams::new(1, 1).generator(Stream::Weights, 0));
+    let features = network.features().unwrap();
+    let part = weights.part(&Arc::new(Plan::of(&features))).unwrap();
+    let inputs: Vec<f32> = (0..3 * network.input.len()).map(|i| 2.0 * unit(7, i)).collect();
+    let run = |network: &Network, weights: Weights| {
+        let mut logits = Vec::new();
+        engine(network, weights).logits(&inputs, &mut logits).unwrap();
+        logits
+    };
+    let (logits, found) = (run(network, weights.clone()), run(&features, part));
+    let last = network.layers.len() - 1;
+    let array = |name: &str| {
+        let name = format!("{last}.{name}");
+        let entry = weights.plan().entries().iter().find(|entry| entry.name == name).unwrap();
+        &weights.values()[entry.range.clone()]
+    };
+    let (matrix, bias) = (array("weight"), array("bias"));
+    assert_eq!((found.len(), logits.len()), (3 * features.classes, 3 * network.classes));
+    assert!(found.iter().any(|value| *value != 0.0));
+    for (features, logits) in found.chunks(features.classes).zip(logits.chunks(network.classes)) {
+        for (class, logit) in logits.iter().enumerate() {
+            let row = &matrix[class * features.len()..][..features.len()];
+            let product: f64 = row.iter().zip(features).map(|(w, f)| f64::from(*w) * f64::from(*f)).sum();
+            let expected = product + f64::from(bias[class]);
+            assert!((f64::from(*logit) - expected).abs() < 1e-4 * (1.0 + expected.abs()), "{logit} for {expected}");
+        }
+    }
+}
+
+#[test]
+fn features_times_the_classifiers_matrix_are_logits() {
+    let image = ImageShape { channels: 3, height: 16, width: 16 };
+    for model in [Model::Cnn8, Model::Resnet20 { shortcut: Downsample::Projection }] {
+        let network = model.network(image, 10).unwrap();
+        features_give_logits(&network, candle);
+        features_give_logits(&network, fused);
+    }
+    // The last layer left is no step of the fused engine's.
+    features_give_logits(&Model::Cnn { dropout: 0.5 }.network(image, 10).unwrap(), candle);
+}
+
+#[test]
+fn the_weights_of_another_network_have_no_part_for_it() {
+    let image = ImageShape { channels: 3, height: 16, width: 16 };
+    let plan = |model: Model, classes| Arc::new(Plan::of(&model.network(image, classes).unwrap()));
+    let weights = plan(Model::Cnn8, 10).initial(&mut no_dropout());
+    assert_eq!(weights.part(weights.plan()), Some(weights.clone()));
+    assert_eq!(weights.part(&plan(Model::Cnn8, 9)), None);
+    assert_eq!(weights.part(&plan(Model::Resnet18, 10)), None);
+}
+
 #[test]
 fn a_step_of_cnn_is_pytorchs() {
     agree_with_pytorch("cnn", 2);

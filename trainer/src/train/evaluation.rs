@@ -1,7 +1,8 @@
 //! What the network makes of samples that it is not trained on at the moment.
 
-use super::{Between, Run, failed};
-use crate::data::feed;
+use super::diagnose::Logits;
+use super::{Between, Run, failed, user_error};
+use crate::data::{HeldOut, feed};
 use plusminus_core::methods::noise::NO_CLASS;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::Failure;
@@ -23,7 +24,12 @@ pub(super) enum Part {
 impl Run<'_> {
     /// Measures the network as it stands, on training images as they are, on validation and on test samples.
     /// `between` is called after every few samples, and its failure ends the evaluation.
-    pub(super) fn evaluate(&mut self, measurements: &mut Measurements, between: Between<'_>) -> Result<(), Failure> {
+    pub(super) fn evaluate(
+        &mut self,
+        epoch: u32,
+        measurements: &mut Measurements,
+        between: Between<'_>,
+    ) -> Result<(), Failure> {
         let train = self.logits(Part::Train, between)?;
         let (mut clean, mut noisy, mut recovered) = (Share::default(), Share::default(), Share::default());
         for (class, sample) in self.classes(&train).zip(&self.labels.train) {
@@ -38,7 +44,7 @@ impl Run<'_> {
             }
         }
         let validation = self.logits(Part::Validation, between)?;
-        let given: Vec<u32> = self.labels.validation.iter().map(|sample| self.labels.given[*sample]).collect();
+        let given = self.held_out()?.labels;
         let loss = (!given.is_empty()).then(|| self.criterion.value(&validation, &given));
         let right = Share::of(self.classes(&validation).zip(given).map(|(class, given)| class == given));
         let test = self.logits(Part::Test, between)?;
@@ -52,30 +58,37 @@ impl Run<'_> {
             (Metric::TestAccuracy, tested.value()),
         ];
         measurements.extend(found.into_iter().filter_map(|(metric, value)| Some((metric, value?))));
+        let logits = Logits { train: &train, validation: &validation, test: &test };
+        measurements.extend(self.diagnose(epoch, logits, between)?);
         Ok(())
     }
 
     /// The logits of a part, a row a sample, in the order of its samples.
     pub(super) fn logits(&mut self, part: Part, between: Between<'_>) -> Result<Vec<f32>, Failure> {
         let Run { job, data, labels, inputs, engine, .. } = self;
-        let everything: Vec<usize>;
         let (images, samples) = match part {
-            Part::Train => (&data.train, &labels.train),
-            Part::Validation => (&data.train, &labels.validation),
-            Part::Test => {
-                everything = (0..data.test.len()).collect();
-                (&data.test, &everything)
+            Part::Train => (&data.train, labels.train.clone()),
+            Part::Validation => {
+                let HeldOut { images, samples, .. } =
+                    data.held_out(labels, job.configuration.split).map_err(user_error)?;
+                (images, samples)
             }
+            Part::Test => (&data.test, (0..data.test.len()).collect()),
         };
         let mut all = Vec::with_capacity(samples.len() * job.configuration.dataset.classes());
         let mut logits = Vec::new();
-        let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(images, samples, batch);
-        feed::each(samples, EVALUATED, make, |_, inputs| {
+        let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(images, samples, batch).map_err(user_error);
+        feed::each(&samples, EVALUATED, make, |_, inputs| {
             engine.logits(inputs, &mut logits).map_err(failed)?;
             all.extend_from_slice(&logits);
             between()
         })?;
         Ok(all)
+    }
+
+    /// What the job validates on.
+    pub(super) fn held_out(&self) -> Result<HeldOut<'_>, Failure> {
+        self.data.held_out(&self.labels, self.job.configuration.split).map_err(user_error)
     }
 
     /// The class of each row of logits.

@@ -94,12 +94,12 @@ fn estimated(
 ) -> Result<TransitionMatrix, Failure> {
     let configuration = &parent.configuration;
     let dataset = &job.configuration.dataset;
-    let network = configuration.model.network(dataset.shape(), dataset.classes()).map_err(user_error)?;
+    let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
     let weights = of_parent(parent, &Arc::new(Plan::of(&network)), supplies)?;
     let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train).map_err(user_error)?;
     let mut engine = engine(supplies.means, &network, weights, &configuration.optimizer).map_err(failed)?;
     let (mut all, mut logits) = (Vec::with_capacity(labels.train.len() * dataset.classes()), Vec::new());
-    let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(&data.train, samples, batch);
+    let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(&data.train, samples, batch).map_err(user_error);
     feed::each(&labels.train, EVALUATED, make, |_, inputs| {
         engine.logits(inputs, &mut logits).map_err(failed)?;
         all.extend_from_slice(&logits);

@@ -1,3 +1,4 @@
+mod diagnostics;
 mod noise;
 
 use super::*;
@@ -26,6 +27,7 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
         batch_size: 100,
         train_size: None,
         validation: 0.0,
+        split: Default::default(),
         augment: Vec::new(),
         normalize: Normalize::Unit,
         diagnostics: Vec::new(),
@@ -122,7 +124,7 @@ fn two_steps_of_a_resnet(seed: u64, means: Means) -> String {
     let (mut batch, mut dropout) = (Vec::new(), job.streams().generator(Stream::Dropout, 1));
     for start in [0, 8] {
         let samples: Vec<usize> = (start..start + 8).collect();
-        run.inputs.gather(&run.data.train, &samples, &mut batch);
+        run.inputs.gather(&run.data.train, &samples, &mut batch).unwrap();
         let labels = &run.labels.given[start..start + 8];
         run.engine.train_step(&batch, &mut cce(labels), 0.1, &mut dropout).unwrap();
     }
@@ -171,7 +173,7 @@ fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
         let mut total = 0.0;
         for samples in order.chunks(150) {
             let augment = &job.configuration.augment;
-            inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, &mut batch);
+            inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, &mut batch).unwrap();
             let labels: Vec<u32> = samples.iter().map(|sample| labels.given[*sample]).collect();
             let loss = engine.train_step(&batch, &mut cce(&labels), 0.05, &mut dropout).unwrap();
             total += loss * samples.len() as f64;

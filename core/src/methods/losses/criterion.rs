@@ -19,9 +19,10 @@ pub struct Step<'a> {
 pub struct Setting<'a> {
     /// How many classes there are, at least 2.
     pub classes: usize,
-    /// Given labels of every sample of the training file.
+    /// Given labels of every sample of the training file; those that are never trained on or held out may have
+    /// [`NO_CLASS`](crate::methods::noise::NO_CLASS).
     pub given: &'a [u32],
-    /// Forward correction's T, true or estimated; for LCCN the matrix of its warm-up, where one is known.
+    /// Forward correction's T, true or estimated. No other loss looks at it: one that learns T is not to know it.
     pub transition: Option<TransitionMatrix>,
 }
 

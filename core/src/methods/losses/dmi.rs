@@ -1,17 +1,18 @@
 //! Determinant-based mutual information: −ln(|det M| + ε), M = Σ_i e_{y_i} p_iᵀ, counts of given labels against predictions.
 //!
-//! Xu, Cao, Kong & Wang, "L_DMI: A Novel Information-theoretic Loss Function for Training Deep Nets Robust to Label Noise" (2019), eq. 9,
-//! whose M is a joint distribution, that is M/N; three of the authors' four programs take M as it is. With ε = 1e-3 that decides whether
-//! anything is learned: of M/N with ten classes the determinant is 1e-10 at best, and the gradient a 1e-7th. Instance-independent
-//! noise multiplies the determinant by a constant, which a logarithm turns into a summand. The loss is of a batch, not a mean over its samples,
-//! so its gradient is not divided by N, and it is negative where |det M| is above 1. It needs a network that has been trained
-//! with CCE before: near equal predictions its gradient is 0.
+//! Xu, Cao, Kong & Wang, "L_DMI: A Novel Information-theoretic Loss Function for Training Deep Nets Robust to Label Noise"
+//! (2019), whose M is a joint distribution, that is M/N; three of the authors' four programs take M as it is. With ε
+//! = 1e-3 that decides whether anything is learned: of M/N with ten classes the determinant is 1e-10 at best, and the
+//! gradient a 1e-7th. Instance-independent noise multiplies the determinant by a constant, which a logarithm turns into a
+//! summand. The loss is of a batch, not a mean over its samples, so its gradient is not divided by N, and it is negative
+//! where |det M| is above 1. It needs a network that has been trained with CCE before: near equal predictions its gradient
+//! is 0.
 //!
 //! Gradient: v_i = −|det M|/(|det M| + ε) (M⁻ᵀ)_{y_i,:} and g_i = p_i ⊙ (v_i − ⟨p_i, v_i⟩). Where M is singular:
 //! - A class is missing from the batch (as it must be if N < C): the determinant is 0 whatever the logits, so the gradient *is* 0.
 //! - The rank is C − 2 or less for another reason: the first order of the determinant is 0, and so is the gradient.
-//! - The rank is C − 1, all classes there: |det M| has a kink. Its subgradients are a segment whose middle is 0, and 0 is taken, as the
-//!   derivative of |x| at 0 usually is. One-sided derivatives would depend on a sign that rounding decides.
+//! - The rank is C − 1, all classes there: |det M| has a kink. Its subgradients are a segment whose middle is 0, and 0 is
+//!   taken, as the derivative of |x| at 0 usually is. One-sided derivatives would depend on a sign that rounding decides.
 //!
 //! The value is −ln ε then, and both sides' limit.
 

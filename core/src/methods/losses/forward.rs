@@ -1,8 +1,9 @@
-//! Forward correction: −ln Σ_i p_i T_{iy}, gradient p − r with r_j = p_j T_{jy}/Σ_i p_i T_{iy}: CCE between the given label and what the
-//! noise T, row-stochastic, T\[true\]\[given\], makes of the predicted true label.
+//! Forward correction: −ln Σ_i p_i T_{iy}, gradient p − r with r_j = p_j T_{jy}/Σ_i p_i T_{iy}: CCE between the given label
+//! and what the noise T, row-stochastic, T\[true\]\[given\], makes of the predicted true label.
 //!
-//! Patrini, Rozza, Menon, Nock & Qu, "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach" (2017), §4.1
-//! (theorem 2); the estimate of T is its §4.2, eq. 12 and 13. r is the posterior of the true label, so a gradient can pull another class up.
+//! Patrini, Rozza, Menon, Nock & Qu, "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach"
+//! (2017), theorem 2; the estimate of T is its theorem 3's. r is the posterior of the true label, so a gradient can pull
+//! another class up.
 
 use super::Method;
 use super::batch::{RowLoss, balance, log_sum_exp, softmax, widened};
@@ -33,10 +34,10 @@ impl Forward {
         Forward::Estimated { percentile: fields.number("percentile").above(0.0).at_most(100.0).or(97.0) }
     }
 
-    /// T̂ from the logits that a network trained with CCE gives to all training samples, `[samples × classes]`: its row i is p of the sample
-    /// whose p_i is largest, once those at or above the `percentile` of all p_i are left out (the value at the place
-    /// ⌈percentile/100 (n − 1)⌉ of the n in order) as likely outliers. With 100 none is, nor where all have the same p_i. Of equal ones the
-    /// first is taken.
+    /// T̂ from the logits that a network trained with CCE gives to all training samples, `[samples × classes]`: its row i
+    /// is p of the sample whose p_i is largest, once those at or above the `percentile` of all p_i are left out (the value
+    /// at the place ⌈percentile/100 (n − 1)⌉ of the n in order) as likely outliers. With 100 none is, nor where all have
+    /// the same p_i. Of equal ones the first is taken.
     ///
     /// # Errors
     /// If there is no sample, or a logit is not finite.
@@ -142,8 +143,8 @@ impl Posterior {
         column.is_some_and(|column| column.iter().any(|log_t| log_t.is_finite()))
     }
 
-    /// Writes r, the probabilities of the true label given logits and given label, and returns ln Σ_i exp(z_i) T_{iy}; −∞ with r = p where
-    /// no class can have the label.
+    /// Writes r, the probabilities of the true label given logits and given label, and returns ln Σ_i exp(z_i) T_{iy}; −∞
+    /// with r = p where no class can have the label.
     pub(super) fn write(&self, logits: &[f64], label: usize, r: &mut [f64]) -> f64 {
         let column = &self.columns[label * self.classes..][..self.classes];
         for (r, (z, log_t)) in r.iter_mut().zip(logits.iter().zip(column)) {

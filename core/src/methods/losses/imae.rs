@@ -1,9 +1,9 @@
 //! Improved MAE: defined by its gradient, ∂/∂z_y = −w/2 and ∂/∂z_j = (w/2) p_j/(1 − p_y) with w = exp(T p_y (1 − p_y)).
 //!
-//! Wang, Hua, Kodirov & Robertson, "IMAE for Noise-Robust Learning: Mean Absolute Error Does Not Treat Examples Equally and Gradient
-//! Magnitude's Variance Matters" (2019). The L1 norm of a sample's gradient is w, where MAE's is 4 p_y (1 − p_y). No function has this
-//! gradient; the value is MAE's. A later survey prints exp(T p)(1 − p): a parenthesis closed too early, with which the variance
-//! of w over p in 0..1 would be 2182 at T = 8 where the authors print 4.55.
+//! Wang, Hua, Kodirov & Robertson, "IMAE for Noise-Robust Learning: Mean Absolute Error Does Not Treat Examples Equally and
+//! Gradient Magnitude's Variance Matters" (2019). The L1 norm of a sample's gradient is w, where MAE's is 4 p_y (1 − p_y).
+//! No function has this gradient; the value is MAE's. A later survey prints exp(T p)(1 − p): a parenthesis closed too
+//! early, with which the variance of w over p in 0..1 would be 2182 at T = 8 where the authors print 4.55.
 
 use super::batch::{Batch, BatchLoss, SampleLoss, log_sum_exp};
 use super::mae::Mae;

@@ -1,23 +1,27 @@
-//! Latent class-conditional noise: CCE on a latent label z drawn from the posterior r of the true label (see [`Forward`]), gradient
-//! p − e_z, whose mean over the draws is the forward correction's. T follows from how often each latent label goes with each given one.
+//! Latent class-conditional noise: CCE on a latent label z drawn from the posterior r of the true label (see [`Forward`]),
+//! gradient p − e_z, whose mean over the draws is the forward correction's. T follows from how often each latent label goes
+//! with each given one.
 //!
-//! Yao, Wu, Zhang, Tsang & Sun, "Safeguarded Dynamic Label Regression for Noisy Supervision" (2019), eq. 5–7 and algorithm 1. In the authors'
-//! program for CIFAR-10, and in the one that Xu et al. (2019) made after it:
+//! Yao, Wu, Zhang, Tsang & Sun, "Safeguarded Dynamic Label Regression for Noisy Supervision" (2019), eq. 5 and 6. In
+//! their algorithm 1, their program for CIFAR-10, and the programs that Xu et al. (2019) made after it:
 //! - A network trained with CCE is taken over. Latent labels begin as its largest p; C\[z\]\[y\] counts them under the given ones.
-//! - T = (C + α) over its row sums with α = 1, a Dirichlet prior's mean, found anew every 200 steps (Xu et al. on Dogs vs Cats: 100).
-//! - During the first 20,000 steps (Dogs vs Cats: 1,000) draws use a fixed matrix, while C already follows them. It was made for their
-//!   forward correction by the first authors; Xu et al. take the network's soft confusion, Σ p_z over the samples given y, and α as above.
-//!   That is done here, unless there is a matrix in [`Setting::transition`].
-//! - Xu et al. go on from the soft confusion as C, from which hard counts are then taken away; here C counts latent labels, as the first authors' does.
+//! - T = (C + α) over its row sums with α = 1, a Dirichlet prior's mean, found anew every 200 steps (Xu et al. on Dogs vs
+//!   Cats: 100).
+//! - During the first 20,000 steps (Dogs vs Cats: 1,000) draws use a fixed matrix, while C already follows them. It was
+//!   made for their forward correction by the first authors; Xu et al. take the network's soft confusion, Σ p_z over the
+//!   samples given y, and α as above. That is done here.
+//! - Xu et al. go on from the soft confusion as C, from which hard counts are then taken away; here C counts latent labels,
+//!   as the first authors' does.
 //!
-//! Without a network to begin with ([`Criterion::start`]) nothing is counted, and the warm-up takes the given labels for the true ones.
+//! Without a network to begin with ([`Criterion::start`]) nothing is counted, and the warm-up takes the given labels for
+//! the true ones.
 
-use super::batch::{Batch, BatchLoss, RowLoss, check_lengths, rounded, softmax, widened};
+use super::batch::{Batch, BatchLoss, RowLoss, check_lengths, log_sum_exp, rounded, softmax, widened};
 use super::criterion::{self, Criterion, Setting, Step};
 use super::forward::Posterior;
 use super::state::{self, Reader};
 use super::{Cce, Method};
-use crate::methods::noise::TransitionMatrix;
+use crate::methods::noise::{NO_CLASS, TransitionMatrix};
 use crate::spec::Fields;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
@@ -43,6 +47,20 @@ impl Lccn {
         }
     }
 
+    /// With this T until something else is known.
+    fn regression(&self, given: &[u32], transition: TransitionMatrix) -> Result<Regression, String> {
+        let classes = transition.classes();
+        Ok(Regression {
+            loss: self.clone(),
+            given: given.to_vec(),
+            posterior: Posterior::new(&transition, classes)?,
+            transition,
+            latent: vec![UNKNOWN; given.len()],
+            counts: vec![0; classes * classes],
+            steps: 0,
+        })
+    }
+
     /// (C + α) over its row sums.
     fn transition(&self, classes: usize, counts: &[f64]) -> Result<TransitionMatrix, String> {
         let mut rows: Vec<f64> = counts.iter().map(|count| count + self.alpha).collect();
@@ -56,24 +74,14 @@ impl Lccn {
 
 impl Method for Lccn {
     fn criterion(&self, setting: Setting<'_>) -> Result<Box<dyn Criterion>, String> {
-        let Setting { classes, given, transition } = setting;
-        if let Some(sample) = given.iter().position(|label| *label as usize >= classes) {
+        let Setting { classes, given, .. } = setting;
+        if let Some(sample) = given.iter().position(|label| *label != NO_CLASS && *label as usize >= classes) {
             return Err(format!("expected labels below {classes}, found {} for sample {sample}", given[sample]));
         }
-        let supplied = transition.is_some();
         let mut counts = vec![0.0; classes * classes];
-        given.iter().for_each(|label| counts[*label as usize * (classes + 1)] += 1.0);
-        let transition = transition.map_or_else(|| self.transition(classes, &counts), Ok)?;
-        Ok(Box::new(Regression {
-            loss: self.clone(),
-            given: given.to_vec(),
-            supplied,
-            posterior: Posterior::new(&transition, classes)?,
-            transition,
-            latent: vec![UNKNOWN; given.len()],
-            counts: vec![0; classes * classes],
-            steps: 0,
-        }))
+        let used = given.iter().filter(|label| **label != NO_CLASS);
+        used.for_each(|label| counts[*label as usize * (classes + 1)] += 1.0);
+        Ok(Box::new(self.regression(given, self.transition(classes, &counts)?)?))
     }
 }
 
@@ -86,8 +94,6 @@ const UNKNOWN: u32 = u32::MAX;
 struct Regression {
     loss: Lccn,
     given: Vec<u32>,
-    /// Whether the warm-up's T came with the setting.
-    supplied: bool,
     /// T as it was last found, and what given labels say under it.
     transition: TransitionMatrix,
     posterior: Posterior,
@@ -163,7 +169,7 @@ impl Criterion for Regression {
             for ((row, label), gradient) in rows.zip(gradient.chunks_exact_mut(classes)) {
                 self.posterior.row(row, label, weight, gradient);
                 self.posterior.write(row, label, &mut r);
-                let log_normaliser = super::batch::log_sum_exp(row);
+                let log_normaliser = log_sum_exp(row);
                 // A class that cannot be drawn costs nothing, however unlikely it is.
                 let costs = r.iter().zip(row).filter(|(r, _)| **r != 0.0);
                 total += costs.map(|(r, z)| r * (log_normaliser - z)).sum::<f64>();
@@ -195,7 +201,7 @@ impl Criterion for Regression {
             self.label(*sample, largest as u32);
         }
         // There is none of predictions that are no numbers: what was there before stays.
-        if let Some(transition) = self.loss.transition(classes, &confusion).ok().filter(|_| !self.supplied) {
+        if let Ok(transition) = self.loss.transition(classes, &confusion) {
             self.use_transition(transition);
         }
     }

@@ -1,7 +1,8 @@
 //! Losses on logits, in closed form: value and gradient. Every engine takes the gradient from here.
 //!
-//! Each loss is one file: formula, paper, parameters with their ranges, tests. Most are decided by a batch alone (`batch`): as a scalar
-//! times p − e_y (`SampleLoss`), sample by sample, or all together. Those that remember something are a [`Criterion`] of their own.
+//! Each loss is one file: formula, paper, parameters with their ranges, tests. Most are decided by a batch alone (`batch`):
+//! as a scalar times p − e_y (`SampleLoss`), sample by sample, or all together. Those that remember something are a
+//! [`Criterion`] of their own.
 
 mod batch;
 mod cce;

@@ -1,7 +1,7 @@
 //! Reverse cross entropy: −A (1 − p_y), gradient −A p_y (p − e_y), where A < 0 stands for the ln 0 of the one-hot label.
 //!
-//! Wang, Ma, Chen, Luo, Yi & Bailey, "Symmetric Cross Entropy for Robust Learning with Noisy Labels" (2019), eq. 6: −Σ_k p_k ln e_k
-//! with ln 0 := A. It is −A/2 times MAE.
+//! Wang, Ma, Chen, Luo, Yi & Bailey, "Symmetric Cross Entropy for Robust Learning with Noisy Labels" (2019):
+//! −Σ_k p_k ln e_k with ln 0 := A. It is −A/2 times MAE.
 
 use super::batch::SampleLoss;
 use crate::spec::Fields;

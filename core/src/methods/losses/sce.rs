@@ -1,6 +1,6 @@
 //! Symmetric cross entropy: α CCE + β RCE, gradient (α − β A p_y)(p − e_y).
 //!
-//! Wang, Ma, Chen, Luo, Yi & Bailey, "Symmetric Cross Entropy for Robust Learning with Noisy Labels" (2019), eq. 7.
+//! Wang, Ma, Chen, Luo, Yi & Bailey, "Symmetric Cross Entropy for Robust Learning with Noisy Labels" (2019).
 
 use super::batch::SampleLoss;
 use super::{Cce, Rce, rce};

@@ -234,7 +234,11 @@ fn extreme_logits_give_finite_values_and_gradients_that_sum_to_zero() {
                     for row in gradient.chunks_exact(classes) {
                         assert!(row.iter().all(|g| g.is_finite()), "{name}, {classes} classes, {size}: {row:?}");
                         let (sum, norm) = (row.iter().sum::<f32>(), row.iter().map(|g| g.abs()).sum::<f32>());
-                        assert!(sum.abs() <= 1e-5 * norm, "{name}, {classes} classes, {size}: {sum} of {norm}");
+                        // Where gradients themselves nearly leave the range of f32, so do their sums.
+                        assert!(
+                            sum.abs() <= 1e-5 * norm + f32::MIN_POSITIVE,
+                            "{name}, {classes} classes, {size}: {sum} of {norm}"
+                        );
                     }
                 }
             }
@@ -283,7 +287,7 @@ fn read(losses: &str) -> Result<Vec<Loss>, String> {
          optimizer: {{name: adam}}\ngrid:\n  loss: {losses}\n"
     );
     match spec::read(&sweep, spec::MAX_JOBS) {
-        Ok(sweep) => Ok(sweep.jobs().map(|job| job.configuration.loss.clone()).collect()),
+        Ok(sweep) => Ok(sweep.cells.iter().map(|cell| cell.configuration.loss.clone()).collect()),
         Err(problems) => Err(problems.iter().map(|p| format!("{}; {}\n", p.title, p.label)).collect()),
     }
 }

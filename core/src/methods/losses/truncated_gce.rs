@@ -1,10 +1,11 @@
 //! Truncated generalised cross entropy: w_i [L_q(p_y) − L_q(k)], gradient w_i p_y^q (p − e_y), where w_i is 1 for samples with
 //! p_y > k and 0 for the others, which are pruned.
 //!
-//! Zhang & Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels" (2018), eq. 9–11 and
-//! algorithm 1 (alternate convex search): weights are trained under fixed w, and now and then w is found anew under the weights that
-//! are best in validation, for every training sample, so that a pruned one can come back. The paper prunes "from epoch 40, every 10
-//! epochs" (CIFAR-100: 80), which is read as after 40 epochs, before the 41st: where its learning rate falls too.
+//! Zhang & Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels" (2018),
+//! algorithm 1 (alternate convex search): weights are trained under fixed w, and now and then w is found anew under the
+//! weights that are best in validation, for every training sample, so that a pruned one can come back. The paper prunes
+//! "from epoch 40, every 10 epochs" (CIFAR-100: 80), which is read as after 40 epochs, before the 41st: where its learning
+//! rate falls too.
 
 use super::batch::{Batch, RowLoss, SampleLoss, check_lengths, log_sum_exp, rounded, widened};
 use super::criterion::{Criterion, Setting, Step};
@@ -72,7 +73,8 @@ impl Criterion for Pruned {
     }
 
     /// A mean over the whole batch, pruned samples included: the paper's objective is a sum over all n samples, and a batch
-    /// estimates n⁻¹ of it. (Divided by those that are left, a batch of which little is left would weigh as much as one of which all is.)
+    /// estimates n⁻¹ of it. (Divided by those that are left, a batch of which little is left would weigh as much as one of
+    /// which all is.)
     fn peek(&self, logits: &[f32], labels: &[u32], samples: &[usize], gradient: &mut [f32]) -> f64 {
         check_lengths(logits, self.classes, labels, gradient);
         assert_eq!(samples.len(), labels.len(), "a label for every sample");
@@ -90,7 +92,7 @@ impl Criterion for Pruned {
         })
     }
 
-    /// The truncated loss itself (eq. 9), min(L_q(p_y), L_q(k)): which validation samples would be pruned is not asked.
+    /// The truncated loss itself, min(L_q(p_y), L_q(k)): which validation samples would be pruned is not asked.
     fn value(&self, logits: &[f32], labels: &[u32]) -> f64 {
         assert_eq!(logits.len(), labels.len() * self.classes, "a row of logits for every label");
         let (logits, bound) = (widened(logits), self.loss.bound());

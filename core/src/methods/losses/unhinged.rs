@@ -1,7 +1,7 @@
 //! Unhinged loss on softmax: 1 − p_y, gradient p_y (p − e_y). MAE without its factor 2.
 //!
 //! van Rooyen, Menon & Williamson, "Learning with Symmetric Label Noise: The Importance of Being Unhinged" (2015), for two
-//! classes; on softmax in Zhang & Sabuncu (2018), eq. 4.
+//! classes; on softmax it is what Zhang & Sabuncu (2018) compare MAE with.
 
 use super::batch::SampleLoss;
 use crate::spec::Fields;

@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     fn weights_fit_whatever_the_dropout_and_no_other_network() {
-        let network = |model: Model, dataset: Dataset| model.network(dataset.shape(), dataset.classes()).unwrap();
+        let network = |model: Model, dataset: Dataset| model.network(dataset.input(), dataset.classes()).unwrap();
         let cnn = |dropout| network(Model::Cnn { dropout }, Dataset::FashionMnist);
         let resnet = |shortcut| network(Model::Resnet20 { shortcut }, Dataset::Cifar10);
         assert!(cnn(0.0).has_weights_like(&cnn(0.5)));

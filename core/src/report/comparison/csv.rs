@@ -32,7 +32,7 @@ pub(super) fn render(comparison: &Comparison) -> String {
     let number = |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
     for cell in &comparison.cells {
         let theirs = cell.published.as_ref();
-        let differences: Vec<_> = cell.differences.iter().map(ToString::to_string).collect();
+        let differences: Vec<_> = cell.told().iter().map(ToString::to_string).collect();
         let fields = [
             cell.id.to_string(),
             comparison.metric.name().to_owned(),

@@ -17,7 +17,7 @@ use super::statistics::Moments;
 use super::table::{CellSummary, Table};
 use crate::id::{CellId, SweepName};
 use crate::metric::{At, Metric};
-use crate::spec::{Published, PublishedResult, Std, Sweep};
+use crate::spec::{Published, PublishedResult, Spread, Std, Sweep};
 use facing::{Faced, face};
 use serde::Serialize;
 use serde_json::Value;
@@ -42,9 +42,9 @@ pub struct Comparison {
     pub paths: Vec<String>,
     /// Every cell of ours, by rows.
     pub cells: Vec<Compared>,
-    /// What the published numbers are to be multiplied by to be ours.
+    /// What the published numbers were divided by to be ours.
     #[serde(skip)]
-    scale: f64,
+    divisor: f64,
 }
 
 /// The published table that a sweep is set beside.
@@ -85,6 +85,16 @@ pub struct Compared {
     pub obstacle: Option<Obstacle>,
     /// In what our configuration is not that of the published number, as far as that is known.
     pub differences: Vec<Difference>,
+}
+
+impl Compared {
+    /// [`Compared::differences`] of a published number, or else what keeps the nearest one from being comparable.
+    fn told(&self) -> &[Difference] {
+        match &self.obstacle {
+            Some(Obstacle::OtherConfiguration { differences }) => differences,
+            _ => &self.differences,
+        }
+    }
 }
 
 /// Our number.
@@ -181,11 +191,11 @@ impl Comparison {
                 name: published.name.clone(),
                 title: published.title.clone(),
                 source: published.source.clone(),
-                notes: published.notes.clone(),
+                notes: published.notes.iter().cloned().chain(unsaid(published)).collect(),
             },
             paths: table.rows.paths.iter().chain(&table.columns.paths).cloned().collect(),
             cells,
-            scale: published.scale,
+            divisor: published.divisor,
         }
     }
 
@@ -204,6 +214,13 @@ impl Comparison {
     pub fn count(&self, verdict: Verdict) -> usize {
         self.cells.iter().filter(|cell| cell.verdict == verdict).count()
     }
+}
+
+/// What has to be said where a paper does not say which standard deviation it prints.
+fn unsaid(published: &Published) -> Option<String> {
+    let printed = published.results.iter().any(|result| result.std.is_some());
+    let taken = "which standard deviation was published is not said: it is taken for the sample's";
+    (printed && published.spread == Spread::Unsaid).then(|| taken.to_owned())
 }
 
 impl Compared {
@@ -243,8 +260,8 @@ impl Compared {
 
     /// Takes in the published number and tests ours against it.
     fn test(&mut self, result: &PublishedResult, published: &Published, alpha: f64) -> Result<(), Obstacle> {
-        let mean = result.mean * published.scale;
-        let std = result.sample_std(published.spread).map(|std| std * published.scale);
+        let mean = result.mean / published.divisor;
+        let std = result.sample_std(published.spread).map(|std| std / published.divisor);
         let (printed, doubt) = (result.printed.clone(), result.doubt.clone());
         self.published = Some(Theirs { printed, mean, std, n: result.n, doubt });
         let Ours { n, asked, mean: Some(ours), std: our_std } = self.ours else {

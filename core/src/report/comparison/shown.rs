@@ -66,8 +66,8 @@ fn row(comparison: &Comparison, cell: &Compared, precision: Precision, footnotes
 /// As printed, where that is in the unit that ours are printed in.
 fn published(comparison: &Comparison, theirs: &Theirs, precision: Precision) -> String {
     let same_unit = match comparison.metric.unit() {
-        Unit::Share => comparison.scale == 0.01,
-        Unit::Plain => comparison.scale == 1.0,
+        Unit::Share => comparison.divisor == 100.0,
+        Unit::Plain => comparison.divisor == 1.0,
     };
     match theirs.std {
         _ if same_unit => theirs.printed.clone(),

@@ -1,7 +1,7 @@
 //! A `table` environment with booktabs.
 
 use super::Listing;
-use crate::report::latex::{capital, escaped, row};
+use crate::report::latex::{escaped, row};
 
 pub(super) fn render(listing: &Listing) -> String {
     let columns: String = listing.columns.iter().map(|column| if column.number { 'r' } else { 'l' }).collect();
@@ -49,7 +49,8 @@ fn cell(text: &str, number: bool) -> String {
     }
 }
 
+/// With a full stop, and without a capital: many begin with a name.
 fn sentence(text: &str) -> String {
     let stop = if text.ends_with(['.', '!', '?']) { "" } else { "." };
-    format!("{}{stop}", capital(&escaped(text)))
+    escaped(text) + stop
 }

@@ -104,9 +104,9 @@ pub(super) fn unit(unit: Unit) -> &'static str {
     }
 }
 
-/// A probability with three decimals, which is what a reader weighs.
+/// A probability with four decimals, which tell 1/16 from what is below it.
 pub(super) fn probability(p: f64) -> String {
-    if p < 0.001 { "<0.001".to_owned() } else { format!("{p:.3}") }
+    if p < 0.0001 { "<0.0001".to_owned() } else { format!("{p:.4}") }
 }
 
 /// A level such as 0.05 in per cent, with the digits that it has.
@@ -143,7 +143,7 @@ mod tests {
     fn small_numbers_are_printed_without_false_signs_or_digits() {
         let share = Precision::of(Unit::Share, &[]);
         assert_eq!([0.0123, -0.0123, 0.00001, -0.00001].map(|d| signed(d, share)), ["+1.23", "-1.23", "0.00", "0.00"]);
-        assert_eq!([0.0004, 0.001, 0.0625, 1.0].map(probability), ["<0.001", "0.001", "0.062", "1.000"]);
+        assert_eq!([0.00004, 0.001, 0.0625, 1.0].map(probability), ["<0.0001", "0.0010", "0.0625", "1.0000"]);
         assert_eq!([0.05, 0.95, 0.999, 0.1].map(per_cent), ["5", "95", "99.9", "10"]);
     }
 }

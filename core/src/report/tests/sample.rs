@@ -65,6 +65,7 @@ pub fn configuration(loss: Loss, noise: Noise) -> Configuration {
         batch_size: 128,
         train_size: None,
         validation: 0.1,
+        split: Default::default(),
         augment: Vec::new(),
         normalize: Normalize::Unit,
         diagnostics: Vec::new(),

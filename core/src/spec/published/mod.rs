@@ -21,8 +21,8 @@ pub struct Published {
     pub title: String,
     /// Where it was printed.
     pub source: Option<String>,
-    /// What its numbers are to be multiplied by to be ours: 0.01 where they are per cent.
-    pub scale: f64,
+    /// What its numbers are to be divided by to be ours: 100 where they are per cent.
+    pub divisor: f64,
     /// What follows its ±.
     pub spread: Spread,
     /// What a reader of any of the numbers should know.
@@ -199,7 +199,7 @@ mod tests {
             name: "a".to_owned(),
             title: "A".to_owned(),
             source: None,
-            scale: 1.0,
+            divisor: 1.0,
             spread: Spread::Unsaid,
             notes: Vec::new(),
             protocol,

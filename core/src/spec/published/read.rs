@@ -47,7 +47,7 @@ fn published(root: &Node, problems: &mut Problems) -> Option<Published> {
     }
     let title = fields.text("title").required("what people call it");
     let source = fields.text("source").optional().map(one_line);
-    let scale = fields.choice("unit", &[("percent", 0.01), ("plain", 1.0)]).or(0.01);
+    let divisor = fields.choice("unit", &[("percent", 100.0), ("plain", 1.0)]).or(100.0);
     let spreads = [("unsaid", Spread::Unsaid), ("sample", Spread::Sample), ("population", Spread::Population)];
     let spread = fields.choice("std", &spreads).or(Spread::Unsaid);
     let notes = texts(&mut fields, "notes");
@@ -72,7 +72,16 @@ fn published(root: &Node, problems: &mut Problems) -> Option<Published> {
         fields.missing("columns", "what the values of a row are");
     }
     fields.finish();
-    Some(Published { name: name?.to_owned(), title: one_line(title?), source, scale, spread, notes, protocol, results })
+    Some(Published {
+        name: name?.to_owned(),
+        title: one_line(title?),
+        source,
+        divisor,
+        spread,
+        notes,
+        protocol,
+        results,
+    })
 }
 
 /// Reports what cannot be the name of published results.
@@ -96,12 +105,15 @@ struct Shared {
 
 impl Shared {
     fn read(fields: &mut Fields<'_>) -> Shared {
+        // Given without a value, it is one that the paper does not say.
+        let given = fields.key_place("n").is_some();
+        let n = fields.integer("n").at_least(1).optional();
         let when = fields.node("when").and_then(|node| conditions("when", node, fields));
         Shared {
             when: when.unwrap_or_default(),
             metric: fields.text("metric").optional().map(str::to_owned),
             at: fields.text("at").optional().map(str::to_owned),
-            n: fields.key_place("n").map(|_| fields.integer("n").at_least(1).optional()),
+            n: given.then_some(n),
             doubt: fields.text("doubt").optional().map(one_line),
         }
     }

@@ -4,14 +4,15 @@ use super::*;
 use crate::data::{Data, Datasets, Images};
 use plusminus_core::methods::noise::{Draw, NO_CLASS};
 
-/// Two epochs of 3,000 images and 1,000 held out, with data from `cache`; what is measured in the end.
+/// One epoch of 1,500 images, 500 held out, with data from `cache`: what is measured after it.
 fn measured(noise: Noise, cache: &Cache) -> (Facts, Measurements) {
     let job = job(2, |c| {
-        (c.noise, c.train_size, c.validation, c.epochs, c.batch_size) = (noise, Some(4_000), 0.25, 2, 50);
+        (c.noise, c.train_size, c.validation, c.epochs, c.batch_size) = (noise, Some(2_000), 0.25, 1, 25);
         c.model = Model::Cnn { dropout: 0.0 };
+        c.optimizer = Optimizer::Sgd { lr: 0.02, momentum: 0.9, weight_decay: 0.0, nesterov: false };
     });
     let trained = train(&job, Supplies { cache, means: Means::default(), parent: None }, &mut ()).unwrap();
-    (trained.facts, trained.epochs[1].1.clone())
+    (trained.facts, trained.epochs[0].1.clone())
 }
 
 /// Under noise that turns every class into the next one, a network learns the wrong labels: it is right on training and
@@ -41,13 +42,13 @@ fn a_network_that_has_learned_turned_labels_is_wrong_on_test_samples() {
     assert!(digests.iter().all(|digest| *digest == digests[0]), "labels are labels, wherever they come from");
 }
 
-/// Of test labels with the noise of the training labels, hardly more than 40 % could be told.
+/// Of labels with this noise, as those of the validation samples are, hardly more than 40 % can be told.
 #[test]
-fn a_network_is_better_on_test_samples_than_noise_would_let_it_be() {
+fn a_network_is_better_on_test_samples_than_on_validation_samples_which_have_noise() {
     let data = Cache::default().get(&Dataset::FashionMnist10k).unwrap();
-    let Images { shape, pixels, mut labels, .. } = data.train.clone();
+    let Images { shape, values, mut labels, .. } = data.train.clone();
     labels[4_000..].fill(NO_CLASS);
-    let train = Images { shape, pixels, labels, foreign: 4_000 };
+    let train = Images { shape, values, labels, foreign: 4_000 };
     let with_pool = Cache::holding(Dataset::FashionMnist10k, Data::new(train, data.test.clone()));
     let noises = [
         (Noise::Uniform { rate: 0.6, include_true_class: false, draw: Draw::Exact }, &Cache::default()),
@@ -56,9 +57,8 @@ fn a_network_is_better_on_test_samples_than_noise_would_let_it_be() {
     for (noise, cache) in noises {
         let kind = format!("{noise:?}");
         let (facts, row) = measured(noise, cache);
-        assert_eq!((facts.noise_rate, facts.samples.train, facts.samples.validation), (0.6, 3_000, 1_000), "{kind}");
-        assert!(row[&Metric::TestAccuracy] > 0.5, "{kind}: {row:?}");
-        assert!(row[&Metric::ValidationAccuracy] < 0.5, "{kind}: {row:?}");
+        assert_eq!((facts.noise_rate, facts.samples.train, facts.samples.validation), (0.6, 1_500, 500), "{kind}");
+        assert!(row[&Metric::TestAccuracy] > row[&Metric::ValidationAccuracy] + 0.1, "{kind}: {row:?}");
         assert!(
             row.contains_key(&Metric::CleanAccuracy) && row.contains_key(&Metric::NoisyAccuracy),
             "{kind}: {row:?}"

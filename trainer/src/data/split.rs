@@ -1,0 +1,66 @@
+//! Which samples are trained on and which are held out.
+
+use super::labels::shuffle;
+use plusminus_core::job::Job;
+use plusminus_core::methods::split::Split;
+use plusminus_core::random::Stream;
+
+/// The first `taken` samples of the training file in two parts, trained on and held out, each in file order.
+///
+/// # Errors
+/// Where nothing is left to train on.
+pub(super) fn split(job: &Job, taken: usize) -> Result<(Vec<usize>, Vec<usize>), String> {
+    let configuration = &job.configuration;
+    let held_out = configuration.held_out(taken);
+    if held_out >= taken {
+        return Err(format!(
+            "validation {} holds out {held_out} of {taken} training samples, which leaves none: lower it",
+            configuration.validation,
+        ));
+    }
+    let mut train: Vec<usize> = (0..taken).collect();
+    if configuration.split == Split::Random {
+        shuffle(&mut train, &mut job.streams().generator(Stream::Split, 0));
+    }
+    let mut validation = train.split_off(taken - held_out);
+    train.sort_unstable();
+    validation.sort_unstable();
+    Ok((train, validation))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::tests::job;
+
+    #[test]
+    fn the_last_samples_are_held_out_where_that_is_asked_for() {
+        let held = |validation| {
+            let job = job(1, |c| (c.validation, c.split) = (validation, Split::Last));
+            split(&job, 100).unwrap()
+        };
+        assert_eq!(held(0.25), ((0..75).collect(), (75..100).collect()));
+        assert_eq!(held(10.0), ((0..90).collect(), (90..100).collect()));
+    }
+
+    #[test]
+    fn a_number_of_samples_is_held_out_at_random_as_a_share_is() {
+        let held = |validation| split(&job(1, |c| c.validation = validation), 40).unwrap();
+        assert_eq!(held(10.0), held(0.25));
+        assert_ne!(held(10.0).1, (30..40).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn nothing_is_held_out_of_the_training_file_where_the_data_set_has_validation_samples() {
+        let job = job(1, |c| c.split = Split::Official);
+        assert_eq!(split(&job, 3).unwrap(), (vec![0, 1, 2], vec![]));
+    }
+
+    #[test]
+    fn a_part_that_leaves_nothing_is_refused() {
+        for validation in [100.0, 101.0, 0.999] {
+            let refusal = split(&job(0, |c| c.validation = validation), 100).unwrap_err();
+            assert!(refusal.contains("leaves none"), "{refusal}");
+        }
+    }
+}

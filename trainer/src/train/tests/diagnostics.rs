@@ -1,0 +1,62 @@
+//! Diagnostics of whole jobs: they are there where they are asked for, and change nothing else.
+
+use super::*;
+use crate::engine::EngineKind;
+use plusminus_core::diagnostics::Diagnostic;
+use plusminus_core::methods::networks::Downsample;
+use plusminus_core::metric::Class;
+
+fn all() -> Vec<Diagnostic> {
+    Diagnostic::ALL.iter().map(|(_, diagnostic)| *diagnostic).collect()
+}
+
+/// Two epochs of 150 images, 50 held out, of labels a third of which is wrong.
+fn with(diagnostics: Vec<Diagnostic>) -> Trained {
+    trained(&job(3, |c| {
+        (c.train_size, c.validation, c.epochs, c.batch_size) = (Some(200), 0.25, 2, 50);
+        (c.noise, c.diagnostics) = (Noise::uniform(1.0 / 3.0), diagnostics);
+    }))
+}
+
+#[test]
+fn diagnostics_are_measured_after_every_epoch_and_change_neither_weights_nor_other_measurements() {
+    let (plain, diagnosed) = (with(Vec::new()), with(all()));
+    assert_eq!(plain.facts.weights, diagnosed.facts.weights);
+    for ((_, plain), (epoch, diagnosed)) in plain.epochs.iter().zip(&diagnosed.epochs) {
+        for (metric, value) in plain.iter().filter(|(metric, _)| **metric != Metric::ImagesPerSecond) {
+            assert_eq!(diagnosed[metric], *value, "{metric} in epoch {epoch}");
+        }
+        assert!(plain.keys().all(|metric| Diagnostic::of(*metric).is_none()));
+        for (name, diagnostic) in Diagnostic::ALL {
+            let found = diagnosed.keys().any(|metric| Diagnostic::of(*metric) == Some(*diagnostic));
+            // Cross entropy prunes nothing and knows no transition matrix.
+            let expected = !matches!(diagnostic, Diagnostic::Pruning | Diagnostic::Transition);
+            assert_eq!(found, expected, "{name} in epoch {epoch}");
+        }
+        let classes: Vec<f64> =
+            (0..10).map(|class| diagnosed[&Metric::ClassAccuracy(Class::new(class).unwrap())]).collect();
+        let worst = classes.iter().copied().fold(1.0, f64::min);
+        assert_eq!(diagnosed[&Metric::ClassAccuracyWorst], worst);
+        assert!(diagnosed.values().all(|value| value.is_finite()));
+    }
+    assert_eq!(repeatable(&with(all())).1, repeatable(&diagnosed).1, "the same again");
+}
+
+/// What the last layer takes in is nothing that an engine tells: here from another engine, which has to make the same of it.
+#[test]
+fn features_are_those_of_the_network_with_the_weights_of_the_moment() {
+    for model in [Model::Cnn { dropout: 0.5 }, Model::Resnet20 { shortcut: Downsample::Pad }] {
+        let job = job(3, |c| {
+            (c.train_size, c.diagnostics) = (Some(20), vec![Diagnostic::Rank]);
+            c.model = model.clone();
+        });
+        let norms = [EngineKind::Fused, EngineKind::Candle].map(|kind| {
+            let run = run_of(&job, Means { engine: Some(kind), ..Means::default() });
+            run.feature_norms(&mut || Ok(())).unwrap().unwrap()
+        });
+        assert_eq!(norms[0].len(), 20, "{model:?}");
+        for (fused, candle) in norms[0].iter().zip(&norms[1]) {
+            assert!(*fused > 0.0 && (fused - candle).abs() < 1e-4 * candle, "{model:?}: {fused} and {candle}");
+        }
+    }
+}
