@@ -7,6 +7,7 @@ use crate::whose::{Client, Named};
 use plusminus_coordinator::answer::{as_submitted, at_named, metric_named};
 use plusminus_core::metric::{At, Metric};
 use plusminus_core::report::{Format, Table, render};
+use plusminus_core::spec::Sweep;
 
 pub async fn run(arguments: arguments::Table) -> Result<Exit, CliError> {
     let named = Named::new(&arguments.sweep, arguments.profile.as_deref())?;

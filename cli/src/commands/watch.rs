@@ -1,6 +1,6 @@
 //! `plusminus watch SWEEP`
 
-use super::{exit_of, status, table, tell_failures};
+use super::{exit_of, status, tell_failures};
 use crate::arguments::{self, Output};
 use crate::exit::{CliError, Exit};
 use crate::terminal::{self, SweepProgress};
