@@ -133,6 +133,9 @@ pub fn format_parser() -> impl TypedValueParser<Value = Format> {
 pub struct Run {
     /// Sweep file, or the name of a sweep submitted before
     pub sweep: String,
+    /// Profile of the sweep file, such as smoke
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// State directory, where results are kept
     #[arg(long, value_name = "DIR", default_value = ".plusminus", env = "PLUSMINUS_STATE")]
     pub state: PathBuf,
@@ -152,6 +155,9 @@ pub struct Run {
 pub struct Check {
     /// Sweep file
     pub sweep: PathBuf,
+    /// Profile of the sweep file, such as smoke
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// List the jobs
     #[arg(long)]
     pub jobs: bool,
@@ -239,6 +245,9 @@ pub enum Device {
 pub struct OneSweep {
     /// Sweep file, or the name of a sweep submitted before
     pub sweep: String,
+    /// Profile of the sweep file, such as smoke
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// Whose.
     #[command(flatten)]
     pub whose: Whose,
@@ -265,6 +274,9 @@ pub struct Status {
 pub struct Watch {
     /// Sweep file, or the name of a sweep submitted before
     pub sweep: String,
+    /// Profile of the sweep file, such as smoke
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// Whose.
     #[command(flatten)]
     pub whose: Whose,
@@ -278,6 +290,9 @@ pub struct Watch {
 pub struct Table {
     /// Sweep file, or the name of a sweep submitted before
     pub sweep: String,
+    /// Profile of the sweep file, such as smoke
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// Whose.
     #[command(flatten)]
     pub whose: Whose,

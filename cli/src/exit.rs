@@ -60,6 +60,16 @@ pub enum CliError {
         /// What is wrong with it.
         problems: Vec<Problem>,
     },
+    /// A sweep file has no such profile.
+    #[error("{file} has no profile `{profile}`{}", known_profiles(.known))]
+    UnknownProfile {
+        /// The file.
+        file: String,
+        /// What was asked for.
+        profile: String,
+        /// The profiles that there are.
+        known: Vec<String>,
+    },
     /// A file of published results cannot be read.
     #[error("cannot read the published results {path}: {error}")]
     UnreadablePublished {
@@ -140,6 +150,13 @@ pub enum CliError {
     },
 }
 
+fn known_profiles(known: &[String]) -> String {
+    match known {
+        [] => "; it has none, which `profiles` would hold".to_owned(),
+        names => format!("; there are {}", names.join(", ")),
+    }
+}
+
 fn count(problems: usize) -> String {
     match problems {
         1 => "1 problem in the sweep file; nothing was submitted".to_owned(),
@@ -157,7 +174,7 @@ impl CliError {
             CliError::UnreadablePublished { .. } | CliError::PublishedProblems { .. } => Exit::SweepFile,
             CliError::UnknownPublished(..) | CliError::NoReference(..) => Exit::Unknown,
             CliError::NotRunning(_) | CliError::Unreachable { .. } | CliError::BadUrl(_) => Exit::NoCoordinator,
-            CliError::NotFound(_) => Exit::Unknown,
+            CliError::NotFound(_) | CliError::UnknownProfile { .. } => Exit::Unknown,
             CliError::Server(error) => match error {
                 ServerError::NotLoopback(_) | ServerError::PortInUse(_) | ServerError::CannotListen { .. } => {
                     Exit::Address

@@ -6,7 +6,7 @@ use plusminus_coordinator::address;
 use plusminus_coordinator::answer::AtRest;
 use plusminus_core::metric::{At, Metric};
 use plusminus_core::report::JobResult;
-use plusminus_core::spec::{self, Sweep};
+use plusminus_core::spec::{self, Sweep, Sweeps};
 use plusminus_proto::endpoint::{endpoint, root_cause};
 use plusminus_proto::v1::{self, sweep_service_client::SweepServiceClient};
 use prost::Message;
@@ -27,22 +27,22 @@ pub enum Named {
 pub struct SweepFile {
     /// Its text.
     pub text: String,
-    /// What it says.
+    /// What it says, or what the profile makes of it that was asked for.
     pub sweep: Sweep,
 }
 
 impl Named {
-    /// What looks like a file or is one is read; anything else is a name.
+    /// What looks like a file or is one is read; anything else is a name. With a profile it is that of the file or name.
     ///
     /// # Errors
-    /// If it is a file that cannot be read or has problems.
-    pub fn new(argument: &str) -> Result<Named, CliError> {
+    /// If it is a file that cannot be read, has problems, or has no such profile.
+    pub fn new(argument: &str, profile: Option<&str>) -> Result<Named, CliError> {
         let path = Path::new(argument);
         let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
         if yaml || argument.contains(std::path::MAIN_SEPARATOR) || path.is_file() {
-            return Ok(Named::File(Box::new(SweepFile::read(path)?)));
+            return Ok(Named::File(Box::new(SweepFile::read(path, profile)?)));
         }
-        Ok(Named::Name(argument.to_owned()))
+        Ok(Named::Name(profile.map_or_else(|| argument.to_owned(), |profile| format!("{argument}-{profile}"))))
     }
 
     /// The sweep's name.
@@ -58,15 +58,28 @@ impl SweepFile {
     /// Reads and checks a sweep file.
     ///
     /// # Errors
+    /// If it cannot be read, has problems, or has no such profile.
+    pub fn read(path: &Path, profile: Option<&str>) -> Result<SweepFile, CliError> {
+        let (text, sweeps) = SweepFile::read_all(path)?;
+        let sweep = sweeps.of_profile(profile).map_err(|known| {
+            let profile = profile.unwrap_or_default().to_owned();
+            CliError::UnknownProfile { file: path.display().to_string(), profile, known }
+        })?;
+        Ok(SweepFile { text, sweep })
+    }
+
+    /// The text of a sweep file, and all sweeps in it.
+    ///
+    /// # Errors
     /// If it cannot be read or has problems.
-    pub fn read(path: &Path) -> Result<SweepFile, CliError> {
+    pub fn read_all(path: &Path) -> Result<(String, Sweeps), CliError> {
         let bytes = fs::read(path).map_err(|error| CliError::Unreadable { path: path.to_owned(), error })?;
         let text = String::from_utf8(bytes).map_err(|error| {
             let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error());
             CliError::Unreadable { path: path.to_owned(), error }
         })?;
-        match spec::read(&text, spec::MAX_JOBS) {
-            Ok(sweep) => Ok(SweepFile { text, sweep }),
+        match spec::read_all(&text, spec::MAX_JOBS) {
+            Ok(sweeps) => Ok((text, sweeps)),
             Err(problems) => Err(CliError::Problems { file: path.display().to_string(), source_text: text, problems }),
         }
     }
@@ -119,12 +132,12 @@ impl LiveClient {
         }
     }
 
-    /// Submits a sweep file.
+    /// Submits the sweep of that name in a sweep file.
     ///
     /// # Errors
     /// If the coordinator refuses it.
-    pub async fn submit(&mut self, source: &str) -> Result<v1::SubmitResponse, CliError> {
-        let request = v1::SubmitRequest { source: source.to_owned() };
+    pub async fn submit(&mut self, source: &str, sweep: &str) -> Result<v1::SubmitResponse, CliError> {
+        let request = v1::SubmitRequest { source: source.to_owned(), sweep: sweep.to_owned() };
         Ok(self.sweeps.submit(request).await.map_err(|status| self.refused(status, Some(source)))?.into_inner())
     }
 

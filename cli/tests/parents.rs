@@ -103,3 +103,22 @@ fn a_child_whose_parent_cannot_be_trained_fails_with_it_and_says_why() {
     assert!(answer.stderr.contains("which it builds on, has failed: user-error"), "{}", answer.stderr);
     assert_eq!(count(&place, "family", "failed"), 4);
 }
+
+#[test]
+fn a_profile_is_a_sweep_of_its_own_name_and_leaves_the_file_s_own_alone() {
+    let place = Place::new();
+    let smoke = "profiles:\n  smoke: {seeds: 1, set: {epochs: 1, train_size: 300}}\n";
+    place.file("family.yaml", format!("{FAMILY}{smoke}"));
+    let checked = place.run(&["check", "family.yaml"]).good();
+    assert!(checked.contains("family: 8 jobs = (2 cells + 2 that they build on) × 2 seeds"), "{checked}");
+    assert!(checked.contains("profiles  smoke (3 jobs)"), "{checked}");
+    let ran = place.run(&["run", "family.yaml", "--profile", "smoke"]).good();
+    assert_eq!(place.run(&["table", "family-smoke"]).good(), ran, "by its name, from the file as it was submitted");
+    assert_eq!(place.run(&["table", "family.yaml", "--profile", "smoke"]).good(), ran);
+    let again = place.run(&["run", "family-smoke"]);
+    assert!(again.stderr.contains("3 jobs (3 finished before)"), "{}", again.stderr);
+    assert_eq!(place.run(&["status", "family"]).code, Some(7), "it was never asked for");
+    let wrong = place.run(&["run", "family.yaml", "--profile", "smok"]);
+    assert_eq!(wrong.code, Some(7));
+    assert_eq!(wrong.stderr, "error: family.yaml has no profile `smok`; there are smoke\n");
+}

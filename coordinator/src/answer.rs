@@ -4,7 +4,7 @@ use crate::store::{Reader, StoreError};
 use plusminus_core::id::{Attempt, JobId, SweepName};
 use plusminus_core::metric::{At, Measurements, Metric};
 use plusminus_core::schedule::{JobState, JobView, Machine, Policy, SweepView, Time};
-use plusminus_core::spec;
+use plusminus_core::spec::{self, Sweep};
 use plusminus_proto::convert::{self, attempt_id};
 use plusminus_proto::v1;
 use std::collections::BTreeMap;
@@ -199,8 +199,7 @@ impl SweepJobs {
         let (metric, at) = match (metric, at) {
             (Some(metric), Some(at)) => (metric, at),
             (metric, at) => {
-                let sweep = spec::read(&self.source, spec::MAX_JOBS);
-                let table = sweep.map_err(|_| AnswerError::OldSource(request.sweep.clone()))?.table;
+                let table = as_submitted(&self.source, &request.sweep)?.table;
                 (metric.unwrap_or(table.metric), at.unwrap_or(table.at))
             }
         };
@@ -226,6 +225,15 @@ impl SweepJobs {
             .map(|jobs| v1::ResultsChunk { source: source.take().unwrap_or_default(), jobs: jobs.to_vec() });
         Ok(chunks.collect())
     }
+}
+
+/// The sweep of a file that was submitted as `name`, which may be that of a profile.
+///
+/// # Errors
+/// If the file is not one that this version reads.
+pub fn as_submitted(source: &str, name: &str) -> Result<Sweep, AnswerError> {
+    let sweeps = spec::read_all(source, spec::MAX_JOBS).ok();
+    sweeps.and_then(|sweeps| sweeps.called(name)).ok_or_else(|| AnswerError::OldSource(name.to_owned()))
 }
 
 /// The metric of that name.

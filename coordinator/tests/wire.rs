@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use plusminus_coordinator::Coordinator;
+use plusminus_core::id::Digest;
 use plusminus_core::schedule::Policy;
 use plusminus_proto::v1::sweep_service_client::SweepServiceClient;
 use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
@@ -48,7 +49,7 @@ impl Served {
     }
 
     async fn submit(&self, source: &str) -> Result<v1::SubmitResponse, tonic::Status> {
-        let request = v1::SubmitRequest { source: source.to_owned() };
+        let request = v1::SubmitRequest { source: source.to_owned(), sweep: String::new() };
         self.sweeps().submit(request).await.map(tonic::Response::into_inner)
     }
 
@@ -253,5 +254,63 @@ async fn another_process_by_a_connected_workers_name_is_told_so() {
         Err(status) => status,
     };
     assert_eq!(refused.code(), Code::AlreadyExists, "{refused}");
+    served.stop().await;
+}
+
+/// Hands a file in as parts under a digest.
+async fn put(served: &Served, digest: &str, parts: &[&[u8]]) -> Result<(), tonic::Status> {
+    let part = |(i, content): (usize, &&[u8])| v1::WeightsPart {
+        digest: if i == 0 { digest.to_owned() } else { String::new() },
+        content: content.to_vec(),
+    };
+    let parts: Vec<_> = parts.iter().enumerate().map(part).collect();
+    let mut client = WorkerServiceClient::new(served.channel.clone());
+    client.put_weights(tokio_stream::iter(parts)).await.map(drop)
+}
+
+async fn get(served: &Served, digest: &str) -> Result<Vec<u8>, tonic::Status> {
+    let weights = v1::ParentWeights { job: "0".repeat(32), digest: digest.to_owned() };
+    let request = v1::GetWeightsRequest { weights: Some(weights) };
+    let mut client = WorkerServiceClient::new(served.channel.clone());
+    let mut parts = client.get_weights(request).await?.into_inner();
+    let mut content = Vec::new();
+    while let Some(part) = parts.message().await? {
+        content.extend(part.content);
+    }
+    Ok(content)
+}
+
+#[tokio::test]
+async fn weights_that_are_handed_in_are_had_again_also_after_a_restart() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    // More than a message may hold.
+    let content: Vec<u8> = (0..9 << 20).map(|i| (i % 251) as u8).collect();
+    let digest = Digest::of(&content).to_string();
+    let parts: Vec<&[u8]> = content.chunks(1 << 20).collect();
+    for _ in 0..2 {
+        put(&served, &digest, &parts).await.unwrap();
+        assert_eq!(get(&served, &digest).await.unwrap(), content);
+    }
+    served.stop().await;
+    let served = Served::on(state.path(), Policy::default()).await;
+    assert_eq!(get(&served, &digest).await.unwrap(), content);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn weights_that_are_not_what_they_are_called_are_refused_and_never_given_out() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    let digest = Digest::of(b"all of it").to_string();
+    assert_eq!(put(&served, &digest, &[b"all of"]).await.unwrap_err().code(), Code::DataLoss);
+    assert_eq!(put(&served, "../up", &[b"x"]).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(put(&served, &digest, &[]).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(get(&served, &digest).await.unwrap_err().code(), Code::NotFound);
+    put(&served, &digest, &[b"all ", b"of it"]).await.unwrap();
+    let file = state.path().join(format!("weights/{digest}.safetensors"));
+    std::fs::write(&file, "damaged").unwrap();
+    assert_eq!(get(&served, &digest).await.unwrap_err().code(), Code::NotFound);
+    assert!(!file.exists());
     served.stop().await;
 }

@@ -7,7 +7,7 @@ use crate::whose::{LiveClient, Named};
 use serde_json::json;
 
 pub async fn run(arguments: arguments::OneSweep) -> Result<Exit, CliError> {
-    let sweep = Named::new(&arguments.sweep)?;
+    let sweep = Named::new(&arguments.sweep, arguments.profile.as_deref())?;
     let mut client = LiveClient::of(&arguments.whose).await?;
     let dropped = client.cancel(sweep.name()).await?.dropped;
     match arguments.output {

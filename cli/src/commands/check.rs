@@ -16,10 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 pub fn run(arguments: &arguments::Check) -> Result<Exit, CliError> {
-    let sweep = SweepFile::read(&arguments.sweep)?.sweep;
+    let profiles = SweepFile::read_all(&arguments.sweep)?.1.profiles;
+    let profiles = profiles.iter().map(|(name, sweep)| (name.clone(), jobs(sweep))).collect();
+    let sweep = SweepFile::read(&arguments.sweep, arguments.profile.as_deref())?.sweep;
     match arguments.output {
-        Output::Text => terminal::data(&describe(&sweep, arguments.jobs))?,
-        Output::Json => terminal::data(&format!("{:#}\n", as_json(&sweep, arguments.jobs)))?,
+        Output::Text => terminal::data(&describe(&sweep, &profiles, arguments.jobs))?,
+        Output::Json => terminal::data(&format!("{:#}\n", as_json(&sweep, &profiles, arguments.jobs)))?,
     }
     // No mistake: the results may be in a file that `compare` is given.
     if let Some(reference) = sweep.table.reference.as_deref().filter(|name| !published::names().any(|n| n == *name)) {
@@ -31,7 +33,10 @@ pub fn run(arguments: &arguments::Check) -> Result<Exit, CliError> {
     Ok(Exit::Success)
 }
 
-fn describe(sweep: &Sweep, list: bool) -> String {
+/// The file's profiles, with their numbers of jobs.
+type Profiles = BTreeMap<String, usize>;
+
+fn describe(sweep: &Sweep, profiles: &Profiles, list: bool) -> String {
     let trained = sweep.trained();
     let cells = match trained.len() - sweep.cells.len() {
         0 => format!("{} cells", sweep.cells.len()),
@@ -55,6 +60,10 @@ fn describe(sweep: &Sweep, list: bool) -> String {
     let division = divide(sweep);
     let cells = memory::of_cells(sweep, means(division));
     let _ = writeln!(text, "  memory    {}", needed(&cells, division));
+    if !profiles.is_empty() {
+        let profiles = profiles.iter().map(|(name, jobs)| format!("{name} ({jobs} jobs)"));
+        let _ = writeln!(text, "  profiles  {}", profiles.collect::<Vec<_>>().join("; "));
+    }
     if list {
         let names = table.names();
         // What is trained comes in its order again and again.
@@ -112,7 +121,7 @@ fn network(configuration: &Configuration) -> String {
     }
 }
 
-fn as_json(sweep: &Sweep, list: bool) -> Value {
+fn as_json(sweep: &Sweep, profiles: &Profiles, list: bool) -> Value {
     let division = divide(sweep);
     let memory = memory::of_cells(sweep, means(division));
     let bytes = memory.iter().map(|memory| memory.map(|memory| memory.0));
@@ -128,6 +137,7 @@ fn as_json(sweep: &Sweep, list: bool) -> Value {
         "sweep": sweep.name,
         "description": sweep.description,
         "jobs": jobs(sweep),
+        "profiles": profiles,
         "seeds": sweep.seeds,
         "cells": listed(&sweep.cells),
         "parents": listed(&sweep.parents),

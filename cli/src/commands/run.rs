@@ -5,7 +5,7 @@ use crate::arguments::{self, Output};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
 use crate::whose::{Client, LiveClient, Named, SweepFile};
-use plusminus_coordinator::answer::{AnswerError, AtRest};
+use plusminus_coordinator::answer::{AnswerError, AtRest, as_submitted};
 use plusminus_coordinator::{Coordinator, StoreError};
 use plusminus_core::schedule::Policy;
 use plusminus_core::spec::Sweep;
@@ -52,7 +52,7 @@ pub async fn run(arguments: arguments::Run, verbose: u8) -> Result<Exit, CliErro
 
 /// The sweep file, or the one that was submitted under the name.
 async fn file(arguments: &arguments::Run) -> Result<SweepFile, CliError> {
-    match Named::new(&arguments.sweep)? {
+    match Named::new(&arguments.sweep, arguments.profile.as_deref())? {
         Named::File(file) => Ok(*file),
         Named::Name(name) => {
             let neither = || CliError::NeitherFileNorSweep(name.clone(), arguments.state.display().to_string());
@@ -65,7 +65,7 @@ async fn file(arguments: &arguments::Run) -> Result<SweepFile, CliError> {
                 CliError::Answer(AnswerError::UnknownSweep { .. }) => neither(),
                 other => other,
             })?;
-            let sweep = table::as_submitted(&results.source, &name)?;
+            let sweep = as_submitted(&results.source, &name)?;
             Ok(SweepFile { text: results.source, sweep })
         }
     }
@@ -79,7 +79,7 @@ async fn train(
     sweep: &Sweep,
 ) -> Result<Exit, CliError> {
     let mut client = LiveClient::connect(url).await?;
-    let submitted = client.submit(text).await?;
+    let submitted = client.submit(text, sweep.name.as_str()).await?;
     terminal::note(&submit::describe(&submitted));
     let left = (submitted.jobs - submitted.finished) as usize;
     let division =

@@ -13,6 +13,9 @@ use plusminus_core::report::{Format, Significance};
 pub struct Arguments {
     /// Sweep file, or the name of a sweep submitted before
     pub sweep: String,
+    /// Profile of the sweep file, such as smoke
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
     /// Whose.
     #[command(flatten)]
     pub whose: Whose,
@@ -31,7 +34,7 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Result<Exit, CliError> {
-    let named = Named::new(&arguments.sweep)?;
+    let named = Named::new(&arguments.sweep, arguments.profile.as_deref())?;
     let metric = arguments.metric.as_deref().map(metric_named).transpose()?;
     let at = arguments.at.as_deref().map(at_named).transpose()?;
     let mut client = Client::of(&arguments.whose).await?;

@@ -9,7 +9,7 @@ use plusminus_proto::v1;
 use serde_json::{Value, json};
 
 pub async fn run(arguments: arguments::Status) -> Result<Exit, CliError> {
-    let named = arguments.sweep.as_deref().map(Named::new).transpose()?;
+    let named = arguments.sweep.as_deref().map(|sweep| Named::new(sweep, None)).transpose()?;
     let mut client = Client::of(&arguments.whose).await?;
     let live = matches!(client, Client::Live(_));
     let status = client.status(named.as_ref().map_or("", Named::name)).await?;

@@ -8,13 +8,14 @@ use plusminus_proto::v1;
 use serde_json::json;
 
 pub async fn run(arguments: arguments::OneSweep) -> Result<Exit, CliError> {
-    let named = Named::new(&arguments.sweep)?;
+    let named = Named::new(&arguments.sweep, arguments.profile.as_deref())?;
     let mut client = LiveClient::of(&arguments.whose).await?;
+    let name = named.name().to_owned();
     let text = match named {
         Named::File(file) => file.text,
         Named::Name(name) => client.source(&name).await?,
     };
-    let submitted = client.submit(&text).await?;
+    let submitted = client.submit(&text, &name).await?;
     match arguments.output {
         Output::Text => terminal::note(&describe(&submitted)),
         Output::Json => {

@@ -4,13 +4,13 @@ use crate::arguments;
 use crate::exit::{CliError, Exit};
 use crate::terminal;
 use crate::whose::{Client, Named};
-use plusminus_coordinator::answer::{AnswerError, at_named, metric_named};
+use plusminus_coordinator::answer::{as_submitted, at_named, metric_named};
 use plusminus_core::metric::{At, Metric};
 use plusminus_core::report::{Format, Table, render};
-use plusminus_core::spec::{self, Sweep};
+use plusminus_core::spec::Sweep;
 
 pub async fn run(arguments: arguments::Table) -> Result<Exit, CliError> {
-    let named = Named::new(&arguments.sweep)?;
+    let named = Named::new(&arguments.sweep, arguments.profile.as_deref())?;
     let metric = arguments.metric.as_deref().map(metric_named).transpose()?;
     let at = arguments.at.as_deref().map(at_named).transpose()?;
     let mut client = Client::of(&arguments.whose).await?;
@@ -51,14 +51,6 @@ pub async fn with_sweep(
     sweep.table.at = at.unwrap_or(sweep.table.at);
     let table = Table::new(&sweep, results.jobs);
     Ok((sweep, table))
-}
-
-/// The sweep of a file that was submitted as `name`.
-///
-/// # Errors
-/// If it is not one that this version reads.
-pub fn as_submitted(source: &str, name: &str) -> Result<Sweep, CliError> {
-    spec::read(source, spec::MAX_JOBS).map_err(|_| CliError::Answer(AnswerError::OldSource(name.to_owned())))
 }
 
 /// Prints a table.

@@ -1,19 +1,20 @@
 //! `plusminus watch SWEEP`
 
-use super::{exit_of, status, table, tell_failures};
+use super::{exit_of, status, tell_failures};
 use crate::arguments::{self, Output};
 use crate::exit::{CliError, Exit};
 use crate::terminal::{self, SweepProgress};
 use crate::whose::{LiveClient, Named};
+use plusminus_coordinator::answer::as_submitted;
 use plusminus_core::spec::Sweep;
 use plusminus_proto::v1;
 
 pub async fn run(arguments: arguments::Watch) -> Result<Exit, CliError> {
-    let named = Named::new(&arguments.sweep)?;
+    let named = Named::new(&arguments.sweep, arguments.profile.as_deref())?;
     let mut client = LiveClient::of(&arguments.whose).await?;
     let sweep = match &named {
         Named::File(file) => file.sweep.clone(),
-        Named::Name(name) => table::as_submitted(&client.source(name).await?, name)?,
+        Named::Name(name) => as_submitted(&client.source(name).await?, name)?,
     };
     let status = tokio::select! {
         status = follow(&mut client, &sweep, arguments.output) => status?,

@@ -36,9 +36,12 @@ fn sweep_name(text: &str) -> Result<SweepName, Status> {
     text.parse().map_err(|error: IdError| Status::invalid_argument(error.to_string()))
 }
 
-/// Checks a sweep file and names its jobs.
-fn submission(source: String, max_jobs: u64) -> Result<Submission, Status> {
-    let sweep = spec::read(&source, max_jobs).map_err(|problems| status::problems(&problems))?;
+/// Checks a sweep file and names the jobs of the sweep of that name in it.
+fn submission(request: v1::SubmitRequest, max_jobs: u64) -> Result<Submission, Status> {
+    let v1::SubmitRequest { source, sweep: name } = request;
+    let sweeps = spec::read_all(&source, max_jobs).map_err(|problems| status::problems(&problems))?;
+    let wanted = if name.is_empty() { Some(sweeps.main) } else { sweeps.called(&name) };
+    let sweep = wanted.ok_or_else(|| Status::invalid_argument(format!("the sweep file has no sweep `{name}`")))?;
     let cell = |cell: &spec::Cell| NewCell { id: cell.id, configuration: cell.configuration.canonical().into() };
     let trained = sweep.trained();
     // A cell's parent has one id under each seed, so its hash is had once.
@@ -63,8 +66,8 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 #[tonic::async_trait]
 impl SweepService for Sweeps {
     async fn submit(&self, request: tonic::Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
-        let (source, max_jobs) = (request.into_inner().source, self.max_jobs);
-        let submission = blocking(move || submission(source, max_jobs)).await??;
+        let (request, max_jobs) = (request.into_inner(), self.max_jobs);
+        let submission = blocking(move || submission(request, max_jobs)).await??;
         let sweep = submission.name.to_string();
         let (reply, answer) = oneshot::channel();
         self.handle.send(Request::Submit(submission, reply)).await.map_err(status::stopping)?;

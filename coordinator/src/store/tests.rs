@@ -1,12 +1,13 @@
 //! The store against the state that it mirrors.
 
 use super::*;
-use plusminus_core::id::{Attempt, CellId, JobId, SweepName, WorkerName};
+use plusminus_core::id::{Attempt, CellId, Digest, JobId, SweepName, WorkerName};
+use plusminus_core::job::Job;
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{At, Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
 use plusminus_core::schedule::{
-    Effect, Ending, Event, JobView, Machine, NewCell, NewJob, News, Policy, Record, Report, Session, Submission,
+    Effect, Ending, Event, JobState, JobView, Machine, NewCell, NewJob, News, Origin, Policy, Record, Report, Session, Submission,
     SweepView, Ticket, Time,
 };
 use proptest::prelude::*;
@@ -192,4 +193,71 @@ fn a_store_is_one_coordinators_at_a_time() {
     assert!(matches!(Store::open(directory.path()), Err(StoreError::InUse(_))));
     drop(first);
     assert!(Store::open(directory.path()).is_ok());
+}
+
+const FAMILY: &str = "
+sweep: family
+seeds: 1
+base: {dataset: fashion-mnist-10k, model: cnn, loss: mae, optimizer: adam, epochs: 1, parent: {set: {loss: cce}}}
+";
+
+/// A store, and the machine that it mirrors, with a parent, its child, and nobody to train them.
+fn family(directory: &Path) -> (Store, Machine, [JobId; 2]) {
+    let sweep = plusminus_core::spec::read(FAMILY, 10).unwrap();
+    let cells = sweep.trained().into_iter();
+    let cells = cells.map(|cell| NewCell { id: cell.id, configuration: cell.configuration.canonical().into() });
+    let new = |job: Job| {
+        let origin = job.configuration.origin().map(|(cell, at)| Origin { job: Job::id_of(cell, job.seed), at });
+        NewJob { id: job.id(), cell: job.cell, seed: job.seed, origin }
+    };
+    let jobs: Vec<NewJob> = sweep.jobs().map(new).collect();
+    let ids = [jobs[0].id, jobs[1].id];
+    let submission = Submission { name: sweep.name.clone(), source: FAMILY.into(), cells: cells.collect(), jobs };
+    let (mut store, mut machine) = (Store::open(directory).unwrap(), Machine::new(Policy::default()));
+    store.commit(&records(machine.handle(Time(1), Event::Submit(Ticket(0), submission)))).unwrap();
+    (store, machine, ids)
+}
+
+/// What a machine that goes on from the store gives to a worker that has nothing.
+fn assigned(store: &Store) -> Vec<(JobId, Option<(JobId, Digest)>)> {
+    let mut machine = Machine::restart(Policy::default(), store.records().unwrap(), Time(2));
+    let effects = machine.handle(Time(2), joined());
+    let given = |effect| match effect {
+        Effect::Assign { job, origin, .. } => Some((job, origin)),
+        _ => None,
+    };
+    effects.into_iter().filter_map(given).collect()
+}
+
+#[test]
+fn a_restart_knows_which_jobs_build_on_which_and_what_they_have_left() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, mut machine, [parent, child]) = family(directory.path());
+    assert_eq!(assigned(&store), [(parent, None)]);
+    let mut happens = |store: &mut Store, event| store.commit(&records(machine.handle(Time(3), event))).unwrap();
+    happens(&mut store, joined());
+    let file = Digest::of(b"weights");
+    let mut facts = facts();
+    facts.kept.insert(At::Final, file);
+    let news = News::Ended(Ending::Finished(facts));
+    happens(&mut store, Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt: Attempt(1), news }));
+    assert_eq!(assigned(&store), [(child, Some((parent, file)))]);
+    happens(&mut store, Event::Lost(parent, file));
+    let views = |machine: &Machine| machine.jobs_of(&"family".parse().unwrap()).map(|job| job.state).collect::<Vec<_>>();
+    let restarted = Machine::restart(Policy::default(), store.records().unwrap(), Time(3));
+    assert_eq!(views(&restarted), views(&machine), "the parent is trained again");
+}
+
+#[test]
+fn a_job_that_failed_with_its_parent_has_failed_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, mut machine, [parent, child]) = family(directory.path());
+    let news = News::Ended(Ending::Failed(Failure::new(FailureKind::UserError, "no data")));
+    let report = Report { sequence: 1, job: parent, attempt: Attempt(1), news };
+    for event in [joined(), Event::Reported(SESSION, report)] {
+        store.commit(&records(machine.handle(Time(3), event))).unwrap();
+    }
+    let restarted = Machine::restart(Policy::default(), store.records().unwrap(), Time(3));
+    assert!(matches!(machine.state().job(child), Some(JobState::Failed(_))));
+    assert_eq!(restarted.state().job(child), machine.state().job(child));
 }

@@ -59,7 +59,7 @@ pub(super) fn long_form(key: &str, node: &Rc<Node>) -> Rc<Node> {
 }
 
 /// Where what a configuration lacks is reported.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) span: Range<usize>,
     /// The keys that were to be set by something that was refused, and that are not to be missed as well.

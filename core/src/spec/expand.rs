@@ -26,13 +26,13 @@ pub(super) struct Expanded {
 /// The cells of the file, in the order of its grid. Where the grid is not to be looked at whole, the first combination is
 /// all that is checked.
 pub(super) fn expand(file: &mut File, schema: &Schema, whole: bool, problems: &mut Problems) -> Expanded {
-    let File { base, axes, overrides, excludes, rules_sound, table, place, exclude_place, .. } = file;
+    let File { base, axes, overrides, excludes, rules_sound, table, place, exclude_place, last, .. } = file;
     let axes = grid::unfolded(axes, schema, whole);
     let base = Combination::new(base);
     let mut checks = Checks::default();
     let Expanded { mut cells, mut parents } = Expanded::default();
     let (mut ids, mut parent_ids) = (BTreeSet::new(), BTreeSet::new());
-    let reading = Reading { schema, place, last: &[] };
+    let reading = Reading { schema, place, last };
     let mut places = Places::default();
     let mut mixing = None;
 
@@ -55,6 +55,7 @@ pub(super) fn expand(file: &mut File, schema: &Schema, whole: bool, problems: &m
             return ControlFlow::Continue(());
         }
         all_excluded = false;
+        last.iter().for_each(|(route, value)| combination.set(route, value));
         let lineage = reading.lineage(combination, problems).unwrap_or_default();
         for (i, Generation { combination, configuration }) in lineage.into_iter().enumerate().rev() {
             let own = i == 0;

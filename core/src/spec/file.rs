@@ -4,7 +4,9 @@ use super::configuration::{Place, Schema};
 use super::fields::{Fields, Subject, integer, items};
 use super::grid::{self, Axis};
 use super::node::{Entry, Node, Value};
+use super::parent::Change;
 use super::problems::Problems;
+use super::profile::{self, Profile};
 use super::rules::{self, Rule};
 use super::table::{self, Table};
 use super::yaml::Expected;
@@ -16,8 +18,8 @@ use std::ops::Range;
 pub(super) const EXPECTED: Expected =
     Expected { value: "a map with `sweep`, `seeds`, `base`", begins: "a sweep file begins with `sweep: NAME`" };
 
-/// What a sweep file says.
-#[derive(Debug)]
+/// What a sweep file says, or one of its profiles makes of it.
+#[derive(Clone, Debug)]
 pub(super) struct File {
     pub(super) name: Option<SweepName>,
     pub(super) description: Option<String>,
@@ -33,10 +35,13 @@ pub(super) struct File {
     pub(super) exclude_place: Range<usize>,
     /// Where a number of jobs that is too large is reported.
     pub(super) size_place: Range<usize>,
+    /// What is set in every job when all else has been, and in every parent.
+    pub(super) last: Vec<Change>,
+    pub(super) profiles: Vec<Profile>,
 }
 
 /// The seeds, not yet listed: there may be too many.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Seeds {
     First(u64),
     These(Vec<u64>),
@@ -84,6 +89,7 @@ pub(super) fn read(root: &Node, schema: &Schema, problems: &mut Problems) -> Opt
     let key_place = |key| fields.key_place(key).unwrap_or_else(|| start.clone());
     let (span, exclude_place) = (key_place("base"), key_place("exclude"));
     let size_place = fields.key_place("grid").unwrap_or_else(|| key_place("seeds"));
+    let profiles = profile::read(&mut fields, name.as_ref(), &axes, schema);
     fields.not_yet("select");
     // An unknown key may hold what is missing elsewhere: `gird` for `grid`.
     let misplaced = fields.has_unknown(&["select"]) && fields.key_place("grid").is_none();
@@ -103,6 +109,8 @@ pub(super) fn read(root: &Node, schema: &Schema, problems: &mut Problems) -> Opt
         place,
         exclude_place,
         size_place,
+        last: Vec::new(),
+        profiles,
     })
 }
 
@@ -121,16 +129,22 @@ fn name(fields: &mut Fields<'_>) -> Option<SweepName> {
 
 /// One seed stands in where they are wrong.
 fn seeds(fields: &mut Fields<'_>) -> Seeds {
-    const EXPECTED: &str = "a number of seeds (`5` for 0 to 4) or a list of them";
     let Some(node) = fields.node("seeds") else {
-        fields.missing("seeds", EXPECTED);
+        fields.missing("seeds", SEEDS);
         return Seeds::First(1);
     };
+    seeds_of(fields, node)
+}
+
+const SEEDS: &str = "a number of seeds (`5` for 0 to 4) or a list of them";
+
+/// The seeds that `node` says; one stands in where it is wrong.
+pub(super) fn seeds_of(fields: &mut Fields<'_>, node: &Node) -> Seeds {
     match &node.value {
         Value::Seq(_) => {
             let mut seeds = Vec::new();
             let mut seen = BTreeSet::new();
-            for item in items(fields, "seeds", node, EXPECTED).unwrap_or_default() {
+            for item in items(fields, "seeds", node, SEEDS).unwrap_or_default() {
                 let seed = integer(fields, "seeds", item, 0, i64::MAX as u64);
                 if seen.insert(seed) {
                     seeds.push(seed);
@@ -144,7 +158,7 @@ fn seeds(fields: &mut Fields<'_>) -> Seeds {
         }
         Value::Int(_) | Value::Float(_) => Seeds::First(integer(fields, "seeds", node, 1, i64::MAX as u64)),
         _ => {
-            fields.unexpected("seeds", node, EXPECTED, None);
+            fields.unexpected("seeds", node, SEEDS, None);
             Seeds::First(1)
         }
     }

@@ -10,7 +10,7 @@ use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
 
 /// A path and the values that it takes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Axis {
     pub(super) route: Route,
     /// As written.

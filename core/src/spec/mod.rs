@@ -5,7 +5,7 @@
 //! - `file`, `grid`, `rules`, `table`: the keys of the file, each in a room of its own.
 //! - `configuration`, `parent`, `checks`: one combination of the grid to one configuration, what it builds on, and what its parts
 //!   ask of one another.
-//! - `expand`: the grid to cells.
+//! - `expand`: the grid to cells; `profile`: the same in another size.
 //! - `published`: another file of the same language, a paper's table.
 //!
 //! *Architecture invariant:* a text of any content is answered in bounded time and memory: values are counted before
@@ -23,6 +23,7 @@ mod node;
 mod parent;
 mod problem;
 mod problems;
+mod profile;
 mod published;
 mod rules;
 mod sweep;
@@ -36,29 +37,80 @@ pub use sweep::{Cell, Path, Std, Sweep, TableSpec};
 
 use configuration::Schema;
 use expand::Expanded;
+use file::File;
 use problems::Problems;
 
 /// The largest grid that is accepted unless told otherwise, in jobs.
 pub const MAX_JOBS: u64 = 1_000_000;
 
-/// Reads and checks a sweep file of at most `max_jobs` jobs.
+/// The sweeps of one file: its own, and one for each of its profiles, in the file's order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sweeps {
+    /// The file's own.
+    pub main: Sweep,
+    /// By name of the profile. The sweep of a profile is called `SWEEP-PROFILE`.
+    pub profiles: Vec<(String, Sweep)>,
+}
+
+impl Sweeps {
+    /// The sweep of that name.
+    pub fn called(self, name: &str) -> Option<Sweep> {
+        let profiles = self.profiles.into_iter().map(|(_, sweep)| sweep);
+        [self.main].into_iter().chain(profiles).find(|sweep| sweep.name.as_str() == name)
+    }
+
+    /// The file's own sweep, or that of the profile.
+    ///
+    /// # Errors
+    /// The profiles that there are, if that is not one of them.
+    pub fn of_profile(self, profile: Option<&str>) -> Result<Sweep, Vec<String>> {
+        let Some(wanted) = profile else { return Ok(self.main) };
+        let names = self.profiles.iter().map(|(name, _)| name.clone()).collect();
+        let found = self.profiles.into_iter().find(|(name, _)| name == wanted);
+        found.map(|(_, sweep)| sweep).ok_or(names)
+    }
+}
+
+/// Reads and checks a sweep file of at most `max_jobs` jobs, its profiles too.
 ///
 /// # Errors
 /// Every problem of the file, in its order.
-pub fn read(text: &str, max_jobs: u64) -> Result<Sweep, Vec<Problem>> {
+pub fn read_all(text: &str, max_jobs: u64) -> Result<Sweeps, Vec<Problem>> {
     let mut problems = Problems::default();
     match checked(text, max_jobs, &mut problems) {
-        Some(sweep) if problems.reports() == 0 => Ok(sweep),
+        Some(sweeps) if problems.reports() == 0 => Ok(sweeps),
         _ => Err(problems.into_sorted()),
     }
 }
 
-fn checked(text: &str, max_jobs: u64, problems: &mut Problems) -> Option<Sweep> {
+/// As [`read_all`], for the file's own sweep.
+///
+/// # Errors
+/// Every problem of the file, in its order.
+pub fn read(text: &str, max_jobs: u64) -> Result<Sweep, Vec<Problem>> {
+    read_all(text, max_jobs).map(|sweeps| sweeps.main)
+}
+
+fn checked(text: &str, max_jobs: u64, problems: &mut Problems) -> Option<Sweeps> {
     let schema = Schema::new();
     let root = yaml::parse(text, &file::EXPECTED, problems)?;
-    let mut file = file::read(&root, &schema, problems)?;
+    let file = file::read(&root, &schema, problems)?;
+    let before = problems.reports();
+    let main = sweep(file.clone(), &schema, max_jobs, problems);
+    // What is wrong with the sweep is wrong with its parts, and told once.
+    let sound = problems.reports() == before;
+    let profiles = file.profiles.iter().filter(|_| sound);
+    let profiles = profiles.map(|profile| {
+        let part = sweep(profile.of(&file), &schema, max_jobs, problems);
+        Some((profile.name.clone(), part?))
+    });
+    let profiles = profiles.collect::<Option<Vec<_>>>();
+    Some(Sweeps { main: main?, profiles: profiles? })
+}
+
+fn sweep(mut file: File, schema: &Schema, max_jobs: u64, problems: &mut Problems) -> Option<Sweep> {
     let whole = grid::is_small_enough(&file.axes, file.seeds.len(), max_jobs, file.size_place.clone(), problems);
-    let Expanded { cells, parents } = expand::expand(&mut file, &schema, whole, problems);
+    let Expanded { cells, parents } = expand::expand(&mut file, schema, whole, problems);
     Some(Sweep {
         name: file.name?,
         description: file.description,

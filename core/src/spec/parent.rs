@@ -7,6 +7,7 @@ use super::configuration::{self, Place, Route, Schema};
 use super::fields::{Fields, Subject};
 use super::node::{Key, Node, Value};
 use super::problems::Problems;
+use super::rules;
 use crate::job::{Configuration, Parent, Takes};
 use crate::metric::At;
 use std::ops::Range;
@@ -114,7 +115,7 @@ impl Reading<'_> {
         let set = match fields.node("set") {
             None => Vec::new(),
             Some(set) => match set.entries() {
-                Some(changes) => self.changes(changes, fields.problems()),
+                Some(_) => rules::changes(set, self.schema, fields.problems()),
                 None => {
                     fields.unexpected("set", set, "a map of paths and values, such as `{loss: cce, epochs: 20}`", None);
                     Vec::new()
@@ -125,13 +126,6 @@ impl Reading<'_> {
         let at_span = fields.value_place("at").unwrap_or_else(|| node.span.clone());
         fields.finish();
         Some(Asked { span: node.span.clone(), set, at, at_span })
-    }
-
-    fn changes(&self, entries: &[super::node::Entry], problems: &mut Problems) -> Vec<Change> {
-        let routes = entries
-            .iter()
-            .filter_map(|(key, value)| Some((self.schema.check(&key.name, &key.span, problems)?, Rc::clone(value))));
-        routes.collect()
     }
 }
 

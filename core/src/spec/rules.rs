@@ -7,28 +7,31 @@ use super::combination::Combination;
 use super::configuration::{Route, Schema};
 use super::fields::{Fields, Subject};
 use super::node::{Node, Value};
+use super::parent::Change;
 use super::problems::{Problems, did_you_mean};
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::rc::Rc;
 
 /// Conditions that must hold at once, and what is then set; an `exclude` sets nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rule {
     span: Range<usize>,
     conditions: Vec<Condition>,
-    set: Vec<(Route, Rc<Node>)>,
+    set: Vec<Change>,
     met: bool,
+    /// Whether it is no problem if nothing meets it.
+    excused: bool,
 }
 
 /// A path that must have one of some values.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Condition {
     route: Route,
     alternatives: Vec<Alternative>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Alternative {
     node: Rc<Node>,
     met: bool,
@@ -47,7 +50,7 @@ pub(super) fn overrides(fields: &mut Fields<'_>, schema: &Schema) -> Vec<Rule> {
         let set = set.map(|node| changes(node, schema, rule.problems()));
         rule.finish();
         if let (Some(conditions), Some(set)) = (conditions, set) {
-            rules.push(Rule { span: node.span.clone(), conditions, set, met: false });
+            rules.push(Rule { span: node.span.clone(), conditions, set, met: false, excused: false });
         }
     }
     rules
@@ -59,7 +62,7 @@ pub(super) fn exclude(fields: &mut Fields<'_>, schema: &Schema) -> Vec<Rule> {
     let mut rules = Vec::new();
     for node in maps(fields, "exclude", EXPECTED) {
         if let Some(conditions) = conditions(node, schema, fields.problems()) {
-            rules.push(Rule { span: node.span.clone(), conditions, set: Vec::new(), met: false });
+            rules.push(Rule { span: node.span.clone(), conditions, set: Vec::new(), met: false, excused: false });
         }
     }
     rules
@@ -125,7 +128,8 @@ fn conditions(node: &Node, schema: &Schema, problems: &mut Problems) -> Option<V
     (problems.reports() == before).then_some(conditions)
 }
 
-fn changes(node: &Node, schema: &Schema, problems: &mut Problems) -> Vec<(Route, Rc<Node>)> {
+/// The paths in the map `node` and what is set there.
+pub(super) fn changes(node: &Node, schema: &Schema, problems: &mut Problems) -> Vec<Change> {
     let entries = node.entries().unwrap_or_default();
     let routes = entries
         .iter()
@@ -159,13 +163,21 @@ impl Rule {
 
     /// Whether every part of the rule has been of use.
     pub(super) fn is_met(&self) -> bool {
-        self.met && self.unmet().next().is_none()
+        self.excused || self.met && self.unmet().next().is_none()
+    }
+
+    /// Asks no more that every part of the rule is of use.
+    pub(super) fn excuse(&mut self) {
+        self.excused = true;
     }
 
     fn unmet<'r>(&'r self) -> impl Iterator<Item = (&'r Route, &'r Alternative)> {
         let of = |condition: &'r Condition| {
             let Condition { route, alternatives } = condition;
-            alternatives.iter().filter(|alternative| !alternative.met).map(move |alternative| (route, alternative))
+            alternatives
+                .iter()
+                .filter(|alternative| !alternative.met && !self.excused)
+                .map(move |alternative| (route, alternative))
         };
         self.conditions.iter().flat_map(of)
     }
@@ -189,7 +201,7 @@ impl Rule {
             let help = alternative.node.text().and_then(|wrong| did_you_mean(wrong, values.iter().map(String::as_str)));
             problems.report(alternative.node.span.clone(), title, label, help);
         }
-        if !self.met && self.unmet().next().is_none() {
+        if !self.excused && !self.met && self.unmet().next().is_none() {
             let label = "some jobs have each of these, but none has all of them".to_owned();
             problems.report(self.span.clone(), "this matches no job".to_owned(), label, None);
         }

@@ -16,7 +16,7 @@ use std::collections::btree_map::Entry;
 use std::ops::Range;
 
 /// The layout of the table and where its parts were written.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Table {
     pub(super) spec: TableSpec,
     /// Where to point when places hold several cells.
