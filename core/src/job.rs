@@ -48,6 +48,9 @@ pub struct Configuration {
     /// no part in the job: not in the split, the noise or the statistics of the inputs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train_size: Option<usize>,
+    /// How many test samples there are, the first of the file, 1 ≤ size < the data set's; without it all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_size: Option<usize>,
     /// Training samples held out for validation, with their noise: their share, 0 ≤ share < 1, or from 1 on their number, which is
     /// whole.
     pub validation: f64,
@@ -121,6 +124,11 @@ impl Configuration {
     /// How many training samples are taken of the `samples` that the data set has.
     pub fn taken(&self, samples: usize) -> usize {
         self.train_size.map_or(samples, |size| size.min(samples))
+    }
+
+    /// How many test samples are taken of the `samples` that the data set has.
+    pub fn tested(&self, samples: usize) -> usize {
+        self.test_size.map_or(samples, |size| size.min(samples))
     }
 
     /// How many training samples are held out of the `samples` that are taken.

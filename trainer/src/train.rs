@@ -126,7 +126,7 @@ impl<'a> Run<'a> {
         let refused = |error: EngineError| if means.engine.is_some() { user_error(error) } else { failed(error) };
         let engine = engine(means, &network, weights, &configuration.optimizer).map_err(refused)?;
         let validation = data.held_out(&labels, configuration.split).map_err(user_error)?.samples.len();
-        let samples = Samples { train: labels.train.len(), validation, test: data.test.len() };
+        let samples = Samples { train: labels.train.len(), validation, test: configuration.tested(data.test.len()) };
         let facts = Facts {
             parameters: plan.trained(),
             samples,

@@ -106,9 +106,10 @@ fn data_set(configuration: &Configuration) -> String {
     let train = configuration.taken(train);
     let held_out = configuration.held_out(train);
     format!(
-        "{} ({} for training, {held_out} for validation, {test} for testing)",
+        "{} ({} for training, {held_out} for validation, {} for testing)",
         configuration.dataset.name(),
-        train - held_out
+        train - held_out,
+        configuration.tested(test)
     )
 }
 

@@ -106,12 +106,16 @@ impl Checks {
             let help = Some("set `optimizer.momentum`, to 0.9 for instance".to_owned());
             problems.report(span(&["optimizer", "nesterov"]), title, label, help);
         }
-        if let Some((samples, _)) = dataset.sizes()
-            && configuration.train_size.is_some_and(|size| size > samples)
-        {
-            let title = "`train_size` is larger than the data set".to_owned();
-            let label = format!("`{}` has {samples} training samples", dataset.name());
-            problems.report(span(&["train_size"]), title, label, Some(format!("at most {samples}")));
+        if let Some((train, test)) = dataset.sizes() {
+            let train = ("train_size", configuration.train_size, train, "training");
+            let test = ("test_size", configuration.test_size, test, "test");
+            for (key, size, all, part) in [train, test] {
+                if size.is_some_and(|size| size > all) {
+                    let title = format!("`{key}` is larger than the data set");
+                    let label = format!("`{}` has {all} {part} samples", dataset.name());
+                    problems.report(span(&[key]), title, label, Some(format!("at most {all}")));
+                }
+            }
         }
         check_loss(configuration, &span(&["loss"]), problems);
         check_held_out(configuration, &span(&["validation"]), problems);

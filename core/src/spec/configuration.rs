@@ -92,6 +92,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let epochs = fields.integer("epochs").at_least(1).at_most(100_000).required() as u32;
     let batch_size = fields.integer("batch_size").at_least(1).at_most(65_536).or(128) as usize;
     let train_size = fields.integer("train_size").at_least(1).optional().map(|size| size as usize);
+    let test_size = fields.integer("test_size").at_least(1).optional().map(|size| size as usize);
     let validation = validation(fields);
     let split = fields.choice("split", Split::CHOICES).or(Split::Random);
     let augment = fields.list_of("augment", Augment::NAMES, Augment::read);
@@ -102,6 +103,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let dataset = dataset?;
     // All of a data set is what there is without the key: no two cells for one training.
     let train_size = train_size.filter(|size| dataset.sizes().is_none_or(|(all, _)| *size != all));
+    let test_size = test_size.filter(|size| dataset.sizes().is_none_or(|(_, all)| *size != all));
     let noise = noise.map(|noise| noise.normal_form(&dataset));
     Some(Configuration {
         dataset,
@@ -115,6 +117,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
         epochs,
         batch_size,
         train_size,
+        test_size,
         validation,
         split,
         augment,

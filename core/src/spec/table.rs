@@ -202,7 +202,8 @@ fn value_at(path: &Path, configuration: &Configuration) -> Option<Value> {
     }
     let Configuration { dataset, model, initial_weights, .. } = configuration;
     let Configuration { loss, noise, noise_seed, optimizer, schedule, .. } = configuration;
-    let Configuration { epochs, batch_size, train_size, validation, split, augment, normalize, .. } = configuration;
+    let Configuration { epochs, batch_size, train_size, test_size, validation, split, augment, normalize, .. } =
+        configuration;
     let Configuration { diagnostics, .. } = configuration;
     let (head, rest) = path.0.split_first()?;
     let part = match head.as_str() {
@@ -217,6 +218,7 @@ fn value_at(path: &Path, configuration: &Configuration) -> Option<Value> {
         "epochs" => json(epochs),
         "batch_size" => json(batch_size),
         "train_size" => json(train_size.as_ref()?),
+        "test_size" => json(test_size.as_ref()?),
         "validation" => json(validation),
         "split" if !split.is_default() => json(split),
         "augment" => json(augment),

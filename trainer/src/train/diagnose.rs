@@ -32,8 +32,8 @@ impl Run<'_> {
         let train = labels(&self.labels.train);
         let held_out = self.held_out()?;
         let truth = of(&held_out.images.labels, &held_out.samples);
-        let tested: Vec<usize> = (0..self.data.test.len()).collect();
-        let test = &*self.data.test.labels;
+        let tested: Vec<usize> = (0..self.job.configuration.tested(self.data.test.len())).collect();
+        let test = &self.data.test.labels[..tested.len()];
         let observed = Observed {
             job: self.job,
             epoch,

@@ -73,7 +73,7 @@ impl Run<'_> {
                     data.held_out(labels, job.configuration.split).map_err(user_error)?;
                 (images, samples)
             }
-            Part::Test => (&data.test, (0..data.test.len()).collect()),
+            Part::Test => (&data.test, (0..job.configuration.tested(data.test.len())).collect()),
         };
         let mut all = Vec::with_capacity(samples.len() * job.configuration.dataset.classes());
         let mut logits = Vec::new();

@@ -27,6 +27,7 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
         epochs: 1,
         batch_size: 100,
         train_size: None,
+        test_size: None,
         validation: 0.0,
         split: Default::default(),
         augment: Vec::new(),
@@ -188,13 +189,13 @@ fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
 fn a_job_that_takes_the_first_samples_counts_and_trains_on_no_others() {
     let job = job(3, |c| {
         small(c);
-        c.train_size = Some(60);
+        (c.train_size, c.test_size) = (Some(60), Some(40));
         c.validation = 0.5;
         c.batch_size = 20;
     });
     let mut recorder = Recorder::default();
     let trained = train_with(&job, Means::default(), &mut recorder).unwrap();
-    assert_eq!(trained.facts.samples, Samples { train: 30, validation: 30, test: 2_000 });
+    assert_eq!(trained.facts.samples, Samples { train: 30, validation: 30, test: 40 });
     assert_eq!(recorder.steps(), [(1, 1), (1, 2)]);
 }
 

@@ -64,6 +64,7 @@ pub fn configuration(loss: Loss, noise: Noise) -> Configuration {
         epochs: 10,
         batch_size: 128,
         train_size: None,
+        test_size: None,
         validation: 0.1,
         split: Default::default(),
         augment: Vec::new(),
