@@ -7,8 +7,8 @@ use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{At, Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
 use plusminus_core::schedule::{
-    Effect, Ending, Event, JobState, JobView, Machine, NewCell, NewJob, News, Origin, Policy, Record, Report, Session, Submission,
-    SweepView, Ticket, Time,
+    Effect, Ending, Event, JobState, JobView, Machine, NewCell, NewJob, News, Origin, Policy, Record, Report, Session,
+    Submission, SweepView, Ticket, Time,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -243,7 +243,8 @@ fn a_restart_knows_which_jobs_build_on_which_and_what_they_have_left() {
     happens(&mut store, Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt: Attempt(1), news }));
     assert_eq!(assigned(&store), [(child, Some((parent, file)))]);
     happens(&mut store, Event::Lost(parent, file));
-    let views = |machine: &Machine| machine.jobs_of(&"family".parse().unwrap()).map(|job| job.state).collect::<Vec<_>>();
+    let views =
+        |machine: &Machine| machine.jobs_of(&"family".parse().unwrap()).map(|job| job.state).collect::<Vec<_>>();
     let restarted = Machine::restart(Policy::default(), store.records().unwrap(), Time(3));
     assert_eq!(views(&restarted), views(&machine), "the parent is trained again");
 }
