@@ -45,7 +45,7 @@ fn a_trained_sweep_is_set_beside_published_results_and_its_losses_beside_one_ano
     let said = place.run(&["compare", "small", "--reference", "own.yaml", "--format", "csv"]).good();
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 3, "{said}");
-    assert!(lines[1].contains(",differ,") && lines[1].contains("epochs is 2, published 200"), "{said}");
+    assert!(!lines[1].contains("not-compared") && lines[1].contains("epochs is 2, published 200"), "{said}");
     assert!(lines[2].contains("no-std"), "{said}");
     let said = place.run(&["compare", "small", "--reference", "own.yaml", "--at", "best-validation"]).good();
     assert!(said.contains("published: test_accuracy at final"), "{said}");
@@ -78,6 +78,15 @@ fn what_cannot_be_compared_is_told_before_anything_is_looked_up() {
         let said = told(&place, &["significance", "small.yaml", "--alpha", alpha], 2);
         assert!(said.contains("expected a number above 0 and below 1"), "{said}");
     }
+}
+
+#[test]
+fn a_reference_that_does_not_ship_is_noted_by_check_and_is_no_error() {
+    let place = Place::new();
+    place.file("small.yaml", SMALL.to_owned() + "table: {reference: my-table}\n");
+    let answer = place.run(&["check", "small.yaml"]);
+    assert_eq!(answer.code, Some(0), "{}", answer.stderr);
+    assert!(answer.stderr.contains("`my-table` is none of the published results that ship"), "{}", answer.stderr);
 }
 
 #[test]

@@ -309,6 +309,52 @@ fn as_many_jobs_as_allowed_are_allowed() {
 }
 
 #[test]
+fn a_data_set_is_named_alone_or_with_its_parameters_and_its_parameters_have_paths() {
+    let sweep = sweep(
+        "
+grid:
+  dataset: [cifar-100, {name: dogs-vs-cats, size: [32, 64]}, {name: folder, path: birds, classes: 5, size: 48, grey: true}]
+overrides:
+  - {when: {dataset: dogs-vs-cats, dataset.size: 64}, set: {batch_size: 64}}
+  - {when: {dataset: cifar-100}, set: {epochs: 150}}
+  - {when: {dataset.name: folder}, set: {dataset.path: bees, dataset.size: 24}}
+table: {rows: [dataset], columns: [dataset.size]}
+",
+    );
+    let dogs = |size| json!({"name": "dogs-vs-cats", "size": size});
+    let folder = json!({"name": "folder", "path": "bees", "classes": 5, "size": 24, "grey": true});
+    assert_eq!(values(&sweep, "dataset"), [json!("cifar-100"), dogs(32), dogs(64), folder]);
+    assert_eq!(values(&sweep, "batch_size"), [128, 128, 64, 128]);
+    assert_eq!(values(&sweep, "epochs"), [150, 120, 120, 120]);
+}
+
+#[test]
+fn a_split_stands_in_the_canonical_form_only_where_it_is_not_at_random() {
+    let cells = sweep("grid: {split: [random, last], validation: [0.1, 10000]}").cells;
+    let canonical: Vec<String> = cells.iter().map(|cell| cell.configuration.canonical()).collect();
+    assert!(canonical[0].contains(r#""validation":0.1,"augment":[]"#), "{}", canonical[0]);
+    assert!(canonical[3].contains(r#""validation":10000.0,"split":"last","augment":[]"#), "{}", canonical[3]);
+    assert_eq!(serde_json::from_str::<Configuration>(&canonical[3]).unwrap(), *cells[3].configuration);
+    let held_out: Vec<usize> = cells.iter().map(|cell| cell.configuration.held_out(60_000)).collect();
+    assert_eq!(held_out, [6_000, 10_000, 6_000, 10_000]);
+}
+
+#[test]
+fn validation_samples_of_the_data_set_are_enough_for_what_asks_for_some() {
+    let sweep = read(
+        "
+sweep: clothing
+seeds: 1
+base: {dataset: clothing1m, model: resnet50, loss: cce, optimizer: {name: sgd, lr: 0.01}, epochs: 10, split: official}
+table: {at: best-validation}
+",
+    );
+    let configuration = &sweep.cells[0].configuration;
+    assert!(configuration.validates() && configuration.held_out(1_000_000) == 0);
+    assert_eq!(values(&sweep, "dataset"), [json!({"name": "clothing1m", "size": 224})]);
+}
+
+#[test]
 fn a_parent_is_the_same_configuration_but_for_what_is_set() {
     let more = "grid: {loss: [mae, gce], optimizer.lr: [0.1, 0.2]}
 overrides: [{when: {loss: gce}, set: {parent: {set: {loss: cce, epochs: 20, optimizer.momentum: 0.9}, at: final}}}]

@@ -3,8 +3,8 @@
 use super::{memory, worker};
 use crate::arguments::{self, Output, Slots, Training};
 use crate::exit::{CliError, Exit};
-use crate::terminal;
 use crate::whose::SweepFile;
+use crate::{published, terminal};
 use plusminus_core::id::CellId;
 use plusminus_core::job::Configuration;
 use plusminus_core::report::Table;
@@ -22,6 +22,13 @@ pub fn run(arguments: &arguments::Check) -> Result<Exit, CliError> {
     match arguments.output {
         Output::Text => terminal::data(&describe(&sweep, &profiles, arguments.jobs))?,
         Output::Json => terminal::data(&format!("{:#}\n", as_json(&sweep, &profiles, arguments.jobs)))?,
+    }
+    // No mistake: the results may be in a file that `compare` is given.
+    if let Some(reference) = sweep.table.reference.as_deref().filter(|name| !published::names().any(|n| n == *name)) {
+        let shipped = published::listed();
+        terminal::note(&format!(
+            "`{reference}` is none of the published results that ship ({shipped}); `compare` will need --reference FILE"
+        ));
     }
     Ok(Exit::Success)
 }

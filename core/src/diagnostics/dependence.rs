@@ -103,8 +103,7 @@ fn log_abs_determinant(mut matrix: Vec<f64>, size: usize) -> Option<f64> {
     for column in 0..size {
         let magnitude = |row: usize| matrix[row * size + column].abs();
         let pivot = (column..size).reduce(|best, row| if magnitude(row) > magnitude(best) { row } else { best })?;
-        // Also of a NaN nothing is known.
-        if !(magnitude(pivot) > negligible) {
+        if magnitude(pivot).is_nan() || magnitude(pivot) <= negligible {
             return None;
         }
         (0..size).for_each(|k| matrix.swap(pivot * size + k, column * size + k));

@@ -71,7 +71,7 @@ impl Images {
     ///
     /// # Errors
     /// The first file, in their order, that cannot be read; what comes after it is not shown.
-    pub(super) fn each_image(&self, samples: &[usize], mut visit: impl FnMut(&[u8])) -> Result<(), DataError> {
+    pub(crate) fn each_image(&self, samples: &[usize], mut visit: impl FnMut(&[u8])) -> Result<(), DataError> {
         /// Images that are decoded together, which bounds what memory they take.
         const TOGETHER: usize = 64;
         let length = self.shape.len();

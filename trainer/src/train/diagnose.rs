@@ -3,7 +3,8 @@
 use super::{Between, EVALUATED, Run, failed, user_error};
 use crate::data::feed;
 use crate::diagnostics::{Observed, Seen, measure};
-use crate::engine::{Plan, engine};
+use crate::engine::{Plan, Weights, engine};
+use plusminus_core::methods::networks::{Layer, Network};
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::Failure;
 use std::sync::Arc;
@@ -55,10 +56,8 @@ impl Run<'_> {
         let configuration = &*self.job.configuration;
         let dataset = &configuration.dataset;
         let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
-        let Some(network) = network.features() else { return Ok(None) };
-        let Some(weights) = self.engine.weights().map_err(failed)?.part(&Arc::new(Plan::of(&network))) else {
-            return Ok(None);
-        };
+        let weights = self.engine.weights().map_err(failed)?;
+        let Some((network, weights)) = reader(&network, &weights) else { return Ok(None) };
         // It is made anew each time: what it holds would be as much again as the job's own for the whole of the training.
         let mut engine = engine(self.means, &network, weights, &configuration.optimizer).map_err(failed)?;
         let mut norms = Vec::with_capacity(self.labels.train.len());
@@ -73,5 +72,60 @@ impl Run<'_> {
             between()
         })?;
         Ok(Some(norms))
+    }
+}
+
+/// A network with these `weights` whose output has the ‖·‖₁ of what the last layer of `network` takes in; nothing where that is not
+/// a linear one. Features that are never negative are added up in the network: not every engine gives out a flattened image.
+fn reader(network: &Network, weights: &Weights) -> Option<(Network, Weights)> {
+    let features = network.features()?;
+    let kept = weights.part(&Arc::new(Plan::of(&features)))?;
+    if !is_never_negative(&features.layers) {
+        return Some((features, kept));
+    }
+    let mut layers = features.layers;
+    layers.push(Layer::Linear { input: features.classes, output: 1 });
+    let summing = Network { layers, classes: 1, ..*network };
+    let plan = Arc::new(Plan::of(&summing));
+    let mut weights = Weights::zeroes(&plan);
+    for entry in plan.entries() {
+        let values = &mut weights.values_mut()[entry.range.clone()];
+        match kept.plan().entries().iter().find(|own| own.name == entry.name) {
+            Some(own) => values.copy_from_slice(&kept.values()[own.range.clone()]),
+            // The sum's weights; its bias stays 0.
+            None if entry.shape.len() > 1 => values.fill(1.0),
+            None => {}
+        }
+    }
+    Some((summing, weights))
+}
+
+/// Whether the last that changes signs is a ReLU.
+fn is_never_negative(layers: &[Layer]) -> bool {
+    let keeps_signs = |layer: &&Layer| {
+        matches!(
+            layer,
+            Layer::MaxPool { .. }
+                | Layer::GlobalAveragePool
+                | Layer::GlobalMaxPool
+                | Layer::Flatten
+                | Layer::Dropout(_)
+        )
+    };
+    matches!(layers.iter().rev().find(|layer| !keeps_signs(layer)), Some(Layer::Relu))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_a_relu_is_never_negative_and_what_follows_anything_else_may_be() {
+        let pool = Layer::MaxPool { kernel: 2, stride: 2, padding: 0 };
+        assert!(is_never_negative(&[Layer::Tanh, Layer::Relu, pool.clone(), Layer::Flatten, Layer::Dropout(0.5)]));
+        assert!(is_never_negative(&[Layer::Relu, Layer::GlobalAveragePool]));
+        assert!(!is_never_negative(&[Layer::Relu, Layer::Tanh, Layer::GlobalMaxPool]));
+        assert!(!is_never_negative(&[Layer::Relu, Layer::Linear { input: 2, output: 2 }]));
+        assert!(!is_never_negative(&[Layer::Flatten]), "inputs may be anything");
     }
 }

@@ -1,4 +1,5 @@
 mod diagnostics;
+mod files;
 mod noise;
 
 use super::*;

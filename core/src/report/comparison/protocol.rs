@@ -24,9 +24,7 @@ impl Difference {
         let ours = setting.path.find(configuration);
         // A method that was published by its name alone is told from ours by its name.
         let ours = match (&setting.value, ours) {
-            (Value::String(_), Some(method)) => {
-                name(method).map(|name| Value::from(name)).or_else(|| Some(method.clone()))
-            }
+            (Value::String(_), Some(method)) => name(method).map(Value::from).or_else(|| Some(method.clone())),
             (_, ours) => ours.cloned(),
         };
         Difference {

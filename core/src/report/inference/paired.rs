@@ -1,6 +1,6 @@
 //! Two means from pairs: the same seeds under two methods.
 
-use super::{Interval, SignedRank, StudentT, slack, student};
+use super::{Interval, SignedRank, StudentT, against, slack};
 use crate::report::statistics::Moments;
 use crate::spec::Std;
 
@@ -39,7 +39,7 @@ impl Paired {
         let Moments { n, mean, std } = Moments::of(differences.iter().copied(), Std::Sample);
         let test = match (mean, std) {
             (Some(mean), Some(std)) if std > slack => {
-                let tested = student(mean, std / (n as f64).sqrt(), (n - 1) as f64, alpha);
+                let tested = against(mean, std / (n as f64).sqrt(), (n - 1) as f64, alpha);
                 tested.map_or(PairedTest::Constant, |(test, interval)| PairedTest::Tested(test, interval))
             }
             (Some(mean), Some(_)) if mean.abs() <= slack => PairedTest::Equal,

@@ -1,7 +1,6 @@
 //! Wilcoxon's signed-rank test: pairs without the assumption that their differences are normal.
 
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF, Normal};
 
 /// Up to so many differences, the distribution of the statistic is counted out.
 const EXACT: usize = 100;
@@ -75,7 +74,7 @@ fn approximate(ranks: &[usize], v: usize) -> f64 {
     let ties: f64 = ranks.chunk_by(|a, b| a == b).map(|tie| tie.len() as f64).map(|t| t * t * t - t).sum();
     let variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - ties / 48.0;
     let distance = ((v as f64 / 2.0 - n * (n + 1.0) / 4.0).abs() - 0.5).max(0.0);
-    Normal::standard().cdf(-distance / variance.sqrt()) * 2.0
+    libm::erfc(distance / (2.0 * variance).sqrt())
 }
 
 #[cfg(test)]
@@ -92,6 +91,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::approx_constant, reason = "3.14 was measured")]
     fn the_depression_data_give_what_r_prints() {
         // Hollander & Wolfe 1973, p. 29, as in R's example of wilcox.test(x, y, paired = TRUE): V = 40, two-sided p = 0.03906.
         let x = [1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30];

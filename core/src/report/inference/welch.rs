@@ -1,6 +1,6 @@
 //! Two means from the summaries of independent samples.
 
-use super::{Interval, StudentT, student};
+use super::{Interval, StudentT, against};
 
 /// What is known of a sample: often all that a paper prints.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,7 +37,7 @@ pub fn welch(a: Summary, b: Summary, alpha: f64) -> Welch {
     let scale = va.max(vb);
     let (ra, rb) = (va / scale, vb / scale);
     let df = (ra + rb).powi(2) / (ra * ra / (a.n - 1) as f64 + rb * rb / (b.n - 1) as f64);
-    match student(a.mean - b.mean, (va + vb).sqrt(), df, alpha) {
+    match against(a.mean - b.mean, (va + vb).sqrt(), df, alpha) {
         Some((test, interval)) => Welch::Tested(test, interval),
         None => Welch::NoSpread,
     }

@@ -18,6 +18,9 @@ pub(super) struct Entrant<'t> {
     configuration: Value,
 }
 
+/// A contest's labels, and those who meet there.
+pub(super) type Met<'t> = (Vec<String>, Vec<Entrant<'t>>);
+
 impl Entrant<'_> {
     /// The settings in which the two differ though their labels hang on them.
     pub fn unshared(&self, other: &Entrant<'_>) -> Vec<String> {
@@ -30,14 +33,14 @@ impl Entrant<'_> {
 ///
 /// Losses meet where data set and noise are the same, and so is whatever else the table shows but the loss. Settings that a sweep gives
 /// to one loss alone, such as more epochs, keep it in the contest.
-pub(super) fn contests<'t>(sweep: &Sweep, table: &'t Table) -> (Paths, Vec<(Vec<String>, Vec<Entrant<'t>>)>) {
+pub(super) fn contests<'t>(sweep: &Sweep, table: &'t Table) -> (Paths, Vec<Met<'t>>) {
     let shown = || table.rows.paths.iter().chain(&table.columns.paths).cloned();
     let is_loss = |path: &String| path == "loss" || path.starts_with("loss.");
     let (losses, others): (Vec<String>, Vec<String>) = shown().partition(is_loss);
     let tree = |cell: &crate::spec::Cell| serde_json::to_value(&*cell.configuration).unwrap_or_default();
     let trees: BTreeMap<CellId, Value> = sweep.cells.iter().map(|cell| (cell.id, tree(cell))).collect();
     let mut known: BTreeMap<(Vec<String>, String), usize> = BTreeMap::new();
-    let mut contests: Vec<(Vec<String>, Vec<Entrant<'t>>)> = Vec::new();
+    let mut contests: Vec<Met<'t>> = Vec::new();
     // By columns, so that the contests of a column of the table follow one another.
     let cells =
         (0..table.columns.len()).flat_map(|column| table.cells.iter().filter_map(move |row| row[column].as_ref()));

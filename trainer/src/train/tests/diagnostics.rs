@@ -42,7 +42,8 @@ fn diagnostics_are_measured_after_every_epoch_and_change_neither_weights_nor_oth
     assert_eq!(repeatable(&with(all())).1, repeatable(&diagnosed).1, "the same again");
 }
 
-/// What the last layer takes in is nothing that an engine tells: here from another engine, which has to make the same of it.
+/// What the last layer takes in is nothing that an engine tells. Here two have to make the same of it, and both the same as a classifier whose
+/// weights are all one gives as logits.
 #[test]
 fn features_are_those_of_the_network_with_the_weights_of_the_moment() {
     for model in [Model::Cnn { dropout: 0.5 }, Model::Resnet20 { shortcut: Downsample::Pad }] {
@@ -51,12 +52,25 @@ fn features_are_those_of_the_network_with_the_weights_of_the_moment() {
             c.model = model.clone();
         });
         let norms = [EngineKind::Fused, EngineKind::Candle].map(|kind| {
-            let run = run_of(&job, Means { engine: Some(kind), ..Means::default() });
-            run.feature_norms(&mut || Ok(())).unwrap().unwrap()
+            let mut run = run_of(&job, Means { engine: Some(kind), ..Means::default() });
+            let norms = run.feature_norms(&mut || Ok(())).unwrap().unwrap();
+            let mut checkpoint = run.engine.checkpoint().unwrap();
+            let plan = Arc::clone(checkpoint.weights.plan());
+            let matrix = plan.entries().iter().find(|entry| entry.shape.len() == 2).unwrap();
+            let bias = matrix.name.replace("weight", "bias");
+            let bias = plan.entries().iter().find(|entry| entry.name == bias).unwrap();
+            checkpoint.weights.values_mut()[matrix.range.clone()].fill(1.0);
+            checkpoint.weights.values_mut()[bias.range.clone()].fill(0.0);
+            run.engine.restore(checkpoint).unwrap();
+            let logits = run.logits(evaluation::Part::Train, &mut || Ok(())).unwrap();
+            let sums: Vec<f64> = logits.chunks_exact(10).map(|row| f64::from(row[0])).collect();
+            (norms, sums)
         });
-        assert_eq!(norms[0].len(), 20, "{model:?}");
-        for (fused, candle) in norms[0].iter().zip(&norms[1]) {
+        let [(fused, sums), (candle, _)] = &norms;
+        assert_eq!(fused.len(), 20, "{model:?}");
+        for ((fused, candle), sum) in fused.iter().zip(candle).zip(sums) {
             assert!(*fused > 0.0 && (fused - candle).abs() < 1e-4 * candle, "{model:?}: {fused} and {candle}");
+            assert!((fused - sum).abs() < 1e-4 * sum, "{model:?}: {fused} and {sum}");
         }
     }
 }

@@ -1,0 +1,88 @@
+//! Jobs on images that are decoded when they are asked for.
+
+use super::*;
+use crate::data::{Data, Files, Images, Values};
+use plusminus_core::methods::split::Split;
+use std::path::Path;
+
+const SET: Dataset = Dataset::Clothing1M { size: 16 };
+
+/// Images `FIRST.png` and so many after it, each of one colour, which says its class.
+fn files(root: &Path, first: usize, count: usize) -> Images {
+    let labels: Vec<u32> = (first..first + count).map(|i| (i % 2) as u32).collect();
+    let file = |i: usize| {
+        let name = format!("{i}.png");
+        let light = 60 + 120 * (i % 2) as u8 + (i % 7) as u8;
+        image::RgbImage::from_pixel(16, 16, image::Rgb([light, 240 - light, 90])).save(root.join(&name)).unwrap();
+        let size = root.join(&name).metadata().unwrap().len();
+        (name.into_boxed_str(), size)
+    };
+    let values = Values::Files(Files { root: root.to_owned(), files: (first..first + count).map(file).collect() });
+    Images { shape: SET.shape(), values, labels, foreign: 0 }
+}
+
+/// The same with every image decoded.
+fn decoded(images: &Images) -> Images {
+    let samples: Vec<usize> = (0..images.len()).collect();
+    let mut pixels = Vec::new();
+    images.each_image(&samples, |image| pixels.extend_from_slice(image)).unwrap();
+    Images::new(images.shape, pixels, images.labels.clone())
+}
+
+fn clothes(change: impl FnOnce(&mut Configuration)) -> Job {
+    job(1, |c| {
+        (c.dataset, c.split, c.batch_size) = (SET, Split::Official, 10);
+        (c.augment, c.normalize) = (vec![Augment::Crop(2), Augment::Flip], Normalize::PixelMean);
+        change(c);
+    })
+}
+
+fn train_on(job: &Job, data: Data) -> Result<Trained, Failure> {
+    let cache = Cache::holding(SET, data);
+    train(job, Supplies { cache: &cache, means: Means::default(), parent: None }, &mut ())
+}
+
+#[test]
+fn images_that_are_decoded_when_they_are_asked_for_train_as_those_in_memory_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let parts = [(0, 40), (40, 20), (60, 30)].map(|(first, count)| files(directory.path(), first, count));
+    let kept = parts.each_ref().map(decoded);
+    let data = |[train, validation, test]: [Images; 3]| Data::with_validation(train, Some(validation), test);
+    let (streamed, kept) =
+        (train_on(&clothes(|_| {}), data(parts)).unwrap(), train_on(&clothes(|_| {}), data(kept)).unwrap());
+    assert_eq!(streamed.facts.weights, kept.facts.weights);
+    assert_eq!(streamed.facts.samples, Samples { train: 40, validation: 20, test: 30 });
+    let measured = |trained: &Trained, metric| trained.epochs[0].1[&metric];
+    for metric in [Metric::ValidationAccuracy, Metric::ValidationLoss, Metric::TestAccuracy] {
+        assert_eq!(measured(&streamed, metric), measured(&kept, metric), "{metric}");
+    }
+}
+
+#[test]
+fn a_data_sets_own_validation_samples_have_their_own_labels_whatever_the_noise() {
+    let directory = tempfile::tempdir().unwrap();
+    let parts = [(0, 40), (40, 20), (60, 30)].map(|(first, count)| decoded(&files(directory.path(), first, count)));
+    let [train, validation, test] = parts;
+    let data = Data::with_validation(train, Some(validation.clone()), test);
+    let job = clothes(|c| c.noise = Noise::uniform(1.0));
+    let cache = Cache::holding(SET, data);
+    let run = Run::new(&job, Supplies { cache: &cache, means: Means::default(), parent: None }).unwrap();
+    assert_eq!((run.facts.noise_rate, run.labels.train.len()), (1.0, 40));
+    assert_eq!(run.held_out().unwrap().labels, validation.labels);
+}
+
+#[test]
+fn an_image_that_breaks_ends_the_job_and_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    for broken in [17, 45, 71] {
+        let parts = [(0, 40), (40, 20), (60, 30)].map(|(first, count)| files(directory.path(), first, count));
+        let [train, validation, test] = parts;
+        let path = directory.path().join(format!("{broken}.png"));
+        std::fs::write(&path, b"no image").unwrap();
+        let job = clothes(|c| c.normalize = Normalize::Unit);
+        let failure = train_on(&job, Data::with_validation(train, Some(validation), test)).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::UserError);
+        let told = format!("{} is not a whole JPEG or PNG image", path.display());
+        assert!(failure.message.starts_with(&told), "{}", failure.message);
+    }
+}
