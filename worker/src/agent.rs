@@ -273,6 +273,12 @@ impl Agent {
     fn delivered(&mut self, of: Of, delivered: Result<(), Failure>) {
         let Some(at) = self.deliveries.iter().position(|delivery| delivery.of == of) else { return };
         let Delivery { ending, .. } = self.deliveries.remove(at);
+        let (cache, needed) = (Arc::clone(&self.cache), self.needed().collect());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = cache.trim(&needed) {
+                warn!(%error, "cannot make room in the directory for weights");
+            }
+        });
         match delivered {
             Ok(()) => self.outbox.push(of, News::Ended(ending)),
             Err(failure) => self.end(of.0, of.1, failure),

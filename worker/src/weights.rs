@@ -72,8 +72,8 @@ impl Cache {
         Ok(there)
     }
 
-    /// Removes what has lain unused the longest, until the rest is within the limit; `needed` stays.
-    fn trim(&self, needed: &BTreeSet<Digest>) -> io::Result<()> {
+    /// Removes what has lain unused the longest, until the rest is within the limit; `needed` stays. Blocks.
+    pub fn trim(&self, needed: &BTreeSet<Digest>) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;

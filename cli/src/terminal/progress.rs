@@ -55,8 +55,13 @@ impl SweepProgress {
         } else {
             View::Plain { settled: u64::MAX, said: None }
         };
+        let mut names = Table::new(sweep, []).names();
+        sweep.parents.iter().for_each(|cell| {
+            // One that is a cell too has its name from the table.
+            names.entry(cell.id).or_insert_with(|| "what others build on".to_owned());
+        });
         SweepProgress {
-            names: CellNames(Table::new(sweep, []).names()),
+            names: CellNames(names),
             metric: sweep.table.metric,
             began: Instant::now(),
             at_first: None,

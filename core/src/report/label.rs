@@ -13,10 +13,13 @@ const SHOWN_OF_NOISE: &[&str] = &["case", "file", "rate"];
 ///
 /// A scalar is called by itself. A method (a map with a `name` or a `kind`) is called by that and by those parameters that
 /// vary among the methods of its name in the sweep: `gce`, or `gce (q=0.3)` and `gce (q=0.7)`. A noise always shows what it
-/// is called by in papers: its rate, its case, its file: `uniform 0.6`, `case 2 0.3`. Two different values never have the same label.
+/// is called by in papers: its rate, its case, its file: `uniform 0.6`, `case 2 0.3`. A parent is called by its loss and by what else
+/// varies among the parents. Two different values never have the same label.
 pub(super) struct Labels {
     /// By name of a method: the parameters that vary.
     varying: BTreeMap<String, BTreeSet<String>>,
+    /// The parts of configurations that vary among parents.
+    varying_of_parents: BTreeSet<String>,
 }
 
 impl Labels {
@@ -24,17 +27,31 @@ impl Labels {
     pub(super) fn among<'v>(values: impl IntoIterator<Item = &'v Value>) -> Labels {
         let mut first: BTreeMap<&str, &Map<String, Value>> = BTreeMap::new();
         let mut varying: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for (name, map) in values.into_iter().filter_map(method) {
-            let one = *first.entry(name).or_insert(map);
-            let differ = one.keys().chain(map.keys()).filter(|key| one.get(*key) != map.get(*key));
-            varying.entry(name.to_owned()).or_default().extend(differ.cloned());
+        let mut first_parent: Option<BTreeMap<&str, &Value>> = None;
+        let mut varying_of_parents = BTreeSet::new();
+        for value in values {
+            if let Some((name, map)) = method(value) {
+                let one = *first.entry(name).or_insert(map);
+                let differ = one.keys().chain(map.keys()).filter(|key| one.get(*key) != map.get(*key));
+                varying.entry(name.to_owned()).or_default().extend(differ.cloned());
+            } else if let Some(parts) = parent(value) {
+                let one = first_parent.get_or_insert_with(|| parts.clone());
+                let differ = one.keys().chain(parts.keys()).filter(|key| one.get(*key) != parts.get(*key));
+                varying_of_parents.extend(differ.map(|key| (*key).to_owned()));
+            }
         }
-        Labels { varying }
+        Labels { varying, varying_of_parents }
     }
 
     /// The label of one of the values.
     pub(super) fn of(&self, value: Option<&Value>) -> String {
         let Some(value) = value else { return ABSENT.to_owned() };
+        if let Some(parts) = parent(value) {
+            let others = parts.iter().filter(|(key, _)| **key != "loss" && self.varying_of_parents.contains(**key));
+            let others: Vec<_> = others.map(|(key, value)| format!("{key}={}", plain(value))).collect();
+            let loss = parts.get("loss").map_or_else(String::new, |loss| plain(loss));
+            return if others.is_empty() { loss } else { format!("{loss} ({})", others.join(", ")) };
+        }
         let Some((name, map)) = method(value) else { return plain(value) };
         let always = if map.contains_key("kind") { SHOWN_OF_NOISE } else { &[] };
         let varies = |key: &str| self.varying.get(name).is_some_and(|keys| keys.contains(key));
@@ -52,6 +69,13 @@ fn method(value: &Value) -> Option<(&str, &Map<String, Value>)> {
     let map = value.as_object()?;
     let name = map.get("name").or_else(|| map.get("kind"))?.as_str()?;
     Some((name, map))
+}
+
+/// The parts of the configuration of what a job builds on, and which of its weights.
+fn parent(value: &Value) -> Option<BTreeMap<&str, &Value>> {
+    let (configuration, at) = (value.get("configuration")?.as_object()?, value.get("at")?);
+    let parts = configuration.iter().map(|(key, value)| (key.as_str(), value));
+    Some(parts.chain([("at", at)]).collect())
 }
 
 fn parameters<'v>(entries: impl Iterator<Item = (&'v String, &'v Value)>) -> String {
@@ -178,6 +202,16 @@ mod tests {
         ];
         assert_eq!(labels(noise), expected);
         assert_eq!(crate::report::latex::escaped("map=2→0"), "map=2$\\to$0");
+    }
+
+    #[test]
+    fn a_parent_is_called_by_its_loss_and_by_what_varies_among_the_parents() {
+        let parent = |loss: &str, epochs: u32, at: &str| json!({"configuration": {"loss": {"name": loss}, "epochs": epochs, "batch_size": 64}, "at": at});
+        assert_eq!(labels(json!([parent("cce", 20, "final"), parent("mae", 20, "final"), null])), ["cce", "mae", "–"]);
+        let values =
+            json!([parent("cce", 20, "final"), parent("cce", 40, "final"), parent("cce", 20, "best-validation")]);
+        let expected = ["at=final, epochs=20", "at=final, epochs=40", "at=best-validation, epochs=20"];
+        assert_eq!(labels(values), expected.map(|parts| format!("cce ({parts})")));
     }
 
     #[test]
