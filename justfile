@@ -32,6 +32,10 @@ miri:
 sanitize:
     RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked -p plusminus-kernels --test kernels --target x86_64-unknown-linux-gnu
 
+# The smoke profile of every sweep that ships, on made-up data: half an hour or so on two cores.
+smoke:
+    cargo test --locked -p plusminus --test shipped -- --include-ignored --test-threads 1
+
 # The table that the README shows.
 quickstart:
     cargo run --release -- run sweeps/quickstart.yaml
