@@ -5,6 +5,7 @@ use crate::data::listed::IN_MEMORY;
 use crate::engine::{self, Means, Plan};
 use crate::train::EVALUATED;
 use plusminus_core::job::Configuration;
+use plusminus_core::methods::losses::Loss;
 use std::fmt;
 
 /// What a process has before it trains: code, tables, stacks, what the allocator cannot give back.
@@ -34,7 +35,8 @@ impl Memory {
         let (train, test) = dataset.sizes().unwrap_or((IN_MEMORY / dataset.shape().len().max(1), 0));
         let taken = configuration.taken(train);
         let held_out = configuration.held_out(taken);
-        let batch = configuration.batch_size.min(taken.saturating_sub(held_out).max(1));
+        let most = if dataset.sizes().is_some() { taken.saturating_sub(held_out) } else { taken };
+        let batch = configuration.batch_size.min(most.max(1));
         let engine = engine::memory(means, &network, &configuration.optimizer, batch)?;
         let sample = dataset.shape().len();
         // Pixels as bytes, tokens as numbers; of a training sample several labels and places in lists.
@@ -49,8 +51,14 @@ impl Memory {
         let inputs = feed::BUFFERS * batch.max(EVALUATED) * sample * size_of::<f32>();
         // As they stand, at their best, at their two bests in validation; and one that is about to take another's place.
         let snapshots = if configuration.validates() { 5 } else { 3 };
-        let snapshots = snapshots * Plan::of(&network).len() * size_of::<f32>();
-        Some(Memory(PROCESS + images + inputs + snapshots + engine))
+        let weights = Plan::of(&network).len() * size_of::<f32>();
+        // What stands by while the pruning looks at the training set with other weights: two sets of weights with what an optimiser
+        // remembers.
+        let review = if matches!(configuration.loss, Loss::TruncatedGce(_)) { 6 * weights } else { 0 };
+        // An evaluation keeps the logits of its parts, those that a loss is taken of also in `f64`.
+        let logits = (taken + configuration.tested(test)) * dataset.classes() * size_of::<f32>()
+            + held_out * dataset.classes() * size_of::<f64>();
+        Some(Memory(PROCESS + images + inputs + snapshots * weights + review + logits + engine))
     }
 }
 
@@ -72,8 +80,9 @@ mod tests {
         let images = 10_000 * (784 + 4) + 8_000 * 32;
         let inputs = 3 * 250 * 784 * 4;
         let snapshots = 3 * 18_378 * 4;
-        assert_eq!(told(|_| {}), Memory((16 << 20) + images + inputs + snapshots + engine));
-        assert_eq!(told(|c| c.validation = 0.5).0 - told(|_| {}).0, 2 * 18_378 * 4);
+        let logits = (8_000 + 2_000) * 10 * 4;
+        assert_eq!(told(|_| {}), Memory((16 << 20) + images + inputs + snapshots + logits + engine));
+        assert_eq!(told(|c| c.validation = 0.5).0 - told(|_| {}).0, 2 * 18_378 * 4 + 4_000 * 10 * 8);
     }
 
     #[test]

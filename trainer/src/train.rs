@@ -101,6 +101,8 @@ struct Run<'a> {
     inputs: Inputs,
     engine: Box<dyn Engine>,
     criterion: Box<dyn Criterion>,
+    /// Whether the weights that it begins with come from another training.
+    trained_before: bool,
     means: Means,
     facts: Facts,
 }
@@ -118,7 +120,7 @@ impl<'a> Run<'a> {
         let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
         let plan = Arc::new(Plan::of(&network));
         let beginning = Beginning::of(job, &network, &plan, &data, &labels, supplies)?;
-        let Beginning { weights, file, transition } = beginning;
+        let Beginning { weights, file, transition, trained_before } = beginning;
         let setting = Setting { classes: dataset.classes(), given: &labels.given, transition };
         let criterion = configuration.loss.criterion(setting).map_err(user_error)?;
         let means = supplies.means;
@@ -138,7 +140,7 @@ impl<'a> Run<'a> {
             start: file,
             kept: BTreeMap::new(),
         };
-        Ok(Run { job, data, labels, inputs, engine, criterion, means, facts })
+        Ok(Run { job, data, labels, inputs, engine, criterion, trained_before, means, facts })
     }
 
     fn train(mut self, observer: &mut dyn Observer) -> Result<Trained, Failure> {
@@ -182,9 +184,10 @@ impl<'a> Run<'a> {
         self.labels.train.len().div_ceil(self.job.configuration.batch_size) as u32
     }
 
-    /// Shows the criterion the whole training set before the first step, where it wants to see it.
+    /// Shows the criterion the whole training set before the first step, where it wants to see it and the network has learned something
+    /// already: what random weights make of it tells nothing.
     fn start(&mut self, between: Between<'_>) -> Result<(), Failure> {
-        if self.criterion.wants_start() {
+        if self.trained_before && self.criterion.wants_start() {
             let logits = self.logits(evaluation::Part::Train, between)?;
             self.criterion.start(&self.labels.train, &logits);
         }

@@ -1,6 +1,7 @@
 //! What memory the jobs of a sweep take.
 
 use plusminus_core::job::Configuration;
+use plusminus_core::methods::losses::Loss;
 use plusminus_core::spec::Sweep;
 use plusminus_trainer::{Means, Memory};
 
@@ -28,7 +29,8 @@ pub fn largest(sweep: &Sweep, means: Means) -> Option<Memory> {
 }
 
 fn take_the_same(one: &Configuration, other: &Configuration) -> bool {
-    let split = |c: &Configuration| (c.batch_size, c.train_size, c.validation, c.split);
+    let prunes = |c: &Configuration| matches!(c.loss, Loss::TruncatedGce(_));
+    let split = |c: &Configuration| (c.batch_size, c.train_size, c.test_size, c.validation, c.split, prunes(c));
     (&one.dataset, &one.model, &one.optimizer, split(one))
         == (&other.dataset, &other.model, &other.optimizer, split(other))
 }

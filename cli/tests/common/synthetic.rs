@@ -117,7 +117,8 @@ fn clothing1m(directory: &Path) {
 fn jpeg(class: usize, number: usize, extent: usize) -> Vec<u8> {
     let planes = picture(class, number, 3, extent);
     let pixels = extent * extent;
-    let interleaved: Vec<u8> = (0..pixels).flat_map(|i| [0, 1, 2].map(|channel| planes[channel * pixels + i])).collect();
+    let interleaved: Vec<u8> =
+        (0..pixels).flat_map(|i| [0, 1, 2].map(|channel| planes[channel * pixels + i])).collect();
     let mut bytes = Vec::new();
     let side = extent as u32;
     JpegEncoder::new(&mut bytes).write_image(&interleaved, side, side, ExtendedColorType::Rgb8).unwrap();

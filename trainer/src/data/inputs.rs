@@ -157,8 +157,9 @@ fn channel_moments(images: &Images, samples: &[usize]) -> Result<(Vec<f64>, Vec<
     let moments = sums.into_iter().map(|(sum, squares)| {
         let mean = sum as f64 / count / 255.0;
         let variance = squares as f64 / count / (255.0 * 255.0) - mean * mean;
-        // Of one colour throughout: the division is by 1 rather than by 0.
-        (mean, if variance > 0.0 { variance.sqrt() } else { 1.0 })
+        // Of one colour throughout, which only whole numbers tell: the division is by 1 rather than by 0, or by what rounding leaves.
+        let constant = u128::from(squares) * count as u128 == u128::from(sum) * u128::from(sum);
+        (mean, if constant { 1.0 } else { variance.sqrt() })
     });
     Ok(moments.unzip())
 }

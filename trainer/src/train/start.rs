@@ -22,6 +22,8 @@ pub(super) struct Beginning {
     pub file: Option<Start>,
     /// Forward correction's transition matrix, true or estimated.
     pub transition: Option<TransitionMatrix>,
+    /// Whether the whole network has learned something already.
+    pub trained_before: bool,
 }
 
 impl Beginning {
@@ -40,7 +42,7 @@ impl Beginning {
         if let (Some(parent), Takes::Weights) = (parent, configuration.takes()) {
             let weights = of_parent(parent, plan, supplies)?;
             let transition = true_transition(job)?;
-            return Ok(Beginning { weights, file: None, transition });
+            return Ok(Beginning { weights, file: None, transition, trained_before: true });
         }
         let transition = match (&configuration.loss, parent) {
             (Loss::Forward(Forward::Estimated { percentile }), Some(parent)) => {
@@ -59,7 +61,8 @@ impl Beginning {
                 (weights, Some(start))
             }
         };
-        Ok(Beginning { weights, file, transition })
+        let trained_before = file.as_ref().is_some_and(|file| !file.random_classifier);
+        Ok(Beginning { weights, file, transition, trained_before })
     }
 }
 

@@ -8,7 +8,7 @@
 use super::Method;
 use super::batch::{RowLoss, balance, log_sum_exp, softmax, widened};
 use super::criterion::{self, Criterion, Setting, Step};
-use crate::methods::noise::TransitionMatrix;
+use crate::methods::noise::{NO_CLASS, TransitionMatrix};
 use crate::spec::Fields;
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +81,7 @@ impl Method for Forward {
             return Err("`forward` needs a transition matrix, and there is none for this noise".to_owned());
         };
         let posterior = Posterior::new(&transition, setting.classes)?;
-        if let Some(sample) = setting.given.iter().position(|label| !posterior.explains(*label)) {
+        if let Some(sample) = setting.given.iter().position(|label| *label != NO_CLASS && !posterior.explains(*label)) {
             return Err(format!(
                 "`forward` cannot explain the label {} of sample {sample}: no class has it by its transition matrix",
                 setting.given[sample]

@@ -38,6 +38,9 @@ use team::Team;
 /// Values of the largest step that are evaluated together.
 const CACHED: usize = 1 << 18;
 
+/// Samples that an engine evaluates together that has not trained yet, and so has no room for a batch.
+const UNTRAINED: usize = 16;
+
 /// From so many weights on, what has to be done to them before a forward pass outweighs what the cache saves.
 const MANY_WEIGHTS: usize = 1 << 20;
 
@@ -223,7 +226,8 @@ impl Engine for FusedEngine {
         // many weights that making them ready for a few samples costs more.
         let largest = self.program.values.iter().map(|value| value.shape.len()).max().unwrap_or(1);
         let few = if self.parameters.len() > MANY_WEIGHTS { usize::MAX } else { (CACHED / largest.max(1)).max(8) };
-        let samples = self.state.room.max(1).min(few);
+        let room = if self.state.room == 0 { UNTRAINED } else { self.state.room };
+        let samples = room.min(few);
         for inputs in inputs.chunks(samples * sample) {
             let samples = self.load(inputs)?;
             self.forward(samples, None);
