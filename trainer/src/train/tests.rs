@@ -1,3 +1,4 @@
+mod criteria;
 mod diagnostics;
 mod files;
 mod noise;

@@ -1,0 +1,135 @@
+//! What criteria see of a run, and what jobs take from their parents.
+
+use super::super::best::Selections;
+use super::*;
+use plusminus_core::job::Parent;
+use plusminus_core::methods::losses::{Dmi, DmiMatrix, Forward, Lccn, TruncatedGce};
+use plusminus_core::methods::noise::TransitionMatrix;
+use plusminus_core::metric::At;
+use std::path::PathBuf;
+
+/// 150 images under noise, a third of them held out at random.
+fn noisy(configuration: &mut Configuration) {
+    (configuration.train_size, configuration.test_size) = (Some(150), Some(50));
+    (configuration.validation, configuration.batch_size, configuration.epochs) = (1.0 / 3.0, 20, 3);
+    configuration.noise = Noise::uniform(0.4);
+}
+
+/// p of the given label of each training sample, under these weights.
+fn p_given(job: &Job, weights: &crate::engine::Weights) -> Vec<f32> {
+    let mut run = run_of(job, Means::default());
+    let moments = run.engine.checkpoint().unwrap().moments;
+    run.engine.restore(Checkpoint { weights: weights.clone(), moments }).unwrap();
+    let logits = run.logits(evaluation::Part::Train, &mut || Ok(())).unwrap();
+    let given = run.labels.train.iter().map(|sample| run.labels.given[*sample] as usize);
+    logits.chunks_exact(10).zip(given).map(|(z, y)| softmax(z)[y]).collect()
+}
+
+#[test]
+fn pruning_looks_with_the_weights_best_in_validation_and_the_training_goes_on_as_if_it_had_not() {
+    // As many are sure of their label as are not, after an epoch.
+    let k = 0.12;
+    let job = job(2, |c| {
+        noisy(c);
+        c.loss = Loss::TruncatedGce(TruncatedGce { q: 0.7, k, start: 1, every: 1 });
+    });
+    let mut run = run_of(&job, Means::default());
+    let mut selections = Selections::default();
+    let mut seen = Vec::new();
+    for (epoch, accuracy) in [(1, 0.5), (2, 0.4), (3, 0.6)] {
+        run.epoch(epoch, &mut ()).unwrap();
+        let weights = run.engine.weights().unwrap();
+        selections.offer(&Measurements::from([(Metric::ValidationAccuracy, accuracy)]), epoch, &weights);
+        let best = selections.best_validation().unwrap().weights.clone();
+        let before = run.engine.checkpoint().unwrap();
+        run.review(epoch + 1, &selections, &mut || Ok(())).unwrap();
+        assert_eq!(run.engine.checkpoint().unwrap(), before, "after epoch {epoch}");
+        let kept = run.criterion.kept().unwrap();
+        let expected: Vec<bool> = p_given(&job, &best).iter().map(|p| f64::from(*p) > k).collect();
+        let found: Vec<bool> = run.labels.train.iter().map(|sample| kept[*sample]).collect();
+        assert_eq!(found, expected, "after epoch {epoch}");
+        assert!(found.contains(&true) && found.contains(&false), "{found:?}");
+        seen.push(found);
+    }
+    assert_eq!(seen[0], seen[1], "the second epoch was not the best");
+    assert!(seen[1].iter().zip(&seen[2]).any(|(before, after)| !before && *after), "pruned samples can return");
+}
+
+/// A job's parent: the same but for the loss, trained; and a directory with its weights.
+fn parent(change: impl Fn(&mut Configuration), at: At) -> (Box<Parent>, Trained, tempfile::TempDir, PathBuf) {
+    let parent = job(2, |c| {
+        noisy(c);
+        change(c);
+        c.loss = Loss::Cce(Cce {});
+    });
+    let trained = trained(&parent);
+    let directory = tempfile::tempdir().unwrap();
+    trained.weights.write(directory.path(), parent.id()).unwrap();
+    let file = directory.path().join(parent.id().to_string()).join(format!("{at}.safetensors"));
+    (Box::new(Parent { configuration: (*parent.configuration).clone(), at }), trained, directory, file)
+}
+
+#[test]
+fn a_child_starts_from_the_weights_of_its_parent_that_it_asks_for() {
+    for at in [At::Final, At::BestValidation, At::BestValidationLoss] {
+        let (parent, trained, _directory, file) = parent(|_| {}, at);
+        let child = job(2, |c| {
+            noisy(c);
+            c.loss = Loss::Dmi(Dmi { epsilon: 1e-3, matrix: DmiMatrix::Count });
+            c.parent = Some(parent.clone());
+        });
+        let cache = Cache::default();
+        let supplies = Supplies { cache: &cache, means: Means::default(), parent: Some(&file) };
+        let run = Run::new(&child, supplies).unwrap();
+        let (_, expected) = trained.weights.selections().find(|(selection, _)| *selection == at).unwrap();
+        assert_eq!(run.engine.weights().unwrap(), expected.weights, "{at}");
+        let failure = Run::new(&child, Supplies { parent: None, ..supplies }).err().unwrap();
+        assert_eq!(failure.kind, FailureKind::Infrastructure, "{failure}");
+    }
+}
+
+#[test]
+fn an_estimate_of_the_transition_matrix_is_the_parents_and_the_weights_are_the_jobs_own() {
+    let (parent, trained, _directory, file) = parent(|_| {}, At::Final);
+    let job = job(2, |c| {
+        noisy(c);
+        c.loss = Loss::Forward(Forward::Estimated { percentile: 97.0 });
+        c.parent = Some(parent.clone());
+    });
+    let cache = Cache::default();
+    let run = Run::new(&job, Supplies { cache: &cache, means: Means::default(), parent: Some(&file) }).unwrap();
+    let parent = job_of(&parent);
+    let mut of_parent = run_of(&parent, Means::default());
+    let moments = of_parent.engine.checkpoint().unwrap().moments;
+    of_parent.engine.restore(Checkpoint { weights: trained.weights.last.weights.clone(), moments }).unwrap();
+    let logits = of_parent.logits(evaluation::Part::Train, &mut || Ok(())).unwrap();
+    assert_eq!(run.criterion.transition(), Some(Forward::estimate(97.0, &logits, 10).unwrap()));
+    let random = run_of(&parent, Means::default()).engine.weights().unwrap();
+    assert_eq!(run.engine.weights().unwrap(), random, "of the same seed");
+}
+
+/// The parent as a job.
+fn job_of(parent: &Parent) -> Job {
+    job(2, |c| *c = parent.configuration.clone())
+}
+
+#[test]
+fn lccn_looks_at_a_network_that_has_learned_and_at_no_other() {
+    let (parent, _, _directory, file) = parent(|_| {}, At::Final);
+    let started = |parent: Option<Box<Parent>>| -> [Option<TransitionMatrix>; 2] {
+        let job = job(2, |c| {
+            noisy(c);
+            c.loss = Loss::Lccn(Lccn { alpha: 1.0, refresh: 200, warm_up: 100 });
+            c.parent = parent;
+        });
+        let cache = Cache::default();
+        let mut run = Run::new(&job, Supplies { cache: &cache, means: Means::default(), parent: Some(&file) }).unwrap();
+        let before = run.criterion.transition();
+        run.start(&mut || Ok(())).unwrap();
+        [before, run.criterion.transition()]
+    };
+    let [before, after] = started(Some(parent));
+    assert_ne!(before, after);
+    let [before, after] = started(None);
+    assert_eq!(before, after);
+}
