@@ -11,6 +11,7 @@ pub mod address;
 pub mod answer;
 pub mod driver;
 pub mod server;
+mod selection;
 mod services;
 pub mod store;
 
