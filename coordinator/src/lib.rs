@@ -10,8 +10,8 @@
 pub mod address;
 pub mod answer;
 pub mod driver;
-pub mod server;
 mod selection;
+pub mod server;
 mod services;
 pub mod store;
 

@@ -30,7 +30,8 @@ pub(super) struct Expanded {
 /// The cells of the file, in the order of its grid. Where the grid is not to be looked at whole, the first combination is
 /// all that is checked.
 pub(super) fn expand(file: &mut File, schema: &Schema, whole: bool, problems: &mut Problems) -> Expanded {
-    let File { base, axes, overrides, excludes, rules_sound, seeds, select, table, place, exclude_place, last, .. } = file;
+    let File { base, axes, overrides, excludes, rules_sound, seeds, select, table, place, exclude_place, last, .. } =
+        file;
     let axes = grid::unfolded(axes, schema, whole);
     let base = Combination::new(base);
     let mut checks = Checks::default();

@@ -72,17 +72,7 @@ pub(super) fn read(fields: &mut Fields<'_>, schema: &Schema) -> (Option<Select>,
     }
     select.finish();
     let sound = fields.problems().reports() == before;
-    let read = |(over, by)| Select {
-        over,
-        by,
-        at,
-        seeds,
-        place,
-        by_place,
-        at_place,
-        seeds_place,
-        excused: false,
-    };
+    let read = |(over, by)| Select { over, by, at, seeds, place, by_place, at_place, seeds_place, excused: false };
     (over.zip(by).map(read), sound)
 }
 
