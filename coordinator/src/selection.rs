@@ -99,6 +99,39 @@ impl Choosing {
         Choosing { sweep, source, candidates, ids, groups }
     }
 
+    /// What was decided last.
+    fn decided(&self) -> Vec<Decision> {
+        self.groups.iter().map(|group| group.decision).collect()
+    }
+
+    /// Takes over what was decided of groups that are the same in `before`: what runs of their winners goes on.
+    fn inherit(&mut self, before: &Choosing) {
+        let rule = |choosing: &Choosing| {
+            let Sweep { select, seeds, .. } = &choosing.sweep;
+            select.as_ref().map(|select| (select.by, select.at, seeds[..select.seeds].to_vec()))
+        };
+        if rule(self) != rule(before) {
+            return;
+        }
+        let groups = |choosing: &Choosing| -> Vec<Vec<CellId>> {
+            let groups = choosing.sweep.select.iter().flat_map(|select| &select.groups);
+            groups.map(|group| group.iter().map(|cell| choosing.sweep.cells[*cell].id).collect()).collect()
+        };
+        let known: BTreeMap<_, _> = groups(before).into_iter().zip(&before.groups).collect();
+        for (candidates, group) in groups(self).iter().zip(&mut self.groups) {
+            let Some(Group { decision, stands }) = known.get(candidates) else { continue };
+            let decision = match decision {
+                Decision::Won(winner) => {
+                    let winner = before.sweep.cells[*winner].id;
+                    let place = self.sweep.cells.iter().position(|cell| cell.id == winner);
+                    place.map_or(Decision::Open, Decision::Won)
+                }
+                other => *other,
+            };
+            *group = Group { decision, stands: *stands };
+        }
+    }
+
     /// What is decided, where a finished job has the value that `value` gives.
     fn decisions(&self, machine: &Machine, value: impl Fn(&JobId) -> Option<f64>) -> Vec<Decision> {
         self.sweep.decisions(|cell, seed| {
@@ -152,14 +185,11 @@ impl Selections {
         let before = self.sweeps.remove(&undecided.name);
         let Some(sweep) = choosing else { return undecided };
         let mut choosing = Choosing::new(sweep, Arc::clone(&undecided.source));
-        let parts = |sweep: &Sweep| (sweep.select.clone(), sweep.cells.clone(), sweep.seeds.clone());
-        let before = before.filter(|before| parts(&before.sweep) == parts(&choosing.sweep));
         let decided = match before {
             None => undecided,
             Some(before) => {
-                choosing.groups = before.groups;
-                let decisions: Vec<_> = choosing.groups.iter().map(|group| group.decision).collect();
-                submission(&choosing.sweep, undecided.source, &decisions)
+                choosing.inherit(&before);
+                submission(&choosing.sweep, undecided.source, &choosing.decided())
             }
         };
         self.put(choosing);
@@ -204,8 +234,7 @@ impl Selections {
             for ((group, decision), _) in choosing.groups.iter_mut().zip(decided).zip(news).filter(|(_, news)| *news) {
                 *group = Group { decision, stands: true };
             }
-            let decisions: Vec<_> = choosing.groups.iter().map(|group| group.decision).collect();
-            let wanted = submission(&choosing.sweep, Arc::clone(&choosing.source), &decisions);
+            let wanted = submission(&choosing.sweep, Arc::clone(&choosing.source), &choosing.decided());
             let listed: BTreeSet<JobId> = machine.jobs_of(&name).map(|job| job.id).collect();
             let lacking = wanted.jobs.iter().filter(|job| !listed.contains(&job.id)).count();
             if lacking > 0 {

@@ -218,9 +218,17 @@ async fn a_winner_s_other_seeds_are_trained_once_the_last_candidate_has_ended() 
     // The same again is the same sweep, with its winner's jobs.
     let again = served.submit(CHOOSING).await.unwrap();
     assert_eq!((again.jobs, again.new, again.finished, again.dropped), (3, 0, 2, 0));
+    // With another loss, who has won goes on undisturbed.
+    let more = CHOOSING.replace("grid: {", "grid: {loss: [mae, cce], ");
+    let again = served.submit(&more).await.unwrap();
+    assert_eq!((again.jobs, again.new, again.finished, again.dropped), (5, 2, 2, 0));
     train(&mut worker, &third, 0.3).await;
+    for _ in 0..3 {
+        let of = worker.assignment().await;
+        train(&mut worker, &of, 0.4).await;
+    }
     let status = served.status().await;
-    assert_eq!((status.finished, status.queued + status.running), (3, 0));
+    assert_eq!((status.finished, status.queued + status.running), (6, 0));
     served.stop().await;
 }
 
