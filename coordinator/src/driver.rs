@@ -36,7 +36,7 @@ pub(crate) enum Request {
     Heartbeat(Session, Vec<(JobId, Attempt)>),
     Report(Session, Report),
     Progress(JobId, Attempt, v1::Progress),
-    Submit(Submitted, oneshot::Sender<Result<SubmitSummary, Refusal>>),
+    Submit(Box<Submitted>, oneshot::Sender<Result<SubmitSummary, Refusal>>),
     /// A file of weights that a job left is not there any more.
     Lost(JobId, Digest),
     Cancel(SweepName, oneshot::Sender<Result<usize, Refusal>>),
@@ -222,7 +222,7 @@ impl Driver {
             Request::Submit(submitted, reply) => {
                 let ticket = self.ticket();
                 self.submissions.insert(ticket, reply);
-                Event::Submit(ticket, self.selections.submitted(submitted))
+                Event::Submit(ticket, self.selections.submitted(*submitted))
             }
             Request::Cancel(name, reply) => {
                 let ticket = self.ticket();

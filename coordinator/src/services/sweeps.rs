@@ -53,7 +53,7 @@ impl SweepService for Sweeps {
         let submitted = blocking(move || submitted(request, max_jobs)).await??;
         let sweep = submitted.submission.name.to_string();
         let (reply, answer) = oneshot::channel();
-        self.handle.send(Request::Submit(submitted, reply)).await.map_err(status::stopping)?;
+        self.handle.send(Request::Submit(Box::new(submitted), reply)).await.map_err(status::stopping)?;
         let summary = answer.await.map_err(|_| status::stopping(crate::driver::Stopping))?.map_err(status::refusal)?;
         Ok(Response::new(v1::SubmitResponse {
             sweep,

@@ -106,7 +106,7 @@ pub fn names(sweep: &Sweep) -> BTreeMap<CellId, String> {
             let tree = tree(cell);
             let value = |path: &Path| format!("{path}={}", path.find(&tree).map_or_else(|| ABSENT.to_owned(), plain));
             let values: Vec<_> = select.over.iter().map(value).collect();
-            names.insert(cell.id, [&[place.clone()], values.as_slice()].concat().join(" · "));
+            names.insert(cell.id, format!("{place} · {}", values.join(" · ")));
         }
     }
     names
