@@ -2,10 +2,11 @@
 //! then does what else was asked for.
 
 use crate::answer::Board;
+use crate::selection::{Selections, Submitted};
 use crate::store::{Store, StoreError};
 use plusminus_core::id::{Attempt, Digest, JobId, SweepName, WorkerName};
 use plusminus_core::schedule::{
-    Effect, Event, Machine, News, Policy, Record, Refusal, Report, Session, Submission, SubmitSummary, Ticket, Time,
+    Effect, Event, Machine, News, Policy, Record, Refusal, Report, Session, SubmitSummary, Ticket, Time,
 };
 use plusminus_proto::convert::{attempt_id, parent_weights};
 use plusminus_proto::v1::{self, to_worker::Message};
@@ -35,7 +36,7 @@ pub(crate) enum Request {
     Heartbeat(Session, Vec<(JobId, Attempt)>),
     Report(Session, Report),
     Progress(JobId, Attempt, v1::Progress),
-    Submit(Submission, oneshot::Sender<Result<SubmitSummary, Refusal>>),
+    Submit(Box<Submitted>, oneshot::Sender<Result<SubmitSummary, Refusal>>),
     /// A file of weights that a job left is not there any more.
     Lost(JobId, Digest),
     Cancel(SweepName, oneshot::Sender<Result<usize, Refusal>>),
@@ -101,6 +102,7 @@ impl Clock {
 pub(crate) struct Driver {
     machine: Machine,
     board: Board,
+    selections: Selections,
     clock: Clock,
     /// In milliseconds.
     lease: u64,
@@ -120,7 +122,9 @@ impl Driver {
     /// Starts from what is stored. The store moves to a thread of its own, which ends when the driver does.
     pub fn new(store: Store, policy: Policy) -> Result<(Driver, Handle, mpsc::Receiver<Request>), StoreError> {
         let (clock, lease) = (Clock::new(), policy.lease);
+        let only = policy.only.clone();
         let machine = Machine::restart(policy, store.records()?, clock.now());
+        let selections = Selections::of(&machine, only, store.reader()?);
         let (writer, commits) = mpsc::channel(1);
         let store_thread = thread::Builder::new()
             .name("store".into())
@@ -131,6 +135,7 @@ impl Driver {
         let driver = Driver {
             machine,
             board: Board::default(),
+            selections,
             clock,
             lease,
             writer,
@@ -165,6 +170,8 @@ impl Driver {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut batch = Vec::with_capacity(BATCH);
+        // What was decided when the last coordinator ended may not have been acted on.
+        self.finish(Round::default()).await?;
         loop {
             let mut round = Round::default();
             tokio::select! {
@@ -212,10 +219,10 @@ impl Driver {
                 }
                 return;
             }
-            Request::Submit(submission, reply) => {
+            Request::Submit(submitted, reply) => {
                 let ticket = self.ticket();
                 self.submissions.insert(ticket, reply);
-                Event::Submit(ticket, submission)
+                Event::Submit(ticket, self.selections.submitted(*submitted))
             }
             Request::Cancel(name, reply) => {
                 let ticket = self.ticket();
@@ -242,26 +249,27 @@ impl Driver {
     fn handle(&mut self, event: Event, round: &mut Round) {
         for effect in self.machine.handle(self.clock.now(), event) {
             match effect {
-                Effect::Record(record) => round.records.push(record),
+                Effect::Record(record) => {
+                    self.selections.note(&record);
+                    round.records.push(record);
+                }
                 other => round.effects.push(other),
             }
             round.changed = true;
         }
     }
 
-    /// Commits a round, then acts on it.
-    async fn finish(&mut self, round: Round) -> Result<(), StoreError> {
-        if !round.records.is_empty() {
-            for record in &round.records {
-                match record {
-                    Record::Ended { job, .. } => self.board.forget(*job),
-                    Record::Submitted { dropped, .. } | Record::Cancelled { dropped, .. } => {
-                        dropped.iter().for_each(|job| self.board.forget(*job));
-                    }
-                    _ => {}
-                }
+    /// Commits a round, then acts on it. What a sweep chooses now that jobs have ended is a part of the round: nobody is told that the
+    /// sweep is over in between.
+    async fn finish(&mut self, mut round: Round) -> Result<(), StoreError> {
+        self.settle(&mut round).await?;
+        loop {
+            let decided = self.selections.decided(&self.machine).await?;
+            if decided.is_empty() {
+                break;
             }
-            self.commit(round.records).await?;
+            decided.into_iter().for_each(|submission| self.handle(Event::Continue(submission), &mut round));
+            self.settle(&mut round).await?;
         }
         round.effects.into_iter().for_each(|effect| self.act(effect));
         let now = self.clock.now();
@@ -270,6 +278,23 @@ impl Driver {
             self.changes.send_modify(|change| *change += 1);
         }
         Ok(())
+    }
+
+    /// Commits the records of a round that are not yet committed.
+    async fn settle(&mut self, round: &mut Round) -> Result<(), StoreError> {
+        if round.records.is_empty() {
+            return Ok(());
+        }
+        for record in &round.records {
+            match record {
+                Record::Ended { job, .. } => self.board.forget(*job),
+                Record::Submitted { dropped, .. } | Record::Cancelled { dropped, .. } => {
+                    dropped.iter().for_each(|job| self.board.forget(*job));
+                }
+                _ => {}
+            }
+        }
+        self.commit(std::mem::take(&mut round.records)).await
     }
 
     async fn commit(&mut self, records: Vec<Record>) -> Result<(), StoreError> {

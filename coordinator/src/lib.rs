@@ -10,6 +10,7 @@
 pub mod address;
 pub mod answer;
 pub mod driver;
+mod selection;
 pub mod server;
 mod services;
 pub mod store;

@@ -53,9 +53,20 @@ impl Served {
         self.sweeps().submit(request).await.map(tonic::Response::into_inner)
     }
 
-    async fn finished(&self) -> u64 {
+    async fn status(&self) -> v1::SweepStatus {
         let request = v1::StatusRequest { sweep: "small".to_owned() };
-        self.sweeps().status(request).await.unwrap().into_inner().sweeps[0].finished
+        self.sweeps().status(request).await.unwrap().into_inner().sweeps.remove(0)
+    }
+
+    async fn finished(&self) -> u64 {
+        self.status().await.finished
+    }
+
+    /// The jobs of the sweep.
+    async fn results(&self) -> Vec<v1::JobResult> {
+        let request = v1::ResultsRequest { sweep: "small".to_owned(), ..v1::ResultsRequest::default() };
+        let mut chunks = self.sweeps().results(request).await.unwrap().into_inner();
+        chunks.message().await.unwrap().unwrap().jobs
     }
 
     async fn stop(self) {
@@ -167,6 +178,120 @@ async fn a_result_that_was_acknowledged_is_there_after_a_restart_and_comes_back_
     assert_eq!(values, [0.123_456_789_012_345_67], "every digit");
     let again = served.submit(SWEEP).await.unwrap();
     assert_eq!((again.jobs, again.new, again.finished), (4, 0, 1));
+    served.stop().await;
+}
+
+/// Two learning rates under two seeds.
+const CHOOSING: &str = "\
+sweep: small
+seeds: 2
+base: {dataset: fashion-mnist-10k, model: cnn, loss: cce, optimizer: {name: sgd}, epochs: 1, validation: 0.1}
+grid: {optimizer.lr: [0.1, 0.01]}
+select: {over: [optimizer.lr], by: validation_loss}
+";
+
+/// An epoch with this validation loss, and the end of the attempt.
+async fn train(worker: &mut Worker, of: &v1::AttemptId, loss: f64) {
+    let measurements = [("test_accuracy".to_owned(), 0.5), ("validation_loss".to_owned(), loss)].into();
+    worker.report(1, of, News::Epoch(v1::Epoch { epoch: 1, measurements })).await;
+    worker.acknowledged(1).await;
+    worker.report(2, of, finished()).await;
+    worker.acknowledged(2).await;
+}
+
+#[tokio::test]
+async fn a_winner_s_other_seeds_are_trained_once_the_last_candidate_has_ended() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    assert_eq!(served.submit(CHOOSING).await.unwrap().new, 2, "both candidates under the first seed");
+    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    let first = worker.assignment().await;
+    train(&mut worker, &first, 0.7).await;
+    let second = worker.assignment().await;
+    train(&mut worker, &second, 0.3).await;
+    let status = served.status().await;
+    assert_eq!((status.finished, status.queued + status.running), (2, 1), "it is not over in between");
+    let third = worker.assignment().await;
+    let jobs = served.results().await;
+    let of = |attempt: &v1::AttemptId| jobs.iter().find(|job| job.job == attempt.job).unwrap();
+    assert_eq!((&of(&third).cell, of(&third).seed), (&of(&second).cell, 1));
+    // The same again is the same sweep, with its winner's jobs.
+    let again = served.submit(CHOOSING).await.unwrap();
+    assert_eq!((again.jobs, again.new, again.finished, again.dropped), (3, 0, 2, 0));
+    // With another loss, who has won goes on undisturbed.
+    let more = CHOOSING.replace("grid: {", "grid: {loss: [mae, cce], ");
+    let again = served.submit(&more).await.unwrap();
+    assert_eq!((again.jobs, again.new, again.finished, again.dropped), (5, 2, 2, 0));
+    train(&mut worker, &third, 0.3).await;
+    for _ in 0..3 {
+        let of = worker.assignment().await;
+        train(&mut worker, &of, 0.4).await;
+    }
+    let status = served.status().await;
+    assert_eq!((status.finished, status.queued + status.running), (6, 0));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_choice_that_a_stopped_coordinator_left_open_is_made_by_the_next() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    // The candidates are trained for another sweep, which has no choice to make.
+    let plain: String = CHOOSING.lines().filter(|line| !line.starts_with("select")).map(|l| format!("{l}\n")).collect();
+    let other = plain.replace("sweep: small", "sweep: other").replace("seeds: 2", "seeds: 1");
+    served.submit(&other).await.unwrap();
+    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    for loss in [0.2, 0.9] {
+        let of = worker.assignment().await;
+        train(&mut worker, &of, loss).await;
+    }
+    served.stop().await;
+    // What is in the store is what a coordinator leaves that is stopped between an ending and what follows from it.
+    let store = rusqlite::Connection::open(state.path().join("plusminus.sqlite")).unwrap();
+    let source = CHOOSING.replace("sweep: small", "sweep: other");
+    store.execute("UPDATE sweeps SET source = ?1", [source]).unwrap();
+    drop(store);
+    let served = Served::on(state.path(), Policy::default()).await;
+    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    let of = worker.assignment().await;
+    train(&mut worker, &of, 0.2).await;
+    // A sweep whose candidates are all known has its winner when it is submitted.
+    served.submit(CHOOSING).await.unwrap();
+    let status = served.status().await;
+    assert_eq!((status.finished, status.queued + status.running), (3, 0));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn where_no_candidate_can_be_trained_nothing_more_is_queued_and_the_next_submission_tries_again() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    served.submit(CHOOSING).await.unwrap();
+    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    let failure = v1::Failure { kind: v1::FailureKind::UserError.into(), message: "no data".to_owned() };
+    let failed = News::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) });
+    for _ in 0..2 {
+        let of = worker.assignment().await;
+        worker.report(1, &of, failed.clone()).await;
+        worker.acknowledged(1).await;
+    }
+    let status = served.status().await;
+    assert_eq!((status.failed, status.queued + status.running), (2, 0));
+    assert_eq!(served.submit(CHOOSING).await.unwrap().requeued, 2);
+    let of = worker.assignment().await;
+    train(&mut worker, &of, 0.5).await;
+    // One that fails is out.
+    let of = worker.assignment().await;
+    worker.report(3, &of, failed).await;
+    worker.acknowledged(3).await;
+    let of = worker.assignment().await;
+    let jobs = served.results().await;
+    assert_eq!(jobs.iter().find(|job| job.job == of.job).unwrap().seed, 1);
+    let status = served.status().await;
+    assert_eq!((status.finished, status.failed, status.running), (1, 1, 1));
+    // Called off, it chooses nothing more.
+    served.sweeps().cancel(v1::CancelRequest { sweep: "small".to_owned() }).await.unwrap();
+    assert_eq!(served.status().await.dropped, 1);
     served.stop().await;
 }
 

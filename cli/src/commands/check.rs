@@ -7,7 +7,7 @@ use crate::whose::SweepFile;
 use crate::{published, terminal};
 use plusminus_core::id::CellId;
 use plusminus_core::job::Configuration;
-use plusminus_core::report::Table;
+use plusminus_core::report::{Table, names};
 use plusminus_core::spec::{Cell, Sweep};
 use plusminus_trainer::{Means, Memory};
 use plusminus_worker::machine::Division;
@@ -17,7 +17,7 @@ use std::fmt::Write;
 
 pub fn run(arguments: &arguments::Check) -> Result<Exit, CliError> {
     let profiles = SweepFile::read_all(&arguments.sweep)?.1.profiles;
-    let profiles = profiles.iter().map(|(name, sweep)| (name.clone(), jobs(sweep))).collect();
+    let profiles = profiles.iter().map(|(name, sweep)| (name.clone(), sweep.jobs_in_all())).collect();
     let sweep = SweepFile::read(&arguments.sweep, arguments.profile.as_deref())?.sweep;
     match arguments.output {
         Output::Text => terminal::data(&describe(&sweep, &profiles, arguments.jobs))?,
@@ -42,18 +42,29 @@ fn describe(sweep: &Sweep, profiles: &Profiles, list: bool) -> String {
         0 => format!("{} cells", sweep.cells.len()),
         parents => format!("({} cells + {parents} that they build on)", sweep.cells.len()),
     };
-    let mut text = format!("{}: {} jobs = {cells} × {} seeds\n", sweep.name, jobs(sweep), sweep.seeds.len());
+    let (first, all) = (jobs(sweep), sweep.jobs_in_all());
+    let mut text = match &sweep.select {
+        Some(select) => {
+            let candidates: usize = select.groups.iter().map(Vec::len).filter(|size| *size > 1).sum();
+            let seeds =
+                format!("{candidates} of them candidates under {} of {} seeds", select.seeds, sweep.seeds.len());
+            let jobs = format!("{first} jobs for the selection, then {}", all - first);
+            format!("{}: {jobs}; {cells}, {seeds}\n", sweep.name)
+        }
+        None => format!("{}: {all} jobs = {cells} × {} seeds\n", sweep.name, sweep.seeds.len()),
+    };
     if let Some(description) = &sweep.description {
         let _ = writeln!(text, "{description}");
     }
     let configurations = || trained.iter().map(|cell| cell.configuration.as_ref());
     let datasets: BTreeSet<String> = configurations().map(data_set).collect();
     let networks: BTreeSet<String> = configurations().map(network).collect();
-    let epochs: u64 = configurations().map(|c| u64::from(c.epochs)).sum::<u64>() * sweep.seeds.len() as u64;
+    let epochs: u64 = sweep.jobs().map(|job| u64::from(job.configuration.epochs)).sum();
+    let of = if sweep.select.is_some() { "for the selection" } else { "in all" };
     let list_of = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join("; ");
     let _ = writeln!(text, "  data      {}", list_of(datasets));
     let _ = writeln!(text, "  networks  {}", list_of(networks));
-    let _ = writeln!(text, "  epochs    {epochs} in all");
+    let _ = writeln!(text, "  epochs    {epochs} {of}");
     let table = Table::new(sweep, []);
     let _ =
         writeln!(text, "  table     {} × {}, {} at {}", table.rows.len(), table.columns.len(), table.metric, table.at);
@@ -65,11 +76,12 @@ fn describe(sweep: &Sweep, profiles: &Profiles, list: bool) -> String {
         let _ = writeln!(text, "  profiles  {}", profiles.collect::<Vec<_>>().join("; "));
     }
     if list {
-        let names = table.names();
-        // What is trained comes in its order again and again.
-        for (job, memory) in sweep.jobs().zip(cells.iter().cycle()) {
+        let names = names(sweep);
+        let memory_of: BTreeMap<CellId, Option<Memory>> = trained.iter().map(|cell| cell.id).zip(cells).collect();
+        for job in sweep.jobs() {
+            let memory = memory_of.get(&job.cell).copied().flatten();
             let name = names.get(&job.cell).map_or("what others build on", String::as_str);
-            let _ = writeln!(text, "{}  {name} · seed {} · {}", job.id(), job.seed, told(*memory));
+            let _ = writeln!(text, "{}  {name} · seed {} · {}", job.id(), job.seed, told(memory));
         }
     }
     text
@@ -127,7 +139,7 @@ fn as_json(sweep: &Sweep, profiles: &Profiles, list: bool) -> Value {
     let memory = memory::of_cells(sweep, means(division));
     let bytes = memory.iter().map(|memory| memory.map(|memory| memory.0));
     let trained = sweep.trained();
-    let memory_of: BTreeMap<CellId, Option<usize>> = trained.iter().map(|cell| cell.id).zip(bytes.clone()).collect();
+    let memory_of: BTreeMap<CellId, Option<usize>> = trained.iter().map(|cell| cell.id).zip(bytes).collect();
     let listed = |cells: &[Cell]| -> Vec<Value> {
         let cells = cells.iter().map(
             |cell| json!({ "id": cell.id, "configuration": &*cell.configuration, "memory": memory_of.get(&cell.id) }),
@@ -145,10 +157,16 @@ fn as_json(sweep: &Sweep, profiles: &Profiles, list: bool) -> Value {
         "slots": division.slots,
         "threads": division.threads,
     });
+    if let Some(select) = &sweep.select {
+        let over: Vec<String> = select.over.iter().map(ToString::to_string).collect();
+        let (seeds, in_all) = (&sweep.seeds[..select.seeds], sweep.jobs_in_all());
+        answer["select"] =
+            json!({ "over": over, "by": select.by, "at": select.at, "seeds": seeds, "jobs_in_all": in_all });
+    }
     if list {
-        let jobs = sweep.jobs().zip(bytes.cycle());
-        let jobs =
-            jobs.map(|(job, bytes)| json!({ "id": job.id(), "cell": job.cell, "seed": job.seed, "memory": bytes }));
+        let jobs = sweep.jobs().map(
+            |job| json!({ "id": job.id(), "cell": job.cell, "seed": job.seed, "memory": memory_of.get(&job.cell) }),
+        );
         answer["job_list"] = jobs.collect();
     }
     answer

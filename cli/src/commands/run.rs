@@ -82,8 +82,11 @@ async fn train(
     let submitted = client.submit(text, sweep.name.as_str()).await?;
     terminal::note(&submit::describe(&submitted));
     let left = (submitted.jobs - submitted.finished) as usize;
-    let division =
-        worker::divide(arguments.slots, &arguments.training, Some(left), |means| memory::largest(sweep, means));
+    // Winners have further jobs once they are known.
+    let later = sweep.jobs_in_all().saturating_sub(submitted.jobs as usize);
+    let division = worker::divide(arguments.slots, &arguments.training, Some(left.max(later)), |means| {
+        memory::largest(sweep, means)
+    });
     if left > 0 {
         terminal::note(&worker::describe(division));
     }

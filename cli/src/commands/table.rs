@@ -6,7 +6,7 @@ use crate::terminal;
 use crate::whose::{Client, Named};
 use plusminus_coordinator::answer::{as_submitted, at_named, metric_named};
 use plusminus_core::metric::{At, Metric};
-use plusminus_core::report::{Format, Table, render};
+use plusminus_core::report::{Format, Table, decisions, render};
 use plusminus_core::spec::Sweep;
 
 pub async fn run(arguments: arguments::Table) -> Result<Exit, CliError> {
@@ -49,7 +49,14 @@ pub async fn with_sweep(
     };
     sweep.table.metric = metric.unwrap_or(sweep.table.metric);
     sweep.table.at = at.unwrap_or(sweep.table.at);
-    let table = Table::new(&sweep, results.jobs);
+    let decisions = match &sweep.select {
+        None => Vec::new(),
+        Some(select) => {
+            let candidates = client.results(named.name(), Some(select.by), Some(select.at)).await?;
+            decisions(&sweep, &candidates.jobs)
+        }
+    };
+    let table = Table::given(&sweep, &decisions, results.jobs);
     Ok((sweep, table))
 }
 

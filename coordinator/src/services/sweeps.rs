@@ -3,14 +3,11 @@
 use super::status;
 use crate::answer::{self, SweepJobs};
 use crate::driver::{Handle, Request};
+use crate::selection::Submitted;
 use crate::store::Reader;
-use plusminus_core::id::{CellId, IdError, SweepName};
-use plusminus_core::job::Job;
-use plusminus_core::metric::At;
-use plusminus_core::schedule::{NewCell, NewJob, Origin, Submission};
+use plusminus_core::id::{IdError, SweepName};
 use plusminus_core::spec;
 use plusminus_proto::v1::{self, sweep_service_server::SweepService};
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -36,27 +33,13 @@ fn sweep_name(text: &str) -> Result<SweepName, Status> {
     text.parse().map_err(|error: IdError| Status::invalid_argument(error.to_string()))
 }
 
-/// Checks a sweep file and names the jobs of the sweep of that name in it.
-fn submission(request: v1::SubmitRequest, max_jobs: u64) -> Result<Submission, Status> {
+/// Checks a sweep file and takes the sweep of that name in it.
+fn submitted(request: v1::SubmitRequest, max_jobs: u64) -> Result<Submitted, Status> {
     let v1::SubmitRequest { source, sweep: name } = request;
     let sweeps = spec::read_all(&source, max_jobs).map_err(|problems| status::problems(&problems))?;
     let wanted = if name.is_empty() { Some(sweeps.main) } else { sweeps.called(&name) };
     let sweep = wanted.ok_or_else(|| Status::invalid_argument(format!("the sweep file has no sweep `{name}`")))?;
-    let cell = |cell: &spec::Cell| NewCell { id: cell.id, configuration: cell.configuration.canonical().into() };
-    let trained = sweep.trained();
-    // A cell's parent has one id under each seed, so its hash is had once.
-    let origins: BTreeMap<CellId, (CellId, At)> =
-        trained.iter().filter_map(|cell| Some((cell.id, cell.configuration.origin()?))).collect();
-    let jobs = sweep.jobs().map(|job| {
-        let origin = origins.get(&job.cell).map(|(parent, at)| Origin { job: Job::id_of(*parent, job.seed), at: *at });
-        NewJob { id: job.id(), cell: job.cell, seed: job.seed, origin }
-    });
-    Ok(Submission {
-        source: source.into(),
-        cells: trained.into_iter().map(cell).collect(),
-        jobs: jobs.collect(),
-        name: sweep.name.clone(),
-    })
+    Ok(Submitted::new(sweep, source.into()))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
@@ -67,10 +50,10 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 impl SweepService for Sweeps {
     async fn submit(&self, request: tonic::Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
         let (request, max_jobs) = (request.into_inner(), self.max_jobs);
-        let submission = blocking(move || submission(request, max_jobs)).await??;
-        let sweep = submission.name.to_string();
+        let submitted = blocking(move || submitted(request, max_jobs)).await??;
+        let sweep = submitted.submission.name.to_string();
         let (reply, answer) = oneshot::channel();
-        self.handle.send(Request::Submit(submission, reply)).await.map_err(status::stopping)?;
+        self.handle.send(Request::Submit(Box::new(submitted), reply)).await.map_err(status::stopping)?;
         let summary = answer.await.map_err(|_| status::stopping(crate::driver::Stopping))?.map_err(status::refusal)?;
         Ok(Response::new(v1::SubmitResponse {
             sweep,

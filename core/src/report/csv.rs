@@ -4,13 +4,16 @@ use super::table::Table;
 
 pub(super) fn render(table: &Table) -> String {
     let paths: Vec<&str> = table.rows.paths.iter().chain(&table.columns.paths).map(String::as_str).collect();
+    // What is chosen, behind what names the places.
+    let over: Vec<&str> = table.choosing.iter().flat_map(|choosing| &choosing.over).map(String::as_str).collect();
     let mut lines = csv::Writer::from_writer(Vec::new());
     let mut write = |fields: &[&str]| lines.write_record(fields).expect("memory takes every line of equal length");
-    write(&[paths.as_slice(), &["cell", "seed", "status", "failure", "metric", "at", "value"]].concat());
+    write(&[paths.as_slice(), &over, &["cell", "seed", "status", "failure", "metric", "at", "value"]].concat());
     let (metric, at) = (table.metric.name(), &*table.at.name());
     for cell in table.summaries() {
         let labels = paths.iter().map(|path| cell.labels.get(*path).map(String::as_str).unwrap_or_default());
-        let labels: Vec<&str> = labels.collect();
+        let chosen = |path: &&str| cell.choice.as_ref()?.values.get(*path).map(String::as_str);
+        let labels: Vec<&str> = labels.chain(over.iter().map(|path| chosen(path).unwrap_or_default())).collect();
         let id = cell.id.to_string();
         for result in &cell.seeds {
             let seed = result.seed.to_string();

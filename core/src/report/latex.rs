@@ -1,7 +1,7 @@
 //! A `table` environment with booktabs, to be pasted into a paper as it stands.
 
 use super::label::ABSENT;
-use super::shown::{Content, Mark, Note, Page, Shown, one_line, progress};
+use super::shown::{Content, Mark, Note, Page, Shown, choices, one_line, progress};
 use super::table::Table;
 use crate::metric::{At, Unit};
 use crate::spec::Std;
@@ -154,7 +154,7 @@ fn sign(mark: Mark) -> &'static str {
     }
 }
 
-/// What stands below the table: how far the sweep has come, and the signs that occur.
+/// What stands below the table: how far the sweep has come, the signs that occur, and what was chosen.
 fn notes(table: &Table, page: &Page) -> Vec<String> {
     let explained = |note: Note| match note {
         Note::Short => "($n=k$)".to_owned(),
@@ -165,7 +165,11 @@ fn notes(table: &Table, page: &Page) -> Vec<String> {
     let meaning = |note: Note| note.meaning().split(' ').map(word).collect::<Vec<_>>().join(" ");
     let progress = progress(table).map(|progress| format!("{}.", capital(&escaped(&progress))));
     let legend = page.legend.iter().map(|note| format!("{}: {}.", explained(*note), meaning(*note)));
-    progress.into_iter().chain(legend).collect()
+    let choices = choices(table).map(|(by, places)| {
+        let places: Vec<String> = places.iter().map(|place| escaped(place)).collect();
+        format!("{}: {}.", capital(&escaped(&by)), places.join("; "))
+    });
+    progress.into_iter().chain(legend).chain(choices).collect()
 }
 
 /// `text` with what LaTeX reads as commands escaped.

@@ -1,7 +1,7 @@
 //! A GitHub table.
 
 use super::label::ABSENT;
-use super::shown::{Content, Page, Shown, facts, progress, title};
+use super::shown::{Content, Page, Shown, choices, facts, progress, title};
 use super::table::Table;
 
 pub(super) fn render(table: &Table) -> String {
@@ -23,6 +23,10 @@ pub(super) fn render(table: &Table) -> String {
     }
     for note in &page.legend {
         text += &format!("- {}: {}\n", note.sign(), note.meaning());
+    }
+    if let Some((by, places)) = choices(table) {
+        text += &format!("\n{}:\n\n", escaped(&by));
+        places.iter().for_each(|place| text += &format!("- {}\n", escaped(place)));
     }
     text
 }

@@ -7,6 +7,7 @@
 //! one heading, and a cell whose mean lacks a seed shows its n in every format.
 
 mod axis;
+mod choice;
 pub mod comparison;
 mod csv;
 pub mod inference;
@@ -25,6 +26,7 @@ mod tests;
 mod text;
 
 pub use axis::Axis;
+pub use choice::{Choice, Choosing, Outcome, decisions, names};
 pub use comparison::Comparison;
 pub use significance::Significance;
 pub use statistics::Moments;

@@ -222,6 +222,19 @@ pub(super) fn progress(table: &Table) -> Option<String> {
     jobs.is_partial().then(|| format!("partial: {} of {} jobs finished{rest}", jobs.finished(), jobs.asked()))
 }
 
+/// What was chosen, a line each: first by what, then for each place that has several candidates.
+pub(super) fn choices(table: &Table) -> Option<(String, Vec<String>)> {
+    let choosing = table.choosing.as_ref()?;
+    let names = table.names();
+    let line = |cell: &CellSummary| {
+        let choice = cell.choice.as_ref().filter(|choice| choice.candidates > 1)?;
+        let name = names.get(&cell.id).map_or("", String::as_str);
+        Some(format!("{name}: {}", choice.described(&choosing.over)))
+    };
+    let lines: Vec<String> = table.summaries().filter_map(line).collect();
+    (!lines.is_empty()).then(|| (choosing.described(), lines))
+}
+
 /// `text` without line breaks, which would end a caption or a table row.
 pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -1,12 +1,13 @@
 //! The table of a sweep: every cell's mean ± std, and what is missing from it.
 
 use super::axis::{Axis, Layout};
+use super::choice::{self, Choice, Choosing, Shown};
 use super::precision::Precision;
 use super::statistics::Moments;
 use super::status::{Counts, JobResult, SeedResult};
 use crate::id::{CellId, SweepName};
 use crate::metric::{At, Better, Metric};
-use crate::spec::{Std, Sweep};
+use crate::spec::{Decision, Std, Sweep};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -24,6 +25,9 @@ pub struct Table {
     /// Which standard deviation.
     #[serde(with = "StdName")]
     pub std: Std,
+    /// How hyper-parameters were chosen, where they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choosing: Option<Choosing>,
     /// The seeds that every cell was asked for.
     pub seeds: Vec<u64>,
     /// How all jobs stand.
@@ -43,6 +47,9 @@ pub struct CellSummary {
     pub id: CellId,
     /// By path of the rows and columns: the label of the cell's value, where its configuration has one.
     pub labels: BTreeMap<String, String>,
+    /// What was chosen here, where the sweep chooses. A place without a winner has the hash of the first candidate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<Choice>,
     /// Over the `counts.n` seeds that have a value.
     pub mean: Option<f64>,
     /// Of the same seeds; absent where there are fewer than two.
@@ -72,12 +79,19 @@ impl CellSummary {
 
 impl Table {
     /// The table of `sweep` as `results` have it. Results of other cells and seeds are passed over, a job without a result
-    /// waits, and of several results for a job the last one counts.
+    /// waits, and of several results for a job the last one counts. Of a sweep that chooses, nothing is decided.
     pub fn new(sweep: &Sweep, results: impl IntoIterator<Item = JobResult>) -> Table {
+        Table::given(sweep, &[], results)
+    }
+
+    /// As [`Table::new`], of a sweep whose choices have come to these [`decisions`](super::decisions): a winner has the place of its
+    /// group, which waits before there is one.
+    pub fn given(sweep: &Sweep, decisions: &[Decision], results: impl IntoIterator<Item = JobResult>) -> Table {
         let known: BTreeMap<_, _> =
             results.into_iter().map(|result| ((result.cell, result.seed), result.status.settled())).collect();
-        let tree = |cell: &crate::spec::Cell| serde_json::to_value(&*cell.configuration);
-        let trees: Vec<_> = sweep.cells.iter().map(|cell| tree(cell).expect("a configuration is plain data")).collect();
+        let trees: Vec<_> = sweep.cells.iter().map(choice::tree).collect();
+        let all = choice::shown(sweep, &trees, decisions, &known);
+        let trees: Vec<_> = all.iter().map(|shown| trees[shown.cell].clone()).collect();
         let Layout { rows, columns, places, labels } = Layout::of(&trees, &sweep.table);
         let mut cells: Vec<Vec<Option<CellSummary>>> = vec![vec![None; columns.len()]; rows.len()];
         // Methods compete where the problem is the same: one data set under one noise.
@@ -85,14 +99,18 @@ impl Table {
         for (tree, (row, column)) in trees.iter().zip(&places) {
             contests.entry((*column, format!("{} {}", tree["dataset"], tree["noise"]))).or_default().push(*row);
         }
-        for ((cell, (row, column)), labels) in sweep.cells.iter().zip(places).zip(labels) {
-            let status = |seed: &u64| known.get(&(cell.id, *seed)).copied().unwrap_or_default();
+        for ((shown, (row, column)), labels) in all.into_iter().zip(places).zip(labels) {
+            let Shown { cell, instead, choice } = shown;
+            let cell = &sweep.cells[cell];
+            let status =
+                |seed: &u64| instead.unwrap_or_else(|| known.get(&(cell.id, *seed)).copied().unwrap_or_default());
             let seeds: Vec<_> =
                 sweep.seeds.iter().map(|seed| SeedResult { seed: *seed, status: status(seed) }).collect();
             let moments = Moments::of(seeds.iter().filter_map(|seed| seed.status.value()), sweep.table.std);
             cells[row][column] = Some(CellSummary {
                 id: cell.id,
                 labels,
+                choice,
                 mean: moments.mean,
                 std: moments.std,
                 counts: seeds.iter().map(|seed| seed.status).collect(),
@@ -106,6 +124,7 @@ impl Table {
             metric: sweep.table.metric,
             at: sweep.table.at,
             std: sweep.table.std,
+            choosing: sweep.select.as_ref().map(|select| Choosing::of(select, &sweep.seeds)),
             seeds: sweep.seeds.clone(),
             jobs: cells.iter().flatten().flatten().flat_map(|cell| cell.seeds.iter().map(|seed| seed.status)).collect(),
             rows,

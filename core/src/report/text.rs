@@ -1,7 +1,7 @@
 //! Aligned columns for a terminal.
 
 use super::Emphasis;
-use super::shown::{Content, Page, Shown, facts, progress, title};
+use super::shown::{Content, Page, Shown, choices, facts, progress, title};
 use super::table::Table;
 use std::ops::Range;
 use unicode_width::UnicodeWidthStr;
@@ -19,6 +19,10 @@ pub(super) fn render(table: &Table, emphasis: Emphasis<'_>) -> String {
     }
     let width = page.legend.iter().map(|note| note.sign().width()).max().unwrap_or_default();
     lines.extend(page.legend.iter().map(|note| format!("{}{GAP}{}", padded(&note.sign(), width), note.meaning())));
+    if let Some((by, places)) = choices(table) {
+        lines.extend([String::new(), by]);
+        lines.extend(places.iter().map(|place| format!("{GAP}{place}")));
+    }
     lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 

@@ -19,6 +19,9 @@ pub struct Ticket(pub u64);
 pub enum Event {
     /// A user submits a sweep, anew or again.
     Submit(Ticket, Submission),
+    /// A sweep has further jobs, or others, now that some have ended: it chooses among them. No user has asked, so nothing that has
+    /// failed is tried again, and nothing happens where the sweep is cancelled or not known.
+    Continue(Submission),
     /// A user cancels a sweep.
     Cancel(Ticket, SweepName),
     /// A worker has connected.

@@ -107,6 +107,7 @@ impl Machine {
         let mut effects = Vec::new();
         match event {
             Event::Submit(ticket, submission) => self.submit(now, ticket, submission, &mut effects),
+            Event::Continue(submission) => self.go_on(submission, &mut effects),
             Event::Cancel(ticket, name) => self.cancel(now, ticket, name, &mut effects),
             Event::Joined { session, worker, instance, slots, holds } => {
                 let busy = holds.into_iter().collect();
@@ -136,10 +137,24 @@ impl Machine {
     }
 
     fn submit(&mut self, at: Time, ticket: Ticket, submission: Submission, effects: &mut Vec<Effect>) {
-        let Submission { name, source, cells, jobs } = submission;
-        if let Some(only) = self.policy.only.clone().filter(|only| *only != name) {
+        if let Some(only) = self.policy.only.clone().filter(|only| *only != submission.name) {
             return effects.push(Effect::Refuse(ticket, Refusal::OtherSweep { only }));
         }
+        let summary = self.take(at, submission, true, effects);
+        effects.push(Effect::Submitted(ticket, summary));
+    }
+
+    fn go_on(&mut self, submission: Submission, effects: &mut Vec<Effect>) {
+        let sweep = self.state.sweeps.get(&submission.name).filter(|sweep| !sweep.cancelled);
+        // To its user it is the sweep that was submitted then.
+        if let Some(at) = sweep.map(|sweep| sweep.submitted) {
+            self.take(at, submission, false, effects);
+        }
+    }
+
+    /// Takes in a sweep, anew or in place of the one of its name; what has failed is queued again where that is asked for.
+    fn take(&mut self, at: Time, submission: Submission, retry: bool, effects: &mut Vec<Effect>) -> SubmitSummary {
+        let Submission { name, source, cells, jobs } = submission;
         let mut summary = SubmitSummary { jobs: jobs.len(), ..SubmitSummary::default() };
         let mut requeued = Vec::new();
         for job in &jobs {
@@ -148,7 +163,9 @@ impl Machine {
                 Some(JobState::Finished) => summary.finished += 1,
                 Some(JobState::Dropped) => requeued.push(job.id),
                 // The same job would diverge again.
-                Some(JobState::Failed(failure)) if failure.kind != FailureKind::Diverged => requeued.push(job.id),
+                Some(JobState::Failed(failure)) if retry && failure.kind != FailureKind::Diverged => {
+                    requeued.push(job.id);
+                }
                 Some(JobState::Failed(_) | JobState::Queued { .. } | JobState::Running { .. }) => {}
             }
         }
@@ -165,7 +182,7 @@ impl Machine {
         parents.extend(&dropped);
         self.record(Record::Submitted { name, source, cells, jobs, requeued, dropped, at }, effects);
         self.strand(at, parents.into_iter().collect(), effects);
-        effects.push(Effect::Submitted(ticket, summary));
+        summary
     }
 
     fn cancel(&mut self, at: Time, ticket: Ticket, name: SweepName, effects: &mut Vec<Effect>) {

@@ -353,3 +353,28 @@ fn a_restored_job_stands_where_the_store_kept_it() {
     let running = JobState::Running { attempt: Attempt(2), worker: worker(1), since: Time(5) };
     assert_eq!(bench.state(1), &running);
 }
+
+#[test]
+fn a_sweep_that_goes_on_has_its_further_jobs_and_tries_nothing_again_that_has_failed() {
+    let mut bench = Bench::new();
+    bench.submit("a", [0, 1]);
+    bench.join(1, 1, 2, &[]);
+    bench.fail(1, 0, 1, FailureKind::UserError);
+    bench.end(1, 1, 1, Ending::Finished(facts()));
+    bench.now = bench.now.after(50);
+    let effects = bench.handle(Event::Continue(submission("a", [0, 1, 2])));
+    assert!(matches!(effects.as_slice(), [Effect::Assign { job: new, .. }] if *new == job(2).id), "{effects:?}");
+    assert!(matches!(bench.state(0), JobState::Failed(_)));
+    assert_eq!(bench.machine.sweep(&name("a")).unwrap().submitted, Time(1), "its user submitted it then");
+}
+
+#[test]
+fn a_sweep_that_is_cancelled_or_not_known_does_not_go_on() {
+    let mut bench = Bench::new();
+    bench.submit("a", [0]);
+    bench.handle(Event::Cancel(Ticket(1), name("a")));
+    let before = bench.machine.state().clone();
+    assert_eq!(bench.handle(Event::Continue(submission("a", [0, 1]))), []);
+    assert_eq!(bench.handle(Event::Continue(submission("b", [2]))), []);
+    assert_eq!(*bench.machine.state(), before);
+}

@@ -9,7 +9,9 @@ use super::grid::{self, Unfolded};
 use super::parent::{Generation, Reading};
 use super::problems::Problems;
 use super::rules::{Rule, Values};
+use super::select::{self, Select};
 use super::table::{self, Places};
+use crate::id::CellId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -21,16 +23,21 @@ pub(super) struct Expanded {
     pub(super) cells: Vec<Cell>,
     /// What they build on, each behind what it builds on itself.
     pub(super) parents: Vec<Cell>,
+    /// The cells that differ in what is chosen alone, by index; empty where nothing is.
+    pub(super) groups: Vec<Vec<usize>>,
 }
 
 /// The cells of the file, in the order of its grid. Where the grid is not to be looked at whole, the first combination is
 /// all that is checked.
 pub(super) fn expand(file: &mut File, schema: &Schema, whole: bool, problems: &mut Problems) -> Expanded {
-    let File { base, axes, overrides, excludes, rules_sound, table, place, exclude_place, last, .. } = file;
+    let File { base, axes, overrides, excludes, rules_sound, seeds, select, table, place, exclude_place, last, .. } =
+        file;
     let axes = grid::unfolded(axes, schema, whole);
     let base = Combination::new(base);
     let mut checks = Checks::default();
-    let Expanded { mut cells, mut parents } = Expanded::default();
+    let (mut cells, mut parents): (Vec<Cell>, Vec<Cell>) = Default::default();
+    // By cell: what the candidates of its group have in common.
+    let mut group_of: Vec<CellId> = Vec::new();
     let (mut ids, mut parent_ids) = (BTreeSet::new(), BTreeSet::new());
     let reading = Reading { schema, place, last };
     let mut places = Places::default();
@@ -70,6 +77,10 @@ pub(super) fn expand(file: &mut File, schema: &Schema, whole: bool, problems: &m
             // Overrides may make two combinations one; it is trained once.
             } else if ids.insert(id) {
                 let other = places.take(&table.spec, &configuration, cells.len());
+                let group = select.as_ref().map(|select| select.group(&configuration));
+                // Candidates have one place: the best of them takes it.
+                let other = other.filter(|other| group.is_none() || group_of.get(*other) != group.as_ref());
+                group_of.extend(group);
                 mixing = mixing.or(other.map(|other| (other, cells.len())));
                 cells.push(Cell { id, configuration: Arc::new(configuration) });
             }
@@ -80,8 +91,10 @@ pub(super) fn expand(file: &mut File, schema: &Schema, whole: bool, problems: &m
         return Expanded::default();
     }
     let sound = problems.reports() == before;
-    if let Some((a, b)) = mixing.filter(|_| table.sound && *rules_sound) {
-        table::report_mixing(table, &cells[a].configuration, &cells[b].configuration, schema, problems);
+    let mixing = mixing.filter(|_| table.sound && *rules_sound);
+    if let Some((a, b)) = mixing {
+        let chosen = select.as_ref().map(Select::paths).unwrap_or_default();
+        table::report_mixing(table, &chosen, &cells[a].configuration, &cells[b].configuration, schema, problems);
     }
     if place.excused.is_empty() && !place.all_excused {
         report_unmet(overrides, excludes, &axes, &base, problems);
@@ -89,10 +102,16 @@ pub(super) fn expand(file: &mut File, schema: &Schema, whole: bool, problems: &m
     if all_excluded && !excludes.is_empty() {
         let label = "this leaves no job".to_owned();
         problems.report(exclude_place.clone(), "every job is excluded".to_owned(), label, None);
-    } else if sound {
-        checks.finish(table, problems);
+        return Expanded::default();
     }
-    Expanded { cells, parents }
+    let groups = select::grouped(&group_of);
+    if sound {
+        checks.finish(table, problems);
+        if let Some(select) = select.as_ref().filter(|_| mixing.is_none() && table.sound && *rules_sound) {
+            select.check(&cells, &groups, seeds.len(), &table.spec, problems);
+        }
+    }
+    Expanded { cells, parents, groups }
 }
 
 /// Reports the rules that nothing meets, naming the values there are.

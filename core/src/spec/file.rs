@@ -8,6 +8,7 @@ use super::parent::Change;
 use super::problems::Problems;
 use super::profile::{self, Profile};
 use super::rules::{self, Rule};
+use super::select::{self, Select};
 use super::table::{self, Table};
 use super::yaml::Expected;
 use crate::id::SweepName;
@@ -30,6 +31,7 @@ pub(super) struct File {
     pub(super) excludes: Vec<Rule>,
     /// Whether all rules are there: one that is not would have changed what configurations are checked for.
     pub(super) rules_sound: bool,
+    pub(super) select: Option<Select>,
     pub(super) table: Table,
     pub(super) place: Place,
     pub(super) exclude_place: Range<usize>,
@@ -85,15 +87,17 @@ pub(super) fn read(root: &Node, schema: &Schema, problems: &mut Problems) -> Opt
     let overrides = rules::overrides(&mut fields, schema);
     let excludes = rules::exclude(&mut fields, schema);
     let rules_sound = fields.problems().reports() == before;
-    let table = table::read(&mut fields, &axes, schema);
+    let (select, select_sound) = select::read(&mut fields, schema);
+    let mut table = table::read(&mut fields, &axes, select.as_ref(), schema);
+    // Which cells may share a place is not known where it is not known what is chosen.
+    table.sound &= select_sound;
     let key_place = |key| fields.key_place(key).unwrap_or_else(|| start.clone());
     let (span, exclude_place) = (key_place("base"), key_place("exclude"));
     let size_place = fields.key_place("grid").unwrap_or_else(|| key_place("seeds"));
     let profiles = profile::read(&mut fields, name.as_ref(), &axes, schema);
-    fields.not_yet("select");
     // An unknown key may hold what is missing elsewhere: `gird` for `grid`.
-    let misplaced = fields.has_unknown(&["select"]) && fields.key_place("grid").is_none();
-    fields.finish_but(&["select"]);
+    let misplaced = fields.has_unknown() && fields.key_place("grid").is_none();
+    fields.finish();
     let place = Place { span, excused: refused, all_excused: misplaced };
     let base = base?;
     Some(File {
@@ -105,6 +109,7 @@ pub(super) fn read(root: &Node, schema: &Schema, problems: &mut Problems) -> Opt
         overrides,
         excludes,
         rules_sound,
+        select,
         table,
         place,
         exclude_place,

@@ -2,10 +2,10 @@
 //!
 //! - `yaml`, `node`: text to values that know where they stand.
 //! - `fields`: the keys of one map, asked for one after another; methods read their parameters with it.
-//! - `file`, `grid`, `rules`, `table`: the keys of the file, each in a room of its own.
+//! - `file`, `grid`, `rules`, `select`, `table`: the keys of the file, each in a room of its own.
 //! - `configuration`, `parent`, `checks`: one combination of the grid to one configuration, what it builds on, and what its parts
 //!   ask of one another.
-//! - `expand`: the grid to cells; `profile`: the same in another size.
+//! - `expand`: the grid to cells; `selection`: which of them are trained under every seed; `profile`: the same in another size.
 //! - `published`: another file of the same language, a paper's table.
 //!
 //! *Architecture invariant:* a text of any content is answered in bounded time and memory: values are counted before
@@ -26,6 +26,8 @@ mod problems;
 mod profile;
 mod published;
 mod rules;
+mod select;
+mod selection;
 mod sweep;
 mod table;
 mod yaml;
@@ -33,6 +35,7 @@ mod yaml;
 pub use fields::{Choice, Fields, Flag, Increasing, Integer, Number, Numbers, Read, Text};
 pub use problem::Problem;
 pub use published::{Condition, Protocol, Published, PublishedResult, Spread, read_published};
+pub use selection::{Decision, Select, Trial};
 pub use sweep::{Cell, Path, Std, Sweep, TableSpec};
 
 use configuration::Schema;
@@ -110,7 +113,7 @@ fn checked(text: &str, max_jobs: u64, problems: &mut Problems) -> Option<Sweeps>
 
 fn sweep(mut file: File, schema: &Schema, max_jobs: u64, problems: &mut Problems) -> Option<Sweep> {
     let whole = grid::is_small_enough(&file.axes, file.seeds.len(), max_jobs, file.size_place.clone(), problems);
-    let Expanded { cells, parents } = expand::expand(&mut file, schema, whole, problems);
+    let Expanded { cells, parents, groups } = expand::expand(&mut file, schema, whole, problems);
     Some(Sweep {
         name: file.name?,
         description: file.description,
@@ -118,6 +121,7 @@ fn sweep(mut file: File, schema: &Schema, max_jobs: u64, problems: &mut Problems
         seeds: if whole { file.seeds.list() } else { Vec::new() },
         cells,
         parents,
+        select: file.select.map(|select| select.of(groups)),
         table: file.table.spec,
     })
 }

@@ -101,6 +101,10 @@ impl Profile {
         if let Some(seeds) = &self.seeds {
             file.seeds = seeds.clone();
         }
+        let seeds = file.seeds.len();
+        if let Some(select) = &mut file.select {
+            select.of_a_part(seeds);
+        }
         for axis in &mut file.axes {
             if let Some(other) = self.axes.iter().find(|other| other.route.name == axis.route.name) {
                 *axis = other.clone();

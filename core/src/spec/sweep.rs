@@ -1,7 +1,8 @@
 //! A checked sweep: what is left when the file has no more problems.
 
+use super::selection::Select;
 use crate::id::{CellId, SweepName};
-use crate::job::{Configuration, Job};
+use crate::job::Configuration;
 use crate::metric::{At, Metric};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub struct Sweep {
     pub cells: Vec<Cell>,
     /// What cells build on, each once and after what it builds on itself. One of them may be a cell as well.
     pub parents: Vec<Cell>,
+    /// What is chosen among its cells; without it each is trained under every seed.
+    pub select: Option<Select>,
     /// How its table is laid out.
     pub table: TableSpec,
 }
@@ -37,16 +40,6 @@ impl Sweep {
     pub fn trained(&self) -> Vec<&Cell> {
         let parents: BTreeSet<CellId> = self.parents.iter().map(|cell| cell.id).collect();
         self.parents.iter().chain(self.cells.iter().filter(|cell| !parents.contains(&cell.id))).collect()
-    }
-
-    /// The sweep's jobs, the first seed of every cell before the second of any: a sweep that is cut short has a whole table
-    /// of fewer seeds. Under each seed a parent comes before the jobs that build on it.
-    pub fn jobs(&self) -> impl ExactSizeIterator<Item = Job> + '_ {
-        let trained = self.trained();
-        (0..trained.len() * self.seeds.len()).map(move |i| {
-            let cell = trained[i % trained.len()];
-            Job::new(Arc::clone(&cell.configuration), cell.id, self.seeds[i / trained.len()])
-        })
     }
 }
 

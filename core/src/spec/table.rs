@@ -4,6 +4,7 @@ use super::configuration::{Route, Schema};
 use super::fields::{Fields, Subject, items};
 use super::grid::Axis;
 use super::problems::Problems;
+use super::select::{Select, overlap, remove};
 use super::{Path, Std, TableSpec};
 use crate::diagnostics::Diagnostic;
 use crate::id::CellId;
@@ -28,7 +29,7 @@ pub(super) struct Table {
 }
 
 /// Reads `table`, or makes one that shows every axis.
-pub(super) fn read(fields: &mut Fields<'_>, axes: &[Axis], schema: &Schema) -> Table {
+pub(super) fn read(fields: &mut Fields<'_>, axes: &[Axis], select: Option<&Select>, schema: &Schema) -> Table {
     let elsewhere = fields.place();
     let before = fields.problems().reports();
     let entries = match fields.node("table") {
@@ -70,7 +71,11 @@ pub(super) fn read(fields: &mut Fields<'_>, axes: &[Axis], schema: &Schema) -> T
     table.finish();
 
     let sound = fields.problems().reports() == before;
-    let (rows, columns) = filled(rows, columns, axes);
+    // What is chosen has one value in each place.
+    let chosen = select.map(Select::paths).unwrap_or_default();
+    let is_chosen = |axis: &&Axis| chosen.iter().any(|path| to_path(&axis.route.name).0.starts_with(&path.0));
+    let axes: Vec<&Axis> = axes.iter().filter(|axis| !is_chosen(axis)).collect();
+    let (rows, columns) = filled(rows, columns, &axes);
     Table {
         spec: TableSpec { rows, columns, metric, at, std, bold, reference },
         layout,
@@ -109,7 +114,7 @@ fn twice(route: &Route, problems: &mut Problems) {
 }
 
 /// Rows and columns; those that the file leaves out show the axes that the others do not: noise across, the rest down.
-fn filled(rows: Option<Vec<Route>>, columns: Option<Vec<Route>>, axes: &[Axis]) -> (Vec<Path>, Vec<Path>) {
+fn filled(rows: Option<Vec<Route>>, columns: Option<Vec<Route>>, axes: &[&Axis]) -> (Vec<Path>, Vec<Path>) {
     let is_noise = |name: &str| name.starts_with("noise");
     let names = |routes: &Option<Vec<Route>>| routes.iter().flatten().map(|route| route.name.clone()).collect();
     let (mut down, mut across): (Vec<String>, Vec<String>) = (names(&rows), names(&columns));
@@ -124,14 +129,8 @@ fn filled(rows: Option<Vec<Route>>, columns: Option<Vec<Route>>, axes: &[Axis]) 
 }
 
 /// The wanted axes that `shown` has no part of, or else `fallback`: no table is without rows or columns.
-fn not_shown(axes: &[Axis], wanted: impl Fn(&str) -> bool, shown: &[String], fallback: &str) -> Vec<String> {
-    let is_shown = |name: &str| {
-        let path = to_path(name);
-        shown
-            .iter()
-            .map(|shown| to_path(shown))
-            .any(|shown| path.0.starts_with(&shown.0) || shown.0.starts_with(&path.0))
-    };
+fn not_shown(axes: &[&Axis], wanted: impl Fn(&str) -> bool, shown: &[String], fallback: &str) -> Vec<String> {
+    let is_shown = |name: &str| shown.iter().any(|shown| overlap(&to_path(shown), &to_path(name)));
     let names = axes.iter().map(|axis| axis.route.name.as_str());
     let names: Vec<_> = names.filter(|name| wanted(name) && !is_shown(name)).map(str::to_owned).collect();
     if names.is_empty() {
@@ -141,7 +140,7 @@ fn not_shown(axes: &[Axis], wanted: impl Fn(&str) -> bool, shown: &[String], fal
     }
 }
 
-fn to_path(name: &str) -> Path {
+pub(super) fn to_path(name: &str) -> Path {
     Path(name.split('.').map(str::to_owned).collect())
 }
 
@@ -169,16 +168,26 @@ impl Places {
     }
 }
 
-/// Reports two cells in one place of the table, and the path that would part them.
+/// Reports two cells in one place of the table, and the path that would part them, which is not one of those that are chosen.
 pub(super) fn report_mixing(
     table: &Table,
+    chosen: &[Path],
     a: &Configuration,
     b: &Configuration,
     schema: &Schema,
     problems: &mut Problems,
 ) {
-    let differs = |path: &Path| value_at(path, a) != value_at(path, b);
-    let differing: Vec<_> = schema.paths().iter().filter(|name| differs(&to_path(name))).collect();
+    let unchosen = |path: &Path, configuration| {
+        let mut value = value_at(path, configuration)?;
+        let below = chosen.iter().filter_map(|chosen| chosen.0.strip_prefix(&*path.0));
+        below.for_each(|rest| remove(&mut value, rest));
+        Some(value)
+    };
+    let differs = |path: Path| {
+        let chosen = chosen.iter().any(|chosen| path.0.starts_with(&chosen.0));
+        !chosen && unchosen(&path, a) != unchosen(&path, b)
+    };
+    let differing: Vec<_> = schema.paths().iter().filter(|name| differs(to_path(name))).collect();
     // The name of a method tells less than the whole, its one parameter more.
     let tops: Vec<_> = differing.iter().filter(|name| !name.contains('.')).collect();
     let Some(top) = tops.first() else { return };
@@ -191,12 +200,15 @@ pub(super) fn report_mixing(
     let value = |c| value_at(&to_path(path), c).map_or_else(|| "nothing".to_owned(), |value| value.to_string());
     let title = "a place in the table holds several cells".to_owned();
     let label = format!("two of them differ in `{path}`: {} and {}", value(a), value(b));
-    let help = Some(format!("add `{path}` to `rows` or `columns`"));
-    problems.report(table.layout.clone(), title, label, help);
+    let help = match chosen {
+        [] => format!("add `{path}` to `rows` or `columns`"),
+        _ => format!("add `{path}` to `rows` or `columns`, or to `over` of `select`"),
+    };
+    problems.report(table.layout.clone(), title, label, Some(help));
 }
 
 /// The value that `path` leads to in the configuration's canonical form, only the part in question made into one.
-fn value_at(path: &Path, configuration: &Configuration) -> Option<Value> {
+pub(super) fn value_at(path: &Path, configuration: &Configuration) -> Option<Value> {
     fn json(part: &impl Serialize) -> Value {
         serde_json::to_value(part).unwrap_or_default()
     }

@@ -29,6 +29,7 @@ pub fn sweep(losses: &[Loss], noises: &[Noise]) -> Sweep {
         seeds: (0..5).collect(),
         cells: pairs.map(|(loss, noise)| cell(configuration(loss.clone(), noise.clone()))).collect(),
         parents: Vec::new(),
+        select: None,
         table: TableSpec {
             rows: vec![path("loss")],
             columns: vec![path("noise")],

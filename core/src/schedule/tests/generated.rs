@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug)]
 enum Happening {
     Submit(u8, BTreeSet<u8>),
+    Continue(u8, BTreeSet<u8>),
     Cancel(u8),
     Lost(u8),
     Join(u8, u8, Vec<(u8, u8)>),
@@ -36,6 +37,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     let holds = prop::collection::vec((job.clone(), attempt.clone()), 0..4);
     prop_oneof![
         2 => (0u8..3, prop::collection::btree_set(8u8..14, 1..6)).prop_map(|(s, jobs)| Happening::Submit(s, jobs)),
+        1 => (0u8..3, prop::collection::btree_set(8u8..14, 1..6)).prop_map(|(s, jobs)| Happening::Continue(s, jobs)),
         1 => (0u8..3).prop_map(Happening::Cancel),
         1 => (10u8..12).prop_map(Happening::Lost),
         3 => (session.clone(), 0u8..3, holds.clone()).prop_map(|(s, n, h)| Happening::Join(s, n, h)),
@@ -93,6 +95,7 @@ impl Happening {
         let on = |session: u8| Session(u64::from(session));
         match self {
             Happening::Submit(s, jobs) => Event::Submit(Ticket(0), submission(&format!("s{s}"), with_parents(jobs))),
+            Happening::Continue(s, jobs) => Event::Continue(submission(&format!("s{s}"), with_parents(jobs))),
             Happening::Cancel(s) => Event::Cancel(Ticket(0), name(&format!("s{s}"))),
             Happening::Lost(j) => Event::Lost(job(u64::from(j)).id, file(&At::Final.name())),
             Happening::Join(s, slots, holds) => {

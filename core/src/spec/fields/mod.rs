@@ -229,26 +229,15 @@ impl<'a> Fields<'a> {
         self.problems.report(node.span.clone(), title, format!("expected {expected}, found {node}"), help);
     }
 
-    /// Refuses a key that is planned and not built.
-    pub(super) fn not_yet(&mut self, key: &str) {
-        if let Some((found, _)) = self.entries.iter().find(|(found, _)| &*found.name == key) {
-            let title = format!("`{key}` is not available yet");
-            let label = "this version does not know it".to_owned();
-            self.problems.report(found.span.clone(), title, label, Some(format!("remove `{key}`")));
-        }
+    /// Whether there are keys that nobody asked for.
+    pub(super) fn has_unknown(&self) -> bool {
+        self.entries.iter().any(|(key, _)| self.asked.iter().all(|asked| asked.key != &*key.name))
     }
 
-    /// Whether there are keys that nobody asked for, `later` apart.
-    pub(super) fn has_unknown(&self, later: &[&str]) -> bool {
-        self.entries
-            .iter()
-            .any(|(key, _)| self.asked.iter().all(|asked| asked.key != &*key.name) && !later.contains(&&*key.name))
-    }
-
-    /// Reports the keys that nobody asked for, `later` apart, and those that are missing.
-    pub(super) fn finish_but(self, later: &[&str]) {
+    /// Reports the keys that nobody asked for, and those that are missing.
+    pub(super) fn finish(self) {
         let Fields { entries, subject, asked, place, mut missing, problems } = self;
-        let known = |key: &Key| asked.iter().any(|asked| asked.key == &*key.name) || later.contains(&&*key.name);
+        let known = |key: &Key| asked.iter().any(|asked| asked.key == &*key.name);
         let names = || asked.iter().map(|asked| asked.key);
         let absent: Vec<_> = names().filter(|name| find(entries, name).is_none()).collect();
         for (key, _) in entries.iter().filter(|(key, _)| !known(key)) {
@@ -276,10 +265,5 @@ impl<'a> Fields<'a> {
             let label = format!("{subject} needs `{key}`, {expected}");
             problems.report(place.clone(), format!("missing `{key}`"), label, None);
         }
-    }
-
-    /// Reports the keys that nobody asked for, and those that are missing.
-    pub(super) fn finish(self) {
-        self.finish_but(&[]);
     }
 }
