@@ -299,18 +299,19 @@ mod tests {
 
     #[test]
     fn what_has_lain_unused_the_longest_makes_room_and_what_is_needed_stays() {
-        let mut cache = Cache { limit: 20, ..Cache::open(None).unwrap() };
+        let cache = Cache { limit: 20, ..Cache::open(None).unwrap() };
         const HOUR: u64 = 3_600;
         let files = [(b"0123456789", 4 * HOUR), (b"abcdefghij", 3 * HOUR), (b"ABCDEFGHIJ", 2 * HOUR)];
         let [oldest, older, newest] = files.map(|(content, age)| put(&cache, content, age));
-        let there = || [oldest, older, newest].map(|digest| weights::path(cache.directory(), digest).exists());
+        let directory = cache.directory().to_owned();
+        let there = || [oldest, older, newest].map(|digest| weights::path(&directory, digest).exists());
         cache.trim(&BTreeSet::from([oldest])).unwrap();
         assert_eq!(there(), [true, false, true]);
         assert!(cache.has(oldest).unwrap(), "and is now the newest");
         let lately = put(&cache, b"klmnopqrst", 5);
         cache.trim(&BTreeSet::new()).unwrap();
         assert_eq!(there(), [true, false, false]);
-        cache.limit = 1;
+        let cache = Cache { limit: 1, ..cache };
         cache.trim(&BTreeSet::new()).unwrap();
         assert!(
             there()[0] && cache.has(lately).unwrap(),
