@@ -200,7 +200,7 @@ pub struct Worker {
     /// Name of the worker, no other worker's [default: made from the host's name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Directory for weights that jobs build on, kept for jobs to come [default: a temporary one]
+    /// Directory for weights that jobs build on, kept for jobs to come, this worker's alone [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
     /// Seconds to wait for the coordinator to answer at first

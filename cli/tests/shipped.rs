@@ -1,6 +1,8 @@
 //! The sweep files that ship: each is checked with its profiles, and its smoke profile is trained to the end on made-up data. What takes
 //! longer than a few seconds is left to `just smoke`.
 
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
 mod common;
 #[path = "common/synthetic.rs"]
 mod synthetic;

@@ -4,10 +4,9 @@
 
 use plusminus_core::id::{Digest, Digester};
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes in a part.
 pub const PART: usize = 1 << 19;
@@ -51,11 +50,7 @@ pub fn path(directory: &Path, digest: Digest) -> PathBuf {
 /// If it cannot be read.
 pub fn is_whole(directory: &Path, digest: Digest) -> io::Result<bool> {
     let path = path(directory, digest);
-    let mut file = match File::open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
+    let Some(mut file) = if_there(File::open(&path))? else { return Ok(false) };
     let (mut digester, mut buffer) = (Digester::default(), vec![0; PART]);
     loop {
         match file.read(&mut buffer)? {
@@ -65,9 +60,21 @@ pub fn is_whole(directory: &Path, digest: Digest) -> io::Result<bool> {
     }
     let whole = digester.finish() == digest;
     if !whole {
-        fs::remove_file(&path)?;
+        if_there(fs::remove_file(&path))?;
     }
     Ok(whole)
+}
+
+/// What came of something done with a file, or none if the file is not there.
+///
+/// # Errors
+/// Every other error.
+pub fn if_there<T>(done: io::Result<T>) -> io::Result<Option<T>> {
+    match done {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The file's parts, in order; a part that cannot be read is the last.
@@ -100,8 +107,7 @@ pub fn parts(directory: &Path, digest: Digest) -> io::Result<impl Iterator<Item 
 pub fn receive(directory: &Path, digest: Digest, parts: impl IntoIterator<Item = Vec<u8>>) -> Result<(), ReceiveError> {
     let failed = |error| ReceiveError::Disk { path: directory.to_owned(), error };
     fs::create_dir_all(directory).map_err(failed)?;
-    let unfinished = Unfinished::new(directory, digest);
-    let mut file = File::create_new(&unfinished.0).map_err(failed)?;
+    let (unfinished, mut file) = Unfinished::create(directory, digest).map_err(failed)?;
     let (mut digester, mut length) = (Digester::default(), 0);
     for part in parts {
         length += part.len() as u64;
@@ -126,28 +132,32 @@ pub fn receive(directory: &Path, digest: Digest, parts: impl IntoIterator<Item =
 /// # Errors
 /// If it cannot be read or written.
 pub fn clean(directory: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
+    let Some(entries) = if_there(fs::read_dir(directory))? else { return Ok(()) };
     for entry in entries {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == UNFINISHED) {
+        if is_unfinished(&path) {
             fs::remove_file(path)?;
         }
     }
     Ok(())
 }
 
+/// Whether what lies there is, by its name, a file that is not whole yet.
+pub fn is_unfinished(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == UNFINISHED)
+}
+
 /// A file under a name that no other has, which goes when it is not renamed.
 struct Unfinished(PathBuf);
 
 impl Unfinished {
-    fn new(directory: &Path, digest: Digest) -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Unfinished(directory.join(format!("{digest}.{}-{count}.{UNFINISHED}", process::id())))
+    /// Makes it. Its name is random: processes in different containers that share a disk may have the same numbers.
+    fn create(directory: &Path, digest: Digest) -> io::Result<(Self, File)> {
+        let random = RandomState::new().hash_one(());
+        let path = directory.join(format!("{digest}.{random:016x}.{UNFINISHED}"));
+        // What is there under that name already is somebody else's, and stays.
+        let file = File::create_new(&path)?;
+        Ok((Unfinished(path), file))
     }
 }
 
@@ -192,6 +202,17 @@ mod tests {
         let digest = Digest::of(&content());
         let error = receive(directory.path(), digest, [content()[..PART].to_vec()]).unwrap_err();
         assert!(matches!(error, ReceiveError::Other { expected, .. } if expected == digest), "{error}");
+        assert_eq!(names(directory.path()), [""; 0]);
+    }
+
+    #[test]
+    fn two_unfinished_files_of_the_same_weights_have_names_of_their_own_and_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let digest = Digest::of(b"weights");
+        let made = [0; 2].map(|_| Unfinished::create(directory.path(), digest).unwrap());
+        assert_eq!(names(directory.path()).len(), 2);
+        assert!(made.iter().all(|(unfinished, _)| is_unfinished(&unfinished.0)));
+        drop(made);
         assert_eq!(names(directory.path()), [""; 0]);
     }
 

@@ -39,7 +39,7 @@ pub struct Options {
     pub attached: bool,
     /// How long the first connection may take.
     pub patience: Duration,
-    /// Where weights lie that jobs build on; without it in a temporary directory.
+    /// Where weights lie that jobs build on, this worker's and no other's; without it in a temporary directory.
     pub cache: Option<PathBuf>,
     /// How runners are started; they are told of the cache besides.
     pub runner: RunnerOptions,
@@ -274,11 +274,7 @@ impl Agent {
         let Some(at) = self.deliveries.iter().position(|delivery| delivery.of == of) else { return };
         let Delivery { ending, .. } = self.deliveries.remove(at);
         let (cache, needed) = (Arc::clone(&self.cache), self.needed().collect());
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = cache.trim(&needed) {
-                warn!(%error, "cannot make room in the directory for weights");
-            }
-        });
+        tokio::task::spawn_blocking(move || cache.make_room(&needed));
         match delivered {
             Ok(()) => self.outbox.push(of, News::Ended(ending)),
             Err(failure) => self.end(of.0, of.1, failure),

@@ -1,9 +1,13 @@
 //! What is yet to be acknowledged by the coordinator.
 
 use plusminus_core::id::{Attempt, JobId};
+use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_proto::convert::attempt_id;
 use plusminus_proto::v1::{self, report::News};
 use std::collections::VecDeque;
+
+/// Bytes of an ending that can be sent: the coordinator takes messages of 4 MiB, and there is a little around it.
+const LONGEST: usize = (4 << 20) - 1024;
 
 /// Reports in the order in which they were made, each kept until it is acknowledged.
 #[derive(Default)]
@@ -23,7 +27,7 @@ struct Entry {
 impl Outbox {
     pub fn push(&mut self, of: (JobId, Attempt), news: News) {
         self.last += 1;
-        self.waiting.push_back(Entry { sequence: self.last, of, news });
+        self.waiting.push_back(Entry { sequence: self.last, of, news: sendable(news) });
     }
 
     pub fn acknowledge(&mut self, sequence: u64) {
@@ -58,6 +62,19 @@ impl Outbox {
     }
 }
 
+/// An ending that is too long for a message would break every connection that it is sent over: the attempt ends with that instead.
+fn sendable(news: News) -> News {
+    let length = news.encoded_len();
+    if length <= LONGEST || !matches!(news, News::Ended(_)) {
+        return news;
+    }
+    let why = format!(
+        "what the attempt has to report takes {length} bytes, and a message has room for {LONGEST}; are there very many classes?"
+    );
+    let failure = Failure::new(FailureKind::UserError, why);
+    News::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure.into())) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,6 +102,22 @@ mod tests {
         let mut outbox = outbox();
         assert_eq!(send_all(&mut outbox), [1, 2, 3]);
         assert!(send_all(&mut outbox).is_empty());
+    }
+
+    #[test]
+    fn an_ending_that_is_too_long_for_a_message_is_a_failure_that_says_so() {
+        let ending = |length| {
+            let facts = v1::Facts { transition: vec![0.5; length], ..v1::Facts::default() };
+            News::Ended(v1::Ending { how: Some(v1::ending::How::Finished(facts)) })
+        };
+        assert_eq!(sendable(ending(500 * 500)), ending(500 * 500));
+        let News::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) }) = sendable(ending(800 * 800))
+        else {
+            panic!("it would be sent for ever");
+        };
+        let failure = Failure::from(failure);
+        assert_eq!(failure.kind, FailureKind::UserError);
+        assert!(failure.message.contains("5120"), "{failure}");
     }
 
     #[test]

@@ -26,11 +26,15 @@ use tracing::warn;
 
 /// Bytes of files that may lie in the directory; what is needed now is beside the point.
 const LIMIT: u64 = 4 << 30;
+/// What was used so lately is not removed to make room: a runner may be about to read it.
+const LATELY: Duration = Duration::from_secs(3_600);
+/// What is unfinished for so long is nobody's any more.
+const ABANDONED: Duration = Duration::from_secs(24 * 3_600);
 /// Parts of a file that may wait for the disk or the network.
 const PARTS: usize = 4;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The directory of weights on this machine.
+/// The directory of weights on this machine, one worker's: of what others need in it nothing is known.
 #[derive(Debug)]
 pub(crate) struct Cache {
     directory: PathBuf,
@@ -56,7 +60,28 @@ impl Cache {
             }
         };
         fs::create_dir_all(&directory).map_err(failed(&directory))?;
-        Ok(Cache { directory, limit: LIMIT, _temporary: temporary })
+        let cache = Cache { directory, limit: LIMIT, _temporary: temporary };
+        if let Err(error) = cache.clean() {
+            warn!(%error, "cannot clear away what lies unfinished in the directory for weights");
+        }
+        Ok(cache)
+    }
+
+    /// Removes what was left unfinished long ago by a worker or a runner that was killed.
+    fn clean(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let written = name.to_str().is_some_and(|name| name.starts_with(".tmp") && name.ends_with(".tmp"));
+            if !written && !weights::is_unfinished(Path::new(&name)) {
+                continue;
+            }
+            let Some(about) = weights::if_there(entry.metadata())? else { continue };
+            if about.is_file() && age(about.modified()?) >= ABANDONED {
+                weights::if_there(fs::remove_file(entry.path()))?;
+            }
+        }
+        Ok(())
     }
 
     pub fn directory(&self) -> &Path {
@@ -65,35 +90,52 @@ impl Cache {
 
     /// Whether the file is there; it then counts as just used.
     fn has(&self, digest: Digest) -> io::Result<bool> {
-        let there = weights::is_whole(&self.directory, digest)?;
-        if there {
-            File::options().write(true).open(weights::path(&self.directory, digest))?.set_modified(SystemTime::now())?;
+        if !weights::is_whole(&self.directory, digest)? {
+            return Ok(false);
         }
-        Ok(there)
+        let file = File::options().write(true).open(weights::path(&self.directory, digest));
+        let Some(file) = weights::if_there(file)? else { return Ok(false) };
+        file.set_modified(SystemTime::now())?;
+        Ok(true)
     }
 
-    /// Removes what has lain unused the longest, until the rest is within the limit; `needed` stays. Blocks.
-    pub fn trim(&self, needed: &BTreeSet<Digest>) -> io::Result<()> {
+    /// Removes what has lain unused the longest, until the rest is within the limit; `needed` stays. Blocks. That there is too little
+    /// room is no reason not to go on.
+    pub fn make_room(&self, needed: &BTreeSet<Digest>) {
+        if let Err(error) = self.trim(needed) {
+            warn!(%error, "cannot make room in the directory for weights");
+        }
+    }
+
+    fn trim(&self, needed: &BTreeSet<Digest>) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
-            let (name, about) = (entry.file_name(), entry.metadata()?);
+            let name = entry.file_name();
             let digest = name.to_str().and_then(|name| name.split('.').next()?.parse::<Digest>().ok());
-            if let Some(digest) = digest.filter(|digest| name == *digest.file_name()) {
+            let Some(digest) = digest.filter(|digest| name == *digest.file_name()) else { continue };
+            // One that has gone since takes no room.
+            if let Some(about) = weights::if_there(entry.metadata())? {
                 files.push((about.modified()?, digest, about.len()));
             }
         }
         files.sort();
         let mut total: u64 = files.iter().map(|(_, _, length)| length).sum();
-        for (_, digest, length) in files.into_iter().filter(|(_, digest, _)| !needed.contains(digest)) {
+        let spared = |used: SystemTime, digest: &Digest| needed.contains(digest) || age(used) < LATELY;
+        for (_, digest, length) in files.into_iter().filter(|(used, digest, _)| !spared(*used, digest)) {
             if total <= self.limit {
                 break;
             }
-            fs::remove_file(weights::path(&self.directory, digest))?;
+            weights::if_there(fs::remove_file(weights::path(&self.directory, digest)))?;
             total -= length;
         }
         Ok(())
     }
+}
+
+/// How long ago that was; nothing where a clock was set back since.
+fn age(then: SystemTime) -> Duration {
+    then.elapsed().unwrap_or_default()
 }
 
 /// Has the weights that `job` left in the cache. `needed` are files that must not go to make room.
@@ -107,7 +149,7 @@ pub(crate) async fn fetch(
     let here = Arc::clone(&cache);
     let there = blocking(move || {
         let there = here.has(digest)?;
-        here.trim(&needed)?;
+        here.make_room(&needed);
         Ok(there)
     });
     if there.await.map_err(|error| unusable(&cache, &error))? {
@@ -131,6 +173,8 @@ enum Broken {
     Connection(String),
     /// It will not.
     Refused(String),
+    /// The coordinator has not got the file: it has it made again, and the job, whose fault it is not, waits for that.
+    Gone(String),
 }
 
 impl From<tonic::transport::Error> for Broken {
@@ -143,7 +187,8 @@ impl From<Status> for Broken {
     fn from(status: Status) -> Self {
         let message = status.message().to_owned();
         match status.code() {
-            Code::NotFound | Code::InvalidArgument | Code::ResourceExhausted | Code::DataLoss | Code::Unimplemented => {
+            Code::NotFound => Broken::Gone(message),
+            Code::InvalidArgument | Code::ResourceExhausted | Code::DataLoss | Code::Unimplemented => {
                 Broken::Refused(message)
             }
             // The connection broke, in one of the many ways in which one can.
@@ -176,8 +221,12 @@ where
             }
         })
         .await;
-    tried.map_err(|(Broken::Connection(why) | Broken::Refused(why))| {
-        Failure::new(FailureKind::Infrastructure, format!("{what}: {why}"))
+    tried.map_err(|broken| {
+        let (kind, why) = match broken {
+            Broken::Gone(why) => (FailureKind::Preempted, why),
+            Broken::Connection(why) | Broken::Refused(why) => (FailureKind::Infrastructure, why),
+        };
+        Failure::new(kind, format!("{what}: {why}"))
     })
 }
 
@@ -251,15 +300,57 @@ mod tests {
     #[test]
     fn what_has_lain_unused_the_longest_makes_room_and_what_is_needed_stays() {
         let cache = Cache { limit: 20, ..Cache::open(None).unwrap() };
-        let files = [(b"0123456789", 30), (b"abcdefghij", 20), (b"ABCDEFGHIJ", 10)];
+        const HOUR: u64 = 3_600;
+        let files = [(b"0123456789", 4 * HOUR), (b"abcdefghij", 3 * HOUR), (b"ABCDEFGHIJ", 2 * HOUR)];
         let [oldest, older, newest] = files.map(|(content, age)| put(&cache, content, age));
-        let there = || [oldest, older, newest].map(|digest| weights::path(cache.directory(), digest).exists());
+        let directory = cache.directory().to_owned();
+        let there = || [oldest, older, newest].map(|digest| weights::path(&directory, digest).exists());
         cache.trim(&BTreeSet::from([oldest])).unwrap();
         assert_eq!(there(), [true, false, true]);
         assert!(cache.has(oldest).unwrap(), "and is now the newest");
-        put(&cache, b"klmnopqrst", 5);
+        let lately = put(&cache, b"klmnopqrst", 5);
         cache.trim(&BTreeSet::new()).unwrap();
         assert_eq!(there(), [true, false, false]);
+        let cache = Cache { limit: 1, ..cache };
+        cache.trim(&BTreeSet::new()).unwrap();
+        assert!(
+            there()[0] && cache.has(lately).unwrap(),
+            "both were used lately, and somebody may be about to read them"
+        );
+        fs::remove_file(weights::path(cache.directory(), lately)).unwrap();
+        assert!(!cache.has(lately).unwrap());
+    }
+
+    #[test]
+    fn what_a_killed_process_left_unfinished_goes_when_it_is_old() {
+        let cache = Cache::open(None).unwrap();
+        const DAY: u64 = 24 * 3_600;
+        let files = [
+            ("ab.0f.part", 2 * DAY),
+            (".tmpAbCdEf.tmp", 2 * DAY),
+            ("cd.0f.part", DAY / 2),
+            (".tmpGhIjKl.tmp", DAY / 2),
+            ("somebody's.tmp", 2 * DAY),
+        ];
+        for (name, age) in files {
+            let then = SystemTime::now() - Duration::from_secs(age);
+            File::create_new(cache.directory().join(name)).unwrap().set_modified(then).unwrap();
+        }
+        let again = Cache::open(Some(cache.directory())).unwrap();
+        assert_eq!(
+            files.map(|(name, _)| again.directory().join(name).exists()),
+            [false, false, true, true, true],
+            "what is new may be being written, and what is not ours stays"
+        );
+    }
+
+    #[tokio::test]
+    async fn weights_that_the_coordinator_has_not_got_cost_the_job_no_try() {
+        let gone = || async { Err(Broken::from(Status::not_found("it is trained again"))) };
+        let failure = persistently("cannot fetch", gone).await.unwrap_err();
+        assert_eq!((failure.kind, &*failure.message), (FailureKind::Preempted, "cannot fetch: it is trained again"));
+        let refused = || async { Err(Broken::from(Status::data_loss("damaged"))) };
+        assert_eq!(persistently("cannot fetch", refused).await.unwrap_err().kind, FailureKind::Infrastructure);
     }
 
     #[test]

@@ -32,7 +32,7 @@ fn picture(class: usize, number: usize, channels: usize, extent: usize) -> Vec<u
     let (down, across) = (1 + class % 5, 1 + class / 5 % 7);
     let value = |channel: usize, row: usize, column: usize| {
         let place = row * down + column * across + (channel + class) * 3 + number % 4;
-        if place / 4 % 2 == 0 { 60 + 9 * (number % 7) as u8 } else { 170 + 7 * (class % 11) as u8 }
+        if (place / 4).is_multiple_of(2) { 60 + 9 * (number % 7) as u8 } else { 170 + 7 * (class % 11) as u8 }
     };
     let pixels = |channel| (0..extent * extent).map(move |i| value(channel, i / extent, i % extent));
     (0..channels).flat_map(pixels).collect()

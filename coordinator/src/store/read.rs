@@ -102,7 +102,9 @@ impl Reader {
                         FROM sweeps
                         JOIN sweep_jobs ON sweep_jobs.sweep = sweeps.ordinal
                         JOIN jobs ON jobs.number = sweep_jobs.job AND jobs.state = 'finished'
-                        JOIN epochs ON epochs.job = jobs.number AND epochs.attempt = jobs.attempts
+                        JOIN epochs ON epochs.job = jobs.number AND epochs.attempt = (
+                          SELECT max(attempts.attempt) FROM attempts
+                          WHERE attempts.job = jobs.number AND attempts.ending = 'finished')
                         WHERE sweeps.name = ?1 ORDER BY sweep_jobs.position, epochs.epoch"#;
         let by = Metric::ValidationLoss;
         let mut statement = self.connection.prepare_cached(select)?;
@@ -191,7 +193,7 @@ fn restored(connection: &Connection, records: &mut Vec<Record>) -> Result<()> {
     // A job that waits for its first attempt is as its submission made it.
     let select =
         "SELECT jobs.id, jobs.state, jobs.attempts, jobs.failures, jobs.not_before, jobs.failure_kind, jobs.failure,
-                         attempts.worker, attempts.started, json_extract(jobs.facts, '$.kept')
+                         attempts.worker, attempts.started, json_extract(jobs.facts, '$.kept'), jobs.facts IS NOT NULL
                   FROM jobs LEFT JOIN attempts ON attempts.job = jobs.number AND attempts.attempt = jobs.attempts
                   WHERE jobs.state <> 'queued' OR jobs.attempts > 0 ORDER BY jobs.number";
     let mut statement = connection.prepare(select)?;
@@ -213,7 +215,8 @@ fn restored(connection: &Connection, records: &mut Vec<Record>) -> Result<()> {
             }
             _ => StoredState::Dropped,
         };
-        records.push(Record::Restored { job: parsed(row, 0)?, attempts: row.get(2)?, failures: row.get(3)?, state });
+        let (attempts, failures, result) = (row.get(2)?, row.get(3)?, row.get(10)?);
+        records.push(Record::Restored { job: parsed(row, 0)?, attempts, failures, result, state });
     }
     Ok(())
 }

@@ -221,7 +221,8 @@ fn family(directory: &Path) -> (Store, Machine, [JobId; 2]) {
 /// What a machine that goes on from the store gives to a worker that has nothing.
 fn assigned(store: &Store) -> Vec<(JobId, Option<(JobId, Digest)>)> {
     let mut machine = Machine::restart(Policy::default(), store.records().unwrap(), Time(2));
-    let effects = machine.handle(Time(2), joined());
+    // An attempt that was lost with the machine before is made again after a little while.
+    let effects = [(2, joined()), (2_000, Event::Tick)].map(|(at, event)| machine.handle(Time(at), event)).concat();
     let given = |effect| match effect {
         Effect::Assign { job, origin, .. } => Some((job, origin)),
         _ => None,
@@ -261,4 +262,53 @@ fn a_job_that_failed_with_its_parent_has_failed_after_a_restart() {
     let restarted = Machine::restart(Policy::default(), store.records().unwrap(), Time(3));
     assert!(matches!(machine.state().job(child), Some(JobState::Failed(_))));
     assert_eq!(restarted.state().job(child), machine.state().job(child));
+}
+
+#[test]
+fn a_job_that_is_trained_again_in_vain_shows_the_result_that_it_had() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, mut machine, [parent, child]) = family(directory.path());
+    let mut happens = |store: &mut Store, event| store.commit(&records(machine.handle(Time(3), event))).unwrap();
+    let said = |attempt, news| Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt, news });
+    let accuracy = |value| News::Epoch(1, Measurements::from([(Metric::TestAccuracy, value)]));
+    let file = Digest::of(b"weights");
+    let mut facts = facts();
+    facts.kept.insert(At::Final, file);
+    happens(&mut store, joined());
+    happens(&mut store, said(Attempt(1), accuracy(0.5)));
+    happens(&mut store, said(Attempt(1), News::Ended(Ending::Finished(facts))));
+    happens(&mut store, Event::Lost(parent, file));
+    happens(&mut store, said(Attempt(2), accuracy(0.25)));
+    happens(&mut store, said(Attempt(2), News::Ended(Ending::Failed(Failure::new(FailureKind::UserError, "no data")))));
+    let reader = store.reader().unwrap();
+    for at in ["final", "last-1-mean"] {
+        let values = reader.values(&"family".parse().unwrap(), Metric::TestAccuracy, at.parse().unwrap()).unwrap();
+        assert_eq!(values.get(&parent), Some(&0.5), "{at}");
+    }
+    let restarted = Machine::restart(Policy::default(), store.records().unwrap(), Time(3));
+    assert_eq!(restarted.state().job(parent), Some(&JobState::Finished));
+    assert_eq!(views(&restarted), views(&machine));
+    assert!(matches!(machine.state().job(child), Some(JobState::Running { .. })), "it was given the weights before");
+}
+
+#[test]
+fn a_job_that_is_cancelled_while_it_is_trained_again_has_finished_after_a_restart_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, mut machine, [parent, child]) = family(directory.path());
+    let mut happens = |store: &mut Store, event| store.commit(&records(machine.handle(Time(3), event))).unwrap();
+    let news = News::Ended(Ending::Finished(facts()));
+    happens(&mut store, joined());
+    happens(&mut store, Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt: Attempt(1), news }));
+    // It has not left the weights, which the child is told; both are wanted again.
+    let mut again = store.records().unwrap();
+    let Some(Record::Submitted { name, source, cells, jobs, .. }) = again.drain(..).next() else { panic!("{again:?}") };
+    happens(&mut store, Event::Submit(Ticket(0), Submission { name: name.clone(), source, cells, jobs }));
+    let states = |store: &Store| {
+        let restarted = Machine::restart(Policy::default(), store.records().unwrap(), Time(3));
+        [parent, child].map(|job| restarted.state().job(job).cloned().unwrap())
+    };
+    assert!(matches!(states(&store), [JobState::Running { .. }, JobState::Queued { .. }]), "{:?}", states(&store));
+    happens(&mut store, Event::Cancel(Ticket(0), name));
+    assert_eq!(states(&store), [JobState::Finished, JobState::Dropped]);
+    assert_eq!([parent, child].map(|job| machine.state().job(job).cloned().unwrap()), states(&store));
 }

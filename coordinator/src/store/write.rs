@@ -103,14 +103,18 @@ fn submitted(
     Ok(())
 }
 
+/// Queues a job, again perhaps: the facts of its result stay, but for the weights that it has left.
 fn requeue(transaction: &Transaction<'_>, job: JobId) -> Result<()> {
-    let requeue = "UPDATE jobs SET state = 'queued', failures = 0, not_before = 0, failure_kind = NULL, failure = NULL
+    let requeue = "UPDATE jobs SET state = 'queued', failures = 0, not_before = 0, failure_kind = NULL, failure = NULL,
+                          facts = json_remove(facts, '$.kept')
                    WHERE id = ?1";
     transaction.prepare_cached(requeue)?.execute([job.to_string()]).map(drop)
 }
 
 fn drop_jobs(transaction: &Transaction<'_>, jobs: &[JobId]) -> Result<()> {
-    let mut drop_job = transaction.prepare_cached("UPDATE jobs SET state = 'dropped' WHERE id = ?1")?;
+    // What has a result from before keeps it, here and where a job fails.
+    let drop_job = "UPDATE jobs SET state = iif(facts IS NULL, 'dropped', 'finished') WHERE id = ?1";
+    let mut drop_job = transaction.prepare_cached(drop_job)?;
     jobs.iter().try_for_each(|job| drop_job.execute([job.to_string()]).map(drop))
 }
 
@@ -133,7 +137,9 @@ fn ended(transaction: &Transaction<'_>, job: JobId, ending: &Ending, next: Next)
 }
 
 fn fail(transaction: &Transaction<'_>, id: &str, failure: &Failure) -> Result<()> {
-    let fail = "UPDATE jobs SET state = 'failed', failure_kind = ?2, failure = ?3 WHERE id = ?1";
+    let fail = "UPDATE jobs SET state = iif(facts IS NULL, 'failed', 'finished'),
+                       failure_kind = iif(facts IS NULL, ?2, NULL), failure = iif(facts IS NULL, ?3, NULL)
+                WHERE id = ?1";
     transaction.prepare_cached(fail)?.execute(params![id, failure.kind.name(), failure.message]).map(drop)
 }
 

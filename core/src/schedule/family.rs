@@ -47,6 +47,14 @@ impl Families {
         }
     }
 
+    /// Takes in that `job` is to be trained again: what it has left does not count any more.
+    pub fn forget(&mut self, job: JobId) {
+        if let Some(family) = self.families.get_mut(&job) {
+            family.asked.clear();
+            family.kept.clear();
+        }
+    }
+
     /// What `job` builds on.
     pub fn origin(&self, job: JobId) -> Option<Origin> {
         self.origins.get(&job).copied()

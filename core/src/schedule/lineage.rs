@@ -30,21 +30,51 @@ impl Machine {
         again
     }
 
-    /// What follows for the children of a job that has just finished: those whose weights it was not asked for when it began wait
-    /// until it has been trained again.
-    pub(super) fn finished(&mut self, at: Time, job: JobId, effects: &mut Vec<Effect>) {
-        let waiting = self.waiting_for(job);
-        let families = &self.state().families;
-        let lacking = || waiting.iter().map(|(_, origin)| *origin).filter(|origin| families.file(*origin).is_none());
-        if lacking().any(|origin| !families.was_asked(origin)) {
-            self.record(Record::Requeued { job, at }, effects);
-        } else if lacking().next().is_some() {
-            self.strand(at, [job].into(), effects);
+    /// What follows for those who wait for `parent`, however it stands: it is trained again for weights that it was not asked for when it
+    /// began, or lost; where there is no hope of them, its children fail.
+    pub(super) fn settle(&mut self, at: Time, parent: JobId, effects: &mut Vec<Effect>) {
+        if self.state().job(parent) == Some(&JobState::Finished) {
+            let waiting = self.waiting_for(parent);
+            let families = &self.state().families;
+            let lacks = |origin: Origin| families.file(origin).is_none() && !families.was_asked(origin);
+            let wanted = self.state().entry(parent).is_some_and(|entry| entry.wanted > 0);
+            if wanted && waiting.iter().any(|(_, origin)| lacks(*origin)) {
+                return self.again(at, parent, effects);
+            }
+        }
+        self.strand(at, [parent].into(), None, effects);
+    }
+
+    /// The same for those who wait for what `job` builds on, of whom it may be one.
+    pub(super) fn settle_origin(&mut self, at: Time, job: JobId, effects: &mut Vec<Effect>) {
+        if let Some(origin) = self.state().families.origin(job) {
+            self.settle(at, origin.job, effects);
         }
     }
 
+    /// The same for everybody who waits.
+    pub(super) fn settle_all(&mut self, at: Time, effects: &mut Vec<Effect>) {
+        let waiting = self.state().jobs.iter().filter(|entry| matches!(entry.state, JobState::Queued { .. }));
+        let origin = |id| Some(self.state().families.origin(id)?.job);
+        let parents: BTreeSet<JobId> = waiting.filter_map(|entry| origin(entry.id)).collect();
+        parents.into_iter().for_each(|parent| self.settle(at, parent, effects));
+    }
+
+    /// Queues a finished job again, and looks whether what it builds on itself is there.
+    fn again(&mut self, at: Time, job: JobId, effects: &mut Vec<Effect>) {
+        self.record(Record::Requeued { job, at }, effects);
+        self.settle_origin(at, job, effects);
+    }
+
     /// Fails the queued children of those `parents` that will not have what the children want, and their children with them.
-    pub(super) fn strand(&mut self, at: Time, mut parents: Vec<JobId>, effects: &mut Vec<Effect>) {
+    /// `why` parents that have a result were not trained again.
+    pub(super) fn strand(
+        &mut self,
+        at: Time,
+        mut parents: Vec<JobId>,
+        why: Option<Failure>,
+        effects: &mut Vec<Effect>,
+    ) {
         while let Some(parent) = parents.pop() {
             if let Some(JobState::Queued { .. } | JobState::Running { .. }) = self.state().job(parent) {
                 continue;
@@ -61,8 +91,14 @@ impl Machine {
                 }
                 Some(JobState::Finished) => {
                     waiting.retain(|(_, origin)| self.state().families.file(*origin).is_none());
-                    let why = "has finished and has not left the weights; submit the sweep again to train it anew";
-                    Failure::new(FailureKind::UserError, format!("job {parent}, which it builds on, {why}"))
+                    let remedy = "submit the sweep again to train it anew";
+                    let what = match &why {
+                        Some(failure) => {
+                            format!("has finished, and cannot be trained again for its weights: {failure}")
+                        }
+                        None => "has finished and has not left the weights".to_owned(),
+                    };
+                    Failure::new(FailureKind::UserError, format!("job {parent}, which it builds on, {what}; {remedy}"))
                 }
                 _ => {
                     let why = "is not wanted any more; submit the sweep again";
@@ -82,7 +118,7 @@ impl Machine {
         let wanted = self.state().entry(job).is_some_and(|entry| entry.wanted > 0);
         let finished = self.state().job(job) == Some(&JobState::Finished);
         if wanted && finished && self.state().families.is_kept(job, file) {
-            self.record(Record::Requeued { job, at }, effects);
+            self.again(at, job, effects);
         }
     }
 

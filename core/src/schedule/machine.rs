@@ -52,6 +52,8 @@ pub struct Machine {
     leases: BTreeMap<JobId, Time>,
     /// Jobs that were running when the machine began. Whoever trained them may have died with the machine before.
     inherited: BTreeSet<JobId>,
+    /// It goes on from records, and has not looked yet whether what jobs wait for will come.
+    unsettled: bool,
     /// When time was last seen to pass.
     ticked: Option<Time>,
 }
@@ -65,6 +67,7 @@ impl Machine {
             connections: BTreeMap::new(),
             leases: BTreeMap::new(),
             inherited: BTreeSet::new(),
+            unsettled: false,
             ticked: None,
         }
     }
@@ -82,6 +85,7 @@ impl Machine {
         }
         let running = machine.state.running.iter().map(|index| machine.state.jobs[*index as usize].id);
         machine.inherited = running.collect();
+        machine.unsettled = true;
         let until = now.after(machine.policy.lease);
         machine.leases = machine.inherited.iter().map(|job| (*job, until)).collect();
         machine
@@ -105,6 +109,9 @@ impl Machine {
     /// Takes in what has happened and says what is to be done, in order.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
+        if std::mem::take(&mut self.unsettled) {
+            self.settle_all(now, &mut effects);
+        }
         match event {
             Event::Submit(ticket, submission) => self.submit(now, ticket, submission, &mut effects),
             Event::Continue(submission) => self.go_on(submission, &mut effects),
@@ -176,12 +183,12 @@ impl Machine {
         let still: BTreeSet<JobId> = jobs.iter().map(|job| job.id).collect();
         let mut dropped = self.only_wanted_by(&name);
         dropped.retain(|job| !still.contains(job));
-        summary.dropped = dropped.len();
+        summary.dropped = self.without_result(&dropped);
         self.stop(&dropped, effects);
         let mut parents: BTreeSet<JobId> = jobs.iter().filter_map(|job| Some(job.origin?.job)).collect();
         parents.extend(&dropped);
         self.record(Record::Submitted { name, source, cells, jobs, requeued, dropped, at }, effects);
-        self.strand(at, parents.into_iter().collect(), effects);
+        self.strand(at, parents.into_iter().collect(), None, effects);
         summary
     }
 
@@ -191,14 +198,19 @@ impl Machine {
             return effects.push(Effect::Refuse(ticket, Refusal::UnknownSweep { name, known }));
         }
         let dropped = self.only_wanted_by(&name);
-        let count = dropped.len();
+        let count = self.without_result(&dropped);
         self.stop(&dropped, effects);
         self.record(Record::Cancelled { name, dropped: dropped.clone(), at }, effects);
-        self.strand(at, dropped, effects);
+        self.strand(at, dropped, None, effects);
         effects.push(Effect::Cancelled(ticket, count));
     }
 
-    /// The unfinished jobs that no sweep but `name` wants.
+    /// How many of the jobs have no result.
+    fn without_result(&self, jobs: &[JobId]) -> usize {
+        jobs.iter().filter(|job| !self.state.has_result(**job)).count()
+    }
+
+    /// The jobs that are yet to be trained, for a result or for weights, and that no sweep but `name` wants.
     fn only_wanted_by(&self, name: &SweepName) -> Vec<JobId> {
         let Some(sweep) = self.state.sweeps.get(name).filter(|sweep| !sweep.cancelled) else { return Vec::new() };
         let entries = sweep.jobs.iter().map(|index| &self.state.jobs[*index as usize]);
@@ -299,22 +311,26 @@ impl Machine {
         let failures = self.state.entry(job).map_or(0, |entry| entry.failures);
         let next = match &ending {
             Ending::Finished(_) => Next::Done,
-            Ending::Failed(failure) => self.after_failure(at, failure.kind, failures),
+            Ending::Failed(failure) => self.after_failure(at, job, failure.kind, failures),
         };
+        let why = if let Ending::Failed(failure) = &ending { Some(failure.clone()) } else { None };
         self.leases.remove(&job);
         self.inherited.remove(&job);
         self.record(Record::Ended { job, attempt, ending, next, at }, effects);
         match next {
-            Next::Done => self.finished(at, job, effects),
-            Next::GiveUp => self.strand(at, [job].into(), effects),
-            Next::Retry { .. } => {}
+            Next::Done => self.settle(at, job, effects),
+            Next::GiveUp => self.strand(at, [job].into(), why, effects),
+            // What it builds on may have failed, or been lost, while the attempt was made.
+            Next::Retry { .. } => self.settle_origin(at, job, effects),
         }
     }
 
-    fn after_failure(&self, now: Time, kind: FailureKind, failures: u32) -> Next {
+    fn after_failure(&self, now: Time, job: JobId, kind: FailureKind, failures: u32) -> Next {
         if kind == FailureKind::Preempted {
-            // The worker was told to leave: no fault of the job's.
-            return Next::Retry { not_before: now, failures };
+            // The worker was told to leave, or the weights that the job builds on were gone: no fault of the job's. What has to do
+            // with weights is not tried again at once, so that a file that stays away keeps nobody busy.
+            let wait = if self.state.families.origin(job).is_some() { self.policy.backoff } else { 0 };
+            return Next::Retry { not_before: now.after(wait), failures };
         }
         let failures = failures + 1;
         if !kind.is_transient() || failures >= self.policy.failures {

@@ -23,7 +23,7 @@ pub enum Record {
         /// Of these, jobs that are queued again: they had failed or been dropped, or have finished without leaving the weights that
         /// are now wanted.
         requeued: Vec<JobId>,
-        /// Jobs that the sweep of that name had before and that no sweep wants now.
+        /// Jobs that the sweep of that name had before, that were to be trained, and that no sweep wants now.
         dropped: Vec<JobId>,
         /// When.
         at: Time,
@@ -32,7 +32,7 @@ pub enum Record {
     Cancelled {
         /// Which.
         name: SweepName,
-        /// Its unfinished jobs that no other sweep wants.
+        /// Its jobs that were to be trained and that no other sweep wants. Those that have a result from before keep it.
         dropped: Vec<JobId>,
         /// When.
         at: Time,
@@ -74,7 +74,7 @@ pub enum Record {
         /// When.
         at: Time,
     },
-    /// Queued jobs have failed without an attempt: what they build on cannot be had.
+    /// Queued jobs have failed without an attempt: what they build on cannot be had. Those that have a result from before keep it.
     Stranded {
         /// Which.
         jobs: Vec<JobId>,
@@ -83,7 +83,8 @@ pub enum Record {
         /// When.
         at: Time,
     },
-    /// A finished job is queued again: weights are wanted that are not there. It will give the same.
+    /// A finished job is queued again: weights are wanted that are not there. It will give the same. Its result stays, whatever
+    /// becomes of that; the weights that it has left before do not count any more.
     Requeued {
         /// Which.
         job: JobId,
@@ -105,6 +106,8 @@ pub enum Record {
         attempts: u32,
         /// Of these, failures that count towards the limit.
         failures: u32,
+        /// Whether it has a result, though it may be trained again for its weights.
+        result: bool,
         /// Where it stands.
         state: StoredState,
     },
@@ -162,7 +165,7 @@ pub enum Next {
         /// Failures so far that count towards the limit.
         failures: u32,
     },
-    /// It has failed.
+    /// It has failed, or has the result that it had before.
     GiveUp,
 }
 

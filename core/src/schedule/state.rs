@@ -50,6 +50,8 @@ pub(super) struct Entry {
     pub wanted: u32,
     /// The sweep that asked first and the job's place in it: the order of the queue.
     pub turn: (u32, u32),
+    /// Whether it has been trained to its end. It then has its result for good, though it may be trained again for its weights.
+    pub result: bool,
     pub state: JobState,
 }
 
@@ -85,7 +87,7 @@ impl State {
             Record::Submitted { name, source, cells, jobs, requeued, dropped, at } => {
                 self.submitted(name, source, cells, jobs, *at);
                 requeued.iter().for_each(|job| self.requeue(*job));
-                dropped.iter().for_each(|job| self.set(*job, JobState::Dropped));
+                dropped.iter().for_each(|job| self.set_aside(*job, JobState::Dropped));
             }
             Record::Cancelled { name, dropped, .. } => {
                 if let Some(sweep) = self.sweeps.get_mut(name)
@@ -93,7 +95,7 @@ impl State {
                 {
                     sweep.jobs.iter().for_each(|job| self.jobs[*job as usize].wanted -= 1);
                 }
-                dropped.iter().for_each(|job| self.set(*job, JobState::Dropped));
+                dropped.iter().for_each(|job| self.set_aside(*job, JobState::Dropped));
             }
             Record::Assigned { job, attempt, worker, at } => {
                 if let Some(entry) = self.entry_mut(*job) {
@@ -103,31 +105,31 @@ impl State {
                 }
             }
             Record::Epoch { .. } => {}
-            Record::Ended { job, ending, next, .. } => {
-                let state = match (next, ending) {
-                    (Next::Retry { not_before, failures }, _) => {
-                        if let Some(entry) = self.entry_mut(*job) {
-                            entry.failures = *failures;
-                        }
-                        JobState::Queued { not_before: *not_before }
+            Record::Ended { job, ending, next, .. } => match (next, ending) {
+                (Next::Retry { not_before, failures }, _) => {
+                    if let Some(entry) = self.entry_mut(*job) {
+                        entry.failures = *failures;
                     }
-                    (_, Ending::Failed(failure)) => JobState::Failed(failure.clone()),
-                    (_, Ending::Finished(facts)) => {
-                        self.families.kept(*job, &facts.kept);
-                        JobState::Finished
+                    self.set(*job, JobState::Queued { not_before: *not_before });
+                }
+                (_, Ending::Failed(failure)) => self.set_aside(*job, JobState::Failed(failure.clone())),
+                (_, Ending::Finished(facts)) => {
+                    self.families.kept(*job, &facts.kept);
+                    if let Some(entry) = self.entry_mut(*job) {
+                        entry.result = true;
                     }
-                };
-                self.set(*job, state);
-            }
+                    self.set(*job, JobState::Finished);
+                }
+            },
             Record::Stranded { jobs, failure, .. } => {
-                jobs.iter().for_each(|job| self.set(*job, JobState::Failed(failure.clone())));
+                jobs.iter().for_each(|job| self.set_aside(*job, JobState::Failed(failure.clone())));
             }
             Record::Requeued { job, .. } => self.requeue(*job),
             Record::Remembered { cells, jobs } => {
                 self.learn(cells);
                 jobs.iter().for_each(|job| self.remember(job));
             }
-            Record::Restored { job, attempts, failures, state } => {
+            Record::Restored { job, attempts, failures, result, state } => {
                 if self.index.contains_key(job) {
                     let state = match state.clone() {
                         StoredState::Queued { not_before } => JobState::Queued { not_before },
@@ -143,6 +145,7 @@ impl State {
                     };
                     if let Some(entry) = self.entry_mut(*job) {
                         (entry.attempts, entry.failures) = (*attempts, *failures);
+                        entry.result = *result || state == JobState::Finished;
                     }
                     self.set(*job, state);
                 }
@@ -208,6 +211,7 @@ impl State {
             failures: 0,
             wanted: 0,
             turn: (0, 0),
+            result: false,
             state: JobState::Dropped,
         });
         self.index.insert(job.id, index);
@@ -220,8 +224,20 @@ impl State {
     fn requeue(&mut self, job: JobId) {
         if let Some(entry) = self.entry_mut(job) {
             entry.failures = 0;
+            self.families.forget(job);
             self.set(job, JobState::Queued { not_before: Time(0) });
         }
+    }
+
+    /// Gives up training a job: it stands as `otherwise` says, or, where it was trained again, has its result as before.
+    fn set_aside(&mut self, job: JobId, otherwise: JobState) {
+        let state = if self.has_result(job) { JobState::Finished } else { otherwise };
+        self.set(job, state);
+    }
+
+    /// Whether the job has its result, though it may be trained again for its weights.
+    pub(super) fn has_result(&self, job: JobId) -> bool {
+        self.entry(job).is_some_and(|entry| entry.result)
     }
 
     fn set(&mut self, job: JobId, state: JobState) {

@@ -344,10 +344,11 @@ fn a_restored_job_stands_where_the_store_kept_it() {
         job: job(0).id,
         attempts: 3,
         failures: 1,
+        result: true,
         state: StoredState::Finished { kept: BTreeMap::new() },
     });
     let state = StoredState::Running { worker: worker(1), at: Time(5) };
-    bench.records.push(Record::Restored { job: job(1).id, attempts: 2, failures: 1, state });
+    bench.records.push(Record::Restored { job: job(1).id, attempts: 2, failures: 1, result: false, state });
     let bench = Bench { machine: Machine::restart(POLICY, bench.records, Time(9)), now: Time(9), records: vec![] };
     assert_eq!(bench.state(0), &JobState::Finished);
     let running = JobState::Running { attempt: Attempt(2), worker: worker(1), since: Time(5) };

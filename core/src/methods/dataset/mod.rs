@@ -57,8 +57,9 @@ pub struct Folder {
 /// The most pixels along a side of an image.
 pub const SIDE: usize = 4_096;
 
-/// The most classes of a folder.
-pub const CLASSES: usize = 10_000;
+/// The most classes of a folder. What became of the labels, a number for each pair of classes, is told in one message when a job has
+/// been trained, and messages are of 4 MiB at most.
+pub const CLASSES: usize = 500;
 
 /// Extent of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

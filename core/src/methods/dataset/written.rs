@@ -111,6 +111,7 @@ mod tests {
             r#"{"name":"dogs-vs-cats","size":32,"path":"a"}"#,
             r#"{"name":"cifar-10"}"#,
             r#"{"name":"folder","path":"birds","classes":1,"size":64,"grey":false}"#,
+            r#"{"name":"folder","path":"birds","classes":501,"size":64,"grey":false}"#,
             r#"{"name":"folder","path":"birds","classes":5,"size":64,"grey":2}"#,
         ];
         wrong.iter().for_each(|text| assert!(serde_json::from_str::<Dataset>(text).is_err(), "{text}"));

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The settings that decide, besides the seed, which samples there are and how they are labelled.
-const LABELS: [&str; 5] = ["dataset", "noise", "noise_seed", "train_size", "validation"];
+const LABELS: [&str; 7] = ["dataset", "noise", "noise_seed", "train_size", "test_size", "validation", "split"];
 
 /// A loss on a problem.
 pub(super) struct Entrant<'t> {

@@ -1,6 +1,7 @@
 //! Whole reports on pairs of losses: what is in them, and how every format prints them.
 
 use super::*;
+use crate::methods::split::Split;
 use crate::report::Status;
 use crate::report::tests::sample::{
     CCE, DIVERGED, GCE, MAE, UNIFORM, around, cell, configuration, finished, paths, sweep, table, three_by_two,
@@ -135,6 +136,16 @@ fn labels_that_are_not_shared_are_told() {
     let report = Significance::new(&sweep, &table(&sweep, &[around(80.0, 1.0), around(70.0, 2.0)]), 0.05);
     assert_eq!(report.contests[0].pairs[0].unshared, ["noise_seed"]);
     assert!(report.render(Format::Text).contains("noise_seed differs"), "{}", report.render(Format::Text));
+}
+
+#[test]
+fn other_test_samples_and_another_split_are_told() {
+    let mut sweep = sweep(&[CCE, MAE], &[UNIFORM]);
+    let mut other = configuration(MAE, UNIFORM);
+    (other.test_size, other.split) = (Some(100), Split::Last);
+    sweep.cells[1] = cell(other);
+    let report = Significance::new(&sweep, &table(&sweep, &[around(80.0, 1.0), around(70.0, 2.0)]), 0.05);
+    assert_eq!(report.contests[0].pairs[0].unshared, ["test_size", "split"]);
 }
 
 #[test]

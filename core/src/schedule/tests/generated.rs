@@ -24,6 +24,10 @@ enum Happening {
     Epoch(u8, u8, u8),
     Finish(u8, u8, u8, Vec<At>),
     Fail(u8, u8, u8, FailureKind),
+    /// The chosen one of the running attempts finishes, as its worker says.
+    FinishRunning(u8, Vec<At>),
+    /// It fails.
+    FailRunning(u8, FailureKind),
     Wait(u8),
     Restart,
 }
@@ -45,9 +49,11 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => session.clone().prop_map(Happening::Drain),
         2 => (session.clone(), holds).prop_map(|(s, h)| Happening::Heartbeat(s, h)),
         2 => (session.clone(), job.clone(), attempt.clone()).prop_map(|(s, j, a)| Happening::Epoch(s, j, a)),
-        4 => (session.clone(), job.clone(), attempt.clone(), kept)
+        2 => (session.clone(), job.clone(), attempt.clone(), kept.clone())
             .prop_map(|(s, j, a, kept)| Happening::Finish(s, j, a, kept)),
-        4 => (session, job, attempt, kind).prop_map(|(s, j, a, k)| Happening::Fail(s, j, a, k)),
+        2 => (session, job, attempt, kind.clone()).prop_map(|(s, j, a, k)| Happening::Fail(s, j, a, k)),
+        5 => (0u8..6, kept).prop_map(|(n, kept)| Happening::FinishRunning(n, kept)),
+        4 => (0u8..6, kind).prop_map(|(n, k)| Happening::FailRunning(n, k)),
         4 => (0u8..120).prop_map(Happening::Wait),
         1 => Just(Happening::Restart),
     ]
@@ -77,10 +83,24 @@ fn report(session: u8, j: u8, a: u8, news: News) -> Event {
     Event::Reported(Session(u64::from(session)), report)
 }
 
+/// What is said of the chosen one of the running attempts, over both connections that its worker may have.
+fn of_running(state: &State, n: u8, news: News) -> Vec<(u64, Event)> {
+    let running: Vec<_> = state.running.iter().map(|index| &state.jobs[*index as usize]).collect();
+    let Some(entry) = running.get(usize::from(n) % running.len().max(1)) else { return Vec::new() };
+    let JobState::Running { attempt, worker, .. } = &entry.state else { panic!("{:?}", entry.state) };
+    let report = Report { sequence: 1, job: entry.id, attempt: *attempt, news };
+    let sessions = (0..4).filter(|session| owner(*session) == *worker);
+    sessions.map(|session| (0, Event::Reported(Session(u64::from(session)), report.clone()))).collect()
+}
+
 impl Happening {
     /// What the machine is told, each with the time since the one before.
-    fn events(self) -> Vec<(u64, Event)> {
+    fn events(self, state: &State) -> Vec<(u64, Event)> {
         match self {
+            Happening::FinishRunning(n, kept) => of_running(state, n, News::Ended(leaving(&kept))),
+            Happening::FailRunning(n, kind) => {
+                of_running(state, n, News::Ended(Ending::Failed(Failure::new(kind, ""))))
+            }
             Happening::Wait(milliseconds) => {
                 let mut ticks = vec![(20, Event::Tick); usize::from(milliseconds / 20)];
                 ticks.push((u64::from(milliseconds % 20), Event::Tick));
@@ -108,7 +128,9 @@ impl Happening {
             Happening::Epoch(s, j, a) => report(s, j, a, News::Epoch(1, Measurements::new())),
             Happening::Finish(s, j, a, kept) => report(s, j, a, News::Ended(leaving(&kept))),
             Happening::Fail(s, j, a, kind) => report(s, j, a, News::Ended(Ending::Failed(Failure::new(kind, "")))),
-            Happening::Wait(_) | Happening::Restart => Event::Tick,
+            Happening::FinishRunning(..) | Happening::FailRunning(..) | Happening::Wait(_) | Happening::Restart => {
+                Event::Tick
+            }
         }
     }
 }
@@ -188,6 +210,7 @@ proptest! {
         let mut replayed = State::default();
         let mut records = Vec::new();
         let mut finished = BTreeSet::new();
+        let mut results = BTreeSet::new();
         let mut now = Time(0);
         for happening in happenings {
             if let Happening::Restart = happening {
@@ -195,7 +218,7 @@ proptest! {
                 machine = Machine::restart(POLICY, records.clone(), now);
                 prop_assert_eq!(machine.state(), &before);
             }
-            for (after, event) in happening.events() {
+            for (after, event) in happening.events(machine.state()) {
                 now = now.after(after);
                 let before = machine.state().clone();
                 let effects = machine.handle(now, event);
@@ -213,14 +236,21 @@ proptest! {
                         }
                         if let Record::Ended { job, next: Next::Done, .. } = &record {
                             prop_assert!(finished.insert(*job), "a job is finished once");
+                            results.insert(*job);
                         }
                         replayed.apply(&record);
                         records.push(record);
                     }
                 }
                 prop_assert_eq!(&replayed, machine.state(), "replayed state equals live state");
-                for job in &finished {
-                    prop_assert_eq!(machine.state().job(*job), Some(&JobState::Finished), "a result is kept");
+                for job in &results {
+                    let entry = machine.state().entry(*job).unwrap();
+                    let again = entry.wanted > 0 && matches!(entry.state, JobState::Queued { .. } | JobState::Running { .. });
+                    prop_assert!(entry.result && (again || entry.state == JobState::Finished), "a result is kept: {:?}", entry.state);
+                    // Where it is not trained again any more, it may be once more.
+                    if !again {
+                        finished.insert(*job);
+                    }
                 }
                 state_is_sound(&machine, &wanted(machine.state()));
             }
