@@ -138,6 +138,8 @@ fn matches(asked: &Value, found: &Value) -> bool {
             asked.len() == found.len() && asked.iter().zip(found).all(|(asked, found)| matches(asked, found))
         }
         (Value::Number(asked), Value::Number(found)) => asked.as_f64() == found.as_f64(),
+        // A choice of which one is called `true`, which YAML takes for no name.
+        (Value::Bool(asked), Value::String(found)) => asked.to_string() == *found,
         _ => asked == found,
     }
 }
@@ -145,6 +147,7 @@ fn matches(asked: &Value, found: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::methods::losses::{Forward, Loss};
     use serde_json::json;
 
     fn condition(path: &str, value: Value) -> Condition {
@@ -174,6 +177,14 @@ mod tests {
         assert!(!condition("noise", json!({"kind": "uniform", "rate": 0.2})).holds(&configuration()));
         assert!(condition("epochs", json!(120.0)).holds(&configuration()));
         assert!(condition("noise.rate", json!(0.4)).holds(&configuration()));
+    }
+
+    #[test]
+    fn forward_correction_with_the_true_matrix_is_found_as_it_is_written() {
+        let asked = condition("loss", json!({"name": "forward", "transition": true}));
+        let configuration = |transition| json!({"loss": Loss::Forward(transition)});
+        assert!(asked.holds(&configuration(Forward::True {})));
+        assert!(!asked.holds(&configuration(Forward::Estimated { percentile: 97.0 })));
     }
 
     #[test]
