@@ -33,7 +33,7 @@ pub(crate) enum Request {
     },
     Leave(Session),
     Drain(Session),
-    Heartbeat(Session, Vec<(JobId, Attempt)>),
+    Heartbeat(Session, u64, Vec<(JobId, Attempt)>),
     Report(Session, Report),
     Progress(JobId, Attempt, v1::Progress),
     Submit(Box<Submitted>, oneshot::Sender<Result<SubmitSummary, Refusal>>),
@@ -203,7 +203,7 @@ impl Driver {
                 Event::Left(session)
             }
             Request::Drain(session) => Event::Draining(session),
-            Request::Heartbeat(session, holds) => Event::Heartbeat(session, holds),
+            Request::Heartbeat(session, beat, holds) => Event::Heartbeat { session, beat, holds },
             Request::Report(session, report) => {
                 if let News::Epoch(epoch, measurements) = &report.news
                     && self.machine.state().is_running(report.job, report.attempt)
@@ -326,6 +326,7 @@ impl Driver {
             Effect::Acknowledge(session, sequence) => {
                 self.send(session, Message::Acknowledgement(v1::Acknowledgement { sequence }));
             }
+            Effect::Renew(session, beat) => self.send(session, Message::Renewed(v1::Renewed { beat })),
             Effect::Welcome(session) => {
                 let welcome = v1::Welcome { heartbeat_milliseconds: self.lease / 5, lease_milliseconds: self.lease };
                 self.send(session, Message::Welcome(welcome));
@@ -350,6 +351,8 @@ impl Driver {
                     let _ = reply.send(Ok(dropped));
                 }
             }
+            // Nobody can ask for it yet.
+            Effect::Resumed(..) => {}
             Effect::Refuse(ticket, refusal) => {
                 if let Some(reply) = self.submissions.remove(&ticket) {
                     let _ = reply.send(Err(refusal));

@@ -165,7 +165,7 @@ impl Agent {
                 let _ = reply.send(self.hello());
             }
             // It comes once, first.
-            Event::Told(Told::Welcome(_)) => {}
+            Event::Told(Told::Welcome(_) | Told::Renewed(_)) => {}
             Event::Told(Told::Assignment(assignment)) => self.begin(assignment),
             Event::Told(Told::Stop(stop)) => match required_attempt(stop.of.as_ref()) {
                 Ok(of) => self.stop(of),
@@ -364,7 +364,7 @@ impl Agent {
     }
 
     fn beat(&mut self) {
-        let heartbeat = v1::Heartbeat { holds: self.holds() };
+        let heartbeat = v1::Heartbeat { holds: self.holds(), beat: 0 };
         self.try_send(from_worker::Message::Heartbeat(heartbeat));
     }
 

@@ -33,7 +33,8 @@ pub(crate) fn refusal(refusal: Refusal) -> Status {
             name: name.into(),
             known: known.into_iter().map(String::from).collect(),
         }),
-        Refusal::OtherSweep { .. } => Status::failed_precondition(refusal.to_string()),
+        Refusal::UnknownJob { .. } => Status::not_found(refusal.to_string()),
+        Refusal::OtherSweep { .. } | Refusal::Cancelled { .. } => Status::failed_precondition(refusal.to_string()),
     }
 }
 

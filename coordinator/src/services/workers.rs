@@ -149,7 +149,7 @@ async fn listen(handle: &Handle, session: Session, mut inbound: Streaming<v1::Fr
     while let Some(message) = inbound.message().await? {
         let request = match message.message {
             Some(from_worker::Message::Heartbeat(heartbeat)) => {
-                Request::Heartbeat(session, attempts(&heartbeat.holds).map_err(invalid)?)
+                Request::Heartbeat(session, heartbeat.beat, attempts(&heartbeat.holds).map_err(invalid)?)
             }
             Some(from_worker::Message::Report(report)) => {
                 Request::Report(session, understood(report).map_err(invalid)?)

@@ -17,7 +17,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// The version of the schema that this plusminus writes, kept in SQLite's `user_version`.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
 const FILE: &str = "plusminus.sqlite";
 const LOCK: &str = "lock";
@@ -63,6 +63,12 @@ impl Store {
             0 => {
                 let make = format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;");
                 self.connection.execute_batch(&make).map_err(|error| self.failed(error))
+            }
+            1 => {
+                self.check()?;
+                let migrate = "BEGIN; ALTER TABLE jobs ADD COLUMN reached_before INTEGER NOT NULL DEFAULT 0;
+                               PRAGMA user_version = 2; COMMIT;";
+                self.connection.execute_batch(migrate).map_err(|error| self.failed(error))
             }
             VERSION => self.check(),
             found => Err(StoreError::TooNew { path: self.path.clone(), found, known: VERSION }),

@@ -193,7 +193,9 @@ fn restored(connection: &Connection, records: &mut Vec<Record>) -> Result<()> {
     // A job that waits for its first attempt is as its submission made it.
     let select =
         "SELECT jobs.id, jobs.state, jobs.attempts, jobs.failures, jobs.not_before, jobs.failure_kind, jobs.failure,
-                         attempts.worker, attempts.started, json_extract(jobs.facts, '$.kept'), jobs.facts IS NOT NULL
+                         attempts.worker, attempts.started, json_extract(jobs.facts, '$.kept'), jobs.facts IS NOT NULL,
+                         iif(jobs.state = 'finished', 0, coalesce((SELECT max(epoch) FROM epochs WHERE epochs.job = jobs.number), 0)),
+                         jobs.reached_before
                   FROM jobs LEFT JOIN attempts ON attempts.job = jobs.number AND attempts.attempt = jobs.attempts
                   WHERE jobs.state <> 'queued' OR jobs.attempts > 0 ORDER BY jobs.number";
     let mut statement = connection.prepare(select)?;
@@ -216,7 +218,8 @@ fn restored(connection: &Connection, records: &mut Vec<Record>) -> Result<()> {
             _ => StoredState::Dropped,
         };
         let (attempts, failures, result) = (row.get(2)?, row.get(3)?, row.get(10)?);
-        records.push(Record::Restored { job: parsed(row, 0)?, attempts, failures, result, state });
+        let reached = (row.get(11)?, row.get(12)?);
+        records.push(Record::Restored { job: parsed(row, 0)?, attempts, failures, reached, result, state });
     }
     Ok(())
 }

@@ -13,7 +13,8 @@ CREATE TABLE jobs (
   state        TEXT NOT NULL DEFAULT 'queued'
                CHECK (state IN ('queued', 'running', 'finished', 'failed', 'dropped')),
   attempts     INTEGER NOT NULL DEFAULT 0,
-  failures     INTEGER NOT NULL DEFAULT 0,
+  failures     INTEGER NOT NULL DEFAULT 0, -- since any attempt came further than all before it
+  reached_before INTEGER NOT NULL DEFAULT 0, -- the furthest epoch when the last of them happened
   not_before   INTEGER NOT NULL DEFAULT 0,
   failure_kind TEXT,                   -- of a failed job
   failure      TEXT,

@@ -121,9 +121,10 @@ fn drop_jobs(transaction: &Transaction<'_>, jobs: &[JobId]) -> Result<()> {
 fn ended(transaction: &Transaction<'_>, job: JobId, ending: &Ending, next: Next) -> Result<()> {
     let id = job.to_string();
     match (next, ending) {
-        (Next::Retry { not_before, failures }, _) => {
-            let retry = "UPDATE jobs SET state = 'queued', failures = ?2, not_before = ?3 WHERE id = ?1";
-            transaction.prepare_cached(retry)?.execute(params![id, failures, time(not_before)])?;
+        (Next::Retry { not_before, failures, reached }, _) => {
+            let retry =
+                "UPDATE jobs SET state = 'queued', failures = ?2, not_before = ?3, reached_before = ?4 WHERE id = ?1";
+            transaction.prepare_cached(retry)?.execute(params![id, failures, time(not_before), reached])?;
         }
         (_, Ending::Failed(failure)) => fail(transaction, &id, failure)?,
         (_, Ending::Finished(facts)) => {

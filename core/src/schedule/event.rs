@@ -24,6 +24,8 @@ pub enum Event {
     Continue(Submission),
     /// A user cancels a sweep.
     Cancel(Ticket, SweepName),
+    /// A user asks for failed jobs of a sweep to be tried again.
+    Resume(Ticket, SweepName, Again),
     /// A worker has connected.
     Joined {
         /// The connection.
@@ -39,8 +41,15 @@ pub enum Event {
     },
     /// A worker's connection has ended. Its leases run on: it may come back.
     Left(Session),
-    /// A worker is alive and works on these attempts.
-    Heartbeat(Session, Vec<(JobId, Attempt)>),
+    /// A worker is alive.
+    Heartbeat {
+        /// Over which connection.
+        session: Session,
+        /// The worker's number for this heartbeat.
+        beat: u64,
+        /// What it works on, or has yet to deliver the ending of.
+        holds: Vec<(JobId, Attempt)>,
+    },
     /// A worker is about to leave: it is given nothing more.
     Draining(Session),
     /// A worker has something to say of an attempt.
@@ -49,6 +58,15 @@ pub enum Event {
     Lost(JobId, Digest),
     /// Time has passed.
     Tick,
+}
+
+/// Which failed jobs of a sweep are to be tried again; what they build on is too, where it has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// All but those that have diverged, which would again.
+    Failed,
+    /// These, whyever they have failed.
+    Jobs(BTreeSet<JobId>),
 }
 
 /// A sweep as submitted.
@@ -119,8 +137,10 @@ pub enum Effect {
     },
     /// Tell a worker that its message is durable, or needs to be no more.
     Acknowledge(Session, u64),
-    /// Greet a new connection: it counts.
+    /// Greet a new connection: it counts. The leases of what it holds run anew.
     Welcome(Session),
+    /// Answer a heartbeat, by its number: the leases of what its worker holds run anew.
+    Renew(Session, u64),
     /// End a connection: the same worker has a newer one.
     Disconnect(Session),
     /// End a new connection: another process goes by the same name.
@@ -129,6 +149,8 @@ pub enum Effect {
     Submitted(Ticket, SubmitSummary),
     /// Answer a cancellation: how many jobs no other sweep wants.
     Cancelled(Ticket, usize),
+    /// Answer a user who asked for jobs to be tried again: how many are queued that were not.
+    Resumed(Ticket, usize),
     /// Refuse a user's call.
     Refuse(Ticket, Refusal),
 }
@@ -158,6 +180,20 @@ pub enum Refusal {
         name: SweepName,
         /// The sweeps there are.
         known: Vec<SweepName>,
+    },
+    /// The sweep is cancelled.
+    #[error("sweep `{name}` is cancelled; `plusminus resume {name}`, without choosing jobs, takes it up again")]
+    Cancelled {
+        /// Its name.
+        name: SweepName,
+    },
+    /// The job is none of the sweep's.
+    #[error("sweep `{name}` has no job {job}; `plusminus status {name}` names its failed ones")]
+    UnknownJob {
+        /// The sweep.
+        name: SweepName,
+        /// What was asked for.
+        job: JobId,
     },
     /// The coordinator trains one sweep.
     #[error(

@@ -1,8 +1,8 @@
 //! Decisions: who gets which job, what a report is worth, when a lease has passed, what is tried again.
 
 use super::Time;
-use super::event::{Effect, Event, News, Refusal, Report, Session, Submission, SubmitSummary, Ticket};
-use super::record::{Ending, Next, Record, StoredState};
+use super::event::{Again, Effect, Event, News, Refusal, Report, Session, Submission, SubmitSummary, Ticket};
+use super::record::{Ending, NewJob, Next, Record, StoredState};
 use super::state::{JobState, State};
 use crate::id::{Attempt, JobId, SweepName, WorkerName};
 use crate::outcome::{Failure, FailureKind};
@@ -14,9 +14,10 @@ use std::sync::Arc;
 pub struct Policy {
     /// How long an attempt is a worker's after its last heartbeat, in milliseconds.
     pub lease: u64,
-    /// How many failures a job may have before it is given up.
+    /// How many failures a job may have before it is given up, none of which came further than all attempts before it.
     pub failures: u32,
-    /// How long a job waits after its first failure, in milliseconds; twice as long after each further one.
+    /// How long a job waits after its first failure, in milliseconds; twice as long after each further one. A part of up to a half is
+    /// taken off each wait, so that jobs which failed together do not come back together.
     pub backoff: u64,
     /// The longest wait, in milliseconds.
     pub backoff_limit: u64,
@@ -129,7 +130,8 @@ impl Machine {
                     connection.slots = 0;
                 }
             }
-            Event::Heartbeat(session, holds) => self.heartbeat(now, session, &holds),
+            Event::Resume(ticket, name, again) => self.resume(now, ticket, name, &again, &mut effects),
+            Event::Heartbeat { session, beat, holds } => self.heartbeat(now, session, beat, &holds, &mut effects),
             Event::Reported(session, report) => self.reported(now, session, report, &mut effects),
             Event::Lost(job, file) => self.lost(now, job, file, &mut effects),
             Event::Tick => self.tick(now, &mut effects),
@@ -205,6 +207,45 @@ impl Machine {
         effects.push(Effect::Cancelled(ticket, count));
     }
 
+    /// Queues failed jobs again, and of what they build on what is not there.
+    fn resume(&mut self, at: Time, ticket: Ticket, name: SweepName, again: &Again, effects: &mut Vec<Effect>) {
+        let Some(sweep) = self.state.sweeps.get(&name) else {
+            let known = self.state.sweeps.keys().cloned().collect();
+            return effects.push(Effect::Refuse(ticket, Refusal::UnknownSweep { name, known }));
+        };
+        if sweep.cancelled {
+            return effects.push(Effect::Refuse(ticket, Refusal::Cancelled { name }));
+        }
+        let jobs: Vec<NewJob> = sweep.jobs.iter().map(|index| self.state.as_submitted(*index)).collect();
+        if let Again::Jobs(chosen) = again {
+            let all: BTreeSet<JobId> = jobs.iter().map(|job| job.id).collect();
+            if let Some(job) = chosen.iter().find(|job| !all.contains(job)).copied() {
+                return effects.push(Effect::Refuse(ticket, Refusal::UnknownJob { name, job }));
+            }
+        }
+        let mut built_on = BTreeSet::new();
+        let mut requeued = Vec::new();
+        // Children first: what they build on may have failed, or may be asked for nothing.
+        for job in jobs.iter().rev() {
+            let chosen = match (self.state.job(job.id), again) {
+                (Some(JobState::Failed(_)), _) if built_on.contains(&job.id) => true,
+                (Some(JobState::Failed(failure)), Again::Failed) => failure.kind != FailureKind::Diverged,
+                (Some(JobState::Failed(_)), Again::Jobs(chosen)) => chosen.contains(&job.id),
+                _ => false,
+            };
+            if chosen {
+                built_on.extend(job.origin.map(|origin| origin.job));
+                requeued.push(job.id);
+            }
+        }
+        requeued.extend(self.wanted_again(&jobs, &requeued));
+        effects.push(Effect::Resumed(ticket, requeued.len()));
+        for job in requeued.into_iter().rev() {
+            self.record(Record::Requeued { job, at }, effects);
+        }
+        self.settle_all(at, effects);
+    }
+
     /// How many of the jobs have no result.
     fn without_result(&self, jobs: &[JobId]) -> usize {
         jobs.iter().filter(|job| !self.state.has_result(**job)).count()
@@ -272,7 +313,14 @@ impl Machine {
         self.ended(now, job, attempt, Ending::Failed(Failure::new(kind, how)), effects);
     }
 
-    fn heartbeat(&mut self, now: Time, session: Session, holds: &[(JobId, Attempt)]) {
+    fn heartbeat(
+        &mut self,
+        now: Time,
+        session: Session,
+        beat: u64,
+        holds: &[(JobId, Attempt)],
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(connection) = self.connections.get_mut(&session) else { return };
         connection.silent = false;
         for (job, attempt) in holds {
@@ -283,6 +331,7 @@ impl Machine {
         // A slot is free when its attempt was taken away and the worker has wound it down.
         let Connection { worker, busy, .. } = connection;
         busy.retain(|held| holds.contains(held) || self.state.is_current(worker, held.0, held.1));
+        effects.push(Effect::Renew(session, beat));
     }
 
     fn reported(&mut self, now: Time, session: Session, report: Report, effects: &mut Vec<Effect>) {
@@ -307,11 +356,19 @@ impl Machine {
     }
 
     /// Ends the current attempt of `job`.
-    fn ended(&mut self, at: Time, job: JobId, attempt: Attempt, ending: Ending, effects: &mut Vec<Effect>) {
-        let failures = self.state.entry(job).map_or(0, |entry| entry.failures);
-        let next = match &ending {
+    fn ended(&mut self, at: Time, job: JobId, attempt: Attempt, mut ending: Ending, effects: &mut Vec<Effect>) {
+        let next = match &mut ending {
             Ending::Finished(_) => Next::Done,
-            Ending::Failed(failure) => self.after_failure(at, job, failure.kind, failures),
+            Ending::Failed(failure) => {
+                let next = self.after_failure(at, job, failure.kind);
+                if next == Next::GiveUp && failure.kind.is_transient() {
+                    let failures = self.policy.failures;
+                    failure.message += &format!(
+                        " (given up after {failures} failures without getting further; `plusminus resume` tries again)"
+                    );
+                }
+                next
+            }
         };
         let why = if let Ending::Failed(failure) = &ending { Some(failure.clone()) } else { None };
         self.leases.remove(&job);
@@ -325,19 +382,23 @@ impl Machine {
         }
     }
 
-    fn after_failure(&self, now: Time, job: JobId, kind: FailureKind, failures: u32) -> Next {
+    fn after_failure(&self, now: Time, job: JobId, kind: FailureKind) -> Next {
+        let Some(entry) = self.state.entry(job) else { return Next::GiveUp };
+        let (failures, reached) = (entry.failures, entry.reached_before);
+        let spread = |wait| now.after(wait - spread(job, entry.attempts, wait / 2));
         if kind == FailureKind::Preempted {
             // The worker was told to leave, or the weights that the job builds on were gone: no fault of the job's. What has to do
             // with weights is not tried again at once, so that a file that stays away keeps nobody busy.
             let wait = if self.state.families.origin(job).is_some() { self.policy.backoff } else { 0 };
-            return Next::Retry { not_before: now.after(wait), failures };
+            return Next::Retry { not_before: spread(wait), failures, reached };
         }
-        let failures = failures + 1;
+        // An attempt that came further than all before it was not in vain, however it ended.
+        let failures = if entry.reached > reached { 1 } else { failures + 1 };
         if !kind.is_transient() || failures >= self.policy.failures {
             return Next::GiveUp;
         }
         let wait = self.policy.backoff.saturating_mul(1 << (failures - 1).min(16)).min(self.policy.backoff_limit);
-        Next::Retry { not_before: now.after(wait), failures }
+        Next::Retry { not_before: spread(wait), failures, reached: entry.reached }
     }
 
     fn tick(&mut self, now: Time, effects: &mut Vec<Effect>) {
@@ -400,4 +461,11 @@ impl Machine {
         let freest = candidates.max_by_key(|(session, connection)| (free(connection), std::cmp::Reverse(**session)));
         freest.map(|(session, connection)| (*session, connection.worker.clone()))
     }
+}
+
+/// A number up to `most` that follows from a job and its attempts: core has no other chance.
+fn spread(job: JobId, attempts: u32, most: u64) -> u64 {
+    let hash = blake3::hash(format!("{job} {attempts}").as_bytes());
+    let number = hash.as_bytes().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte));
+    number % most.saturating_add(1)
 }

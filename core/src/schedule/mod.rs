@@ -20,7 +20,7 @@ pub mod view;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Effect, Event, News, Refusal, Report, Session, Submission, SubmitSummary, Ticket};
+pub use event::{Again, Effect, Event, News, Refusal, Report, Session, Submission, SubmitSummary, Ticket};
 pub use machine::{Machine, Policy};
 pub use record::{Ending, NewCell, NewJob, Next, Origin, Record, StoredState};
 pub use state::{JobState, State};

@@ -83,8 +83,9 @@ pub enum Record {
         /// When.
         at: Time,
     },
-    /// A finished job is queued again: weights are wanted that are not there. It will give the same. Its result stays, whatever
-    /// becomes of that; the weights that it has left before do not count any more.
+    /// A job is queued again: a failed one because a user asks for it, a finished one because weights are wanted that are not there. What
+    /// has finished will give the same; its result stays, whatever becomes of that, and the weights that it has left before do not count
+    /// any more.
     Requeued {
         /// Which.
         job: JobId,
@@ -106,6 +107,8 @@ pub enum Record {
         attempts: u32,
         /// Of these, failures that count towards the limit.
         failures: u32,
+        /// The furthest epoch that any of them has reached, and had reached when the last failure happened that counts.
+        reached: (u32, u32),
         /// Whether it has a result, though it may be trained again for its weights.
         result: bool,
         /// Where it stands.
@@ -164,6 +167,8 @@ pub enum Next {
         not_before: Time,
         /// Failures so far that count towards the limit.
         failures: u32,
+        /// The epoch that the job had reached when the last of them happened.
+        reached: u32,
     },
     /// It has failed, or has the result that it had before.
     GiveUp,

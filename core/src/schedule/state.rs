@@ -44,8 +44,12 @@ pub(super) struct Entry {
     pub seed: u64,
     /// Attempts made: the number of the last one.
     pub attempts: u32,
-    /// Of these, failures that count towards the limit.
+    /// Of these, failures that count towards the limit: those since any attempt came further than all before it.
     pub failures: u32,
+    /// The furthest epoch that any attempt has reached.
+    pub reached: u32,
+    /// The furthest that any had reached when the last failure happened that counts.
+    pub reached_before: u32,
     /// How many sweeps that are not cancelled want it.
     pub wanted: u32,
     /// The sweep that asked first and the job's place in it: the order of the queue.
@@ -104,11 +108,15 @@ impl State {
                     self.set(*job, JobState::Running { attempt: *attempt, worker: worker.clone(), since: *at });
                 }
             }
-            Record::Epoch { .. } => {}
+            Record::Epoch { job, epoch, .. } => {
+                if let Some(entry) = self.entry_mut(*job) {
+                    entry.reached = entry.reached.max(*epoch);
+                }
+            }
             Record::Ended { job, ending, next, .. } => match (next, ending) {
-                (Next::Retry { not_before, failures }, _) => {
+                (Next::Retry { not_before, failures, reached }, _) => {
                     if let Some(entry) = self.entry_mut(*job) {
-                        entry.failures = *failures;
+                        (entry.failures, entry.reached_before) = (*failures, *reached);
                     }
                     self.set(*job, JobState::Queued { not_before: *not_before });
                 }
@@ -129,7 +137,7 @@ impl State {
                 self.learn(cells);
                 jobs.iter().for_each(|job| self.remember(job));
             }
-            Record::Restored { job, attempts, failures, result, state } => {
+            Record::Restored { job, attempts, failures, reached, result, state } => {
                 if self.index.contains_key(job) {
                     let state = match state.clone() {
                         StoredState::Queued { not_before } => JobState::Queued { not_before },
@@ -145,6 +153,7 @@ impl State {
                     };
                     if let Some(entry) = self.entry_mut(*job) {
                         (entry.attempts, entry.failures) = (*attempts, *failures);
+                        (entry.reached, entry.reached_before) = *reached;
                         entry.result = *result || state == JobState::Finished;
                     }
                     self.set(*job, state);
@@ -209,6 +218,8 @@ impl State {
             seed: job.seed,
             attempts: 0,
             failures: 0,
+            reached: 0,
+            reached_before: 0,
             wanted: 0,
             turn: (0, 0),
             result: false,
@@ -284,6 +295,13 @@ impl State {
     /// Where `job` stands.
     pub fn job(&self, job: JobId) -> Option<&JobState> {
         self.entry(job).map(|entry| &entry.state)
+    }
+
+    /// A job as it stands in a submission.
+    pub(super) fn as_submitted(&self, index: JobIndex) -> NewJob {
+        let entry = &self.jobs[index as usize];
+        let (cell, origin) = (self.cells[entry.cell as usize].id, self.families.origin(entry.id));
+        NewJob { id: entry.id, cell, seed: entry.seed, origin }
     }
 
     pub(super) fn entry(&self, job: JobId) -> Option<&Entry> {

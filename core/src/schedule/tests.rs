@@ -3,7 +3,7 @@
 mod generated;
 mod lineage;
 
-use super::event::{Effect, Event, News, Refusal, Report, Session, Submission, SubmitSummary, Ticket};
+use super::event::{Again, Effect, Event, News, Refusal, Report, Session, Submission, SubmitSummary, Ticket};
 use super::record::{Ending, NewCell, NewJob, Origin, Record, StoredState};
 use super::*;
 use crate::id::{Attempt, CellId, Digest, JobId, SweepName, WorkerName};
@@ -79,6 +79,12 @@ impl Bench {
     fn join(&mut self, session: u64, by: u64, slots: u32, holds: &[(u64, u32)]) -> Vec<Effect> {
         let holds = holds.iter().map(|(seed, attempt)| (job(*seed).id, Attempt(*attempt))).collect();
         self.handle(Event::Joined { session: Session(session), worker: worker(by), instance: by, slots, holds })
+    }
+
+    fn beat(&mut self, session: u64, holds: Vec<(JobId, Attempt)>) -> Vec<Effect> {
+        let mut effects = self.handle(Event::Heartbeat { session: Session(session), beat: 3, holds });
+        assert_eq!(effects.remove(0), Effect::Renew(Session(session), 3));
+        effects
     }
 
     fn end(&mut self, session: u64, seed: u64, attempt: u32, ending: Ending) -> Vec<Effect> {
@@ -195,8 +201,8 @@ fn a_connected_worker_that_has_fallen_silent_gets_nothing_until_it_is_heard() {
     assert_eq!(bench.wait(50), [], "its own lost job least of all");
     // Its slot is free once it says that it works on the old attempt no more.
     let still = vec![(job(0).id, Attempt(1))];
-    assert_eq!(assigned(&bench.handle(Event::Heartbeat(Session(1), still))), []);
-    assert_eq!(assigned(&bench.handle(Event::Heartbeat(Session(1), vec![]))), [(1, 0, 2)]);
+    assert_eq!(assigned(&bench.beat(1, still)), []);
+    assert_eq!(assigned(&bench.beat(1, vec![])), [(1, 0, 2)]);
 }
 
 #[test]
@@ -277,13 +283,71 @@ fn transient_failures_are_retried_with_growing_pauses_up_to_the_limit() {
     bench.submit("a", 0..1);
     bench.join(1, 1, 1, &[]);
     bench.fail(1, 0, 1, FailureKind::Infrastructure);
-    assert_eq!(assigned(&bench.wait(9)), []);
-    assert_eq!(assigned(&bench.wait(1)), [(1, 0, 2)]);
+    assert_eq!(assigned(&bench.wait(4)), []);
+    assert_eq!(assigned(&bench.wait(6)), [(1, 0, 2)]);
     bench.fail(1, 0, 2, FailureKind::OutOfMemory);
-    assert_eq!(assigned(&bench.wait(19)), []);
-    assert_eq!(assigned(&bench.wait(1)), [(1, 0, 3)]);
+    assert_eq!(assigned(&bench.wait(9)), []);
+    assert_eq!(assigned(&bench.wait(11)), [(1, 0, 3)]);
     bench.fail(1, 0, 3, FailureKind::Infrastructure);
-    assert!(matches!(bench.state(0), JobState::Failed(_)));
+    assert!(message(bench.state(0)).contains("given up after 3 failures without getting further"));
+}
+
+#[test]
+fn jobs_that_failed_together_are_not_tried_again_together() {
+    let mut bench = Bench::new();
+    bench.submit("a", 0..8);
+    bench.join(1, 1, 8, &[]);
+    for seed in 0..8 {
+        bench.fail(1, seed, 1, FailureKind::Infrastructure);
+    }
+    let together: Vec<usize> = (0..10).map(|_| assigned(&bench.wait(1)).len()).collect();
+    assert_eq!(together.iter().sum::<usize>(), 8);
+    assert!(together.iter().all(|jobs| *jobs <= 5) && together[..4] == [0; 4], "{together:?}");
+}
+
+#[test]
+fn an_attempt_that_came_further_than_all_before_it_was_not_in_vain() {
+    let mut bench = Bench::new();
+    bench.submit("a", 0..1);
+    bench.join(1, 1, 1, &[]);
+    let mut fails = |attempt, reached: u32| {
+        for epoch in 1..=reached {
+            let news = News::Epoch(epoch, BTreeMap::new());
+            let report = Report { sequence: 7, job: job(0).id, attempt: Attempt(attempt), news };
+            bench.handle(Event::Reported(Session(1), report));
+        }
+        bench.fail(1, 0, attempt, FailureKind::Infrastructure);
+        bench.wait(40);
+        matches!(bench.state(0), JobState::Failed(_))
+    };
+    // The third and the sixth come further; a job that always dies in one place is given up all the same.
+    let reached = [0, 0, 2, 2, 1, 3, 3, 3];
+    let given_up: Vec<bool> = (1..).zip(reached).map(|(attempt, reached)| fails(attempt, reached)).collect();
+    assert_eq!(given_up, [false, false, false, false, false, false, false, true]);
+}
+
+#[test]
+fn failed_jobs_are_tried_again_when_a_user_asks() {
+    let mut bench = Bench::new();
+    bench.submit("a", [10, 11, 1, 2]);
+    bench.join(1, 1, 9, &[]);
+    bench.fail(1, 10, 1, FailureKind::UserError);
+    bench.fail(1, 1, 1, FailureKind::UserError);
+    bench.fail(1, 2, 1, FailureKind::Diverged);
+    let resume = |bench: &mut Bench, again| bench.handle(Event::Resume(Ticket(0), name("a"), again));
+    let some = |seeds: &[u64]| Again::Jobs(seeds.iter().map(|seed| job(*seed).id).collect());
+    // What a job builds on comes along.
+    let effects = resume(&mut bench, some(&[11]));
+    assert_eq!((&effects[0], assigned(&effects)), (&Effect::Resumed(Ticket(0), 2), vec![(1, 10, 2)]));
+    let effects = resume(&mut bench, Again::Failed);
+    assert_eq!((&effects[0], assigned(&effects)), (&Effect::Resumed(Ticket(0), 1), vec![(1, 1, 2)]));
+    let effects = resume(&mut bench, some(&[1, 2]));
+    assert_eq!(assigned(&effects), [(1, 2, 2)], "only who names it has a diverged job trained again");
+    let refused = resume(&mut bench, some(&[7]));
+    assert_eq!(refused, [Effect::Refuse(Ticket(0), Refusal::UnknownJob { name: name("a"), job: job(7).id })]);
+    bench.handle(Event::Cancel(Ticket(0), name("a")));
+    let refused = resume(&mut bench, Again::Failed);
+    assert_eq!(refused, [Effect::Refuse(Ticket(0), Refusal::Cancelled { name: name("a") })]);
 }
 
 #[test]
@@ -344,11 +408,19 @@ fn a_restored_job_stands_where_the_store_kept_it() {
         job: job(0).id,
         attempts: 3,
         failures: 1,
+        reached: (0, 0),
         result: true,
         state: StoredState::Finished { kept: BTreeMap::new() },
     });
     let state = StoredState::Running { worker: worker(1), at: Time(5) };
-    bench.records.push(Record::Restored { job: job(1).id, attempts: 2, failures: 1, result: false, state });
+    bench.records.push(Record::Restored {
+        job: job(1).id,
+        attempts: 2,
+        failures: 1,
+        reached: (0, 0),
+        result: false,
+        state,
+    });
     let bench = Bench { machine: Machine::restart(POLICY, bench.records, Time(9)), now: Time(9), records: vec![] };
     assert_eq!(bench.state(0), &JobState::Finished);
     let running = JobState::Running { attempt: Attempt(2), worker: worker(1), since: Time(5) };

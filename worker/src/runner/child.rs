@@ -73,7 +73,7 @@ fn listen(jobs: &mpsc::Sender<v1::Assignment>, stop: &AtomicBool) {
             Ok(Some(v1::ToRunner { message: Some(to_runner::Message::Stop(_)) })) => {
                 stop.store(true, Ordering::Relaxed)
             }
-            Ok(Some(v1::ToRunner { message: None })) => {}
+            Ok(Some(v1::ToRunner { message: Some(to_runner::Message::Lease(_)) | None })) => {}
             Ok(None) | Err(_) => process::exit(0),
         }
     }

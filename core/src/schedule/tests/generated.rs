@@ -1,6 +1,6 @@
 //! The machine under generated events.
 
-use super::super::event::{Effect, Event, News, Report, Session, Ticket};
+use super::super::event::{Again, Effect, Event, News, Report, Session, Ticket};
 use super::super::record::{Ending, Next, Record};
 use super::super::{JobState, Machine, State, Time};
 use super::{POLICY, file, job, leaving, name, submission, worker};
@@ -16,16 +16,19 @@ enum Happening {
     Submit(u8, BTreeSet<u8>),
     Continue(u8, BTreeSet<u8>),
     Cancel(u8),
+    Resume(u8, Option<BTreeSet<u8>>),
     Lost(u8),
     Join(u8, u8, Vec<(u8, u8)>),
     Leave(u8),
     Drain(u8),
     Heartbeat(u8, Vec<(u8, u8)>),
-    Epoch(u8, u8, u8),
+    Epoch(u8, u8, u8, u8),
     Finish(u8, u8, u8, Vec<At>),
     Fail(u8, u8, u8, FailureKind),
     /// The chosen one of the running attempts finishes, as its worker says.
     FinishRunning(u8, Vec<At>),
+    /// It has done an epoch.
+    EpochOfRunning(u8, u8),
     /// It fails.
     FailRunning(u8, FailureKind),
     Wait(u8),
@@ -43,12 +46,16 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (0u8..3, prop::collection::btree_set(8u8..14, 1..6)).prop_map(|(s, jobs)| Happening::Submit(s, jobs)),
         1 => (0u8..3, prop::collection::btree_set(8u8..14, 1..6)).prop_map(|(s, jobs)| Happening::Continue(s, jobs)),
         1 => (0u8..3).prop_map(Happening::Cancel),
+        2 => (0u8..3, prop::option::of(prop::collection::btree_set(8u8..14, 1..3)))
+            .prop_map(|(s, jobs)| Happening::Resume(s, jobs)),
         3 => (10u8..12).prop_map(Happening::Lost),
         3 => (session.clone(), 0u8..3, holds.clone()).prop_map(|(s, n, h)| Happening::Join(s, n, h)),
         1 => session.clone().prop_map(Happening::Leave),
         1 => session.clone().prop_map(Happening::Drain),
         2 => (session.clone(), holds).prop_map(|(s, h)| Happening::Heartbeat(s, h)),
-        2 => (session.clone(), job.clone(), attempt.clone()).prop_map(|(s, j, a)| Happening::Epoch(s, j, a)),
+        2 => (session.clone(), job.clone(), attempt.clone(), 1u8..4)
+            .prop_map(|(s, j, a, e)| Happening::Epoch(s, j, a, e)),
+        2 => (0u8..6, 1u8..4).prop_map(|(n, e)| Happening::EpochOfRunning(n, e)),
         2 => (session.clone(), job.clone(), attempt.clone(), kept.clone())
             .prop_map(|(s, j, a, kept)| Happening::Finish(s, j, a, kept)),
         2 => (session, job, attempt, kind.clone()).prop_map(|(s, j, a, k)| Happening::Fail(s, j, a, k)),
@@ -114,6 +121,7 @@ impl Happening {
     fn events(self, state: &State) -> Vec<(u64, Event)> {
         match self {
             Happening::FinishRunning(n, kept) => of_running(state, n, News::Ended(leaving(&kept))),
+            Happening::EpochOfRunning(n, e) => of_running(state, n, News::Epoch(u32::from(e), Measurements::new())),
             Happening::FailRunning(n, kind) => {
                 of_running(state, n, News::Ended(Ending::Failed(Failure::new(kind, ""))))
             }
@@ -132,6 +140,10 @@ impl Happening {
         match self {
             Happening::Submit(s, jobs) => Event::Submit(Ticket(0), submission(&format!("s{s}"), with_parents(jobs))),
             Happening::Continue(s, jobs) => Event::Continue(submission(&format!("s{s}"), with_parents(jobs))),
+            Happening::Resume(s, jobs) => {
+                let some = |jobs: BTreeSet<u8>| Again::Jobs(jobs.into_iter().map(|j| job(u64::from(j)).id).collect());
+                Event::Resume(Ticket(0), name(&format!("s{s}")), jobs.map_or(Again::Failed, some))
+            }
             Happening::Cancel(s) => Event::Cancel(Ticket(0), name(&format!("s{s}"))),
             Happening::Lost(j) => Event::Lost(job(u64::from(j)).id, file(&At::Final.name())),
             Happening::Join(s, slots, holds) => {
@@ -140,13 +152,15 @@ impl Happening {
             }
             Happening::Leave(s) => Event::Left(on(s)),
             Happening::Drain(s) => Event::Draining(on(s)),
-            Happening::Heartbeat(s, holds) => Event::Heartbeat(on(s), keys(&holds)),
-            Happening::Epoch(s, j, a) => report(s, j, a, News::Epoch(1, Measurements::new())),
+            Happening::Heartbeat(s, holds) => Event::Heartbeat { session: on(s), beat: 1, holds: keys(&holds) },
+            Happening::Epoch(s, j, a, e) => report(s, j, a, News::Epoch(u32::from(e), Measurements::new())),
             Happening::Finish(s, j, a, kept) => report(s, j, a, News::Ended(leaving(&kept))),
             Happening::Fail(s, j, a, kind) => report(s, j, a, News::Ended(Ending::Failed(Failure::new(kind, "")))),
-            Happening::FinishRunning(..) | Happening::FailRunning(..) | Happening::Wait(_) | Happening::Restart => {
-                Event::Tick
-            }
+            Happening::FinishRunning(..)
+            | Happening::EpochOfRunning(..)
+            | Happening::FailRunning(..)
+            | Happening::Wait(_)
+            | Happening::Restart => Event::Tick,
         }
     }
 }

@@ -172,7 +172,14 @@ fn a_child_whose_own_attempt_fails_after_its_parent_has_diverged_has_diverged_to
     bench.end(1, 10, 1, leaving(&[At::Final]));
     // An earlier version counted a job as failed that was trained again in vain.
     let state = StoredState::Failed(Failure::new(FailureKind::Diverged, ""));
-    bench.records.push(Record::Restored { job: job(10).id, attempts: 2, failures: 1, result: true, state });
+    bench.records.push(Record::Restored {
+        job: job(10).id,
+        attempts: 2,
+        failures: 1,
+        reached: (0, 0),
+        result: true,
+        state,
+    });
     let mut bench = restarted(bench);
     bench.join(1, 1, 2, &[(11, 1)]);
     bench.fail(1, 11, 1, FailureKind::OutOfMemory);
@@ -184,7 +191,14 @@ fn after_a_restart_nobody_waits_for_a_parent_that_had_failed() {
     let mut bench = Bench::new();
     bench.submit("a", [10, 11, 13]);
     let state = StoredState::Failed(Failure::new(FailureKind::UserError, "no data"));
-    bench.records.push(Record::Restored { job: job(10).id, attempts: 1, failures: 1, result: false, state });
+    bench.records.push(Record::Restored {
+        job: job(10).id,
+        attempts: 1,
+        failures: 1,
+        reached: (0, 0),
+        result: false,
+        state,
+    });
     let mut bench = restarted(bench);
     bench.wait(1);
     assert!(message(bench.state(11)).contains("no data"));
@@ -207,7 +221,7 @@ fn a_job_whose_weights_are_gone_is_not_trained_again_where_its_own_parent_cannot
     assert!(message(bench.state(13)).contains(&job(11).id.to_string()));
     // Submitted again, all three are trained for what is missing.
     assert_eq!(bench.submit("a", [10, 11, 13]).requeued, 3);
-    bench.handle(Event::Heartbeat(Session(1), vec![]));
+    bench.beat(1, vec![]);
     assert!(matches!(bench.state(10), JobState::Running { attempt: Attempt(3), .. }));
 }
 
@@ -268,7 +282,7 @@ fn a_child_whose_weights_were_not_there_loses_no_try_and_waits_a_little() {
     let mut bench = family();
     bench.end(1, 10, 1, leaving(&[At::Final]));
     assert_eq!(assigned(&bench.fail(1, 11, 1, FailureKind::Preempted)), []);
-    assert_eq!(assigned(&bench.wait(9)), []);
-    assert_eq!(assigned(&bench.wait(1)), [(1, 11, 2)]);
+    assert_eq!(assigned(&bench.wait(4)), []);
+    assert_eq!(assigned(&bench.wait(6)), [(1, 11, 2)]);
     assert_eq!(bench.machine.state().entry(job(11).id).unwrap().failures, 0);
 }
