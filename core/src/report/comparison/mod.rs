@@ -12,7 +12,7 @@ pub use protocol::Difference;
 
 use super::Format;
 use super::inference::{Interval, StudentT, Summary, Welch, holm, welch};
-use super::listing::Style;
+use super::listing;
 use super::statistics::Moments;
 use super::table::{CellSummary, Table};
 use crate::id::{CellId, SweepName};
@@ -201,13 +201,7 @@ impl Comparison {
 
     /// The comparison as text in the given format, ending in a newline.
     pub fn render(&self, format: Format) -> String {
-        match format {
-            Format::Text => shown::listing(self).render(Style::Text),
-            Format::Markdown => shown::listing(self).render(Style::Markdown),
-            Format::Latex => shown::listing(self).render(Style::Latex),
-            Format::Csv => csv::render(self),
-            Format::Json => serde_json::to_string_pretty(self).expect("a comparison is plain data") + "\n",
-        }
+        listing::render(self, format, shown::listing, csv::render)
     }
 
     /// How many cells have this verdict.

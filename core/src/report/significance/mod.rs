@@ -12,7 +12,7 @@ mod tests;
 
 use super::Format;
 use super::inference::{Interval, Paired, PairedTest, SignedRank, StudentT, holm};
-use super::listing::Style;
+use super::listing;
 use super::table::Table;
 use crate::id::{CellId, SweepName};
 use crate::metric::{At, Better, Metric};
@@ -156,13 +156,7 @@ impl Significance {
 
     /// The comparisons as text in the given format, ending in a newline.
     pub fn render(&self, format: Format) -> String {
-        match format {
-            Format::Text => shown::listing(self).render(Style::Text),
-            Format::Markdown => shown::listing(self).render(Style::Markdown),
-            Format::Latex => shown::listing(self).render(Style::Latex),
-            Format::Csv => csv::render(self),
-            Format::Json => serde_json::to_string_pretty(self).expect("a report is plain data") + "\n",
-        }
+        listing::render(self, format, shown::listing, csv::render)
     }
 }
 
