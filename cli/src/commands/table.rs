@@ -1,6 +1,6 @@
 //! `plusminus table SWEEP`
 
-use crate::arguments;
+use crate::arguments::{self, Whose};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
 use crate::whose::{Client, Named};
@@ -10,13 +10,41 @@ use plusminus_core::report::{Format, Table, decisions, render};
 use plusminus_core::spec::Sweep;
 
 pub async fn run(arguments: arguments::Table) -> Result<Exit, CliError> {
-    let named = Named::new(&arguments.sweep, arguments.profile.as_deref())?;
-    let metric = arguments.metric.as_deref().map(metric_named).transpose()?;
-    let at = arguments.at.as_deref().map(at_named).transpose()?;
-    let mut client = Client::of(&arguments.whose).await?;
-    let table = of(&mut client, &named, metric, at).await?;
+    let (_, table) = Asked::new(&arguments)?.answered().await?;
     print(&table, arguments.format)?;
     Ok(Exit::Success)
+}
+
+/// A table that a command line asks for: it makes sense, and nobody has been asked yet.
+pub struct Asked<'a> {
+    named: Named,
+    metric: Option<Metric>,
+    at: Option<At>,
+    whose: &'a Whose,
+}
+
+impl Asked<'_> {
+    /// What these arguments ask for.
+    ///
+    /// # Errors
+    /// If the sweep file has problems, or there is no such metric or selection.
+    pub fn new(arguments: &arguments::Table) -> Result<Asked<'_>, CliError> {
+        Ok(Asked {
+            named: Named::new(&arguments.sweep, arguments.profile.as_deref())?,
+            metric: arguments.metric.as_deref().map(metric_named).transpose()?,
+            at: arguments.at.as_deref().map(at_named).transpose()?,
+            whose: &arguments.whose,
+        })
+    }
+
+    /// The table, with its sweep.
+    ///
+    /// # Errors
+    /// If nobody can be asked, or there is no such sweep.
+    pub async fn answered(&self) -> Result<(Sweep, Table), CliError> {
+        let mut client = Client::of(self.whose).await?;
+        with_sweep(&mut client, &self.named, self.metric, self.at).await
+    }
 }
 
 /// The table of a sweep. A file's own layout counts, so that it can be changed without training anew.
@@ -31,7 +59,7 @@ pub async fn of(client: &mut Client, named: &Named, metric: Option<Metric>, at: 
 ///
 /// # Errors
 /// If there is no such sweep.
-pub async fn with_sweep(
+async fn with_sweep(
     client: &mut Client,
     named: &Named,
     metric: Option<Metric>,
