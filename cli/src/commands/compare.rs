@@ -1,6 +1,6 @@
 //! `plusminus compare SWEEP`
 
-use super::table::Asked;
+use super::table::{Answer, Asked};
 use crate::arguments::{Table, level};
 use crate::exit::{CliError, Exit};
 use crate::{published, terminal};
@@ -25,7 +25,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, CliError> {
     let asked = Asked::new(&arguments.table)?;
     // What is wrong with the published results is told before anybody is asked for ours.
     let given = arguments.reference.as_deref().map(published::find).transpose()?;
-    let (sweep, table) = asked.answered().await?;
+    let Answer { sweep, table, .. } = asked.answered().await?;
     let published = match (given, &sweep.table.reference) {
         (Some(published), _) => published,
         (None, Some(reference)) => published::find(reference)?,

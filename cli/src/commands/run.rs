@@ -116,8 +116,8 @@ async fn finish(
     let named = Named::File(Box::new(SweepFile { text: String::new(), sweep: sweep.clone() }));
     let table = table::of(&mut Client::Live(client), &named, None, None).await?;
     table::print(&table, arguments.format)?;
-    tell_failures(&status);
-    Ok(exit_of(&status))
+    tell_failures(&status, sweep.table.diverged);
+    Ok(exit_of(&status, sweep.table.diverged))
 }
 
 /// Starts the worker. It leaves when the pipe to it is closed, however this process ends.

@@ -1,6 +1,6 @@
 //! `plusminus significance SWEEP`
 
-use super::table::Asked;
+use super::table::{Answer, Asked};
 use crate::arguments::{Table, level};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
@@ -19,7 +19,7 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> Result<Exit, CliError> {
-    let (sweep, table) = Asked::new(&arguments.table)?.answered().await?;
+    let Answer { sweep, table, .. } = Asked::new(&arguments.table)?.answered().await?;
     terminal::data(&Significance::new(&sweep, &table, arguments.alpha).render(arguments.table.format))?;
     Ok(Exit::Success)
 }

@@ -6,12 +6,17 @@ use crate::terminal;
 use crate::whose::{Client, Named};
 use plusminus_coordinator::answer::{as_submitted, at_named, metric_named};
 use plusminus_core::metric::{At, Metric};
+use plusminus_core::outcome::FailureKind;
 use plusminus_core::report::{Format, Table, decisions, render};
-use plusminus_core::spec::Sweep;
+use plusminus_core::spec::{Divergence, Sweep};
 
 pub async fn run(arguments: arguments::Table) -> Result<Exit, CliError> {
-    let (_, table) = Asked::new(&arguments)?.answered().await?;
+    let Answer { table, diverged, .. } = Asked::new(&arguments)?.answered().await?;
     print(&table, arguments.format)?;
+    if diverged > 0 && table.diverged == Divergence::Fail {
+        super::tell_diverged(diverged, table.diverged, None);
+        return Ok(Exit::JobsFailed);
+    }
     Ok(Exit::Success)
 }
 
@@ -21,6 +26,16 @@ pub struct Asked<'a> {
     metric: Option<Metric>,
     at: Option<At>,
     whose: &'a Whose,
+}
+
+/// A table that was asked for.
+pub struct Answer {
+    /// Its sweep, whose table has the metric and the selection that were asked for.
+    pub sweep: Sweep,
+    /// The table.
+    pub table: Table,
+    /// How many jobs of the sweep diverged: candidates that lost are not in the table.
+    pub diverged: u64,
 }
 
 impl Asked<'_> {
@@ -37,11 +52,11 @@ impl Asked<'_> {
         })
     }
 
-    /// The table, with its sweep.
+    /// Asks.
     ///
     /// # Errors
     /// If nobody can be asked, or there is no such sweep.
-    pub async fn answered(&self) -> Result<(Sweep, Table), CliError> {
+    pub async fn answered(&self) -> Result<Answer, CliError> {
         let mut client = Client::of(self.whose).await?;
         with_sweep(&mut client, &self.named, self.metric, self.at).await
     }
@@ -52,10 +67,10 @@ impl Asked<'_> {
 /// # Errors
 /// If there is no such sweep.
 pub async fn of(client: &mut Client, named: &Named, metric: Option<Metric>, at: Option<At>) -> Result<Table, CliError> {
-    Ok(with_sweep(client, named, metric, at).await?.1)
+    Ok(with_sweep(client, named, metric, at).await?.table)
 }
 
-/// As [`of`], with the sweep, whose table has the metric and the selection that were asked for.
+/// As [`of`], with the sweep.
 ///
 /// # Errors
 /// If there is no such sweep.
@@ -64,7 +79,7 @@ async fn with_sweep(
     named: &Named,
     metric: Option<Metric>,
     at: Option<At>,
-) -> Result<(Sweep, Table), CliError> {
+) -> Result<Answer, CliError> {
     // What is not asked for is as the file says: this one, or the one that was submitted.
     let (metric, at) = match named {
         Named::File(file) => (metric.or(Some(file.sweep.table.metric)), at.or(Some(file.sweep.table.at))),
@@ -84,8 +99,9 @@ async fn with_sweep(
             decisions(&sweep, &candidates.jobs)
         }
     };
+    let diverged = results.jobs.iter().filter(|job| job.status.failure() == Some(FailureKind::Diverged)).count() as u64;
     let table = Table::given(&sweep, &decisions, results.jobs);
-    Ok((sweep, table))
+    Ok(Answer { sweep, table, diverged })
 }
 
 /// Prints a table.

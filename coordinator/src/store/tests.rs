@@ -116,6 +116,30 @@ fn running(directory: &Path) -> (Store, Machine) {
     (store, machine)
 }
 
+/// The values of job 2 at every selection, after `epochs` of its first attempt and this ending.
+fn reached(epochs: &[f64], ending: Failure) -> Vec<Option<f64>> {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, mut machine) = running(directory.path());
+    for (epoch, value) in (1..).zip(epochs) {
+        let row = Measurements::from([(Metric::TestAccuracy, *value), (Metric::ValidationLoss, 1.0 - value)]);
+        store.commit(&records(machine.handle(Time(2), reported(2, 1, News::Epoch(epoch, row))))).unwrap();
+    }
+    store.commit(&records(machine.handle(Time(3), reported(2, 1, News::Ended(Ending::Failed(ending)))))).unwrap();
+    let reader = store.reader().unwrap();
+    let value =
+        |at: &str| reader.values(&name(0), Metric::TestAccuracy, at.parse().unwrap()).unwrap().get(&job(2)).copied();
+    ["final", "best", "best-validation-loss", "last-2-mean", "last-4-mean"].map(value).to_vec()
+}
+
+#[test]
+fn a_job_that_diverged_keeps_what_it_had_reached_and_no_other_failure_does() {
+    let failure = |kind| Failure::new(kind, "because");
+    let values = reached(&[0.25, 0.75, 0.5], failure(FailureKind::Diverged));
+    assert_eq!(values, [Some(0.5), Some(0.75), Some(0.75), Some(0.625), None]);
+    assert_eq!(reached(&[], failure(FailureKind::Diverged)), [None; 5]);
+    assert_eq!(reached(&[0.25, 0.75, 0.5], failure(FailureKind::UserError)), [None; 5]);
+}
+
 #[test]
 fn a_finished_job_has_a_value_for_every_selection() {
     let directory = tempfile::tempdir().unwrap();

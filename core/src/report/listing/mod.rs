@@ -104,6 +104,17 @@ pub(super) fn unit(unit: Unit) -> &'static str {
     }
 }
 
+/// The remark that `jobs` of a report diverged and count nevertheless, where any did.
+pub(super) fn counted(jobs: usize) -> Option<Remark> {
+    let what = "and count with the epochs that they had finished before";
+    let jobs = match jobs {
+        0 => return None,
+        1 => "1 job".to_owned(),
+        jobs => format!("{jobs} jobs"),
+    };
+    Some(Remark { sign: String::new(), meaning: format!("{jobs} diverged, {what}") })
+}
+
 /// A probability with four decimals, which tell 1/16 from what is below it.
 pub(super) fn probability(p: f64) -> String {
     if p < 0.0001 { "<0.0001".to_owned() } else { format!("{p:.4}") }
