@@ -64,7 +64,8 @@ fn a_divergence_is_a_result_that_is_left_out_counts_or_fails_the_sweep_as_its_fi
     assert_eq!(excluded[1]["seeds"][0]["value"], Value::Null);
 
     let counted = cells(&place, "count.yaml", 0);
-    assert_eq!(counted[0], excluded[0]);
+    // Which is bold may differ: a cell that counts can be compared.
+    assert_eq!(counted[0]["seeds"], excluded[0]["seeds"]);
     assert_eq!(counted[2], excluded[2], "what diverged before its first epoch was over has no value");
     assert_eq!((&counted[1]["counts"]["n"], &counted[1]["counts"]["counted"]), (&2.into(), &2.into()));
     let store = rusqlite::Connection::open(place.path().join(".plusminus/plusminus.sqlite")).unwrap();
@@ -73,7 +74,7 @@ fn a_divergence_is_a_result_that_is_left_out_counts_or_fails_the_sweep_as_its_fi
                 GROUP BY job ORDER BY seed";
     let mut last = store.prepare(last).unwrap();
     let last = last.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
-    let last: Vec<(u64, u64, f64)> = last.map(Result::unwrap).collect();
+    let last: Vec<(i64, i64, f64)> = last.map(Result::unwrap).collect();
     assert_eq!(last.len(), 2, "the others finished no epoch: {last:?}");
     for (seed, epoch, value) in last {
         assert!((1..12).contains(&epoch), "it finished an epoch and not all: {epoch}");
