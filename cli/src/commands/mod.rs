@@ -4,6 +4,7 @@ mod cancel;
 mod check;
 pub mod compare;
 mod coordinator;
+mod hints;
 mod memory;
 mod run;
 mod runner;

@@ -290,6 +290,13 @@ fn a_job_that_failed_with_its_parent_has_failed_after_a_restart() {
 
 #[test]
 fn a_job_that_is_trained_again_in_vain_shows_the_result_that_it_had() {
+    // What another machine makes of it may diverge, which is no result once there is one.
+    for kind in [FailureKind::UserError, FailureKind::Diverged] {
+        trained_again_in_vain(kind);
+    }
+}
+
+fn trained_again_in_vain(kind: FailureKind) {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, mut machine, [parent, child]) = family(directory.path());
     let mut happens = |store: &mut Store, event| store.commit(&records(machine.handle(Time(3), event))).unwrap();
@@ -303,7 +310,7 @@ fn a_job_that_is_trained_again_in_vain_shows_the_result_that_it_had() {
     happens(&mut store, said(Attempt(1), News::Ended(Ending::Finished(facts))));
     happens(&mut store, Event::Lost(parent, file));
     happens(&mut store, said(Attempt(2), accuracy(0.25)));
-    happens(&mut store, said(Attempt(2), News::Ended(Ending::Failed(Failure::new(FailureKind::UserError, "no data")))));
+    happens(&mut store, said(Attempt(2), News::Ended(Ending::Failed(Failure::new(kind, "because")))));
     let reader = store.reader().unwrap();
     for at in ["final", "last-1-mean"] {
         let values = reader.values(&"family".parse().unwrap(), Metric::TestAccuracy, at.parse().unwrap()).unwrap();
