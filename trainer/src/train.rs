@@ -16,6 +16,7 @@ use crate::keep::{Kept, Snapshot};
 use best::Selections;
 pub(crate) use evaluation::EVALUATED;
 use plusminus_core::job::Job;
+use plusminus_core::logits::probability;
 use plusminus_core::methods::losses::{Criterion, Setting, Step};
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
@@ -209,7 +210,8 @@ impl<'a> Run<'a> {
         self.engine.restore(here).map_err(failed)?;
         let classes = self.job.configuration.dataset.classes();
         let given = self.labels.train.iter().map(|sample| self.labels.given[*sample]);
-        let p: Vec<f32> = logits.chunks_exact(classes).zip(given).map(|(z, y)| softmax(z)[y as usize]).collect();
+        let p: Vec<f32> =
+            logits.chunks_exact(classes).zip(given).map(|(z, y)| probability(z, y as usize) as f32).collect();
         self.criterion.review(&self.labels.train, &p);
         Ok(())
     }
@@ -260,14 +262,6 @@ impl<'a> Run<'a> {
 
 /// What an evaluation does every now and then: it asks whether it shall go on.
 type Between<'a> = &'a mut dyn FnMut() -> Result<(), Failure>;
-
-/// The distribution over classes that one sample's logits stand for.
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<f64> = logits.iter().map(|z| libm::exp(f64::from(*z) - f64::from(max))).collect();
-    let sum: f64 = exponentials.iter().sum();
-    exponentials.iter().map(|e| (e / sum) as f32).collect()
-}
 
 fn heed(flow: ControlFlow<()>, when: impl FnOnce() -> String) -> Result<(), Failure> {
     match flow {

@@ -1,10 +1,10 @@
 //! What a job begins with: its weights, and the transition matrix that its loss has to know. Both may come from another job, its parent.
 
+use super::evaluation::outputs;
 use super::{Supplies, failed, user_error};
-use crate::data::{Data, Inputs, Labels, feed};
+use crate::data::{Data, Inputs, Labels};
 use crate::engine::{Plan, Weights, engine};
 use crate::initial::{Loaded, find_and_load};
-use crate::train::EVALUATED;
 use plusminus_core::job::{Job, Parent, Takes};
 use plusminus_core::methods::losses::{Forward, Loss};
 use plusminus_core::methods::networks::Network;
@@ -101,11 +101,9 @@ fn estimated(
     let weights = of_parent(parent, &Arc::new(Plan::of(&network)), supplies)?;
     let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train).map_err(user_error)?;
     let mut engine = engine(supplies.means, &network, weights, &configuration.optimizer).map_err(failed)?;
-    let (mut all, mut logits) = (Vec::with_capacity(labels.train.len() * dataset.classes()), Vec::new());
-    let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(&data.train, samples, batch).map_err(user_error);
-    feed::each(&labels.train, EVALUATED, make, |_, inputs| {
-        engine.logits(inputs, &mut logits).map_err(failed)?;
-        all.extend_from_slice(&logits);
+    let mut all = Vec::with_capacity(labels.train.len() * dataset.classes());
+    outputs(&mut *engine, (&data.train, &inputs), &labels.train, |logits| {
+        all.extend_from_slice(logits);
         Ok(())
     })?;
     Forward::estimate(percentile, &all, dataset.classes()).map_err(user_error)

@@ -21,6 +21,7 @@ use super::criterion::{self, Criterion, Setting, Step};
 use super::forward::Posterior;
 use super::state::{self, Reader};
 use super::{Cce, Method};
+use crate::logits::largest;
 use crate::methods::noise::{NO_CLASS, TransitionMatrix};
 use crate::spec::Fields;
 use rand::RngExt;
@@ -197,8 +198,7 @@ impl Criterion for Regression {
             softmax(row, &mut p);
             let given = self.given[*sample] as usize;
             (0..classes).for_each(|class| confusion[class * classes + given] += p[class]);
-            let largest = (1..classes).fold(0, |best, j| if p[j] > p[best] { j } else { best });
-            self.label(*sample, largest as u32);
+            self.label(*sample, largest(&p) as u32);
         }
         // There is none of predictions that are no numbers: what was there before stays.
         if let Ok(transition) = self.loss.transition(classes, &confusion) {

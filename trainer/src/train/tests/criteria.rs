@@ -22,7 +22,7 @@ fn p_given(job: &Job, weights: &crate::engine::Weights) -> Vec<f32> {
     run.engine.restore(Checkpoint { weights: weights.clone(), moments }).unwrap();
     let logits = run.logits(evaluation::Part::Train, &mut || Ok(())).unwrap();
     let given = run.labels.train.iter().map(|sample| run.labels.given[*sample] as usize);
-    logits.chunks_exact(10).zip(given).map(|(z, y)| softmax(z)[y]).collect()
+    logits.chunks_exact(10).zip(given).map(|(z, y)| probability(z, y) as f32).collect()
 }
 
 #[test]
