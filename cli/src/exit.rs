@@ -189,6 +189,9 @@ impl CliError {
                 AnswerError::Store(_) => Exit::State,
             },
             CliError::Worker(WorkerError::BadUrl(_) | WorkerError::Unreachable { .. }) => Exit::NoCoordinator,
+            CliError::Worker(
+                WorkerError::StateInUse(_) | WorkerError::State { .. } | WorkerError::OtherName { .. },
+            ) => Exit::State,
             CliError::Worker(WorkerError::Cache { .. })
             | CliError::Coordinator(_)
             | CliError::WorkerEnded(_)

@@ -1,0 +1,1 @@
+//! The agent under generated events.
