@@ -123,7 +123,8 @@ impl Cluster {
         fs::create_dir_all(&state).unwrap();
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(&state).output();
         let mounted = mount.is_ok_and(|output| output.status.success());
-        let mut cluster = Cluster { place, proxy: Proxy::start(), coordinator: None, workers: vec![None, None], mounted };
+        let mut cluster =
+            Cluster { place, proxy: Proxy::start(), coordinator: None, workers: vec![None, None], mounted };
         cluster.start_coordinator();
         cluster.place.run(&["submit", "chaos.yaml", "--state", "state"]).good();
         (0..2).for_each(|worker| cluster.start_worker(worker));
@@ -136,13 +137,16 @@ impl Cluster {
         let lease = LEASE.to_string();
         let arguments = ["coordinator", "--state", "state", "--listen", "127.0.0.1:0", "--lease", &lease];
         self.coordinator = Some(Logged::start(&self.place, "coordinator.log", &arguments));
-        eventually("the coordinator has written its address", || fs::read_to_string(&address).is_ok_and(|a| a.ends_with('\n')));
+        eventually("the coordinator has written its address", || {
+            fs::read_to_string(&address).is_ok_and(|a| a.ends_with('\n'))
+        });
         self.proxy.aim(fs::read_to_string(&address).unwrap().trim());
     }
 
     fn start_worker(&mut self, worker: usize) {
         let (name, url) = (format!("w{worker}"), self.proxy.url());
-        let arguments = ["worker", "--coordinator", &url, "--slots", "1", "--threads", "1", "--name", &name, "--state", &name];
+        let arguments =
+            ["worker", "--coordinator", &url, "--slots", "1", "--threads", "1", "--name", &name, "--state", &name];
         let checkpoints = ["--checkpoints", "checkpoints", "--checkpoint-every", "1epochs"];
         let log = format!("{name}.log");
         self.workers[worker] = Some(Logged::start(&self.place, &log, &[&arguments[..], &checkpoints[..]].concat()));

@@ -55,8 +55,9 @@ pub fn message(effect: &Effect, lease: u64) -> Option<(Session, to_worker::Messa
         Effect::Acknowledge(session, sequence) => {
             (*session, to_worker::Message::Acknowledgement(v1::Acknowledgement { sequence: *sequence }))
         }
-        Effect::Welcome(session) => {
-            let welcome = v1::Welcome { heartbeat_milliseconds: lease / BEATS, lease_milliseconds: lease };
+        Effect::Welcome(session, past) => {
+            let stop = past.iter().map(|(job, attempt)| attempt_id(*job, *attempt)).collect();
+            let welcome = v1::Welcome { heartbeat_milliseconds: lease / BEATS, lease_milliseconds: lease, stop };
             (*session, to_worker::Message::Welcome(welcome))
         }
         Effect::Renew(session, beat) => (*session, to_worker::Message::Renewed(v1::Renewed { beat: *beat })),

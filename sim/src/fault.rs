@@ -89,7 +89,8 @@ impl Fault {
         let single = if chance.one_in(4) { chance.of(&Kind::ALL) } else { None };
         let one = |chance: &mut Chance| {
             let kind = single.or_else(|| chance.of(&Kind::ALL)).unwrap_or(Kind::Reset);
-            let lasting = chance.between(10, if chance.one_in(3) { 60_000 } else { 6_000 });
+            let longest = if chance.one_in(3) { 60_000 } else { 6_000 };
+            let lasting = chance.between(10, longest);
             let (worker, slot) = (chance.between(0, 1 << 20), chance.between(0, 1 << 20));
             (chance.between(0, within), Fault { kind, worker, slot, lasting })
         };

@@ -1,7 +1,7 @@
 //! A runner with an engine that trains nothing: time passes, epoch after epoch, while the lease lasts.
 
 use crate::plan::Planned;
-use plusminus_core::id::{Attempt, JobId};
+use plusminus_core::id::JobId;
 use plusminus_core::metric::At;
 use std::collections::BTreeSet;
 
@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 #[derive(Clone, Debug)]
 pub(crate) struct Work {
     pub job: JobId,
-    pub attempt: Attempt,
     pub planned: Planned,
     pub keeps: BTreeSet<At>,
     /// Epochs done.

@@ -61,9 +61,7 @@ pub fn simulate(seed: u64, whole_trace: bool) -> Result<Outcome, Box<Broken>> {
             epochs: (world.plan.jobs.iter().map(|job| u64::from(job.epochs)).sum(), world.promises.trained),
             trace: world.trace.kept(),
         }),
-        Err(promise) => {
-            Err(Box::new(Broken { seed, at: world.now - BEGINNING, promise, before: world.trace.kept() }))
-        }
+        Err(promise) => Err(Box::new(Broken { seed, at: world.now - BEGINNING, promise, before: world.trace.kept() })),
     }
 }
 
@@ -116,6 +114,7 @@ enum Owner {
     Nobody,
     Coordinator,
     Daemon(usize),
+    Disk(usize),
     Runner(RunnerId),
 }
 
@@ -185,7 +184,7 @@ impl World {
                     return Ok(self.now);
                 }
                 if self.now > BEGINNING + PATIENCE {
-                    return Err("the sweep does not come to rest".to_owned());
+                    return Err(format!("the sweep does not come to rest: {}", self.what_is_open()));
                 }
                 self.after(1_000, Happening::Look);
                 continue;
@@ -210,6 +209,8 @@ impl World {
             Owner::Nobody => 0,
             Owner::Coordinator => self.coordinator.frozen,
             Owner::Daemon(worker) => self.workers[worker].frozen,
+            // It takes what it is asked for in order, when it has room again.
+            Owner::Disk(worker) => self.workers[worker].frozen.max(self.workers[worker].disk_full),
             Owner::Runner((worker, process, slot, generation)) => {
                 let worker = &self.workers[worker];
                 let runner = worker.runners.get(slot).and_then(Option::as_ref);
@@ -344,9 +345,9 @@ impl World {
             }
             let beats = |request: &Request| matches!(request, Request::Said(_, from_worker::Message::Heartbeat(_)));
             let waiting = std::mem::take(&mut self.coordinator.inbox);
-            let (held, waiting) = waiting.into_iter().partition(beats);
-            self.coordinator.inbox = waiting;
-            self.coordinator.held.extend::<Vec<_>>(held);
+            let (held, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(beats);
+            self.coordinator.inbox.extend(waiting);
+            self.coordinator.held.extend(held);
             answered.into_iter().for_each(|effect| self.act(effect));
             return Ok(());
         }
@@ -471,6 +472,22 @@ impl World {
         Ok(true)
     }
 
+    /// What keeps a cluster from coming to rest, in words.
+    fn what_is_open(&self) -> String {
+        let Some(machine) = &self.coordinator.machine else { return "no coordinator".to_owned() };
+        let states = self.plan.jobs.iter().map(|planned| machine.state().job(planned.job.id));
+        let open: Vec<_> =
+            states.filter(|state| !matches!(state, Some(JobState::Finished | JobState::Failed(_)))).collect();
+        let busy: Vec<_> = machine.workers().filter(|(_, _, busy)| !busy.is_empty()).collect();
+        let held: Vec<_> =
+            self.workers.iter().filter_map(|w| Some(w.agent.as_ref()?.holds().collect::<Vec<_>>())).collect();
+        let outboxes: Vec<_> = self.workers.iter().map(|worker| &worker.outbox).collect();
+        let (round, inbox, calls) = (&self.coordinator.round, &self.coordinator.inbox, &self.calls);
+        format!(
+            "jobs {open:?}; busy {busy:?}; held {held:?}; outboxes {outboxes:?}; round {round:?}; inbox {inbox:?}; calls {calls:?}"
+        )
+    }
+
     /// The store tells the same table as the records.
     fn table_is_right(&self) -> Result<(), String> {
         let table = self.coordinator.disk.table(&Plan::sweep()).map_err(|error| error.to_string())?;
@@ -503,9 +520,8 @@ fn owner(happening: &Happening, network: &Network) -> Owner {
         | Happening::Connect(worker, _)
         | Happening::WorkerTick(worker, ..)
         | Happening::DaemonHears((worker, ..), _)
-        | Happening::Written(worker, ..)
-        | Happening::Deleted(worker, ..)
         | Happening::Transfer(worker, ..) => Owner::Daemon(*worker),
+        Happening::Written(worker, ..) | Happening::Deleted(worker, ..) => Owner::Disk(*worker),
         Happening::RunnerHears(id, _) | Happening::RunnerAlarm(id, _) | Happening::RunnerStops(id) => {
             Owner::Runner(*id)
         }

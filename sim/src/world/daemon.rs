@@ -10,7 +10,6 @@ use plusminus_worker::agent::{Effect, Event, How, Of, Said, Time};
 
 impl World {
     pub(super) fn happens_to_worker(&mut self, happening: Happening) -> Result<(), String> {
-        let now = self.now;
         match happening {
             Happening::StartWorker(worker) => return self.start_worker(worker),
             Happening::Connect(worker, process) if self.is(worker, process) => return self.connect(worker),
@@ -32,19 +31,10 @@ impl World {
                 return self.tell(worker, Event::Runner { slot, generation, said });
             }
             Happening::Written(worker, process, entry) if self.is(worker, process) => {
-                if now < self.workers[worker].disk_full {
-                    self.after(1_000, Happening::Written(worker, process, entry));
-                } else {
-                    self.workers[worker].outbox.insert(entry.sequence, entry);
-                }
+                self.workers[worker].outbox.insert(entry.sequence, entry);
             }
             Happening::Deleted(worker, process, sequence) if self.is(worker, process) => {
-                // Behind a write that the disk has not taken yet.
-                if now < self.workers[worker].disk_full {
-                    self.after(2_000, Happening::Deleted(worker, process, sequence));
-                } else {
-                    self.workers[worker].outbox.remove(&sequence);
-                }
+                self.workers[worker].outbox.remove(&sequence);
             }
             Happening::Transfer(worker, process, of, what) if self.is(worker, process) => {
                 return self.transfer(worker, of, what);

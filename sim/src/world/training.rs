@@ -86,16 +86,7 @@ impl World {
             return Err(format!("runner {id:?} is told to train while it trains"));
         }
         let (left, epochs) = (planned.pace, planned.epochs);
-        let work = Work {
-            job: of.0,
-            attempt: of.1,
-            planned: planned.clone(),
-            keeps,
-            done,
-            left,
-            since: None,
-            stopping: false,
-        };
+        let work = Work { job: of.0, planned: planned.clone(), keeps, done, left, since: None, stopping: false };
         runner.work = Some(work);
         (1..=done).for_each(|epoch| self.say_epoch(id, epoch, &planned.measurements(epoch)));
         if done == epochs { self.finish(id) } else { self.train(id) }
