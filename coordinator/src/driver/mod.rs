@@ -1,12 +1,22 @@
 //! The one task that owns the state machine: it takes events, hands them to `handle`, commits what is to be written down, and only
 //! then does what else was asked for.
+//!
+//! - [`handle`]: the queues by which the services reach it.
+//! - [`commit`]: the store's thread, and what is done while it fails.
+
+mod commit;
+mod handle;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use handle::{Beat, Call, Handle, Inbox, Outbox, Question, Reply, Request, Unanswered};
 
 use crate::answer::Board;
-use crate::selection::{Selections, Submitted};
+use crate::selection::Selections;
 use crate::store::{Store, StoreError};
-use plusminus_core::id::{Attempt, Digest, JobId, SweepName, WorkerName};
+use commit::{Batch, Commit, Halt, Trouble};
 use plusminus_core::schedule::{
-    Effect, Event, Machine, News, Policy, Record, Refusal, Report, Session, SubmitSummary, Ticket, Time,
+    Effect, Event, Machine, News, Policy, Record, Refusal, Session, SubmitSummary, Ticket, Time,
 };
 use plusminus_proto::convert::{attempt_id, parent_weights};
 use plusminus_proto::v1::{self, to_worker::Message};
@@ -16,71 +26,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, info, warn};
 
-/// Most events that are committed together.
+/// Most events of a kind that are committed together.
 const BATCH: usize = 1024;
 /// How often leases and pauses are looked at.
 const TICK: Duration = Duration::from_millis(100);
-
-/// What the services ask of the driver.
-pub(crate) enum Request {
-    Join {
-        session: Session,
-        worker: WorkerName,
-        instance: u64,
-        slots: u32,
-        holds: Vec<(JobId, Attempt)>,
-        outbox: Outbox,
-    },
-    Leave(Session),
-    Drain(Session),
-    Heartbeat(Session, u64, Vec<(JobId, Attempt)>),
-    Report(Session, Report),
-    Progress(JobId, Attempt, v1::Progress),
-    Submit(Box<Submitted>, oneshot::Sender<Result<SubmitSummary, Refusal>>),
-    /// A file of weights that a job left is not there any more.
-    Lost(JobId, Digest),
-    Cancel(SweepName, oneshot::Sender<Result<usize, Refusal>>),
-    /// A question that is answered from committed state.
-    Ask(Question),
-}
-
-/// What is sent to a worker.
-pub(crate) type Outbox = mpsc::Sender<Result<v1::ToWorker, tonic::Status>>;
-/// A question to the machine and to what is known of running attempts, at a time.
-pub(crate) type Question = Box<dyn FnOnce(&Machine, &Board, Time) + Send>;
-
-/// The services' way to the driver.
-#[derive(Clone)]
-pub(crate) struct Handle {
-    pub requests: mpsc::Sender<Request>,
-    /// Changes whenever something may have that users are shown.
-    pub changes: watch::Receiver<u64>,
-}
-
-/// The driver has ended, so nothing can be answered.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the coordinator is stopping")]
-pub(crate) struct Stopping;
-
-impl Handle {
-    pub async fn send(&self, request: Request) -> Result<(), Stopping> {
-        self.requests.send(request).await.map_err(|_| Stopping)
-    }
-
-    /// Asks something of committed state.
-    pub async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&Machine, &Board, Time) -> T + Send + 'static,
-    ) -> Result<T, Stopping> {
-        let (sender, receiver) = oneshot::channel();
-        let question = Box::new(move |machine: &Machine, board: &Board, now: Time| {
-            // Whoever asked may have gone.
-            let _ = sender.send(question(machine, board, now));
-        });
-        self.send(Request::Ask(question)).await?;
-        receiver.await.map_err(|_| Stopping)
-    }
-}
+/// How long after a failed commit it is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// After how long a commit is one that heartbeats do not wait for.
+const SLOW: Duration = Duration::from_millis(500);
 
 /// Wall-clock time that never goes back: read once, then counted on.
 struct Clock {
@@ -106,32 +59,75 @@ pub(crate) struct Driver {
     clock: Clock,
     /// In milliseconds.
     lease: u64,
-    writer: mpsc::Sender<Commit>,
+    writer: mpsc::Sender<Batch>,
     store_thread: thread::JoinHandle<()>,
+    /// How long after a failed commit it is tried again.
+    pause: Duration,
+    stop: oneshot::Receiver<()>,
     outboxes: BTreeMap<Session, Outbox>,
-    submissions: BTreeMap<Ticket, oneshot::Sender<Result<SubmitSummary, Refusal>>>,
-    cancellations: BTreeMap<Ticket, oneshot::Sender<Result<usize, Refusal>>>,
+    calls: Calls,
     tickets: u64,
+    /// Heartbeats that came while nothing could be written, the latest of each session.
+    held: BTreeMap<Session, Beat>,
     changes: watch::Sender<u64>,
+    trouble: watch::Sender<Trouble>,
 }
 
-/// Records to be written in one transaction, and who waits for it.
-type Commit = (Vec<Record>, oneshot::Sender<Result<(), StoreError>>);
+/// Users who wait for an answer.
+#[derive(Default)]
+struct Calls {
+    submissions: BTreeMap<Ticket, Reply<SubmitSummary>>,
+    /// Of cancellations and resumptions.
+    counts: BTreeMap<Ticket, Reply<usize>>,
+}
+
+impl Calls {
+    fn clear(&mut self) {
+        self.submissions.clear();
+        self.counts.clear();
+    }
+
+    fn refuse(&mut self, ticket: Ticket, refusal: Refusal) {
+        // Whoever asked may have gone.
+        if let Some(reply) = self.submissions.remove(&ticket) {
+            let _ = reply.send(Err(refusal));
+        } else if let Some(reply) = self.counts.remove(&ticket) {
+            let _ = reply.send(Err(refusal));
+        }
+    }
+}
 
 impl Driver {
-    /// Starts from what is stored. The store moves to a thread of its own, which ends when the driver does.
-    pub fn new(store: Store, policy: Policy) -> Result<(Driver, Handle, mpsc::Receiver<Request>), StoreError> {
-        let (clock, lease) = (Clock::new(), policy.lease);
-        let only = policy.only.clone();
+    /// Starts from what is stored; it ends when `stop` is used or dropped. The store moves to a thread of its own, which ends when the
+    /// driver does.
+    pub fn new(
+        store: Store,
+        policy: Policy,
+        stop: oneshot::Receiver<()>,
+    ) -> Result<(Driver, Handle, Inbox), StoreError> {
+        let clock = Clock::new();
+        let (only, lease) = (policy.only.clone(), policy.lease);
         let machine = Machine::restart(policy, store.records()?, clock.now());
         let selections = Selections::of(&machine, only, store.reader()?);
-        let (writer, commits) = mpsc::channel(1);
+        Driver::with(machine, selections, store, clock, lease, stop)
+    }
+
+    fn with(
+        machine: Machine,
+        selections: Selections,
+        store: impl Commit,
+        clock: Clock,
+        lease: u64,
+        stop: oneshot::Receiver<()>,
+    ) -> Result<(Driver, Handle, Inbox), StoreError> {
+        let (writer, batches) = mpsc::channel(1);
         let store_thread = thread::Builder::new()
             .name("store".into())
-            .spawn(move || write(store, commits))
+            .spawn(move || commit::write(store, batches))
             .map_err(|error| StoreError::Unusable { path: "store thread".into(), error })?;
         let (changes, watched) = watch::channel(0);
-        let (requests, receiver) = mpsc::channel(4 * BATCH);
+        let (trouble, troubled) = watch::channel(Trouble::default());
+        let (handle, inbox) = handle::queues(watched, troubled);
         let driver = Driver {
             machine,
             board: Board::default(),
@@ -140,55 +136,98 @@ impl Driver {
             lease,
             writer,
             store_thread,
+            pause: PAUSE,
+            stop,
             outboxes: BTreeMap::new(),
-            submissions: BTreeMap::new(),
-            cancellations: BTreeMap::new(),
+            calls: Calls::default(),
             tickets: 0,
+            held: BTreeMap::new(),
             changes,
+            trouble,
         };
-        Ok((driver, Handle { requests, changes: watched }, receiver))
+        Ok((driver, handle, inbox))
     }
 
-    /// Runs until `stop` or until the store fails. When it returns the store is closed.
-    pub async fn run(
-        mut self,
-        requests: mpsc::Receiver<Request>,
-        stop: oneshot::Receiver<()>,
-    ) -> Result<(), StoreError> {
-        let ended = self.serve(requests, stop).await;
+    /// Runs until it is told to stop or the store fails for good. When it returns the store is closed.
+    pub async fn run(mut self, mut inbox: Inbox) -> Result<(), StoreError> {
+        let ended = match self.serve(&mut inbox).await {
+            Ok(()) | Err(Halt::Stopped) => Ok(()),
+            Err(Halt::Failed(error)) => Err(error),
+        };
         drop(self.writer);
         // The thread ends by itself now; whether it panicked has been told by the commit that it did not answer.
         let _ = tokio::task::spawn_blocking(|| self.store_thread.join()).await;
         ended
     }
 
-    async fn serve(
-        &mut self,
-        mut requests: mpsc::Receiver<Request>,
-        mut stop: oneshot::Receiver<()>,
-    ) -> Result<(), StoreError> {
+    async fn serve(&mut self, inbox: &mut Inbox) -> Result<(), Halt> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut batch = Vec::with_capacity(BATCH);
         // What was decided when the last coordinator ended may not have been acted on.
-        self.finish(Round::default()).await?;
+        self.finish(Round::default(), inbox).await?;
         loop {
             let mut round = Round::default();
             tokio::select! {
                 biased;
-                _ = &mut stop => return Ok(()),
+                _ = &mut self.stop => return Err(Halt::Stopped),
                 _ = tick.tick() => self.handle(Event::Tick, &mut round),
-                received = requests.recv_many(&mut batch, BATCH) => {
+                Some(beat) = inbox.beats.recv() => self.beat(beat, &mut round),
+                Some(call) = inbox.calls.recv() => self.call(call, &mut round),
+                received = inbox.requests.recv_many(&mut batch, BATCH) => {
                     if received == 0 {
                         return Ok(());
                     }
-                    for request in batch.drain(..) {
-                        self.take(request, &mut round);
-                    }
                 }
             }
-            self.finish(round).await?;
+            // Whatever else has come is a part of the same round, of each kind as much as of the others.
+            for _ in 0..BATCH {
+                let Ok(beat) = inbox.beats.try_recv() else { break };
+                self.beat(beat, &mut round);
+            }
+            for _ in 0..BATCH {
+                let Ok(call) = inbox.calls.try_recv() else { break };
+                self.call(call, &mut round);
+            }
+            while batch.len() < BATCH {
+                let Ok(request) = inbox.requests.try_recv() else { break };
+                batch.push(request);
+            }
+            batch.drain(..).for_each(|request| self.take(request, &mut round));
+            self.finish(round, inbox).await?;
+            while !self.held.is_empty() {
+                let mut round = Round::default();
+                std::mem::take(&mut self.held).into_values().for_each(|beat| self.beat(beat, &mut round));
+                self.finish(round, inbox).await?;
+                // What workers had to say comes before time passes.
+                tick.reset();
+            }
         }
+    }
+
+    fn beat(&mut self, Beat { session, beat, holds }: Beat, round: &mut Round) {
+        self.handle(Event::Heartbeat { session, beat, holds }, round);
+    }
+
+    fn call(&mut self, call: Call, round: &mut Round) {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let event = match call {
+            Call::Submit(submitted, reply) => {
+                self.calls.submissions.insert(ticket, reply);
+                Event::Submit(ticket, self.selections.submitted(*submitted))
+            }
+            Call::Cancel(name, reply) => {
+                self.calls.counts.insert(ticket, reply);
+                Event::Cancel(ticket, name)
+            }
+            Call::Resume(name, again, reply) => {
+                self.calls.counts.insert(ticket, reply);
+                Event::Resume(ticket, name, again)
+            }
+            Call::Ask(question) => return round.questions.push(question),
+        };
+        self.handle(event, round);
     }
 
     fn take(&mut self, request: Request, round: &mut Round) {
@@ -203,7 +242,6 @@ impl Driver {
                 Event::Left(session)
             }
             Request::Drain(session) => Event::Draining(session),
-            Request::Heartbeat(session, beat, holds) => Event::Heartbeat { session, beat, holds },
             Request::Report(session, report) => {
                 if let News::Epoch(epoch, measurements) = &report.news
                     && self.machine.state().is_running(report.job, report.attempt)
@@ -219,31 +257,12 @@ impl Driver {
                 }
                 return;
             }
-            Request::Submit(submitted, reply) => {
-                let ticket = self.ticket();
-                self.submissions.insert(ticket, reply);
-                Event::Submit(ticket, self.selections.submitted(*submitted))
-            }
-            Request::Cancel(name, reply) => {
-                let ticket = self.ticket();
-                self.cancellations.insert(ticket, reply);
-                Event::Cancel(ticket, name)
-            }
             Request::Lost(job, file) => {
                 warn!(%job, %file, "weights that the job left are not there: it is trained again where they are wanted");
                 Event::Lost(job, file)
             }
-            Request::Ask(question) => {
-                round.questions.push(question);
-                return;
-            }
         };
         self.handle(event, round);
-    }
-
-    fn ticket(&mut self) -> Ticket {
-        self.tickets += 1;
-        Ticket(self.tickets)
     }
 
     fn handle(&mut self, event: Event, round: &mut Round) {
@@ -261,15 +280,21 @@ impl Driver {
 
     /// Commits a round, then acts on it. What a sweep chooses now that jobs have ended is a part of the round: nobody is told that the
     /// sweep is over in between.
-    async fn finish(&mut self, mut round: Round) -> Result<(), StoreError> {
-        self.settle(&mut round).await?;
+    async fn finish(&mut self, mut round: Round, inbox: &mut Inbox) -> Result<(), Halt> {
+        self.settle(&mut round, inbox).await?;
         loop {
-            let decided = self.selections.decided(&self.machine).await?;
+            let decided = match self.selections.decided(&self.machine).await {
+                Ok(decided) => decided,
+                Err(error) => {
+                    self.stall(error, &mut round, inbox).await?;
+                    continue;
+                }
+            };
             if decided.is_empty() {
                 break;
             }
             decided.into_iter().for_each(|submission| self.handle(Event::Continue(submission), &mut round));
-            self.settle(&mut round).await?;
+            self.settle(&mut round, inbox).await?;
         }
         round.effects.into_iter().for_each(|effect| self.act(effect));
         let now = self.clock.now();
@@ -281,7 +306,7 @@ impl Driver {
     }
 
     /// Commits the records of a round that are not yet committed.
-    async fn settle(&mut self, round: &mut Round) -> Result<(), StoreError> {
+    async fn settle(&mut self, round: &mut Round, inbox: &mut Inbox) -> Result<(), Halt> {
         if round.records.is_empty() {
             return Ok(());
         }
@@ -294,15 +319,7 @@ impl Driver {
                 _ => {}
             }
         }
-        self.commit(std::mem::take(&mut round.records)).await
-    }
-
-    async fn commit(&mut self, records: Vec<Record>) -> Result<(), StoreError> {
-        let (sender, receiver) = oneshot::channel();
-        let gone =
-            || StoreError::Unusable { path: "store thread".into(), error: std::io::Error::other("it has ended") };
-        self.writer.send((records, sender)).await.map_err(|_| gone())?;
-        receiver.await.map_err(|_| gone())?
+        self.commit(std::mem::take(&mut round.records), round, inbox).await
     }
 
     fn act(&mut self, effect: Effect) {
@@ -342,24 +359,16 @@ impl Driver {
                 }
             }
             Effect::Submitted(ticket, summary) => {
-                if let Some(reply) = self.submissions.remove(&ticket) {
+                if let Some(reply) = self.calls.submissions.remove(&ticket) {
                     let _ = reply.send(Ok(summary));
                 }
             }
-            Effect::Cancelled(ticket, dropped) => {
-                if let Some(reply) = self.cancellations.remove(&ticket) {
-                    let _ = reply.send(Ok(dropped));
+            Effect::Cancelled(ticket, jobs) | Effect::Resumed(ticket, jobs) => {
+                if let Some(reply) = self.calls.counts.remove(&ticket) {
+                    let _ = reply.send(Ok(jobs));
                 }
             }
-            // Nobody can ask for it yet.
-            Effect::Resumed(..) => {}
-            Effect::Refuse(ticket, refusal) => {
-                if let Some(reply) = self.submissions.remove(&ticket) {
-                    let _ = reply.send(Err(refusal));
-                } else if let Some(reply) = self.cancellations.remove(&ticket) {
-                    let _ = reply.send(Err(refusal));
-                }
-            }
+            Effect::Refuse(ticket, refusal) => self.calls.refuse(ticket, refusal),
         }
     }
 
@@ -380,10 +389,4 @@ struct Round {
     effects: Vec<Effect>,
     questions: Vec<Question>,
     changed: bool,
-}
-
-fn write(mut store: Store, mut commits: mpsc::Receiver<Commit>) {
-    while let Some((records, reply)) = commits.blocking_recv() {
-        let _ = reply.send(store.commit(&records));
-    }
 }
