@@ -42,7 +42,7 @@ overrides:
   - {when: {loss: dmi}, set: {parent: {set: {loss: cce}, at: best-validation}}}
 ";
 const JOBS: u64 = 6;
-const EPOCHS: u64 = 12;
+const EPOCHS: u32 = 12;
 /// In seconds.
 const LEASE: f64 = 2.0;
 
@@ -256,8 +256,8 @@ fn weights(state: &std::path::Path) -> BTreeMap<String, String> {
     let store = Connection::open(state.join("plusminus.sqlite")).unwrap();
     let epochs = "SELECT job, count(DISTINCT epoch), count(*) FROM metrics WHERE metric = 'test_accuracy' AND NOT superseded GROUP BY job";
     let mut epochs = store.prepare(epochs).unwrap();
-    let rows = epochs.query_map([], |row| Ok((row.get::<_, u64>(1)?, row.get::<_, u64>(2)?))).unwrap();
-    let rows: Vec<(u64, u64)> = rows.map(Result::unwrap).collect();
+    let rows = epochs.query_map([], |row| Ok((row.get::<_, u32>(1)?, row.get::<_, u32>(2)?))).unwrap();
+    let rows: Vec<(u32, u32)> = rows.map(Result::unwrap).collect();
     assert_eq!(rows, vec![(EPOCHS, EPOCHS); JOBS as usize], "every epoch once");
     let mut jobs = store.prepare("SELECT id, json_extract(facts, '$.weights') FROM jobs").unwrap();
     jobs.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()

@@ -34,12 +34,13 @@ pub(crate) enum Expected {
 }
 
 impl Plan {
-    pub fn draw(chance: &mut Chance) -> Self {
+    /// A sweep, of which jobs may build on others: a store would have to read that from their configurations.
+    pub fn draw(chance: &mut Chance, families: bool) -> Self {
         let count = chance.between(2, 9);
         let mut jobs: Vec<Planned> = Vec::new();
         for seed in 0..count {
             let older: Vec<JobId> = jobs.iter().map(|planned| planned.job.id).collect();
-            let parent = if chance.one_in(3) { chance.of(&older) } else { None };
+            let parent = if families && chance.one_in(3) { chance.of(&older) } else { None };
             let at = if chance.one_in(2) { At::Final } else { At::Best };
             let epochs = chance.between(1, 6) as u32;
             let fails = chance.one_in(8).then(|| {
@@ -72,6 +73,24 @@ impl Plan {
 
     pub fn job(&self, id: JobId) -> Option<&Planned> {
         self.jobs.iter().find(|planned| planned.job.id == id)
+    }
+
+    /// Epochs that are trained where nothing disturbs it.
+    pub fn epochs(&self) -> u64 {
+        let of = |planned: &Planned, expected: &Expected| match (expected, planned.fails) {
+            (Expected::Finished(_), _) => planned.epochs,
+            (Expected::Failed(kind), Some((own, epoch))) if *kind == own && !self.is_stranded(planned) => epoch,
+            (Expected::Failed(_), _) => 0,
+        };
+        let expected = self.expected();
+        let all = self.jobs.iter().filter_map(|planned| Some(of(planned, expected.get(&planned.job.id)?)));
+        all.map(u64::from).sum()
+    }
+
+    /// Whether what the job builds on fails.
+    fn is_stranded(&self, planned: &Planned) -> bool {
+        let origin = planned.job.origin.and_then(|origin| self.expected().remove(&origin.job));
+        matches!(origin, Some(Expected::Failed(_)))
     }
 
     /// What must become of every job.

@@ -58,7 +58,7 @@ pub fn simulate(seed: u64, whole_trace: bool) -> Result<Outcome, Box<Broken>> {
             happenings: world.trace.lines,
             ended: ended - BEGINNING,
             faults: world.befallen,
-            epochs: (world.plan.jobs.iter().map(|job| u64::from(job.epochs)).sum(), world.promises.trained),
+            epochs: (world.plan.epochs(), world.promises.trained),
             trace: world.trace.kept(),
         }),
         Err(promise) => Err(Box::new(Broken { seed, at: world.now - BEGINNING, promise, before: world.trace.kept() })),
@@ -139,9 +139,10 @@ struct World {
 impl World {
     fn new(seed: u64, whole_trace: bool) -> Self {
         let mut chance = Chance::new(seed);
-        let plan = Plan::draw(&mut chance);
         // A real store is slower than a list by far.
-        let disk = if seed.is_multiple_of(16) { Disk::store().unwrap_or_else(|_| Disk::log()) } else { Disk::log() };
+        let store = if seed.is_multiple_of(16) { Disk::store().ok() } else { None };
+        let plan = Plan::draw(&mut chance, store.is_none());
+        let disk = store.unwrap_or_else(Disk::log);
         let count = chance.between(1, 3);
         let workers = (0..count).map(|n| Worker::new(format!("w{n}"), chance.between(1, 3) as u32)).collect();
         World {

@@ -370,6 +370,26 @@ fn a_worker_that_leaves_costs_its_jobs_no_try_and_gets_no_more() {
 }
 
 #[test]
+fn what_was_cancelled_and_is_wanted_again_waits_until_nobody_trains_it_any_more() {
+    let again = |how: &dyn Fn(&mut Bench) -> Vec<Effect>| {
+        let mut bench = Bench::new();
+        bench.submit("a", 0..1);
+        bench.join(1, 1, 1, &[]);
+        bench.join(2, 2, 1, &[]);
+        bench.handle(Event::Cancel(Ticket(4), name("a")));
+        assert_eq!(bench.submit("a", 0..1).requeued, 1);
+        assert_eq!(assigned(&bench.beat(1, vec![(job(0).id, Attempt(1))])), [], "it still winds down");
+        assigned(&how(&mut bench))
+    };
+    let to_either = |assigned: Vec<(u64, u64, u32)>| matches!(assigned[..], [(1 | 2, 0, 2)]);
+    assert!(to_either(again(&|bench| bench.beat(1, vec![]))), "it says that it has nothing in hand");
+    assert!(to_either(again(&|bench| bench.fail(1, 0, 1, FailureKind::Preempted))), "it says that it has ended");
+    assert!(to_either(again(&|bench| bench.join(3, 1, 1, &[]))), "it comes back without it");
+    assert!(to_either(again(&|bench| bench.wait(100))), "its lease would have passed");
+    assert!(!to_either(again(&|bench| bench.wait(50))));
+}
+
+#[test]
 fn cancelling_stops_what_no_other_sweep_wants() {
     let mut bench = Bench::new();
     bench.submit("a", 0..3);
