@@ -315,7 +315,7 @@ pub struct Watch {
     pub output: Output,
 }
 
-/// `table`
+/// `table`, and what `compare` and `significance` make theirs of
 #[derive(Debug, Args)]
 pub struct Table {
     /// Sweep file, or the name of a sweep submitted before

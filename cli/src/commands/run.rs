@@ -1,6 +1,6 @@
 //! `plusminus run SWEEP`: a coordinator on loopback, a worker as a child process, the table at the end.
 
-use super::{exit_of, memory, submit, table, tell_failures, watch, worker};
+use super::{exit_of, hints, memory, submit, table, tell_failures, watch, worker};
 use crate::arguments::{self, Output};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
@@ -82,6 +82,7 @@ async fn train(
     let mut client = LiveClient::connect(url).await?;
     let submitted = client.submit(text, sweep.name.as_str()).await?;
     terminal::note(&submit::describe(&submitted));
+    hints::tell(sweep);
     let left = (submitted.jobs - submitted.finished) as usize;
     // Winners have further jobs once they are known.
     let later = sweep.jobs_in_all().saturating_sub(submitted.jobs as usize);
@@ -117,8 +118,8 @@ async fn finish(
     let named = Named::File(Box::new(SweepFile { text: String::new(), sweep: sweep.clone() }));
     let table = table::of(&mut Client::Live(client), &named, None, None).await?;
     table::print(&table, arguments.format)?;
-    tell_failures(&status);
-    Ok(exit_of(&status))
+    tell_failures(&status, sweep.table.diverged);
+    Ok(exit_of(&status, sweep.table.diverged))
 }
 
 /// Starts the worker. It leaves when the pipe to it is closed, however this process ends.

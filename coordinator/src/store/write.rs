@@ -4,7 +4,7 @@ use super::{Store, StoreError};
 use plusminus_core::id::JobId;
 use plusminus_core::id::SweepName;
 use plusminus_core::metric::{Measurements, select};
-use plusminus_core::outcome::Failure;
+use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::schedule::{Ending, NewCell, NewJob, Next, Record, Time};
 use rusqlite::{Result, Transaction, params};
 use std::collections::BTreeMap;
@@ -126,7 +126,13 @@ fn ended(transaction: &Transaction<'_>, job: JobId, ending: &Ending, next: Next)
                 "UPDATE jobs SET state = 'queued', failures = ?2, not_before = ?3, reached_before = ?4 WHERE id = ?1";
             transaction.prepare_cached(retry)?.execute(params![id, failures, time(not_before), reached])?;
         }
-        (_, Ending::Failed(failure)) => fail(transaction, &id, failure)?,
+        (_, Ending::Failed(failure)) => {
+            fail(transaction, &id, failure)?;
+            if failure.kind == FailureKind::Diverged && !has_result(transaction, &id)? {
+                // What it had reached may count.
+                results(transaction, &id)?;
+            }
+        }
         (_, Ending::Finished(facts)) => {
             let facts = serde_json::to_string(facts).map_err(json)?;
             let finish = "UPDATE jobs SET state = 'finished', facts = ?2 WHERE id = ?1";
@@ -142,6 +148,12 @@ fn fail(transaction: &Transaction<'_>, id: &str, failure: &Failure) -> Result<()
                        failure_kind = iif(facts IS NULL, ?2, NULL), failure = iif(facts IS NULL, ?3, NULL)
                 WHERE id = ?1";
     transaction.prepare_cached(fail)?.execute(params![id, failure.kind.name(), failure.message]).map(drop)
+}
+
+/// Whether the job has its result, though it may have been trained again.
+fn has_result(transaction: &Transaction<'_>, id: &str) -> Result<bool> {
+    let select = "SELECT facts IS NOT NULL FROM jobs WHERE id = ?1";
+    transaction.prepare_cached(select)?.query_row([id], |row| row.get(0))
 }
 
 /// Writes what each selection shows of the job's last attempt.

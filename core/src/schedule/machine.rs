@@ -279,7 +279,9 @@ impl Machine {
         if !others.is_empty() {
             return effects.push(Effect::Reject(session));
         }
-        effects.push(Effect::Welcome(session));
+        // In one message with the welcome, so that nothing past goes on for a moment.
+        let is_past = |(job, attempt): &&(JobId, Attempt)| !self.state.is_current(&worker, *job, *attempt);
+        effects.push(Effect::Welcome(session, holds.iter().filter(is_past).copied().collect()));
         for old in same.into_iter().map(|(session, _)| *session).collect::<Vec<_>>() {
             self.connections.remove(&old);
             effects.push(Effect::Disconnect(old));
@@ -300,8 +302,6 @@ impl Machine {
             if self.state.is_current(&worker, *job, *attempt) {
                 self.inherited.remove(job);
                 self.leases.insert(*job, now.after(self.policy.lease));
-            } else {
-                effects.push(Effect::Stop { session, job: *job, attempt: *attempt });
             }
         }
         self.connections.insert(session, connection);

@@ -156,6 +156,7 @@ impl Agent {
                 self.heartbeat = welcome.heartbeat_milliseconds.max(10);
                 self.next_beat = now;
                 self.outbox.rewind();
+                welcome.stop.iter().for_each(|of| self.told_to_stop(now, Some(of)));
                 self.lease.welcomed(&welcome);
                 self.grant();
             }
@@ -172,11 +173,15 @@ impl Agent {
                 Ok(of) => self.assigned(of, assignment),
                 Err(error) => warn!(%error, "the coordinator's message is not understood"),
             },
-            to_worker::Message::Stop(stop) => match required_attempt(stop.of.as_ref()) {
-                Ok(of) => self.stop(now, of),
-                Err(error) => warn!(%error, "the coordinator's message is not understood"),
-            },
+            to_worker::Message::Stop(stop) => self.told_to_stop(now, stop.of.as_ref()),
             to_worker::Message::Acknowledgement(acknowledgement) => self.acknowledged(acknowledgement.sequence),
+        }
+    }
+
+    fn told_to_stop(&mut self, now: Time, of: Option<&v1::AttemptId>) {
+        match required_attempt(of) {
+            Ok(of) => self.stop(now, of),
+            Err(error) => warn!(%error, "the coordinator's message is not understood"),
         }
     }
 

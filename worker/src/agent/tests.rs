@@ -53,7 +53,7 @@ fn finished(kept: &[Digest]) -> v1::Ending {
 }
 
 pub(super) fn welcome() -> to_worker::Message {
-    to_worker::Message::Welcome(v1::Welcome { heartbeat_milliseconds: BEAT, lease_milliseconds: LEASE })
+    to_worker::Message::Welcome(v1::Welcome { heartbeat_milliseconds: BEAT, lease_milliseconds: LEASE, stop: vec![] })
 }
 
 /// An agent with a clock. What it says of leases and heartbeats is kept apart.

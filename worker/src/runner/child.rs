@@ -126,7 +126,7 @@ fn train(
     let parent = assignment.parent(&job).map_err(not_understood)?;
     let parent = parent.map(|(_, digest)| whole(&options.cache, digest)).transpose()?;
     let wanted = assignment.keeps().map_err(not_understood)?;
-    let supplies = trainer::Supplies { cache, means: options.means, parent: parent.as_deref() };
+    let supplies = trainer::Supplies { cache, means: options.means, parent: parent.as_deref(), checkpoints: None };
     let mut trained = trainer::train(&job, supplies, observer)?;
     let failed = |error| Failure::new(FailureKind::Infrastructure, format!("cannot keep the weights: {error}"));
     if let Some(directory) = &options.weights {
