@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 /// Something that may happen, in few enough variations that generated sequences meet each other. Numbers choose among what there is.
 #[derive(Clone, Debug)]
 enum Happening {
-    Connect,
+    /// A connection, over which a number of attempts in hand are found to be past.
+    Connect {
+        past: usize,
+    },
     /// A connection that breaks before its Welcome.
     ConnectInVain,
     Disconnect,
@@ -35,7 +38,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     let number = 0usize..8;
     let how = prop::sample::select(vec![How::Left, How::Killed, How::Crashed("crashed".into())]);
     prop_oneof![
-        3 => Just(Happening::Connect),
+        3 => prop::sample::select(vec![0, 0, 0, 1, 3]).prop_map(|past| Happening::Connect { past }),
         1 => Just(Happening::ConnectInVain),
         1 => Just(Happening::Disconnect),
         6 => any::<bool>().prop_map(|builds| Happening::Assign { builds }),
@@ -212,15 +215,22 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         let chosen = |number: usize, of: usize| number % of.max(1);
         match happening {
-            Happening::Connect | Happening::ConnectInVain => {
+            Happening::Connect { .. } | Happening::ConnectInVain => {
                 self.connected = false;
                 self.sent.clear();
                 self.beats.clear();
                 self.handle(Event::Connecting);
-                if matches!(happening, Happening::Connect) {
+                if let Happening::Connect { past } = happening {
                     self.connected = true;
                     self.until = self.until.max(self.hello.unwrap().after(LEASE));
-                    self.handle(Event::Told(welcome()));
+                    let past: Vec<Of> = self.agent.holds().take(past).collect();
+                    self.stopped.extend(&past);
+                    self.may_go.extend(self.disk.values().filter(|e| past.contains(&e.of)).map(|e| e.sequence));
+                    let stop = past.iter().filter_map(|of| id(*of)).collect();
+                    let (heartbeat_milliseconds, lease_milliseconds) = (BEAT, LEASE);
+                    let welcome = v1::Welcome { heartbeat_milliseconds, lease_milliseconds, stop };
+                    self.handle(Event::Told(to_worker::Message::Welcome(welcome)));
+                    assert!(self.disk.values().all(|entry| !past.contains(&entry.of)));
                 }
             }
             Happening::Disconnect => {
@@ -332,7 +342,7 @@ impl World {
         while !self.transfers.is_empty() {
             self.happen(Happening::Transferred(0, true));
         }
-        self.happen(Happening::Connect);
+        self.happen(Happening::Connect { past: 0 });
         let unsent: Vec<u64> = self.disk.keys().copied().filter(|sequence| !self.sent.contains(sequence)).collect();
         assert!(unsent.is_empty(), "a new connection is told everything: {unsent:?}");
         self.happen(Happening::Leave);
