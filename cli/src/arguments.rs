@@ -86,7 +86,7 @@ pub struct Training {
 /// How training processes are looked after.
 #[derive(Clone, Debug, Args)]
 pub struct Care {
-    /// How long a training process may go on without a sign of progress before it is killed and its job tried again
+    /// How long a training process may be silent before it is killed and its job tried again; six times as long until its first step
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub stall: Duration,
     /// Directory for checkpoints, from which a job that was interrupted goes on; workers may share one [default: STATE/checkpoints]
