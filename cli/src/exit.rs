@@ -184,7 +184,11 @@ impl CliError {
             },
             CliError::Store(_) => Exit::State,
             CliError::Answer(error) => match error {
-                AnswerError::UnknownSweep { .. } | AnswerError::UnknownName { .. } => Exit::Unknown,
+                AnswerError::UnknownSweep { .. }
+                | AnswerError::UnknownName { .. }
+                | AnswerError::UnknownJob(_)
+                | AnswerError::NoJobId(_)
+                | AnswerError::AmbiguousJob { .. } => Exit::Unknown,
                 AnswerError::OldSource(_) => Exit::SweepFile,
                 AnswerError::Store(_) => Exit::State,
             },

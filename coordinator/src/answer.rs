@@ -1,5 +1,6 @@
 //! What users are told, from the machine and the store; the same with and without a running coordinator.
 
+use crate::explain::Explained;
 use crate::store::{Reader, StoreError};
 use plusminus_core::id::{Attempt, JobId, SweepName};
 use plusminus_core::metric::{At, Measurements, Metric};
@@ -53,6 +54,12 @@ impl Board {
         line
     }
 
+    /// How far an attempt is, and the last epoch that it told of.
+    pub(crate) fn standing(&self, job: JobId, attempt: Attempt) -> (Option<v1::Progress>, Option<v1::Epoch>) {
+        let line = self.of(job, attempt);
+        (line.map(|line| line.progress), line.and_then(|line| line.last.clone()))
+    }
+
     fn of(&self, job: JobId, attempt: Attempt) -> Option<&Line> {
         self.lines.get(&job).filter(|line| line.attempt == attempt)
     }
@@ -68,6 +75,20 @@ pub enum AnswerError {
         name: String,
         /// The sweeps there are.
         known: Vec<String>,
+    },
+    /// There is no such job.
+    #[error("no job's id begins with `{0}`; `plusminus status SWEEP` names those that run and one of each failure")]
+    UnknownJob(String),
+    /// The id of a job cannot begin so.
+    #[error("expected a job's id or its beginning, up to 32 hexadecimal digits, found `{0}`")]
+    NoJobId(String),
+    /// There are several such jobs.
+    #[error("the ids of several jobs begin with `{found}`: {}; give more of it", .jobs.join(", "))]
+    AmbiguousJob {
+        /// What was asked for.
+        found: String,
+        /// Some of the jobs.
+        jobs: Vec<String>,
     },
     /// No such metric or selection.
     #[error("unknown {what} `{found}`; there are {}", .known.join(", "))]
@@ -116,6 +137,14 @@ pub fn status(machine: &Machine, board: &Board, now: Time, name: &str) -> Result
     })
 }
 
+/// The sweep file that was submitted as `name`.
+///
+/// # Errors
+/// If there is no such sweep.
+pub fn source(machine: &Machine, name: &str) -> Result<String, AnswerError> {
+    Ok(find(machine, name)?.source.to_string())
+}
+
 fn find(machine: &Machine, name: &str) -> Result<SweepView, AnswerError> {
     let sweep = name.parse().ok().and_then(|name: SweepName| machine.sweep(&name));
     sweep.ok_or_else(|| AnswerError::UnknownSweep {
@@ -132,14 +161,14 @@ fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView, now: Time) 
         match &job.state {
             JobState::Running { attempt, worker, since } => {
                 let running_milliseconds = now.0.saturating_sub(since.0);
-                let line = board.of(job.id, *attempt);
+                let (progress, last) = board.standing(job.id, *attempt);
                 running_jobs.push(v1::RunningJob {
                     of: Some(attempt_id(job.id, *attempt)),
                     cell: job.cell.to_string(),
                     seed: job.seed,
                     worker: worker.to_string(),
-                    progress: line.map(|line| line.progress),
-                    last: line.and_then(|line| line.last.clone()),
+                    progress,
+                    last,
                     running_milliseconds,
                 });
             }
@@ -283,6 +312,14 @@ impl AtRest {
     /// If there is no such sweep.
     pub fn status(&self, sweep: &str) -> Result<v1::StatusResponse, AnswerError> {
         status(&self.machine, &Board::default(), Time(0), sweep)
+    }
+
+    /// Why a job is where it is.
+    ///
+    /// # Errors
+    /// If there is no such job, or the store cannot be read.
+    pub fn explain(&self, job: &str) -> Result<v1::ExplainResponse, AnswerError> {
+        Explained::of(&self.machine, &Board::default(), Time(0), job)?.with_attempts(&self.reader)
     }
 
     /// The jobs of a sweep with one metric.

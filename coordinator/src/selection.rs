@@ -201,6 +201,8 @@ impl Selections {
         let ended: &[JobId] = match record {
             Record::Ended { job, next: Next::Done | Next::GiveUp, .. } => std::slice::from_ref(job),
             Record::Stranded { jobs, .. } => jobs,
+            // Nothing is decided until it has ended, and then anew.
+            Record::Requeued { job, .. } => std::slice::from_ref(job),
             Record::Cancelled { name, .. } => {
                 self.sweeps.remove(name);
                 return;
@@ -214,22 +216,27 @@ impl Selections {
     /// The sweeps that lack jobs of their winners by what is committed, with all the jobs that they are to have.
     ///
     /// # Errors
-    /// If the store cannot be read.
+    /// If the store cannot be read. What is due is due still.
     pub async fn decided(&mut self, machine: &Machine) -> Result<Vec<Submission>, StoreError> {
         let mut further = Vec::new();
-        for name in std::mem::take(&mut self.due) {
-            let Some(choosing) = self.sweeps.get_mut(&name) else { continue };
+        // One that cannot be looked at now stays due.
+        while let Some(name) = self.due.first().cloned() {
+            let Some(choosing) = self.sweeps.get_mut(&name) else {
+                self.due.remove(&name);
+                continue;
+            };
             // Which groups have ended is known without the store.
             let ended = choosing.decisions(machine, |_| Some(0.0));
             let groups = choosing.groups.iter_mut().zip(ended);
             let news: Vec<bool> = groups.map(|(group, ended)| group.has_news(ended)).collect();
-            let Some(select) = choosing.sweep.select.as_ref().filter(|_| news.contains(&true)) else { continue };
+            let Some(select) = choosing.sweep.select.as_ref().filter(|_| news.contains(&true)) else {
+                self.due.remove(&name);
+                continue;
+            };
             let (reader, sweep, by, at) = (Arc::clone(&self.reader), name.clone(), select.by, select.at);
             let read = move || reader.lock().unwrap_or_else(PoisonError::into_inner).values(&sweep, by, at);
-            let values = tokio::task::spawn_blocking(read).await.map_err(|error| StoreError::Unusable {
-                path: "store thread".into(),
-                error: std::io::Error::other(error),
-            })??;
+            let values = tokio::task::spawn_blocking(read).await.map_err(|_| StoreError::Gone)??;
+            self.due.remove(&name);
             let decided = choosing.decisions(machine, |job| values.get(job).copied());
             for ((group, decision), _) in choosing.groups.iter_mut().zip(decided).zip(news).filter(|(_, news)| *news) {
                 *group = Group { decision, stands: true };

@@ -1,8 +1,9 @@
 //! Listening, and everything that is served.
 
 use crate::address::AddressFile;
-use crate::driver::Driver;
+use crate::driver::{Driver, Inbox};
 use crate::services::{sweeps::Sweeps, workers::Workers};
+use crate::store::backup::WEIGHTS;
 use crate::store::{Store, StoreError};
 use plusminus_core::schedule::Policy;
 use plusminus_core::spec;
@@ -16,16 +17,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tracing::info;
 
 /// How long open calls may take to end when the coordinator stops.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// Where in the state directory weights lie that jobs have left for others.
-const WEIGHTS: &str = "weights";
 
 /// Why a coordinator cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +57,8 @@ pub struct Coordinator {
     listener: TcpListener,
     address: SocketAddr,
     driver: Driver,
-    requests: mpsc::Receiver<crate::driver::Request>,
+    inbox: Inbox,
+    stop_driver: oneshot::Sender<()>,
     sweeps: Sweeps,
     workers: Workers,
     address_file: AddressFile,
@@ -84,11 +83,12 @@ impl Coordinator {
         let unusable = |error| StoreError::Unusable { path: weights.clone(), error };
         plusminus_proto::weights::clean(&weights).map_err(unusable)?;
         let reader = store.reader()?;
-        let (driver, handle, requests) = Driver::new(store, policy)?;
+        let (stop_driver, stopped) = oneshot::channel();
+        let (driver, handle, inbox) = Driver::new(store, policy, stopped)?;
         let sweeps = Sweeps::new(handle.clone(), reader, spec::MAX_JOBS);
         let workers = Workers::new(handle, weights);
         let address_file = AddressFile::write(state, address)?;
-        Ok(Coordinator { listener, address, driver, requests, sweeps, workers, address_file })
+        Ok(Coordinator { listener, address, driver, inbox, stop_driver, sweeps, workers, address_file })
     }
 
     /// Where it listens.
@@ -96,10 +96,10 @@ impl Coordinator {
         self.address
     }
 
-    /// Serves until `stop`, or until the store fails.
+    /// Serves until `stop`, or until the store fails for good. A full disk is waited for.
     ///
     /// # Errors
-    /// If the store fails: nothing that was not durable has been acknowledged.
+    /// If the store is damaged: nothing that was not durable has been acknowledged.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<SweepServiceServer<Sweeps>>().await;
@@ -110,7 +110,6 @@ impl Coordinator {
             .build_v1()
             .map_err(|error| ServerError::Serve(error.to_string()))?;
         let (stop_server, server_stopped) = oneshot::channel::<()>();
-        let (stop_driver, driver_stopped) = oneshot::channel::<()>();
         let server = Server::builder()
             .tcp_nodelay(true)
             .http2_keepalive_interval(Some(KEEPALIVE))
@@ -123,13 +122,13 @@ impl Coordinator {
                 let _ = server_stopped.await;
             });
         let mut server = tokio::spawn(server);
-        let mut driver = tokio::spawn(self.driver.run(self.requests, driver_stopped));
+        let mut driver = tokio::spawn(self.driver.run(self.inbox));
         info!(address = %self.address, "the coordinator listens");
         let ended = tokio::select! {
             () = stop => {
                 // Before the lock is: the next coordinator writes its own.
                 drop(self.address_file);
-                let _ = stop_driver.send(());
+                let _ = self.stop_driver.send(());
                 driver.await
             }
             ended = &mut driver => ended,

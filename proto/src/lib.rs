@@ -14,5 +14,8 @@ pub mod v1 {
     tonic::include_proto!("plusminus.v1");
 }
 
+/// A status with this among its metadata says that the coordinator cannot write anything down for now, not that nobody answers.
+pub const STALLED: &str = "plusminus-stalled";
+
 /// The descriptors of the wire, for the reflection service.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,16 +1,22 @@
 //! Errors to gRPC status: the one place that knows the codes.
 
 use crate::answer::AnswerError;
-use crate::driver::Stopping;
+use crate::driver::Unanswered;
 use plusminus_core::schedule::Refusal;
 use plusminus_core::spec::Problem;
 use plusminus_proto::convert::Invalid;
-use plusminus_proto::v1;
+use plusminus_proto::{STALLED, v1};
 use prost::Message;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
-pub(crate) fn stopping(error: Stopping) -> Status {
-    Status::unavailable(error.to_string())
+pub(crate) fn unanswered(error: Unanswered) -> Status {
+    let mut status = Status::unavailable(error.to_string());
+    if let Unanswered::Stalled(_) = error {
+        // A broken connection has the same code.
+        status.metadata_mut().insert(STALLED, MetadataValue::from_static("store"));
+    }
+    status
 }
 
 pub(crate) fn invalid(error: Invalid) -> Status {
@@ -19,7 +25,8 @@ pub(crate) fn invalid(error: Invalid) -> Status {
 
 pub(crate) fn answer(error: AnswerError) -> Status {
     let code = match &error {
-        AnswerError::UnknownSweep { .. } => Code::NotFound,
+        AnswerError::UnknownSweep { .. } | AnswerError::UnknownJob { .. } => Code::NotFound,
+        AnswerError::NoJobId(_) | AnswerError::AmbiguousJob { .. } => Code::InvalidArgument,
         AnswerError::UnknownName { .. } => Code::InvalidArgument,
         AnswerError::OldSource(_) => Code::FailedPrecondition,
         AnswerError::Store(_) => Code::Internal,

@@ -1,16 +1,18 @@
 //! The calls of users.
 
 use super::status;
-use crate::answer::{self, SweepJobs};
-use crate::driver::{Handle, Request};
+use crate::answer::{self, AnswerError, SweepJobs};
+use crate::driver::{Call, Handle, Unanswered};
+use crate::explain::{self, Explained};
 use crate::selection::Submitted;
 use crate::store::Reader;
 use plusminus_core::id::{IdError, SweepName};
+use plusminus_core::schedule::{Again, SubmitSummary};
 use plusminus_core::spec;
 use plusminus_proto::v1::{self, sweep_service_server::SweepService};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
 
@@ -26,6 +28,11 @@ pub(crate) struct Sweeps {
 impl Sweeps {
     pub fn new(handle: Handle, reader: Reader, max_jobs: u64) -> Self {
         Sweeps { handle, reader: Arc::new(Mutex::new(reader)), max_jobs }
+    }
+
+    async fn put(&self, submitted: Submitted) -> Result<SubmitSummary, Status> {
+        let summary = self.handle.call(|reply| Call::Submit(Box::new(submitted), reply)).await;
+        summary.map_err(status::unanswered)?.map_err(status::refusal)
     }
 }
 
@@ -52,9 +59,7 @@ impl SweepService for Sweeps {
         let (request, max_jobs) = (request.into_inner(), self.max_jobs);
         let submitted = blocking(move || submitted(request, max_jobs)).await??;
         let sweep = submitted.submission.name.to_string();
-        let (reply, answer) = oneshot::channel();
-        self.handle.send(Request::Submit(Box::new(submitted), reply)).await.map_err(status::stopping)?;
-        let summary = answer.await.map_err(|_| status::stopping(crate::driver::Stopping))?.map_err(status::refusal)?;
+        let summary = self.put(submitted).await?;
         Ok(Response::new(v1::SubmitResponse {
             sweep,
             jobs: summary.jobs as u64,
@@ -67,16 +72,55 @@ impl SweepService for Sweeps {
 
     async fn cancel(&self, request: tonic::Request<v1::CancelRequest>) -> Result<Response<v1::CancelResponse>, Status> {
         let name = sweep_name(&request.into_inner().sweep)?;
-        let (reply, answer) = oneshot::channel();
-        self.handle.send(Request::Cancel(name, reply)).await.map_err(status::stopping)?;
-        let dropped = answer.await.map_err(|_| status::stopping(crate::driver::Stopping))?.map_err(status::refusal)?;
+        let dropped = self.handle.call(|reply| Call::Cancel(name, reply)).await;
+        let dropped = dropped.map_err(status::unanswered)?.map_err(status::refusal)?;
         Ok(Response::new(v1::CancelResponse { dropped: dropped as u64 }))
+    }
+
+    async fn resume(&self, request: tonic::Request<v1::ResumeRequest>) -> Result<Response<v1::ResumeResponse>, Status> {
+        let v1::ResumeRequest { sweep, failed, jobs } = request.into_inner();
+        let name = sweep_name(&sweep)?;
+        let again = match (failed, jobs.is_empty()) {
+            (true, false) => {
+                return Err(Status::invalid_argument("expected all failed jobs or some by id, found both"));
+            }
+            (true, true) => Again::Failed,
+            (false, false) => {
+                let found = self.handle.ask(move |machine, _, _| explain::chosen(machine, &jobs)).await;
+                Again::Jobs(found.map_err(status::unanswered)?.map_err(status::answer)?)
+            }
+            // All that has no result: the same sweep, submitted again.
+            (false, true) => {
+                let source = self.handle.ask(move |machine, _, _| answer::source(machine, &sweep)).await;
+                let source = source.map_err(status::unanswered)?.map_err(status::answer)?;
+                let (request, max_jobs) = (v1::SubmitRequest { source, sweep: name.to_string() }, self.max_jobs);
+                let submitted = blocking(move || submitted(request, max_jobs)).await?;
+                let submitted = submitted.map_err(|_| status::answer(AnswerError::OldSource(name.to_string())))?;
+                let summary = self.put(submitted).await?;
+                return Ok(Response::new(v1::ResumeResponse { queued: (summary.new + summary.requeued) as u64 }));
+            }
+        };
+        let queued = self.handle.call(|reply| Call::Resume(name, again, reply)).await;
+        let queued = queued.map_err(status::unanswered)?.map_err(status::refusal)?;
+        Ok(Response::new(v1::ResumeResponse { queued: queued as u64 }))
+    }
+
+    async fn explain(
+        &self,
+        request: tonic::Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let job = request.into_inner().job;
+        let explained = self.handle.ask(move |machine, board, now| Explained::of(machine, board, now, &job)).await;
+        let explained = explained.map_err(status::unanswered)?.map_err(status::answer)?;
+        let reader = Arc::clone(&self.reader);
+        let read = move || explained.with_attempts(&reader.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(Response::new(blocking(read).await?.map_err(status::answer)?))
     }
 
     async fn status(&self, request: tonic::Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
         let sweep = request.into_inner().sweep;
         let status = self.handle.ask(move |machine, board, now| answer::status(machine, board, now, &sweep)).await;
-        Ok(Response::new(status.map_err(status::stopping)?.map_err(status::answer)?))
+        Ok(Response::new(status.map_err(status::unanswered)?.map_err(status::answer)?))
     }
 
     type ResultsStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::ResultsChunk, Status>>>;
@@ -88,7 +132,7 @@ impl SweepService for Sweeps {
         let request = request.into_inner();
         let sweep = request.sweep.clone();
         let jobs = self.handle.ask(move |machine, _, _| SweepJobs::of(machine, &sweep)).await;
-        let jobs = jobs.map_err(status::stopping)?.map_err(status::answer)?;
+        let jobs = jobs.map_err(status::unanswered)?.map_err(status::answer)?;
         let reader = Arc::clone(&self.reader);
         let read = move || jobs.results(&reader.lock().unwrap_or_else(PoisonError::into_inner), &request);
         let chunks: Vec<_> = blocking(read).await?.map_err(status::answer)?.into_iter().map(Ok).collect();
@@ -101,7 +145,7 @@ impl SweepService for Sweeps {
         let sweep = request.into_inner().sweep;
         sweep_name(&sweep)?;
         let handle = self.handle.clone();
-        let first = look(&handle, sweep.clone()).await?;
+        let first = look(&handle, sweep.clone()).await.map_err(status::unanswered)??;
         // One update may wait; a client that is slower misses those between.
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(async move {
@@ -112,10 +156,10 @@ impl SweepService for Sweeps {
     }
 }
 
-async fn look(handle: &Handle, sweep: String) -> Result<v1::SweepStatus, Status> {
-    let status = handle.ask(move |machine, board, now| answer::status(machine, board, now, &sweep)).await;
-    let status = status.map_err(status::stopping)?.map_err(status::answer)?;
-    status.sweeps.into_iter().next().ok_or_else(|| Status::not_found("give the name of a sweep"))
+async fn look(handle: &Handle, sweep: String) -> Result<Result<v1::SweepStatus, Status>, Unanswered> {
+    let status = handle.ask(move |machine, board, now| answer::status(machine, board, now, &sweep)).await?;
+    let one = |status: v1::StatusResponse| status.sweeps.into_iter().next();
+    Ok(status.map_err(status::answer).and_then(|status| one(status).ok_or_else(|| Status::not_found("no such sweep"))))
 }
 
 async fn watch(
@@ -136,6 +180,13 @@ async fn watch(
             changed = handle.changes.changed() => changed?,
             () = sender.closed() => return Ok(()),
         }
-        status = look(&handle, sweep.clone()).await?;
+        status = loop {
+            match look(&handle, sweep.clone()).await {
+                Ok(status) => break status?,
+                // Whoever watches a sweep waits, as the sweep does.
+                Err(Unanswered::Stalled(_)) => tokio::time::sleep(PACE).await,
+                Err(stopping) => return Err(stopping.into()),
+            }
+        };
     }
 }

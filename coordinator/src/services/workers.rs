@@ -1,11 +1,11 @@
 //! The stream of a worker.
 
-use super::status::{invalid, stopping};
-use crate::driver::{Handle, Request};
+use super::status::{invalid, unanswered};
+use crate::driver::{Beat, Handle, Request, Unanswered};
 use plusminus_core::id::WorkerName;
-use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_core::schedule::{Ending, News, Report, Session};
+use plusminus_core::schedule::{Event, Session};
 use plusminus_proto::convert::{self, Invalid, attempts, required_attempt};
+use plusminus_proto::session;
 use plusminus_proto::v1::{self, from_worker, worker_service_server::WorkerService};
 use plusminus_proto::weights::{self, ReceiveError};
 use std::path::PathBuf;
@@ -18,6 +18,8 @@ use tracing::{info, warn};
 
 /// Messages that may wait for a worker before it is cut off.
 const OUTBOX: usize = 4096;
+/// What a worker has said that may wait while nothing is taken in. Its heartbeats wait behind no less.
+const INBOX: usize = 4096;
 /// Parts of a file that may wait for the disk or the network.
 const PARTS: usize = 4;
 /// How long a worker may take to introduce itself.
@@ -60,12 +62,14 @@ impl WorkerService for Workers {
         let slots = hello.devices.iter().map(|device| device.slots).sum();
         let holds = attempts(&hello.holds).map_err(invalid)?;
         let join = Request::Join { session, worker: worker.clone(), instance: hello.instance, slots, holds, outbox };
-        self.handle.send(join).await.map_err(stopping)?;
+        self.handle.send(join).await.map_err(unanswered)?;
         let handle = self.handle.clone();
         tokio::spawn(async move {
-            let ended = listen(&handle, session, inbound).await;
+            let (sender, said) = mpsc::channel(INBOX);
+            let passing = tokio::spawn(pass_on(handle.clone(), session, said));
+            let ended = listen(&handle, session, inbound, sender).await;
             info!(%worker, reason = %ended.err().map_or_else(|| "it left".to_owned(), |e| e.message().to_owned()), "a worker is gone");
-            let _ = handle.send(Request::Leave(session)).await;
+            let _ = passing.await;
         });
         Ok(Response::new(ReceiverStream::new(outbound)))
     }
@@ -92,7 +96,12 @@ impl WorkerService for Workers {
         drop(sender);
         written.await.map_err(internal)?.map_err(|error| match error {
             ReceiveError::Other { .. } => Status::data_loss(error.to_string()),
-            ReceiveError::TooLong | ReceiveError::Disk { .. } => Status::resource_exhausted(error.to_string()),
+            ReceiveError::TooLong => Status::resource_exhausted(error.to_string()),
+            // There may be room later: the worker keeps the file and tries again.
+            ReceiveError::Disk { .. } => {
+                warn!("{error}; the worker tries again");
+                Status::unavailable(error.to_string())
+            }
         })?;
         Ok(Response::new(v1::PutWeightsResponse {}))
     }
@@ -110,8 +119,8 @@ impl WorkerService for Workers {
             if weights::is_whole(&directory, digest)? { weights::parts(&directory, digest).map(Some) } else { Ok(None) }
         });
         let opened = opened.await.map_err(internal)?;
-        let Some(parts) = opened.map_err(|error| Status::resource_exhausted(error.to_string()))? else {
-            self.handle.send(Request::Lost(job, digest)).await.map_err(stopping)?;
+        let Some(parts) = opened.map_err(|error| Status::unavailable(error.to_string()))? else {
+            self.handle.send(Request::Lost(job, digest)).await.map_err(unanswered)?;
             let why = format!("the weights of job {job} are not in the state directory any more; it is trained again");
             return Err(Status::not_found(why));
         };
@@ -133,36 +142,42 @@ fn internal(error: tokio::task::JoinError) -> Status {
     Status::internal(error.to_string())
 }
 
-/// A report, or, where it says what cannot be, the end of its attempt: the worker would send it for ever.
-fn understood(report: v1::Report) -> Result<Report, Invalid> {
-    let (sequence, of) = (report.sequence, required_attempt(report.of.as_ref()));
-    Report::try_from(report).or_else(|error| {
-        let (job, attempt) = of?;
-        let message = format!("the worker's report is not understood: {error}; is it of the same version?");
-        let failure = Failure::new(FailureKind::Infrastructure, message);
-        Ok(Report { sequence, job, attempt, news: News::Ended(Ending::Failed(failure)) })
-    })
-}
-
-/// Passes on what a worker says until it says no more.
-async fn listen(handle: &Handle, session: Session, mut inbound: Streaming<v1::FromWorker>) -> Result<(), Status> {
+/// Listens to a worker until it says no more. Heartbeats go straight on, the rest by way of `said`.
+async fn listen(
+    handle: &Handle,
+    session: Session,
+    mut inbound: Streaming<v1::FromWorker>,
+    said: mpsc::Sender<Request>,
+) -> Result<(), Status> {
+    let stopping = |_| unanswered(Unanswered::Stopping);
     while let Some(message) = inbound.message().await? {
-        let request = match message.message {
-            Some(from_worker::Message::Heartbeat(heartbeat)) => {
-                Request::Heartbeat(session, heartbeat.beat, attempts(&heartbeat.holds).map_err(invalid)?)
-            }
-            Some(from_worker::Message::Report(report)) => {
-                Request::Report(session, understood(report).map_err(invalid)?)
-            }
+        match message.message {
             Some(from_worker::Message::Progress(v1::ProgressReport { of, progress: Some(progress) })) => {
                 let (job, attempt) = required_attempt(of.as_ref()).map_err(invalid)?;
-                Request::Progress(job, attempt, progress)
+                // Where there is much to do, the next one will do.
+                let _ = said.try_send(Request::Progress(job, attempt, progress));
             }
-            Some(from_worker::Message::Draining(_)) => Request::Drain(session),
-            // A second Hello, or a message of a later version.
-            Some(from_worker::Message::Hello(_) | from_worker::Message::Progress(_)) | None => continue,
-        };
-        handle.send(request).await.map_err(stopping)?;
+            Some(message) => match session::event(session, message).map_err(invalid)? {
+                Some(Event::Heartbeat { session, beat, holds }) => {
+                    handle.beat(Beat { session, beat, holds }).await.map_err(unanswered)?;
+                }
+                Some(Event::Reported(session, report)) => {
+                    said.send(Request::Report(session, report)).await.map_err(stopping)?;
+                }
+                Some(Event::Draining(session)) => said.send(Request::Drain(session)).await.map_err(stopping)?,
+                _ => {}
+            },
+            // A message of a later version.
+            None => {}
+        }
     }
     Ok(())
+}
+
+/// Passes on what a worker has said, in order and for as long as the driver takes it, and in the end that it has gone.
+async fn pass_on(handle: Handle, session: Session, mut said: mpsc::Receiver<Request>) -> Result<(), Unanswered> {
+    while let Some(request) = said.recv().await {
+        handle.send(request).await?;
+    }
+    handle.send(Request::Leave(session)).await
 }

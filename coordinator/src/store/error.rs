@@ -28,10 +28,22 @@ pub enum StoreError {
     )]
     ReadOnly(PathBuf),
     /// There is no room left.
-    #[error("no room is left for the store {0}; free some and start again: everything that was acknowledged is kept")]
+    #[error("no room is left for the store {0}; free some: everything that was acknowledged is kept")]
     Full(PathBuf),
+    /// The disk, or whoever else has the file open, does not let it be read or written now.
+    #[error(
+        "the store {path} cannot be read or written ({error}); look at its disk: everything that was acknowledged is kept"
+    )]
+    Failing {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        error: rusqlite::Error,
+    },
     /// It holds what no store does.
-    #[error("the store {path} is damaged ({problem}); put back a copy of the state directory, or give another --state")]
+    #[error(
+        "the store {path} is damaged ({problem}); put back a backup of it with `plusminus restore BACKUP --state DIR --force`, or give another --state"
+    )]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -56,6 +68,9 @@ pub enum StoreError {
         /// What SQLite says.
         error: rusqlite::Error,
     },
+    /// The thread that writes has ended: a defect.
+    #[error("the store's thread has ended")]
+    Gone,
 }
 
 impl StoreError {
@@ -71,7 +86,30 @@ impl StoreError {
             Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
                 StoreError::Unusable { path, error: io::Error::other(error) }
             }
+            Some(
+                ErrorCode::SystemIoFailure
+                | ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed
+                | ErrorCode::OutOfMemory,
+            ) => StoreError::Failing { path, error },
             _ => StoreError::Sqlite { path, error },
+        }
+    }
+
+    /// Whether the same may succeed later, without anything being done here: somebody makes room, or mends the disk.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            StoreError::ReadOnly(_)
+            | StoreError::Full(_)
+            | StoreError::Failing { .. }
+            | StoreError::Unusable { .. } => true,
+            StoreError::InUse(_)
+            | StoreError::Absent(_)
+            | StoreError::Corrupt { .. }
+            | StoreError::TooNew { .. }
+            | StoreError::Sqlite { .. }
+            | StoreError::Gone => false,
         }
     }
 }

@@ -3,24 +3,34 @@
 //! *Architecture invariant:* the store mirrors `core::schedule::State`. It takes the same records in the same order and decides
 //! nothing, and what [`Store::records`] gives back leads `State::apply` to the same state.
 
+mod attempts;
+pub mod backup;
 mod error;
+mod migrate;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub use attempts::AttemptRow;
 pub use error::StoreError;
 pub use read::Reader;
 
+use plusminus_core::id::JobId;
 use rusqlite::{Connection, OpenFlags};
+use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 /// The version of the schema that this plusminus writes, kept in SQLite's `user_version`.
 const VERSION: u32 = 2;
-const SCHEMA: &str = include_str!("schema.sql");
 const FILE: &str = "plusminus.sqlite";
 const LOCK: &str = "lock";
+/// After how many pages the log is moved into the file.
+const SHORTEST_LOG: i64 = 32;
+const LONGEST_LOG: i64 = 2_000;
+/// Bytes of the log's file that stay when it has been moved.
+const LOG_KEPT: u32 = 4 << 20;
 
 /// Whether a coordinator has the store in `directory` open.
 pub(crate) fn is_open(directory: &Path) -> bool {
@@ -32,6 +42,10 @@ pub(crate) fn is_open(directory: &Path) -> bool {
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    /// What the tables call the jobs that are being trained.
+    numbers: HashMap<JobId, i64>,
+    /// Transactions written.
+    commits: u64,
     /// Held for its lock.
     _lock: File,
 }
@@ -44,33 +58,22 @@ impl Store {
     pub fn open(directory: &Path) -> Result<Store, StoreError> {
         let unusable = |error| StoreError::Unusable { path: directory.to_owned(), error };
         fs::create_dir_all(directory).map_err(unusable)?;
-        let lock =
-            File::options().create(true).truncate(false).write(true).open(directory.join(LOCK)).map_err(unusable)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse(directory.to_owned())),
-            Err(TryLockError::Error(error)) => return Err(unusable(error)),
-        }
+        let lock = lock(directory)?;
         let path = directory.join(FILE);
         let connection = prepare(&path).map_err(|error| StoreError::from_sqlite(path.clone(), error))?;
-        let mut store = Store { connection, path, _lock: lock };
+        let mut store = Store { connection, path, numbers: HashMap::new(), commits: 0, _lock: lock };
         store.migrate()?;
+        store.keep_log_small().map_err(|error| store.failed(error))?;
         Ok(store)
     }
 
     fn migrate(&mut self) -> Result<(), StoreError> {
         match version(&self.connection).map_err(|error| self.failed(error))? {
-            0 => {
-                let make = format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;");
-                self.connection.execute_batch(&make).map_err(|error| self.failed(error))
-            }
-            1 => {
+            0 => migrate::make(&self.connection).map_err(|error| self.failed(error)),
+            found @ 1..=VERSION => {
                 self.check()?;
-                let migrate = "BEGIN; ALTER TABLE jobs ADD COLUMN reached_before INTEGER NOT NULL DEFAULT 0;
-                               PRAGMA user_version = 2; COMMIT;";
-                self.connection.execute_batch(migrate).map_err(|error| self.failed(error))
+                migrate::from(&self.connection, found).map_err(|error| self.failed(error))
             }
-            VERSION => self.check(),
             found => Err(StoreError::TooNew { path: self.path.clone(), found, known: VERSION }),
         }
     }
@@ -87,8 +90,26 @@ impl Store {
         Err(StoreError::Corrupt { path: self.path.clone(), problem: found })
     }
 
+    /// Has the log moved into the file when it is as long as that, within limits: a small store has a small log, and a large one is
+    /// not moved about all the time.
+    fn keep_log_small(&self) -> rusqlite::Result<()> {
+        let pages: i64 = self.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        self.connection.pragma_update(None, "wal_autocheckpoint", pages.clamp(SHORTEST_LOG, LONGEST_LOG))
+    }
+
     fn failed(&self, error: rusqlite::Error) -> StoreError {
         StoreError::from_sqlite(self.path.clone(), error)
+    }
+}
+
+/// Takes the lock of a state directory, which must be there.
+fn lock(directory: &Path) -> Result<File, StoreError> {
+    let unusable = |error| StoreError::Unusable { path: directory.to_owned(), error };
+    let lock = File::options().create(true).truncate(false).write(true).open(directory.join(LOCK)).map_err(unusable)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse(directory.to_owned())),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
     }
 }
 
@@ -98,6 +119,8 @@ fn prepare(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
+    // What a large submission has made of the log is given back.
+    connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

@@ -6,7 +6,7 @@ use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::{At, Measurements, Metric, selected};
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::schedule::{NewCell, NewJob, Origin, Record, StoredState, Time};
-use rusqlite::{Connection, Result, Row, types::Type};
+use rusqlite::{Connection, Result, Row, Rows, types::Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -18,7 +18,7 @@ impl Store {
     /// # Errors
     /// If the file cannot be read or holds what no store does.
     pub fn records(&self) -> std::result::Result<Vec<Record>, StoreError> {
-        records(&self.connection).map_err(|error| self.failed(error))
+        records(&self.connection, VERSION).map_err(|error| self.failed(error))
     }
 
     /// A second connection, which only reads.
@@ -32,8 +32,10 @@ impl Store {
 
 /// A store that is only read, beside the coordinator that writes it or where there is none.
 pub struct Reader {
-    connection: Connection,
-    path: PathBuf,
+    pub(super) connection: Connection,
+    pub(super) path: PathBuf,
+    /// A store of an older version that no coordinator has opened since is read as it is.
+    version: u32,
 }
 
 impl Reader {
@@ -49,11 +51,11 @@ impl Reader {
         Reader::at(path)
     }
 
-    fn at(path: PathBuf) -> std::result::Result<Reader, StoreError> {
+    pub(super) fn at(path: PathBuf) -> std::result::Result<Reader, StoreError> {
         match open_to_read(&path) {
-            Ok((connection, VERSION)) => Ok(Reader { connection, path }),
             // Its coordinator was killed before it had made the tables.
             Ok((_, 0)) => Err(StoreError::Absent(path)),
+            Ok((connection, version @ 1..=VERSION)) => Ok(Reader { connection, path, version }),
             Ok((_, found)) => Err(StoreError::TooNew { path, found, known: VERSION }),
             Err(error) => Err(StoreError::from_sqlite(path, error)),
         }
@@ -65,7 +67,7 @@ impl Reader {
     /// If the file cannot be read or holds what no store does.
     pub fn records(&self) -> std::result::Result<Vec<Record>, StoreError> {
         // One transaction: a coordinator may be writing.
-        let read = || records(&*self.connection.unchecked_transaction()?);
+        let read = || records(&*self.connection.unchecked_transaction()?, self.version);
         read().map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
     }
 
@@ -126,7 +128,7 @@ impl Reader {
     }
 }
 
-fn records(connection: &Connection) -> Result<Vec<Record>> {
+fn records(connection: &Connection, version: u32) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     let mut statement = connection.prepare("SELECT id, configuration FROM cells")?;
     let cell = |row: &Row<'_>| {
@@ -137,7 +139,10 @@ fn records(connection: &Connection) -> Result<Vec<Record>> {
         statement.query_map([], cell)?.map(|cell| cell.map(|cell| (cell.id, cell))).collect::<Result<_>>()?;
     let origins: Origins = cells.values().filter_map(|cell| Some((cell.id, origin(&cell.configuration)?))).collect();
     let configurations = |jobs: &[NewJob]| {
-        let named: BTreeSet<CellId> = jobs.iter().map(|job| job.cell).collect();
+        let mut named: Vec<CellId> = jobs.iter().map(|job| job.cell).collect();
+        // Jobs of a cell mostly stand side by side.
+        named.dedup();
+        let named: BTreeSet<CellId> = named.into_iter().collect();
         named.iter().filter_map(|cell| cells.get(cell).cloned()).collect()
     };
     let jobs = forgotten_jobs(connection, &origins)?;
@@ -163,7 +168,7 @@ fn records(connection: &Connection) -> Result<Vec<Record>> {
             records.push(Record::Cancelled { name, dropped: Vec::new(), at: time(row, 4)? });
         }
     }
-    restored(connection, &mut records)?;
+    restored(connection, version, &mut records)?;
     Ok(records)
 }
 
@@ -180,34 +185,45 @@ fn origin(configuration: &str) -> Option<(CellId, At)> {
 fn jobs_of(connection: &Connection, sweep: i64, origins: &Origins) -> Result<Vec<NewJob>> {
     let select = "SELECT jobs.id, jobs.cell, jobs.seed FROM sweep_jobs JOIN jobs ON jobs.number = sweep_jobs.job
                   WHERE sweep_jobs.sweep = ?1 ORDER BY sweep_jobs.position";
-    connection.prepare_cached(select)?.query_map([sweep], |row| job(row, origins))?.collect()
+    let mut statement = connection.prepare_cached(select)?;
+    jobs(statement.query([sweep])?, origins)
 }
 
 /// Jobs that no sweep names any more.
 fn forgotten_jobs(connection: &Connection, origins: &Origins) -> Result<Vec<NewJob>> {
     let select = "SELECT id, cell, seed FROM jobs WHERE number NOT IN (SELECT job FROM sweep_jobs) ORDER BY number";
-    connection.prepare(select)?.query_map([], |row| job(row, origins))?.collect()
+    jobs(connection.prepare(select)?.query([])?, origins)
 }
 
-fn job(row: &Row<'_>, origins: &Origins) -> Result<NewJob> {
-    let (cell, seed) = (parsed(row, 1)?, row.get::<_, i64>(2)? as u64);
-    let origin = origins.get(&cell).map(|(parent, at)| Origin { job: Job::id_of(*parent, seed), at: *at });
-    Ok(NewJob { id: parsed(row, 0)?, cell, seed, origin })
+fn jobs(mut rows: Rows<'_>, origins: &Origins) -> Result<Vec<NewJob>> {
+    let mut jobs = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (cell, seed) = (parsed(row, 1)?, row.get::<_, i64>(2)? as u64);
+        let origin = origins.get(&cell).map(|(parent, at)| Origin { job: Job::id_of(*parent, seed), at: *at });
+        jobs.push(NewJob { id: parsed(row, 0)?, cell, seed, origin });
+    }
+    Ok(jobs)
 }
 
-fn restored(connection: &Connection, records: &mut Vec<Record>) -> Result<()> {
-    // A job that waits for its first attempt is as its submission made it.
-    let select =
-        "SELECT jobs.id, jobs.state, jobs.attempts, jobs.failures, jobs.not_before, jobs.failure_kind, jobs.failure,
-                         attempts.worker, attempts.started, json_extract(jobs.facts, '$.kept'), jobs.facts IS NOT NULL,
-                         iif(jobs.state = 'finished', 0, coalesce((SELECT max(epoch) FROM epochs WHERE epochs.job = jobs.number), 0)),
-                         jobs.reached_before
-                  FROM jobs LEFT JOIN attempts ON attempts.job = jobs.number AND attempts.attempt = jobs.attempts
-                  WHERE jobs.state <> 'queued' OR jobs.attempts > 0 ORDER BY jobs.number";
-    let mut statement = connection.prepare(select)?;
+fn restored(connection: &Connection, version: u32, records: &mut Vec<Record>) -> Result<()> {
+    // What version 1 did not count had not happened.
+    let reached_before = if version < 2 { "0" } else { "jobs.reached_before" };
+    // A job that waits for its first attempt is as its submission made it. What an attempt was is wanted of running jobs alone, and
+    // how far a job came of those that have not finished.
+    let select = format!(
+        r#"SELECT jobs.id, jobs.state, jobs.attempts, jobs.failures, jobs.not_before, jobs.failure_kind, jobs.failure,
+                attempts.worker, attempts.started,
+                iif(instr(jobs.facts, '"kept"'), json_extract(jobs.facts, '$.kept'), NULL), jobs.facts IS NOT NULL,
+                iif(jobs.state = 'finished', 0, coalesce((SELECT max(epoch) FROM epochs WHERE epochs.job = jobs.number), 0)),
+                {reached_before}
+         FROM jobs LEFT JOIN attempts
+           ON jobs.state = 'running' AND attempts.job = jobs.number AND attempts.attempt = jobs.attempts
+         WHERE jobs.state <> 'queued' OR jobs.attempts > 0 ORDER BY jobs.number"#
+    );
+    let mut statement = connection.prepare(&select)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let state = match row.get::<_, String>(1)?.as_str() {
+        let state = match row.get_ref(1)?.as_str()? {
             "queued" => StoredState::Queued { not_before: time(row, 4)? },
             "running" => StoredState::Running { worker: WorkerName(row.get(7)?), at: time(row, 8)? },
             "finished" => {
@@ -239,6 +255,6 @@ where
     T: FromStr,
     T::Err: std::error::Error + Send + Sync + 'static,
 {
-    let text: String = row.get(column)?;
+    let text = row.get_ref(column)?.as_str()?;
     text.parse().map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
 }

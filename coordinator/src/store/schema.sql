@@ -67,9 +67,11 @@ CREATE TABLE results (
   PRIMARY KEY (job, at, metric)
 ) WITHOUT ROWID;
 
--- One row a job, epoch and metric.
+-- One row a job, attempt, epoch and metric. An attempt's rows are whole: one that goes on from a checkpoint tells the epochs before
+-- it again. So those of the latest attempt that has any are the job's, and those of attempts before it are superseded.
 CREATE VIEW metrics AS
-  SELECT jobs.id AS job, jobs.seed, epochs.attempt, epochs.epoch, measured.key AS metric, measured.value
+  SELECT jobs.id AS job, jobs.seed, epochs.attempt, epochs.epoch, measured.key AS metric, measured.value,
+         epochs.attempt < (SELECT max(later.attempt) FROM epochs AS later WHERE later.job = epochs.job) AS superseded
   FROM epochs JOIN jobs ON jobs.number = epochs.job, json_each(epochs.measurements) AS measured;
 
 -- One row a job and sweep: what a notebook wants first.

@@ -13,6 +13,10 @@ use plusminus_core::schedule::{
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
+mod copies;
+mod damage;
+mod versions;
+
 const SESSION: Session = Session(0);
 
 fn cell() -> CellId {

@@ -1,178 +1,247 @@
 //! Records into tables.
 
 use super::{Store, StoreError};
-use plusminus_core::id::JobId;
-use plusminus_core::id::SweepName;
-use plusminus_core::metric::{Measurements, select};
+use plusminus_core::id::{JobId, SweepName};
+use plusminus_core::metric::{Measurements, Metric, select};
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::schedule::{Ending, NewCell, NewJob, Next, Record, Time};
-use rusqlite::{Result, Transaction, params};
-use std::collections::BTreeMap;
+use rusqlite::{Connection, OptionalExtension, Result, params};
+use serde::Serializer;
+use std::collections::{BTreeMap, HashMap};
+
+/// After how many transactions the store's size is looked at again.
+const LOOK: u64 = 256;
 
 impl Store {
-    /// Writes `records` in one transaction. When it returns they are on the disk; if it fails, none is.
+    /// Writes `records` in one transaction. When it returns they are on the disk; if it fails, none is, and the same can be tried
+    /// again.
     ///
     /// # Errors
     /// If the disk is full or fails.
     pub fn commit(&mut self, records: &[Record]) -> std::result::Result<(), StoreError> {
-        let path = self.path.clone();
-        let mut write = || {
-            let transaction = self.connection.transaction()?;
-            records.iter().try_for_each(|record| write(&transaction, record))?;
-            transaction.commit()
-        };
-        write().map_err(|error| StoreError::from_sqlite(path, error))
+        let written = self.write(records);
+        if written.is_err() {
+            // Jobs that the transaction made are not there.
+            self.numbers.clear();
+        }
+        written.map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
+    }
+
+    fn write(&mut self, records: &[Record]) -> Result<()> {
+        let transaction = self.connection.transaction()?;
+        let mut writer = Writer { connection: &transaction, numbers: &mut self.numbers };
+        records.iter().try_for_each(|record| writer.record(record))?;
+        transaction.commit()?;
+        self.commits += 1;
+        // What is written is written, whatever comes of this.
+        if self.commits.is_multiple_of(LOOK)
+            && let Err(error) = self.keep_log_small()
+        {
+            tracing::debug!(%error, "cannot look at the size of the store");
+        }
+        Ok(())
+    }
+
+    /// Gives back what the log takes on the disk, as far as it can be done now: a full disk may then have room for the next commit.
+    pub fn make_room(&mut self) {
+        if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+            tracing::debug!(%error, "the store's log cannot be moved into its file");
+        }
     }
 }
 
-fn write(transaction: &Transaction<'_>, record: &Record) -> Result<()> {
-    match record {
-        Record::Submitted { name, source, cells, jobs, requeued, dropped, at } => {
-            submitted(transaction, name, source, cells, jobs, *at)?;
-            requeued.iter().try_for_each(|job| requeue(transaction, *job))?;
-            drop_jobs(transaction, dropped)
+/// A transaction that records are written into.
+struct Writer<'t> {
+    connection: &'t Connection,
+    /// Of jobs that are being trained.
+    numbers: &'t mut HashMap<JobId, i64>,
+}
+
+impl Writer<'_> {
+    fn record(&mut self, record: &Record) -> Result<()> {
+        match record {
+            Record::Submitted { name, source, cells, jobs, requeued, dropped, at } => {
+                self.submitted(name, source, cells, jobs, *at)?;
+                requeued.iter().try_for_each(|job| self.requeue(*job))?;
+                self.drop_jobs(dropped)
+            }
+            Record::Cancelled { name, dropped, at } => {
+                let cancel = "UPDATE sweeps SET cancelled = ?2 WHERE name = ?1 AND cancelled IS NULL";
+                self.connection.prepare_cached(cancel)?.execute(params![name.as_str(), time(*at)])?;
+                self.drop_jobs(dropped)
+            }
+            Record::Assigned { job, attempt, worker, at } => {
+                let Some(number) = self.number(*job)? else { return Ok(()) };
+                let begin = "UPDATE jobs SET state = 'running', attempts = ?2 WHERE number = ?1";
+                self.connection.prepare_cached(begin)?.execute(params![number, attempt.0])?;
+                let insert = "INSERT INTO attempts (job, attempt, worker, started) VALUES (?1, ?2, ?3, ?4)";
+                self.connection.prepare_cached(insert)?.execute(params![number, attempt.0, worker.0, time(*at)])?;
+                Ok(())
+            }
+            Record::Epoch { job, attempt, epoch, measurements, at } => {
+                let Some(number) = self.number(*job)? else { return Ok(()) };
+                let insert = "INSERT OR REPLACE INTO epochs (job, attempt, epoch, at, measurements)
+                              VALUES (?1, ?2, ?3, ?4, ?5)";
+                let row = params![number, attempt.0, epoch, time(*at), measurements_to_json(measurements)?];
+                self.connection.prepare_cached(insert)?.execute(row)?;
+                Ok(())
+            }
+            Record::Ended { job, attempt, ending, next, at } => {
+                let Some(number) = self.number(*job)? else { return Ok(()) };
+                let (how, message) = match ending {
+                    Ending::Finished(_) => ("finished", None),
+                    Ending::Failed(failure) => (failure.kind.name(), Some(&failure.message)),
+                };
+                let end = "UPDATE attempts SET ended = ?3, ending = ?4, message = ?5 WHERE job = ?1 AND attempt = ?2";
+                self.connection.prepare_cached(end)?.execute(params![number, attempt.0, time(*at), how, message])?;
+                self.ended(number, attempt.0, ending, *next)?;
+                self.numbers.remove(job);
+                Ok(())
+            }
+            Record::Stranded { jobs, failure, .. } => jobs.iter().try_for_each(|job| match self.number(*job)? {
+                Some(number) => self.fail(number, failure),
+                None => Ok(()),
+            }),
+            Record::Requeued { job, .. } => self.requeue(*job),
+            // A store is never asked to take in what it gave out.
+            Record::Remembered { .. } | Record::Restored { .. } => Ok(()),
         }
-        Record::Cancelled { name, dropped, at } => {
-            let cancel = "UPDATE sweeps SET cancelled = ?2 WHERE name = ?1 AND cancelled IS NULL";
-            transaction.prepare_cached(cancel)?.execute(params![name.as_str(), time(*at)])?;
-            drop_jobs(transaction, dropped)
+    }
+
+    /// What the tables call the job. A fact about a job that is not known is ignored, as [`State::apply`] does.
+    ///
+    /// [`State::apply`]: plusminus_core::schedule::State::apply
+    fn number(&mut self, job: JobId) -> Result<Option<i64>> {
+        if let Some(number) = self.numbers.get(&job) {
+            return Ok(Some(*number));
         }
-        Record::Assigned { job, attempt, worker, at } => {
-            let begin = "UPDATE jobs SET state = 'running', attempts = ?2 WHERE id = ?1";
-            transaction.prepare_cached(begin)?.execute(params![job.to_string(), attempt.0])?;
-            let insert = "INSERT INTO attempts (job, attempt, worker, started)
-                          SELECT number, ?2, ?3, ?4 FROM jobs WHERE id = ?1";
-            transaction.prepare_cached(insert)?.execute(params![job.to_string(), attempt.0, worker.0, time(*at)])?;
-            Ok(())
+        let select = "SELECT number FROM jobs WHERE id = ?1";
+        let number =
+            self.connection.prepare_cached(select)?.query_row([job.to_string()], |row| row.get(0)).optional()?;
+        if let Some(number) = number {
+            self.numbers.insert(job, number);
         }
-        Record::Epoch { job, attempt, epoch, measurements, at } => {
-            let insert = "INSERT OR REPLACE INTO epochs (job, attempt, epoch, at, measurements)
-                          SELECT number, ?2, ?3, ?4, ?5 FROM jobs WHERE id = ?1";
-            let measurements = measurements_to_json(measurements);
-            let row = params![job.to_string(), attempt.0, epoch, time(*at), measurements];
-            transaction.prepare_cached(insert)?.execute(row)?;
-            Ok(())
+        Ok(number)
+    }
+
+    fn submitted(
+        &mut self,
+        name: &SweepName,
+        source: &str,
+        cells: &[NewCell],
+        jobs: &[NewJob],
+        at: Time,
+    ) -> Result<()> {
+        let insert = "INSERT OR IGNORE INTO cells (id, configuration) VALUES (?1, ?2)";
+        let mut insert = self.connection.prepare_cached(insert)?;
+        for cell in cells {
+            insert.execute(params![cell.id.to_string(), cell.configuration.as_ref()])?;
         }
-        Record::Ended { job, attempt, ending, next, at } => {
-            let (how, message) = match ending {
-                Ending::Finished(_) => ("finished", None),
-                Ending::Failed(failure) => (failure.kind.name(), Some(&failure.message)),
+        // A sweep that is submitted again keeps its place.
+        let sweep = "INSERT INTO sweeps (ordinal, name, source, submitted)
+                     VALUES ((SELECT coalesce(max(ordinal) + 1, 0) FROM sweeps), ?1, ?2, ?3)
+                     ON CONFLICT (name) DO UPDATE SET source = ?2, submitted = ?3, cancelled = NULL
+                     RETURNING ordinal";
+        let sweep = &mut self.connection.prepare_cached(sweep)?;
+        let ordinal: i64 = sweep.query_row(params![name.as_str(), source, time(at)], |row| row.get(0))?;
+        self.connection.prepare_cached("DELETE FROM sweep_jobs WHERE sweep = ?1")?.execute([ordinal])?;
+        let job_row = "INSERT OR IGNORE INTO jobs (id, cell, seed) VALUES (?1, ?2, ?3)";
+        let mut job_row = self.connection.prepare_cached(job_row)?;
+        let mut known = self.connection.prepare_cached("SELECT number FROM jobs WHERE id = ?1")?;
+        let place = "INSERT INTO sweep_jobs (sweep, position, job) VALUES (?1, ?2, ?3)";
+        let mut place = self.connection.prepare_cached(place)?;
+        // Jobs of a cell mostly stand side by side.
+        let mut cell = jobs.first().map(|job| (job.cell, job.cell.to_string()));
+        for (position, job) in (0_i64..).zip(jobs) {
+            let id = job.id.to_string();
+            let cell = match &mut cell {
+                Some((last, text)) if *last == job.cell => text,
+                other => &other.insert((job.cell, job.cell.to_string())).1,
             };
-            let end = "UPDATE attempts SET ended = ?3, ending = ?4, message = ?5
-                       WHERE job = (SELECT number FROM jobs WHERE id = ?1) AND attempt = ?2";
-            transaction.prepare_cached(end)?.execute(params![job.to_string(), attempt.0, time(*at), how, message])?;
-            ended(transaction, *job, ending, *next)
+            let number: i64 = if job_row.execute(params![id, cell, job.seed as i64])? > 0 {
+                self.connection.last_insert_rowid()
+            } else {
+                known.query_row([&id], |row| row.get(0))?
+            };
+            place.execute([ordinal, position, number])?;
         }
-        Record::Stranded { jobs, failure, .. } => {
-            jobs.iter().try_for_each(|job| fail(transaction, &job.to_string(), failure))
+        Ok(())
+    }
+
+    /// Queues a job, again perhaps: the facts of its result stay, but for the weights that it has left.
+    fn requeue(&mut self, job: JobId) -> Result<()> {
+        let requeue =
+            "UPDATE jobs SET state = 'queued', failures = 0, not_before = 0, failure_kind = NULL, failure = NULL,
+                              facts = json_remove(facts, '$.kept')
+                       WHERE id = ?1";
+        self.connection.prepare_cached(requeue)?.execute([job.to_string()]).map(drop)
+    }
+
+    fn drop_jobs(&mut self, jobs: &[JobId]) -> Result<()> {
+        // What has a result from before keeps it, here and where a job fails.
+        let drop_job = "UPDATE jobs SET state = iif(facts IS NULL, 'dropped', 'finished') WHERE id = ?1";
+        let mut drop_job = self.connection.prepare_cached(drop_job)?;
+        for job in jobs {
+            drop_job.execute([job.to_string()])?;
+            self.numbers.remove(job);
         }
-        Record::Requeued { job, .. } => requeue(transaction, *job),
-        // A store is never asked to take in what it gave out.
-        Record::Remembered { .. } | Record::Restored { .. } => Ok(()),
+        Ok(())
     }
-}
 
-fn submitted(
-    transaction: &Transaction<'_>,
-    name: &SweepName,
-    source: &str,
-    cells: &[NewCell],
-    jobs: &[NewJob],
-    at: Time,
-) -> Result<()> {
-    let mut insert = transaction.prepare_cached("INSERT OR IGNORE INTO cells (id, configuration) VALUES (?1, ?2)")?;
-    for cell in cells {
-        insert.execute(params![cell.id.to_string(), cell.configuration.as_ref()])?;
-    }
-    // A sweep that is submitted again keeps its place.
-    let sweep = "INSERT INTO sweeps (ordinal, name, source, submitted)
-                 VALUES ((SELECT coalesce(max(ordinal) + 1, 0) FROM sweeps), ?1, ?2, ?3)
-                 ON CONFLICT (name) DO UPDATE SET source = ?2, submitted = ?3, cancelled = NULL
-                 RETURNING ordinal";
-    let ordinal: i64 =
-        transaction.prepare_cached(sweep)?.query_row(params![name.as_str(), source, time(at)], |row| row.get(0))?;
-    transaction.prepare_cached("DELETE FROM sweep_jobs WHERE sweep = ?1")?.execute([ordinal])?;
-    let mut job_row = transaction.prepare_cached("INSERT OR IGNORE INTO jobs (id, cell, seed) VALUES (?1, ?2, ?3)")?;
-    let place = "INSERT INTO sweep_jobs (sweep, position, job) SELECT ?1, ?2, number FROM jobs WHERE id = ?3";
-    let mut place = transaction.prepare_cached(place)?;
-    for (position, job) in jobs.iter().enumerate() {
-        let id = job.id.to_string();
-        job_row.execute(params![id, job.cell.to_string(), job.seed as i64])?;
-        place.execute(params![ordinal, position as i64, id])?;
-    }
-    Ok(())
-}
-
-/// Queues a job, again perhaps: the facts of its result stay, but for the weights that it has left.
-fn requeue(transaction: &Transaction<'_>, job: JobId) -> Result<()> {
-    let requeue = "UPDATE jobs SET state = 'queued', failures = 0, not_before = 0, failure_kind = NULL, failure = NULL,
-                          facts = json_remove(facts, '$.kept')
-                   WHERE id = ?1";
-    transaction.prepare_cached(requeue)?.execute([job.to_string()]).map(drop)
-}
-
-fn drop_jobs(transaction: &Transaction<'_>, jobs: &[JobId]) -> Result<()> {
-    // What has a result from before keeps it, here and where a job fails.
-    let drop_job = "UPDATE jobs SET state = iif(facts IS NULL, 'dropped', 'finished') WHERE id = ?1";
-    let mut drop_job = transaction.prepare_cached(drop_job)?;
-    jobs.iter().try_for_each(|job| drop_job.execute([job.to_string()]).map(drop))
-}
-
-fn ended(transaction: &Transaction<'_>, job: JobId, ending: &Ending, next: Next) -> Result<()> {
-    let id = job.to_string();
-    match (next, ending) {
-        (Next::Retry { not_before, failures, reached }, _) => {
-            let retry =
-                "UPDATE jobs SET state = 'queued', failures = ?2, not_before = ?3, reached_before = ?4 WHERE id = ?1";
-            transaction.prepare_cached(retry)?.execute(params![id, failures, time(not_before), reached])?;
-        }
-        (_, Ending::Failed(failure)) => {
-            fail(transaction, &id, failure)?;
-            if failure.kind == FailureKind::Diverged && !has_result(transaction, &id)? {
-                // What it had reached may count.
-                results(transaction, &id)?;
+    fn ended(&self, number: i64, attempt: u32, ending: &Ending, next: Next) -> Result<()> {
+        match (next, ending) {
+            (Next::Retry { not_before, failures, reached }, _) => {
+                let retry = "UPDATE jobs SET state = 'queued', failures = ?2, not_before = ?3, reached_before = ?4
+                             WHERE number = ?1";
+                self.connection.prepare_cached(retry)?.execute(params![number, failures, time(not_before), reached])?;
+            }
+            (_, Ending::Failed(failure)) => {
+                self.fail(number, failure)?;
+                if failure.kind == FailureKind::Diverged && !self.has_result(number)? {
+                    // What it had reached may count.
+                    self.results(number, attempt)?;
+                }
+            }
+            (_, Ending::Finished(facts)) => {
+                let facts = serde_json::to_string(facts).map_err(json)?;
+                let finish = "UPDATE jobs SET state = 'finished', facts = ?2 WHERE number = ?1";
+                self.connection.prepare_cached(finish)?.execute(params![number, facts])?;
+                self.results(number, attempt)?;
             }
         }
-        (_, Ending::Finished(facts)) => {
-            let facts = serde_json::to_string(facts).map_err(json)?;
-            let finish = "UPDATE jobs SET state = 'finished', facts = ?2 WHERE id = ?1";
-            transaction.prepare_cached(finish)?.execute(params![id, facts])?;
-            results(transaction, &id)?;
+        Ok(())
+    }
+
+    fn fail(&self, number: i64, failure: &Failure) -> Result<()> {
+        let fail = "UPDATE jobs SET state = iif(facts IS NULL, 'failed', 'finished'),
+                           failure_kind = iif(facts IS NULL, ?2, NULL), failure = iif(facts IS NULL, ?3, NULL)
+                    WHERE number = ?1";
+        let row = params![number, failure.kind.name(), failure.message];
+        self.connection.prepare_cached(fail)?.execute(row).map(drop)
+    }
+
+    /// Whether the job has its result, though it may have been trained again.
+    fn has_result(&self, number: i64) -> Result<bool> {
+        let select = "SELECT facts IS NOT NULL FROM jobs WHERE number = ?1";
+        self.connection.prepare_cached(select)?.query_row([number], |row| row.get(0))
+    }
+
+    /// Writes what each selection shows of the attempt that has ended.
+    fn results(&self, number: i64, attempt: u32) -> Result<()> {
+        let epochs = "SELECT epoch, measurements FROM epochs WHERE job = ?1 AND attempt = ?2 ORDER BY epoch";
+        let mut epochs = self.connection.prepare_cached(epochs)?;
+        let row =
+            |row: &rusqlite::Row<'_>| Ok((row.get::<_, u32>(0)?, measurements_from_json(row.get_ref(1)?.as_str()?)?));
+        let epochs: Vec<(u32, Measurements)> =
+            epochs.query_map(params![number, attempt], row)?.collect::<Result<_>>()?;
+        let insert = "INSERT OR REPLACE INTO results (job, at, metric, epoch, value) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let mut insert = self.connection.prepare_cached(insert)?;
+        for selected in select(&epochs) {
+            let value = Some(selected.value).filter(|value| value.is_finite());
+            insert.execute(params![number, &*selected.at.name(), selected.metric.name(), selected.epoch, value])?;
         }
+        Ok(())
     }
-    Ok(())
-}
-
-fn fail(transaction: &Transaction<'_>, id: &str, failure: &Failure) -> Result<()> {
-    let fail = "UPDATE jobs SET state = iif(facts IS NULL, 'failed', 'finished'),
-                       failure_kind = iif(facts IS NULL, ?2, NULL), failure = iif(facts IS NULL, ?3, NULL)
-                WHERE id = ?1";
-    transaction.prepare_cached(fail)?.execute(params![id, failure.kind.name(), failure.message]).map(drop)
-}
-
-/// Whether the job has its result, though it may have been trained again.
-fn has_result(transaction: &Transaction<'_>, id: &str) -> Result<bool> {
-    let select = "SELECT facts IS NOT NULL FROM jobs WHERE id = ?1";
-    transaction.prepare_cached(select)?.query_row([id], |row| row.get(0))
-}
-
-/// Writes what each selection shows of the job's last attempt.
-fn results(transaction: &Transaction<'_>, id: &str) -> Result<()> {
-    let epochs = "SELECT epoch, measurements FROM epochs JOIN jobs ON jobs.number = epochs.job
-                  WHERE jobs.id = ?1 AND epochs.attempt = jobs.attempts ORDER BY epoch";
-    let mut epochs = transaction.prepare_cached(epochs)?;
-    let rows = epochs.query_map([id], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, String>(1)?)))?;
-    let epochs: Vec<(u32, Measurements)> = rows
-        .map(|row| row.and_then(|(epoch, json)| Ok((epoch, measurements_from_json(&json)?))))
-        .collect::<Result<_>>()?;
-    let insert = "INSERT OR REPLACE INTO results (job, at, metric, epoch, value)
-                  SELECT number, ?2, ?3, ?4, ?5 FROM jobs WHERE id = ?1";
-    let mut insert = transaction.prepare_cached(insert)?;
-    for selected in select(&epochs) {
-        let value = Some(selected.value).filter(|value| value.is_finite());
-        insert.execute(params![id, &*selected.at.name(), selected.metric.name(), selected.epoch, value])?;
-    }
-    Ok(())
 }
 
 fn time(time: Time) -> i64 {
@@ -184,12 +253,14 @@ fn json(error: serde_json::Error) -> rusqlite::Error {
 }
 
 /// A value that is not finite is written as null, which is all that JSON has for it.
-fn measurements_to_json(measurements: &Measurements) -> String {
+fn measurements_to_json(measurements: &Measurements) -> Result<String> {
+    let mut text = Vec::with_capacity(48 * measurements.len() + 2);
     let finite = measurements.iter().map(|(metric, value)| (metric.name(), Some(*value).filter(|v| v.is_finite())));
-    serde_json::to_string(&finite.collect::<BTreeMap<_, _>>()).unwrap_or_default()
+    serde_json::Serializer::new(&mut text).collect_map(finite).map_err(json)?;
+    String::from_utf8(text).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
 fn measurements_from_json(text: &str) -> Result<Measurements> {
-    let values: BTreeMap<plusminus_core::metric::Metric, Option<f64>> = serde_json::from_str(text).map_err(json)?;
+    let values: BTreeMap<Metric, Option<f64>> = serde_json::from_str(text).map_err(json)?;
     Ok(values.into_iter().map(|(metric, value)| (metric, value.unwrap_or(f64::NAN))).collect())
 }

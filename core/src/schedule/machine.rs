@@ -92,6 +92,11 @@ impl Machine {
         machine
     }
 
+    /// The numbers that decisions follow.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// What is committed.
     pub fn state(&self) -> &State {
         &self.state
@@ -213,6 +218,9 @@ impl Machine {
             let known = self.state.sweeps.keys().cloned().collect();
             return effects.push(Effect::Refuse(ticket, Refusal::UnknownSweep { name, known }));
         };
+        if let Some(only) = self.policy.only.clone().filter(|only| *only != name) {
+            return effects.push(Effect::Refuse(ticket, Refusal::OtherSweep { only }));
+        }
         if sweep.cancelled {
             return effects.push(Effect::Refuse(ticket, Refusal::Cancelled { name }));
         }

@@ -2,7 +2,7 @@
 
 use super::Time;
 use super::machine::Machine;
-use super::state::JobState;
+use super::state::{Entry, JobIndex, JobState, SweepEntry};
 use crate::id::{CellId, JobId, SweepName};
 use std::sync::Arc;
 
@@ -51,7 +51,102 @@ pub struct JobView {
     pub state: JobState,
 }
 
+/// What else there is to know of one job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Position {
+    /// The job.
+    pub job: JobView,
+    /// Its configuration in canonical form.
+    pub configuration: Arc<str>,
+    /// The sweeps that it is a job of, in the order in which they were first submitted, and whether each is cancelled.
+    pub sweeps: Vec<(SweepName, bool)>,
+    /// Whether it has its result, though it may be trained again for its weights.
+    pub has_result: bool,
+    /// Failures that count towards the limit.
+    pub failures: u32,
+    /// Why it is not being trained yet, if it is queued.
+    pub waiting: Option<Waiting>,
+    /// Until when it is a worker's, if it is running.
+    pub lease: Option<Time>,
+}
+
+/// Why a queued job is not being trained yet: the first of these that holds.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Waiting {
+    /// What it builds on has not finished, or has not left the weights.
+    Parent(JobId, JobState),
+    /// It has failed, and is tried again then.
+    Until(Time),
+    /// This sweep is trained and nothing else.
+    Only(SweepName),
+    /// So many jobs that may be trained come before it.
+    Turn(usize),
+}
+
 impl Machine {
+    /// The jobs whose ids begin with these hexadecimal digits, up to `most` of them; nothing if an id cannot begin so.
+    pub fn jobs_called(&self, beginning: &str, most: usize) -> Option<Vec<JobId>> {
+        let digits = !beginning.is_empty() && beginning.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let end =
+            |digit: &str| (beginning.to_owned() + &digit.repeat(32_usize.checked_sub(beginning.len())?)).parse().ok();
+        let (first, last): (JobId, JobId) = (end("0").filter(|_| digits)?, end("f")?);
+        let mut jobs: Vec<JobId> = self.state().jobs.iter().map(|entry| entry.id).collect();
+        jobs.retain(|job| (first..=last).contains(job));
+        jobs.sort_unstable();
+        jobs.truncate(most);
+        Some(jobs)
+    }
+
+    /// Where a job stands, and why it is there.
+    pub fn position(&self, now: Time, job: JobId) -> Option<Position> {
+        let state = self.state();
+        let index = state.jobs.iter().position(|entry| entry.id == job)?;
+        let entry = &state.jobs[index];
+        let mut sweeps: Vec<_> =
+            state.sweeps.iter().filter(|(_, sweep)| sweep.jobs.contains(&(index as JobIndex))).collect();
+        sweeps.sort_by_key(|(_, sweep)| sweep.ordinal);
+        let JobState::Queued { not_before } = entry.state else {
+            return Some(self.described(entry, sweeps, None));
+        };
+        let only = self.policy().only.as_ref();
+        let waiting = match state.families.origin(job) {
+            Some(origin) if !state.has_what_it_builds_on(job) => {
+                Waiting::Parent(origin.job, state.job(origin.job).cloned().unwrap_or(JobState::Dropped))
+            }
+            _ if not_before > now => Waiting::Until(not_before),
+            _ => match only.filter(|only| sweeps.iter().all(|(name, _)| name != only)) {
+                Some(only) => Waiting::Only(only.clone()),
+                None => {
+                    let before = state.in_turn(only).take_while(|other| other.id != job);
+                    let due =
+                        |entry: &&Entry| matches!(entry.state, JobState::Queued { not_before } if not_before <= now);
+                    Waiting::Turn(before.filter(due).filter(|entry| state.has_what_it_builds_on(entry.id)).count())
+                }
+            },
+        };
+        Some(self.described(entry, sweeps, Some(waiting)))
+    }
+
+    fn described(&self, entry: &Entry, sweeps: Vec<(&SweepName, &SweepEntry)>, waiting: Option<Waiting>) -> Position {
+        let cell = &self.state().cells[entry.cell as usize];
+        let job = JobView {
+            id: entry.id,
+            cell: cell.id,
+            seed: entry.seed,
+            attempts: entry.attempts,
+            state: entry.state.clone(),
+        };
+        Position {
+            job,
+            configuration: Arc::clone(&cell.configuration),
+            sweeps: sweeps.into_iter().map(|(name, sweep)| (name.clone(), sweep.cancelled)).collect(),
+            has_result: entry.result,
+            failures: entry.failures,
+            waiting,
+            lease: self.lease(entry.id),
+        }
+    }
+
     /// Every sweep, in the order of their first submission.
     pub fn sweeps(&self) -> Vec<SweepView> {
         let mut sweeps: Vec<_> = self.state().sweeps.iter().collect();

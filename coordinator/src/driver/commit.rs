@@ -1,0 +1,155 @@
+//! The driver and its store: commits on a thread of their own, and what is done while they fail.
+//!
+//! A failed commit may pass: somebody makes room, or mends the disk. What was to be written is held back and tried again, and with it
+//! everything that follows from it. Until then users are told why they are not answered, workers' reports wait, and heartbeats are
+//! answered, so that no worker loses its leases for the coordinator's trouble.
+
+use super::handle::{Beat, Inbox};
+use super::{Driver, Round, SLOW};
+use crate::store::{Store, StoreError};
+use plusminus_core::schedule::{Effect, Record};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, error, warn};
+
+/// What records are written to.
+pub(crate) trait Commit: Send + 'static {
+    /// Writes the records in one transaction: all, durably, or none.
+    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError>;
+
+    /// Gives back what room on the disk it can.
+    fn make_room(&mut self) {}
+}
+
+impl Commit for Store {
+    fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        Store::commit(self, records)
+    }
+
+    fn make_room(&mut self) {
+        Store::make_room(self);
+    }
+}
+
+/// Records to be written in one transaction, and who waits for it.
+pub(super) struct Batch {
+    records: Arc<Vec<Record>>,
+    /// It has failed before.
+    again: bool,
+    reply: oneshot::Sender<Result<(), StoreError>>,
+}
+
+/// Writes what comes, until nobody can ask for it any more.
+pub(super) fn write(mut store: impl Commit, mut batches: mpsc::Receiver<Batch>) {
+    while let Some(Batch { records, again, reply }) = batches.blocking_recv() {
+        if again {
+            store.make_room();
+        }
+        let _ = reply.send(store.commit(&records));
+    }
+}
+
+/// What is known of trouble with the store.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trouble {
+    /// Since when nothing can be written, if it cannot.
+    since: Option<Instant>,
+    /// What it is, or was last.
+    pub reason: String,
+}
+
+/// Why the driver does not go on.
+pub(super) enum Halt {
+    /// It was told to stop.
+    Stopped,
+    /// The store has failed for good.
+    Failed(StoreError),
+}
+
+impl From<StoreError> for Halt {
+    fn from(error: StoreError) -> Self {
+        Halt::Failed(error)
+    }
+}
+
+impl Driver {
+    /// Commits records, however often it takes; `round` has what is held back until then.
+    pub(super) async fn commit(
+        &mut self,
+        records: Vec<Record>,
+        round: &mut Round,
+        inbox: &mut Inbox,
+    ) -> Result<(), Halt> {
+        let records = Arc::new(records);
+        let mut again = false;
+        loop {
+            let (reply, mut written) = oneshot::channel();
+            let batch = Batch { records: Arc::clone(&records), again, reply };
+            self.writer.send(batch).await.map_err(|_| StoreError::Gone)?;
+            let outcome = match tokio::time::timeout(SLOW, &mut written).await {
+                Ok(outcome) => outcome,
+                // A slow disk costs nobody a lease either.
+                Err(_) => loop {
+                    tokio::select! {
+                        outcome = &mut written => break outcome,
+                        Some(beat) = inbox.beats.recv() => self.answer_meanwhile(beat, round),
+                    }
+                },
+            };
+            match outcome.map_err(|_| StoreError::Gone)? {
+                Ok(()) => {
+                    self.recovered();
+                    return Ok(());
+                }
+                Err(error) => self.stall(error, round, inbox).await?,
+            }
+            again = true;
+        }
+    }
+
+    /// Waits a little after `error`, if it may pass.
+    pub(super) async fn stall(&mut self, error: StoreError, round: &mut Round, inbox: &mut Inbox) -> Result<(), Halt> {
+        if !error.may_pass() {
+            return Err(Halt::Failed(error));
+        }
+        let reason = error.to_string();
+        let known = self.trouble.borrow().clone();
+        if known.since.is_none() || known.reason != reason {
+            error!("{reason}. Until then nothing is taken in or acknowledged; it is tried again every second");
+        }
+        self.trouble.send_replace(Trouble { since: known.since.or_else(|| Some(Instant::now())), reason });
+        // Whoever waits for an answer is told. What they asked for and is decided is done when it can be written.
+        round.questions.clear();
+        self.calls.clear();
+        let pause = tokio::time::sleep(self.pause);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                biased;
+                _ = &mut self.stop => return Err(Halt::Stopped),
+                () = &mut pause => return Ok(()),
+                Some(beat) = inbox.beats.recv() => self.answer_meanwhile(beat, round),
+                Some(call) = inbox.calls.recv() => drop(call),
+            }
+        }
+    }
+
+    /// Answers a heartbeat before the machine has heard of it, which it does as soon as it can go on. A worker that is about to be told
+    /// to stop something is not answered: it may be somebody else's by then.
+    fn answer_meanwhile(&mut self, beat: Beat, round: &Round) {
+        let stopped = |effect: &Effect| matches!(effect, Effect::Stop { session, .. } if *session == beat.session);
+        if !round.effects.iter().any(stopped) {
+            self.act(Effect::Renew(beat.session, beat.beat));
+        }
+        self.held.insert(beat.session, beat);
+    }
+
+    /// The store has been written.
+    fn recovered(&mut self) {
+        let Some(since) = self.trouble.borrow().since else { return };
+        self.trouble.send_modify(|trouble| trouble.since = None);
+        warn!("the store can be written again: going on after {} s, with nothing lost", since.elapsed().as_secs());
+        debug!("heartbeats of {} workers came meanwhile", self.held.len());
+    }
+}

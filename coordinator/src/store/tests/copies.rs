@@ -1,0 +1,94 @@
+//! Backups, taken while a store is written to and at rest, and put back.
+
+use super::*;
+use crate::store::backup::{BackupError, WEIGHTS, backup, restore};
+use plusminus_proto::weights;
+
+/// A store with a finished job that has left weights, and one that was lost with its parent's.
+fn with_weights(directory: &Path) -> (Store, Machine, Digest) {
+    let (mut store, mut machine, [parent, _]) = family(directory);
+    let file = Digest::of(b"weights");
+    weights::receive(&directory.join(WEIGHTS), file, [b"weights".to_vec()]).unwrap();
+    let mut facts = facts();
+    facts.kept.insert(At::Final, file);
+    let news = News::Ended(Ending::Finished(facts));
+    let report = Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt: Attempt(1), news });
+    for event in [joined(), report] {
+        store.commit(&records(machine.handle(Time(3), event))).unwrap();
+    }
+    (store, machine, file)
+}
+
+fn shown(directory: &Path) -> Vec<(SweepView, Vec<JobView>)> {
+    views(&Machine::restart(Policy::default(), Reader::open(directory).unwrap().records().unwrap(), Time(3)))
+}
+
+#[test]
+fn a_backup_of_an_open_store_is_what_the_store_was_and_can_be_put_back() {
+    let place = tempfile::tempdir().unwrap();
+    let [state, copy, other] = ["state", "copy", "other"].map(|name| place.path().join(name));
+    let (store, machine, file) = with_weights(&state);
+    let copied = backup(&state, &copy).unwrap();
+    assert_eq!((copied.sweeps, copied.finished, copied.weights, copied.missing), (1, 1, 1, 0));
+    assert_eq!(shown(&copy), views(&machine));
+    assert!(weights::is_whole(&copy.join(WEIGHTS), file).unwrap());
+    assert!(matches!(backup(&state, &copy), Err(BackupError::Exists(_))));
+    restore(&copy, &other, false).unwrap();
+    assert_eq!(shown(&other), views(&machine));
+    assert!(weights::is_whole(&other.join(WEIGHTS), file).unwrap());
+    drop(Store::open(&other).unwrap());
+    // Where a coordinator runs nothing is put back, and where there are sweeps only if that is asked for.
+    assert!(matches!(restore(&copy, &state, true), Err(BackupError::Store(StoreError::InUse(_)))));
+    drop(store);
+    assert!(matches!(restore(&copy, &state, false), Err(BackupError::HasSweeps { names, .. }) if names == "family"));
+    let mut store = Store::open(&state).unwrap();
+    let later = Machine::new(Policy::default()).handle(Time(9), Event::Submit(Ticket(0), submission(7, &[2].into())));
+    store.commit(&records(later)).unwrap();
+    drop(store);
+    let copied = restore(&copy, &state, true).unwrap();
+    assert_eq!(shown(&state), views(&machine));
+    let replaced = Connection::open(copied.replaced.unwrap()).unwrap();
+    let sweeps: u32 = replaced.query_row("SELECT count(*) FROM sweeps", [], |row| row.get(0)).unwrap();
+    assert_eq!(sweeps, 2, "what was there is kept");
+}
+
+#[test]
+fn weights_that_are_damaged_are_not_copied_and_are_told() {
+    let place = tempfile::tempdir().unwrap();
+    let [state, copy] = ["state", "copy"].map(|name| place.path().join(name));
+    let (_store, _, file) = with_weights(&state);
+    fs::write(weights::path(&state.join(WEIGHTS), file), "damaged").unwrap();
+    let copied = backup(&state, &copy).unwrap();
+    assert_eq!((copied.weights, copied.missing), (0, 1));
+    assert!(!weights::is_whole(&copy.join(WEIGHTS), file).unwrap());
+}
+
+#[test]
+fn a_damaged_backup_is_not_put_back() {
+    let place = tempfile::tempdir().unwrap();
+    let [state, copy, other] = ["state", "copy", "other"].map(|name| place.path().join(name));
+    drop(with_weights(&state));
+    assert!(matches!(restore(&copy, &other, false), Err(BackupError::NoBackup(_))));
+    backup(&state, &copy).unwrap();
+    let mut bytes = fs::read(copy.join(FILE)).unwrap();
+    for page in bytes.chunks_mut(4096).skip(1) {
+        page[..64].fill(0xa5);
+    }
+    fs::write(copy.join(FILE), bytes).unwrap();
+    let error = restore(&copy, &state, true).unwrap_err();
+    assert!(matches!(error, BackupError::Store(StoreError::Corrupt { .. })), "{error}");
+    assert_eq!(shown(&state).len(), 1, "what was there is there");
+    assert!(!other.join(FILE).exists());
+}
+
+#[test]
+fn a_backup_that_was_cut_off_is_made_anew() {
+    let place = tempfile::tempdir().unwrap();
+    let [state, copy] = ["state", "copy"].map(|name| place.path().join(name));
+    let (_store, machine, _) = with_weights(&state);
+    fs::create_dir_all(place.path().join("copy.part")).unwrap();
+    fs::write(place.path().join("copy.part").join(FILE), "half").unwrap();
+    backup(&state, &copy).unwrap();
+    assert_eq!(shown(&copy), views(&machine));
+    assert!(!place.path().join("copy.part").exists());
+}
