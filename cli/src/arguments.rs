@@ -5,6 +5,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plusminus_core::report::Format;
 use plusminus_trainer::EngineKind;
+use plusminus_trainer::checkpoint::Every;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -85,9 +86,15 @@ pub struct Training {
 /// How training processes are looked after.
 #[derive(Clone, Debug, Args)]
 pub struct Care {
-    /// How long a training process may go on without a sign of progress before it is killed and its job tried again
+    /// How long a training process may be silent before it is killed and its job tried again; six times as long until its first step
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub stall: Duration,
+    /// Directory for checkpoints, from which a job that was interrupted goes on; workers may share one [default: STATE/checkpoints]
+    #[arg(long, value_name = "DIR")]
+    pub checkpoints: Option<PathBuf>,
+    /// How often a job is kept, at the end of an epoch: such as 60s, 5m or 10epochs
+    #[arg(long, value_name = "HOW", default_value_t)]
+    pub checkpoint_every: Every,
     /// How long jobs may take to stop, with a checkpoint, when the worker is told to leave
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub grace: Duration,
@@ -250,6 +257,12 @@ pub struct Runner {
     /// Directory for weights that jobs build on
     #[arg(long, value_name = "DIR")]
     pub cache: PathBuf,
+    /// Directory for checkpoints
+    #[arg(long, value_name = "DIR")]
+    pub checkpoints: PathBuf,
+    /// How often a job is kept
+    #[arg(long, value_name = "HOW", default_value_t)]
+    pub checkpoint_every: Every,
     /// Data sets, weights, means.
     #[command(flatten)]
     pub training: Training,

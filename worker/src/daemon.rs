@@ -12,10 +12,11 @@ use crate::weights::{self, Cache};
 use plusminus_core::id::JobId;
 use plusminus_proto::v1::{self, from_worker};
 use std::collections::{BTreeMap, VecDeque};
+use std::fs;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -26,6 +27,8 @@ use tracing::{info, warn};
 
 /// Things that may wait for the agent from each side: whoever has more to say waits.
 const QUEUE: usize = 256;
+/// Checkpoints that have not changed for so long are nobody's any more.
+const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3_600);
 
 /// What a worker is started with.
 #[derive(Debug)]
@@ -71,6 +74,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let checkpoints =
         std::path::absolute(&checkpoints).map_err(|error| WorkerError::State { path: checkpoints.clone(), error })?;
     runner.arguments.extend(["--cache".into(), cache.directory().into()]);
+    runner.arguments.extend(["--checkpoints".into(), checkpoints.clone().into()]);
+    let forgotten = checkpoints.clone();
+    tokio::task::spawn_blocking(move || forget(&forgotten));
     let (journal, unsaid) = Journal::open(state.path())?;
     let threads = runner.means.threads;
     let instance = RandomState::new().hash_one(std::process::id());
@@ -274,12 +280,11 @@ impl Daemon {
     }
 
     fn remove_checkpoints(&self, job: JobId) {
-        let directory = self.checkpoints.join(job.to_string());
-        tokio::task::spawn_blocking(move || match std::fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                warn!(%error, directory = %directory.display(), "cannot remove the checkpoints of a finished job");
+        let directory = self.checkpoints.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = plusminus_trainer::checkpoint::remove(&directory, job) {
+                warn!(%error, "cannot remove the checkpoints of a job that has finished");
             }
-            _ => {}
         });
     }
 
@@ -299,5 +304,46 @@ impl Daemon {
                 "{kept} reports are not delivered; they lie in {path}, and the next worker with this --state delivers them"
             );
         }
+    }
+}
+
+/// Removes checkpoints that have not changed for so long that nobody waits for them: their jobs have finished elsewhere, or were
+/// cancelled. Blocks.
+fn forget(checkpoints: &Path) {
+    let Ok(entries) = fs::read_dir(checkpoints) else { return };
+    for entry in entries.flatten() {
+        let job = entry.file_name().to_str().and_then(|name| name.parse::<JobId>().ok());
+        // The directory changes with every checkpoint.
+        let changed = entry.metadata().and_then(|about| about.modified());
+        let old = changed.is_ok_and(|changed| changed.elapsed().is_ok_and(|age| age > FORGOTTEN));
+        if let Some(job) = job.filter(|_| old) {
+            info!(%job, "removing checkpoints that nobody has asked for in a long time");
+            let _ = plusminus_trainer::checkpoint::remove(checkpoints, job);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::time::SystemTime;
+
+    #[test]
+    fn checkpoints_that_nobody_has_asked_for_in_a_long_time_go() {
+        let place = tempfile::tempdir().unwrap();
+        let make = |name: &str, age: Duration| {
+            let path = place.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("epoch-1-attempt-1.checkpoint"), "").unwrap();
+            File::open(&path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+            path
+        };
+        let old = make(&"a".repeat(32), 2 * FORGOTTEN);
+        let young = make(&"b".repeat(32), FORGOTTEN / 2);
+        let other = make("somebody's", 2 * FORGOTTEN);
+        forget(place.path());
+        assert_eq!([old, young, other].map(|path| path.exists()), [false, true, true]);
+        forget(&place.path().join("absent"));
     }
 }

@@ -137,7 +137,7 @@ fn start_worker(
         .args(["worker", "--attached", "--name", "run", "--coordinator", url])
         .args(["--slots", &division.slots.to_string()])
         .args([OsStr::new("--state"), arguments.state.join("worker").as_os_str()])
-        .args(["--stall", &milliseconds(arguments.care.stall), "--grace", &milliseconds(arguments.care.grace)])
+        .args(worker::care(&arguments.care))
         // The worker of a run that was killed may not have left yet.
         .args(["--patience", &(arguments.care.grace + 2 * DELIVERY).as_secs_f64().to_string()])
         .args(worker::forwarded(&worker::with(&arguments.training, division)))
@@ -155,10 +155,6 @@ fn start_worker(
     // Taken out, because waiting for a child closes what it still has.
     let leash = worker.stdin.take();
     Ok((worker, leash))
-}
-
-fn milliseconds(duration: Duration) -> String {
-    format!("{}ms", duration.as_millis())
 }
 
 async fn stop_worker(mut worker: Child, leash: Option<ChildStdin>, patience: Duration) {

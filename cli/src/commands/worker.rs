@@ -2,6 +2,7 @@
 
 use crate::arguments::{self, Care, Device, Slots, Training};
 use crate::exit::{CliError, Exit};
+use plusminus_trainer::checkpoint::Every;
 use plusminus_trainer::{EngineKind, Means, Memory};
 use plusminus_worker::machine::{Division, Machine, Wanted};
 use plusminus_worker::runner::RunnerOptions;
@@ -20,7 +21,7 @@ pub async fn run(arguments: arguments::Worker) -> Result<Exit, CliError> {
     let division = divide(arguments.slots, &arguments.training, None, |_| None);
     let patience = Duration::from_secs_f64(arguments.patience);
     let state = state(arguments.state, arguments.name.as_deref(), patience).await?;
-    let Care { stall, grace } = arguments.care;
+    let Care { stall, grace, checkpoints, checkpoint_every } = arguments.care;
     let options = Options {
         coordinator: arguments.coordinator,
         name: state.name(arguments.name, a_name)?,
@@ -31,8 +32,8 @@ pub async fn run(arguments: arguments::Worker) -> Result<Exit, CliError> {
         grace,
         stall,
         cache: arguments.cache,
-        checkpoints: None,
-        runner: runner(&with(&arguments.training, division))?,
+        checkpoints,
+        runner: runner(&with(&arguments.training, division), checkpoint_every)?,
     };
     let attached = arguments.attached;
     let stop = async move {
@@ -121,10 +122,10 @@ pub fn means(training: &Training) -> Means {
 }
 
 /// How this very program is started as a runner.
-fn runner(training: &Training) -> Result<RunnerOptions, CliError> {
+fn runner(training: &Training, every: Every) -> Result<RunnerOptions, CliError> {
     let program =
         std::env::current_exe().map_err(|error| CliError::Io { what: "cannot find this program's file", error })?;
-    let mut arguments = vec![OsString::from("runner")];
+    let mut arguments = vec![OsString::from("runner"), "--checkpoint-every".into(), every.to_string().into()];
     arguments.extend(forwarded(training));
     Ok(RunnerOptions { program, arguments, means: means(training) })
 }
@@ -137,6 +138,17 @@ pub fn forwarded(training: &Training) -> impl Iterator<Item = OsString> + '_ {
     let threads = training.threads.iter().flat_map(move |threads| option("--threads", threads.to_string()));
     let engine = training.engine.iter().flat_map(move |engine| option("--engine", engine.to_string()));
     datasets.chain(weights).chain(threads).chain(engine)
+}
+
+/// The arguments that say `care` again.
+pub fn care(care: &Care) -> Vec<OsString> {
+    let Care { stall, grace, checkpoints, checkpoint_every } = care;
+    let milliseconds = |time: &Duration| format!("{}ms", time.as_millis());
+    let mut arguments: Vec<OsString> = vec!["--stall".into(), milliseconds(stall).into()];
+    arguments.extend(["--grace".into(), milliseconds(grace).into()]);
+    arguments.extend(["--checkpoint-every".into(), checkpoint_every.to_string().into()]);
+    arguments.extend(checkpoints.iter().flat_map(|directory| ["--checkpoints".into(), directory.into()]));
+    arguments
 }
 
 /// The host's name, the process, and a few letters that no other worker has: two containers may agree in the others.

@@ -53,6 +53,8 @@ impl Place {
         {
             command.env_remove(variable);
         }
+        // Where workers keep what they must not forget.
+        command.env("XDG_STATE_HOME", self.path().join("user-state"));
         command
     }
 

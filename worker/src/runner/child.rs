@@ -7,7 +7,7 @@ use plusminus_core::id::Digest;
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
 use plusminus_core::schedule::Ending;
-use plusminus_proto::convert::{self, Invalid};
+use plusminus_proto::convert::{self, Invalid, required_attempt};
 use plusminus_proto::v1::{self, from_runner, to_runner};
 use plusminus_proto::weights;
 use plusminus_trainer as trainer;
@@ -32,6 +32,10 @@ pub struct ChildOptions {
     pub weights: Option<PathBuf>,
     /// Where weights lie that jobs build on, and are left for others.
     pub cache: PathBuf,
+    /// Where checkpoints lie.
+    pub checkpoints: PathBuf,
+    /// How often one is written.
+    pub checkpoint_every: trainer::checkpoint::Every,
     /// By what means its jobs are trained.
     pub means: trainer::Means,
 }
@@ -126,7 +130,10 @@ fn train(
     let parent = assignment.parent(&job).map_err(not_understood)?;
     let parent = parent.map(|(_, digest)| whole(&options.cache, digest)).transpose()?;
     let wanted = assignment.keeps().map_err(not_understood)?;
-    let supplies = trainer::Supplies { cache, means: options.means, parent: parent.as_deref(), checkpoints: None };
+    let (_, attempt) = required_attempt(assignment.of.as_ref()).map_err(not_understood)?;
+    let (directory, every) = (options.checkpoints.as_path(), options.checkpoint_every);
+    let checkpoints = Some(trainer::checkpoint::Checkpoints { directory, attempt, every });
+    let supplies = trainer::Supplies { cache, means: options.means, parent: parent.as_deref(), checkpoints };
     let mut trained = trainer::train(&job, supplies, observer)?;
     let failed = |error| Failure::new(FailureKind::Infrastructure, format!("cannot keep the weights: {error}"));
     if let Some(directory) = &options.weights {
