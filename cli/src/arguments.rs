@@ -48,6 +48,14 @@ pub enum Command {
     Compare(commands::compare::Arguments),
     /// Test which losses of a sweep differ, pair by pair on shared seeds
     Significance(commands::significance::Arguments),
+    /// Queue again what a sweep lacks: failed and cancelled jobs
+    Resume(commands::resume::Arguments),
+    /// Say why a job is where it is, and what has become of its attempts
+    Explain(commands::explain::Arguments),
+    /// Copy a state directory, also of a running coordinator
+    Backup(commands::backup::Backup),
+    /// Put a copy of a state directory back
+    Restore(commands::backup::Restore),
     /// Drop the unfinished jobs of a sweep
     Cancel(OneSweep),
     /// Train what standard input asks for: what a worker starts

@@ -1,7 +1,7 @@
 //! Classes of error and their exit codes, which scripts may rely on.
 
 use plusminus_coordinator::answer::AnswerError;
-use plusminus_coordinator::{ServerError, StoreError};
+use plusminus_coordinator::{BackupError, ServerError, StoreError};
 use plusminus_core::spec::Problem;
 use plusminus_proto::endpoint::BadUrl;
 use plusminus_worker::WorkerError;
@@ -125,6 +125,12 @@ pub enum CliError {
     /// The coordinator has trouble.
     #[error("the coordinator reports: {0}")]
     Coordinator(String),
+    /// The coordinator cannot write its store for now.
+    #[error("{0}")]
+    Stalled(String),
+    /// A state directory cannot be copied or put back.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// A coordinator cannot start or go on.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -182,7 +188,7 @@ impl CliError {
                 ServerError::Store(_) => Exit::State,
                 ServerError::Serve(_) => Exit::Internal,
             },
-            CliError::Store(_) => Exit::State,
+            CliError::Store(_) | CliError::Stalled(_) | CliError::Backup(_) => Exit::State,
             CliError::Answer(error) => match error {
                 AnswerError::UnknownSweep { .. }
                 | AnswerError::UnknownName { .. }

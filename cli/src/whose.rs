@@ -7,6 +7,7 @@ use plusminus_coordinator::answer::AtRest;
 use plusminus_core::metric::{At, Metric};
 use plusminus_core::report::JobResult;
 use plusminus_core::spec::{self, Sweep, Sweeps};
+use plusminus_proto::STALLED;
 use plusminus_proto::endpoint::{endpoint, root_cause};
 use plusminus_proto::v1::{self, sweep_service_client::SweepServiceClient};
 use prost::Message;
@@ -159,6 +160,14 @@ impl LiveClient {
         Ok(self.sweeps.cancel(request).await.map_err(|status| self.refused(status, None))?.into_inner())
     }
 
+    /// Queues jobs of a sweep again.
+    ///
+    /// # Errors
+    /// If there is no such sweep or job.
+    pub async fn resume(&mut self, request: v1::ResumeRequest) -> Result<v1::ResumeResponse, CliError> {
+        Ok(self.sweeps.resume(request).await.map_err(|status| self.refused(status, None))?.into_inner())
+    }
+
     /// A sweep's status again and again, until it has settled.
     ///
     /// # Errors
@@ -179,12 +188,20 @@ impl LiveClient {
             return CliError::Problems { file: "as submitted".to_owned(), source_text: source.to_owned(), problems };
         }
         let message = status.message().to_owned();
+        if status.metadata().contains_key(STALLED) {
+            return CliError::Stalled(message);
+        }
         match status.code() {
             Code::NotFound | Code::InvalidArgument => CliError::NotFound(message),
             Code::FailedPrecondition | Code::Internal => CliError::Coordinator(message),
             // The connection broke, in one of the many ways in which one can.
             _ => CliError::Unreachable { url: self.url.clone(), problem: message },
         }
+    }
+
+    async fn explain(&mut self, job: &str) -> Result<v1::ExplainResponse, CliError> {
+        let request = v1::ExplainRequest { job: job.to_owned() };
+        Ok(self.sweeps.explain(request).await.map_err(|status| self.refused(status, None))?.into_inner())
     }
 
     async fn status(&mut self, sweep: &str) -> Result<v1::StatusResponse, CliError> {
@@ -231,6 +248,17 @@ impl Client {
         match self {
             Client::Live(client) => client.status(sweep).await,
             Client::AtRest(store) => Ok(store.status(sweep)?),
+        }
+    }
+
+    /// Why a job is where it is.
+    ///
+    /// # Errors
+    /// If there is no such job, or more than one whose id begins so.
+    pub async fn explain(&mut self, job: &str) -> Result<v1::ExplainResponse, CliError> {
+        match self {
+            Client::Live(client) => client.explain(job).await,
+            Client::AtRest(store) => Ok(store.explain(job)?),
         }
     }
 

@@ -1,11 +1,14 @@
 //! The commands, one file each.
 
+pub mod backup;
 mod cancel;
 mod check;
 pub mod compare;
 mod coordinator;
+pub mod explain;
 mod hints;
 mod memory;
+pub mod resume;
 mod run;
 mod runner;
 pub mod significance;
@@ -39,6 +42,10 @@ pub fn run(arguments: Arguments) -> Result<Exit, CliError> {
         Command::Table(arguments) => wait(table::run(arguments)),
         Command::Compare(arguments) => wait(compare::run(arguments)),
         Command::Significance(arguments) => wait(significance::run(arguments)),
+        Command::Resume(arguments) => wait(resume::run(arguments)),
+        Command::Explain(arguments) => wait(explain::run(arguments)),
+        Command::Backup(arguments) => backup::back_up(&arguments),
+        Command::Restore(arguments) => backup::put_back(&arguments),
         Command::Cancel(arguments) => wait(cancel::run(arguments)),
         Command::Runner(arguments) => runner::run(arguments),
     }

@@ -109,7 +109,8 @@ pub fn sweep_json(sweep: &v1::SweepStatus) -> Value {
     })
 }
 
-fn running_json(job: &v1::RunningJob) -> Value {
+/// A running job for scripts.
+pub fn running_json(job: &v1::RunningJob) -> Value {
     let progress = job.progress.unwrap_or_default();
     json!({
         "job": job.of.as_ref().map(|of| &of.job),

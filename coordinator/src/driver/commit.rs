@@ -7,7 +7,8 @@
 use super::handle::{Beat, Inbox};
 use super::{Driver, Round, SLOW};
 use crate::store::{Store, StoreError};
-use plusminus_core::schedule::{Effect, Record};
+use plusminus_core::schedule::{Effect, Record, Session};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
@@ -73,6 +74,11 @@ impl From<StoreError> for Halt {
     }
 }
 
+/// Whose worker is told to stop something.
+fn stopped(effect: &Effect) -> Option<Session> {
+    if let Effect::Stop { session, .. } = effect { Some(*session) } else { None }
+}
+
 impl Driver {
     /// Commits records, however often it takes; `round` has what is held back until then.
     pub(super) async fn commit(
@@ -90,12 +96,15 @@ impl Driver {
             let outcome = match tokio::time::timeout(SLOW, &mut written).await {
                 Ok(outcome) => outcome,
                 // A slow disk costs nobody a lease either.
-                Err(_) => loop {
-                    tokio::select! {
-                        outcome = &mut written => break outcome,
-                        Some(beat) = inbox.beats.recv() => self.answer_meanwhile(beat, round),
+                Err(_) => {
+                    self.renew_meanwhile(round);
+                    loop {
+                        tokio::select! {
+                            outcome = &mut written => break outcome,
+                            Some(beat) = inbox.beats.recv() => self.answer_meanwhile(beat, round),
+                        }
                     }
-                },
+                }
             };
             match outcome.map_err(|_| StoreError::Gone)? {
                 Ok(()) => {
@@ -122,6 +131,7 @@ impl Driver {
         // Whoever waits for an answer is told. What they asked for and is decided is done when it can be written.
         round.questions.clear();
         self.calls.clear();
+        self.renew_meanwhile(round);
         let pause = tokio::time::sleep(self.pause);
         tokio::pin!(pause);
         loop {
@@ -135,11 +145,19 @@ impl Driver {
         }
     }
 
+    /// Answers the heartbeats that are held back with a round.
+    fn renew_meanwhile(&mut self, round: &mut Round) {
+        let stopped: BTreeSet<Session> = round.effects.iter().filter_map(stopped).collect();
+        let may = |effect: &Effect| matches!(effect, Effect::Renew(session, _) if !stopped.contains(session));
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut round.effects).into_iter().partition(may);
+        round.effects = later;
+        now.into_iter().for_each(|effect| self.act(effect));
+    }
+
     /// Answers a heartbeat before the machine has heard of it, which it does as soon as it can go on. A worker that is about to be told
     /// to stop something is not answered: it may be somebody else's by then.
     fn answer_meanwhile(&mut self, beat: Beat, round: &Round) {
-        let stopped = |effect: &Effect| matches!(effect, Effect::Stop { session, .. } if *session == beat.session);
-        if !round.effects.iter().any(stopped) {
+        if !round.effects.iter().filter_map(stopped).any(|session| session == beat.session) {
             self.act(Effect::Renew(beat.session, beat.beat));
         }
         self.held.insert(beat.session, beat);
