@@ -155,7 +155,7 @@ fn find(machine: &Machine, name: &str) -> Result<SweepView, AnswerError> {
 fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView, now: Time) -> v1::SweepStatus {
     let mut running_jobs = Vec::new();
     let mut failures: BTreeMap<(plusminus_core::outcome::FailureKind, String), (u64, JobId)> = BTreeMap::new();
-    for job in machine.jobs_of(&sweep.name) {
+    for job in machine.conspicuous_jobs_of(&sweep.name) {
         match &job.state {
             JobState::Running { attempt, worker, since } => {
                 let running_milliseconds = now.0.saturating_sub(since.0);

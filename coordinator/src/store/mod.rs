@@ -28,9 +28,9 @@ const FILE: &str = "plusminus.sqlite";
 const LOCK: &str = "lock";
 /// After how many pages the log is moved into the file.
 const SHORTEST_LOG: i64 = 32;
-const LONGEST_LOG: i64 = 2_000;
+const LONGEST_LOG: i64 = 4_000;
 /// Bytes of the log's file that stay when it has been moved.
-const LOG_KEPT: u32 = 4 << 20;
+const LOG_KEPT: u32 = 16 << 20;
 
 /// Whether a coordinator has the store in `directory` open.
 pub(crate) fn is_open(directory: &Path) -> bool {
