@@ -19,7 +19,11 @@ fn a_cancelled_sweep_is_resumed_explained_copied_while_its_coordinator_runs_and_
     place.run(&["submit", "small.yaml"]).good();
     place.run(&["cancel", "small"]).good();
     let again = place.run(&["resume", "small"]);
-    assert!(again.stderr.contains("small: 4 jobs are queued again; follow them with `plusminus watch small`"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("small: 4 jobs are queued again; follow them with `plusminus watch small`"),
+        "{}",
+        again.stderr
+    );
     assert_eq!(json(&place.run(&["resume", "small", "--failed", "--format", "json"]).good())["queued"], 0);
     assert_eq!(place.run(&["resume", "large"]).code, Some(7));
     assert_eq!(place.run(&["resume", "small", "--job", "not an id"]).code, Some(7));
@@ -46,6 +50,9 @@ fn a_cancelled_sweep_is_resumed_explained_copied_while_its_coordinator_runs_and_
     for state in [".plusminus", "fresh", "copy"] {
         let explained = place.run(&["explain", &job, "--state", state]).good();
         assert!(explained.contains("no coordinator runs here"), "{explained}");
-        assert_eq!(json(&place.run(&["status", "--state", state, "--output", "json"]).good())["sweeps"][0]["jobs"]["queued"], 4);
+        assert_eq!(
+            json(&place.run(&["status", "--state", state, "--output", "json"]).good())["sweeps"][0]["jobs"]["queued"],
+            4
+        );
     }
 }

@@ -107,7 +107,8 @@ fn facts() -> Box<Facts> {
 
 /// Assigns and ends up to `most` jobs, many to a transaction as they come together from a worker of many slots.
 fn train(store: &mut Store, machine: &mut Machine, most: usize) -> usize {
-    let joined = Event::Joined { session: SESSION, worker: WorkerName("w".into()), instance: 1, slots: SLOTS, holds: vec![] };
+    let joined =
+        Event::Joined { session: SESSION, worker: WorkerName("w".into()), instance: 1, slots: SLOTS, holds: vec![] };
     let mut effects = machine.handle(Time(10), Event::Left(SESSION));
     effects.extend(machine.handle(Time(10_000_000), joined));
     let mut ended = 0;
@@ -169,7 +170,12 @@ fn epochs(store: &mut Store, machine: &mut Machine) -> f64 {
 
 fn tell(what: &str, took: Duration, per: f64, count: f64, target: &str) {
     let seconds = took.as_secs_f64();
-    println!("{what}: {:.3} s, {:.0} a second, {:.3} s a {per:.0} (target {target})", seconds, count / seconds, seconds * per / count);
+    println!(
+        "{what}: {:.3} s, {:.0} a second, {:.3} s a {per:.0} (target {target})",
+        seconds,
+        count / seconds,
+        seconds * per / count
+    );
 }
 
 /// What this process has had of processors.

@@ -59,7 +59,10 @@ impl Explained {
             cell: view.cell.to_string(),
             seed: view.seed,
             configuration: configuration.to_string(),
-            sweeps: sweeps.into_iter().map(|(sweep, cancelled)| v1::WantedBy { sweep: sweep.into(), cancelled }).collect(),
+            sweeps: sweeps
+                .into_iter()
+                .map(|(sweep, cancelled)| v1::WantedBy { sweep: sweep.into(), cancelled })
+                .collect(),
             status: status.into(),
             has_result,
             failures,
@@ -119,7 +122,8 @@ fn why(machine: &Machine, now: Time, waiting: Waiting) -> v1::waiting::Why {
         Waiting::Only(sweep) => v1::waiting::Why::Only(sweep.into()),
         Waiting::Turn(before) => {
             let workers = machine.workers().map(|(_, slots, busy)| (1, slots, busy.len() as u32));
-            let (workers, slots, busy) = workers.fold((0, 0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1, sum.2 + one.2));
+            let (workers, slots, busy) =
+                workers.fold((0, 0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1, sum.2 + one.2));
             v1::waiting::Why::Turn(v1::Turn { before: before as u64, workers, slots, busy })
         }
     }

@@ -100,7 +100,10 @@ fn running(job: &v1::ExplainResponse, live: bool) -> String {
         _ => "it has told nothing yet".to_owned(),
     };
     let (so_long, lease) = (lasted(running.running_milliseconds), lasted(job.lease_milliseconds));
-    format!("running on {} for {so_long}: {epoch}; if {} is not heard of it is given up in {lease}", running.worker, running.worker)
+    format!(
+        "running on {} for {so_long}: {epoch}; if {} is not heard of it is given up in {lease}",
+        running.worker, running.worker
+    )
 }
 
 fn queued(job: &v1::ExplainResponse) -> String {
@@ -153,10 +156,18 @@ fn attempts(attempts: &[v1::AttemptRow], live: bool) -> String {
             (ending, _) => ending,
         };
         let began = moment(attempt.started);
-        let row = [attempt.attempt.to_string(), attempt.worker.clone(), began, length, attempt.epochs.to_string(), ending.to_owned()];
+        let row = [
+            attempt.attempt.to_string(),
+            attempt.worker.clone(),
+            began,
+            length,
+            attempt.epochs.to_string(),
+            ending.to_owned(),
+        ];
         rows.push(row);
     }
-    let widths: [usize; 6] = std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
+    let widths: [usize; 6] =
+        std::array::from_fn(|at| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0));
     let mut text = String::new();
     for (row, attempt) in rows.iter().zip(std::iter::once(None).chain(attempts.iter().map(Some))) {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();

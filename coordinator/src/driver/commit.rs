@@ -118,12 +118,7 @@ impl Driver {
     }
 
     /// Waits a little after `error`, if it may pass.
-    pub(super) async fn stall(
-        &mut self,
-        error: StoreError,
-        round: &mut Round,
-        inbox: &mut Inbox,
-    ) -> Result<(), Halt> {
+    pub(super) async fn stall(&mut self, error: StoreError, round: &mut Round, inbox: &mut Inbox) -> Result<(), Halt> {
         if !error.may_pass() {
             return Err(Halt::Failed(error));
         }

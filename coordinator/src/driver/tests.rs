@@ -75,8 +75,7 @@ impl Scene {
         let machine = Machine::restart(policy, store.records().unwrap(), clock.now());
         let selections = Selections::of(&machine, None, store.reader().unwrap());
         let failing = Failing { store, plan: Arc::clone(&plan) };
-        let (mut driver, handle, inbox) =
-            Driver::with(machine, selections, failing, clock, lease, stopped).unwrap();
+        let (mut driver, handle, inbox) = Driver::with(machine, selections, failing, clock, lease, stopped).unwrap();
         driver.pause = Duration::from_millis(5);
         let running = tokio::spawn(driver.run(inbox));
         let reader = Reader::open(directory).unwrap();
@@ -145,7 +144,17 @@ fn finished() -> News {
     let samples = Samples { train: 1, validation: 0, test: 1 };
     let (engine, data, weights, start) = ("none".into(), "".into(), "".into(), None);
     let transition = TransitionMatrix::identity(2);
-    let facts = Facts { parameters: 1, samples, noise_rate: 0.1, transition, data, engine, weights, start, kept: BTreeMap::new() };
+    let facts = Facts {
+        parameters: 1,
+        samples,
+        noise_rate: 0.1,
+        transition,
+        data,
+        engine,
+        weights,
+        start,
+        kept: BTreeMap::new(),
+    };
     News::Ended(Ending::Finished(Box::new(facts)))
 }
 
@@ -183,7 +192,8 @@ async fn whole_sweep(good: u32, failures: u32) -> u32 {
     }
     let failed = scene.plan.lock().unwrap().failed;
     scene.stop().await;
-    let machine = Machine::restart(Policy::default(), Reader::open(directory.path()).unwrap().records().unwrap(), Time(0));
+    let machine =
+        Machine::restart(Policy::default(), Reader::open(directory.path()).unwrap().records().unwrap(), Time(0));
     assert!(machine.jobs_of(&"small".parse().unwrap()).all(|job| job.state == JobState::Finished && job.attempts == 1));
     failed
 }

@@ -81,7 +81,9 @@ impl SweepService for Sweeps {
         let v1::ResumeRequest { sweep, failed, jobs } = request.into_inner();
         let name = sweep_name(&sweep)?;
         let again = match (failed, jobs.is_empty()) {
-            (true, false) => return Err(Status::invalid_argument("expected all failed jobs or some by id, found both")),
+            (true, false) => {
+                return Err(Status::invalid_argument("expected all failed jobs or some by id, found both"));
+            }
             (true, true) => Again::Failed,
             (false, false) => {
                 let found = self.handle.ask(move |machine, _, _| explain::chosen(machine, &jobs)).await;

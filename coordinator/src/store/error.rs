@@ -31,7 +31,9 @@ pub enum StoreError {
     #[error("no room is left for the store {0}; free some: everything that was acknowledged is kept")]
     Full(PathBuf),
     /// The disk, or whoever else has the file open, does not let it be read or written now.
-    #[error("the store {path} cannot be read or written ({error}); look at its disk: everything that was acknowledged is kept")]
+    #[error(
+        "the store {path} cannot be read or written ({error}); look at its disk: everything that was acknowledged is kept"
+    )]
     Failing {
         /// The file.
         path: PathBuf,
@@ -98,9 +100,10 @@ impl StoreError {
     /// Whether the same may succeed later, without anything being done here: somebody makes room, or mends the disk.
     pub fn may_pass(&self) -> bool {
         match self {
-            StoreError::ReadOnly(_) | StoreError::Full(_) | StoreError::Failing { .. } | StoreError::Unusable { .. } => {
-                true
-            }
+            StoreError::ReadOnly(_)
+            | StoreError::Full(_)
+            | StoreError::Failing { .. }
+            | StoreError::Unusable { .. } => true,
             StoreError::InUse(_)
             | StoreError::Absent(_)
             | StoreError::Corrupt { .. }

@@ -19,6 +19,9 @@ impl Store {
     /// # Errors
     /// If the disk is full or fails.
     pub fn commit(&mut self, records: &[Record]) -> std::result::Result<(), StoreError> {
+        if let Some(problem) = self.damage.get() {
+            return Err(StoreError::Corrupt { path: self.path.clone(), problem: problem.clone() });
+        }
         let written = self.write(records);
         if written.is_err() {
             // Jobs that the transaction made are not there.
@@ -116,7 +119,8 @@ impl Writer<'_> {
             return Ok(Some(*number));
         }
         let select = "SELECT number FROM jobs WHERE id = ?1";
-        let number = self.connection.prepare_cached(select)?.query_row([job.to_string()], |row| row.get(0)).optional()?;
+        let number =
+            self.connection.prepare_cached(select)?.query_row([job.to_string()], |row| row.get(0)).optional()?;
         if let Some(number) = number {
             self.numbers.insert(job, number);
         }
@@ -169,7 +173,8 @@ impl Writer<'_> {
 
     /// Queues a job, again perhaps: the facts of its result stay, but for the weights that it has left.
     fn requeue(&mut self, job: JobId) -> Result<()> {
-        let requeue = "UPDATE jobs SET state = 'queued', failures = 0, not_before = 0, failure_kind = NULL, failure = NULL,
+        let requeue =
+            "UPDATE jobs SET state = 'queued', failures = 0, not_before = 0, failure_kind = NULL, failure = NULL,
                               facts = json_remove(facts, '$.kept')
                        WHERE id = ?1";
         self.connection.prepare_cached(requeue)?.execute([job.to_string()]).map(drop)
@@ -216,10 +221,10 @@ impl Writer<'_> {
     fn results(&self, number: i64, attempt: u32) -> Result<()> {
         let epochs = "SELECT epoch, measurements FROM epochs WHERE job = ?1 AND attempt = ?2 ORDER BY epoch";
         let mut epochs = self.connection.prepare_cached(epochs)?;
-        let row = |row: &rusqlite::Row<'_>| {
-            Ok((row.get::<_, u32>(0)?, measurements_from_json(row.get_ref(1)?.as_str()?)?))
-        };
-        let epochs: Vec<(u32, Measurements)> = epochs.query_map(params![number, attempt], row)?.collect::<Result<_>>()?;
+        let row =
+            |row: &rusqlite::Row<'_>| Ok((row.get::<_, u32>(0)?, measurements_from_json(row.get_ref(1)?.as_str()?)?));
+        let epochs: Vec<(u32, Measurements)> =
+            epochs.query_map(params![number, attempt], row)?.collect::<Result<_>>()?;
         let insert = "INSERT OR REPLACE INTO results (job, at, metric, epoch, value) VALUES (?1, ?2, ?3, ?4, ?5)";
         let mut insert = self.connection.prepare_cached(insert)?;
         for selected in select(&epochs) {

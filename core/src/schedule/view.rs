@@ -87,7 +87,8 @@ impl Machine {
     /// The jobs whose ids begin with these hexadecimal digits, up to `most` of them; nothing if an id cannot begin so.
     pub fn jobs_called(&self, beginning: &str, most: usize) -> Option<Vec<JobId>> {
         let digits = !beginning.is_empty() && beginning.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let end = |digit: &str| (beginning.to_owned() + &digit.repeat(32_usize.checked_sub(beginning.len())?)).parse().ok();
+        let end =
+            |digit: &str| (beginning.to_owned() + &digit.repeat(32_usize.checked_sub(beginning.len())?)).parse().ok();
         let (first, last): (JobId, JobId) = (end("0").filter(|_| digits)?, end("f")?);
         let mut jobs: Vec<JobId> = self.state().jobs.iter().map(|entry| entry.id).collect();
         jobs.retain(|job| (first..=last).contains(job));
@@ -117,7 +118,8 @@ impl Machine {
                 Some(only) => Waiting::Only(only.clone()),
                 None => {
                     let before = state.in_turn(only).take_while(|other| other.id != job);
-                    let due = |entry: &&Entry| matches!(entry.state, JobState::Queued { not_before } if not_before <= now);
+                    let due =
+                        |entry: &&Entry| matches!(entry.state, JobState::Queued { not_before } if not_before <= now);
                     Waiting::Turn(before.filter(due).filter(|entry| state.has_what_it_builds_on(entry.id)).count())
                 }
             },

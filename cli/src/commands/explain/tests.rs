@@ -38,7 +38,14 @@ fn waits(why: Why) -> v1::ExplainResponse {
 
 #[test]
 fn a_running_job_tells_where_and_how_far_and_what_became_of_the_attempt_before() {
-    let now = v1::AttemptRow { attempt: 2, started: 1_795_299_600_000, ended: None, epochs: 2, worker: "another".into(), ..Default::default() };
+    let now = v1::AttemptRow {
+        attempt: 2,
+        started: 1_795_299_600_000,
+        ended: None,
+        epochs: 2,
+        worker: "another".into(),
+        ..Default::default()
+    };
     let running = v1::RunningJob {
         worker: "another".to_owned(),
         progress: Some(v1::Progress { epoch: 3, epochs: 10, step: 1, steps: 2 }),
@@ -94,7 +101,10 @@ fn a_job_that_has_ended_tells_how() {
 
 #[test]
 fn times_are_told_as_people_read_them() {
-    assert_eq!([999, 59_999, 61_000, 3_720_000, 180_000_000].map(lasted), ["0.9 s", "59.9 s", "1 min 1 s", "1 h 2 min", "2 d 2 h"]);
+    assert_eq!(
+        [999, 59_999, 61_000, 3_720_000, 180_000_000].map(lasted),
+        ["0.9 s", "59.9 s", "1 min 1 s", "1 h 2 min", "2 d 2 h"]
+    );
     assert_eq!(moment(0), "1970-01-01 00:00:00 UTC");
     assert_eq!(moment(951_782_400_000), "2000-02-29 00:00:00 UTC");
     assert_eq!(moment(1_795_298_769_999), "2026-11-21 22:06:09 UTC");

@@ -28,7 +28,8 @@ fn a_store_of_version_1_is_read_as_it_is_and_is_the_same_once_it_is_migrated() {
     assert_eq!(version(&store.connection).unwrap(), VERSION);
     assert_eq!(shown(directory.path()), before);
     let tables = |connection: &Connection| {
-        let select = "SELECT name FROM pragma_table_info('jobs') UNION ALL SELECT name FROM pragma_table_info('metrics')";
+        let select =
+            "SELECT name FROM pragma_table_info('jobs') UNION ALL SELECT name FROM pragma_table_info('metrics')";
         let mut columns = connection.prepare(select).unwrap();
         let names = columns.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<BTreeSet<String>>>();
         names.unwrap()
