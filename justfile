@@ -36,6 +36,18 @@ sanitize:
 smoke:
     cargo test --locked -p plusminus --test shipped -- --include-ignored --test-threads 1
 
+# Simulate clusters under faults of every kind. A seed that breaks a promise is told, and what happened last before it did.
+simulate CLUSTERS="10000" SEED="0":
+    cargo run --release --locked -p plusminus-sim -- --clusters {{CLUSTERS}} --seed {{SEED}}
+
+# All that happens in the cluster of one seed, a line each.
+simulate-again SEED:
+    cargo run --release --locked -p plusminus-sim -- --seed {{SEED}} --trace
+
+# Real processes killed, frozen, cut off and filled up, again and again: half a minute a round.
+chaos ROUNDS="50" SEED="0":
+    PLUSMINUS_CHAOS_ROUNDS={{ROUNDS}} PLUSMINUS_CHAOS_SEED={{SEED}} cargo test --locked -p plusminus --test chaos -- --nocapture
+
 # The table that the README shows.
 quickstart:
     cargo run --release -- run sweeps/quickstart.yaml

@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn error::Error>> {
     // Served by the reflection service.
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    // Maps in the order of their keys: equal messages are equal bytes.
+    tonic_prost_build::configure().btree_map(".").compile_fds(descriptors)?;
     Ok(())
 }

@@ -5,9 +5,11 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plusminus_core::report::Format;
 use plusminus_trainer::EngineKind;
+use plusminus_trainer::checkpoint::Every;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// From a sweep file to a five-seed table.
 ///
@@ -89,6 +91,32 @@ pub struct Training {
     pub engine: Option<EngineKind>,
 }
 
+/// How training processes are looked after.
+#[derive(Clone, Debug, Args)]
+pub struct Care {
+    /// How long a training process may be silent before it is killed and its job tried again; six times as long until its first step
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub stall: Duration,
+    /// Directory for checkpoints, from which a job that was interrupted goes on; workers may share one [default: STATE/checkpoints]
+    #[arg(long, value_name = "DIR")]
+    pub checkpoints: Option<PathBuf>,
+    /// How often a job is kept, at the end of an epoch: such as 60s, 5m or 10epochs
+    #[arg(long, value_name = "HOW", default_value_t)]
+    pub checkpoint_every: Every,
+    /// How long jobs may take to stop, with a checkpoint, when the worker is told to leave
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub grace: Duration,
+}
+
+/// Takes a length of time, such as `90s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
+    let number = |(unit, seconds): (&str, f64)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * seconds);
+    let seconds = units.into_iter().find_map(number).filter(|seconds| (0.001..=30.0 * 86_400.0).contains(seconds));
+    let wrong = || "expected a time above 0 and up to 30 days, such as 90s, 10m or 2h".to_owned();
+    seconds.map(Duration::from_secs_f64).ok_or_else(wrong)
+}
+
 /// Jobs at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slots(pub Option<NonZeroU32>);
@@ -153,6 +181,9 @@ pub struct Run {
     /// Format of the table
     #[arg(long, default_value_t, value_parser = format_parser())]
     pub format: Format,
+    /// How runners are looked after.
+    #[command(flatten)]
+    pub care: Care,
     /// Data sets, weights, means.
     #[command(flatten)]
     pub training: Training,
@@ -205,12 +236,18 @@ pub struct Worker {
     /// Jobs at once: auto is one a core
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = slots)]
     pub slots: Slots,
-    /// Name of the worker, no other worker's [default: made from the host's name]
+    /// Name of the worker, no other worker's [default: made from the host's name, and kept in the state directory]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Directory for weights that jobs build on, kept for jobs to come, this worker's alone [default: a temporary one]
+    /// Directory for what the worker has yet to report, this worker's alone [default: one by its name in the user's state directory]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Directory for weights that jobs build on, kept for jobs to come, this worker's alone [default: STATE/cache]
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+    /// How runners are looked after.
+    #[command(flatten)]
+    pub care: Care,
     /// Seconds to wait for the coordinator to answer at first
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = patience)]
     pub patience: f64,
@@ -228,6 +265,12 @@ pub struct Runner {
     /// Directory for weights that jobs build on
     #[arg(long, value_name = "DIR")]
     pub cache: PathBuf,
+    /// Directory for checkpoints
+    #[arg(long, value_name = "DIR")]
+    pub checkpoints: PathBuf,
+    /// How often a job is kept
+    #[arg(long, value_name = "HOW", default_value_t)]
+    pub checkpoint_every: Every,
     /// Data sets, weights, means.
     #[command(flatten)]
     pub training: Training,
@@ -293,7 +336,7 @@ pub struct Watch {
     pub output: Output,
 }
 
-/// `table`
+/// `table`, and what `compare` and `significance` make theirs of
 #[derive(Debug, Args)]
 pub struct Table {
     /// Sweep file, or the name of a sweep submitted before

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// All is well.
     Success = 0,
-    /// The sweep has ended and jobs of it have failed or were cancelled.
+    /// The sweep has ended and jobs of it have failed or were cancelled, or diverged where its table says that this fails it.
     JobsFailed = 1,
     /// The command line is wrong (clap's own code).
     Usage = 2,
@@ -199,6 +199,9 @@ impl CliError {
                 AnswerError::Store(_) => Exit::State,
             },
             CliError::Worker(WorkerError::BadUrl(_) | WorkerError::Unreachable { .. }) => Exit::NoCoordinator,
+            CliError::Worker(
+                WorkerError::StateInUse(_) | WorkerError::State { .. } | WorkerError::OtherName { .. },
+            ) => Exit::State,
             CliError::Worker(WorkerError::Cache { .. })
             | CliError::Coordinator(_)
             | CliError::WorkerEnded(_)

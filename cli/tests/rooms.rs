@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Which rooms each room may use.
-const ROOMS: [(&str, &[&str]); 7] = [
+const ROOMS: [(&str, &[&str]); 8] = [
     ("plusminus-core", &[]),
     ("plusminus-proto", &["plusminus-core"]),
     ("plusminus-kernels", &[]),
@@ -15,6 +15,17 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("plusminus-worker", &["plusminus-core", "plusminus-proto", "plusminus-kernels", "plusminus-trainer"]),
     (
         "plusminus",
+        &[
+            "plusminus-core",
+            "plusminus-proto",
+            "plusminus-kernels",
+            "plusminus-trainer",
+            "plusminus-coordinator",
+            "plusminus-worker",
+        ],
+    ),
+    (
+        "plusminus-sim",
         &[
             "plusminus-core",
             "plusminus-proto",

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Place, SMALL, eventually};
+use common::{Place, SMALL, children, eventually, signal};
 use serde_json::Value;
 
 fn finished(place: &Place) -> u64 {
@@ -106,20 +106,6 @@ fn a_cancelled_sweep_keeps_its_results_and_says_that_it_is_partial() {
     assert!(!place.run(&["table", "small"]).good().contains("partial"));
 }
 
-/// The processes that `parent` has started.
-#[cfg(target_os = "linux")]
-fn children(parent: u32) -> Vec<u32> {
-    let processes =
-        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let is_child = |process: &u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-        // The name in parentheses may hold anything; state and parent follow it.
-        let parents = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
-        parents == Some(parent)
-    };
-    processes.filter(is_child).collect()
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn a_killed_runner_costs_its_attempt_alone_and_the_worker_goes_on() {
@@ -131,7 +117,7 @@ fn a_killed_runner_costs_its_attempt_alone_and_the_worker_goes_on() {
     eventually("a runner has begun", || !children(worker.child.id()).is_empty());
     let runner = children(worker.child.id())[0];
     std::thread::sleep(std::time::Duration::from_millis(300));
-    std::process::Command::new("sh").args(["-c", &format!("kill -s KILL {runner}")]).status().unwrap();
+    signal(runner, "KILL");
     place.run(&["watch", "small"]).good();
     assert_eq!(finished(&place), 4);
     assert_ne!(children(worker.child.id()), [runner]);

@@ -4,6 +4,7 @@ use crate::explain::Explained;
 use crate::store::{Reader, StoreError};
 use plusminus_core::id::{Attempt, JobId, SweepName};
 use plusminus_core::metric::{At, Measurements, Metric};
+use plusminus_core::outcome::FailureKind;
 use plusminus_core::schedule::{JobState, JobView, Machine, Policy, SweepView, Time};
 use plusminus_core::spec::{self, Sweep};
 use plusminus_proto::convert::{self, attempt_id};
@@ -154,7 +155,8 @@ fn find(machine: &Machine, name: &str) -> Result<SweepView, AnswerError> {
 
 fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView, now: Time) -> v1::SweepStatus {
     let mut running_jobs = Vec::new();
-    let mut failures: BTreeMap<(plusminus_core::outcome::FailureKind, String), (u64, JobId)> = BTreeMap::new();
+    let mut diverged = 0;
+    let mut failures: BTreeMap<(FailureKind, String), (u64, JobId)> = BTreeMap::new();
     for job in machine.conspicuous_jobs_of(&sweep.name) {
         match &job.state {
             JobState::Running { attempt, worker, since } => {
@@ -171,6 +173,7 @@ fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView, now: Time) 
                 });
             }
             JobState::Failed(failure) => {
+                diverged += u64::from(failure.kind == FailureKind::Diverged);
                 failures.entry((failure.kind, failure.message.clone())).or_insert((0, job.id)).0 += 1;
             }
             JobState::Queued { .. } | JobState::Finished | JobState::Dropped => {}
@@ -196,6 +199,7 @@ fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView, now: Time) 
         running_jobs,
         failures: failures.collect(),
         other_failures,
+        diverged,
     }
 }
 

@@ -3,6 +3,7 @@
 //! - [`methods`]: what a job may ask for: losses, noise, networks, data sets, optimisers, schedules.
 //! - [`job`]: one configuration under one seed, and the hash that names it.
 //! - [`diagnostics`]: what is measured of networks under label noise where a configuration asks for it.
+//! - [`logits`]: numerics on logits.
 //! - [`metric`], [`outcome`]: what is measured after an epoch, and how an attempt ends.
 //! - [`spec`]: the sweep file: raw text with places, then checked, then expanded into jobs.
 //! - [`schedule`]: the coordinator's state machine.
@@ -14,6 +15,7 @@
 pub mod diagnostics;
 pub mod id;
 pub mod job;
+pub mod logits;
 pub mod methods;
 pub mod metric;
 pub mod outcome;

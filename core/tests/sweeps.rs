@@ -7,7 +7,7 @@ use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::{Augment, Normalize};
 use plusminus_core::methods::schedule::Schedule;
 use plusminus_core::metric::{At, Metric};
-use plusminus_core::spec::{self, Std, Sweep};
+use plusminus_core::spec::{self, Divergence, Std, Sweep};
 use serde_json::{Value, json};
 
 const BASE: &str = "
@@ -401,4 +401,15 @@ fn a_cell_that_is_a_parent_too_is_one_job() {
     let sweep = sweep("grid: {loss: [mae, cce]}\noverrides: [{when: {loss: mae}, set: {parent: {set: {loss: cce}}}}]");
     assert_eq!(sweep.parents, sweep.cells[1..]);
     assert_eq!(sweep.jobs().map(|job| job.cell).collect::<Vec<_>>()[..2], [sweep.cells[1].id, sweep.cells[0].id]);
+}
+
+#[test]
+fn seeds_that_diverged_are_left_out_unless_the_table_says_otherwise() {
+    let policy = |more: &str| sweep(more).table.diverged;
+    assert_eq!(policy(""), Divergence::Exclude);
+    for one in Divergence::ALL {
+        assert_eq!(policy(&format!("table: {{diverged: {}}}\n", one.name())), *one);
+    }
+    let (plain, counting) = (sweep(""), sweep("table: {diverged: count}\n"));
+    assert_eq!(plain.cells, counting.cells, "what is trained does not hang on it");
 }

@@ -295,6 +295,11 @@ impl v1::SweepStatus {
         self.queued + self.running + self.finished + self.failed + self.dropped
     }
 
+    /// Failed jobs but for those that diverged.
+    pub fn failed_otherwise(&self) -> u64 {
+        self.failed.saturating_sub(self.diverged)
+    }
+
     /// Whether nothing more is to come. What is left of a cancelled sweep is another sweep's.
     pub fn is_over(&self) -> bool {
         self.cancelled || self.queued + self.running == 0
@@ -321,6 +326,7 @@ impl TryFrom<v1::JobResult> for report::JobResult {
             v1::JobStatus::Queued => report::Status::Waiting,
             v1::JobStatus::Running => report::Status::Running,
             v1::JobStatus::Finished => report::Status::Finished(job.value),
+            v1::JobStatus::Failed if job.failure() == v1::FailureKind::Diverged => report::Status::Diverged(job.value),
             v1::JobStatus::Failed => report::Status::Failed(job.failure().into()),
             v1::JobStatus::Dropped => report::Status::Cancelled,
             v1::JobStatus::Unspecified => return Err(Invalid::Missing("status")),

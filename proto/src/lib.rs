@@ -5,6 +5,7 @@
 
 pub mod convert;
 pub mod endpoint;
+pub mod session;
 pub mod weights;
 
 /// Version 1 of the wire, generated from `proto/plusminus/v1/*.proto`.

@@ -52,8 +52,12 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     while begun.elapsed() < Duration::from_secs_f64(60.0 * minutes) || round <= WARM {
         let mut watcher = Watcher(0.0);
         for job in &jobs {
-            train(job, Supplies { cache: &cache, means: Means::default(), parent: None }, &mut watcher)
-                .map_err(|failure| failure.to_string())?;
+            train(
+                job,
+                Supplies { cache: &cache, means: Means::default(), parent: None, checkpoints: None },
+                &mut watcher,
+            )
+            .map_err(|failure| failure.to_string())?;
         }
         round += 1;
         after = watcher.0;

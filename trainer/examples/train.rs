@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directories = directories.iter().flat_map(std::env::split_paths).collect();
     let begun = Instant::now();
     let cache = Cache::new(Datasets { directories });
-    let supplies = Supplies { cache: &cache, means: Means::default(), parent: None };
+    let supplies = Supplies { cache: &cache, means: Means::default(), parent: None, checkpoints: None };
     let trained = train(&job, supplies, &mut Printer { last: begun }).map_err(|e| e.to_string())?;
     println!("{:.2} s, weights {}", begun.elapsed().as_secs_f64(), trained.facts.weights);
     Ok(())

@@ -1,12 +1,13 @@
 //! The weights that a finished job leaves: at its last epoch, at its best, and at its best in validation.
 
 use crate::engine::Weights;
+use crate::file;
 use plusminus_core::id::{Digest, JobId};
 use plusminus_core::metric::At;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -52,11 +53,11 @@ impl Kept {
         for (selection, snapshot) in self.selections() {
             let path = directory.join(format!("{selection}.safetensors"));
             let bytes = snapshot.safetensors(job, selection)?;
-            replace(&directory, &path, &bytes).map_err(|error| at(&path, error))?;
+            file::replace(&path, |out| out.write_all(&bytes)).map_err(|error| at(&path, error))?;
             paths.push(path);
         }
         // The new names are on disk once their directory is.
-        File::open(&directory).and_then(|opened| opened.sync_all()).map_err(|error| at(&directory, error))?;
+        file::sync(&directory).map_err(|error| at(&directory, error))?;
         Ok(paths)
     }
 
@@ -71,7 +72,7 @@ impl Kept {
             let bytes = snapshot.ok_or_else(missing)?.safetensors(job, *selection)?;
             let digest = Digest::of(&bytes);
             let path = directory.join(digest.file_name());
-            replace(directory, &path, &bytes).map_err(|error| at(&path, error))?;
+            file::replace(&path, |out| out.write_all(&bytes)).map_err(|error| at(&path, error))?;
             Ok((*selection, digest))
         };
         wanted.iter().map(leave).collect()
@@ -91,17 +92,6 @@ impl Snapshot {
         let about = json!({"job": job.to_string(), "epoch": self.epoch, "selection": selection.to_string()});
         serialize(views, Some([("plusminus".to_owned(), about.to_string())].into())).map_err(io::Error::other)
     }
-}
-
-/// Writes beside the file, then takes its place. The temporary name is nobody else's, so that two attempts at one job on one
-/// disk do not write into each other's, and what is left of a full disk's file goes when this ends.
-fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // Made by hand: a file of tempfile's own making would be readable by its owner alone.
-    let mut temporary = tempfile::Builder::new().suffix(".tmp").make_in(directory, |path| File::create_new(path))?;
-    temporary.as_file_mut().write_all(bytes)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path)?;
-    Ok(())
 }
 
 fn at(path: &Path, error: io::Error) -> io::Error {

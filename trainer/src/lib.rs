@@ -6,19 +6,23 @@
 //! - [`mod@train`]: the loop, which reports to an [`Observer`] and stops where that says so.
 //! - [`memory`]: what memory a job takes, told beforehand.
 //! - [`initial`]: initial weights from a file.
+//! - [`checkpoint`]: files from which a job that is tried again goes on.
 //! - [`keep`]: the weights that a finished job leaves, as files.
 //!
 //! *Architecture invariant:* everything random comes from the job's own streams, and everything is summed in one order: a job
 //! trained twice gives the same bytes, whatever the number of threads. No loss is written here; they are core's.
 
+pub mod checkpoint;
 pub mod data;
 pub(crate) mod diagnostics;
 pub mod engine;
+pub(crate) mod file;
 pub mod initial;
 pub mod keep;
 pub mod memory;
 pub mod train;
 
+pub use checkpoint::{Checkpoints, Every};
 pub use data::{Cache, Datasets};
 pub use engine::{Device, EngineKind, Means};
 pub use keep::Kept;

@@ -49,16 +49,26 @@ impl Memory {
         };
         let images = pixels + samples * size_of::<u32>() + taken * 4 * size_of::<usize>();
         let inputs = feed::BUFFERS * batch.max(EVALUATED) * sample * size_of::<f32>();
-        // As they stand, at their best, at their two bests in validation; and one that is about to take another's place.
-        let snapshots = if configuration.validates() { 5 } else { 3 };
-        let weights = Plan::of(&network).len() * size_of::<f32>();
+        // As they stood after the last epoch, which a checkpoint holds for as long as the next one takes; at their best, and at their
+        // two bests in validation. Where two are of one epoch they are shared.
+        let snapshots = if configuration.validates() { 4 } else { 2 };
+        let plan = Plan::of(&network);
+        let weights = plan.len() * size_of::<f32>();
+        // What else a checkpoint holds: the optimiser's memory, and the loss's of every sample.
+        let moments = engine::remembered(&configuration.optimizer) * plan.trained() * size_of::<f32>();
+        let criterion = match configuration.loss {
+            Loss::TruncatedGce(_) => train * size_of::<u8>(),
+            Loss::Lccn(_) => train * size_of::<u32>(),
+            _ => 0,
+        };
+        let held = snapshots * weights + moments + criterion;
         // What stands by while the pruning looks at the training set with other weights: two sets of weights with what an optimiser
         // remembers.
         let review = if matches!(configuration.loss, Loss::TruncatedGce(_)) { 6 * weights } else { 0 };
         // An evaluation keeps the logits of its parts, those that a loss is taken of also in `f64`.
         let logits = (taken + configuration.tested(test)) * dataset.classes() * size_of::<f32>()
             + held_out * dataset.classes() * size_of::<f64>();
-        Some(Memory(PROCESS + images + inputs + snapshots * weights + review + logits + engine))
+        Some(Memory(PROCESS + images + inputs + held + review + logits + engine))
     }
 }
 
@@ -67,6 +77,8 @@ mod tests {
     use super::*;
     use crate::engine::EngineKind;
     use crate::train::tests::job;
+    use plusminus_core::methods::losses::Lccn;
+    use plusminus_core::methods::optimizer::Optimizer;
 
     fn told(change: impl FnOnce(&mut Configuration)) -> Memory {
         Memory::of(&job(1, change).configuration, Means::default()).unwrap()
@@ -79,10 +91,23 @@ mod tests {
         let engine = engine::memory(Means::default(), &network, &configuration.optimizer, 100).unwrap();
         let images = 10_000 * (784 + 4) + 8_000 * 32;
         let inputs = 3 * 250 * 784 * 4;
-        let snapshots = 3 * 18_378 * 4;
+        // After the last epoch and at their best; and the momentum.
+        let snapshots = (2 + 1) * 18_378 * 4;
         let logits = (8_000 + 2_000) * 10 * 4;
         assert_eq!(told(|_| {}), Memory((16 << 20) + images + inputs + snapshots + logits + engine));
         assert_eq!(told(|c| c.validation = 0.5).0 - told(|_| {}).0, 2 * 18_378 * 4 + 4_000 * 10 * 8);
+    }
+
+    #[test]
+    fn what_a_checkpoint_holds_is_counted() {
+        let optimizer = |momentum| Optimizer::Sgd { lr: 0.1, momentum, weight_decay: 0.0, nesterov: false };
+        let with = |momentum: f64| told(|c| c.optimizer = optimizer(momentum)).0;
+        let configuration = job(1, |_| {}).configuration;
+        let network = configuration.model.network(configuration.dataset.shape(), 10).unwrap();
+        let engine = |momentum| engine::memory(Means::default(), &network, &optimizer(momentum), 100).unwrap();
+        assert_eq!(with(0.9) - with(0.0), engine(0.9) - engine(0.0) + 18_378 * 4, "in the engine, and what is held");
+        let lccn = Loss::Lccn(Lccn { alpha: 1.0, refresh: 1, warm_up: 0 });
+        assert_eq!(told(|c| c.loss = lccn).0 - told(|_| {}).0, 8_000 * 4);
     }
 
     #[test]

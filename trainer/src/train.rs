@@ -1,6 +1,7 @@
 //! The loop: epochs of steps, an evaluation after each.
 //!
 //! - `start`: what a job begins with: its weights, and the transition matrix that its loss has to know.
+//! - `resume`: whether it begins there or after a checkpoint, and how it leaves some.
 //! - `evaluation`: what the network makes of samples that it is not trained on at the moment.
 //! - `diagnose`: what diagnostics need of the run.
 //! - `best`: the weights at the epochs that selections name.
@@ -8,20 +9,22 @@
 mod best;
 mod diagnose;
 mod evaluation;
+mod resume;
 mod start;
 
+use crate::checkpoint::Checkpoints;
 use crate::data::{Cache, Data, Inputs, Labels, feed, shuffle};
-use crate::engine::{Checkpoint, Engine, EngineError, Means, Plan, engine};
+use crate::engine::{Checkpoint, Engine, EngineError, Means, Plan};
 use crate::keep::{Kept, Snapshot};
 use best::Selections;
 pub(crate) use evaluation::EVALUATED;
 use plusminus_core::job::Job;
-use plusminus_core::methods::losses::{Criterion, Setting, Step};
+use plusminus_core::logits::probability;
+use plusminus_core::methods::losses::{Criterion, Step};
 use plusminus_core::metric::{Measurements, Metric};
-use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
+use plusminus_core::outcome::{Facts, Failure, FailureKind};
 use plusminus_core::random::Stream;
-use start::Beginning;
-use std::collections::BTreeMap;
+use resume::{Begun, Course, Ground, Keeper};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -49,7 +52,7 @@ pub trait Observer {
         ControlFlow::Continue(())
     }
 
-    /// After every evaluation. A stop after the last epoch is too late: the job is done.
+    /// After every evaluation; first for each epoch that a checkpoint has, from epoch 1. A stop after the last epoch is too late: the job is done.
     fn epoch(&mut self, epoch: u32, measurements: &Measurements) -> ControlFlow<()> {
         let _ = (epoch, measurements);
         ControlFlow::Continue(())
@@ -66,8 +69,10 @@ pub struct Supplies<'a> {
     pub cache: &'a Cache,
     /// Where and by which engine.
     pub means: Means,
-    /// The weights of the job's parent, a safetensors file, where the job has one.
+    /// The weights of the job's parent, a safetensors file, where the job has one. A job that goes on from a checkpoint needs none.
     pub parent: Option<&'a Path>,
+    /// Where the job's checkpoints are, if it shall go on from one and leave others.
+    pub checkpoints: Option<Checkpoints<'a>>,
 }
 
 /// What a finished job leaves.
@@ -81,9 +86,15 @@ pub struct Trained {
     pub weights: Kept,
 }
 
-/// Trains `job` with `supplies`, from its first epoch to its last.
+/// Trains `job` with `supplies` to its last epoch: from its first one, or from the one after the last good checkpoint where `supplies` has
+/// checkpoints and there is one. `observer` hears of the epochs before that again, from the first, before the training goes on.
 ///
-/// The result follows from the job and the engine alone: not from the number of threads, other jobs, or what `observer` hears. With
+/// Checkpoints are left as often as `supplies` says, and where the job is stopped or fails in a way that another try may not. The
+/// caller removes them ([`checkpoint::remove`](crate::checkpoint::remove)) once the result is safe. One that cannot be written is told
+/// and ends nothing.
+///
+/// The result follows from the job and the engine alone: not from the number of threads, other jobs,
+/// interruptions, or what `observer` hears. With
 /// candle the kind of processor counts too, for each has its kernel for products of matrices: the facts name it.
 ///
 /// # Errors
@@ -105,6 +116,9 @@ struct Run<'a> {
     trained_before: bool,
     means: Means,
     facts: Facts,
+    /// Where it stands before [`Run::train`], which takes it.
+    course: Course,
+    keeper: Option<Keeper>,
 }
 
 impl<'a> Run<'a> {
@@ -119,64 +133,77 @@ impl<'a> Run<'a> {
         let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train).map_err(user_error)?;
         let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
         let plan = Arc::new(Plan::of(&network));
-        let beginning = Beginning::of(job, &network, &plan, &data, &labels, supplies)?;
-        let Beginning { weights, file, transition, trained_before } = beginning;
-        let setting = Setting { classes: dataset.classes(), given: &labels.given, transition };
-        let criterion = configuration.loss.criterion(setting).map_err(user_error)?;
+        let ground = Ground { job, network: &network, plan: &plan, data: &data, labels: &labels };
+        let Begun { engine, criterion, facts, trained_before, course, keeper } = Begun::new(ground, supplies)?;
         let means = supplies.means;
-        // An engine that was asked for by name and cannot run the network is no accident: another try ends as this one.
-        let refused = |error: EngineError| if means.engine.is_some() { user_error(error) } else { failed(error) };
-        let engine = engine(means, &network, weights, &configuration.optimizer).map_err(refused)?;
-        let validation = data.held_out(&labels, configuration.split).map_err(user_error)?.samples.len();
-        let samples = Samples { train: labels.train.len(), validation, test: configuration.tested(data.test.len()) };
-        let facts = Facts {
-            parameters: plan.trained(),
-            samples,
-            noise_rate: labels.noise_rate,
-            transition: labels.transition.clone(),
-            data: labels.digest(&data),
-            engine: engine.name(),
-            weights: String::new(),
-            start: file,
-            kept: BTreeMap::new(),
-        };
-        Ok(Run { job, data, labels, inputs, engine, criterion, trained_before, means, facts })
+        Ok(Run { job, data, labels, inputs, engine, criterion, trained_before, means, facts, course, keeper })
     }
 
     fn train(mut self, observer: &mut dyn Observer) -> Result<Trained, Failure> {
         let epochs = self.job.configuration.epochs;
-        let mut rows = Vec::new();
-        let mut selections = Selections::default();
-        let beginning = Progress { epoch: 1, epochs, step: 0, steps: self.steps() };
-        self.start(&mut || heed(observer.progress(beginning), || "in the review before the first epoch".to_owned()))?;
-        for epoch in 1..=epochs {
-            let before = Progress { epoch, ..beginning };
-            self.review(epoch, &selections, &mut || {
-                heed(observer.progress(before), || format!("in the review before epoch {epoch} of {epochs}"))
+        let mut course = std::mem::take(&mut self.course);
+        let done = course.epoch();
+        if done == 0 {
+            let beginning = Progress { epoch: 1, epochs, step: 0, steps: self.steps() };
+            self.start(&mut || {
+                heed(observer.progress(beginning), || "in the review before the first epoch".to_owned())
             })?;
-            let mut measurements = self.epoch(epoch, observer)?;
-            let done = Progress { step: self.steps(), ..before };
-            self.evaluate(epoch, &mut measurements, &mut || {
-                heed(observer.progress(done), || format!("in the evaluation after epoch {epoch} of {epochs}"))
-            })?;
-            let weights = self.engine.weights().map_err(failed)?;
-            if !weights.are_finite() {
-                return Err(diverged(&format!("a weight is no longer finite after epoch {epoch}")));
-            }
-            if let Some((metric, value)) = measurements.iter().find(|(_, value)| !value.is_finite()) {
-                return Err(diverged(&format!("{metric} is {value} after epoch {epoch}")));
-            }
-            selections.offer(&measurements, epoch, &weights);
-            let flow = observer.epoch(epoch, &measurements);
-            rows.push((epoch, measurements));
-            if epoch == epochs {
-                self.facts.weights = weights.digest();
-                let weights = selections.finish(Snapshot { epoch, weights });
-                return Ok(Trained { facts: self.facts, epochs: rows, weights });
-            }
-            heed(flow, || format!("after epoch {epoch} of {epochs}"))?;
         }
-        Err(user_error("epochs must be at least 1"))
+        for (epoch, row) in &course.rows {
+            let flow = observer.epoch(*epoch, row);
+            if done < epochs {
+                heed(flow, || format!("before it went on after epoch {done} of {epochs}"))?;
+            }
+        }
+        for epoch in done + 1..=epochs {
+            if let Err(failure) = self.pass(epoch, &mut course, observer) {
+                if let Some(keeper) = self.keeper.as_mut().filter(|_| failure.kind.is_transient()) {
+                    keeper.write(&course);
+                }
+                return Err(failure);
+            }
+        }
+        self.keeper = None;
+        let weights = self.engine.weights().map_err(failed)?;
+        self.facts.weights = weights.digest();
+        let weights = course.selections.finish(Snapshot { epoch: epochs, weights });
+        Ok(Trained { facts: self.facts, epochs: course.rows, weights })
+    }
+
+    /// One epoch with what comes before and after. Where it fails, `course` is as it was, unless it is what `observer` says to the
+    /// epoch that fails: then the epoch is done.
+    fn pass(&mut self, epoch: u32, course: &mut Course, observer: &mut dyn Observer) -> Result<(), Failure> {
+        let epochs = self.job.configuration.epochs;
+        let before = Progress { epoch, epochs, step: 0, steps: self.steps() };
+        self.review(epoch, &course.selections, &mut || {
+            heed(observer.progress(before), || format!("in the review before epoch {epoch} of {epochs}"))
+        })?;
+        let mut measurements = self.epoch(epoch, observer)?;
+        let done = Progress { step: self.steps(), ..before };
+        self.evaluate(epoch, &mut measurements, &mut || {
+            heed(observer.progress(done), || format!("in the evaluation after epoch {epoch} of {epochs}"))
+        })?;
+        // From here on nothing is interrupted, so what the last epoch left is not needed while this one's is copied.
+        self.keeper.iter_mut().for_each(Keeper::let_go);
+        let here = self.keeper.is_some().then(|| self.engine.checkpoint()).transpose().map_err(failed)?;
+        let weights = match &here {
+            Some(here) => here.weights.clone(),
+            None => self.engine.weights().map_err(failed)?,
+        };
+        if !weights.are_finite() {
+            return Err(diverged(&format!("a weight is no longer finite after epoch {epoch}")));
+        }
+        if let Some((metric, value)) = measurements.iter().find(|(_, value)| !value.is_finite()) {
+            return Err(diverged(&format!("{metric} is {value} after epoch {epoch}")));
+        }
+        course.selections.offer(&measurements, epoch, &weights);
+        let flow = observer.epoch(epoch, &measurements);
+        course.rows.push((epoch, measurements));
+        if let Some((keeper, here)) = self.keeper.as_mut().zip(here) {
+            keeper.epoch(course, here, self.criterion.state());
+        }
+        // After the last it is too late.
+        if epoch < epochs { heed(flow, || format!("after epoch {epoch} of {epochs}")) } else { Ok(()) }
     }
 
     /// Steps in an epoch; the last takes what is left.
@@ -209,7 +236,8 @@ impl<'a> Run<'a> {
         self.engine.restore(here).map_err(failed)?;
         let classes = self.job.configuration.dataset.classes();
         let given = self.labels.train.iter().map(|sample| self.labels.given[*sample]);
-        let p: Vec<f32> = logits.chunks_exact(classes).zip(given).map(|(z, y)| softmax(z)[y as usize]).collect();
+        let p: Vec<f32> =
+            logits.chunks_exact(classes).zip(given).map(|(z, y)| probability(z, y as usize) as f32).collect();
         self.criterion.review(&self.labels.train, &p);
         Ok(())
     }
@@ -260,14 +288,6 @@ impl<'a> Run<'a> {
 
 /// What an evaluation does every now and then: it asks whether it shall go on.
 type Between<'a> = &'a mut dyn FnMut() -> Result<(), Failure>;
-
-/// The distribution over classes that one sample's logits stand for.
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exponentials: Vec<f64> = logits.iter().map(|z| libm::exp(f64::from(*z) - f64::from(max))).collect();
-    let sum: f64 = exponentials.iter().sum();
-    exponentials.iter().map(|e| (e / sum) as f32).collect()
-}
 
 fn heed(flow: ControlFlow<()>, when: impl FnOnce() -> String) -> Result<(), Failure> {
     match flow {

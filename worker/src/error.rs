@@ -1,6 +1,7 @@
 //! Why a worker cannot start.
 
 use plusminus_proto::endpoint::BadUrl;
+use std::io;
 use std::path::PathBuf;
 
 /// Why a worker cannot start.
@@ -25,6 +26,29 @@ pub enum WorkerError {
         /// The directory.
         path: PathBuf,
         /// What the system says.
-        error: std::io::Error,
+        error: io::Error,
+    },
+    /// Another worker has the state directory.
+    #[error("the state directory {0} is in use by another worker; wait for it or stop it, or give another --state")]
+    StateInUse(PathBuf),
+    /// The state directory is of no use.
+    #[error("cannot use the worker's state directory, at {path}: {error}; give one that can be written with --state")]
+    State {
+        /// The directory, or the file in it.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The state directory is another worker's.
+    #[error(
+        "the state directory {path} is that of worker `{before}`, and this one is called `{given}`; leave --name away, or give another --state"
+    )]
+    OtherName {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        before: String,
+        /// Who wants it.
+        given: String,
     },
 }

@@ -18,7 +18,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -33,34 +33,24 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3_600);
 /// Parts of a file that may wait for the disk or the network.
 const PARTS: usize = 4;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// For how long nothing may move in a transfer before its connection counts as broken.
+const STILL: Duration = Duration::from_secs(60);
 
 /// The directory of weights on this machine, one worker's: of what others need in it nothing is known.
 #[derive(Debug)]
 pub(crate) struct Cache {
     directory: PathBuf,
     limit: u64,
-    /// Removed with the worker, where none was given.
-    _temporary: Option<tempfile::TempDir>,
 }
 
 impl Cache {
-    /// The cache in `directory`, or else in a temporary one.
-    pub fn open(directory: Option<&Path>) -> Result<Self, WorkerError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |error| WorkerError::Cache { path, error }
-        };
-        let (directory, temporary) = match directory {
-            // A runner is told where it is, whatever its own directory.
-            Some(given) => (std::path::absolute(given).map_err(failed(given))?, None),
-            None => {
-                let made = tempfile::Builder::new().prefix("plusminus-").tempdir();
-                let made = made.map_err(failed(&std::env::temp_dir()))?;
-                (made.path().to_owned(), Some(made))
-            }
-        };
-        fs::create_dir_all(&directory).map_err(failed(&directory))?;
-        let cache = Cache { directory, limit: LIMIT, _temporary: temporary };
+    /// The cache in `directory`.
+    pub fn open(directory: &Path) -> Result<Self, WorkerError> {
+        let failed = |error| WorkerError::Cache { path: directory.to_owned(), error };
+        // A runner is told where it is, whatever its own directory.
+        let directory = std::path::absolute(directory).map_err(failed)?;
+        fs::create_dir_all(&directory).map_err(failed)?;
+        let cache = Cache { directory, limit: LIMIT };
         if let Err(error) = cache.clean() {
             warn!(%error, "cannot clear away what lies unfinished in the directory for weights");
         }
@@ -188,6 +178,8 @@ impl From<Status> for Broken {
         let message = status.message().to_owned();
         match status.code() {
             Code::NotFound => Broken::Gone(message),
+            // Room comes and goes, and the file has nowhere else to go.
+            Code::ResourceExhausted if is_full(&message) => Broken::Connection(message),
             Code::InvalidArgument | Code::ResourceExhausted | Code::DataLoss | Code::Unimplemented => {
                 Broken::Refused(message)
             }
@@ -195,6 +187,12 @@ impl From<Status> for Broken {
             _ => Broken::Connection(message),
         }
     }
+}
+
+/// Whether that is what the system says of a disk without room, or a user without any left.
+fn is_full(message: &str) -> bool {
+    [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded].iter().any(|kind| message.contains(&kind.to_string()))
+        || ["No space left on device", "Disk quota exceeded"].iter().any(|text| message.contains(text))
 }
 
 impl From<io::Error> for Broken {
@@ -234,15 +232,25 @@ async fn connect(endpoint: &Endpoint) -> Result<WorkerServiceClient<Channel>, Br
     Ok(WorkerServiceClient::new(endpoint.connect().await?))
 }
 
+/// What comes of a step of a transfer, unless it takes too long.
+async fn moving<T, E>(step: impl Future<Output = Result<T, E>>, still: Duration) -> Result<T, Broken>
+where
+    Broken: From<E>,
+{
+    let done = tokio::time::timeout(still, step).await;
+    Ok(done.map_err(|_| Broken::Connection(format!("nothing has moved for {} s", still.as_secs_f64())))??)
+}
+
 async fn get(endpoint: &Endpoint, cache: &Cache, job: JobId, digest: Digest) -> Result<(), Broken> {
     let request = GetWeightsRequest { weights: Some(parent_weights(job, digest)) };
-    let mut inbound = connect(endpoint).await?.get_weights(request).await?.into_inner();
+    let mut client = connect(endpoint).await?;
+    let mut inbound = moving(client.get_weights(request), STILL).await?.into_inner();
     let (sender, mut parts) = mpsc::channel(PARTS);
     let directory = cache.directory.clone();
     let written = tokio::task::spawn_blocking(move || {
         weights::receive(&directory, digest, std::iter::from_fn(|| parts.blocking_recv()))
     });
-    while let Some(part) = inbound.message().await? {
+    while let Some(part) = moving(inbound.message(), STILL).await? {
         if sender.send(part.content).await.is_err() {
             break;
         }
@@ -257,6 +265,7 @@ async fn put(endpoint: &Endpoint, cache: &Cache, digest: Digest) -> Result<(), B
     let directory = cache.directory.clone();
     let parts = blocking(move || weights::parts(&directory, digest)).await?;
     let (sender, outbound) = mpsc::channel(PARTS);
+    let (moved, mut moves) = watch::channel(());
     let read = tokio::task::spawn_blocking(move || {
         let mut name = digest.to_string();
         for part in parts {
@@ -265,10 +274,23 @@ async fn put(endpoint: &Endpoint, cache: &Cache, digest: Digest) -> Result<(), B
             if sender.blocking_send(part).is_err() {
                 break;
             }
+            moved.send_replace(());
         }
         Ok::<_, io::Error>(())
     });
-    let answer = client.put_weights(ReceiverStream::new(outbound)).await;
+    let mut call = std::pin::pin!(client.put_weights(ReceiverStream::new(outbound)));
+    let answer = loop {
+        let step = async {
+            tokio::select! {
+                answer = &mut call => Ok::<_, Broken>(Some(answer)),
+                Ok(()) = moves.changed() => Ok(None),
+            }
+        };
+        // The last part has gone: now the coordinator writes.
+        if let Some(answer) = moving(step, STILL).await? {
+            break answer;
+        }
+    };
     // A file that could not be read is why its end did not come.
     read.await.map_err(|error| Broken::Refused(error.to_string()))??;
     answer?;
@@ -299,7 +321,8 @@ mod tests {
 
     #[test]
     fn what_has_lain_unused_the_longest_makes_room_and_what_is_needed_stays() {
-        let cache = Cache { limit: 20, ..Cache::open(None).unwrap() };
+        let place = tempfile::tempdir().unwrap();
+        let cache = Cache { limit: 20, ..Cache::open(place.path()).unwrap() };
         const HOUR: u64 = 3_600;
         let files = [(b"0123456789", 4 * HOUR), (b"abcdefghij", 3 * HOUR), (b"ABCDEFGHIJ", 2 * HOUR)];
         let [oldest, older, newest] = files.map(|(content, age)| put(&cache, content, age));
@@ -323,7 +346,8 @@ mod tests {
 
     #[test]
     fn what_a_killed_process_left_unfinished_goes_when_it_is_old() {
-        let cache = Cache::open(None).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let cache = Cache::open(place.path()).unwrap();
         const DAY: u64 = 24 * 3_600;
         let files = [
             ("ab.0f.part", 2 * DAY),
@@ -336,7 +360,7 @@ mod tests {
             let then = SystemTime::now() - Duration::from_secs(age);
             File::create_new(cache.directory().join(name)).unwrap().set_modified(then).unwrap();
         }
-        let again = Cache::open(Some(cache.directory())).unwrap();
+        let again = Cache::open(cache.directory()).unwrap();
         assert_eq!(
             files.map(|(name, _)| again.directory().join(name).exists()),
             [false, false, true, true, true],
@@ -353,12 +377,30 @@ mod tests {
         assert_eq!(persistently("cannot fetch", refused).await.unwrap_err().kind, FailureKind::Infrastructure);
     }
 
+    #[tokio::test]
+    async fn a_coordinator_without_room_is_tried_again_until_it_has_some() {
+        let full = format!("cannot keep the weights in x: {}", io::Error::from_raw_os_error(28));
+        let answers = std::sync::Mutex::new(vec![Ok(()), Err(Broken::from(Status::resource_exhausted(full)))]);
+        let next = || std::future::ready(answers.lock().unwrap().pop().unwrap());
+        assert_eq!(persistently("cannot deliver", next).await, Ok(()));
+        let long = || async { Err(Broken::from(Status::resource_exhausted("the weights are longer than 1 bytes"))) };
+        assert_eq!(persistently("cannot deliver", long).await.unwrap_err().kind, FailureKind::Infrastructure);
+    }
+
+    #[tokio::test]
+    async fn a_transfer_in_which_nothing_moves_is_a_broken_connection() {
+        let step = std::future::pending::<Result<(), Status>>();
+        let broken = moving(step, Duration::from_millis(5)).await;
+        assert!(matches!(broken, Err(Broken::Connection(why)) if why.contains("0.005 s")));
+        assert!(moving(std::future::ready(Ok::<_, Status>(3)), STILL).await.is_ok_and(|three| three == 3));
+    }
+
     #[test]
     fn a_directory_that_cannot_be_made_is_told() {
-        let cache = Cache::open(None).unwrap();
-        let file = cache.directory().join("file");
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("file");
         fs::write(&file, "").unwrap();
-        let error = Cache::open(Some(&file.join("below"))).unwrap_err();
+        let error = Cache::open(&file.join("below")).unwrap_err();
         assert!(error.to_string().contains("--cache"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! `plusminus check SWEEP`
 
-use super::{memory, worker};
+use super::{hints, memory, worker};
 use crate::arguments::{self, Output, Slots, Training};
 use crate::exit::{CliError, Exit};
 use crate::whose::SweepFile;
@@ -23,6 +23,7 @@ pub fn run(arguments: &arguments::Check) -> Result<Exit, CliError> {
         Output::Text => terminal::data(&describe(&sweep, &profiles, arguments.jobs))?,
         Output::Json => terminal::data(&format!("{:#}\n", as_json(&sweep, &profiles, arguments.jobs)))?,
     }
+    hints::tell(&sweep);
     // No mistake: the results may be in a file that `compare` is given.
     if let Some(reference) = sweep.table.reference.as_deref().filter(|name| !published::names().any(|n| n == *name)) {
         let shipped = published::listed();

@@ -6,6 +6,7 @@ mod check;
 pub mod compare;
 mod coordinator;
 pub mod explain;
+mod hints;
 mod memory;
 pub mod resume;
 mod run;
@@ -19,6 +20,9 @@ mod worker;
 
 use crate::arguments::{Arguments, Command};
 use crate::exit::{CliError, Exit};
+use crate::terminal;
+use plusminus_core::outcome::FailureKind;
+use plusminus_core::spec::Divergence;
 use plusminus_proto::v1;
 use std::future::Future;
 
@@ -86,19 +90,48 @@ async fn interrupted() {
 }
 
 /// How a command ends whose sweep has settled.
-fn exit_of(status: &v1::SweepStatus) -> Exit {
-    if status.cancelled || status.failed + status.dropped > 0 { Exit::JobsFailed } else { Exit::Success }
+fn exit_of(status: &v1::SweepStatus, policy: Divergence) -> Exit {
+    // A divergence is a result unless the sweep file says otherwise.
+    let failed = match policy {
+        Divergence::Exclude | Divergence::Count => status.failed_otherwise(),
+        Divergence::Fail => status.failed,
+    };
+    if status.cancelled || failed + status.dropped > 0 { Exit::JobsFailed } else { Exit::Success }
 }
 
-/// Says which jobs of a sweep have failed and why, the same reason once.
-fn tell_failures(status: &v1::SweepStatus) {
-    for failed in &status.failures {
+/// Says which jobs of a sweep have failed and why, the same reason once; and how many diverged.
+fn tell_failures(status: &v1::SweepStatus, policy: Divergence) {
+    let kind = |failed: &v1::FailureCount| failed.failure.as_ref().map(|failure| FailureKind::from(failure.kind()));
+    let (diverged, failures): (Vec<_>, Vec<_>) =
+        status.failures.iter().partition(|failed| kind(failed) == Some(FailureKind::Diverged));
+    for failed in failures {
         let Some(failure) = &failed.failure else { continue };
-        let kind = plusminus_core::outcome::FailureKind::from(failure.kind()).name();
-        let jobs = if failed.jobs == 1 { "1 job".to_owned() } else { format!("{} jobs", failed.jobs) };
-        crate::terminal::complain(&format!("{jobs} failed ({kind}): {}", failure.message));
+        let kind = FailureKind::from(failure.kind()).name();
+        terminal::complain(&format!("{} failed ({kind}): {}", jobs(failed.jobs), failure.message));
     }
-    if status.other_failures > 0 {
-        crate::terminal::complain(&format!("{} more jobs failed for other reasons", status.other_failures));
+    // Some that diverged may be among those that are not listed.
+    let listed: u64 = diverged.iter().map(|failed| failed.jobs).sum();
+    let others = status.other_failures.saturating_sub(status.diverged.saturating_sub(listed));
+    if others > 0 {
+        terminal::complain(&format!("{others} more jobs failed for other reasons"));
     }
+    let example = diverged.first().and_then(|failed| failed.failure.as_ref());
+    tell_diverged(status.diverged, policy, example.map(|failure| failure.message.as_str()));
+}
+
+/// Says how many jobs diverged and what comes of it: an error where the sweep has failed by it.
+fn tell_diverged(number: u64, policy: Divergence, example: Option<&str>) {
+    let example = example.map(|message| format!(", such as: {message}")).unwrap_or_default();
+    let said = |what: &str| format!("{} diverged (table.diverged is {}: {what}){example}", jobs(number), policy.name());
+    match policy {
+        _ if number == 0 => {}
+        Divergence::Exclude => terminal::note(&said("left out of means")),
+        Divergence::Count => terminal::note(&said("epochs finished before count")),
+        Divergence::Fail => terminal::complain(&said("no mean in their cells")),
+    }
+}
+
+/// "1 job", "2 jobs"
+fn jobs(number: u64) -> String {
+    if number == 1 { "1 job".to_owned() } else { format!("{number} jobs") }
 }

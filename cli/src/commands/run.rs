@@ -1,6 +1,6 @@
 //! `plusminus run SWEEP`: a coordinator on loopback, a worker as a child process, the table at the end.
 
-use super::{exit_of, memory, submit, table, tell_failures, watch, worker};
+use super::{exit_of, hints, memory, submit, table, tell_failures, watch, worker};
 use crate::arguments::{self, Output};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
@@ -11,14 +11,15 @@ use plusminus_core::schedule::Policy;
 use plusminus_core::spec::Sweep;
 use plusminus_proto::v1;
 use plusminus_worker::machine::Division;
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::oneshot;
 
-/// How long the worker may take to give back what it has in hand.
-const GRACE: Duration = Duration::from_secs(12);
+/// How long the worker may take to leave, after its jobs should have stopped.
+const DELIVERY: Duration = Duration::from_secs(10);
 
 pub async fn run(arguments: arguments::Run, verbose: u8) -> Result<Exit, CliError> {
     let SweepFile { text, sweep } = file(&arguments).await?;
@@ -81,6 +82,7 @@ async fn train(
     let mut client = LiveClient::connect(url).await?;
     let submitted = client.submit(text, sweep.name.as_str()).await?;
     terminal::note(&submit::describe(&submitted));
+    hints::tell(sweep);
     let left = (submitted.jobs - submitted.finished) as usize;
     // Winners have further jobs once they are known.
     let later = sweep.jobs_in_all().saturating_sub(submitted.jobs as usize);
@@ -102,7 +104,7 @@ async fn train(
     if status.is_none() {
         terminal::note("stopping; run it again to carry on");
     }
-    stop_worker(worker, leash).await;
+    stop_worker(worker, leash, arguments.care.grace + DELIVERY).await;
     finish(arguments, client, sweep, status).await
 }
 
@@ -116,8 +118,8 @@ async fn finish(
     let named = Named::File(Box::new(SweepFile { text: String::new(), sweep: sweep.clone() }));
     let table = table::of(&mut Client::Live(client), &named, None, None).await?;
     table::print(&table, arguments.format)?;
-    tell_failures(&status);
-    Ok(exit_of(&status))
+    tell_failures(&status, sweep.table.diverged);
+    Ok(exit_of(&status, sweep.table.diverged))
 }
 
 /// Starts the worker. It leaves when the pipe to it is closed, however this process ends.
@@ -134,6 +136,10 @@ fn start_worker(
         // Always the same name: what a run that was killed left in hand is settled when the next one's worker connects.
         .args(["worker", "--attached", "--name", "run", "--coordinator", url])
         .args(["--slots", &division.slots.to_string()])
+        .args([OsStr::new("--state"), arguments.state.join("worker").as_os_str()])
+        .args(worker::care(&arguments.care))
+        // The worker of a run that was killed may not have left yet.
+        .args(["--patience", &(arguments.care.grace + 2 * DELIVERY).as_secs_f64().to_string()])
         .args(worker::forwarded(&worker::with(&arguments.training, division)))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -151,9 +157,9 @@ fn start_worker(
     Ok((worker, leash))
 }
 
-async fn stop_worker(mut worker: Child, leash: Option<ChildStdin>) {
+async fn stop_worker(mut worker: Child, leash: Option<ChildStdin>, patience: Duration) {
     drop(leash);
-    if tokio::time::timeout(GRACE, worker.wait()).await.is_err() {
+    if tokio::time::timeout(patience, worker.wait()).await.is_err() {
         let _ = worker.start_kill();
     }
 }

@@ -66,7 +66,8 @@ fn standing(sweep: &v1::SweepStatus, live: bool) -> String {
         (sweep.finished, "finished"),
         (sweep.running, if live { "running" } else { "to be taken up again" }),
         (sweep.queued, "queued"),
-        (sweep.failed, "failed"),
+        (sweep.failed_otherwise(), "failed"),
+        (sweep.diverged, "diverged"),
         (sweep.dropped, "cancelled"),
     ];
     let counts: Vec<_> = counts.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
@@ -101,6 +102,7 @@ pub fn sweep_json(sweep: &v1::SweepStatus) -> Value {
             "failed": sweep.failed,
             "cancelled": sweep.dropped,
         },
+        "diverged": sweep.diverged,
         "running": running,
         "failures": failures,
         "other_failures": sweep.other_failures,

@@ -12,7 +12,10 @@ pub async fn run(arguments: arguments::OneSweep) -> Result<Exit, CliError> {
     let mut client = LiveClient::of(&arguments.whose).await?;
     let name = named.name().to_owned();
     let text = match named {
-        Named::File(file) => file.text,
+        Named::File(file) => {
+            super::hints::tell(&file.sweep);
+            file.text
+        }
         Named::Name(name) => client.source(&name).await?,
     };
     let submitted = client.submit(&text, &name).await?;

@@ -20,8 +20,8 @@ pub async fn run(arguments: arguments::Watch) -> Result<Exit, CliError> {
         status = follow(&mut client, &sweep, arguments.output) => status?,
         () = super::told_to_stop() => return Ok(Exit::Interrupted),
     };
-    tell_failures(&status);
-    Ok(exit_of(&status))
+    tell_failures(&status, sweep.table.diverged);
+    Ok(exit_of(&status, sweep.table.diverged))
 }
 
 /// Shows a sweep until it has settled, and says how it stands then.

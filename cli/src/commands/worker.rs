@@ -1,30 +1,39 @@
 //! `plusminus worker`
 
-use crate::arguments::{self, Device, Slots, Training};
+use crate::arguments::{self, Care, Device, Slots, Training};
 use crate::exit::{CliError, Exit};
+use plusminus_trainer::checkpoint::Every;
 use plusminus_trainer::{EngineKind, Means, Memory};
 use plusminus_worker::machine::{Division, Machine, Wanted};
 use plusminus_worker::runner::RunnerOptions;
-use plusminus_worker::{Agent, Options};
+use plusminus_worker::{Options, StateDirectory, WorkerError};
 use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub async fn run(arguments: arguments::Worker) -> Result<Exit, CliError> {
     let Device::Cpu = arguments.device;
     // Which jobs it will be given is not known, nor what memory they take.
     let division = divide(arguments.slots, &arguments.training, None, |_| None);
+    let patience = Duration::from_secs_f64(arguments.patience);
+    let state = state(arguments.state, arguments.name.as_deref(), patience).await?;
+    let Care { stall, grace, checkpoints, checkpoint_every } = arguments.care;
     let options = Options {
         coordinator: arguments.coordinator,
-        name: arguments.name.unwrap_or_else(a_name),
+        name: state.name(arguments.name, a_name)?,
+        state,
         slots: division.slots.get(),
         attached: arguments.attached,
-        patience: Duration::from_secs_f64(arguments.patience),
+        patience,
+        grace,
+        stall,
         cache: arguments.cache,
-        runner: runner(&with(&arguments.training, division))?,
+        checkpoints,
+        runner: runner(&with(&arguments.training, division), checkpoint_every)?,
     };
     let attached = arguments.attached;
     let stop = async move {
@@ -33,8 +42,52 @@ pub async fn run(arguments: arguments::Worker) -> Result<Exit, CliError> {
             () = standard_input_closes(), if attached => {}
         }
     };
-    Agent::run(options, stop).await?;
+    plusminus_worker::run(options, stop).await?;
     Ok(Exit::Success)
+}
+
+/// The worker's directory: the one that was asked for, or that of its name in the user's state directory, or, where it has no name, the
+/// first there that no other worker has. One that was asked for may be that of a worker which is just leaving.
+async fn state(given: Option<PathBuf>, name: Option<&str>, patience: Duration) -> Result<StateDirectory, WorkerError> {
+    let home = user_state().join("plusminus");
+    let path = match (given, name) {
+        (Some(given), _) => given,
+        (None, Some(name)) => home.join(format!("worker-{}", as_file_name(name))),
+        (None, None) => {
+            let host = as_file_name(&gethostname::gethostname().to_string_lossy());
+            let mut numbers = 1_u32..;
+            loop {
+                let number = numbers.next().unwrap_or(u32::MAX);
+                let ending = if number == 1 { String::new() } else { format!("-{number}") };
+                match StateDirectory::open(&home.join(format!("host-{host}{ending}"))) {
+                    Err(WorkerError::StateInUse(_)) if number < u32::MAX => {}
+                    opened => return opened,
+                }
+            }
+        }
+    };
+    let until = Instant::now() + patience;
+    loop {
+        match StateDirectory::open(&path) {
+            Err(WorkerError::StateInUse(_)) if Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Where programs of this user keep what they must not forget, by the XDG base directory specification.
+fn user_state() -> PathBuf {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || absolute("HOME").map(|home| home.join(".local/state"));
+    absolute("XDG_STATE_HOME").or_else(home).unwrap_or_else(|| PathBuf::from(".plusminus-worker"))
+}
+
+/// The name with nothing in it that has a meaning in paths.
+fn as_file_name(name: &str) -> String {
+    let plain = |letter: char| if letter.is_alphanumeric() || "-_".contains(letter) { letter } else { '_' };
+    name.chars().map(plain).collect()
 }
 
 /// Jobs at once and threads of each, where so many `jobs` are to be trained of which the largest takes `need` bytes.
@@ -69,10 +122,10 @@ pub fn means(training: &Training) -> Means {
 }
 
 /// How this very program is started as a runner.
-fn runner(training: &Training) -> Result<RunnerOptions, CliError> {
+fn runner(training: &Training, every: Every) -> Result<RunnerOptions, CliError> {
     let program =
         std::env::current_exe().map_err(|error| CliError::Io { what: "cannot find this program's file", error })?;
-    let mut arguments = vec![OsString::from("runner")];
+    let mut arguments = vec![OsString::from("runner"), "--checkpoint-every".into(), every.to_string().into()];
     arguments.extend(forwarded(training));
     Ok(RunnerOptions { program, arguments, means: means(training) })
 }
@@ -85,6 +138,17 @@ pub fn forwarded(training: &Training) -> impl Iterator<Item = OsString> + '_ {
     let threads = training.threads.iter().flat_map(move |threads| option("--threads", threads.to_string()));
     let engine = training.engine.iter().flat_map(move |engine| option("--engine", engine.to_string()));
     datasets.chain(weights).chain(threads).chain(engine)
+}
+
+/// The arguments that say `care` again.
+pub fn care(care: &Care) -> Vec<OsString> {
+    let Care { stall, grace, checkpoints, checkpoint_every } = care;
+    let milliseconds = |time: &Duration| format!("{}ms", time.as_millis());
+    let mut arguments: Vec<OsString> = vec!["--stall".into(), milliseconds(stall).into()];
+    arguments.extend(["--grace".into(), milliseconds(grace).into()]);
+    arguments.extend(["--checkpoint-every".into(), checkpoint_every.to_string().into()]);
+    arguments.extend(checkpoints.iter().flat_map(|directory| ["--checkpoints".into(), directory.into()]));
+    arguments
 }
 
 /// The host's name, the process, and a few letters that no other worker has: two containers may agree in the others.

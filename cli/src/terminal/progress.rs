@@ -145,7 +145,13 @@ fn time_left(elapsed: Duration, done: f64, left: f64) -> Option<Duration> {
 
 fn summary(status: &v1::SweepStatus, left: Option<Duration>) -> String {
     let mut text = format!("{} of {} jobs finished", status.finished, status.total());
-    for (count, what) in [(status.running, "running"), (status.failed, "failed"), (status.dropped, "cancelled")] {
+    let counts = [
+        (status.running, "running"),
+        (status.failed_otherwise(), "failed"),
+        (status.diverged, "diverged"),
+        (status.dropped, "cancelled"),
+    ];
+    for (count, what) in counts {
         if count > 0 {
             text += &format!(", {count} {what}");
         }

@@ -53,6 +53,8 @@ impl Place {
         {
             command.env_remove(variable);
         }
+        // Where workers keep what they must not forget.
+        command.env("XDG_STATE_HOME", self.path().join("user-state"));
         command
     }
 
@@ -106,8 +108,7 @@ pub struct Daemon {
 impl Daemon {
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("sh").args(["-c", &format!("kill -s {name} {}", self.child.id())]).status().unwrap();
-        assert!(sent.success());
+        signal(self.child.id(), name);
     }
 
     /// Waits for the end, and says the exit code and what was logged.
@@ -135,6 +136,25 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a process a signal by its name.
+pub fn signal(process: u32, name: &str) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -s {name} {process}")]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// The processes that `parent` has started.
+#[cfg(target_os = "linux")]
+pub fn children(parent: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let is_child = |process: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        // The name in parentheses may hold anything; state and parent follow it.
+        let parents = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
+        parents == Some(parent)
+    };
+    processes.filter(is_child).collect()
 }
 
 /// Waits for something to become true.

@@ -18,13 +18,13 @@ use commit::{Batch, Commit, Halt, Trouble};
 use plusminus_core::schedule::{
     Effect, Event, Machine, News, Policy, Record, Refusal, Session, SubmitSummary, Ticket, Time,
 };
-use plusminus_proto::convert::{attempt_id, parent_weights};
+use plusminus_proto::session;
 use plusminus_proto::v1::{self, to_worker::Message};
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// Most events of a kind that are committed together.
 const BATCH: usize = 1024;
@@ -323,31 +323,10 @@ impl Driver {
     }
 
     fn act(&mut self, effect: Effect) {
+        if let Some((session, message)) = session::message(&effect, self.lease) {
+            return self.send(session, message);
+        }
         match effect {
-            // Committed already.
-            Effect::Record(_) => {}
-            Effect::Assign { session, job, attempt, configuration, seed, origin, keeps } => {
-                debug!(%job, %attempt, "assigned");
-                let assignment = v1::Assignment {
-                    of: Some(attempt_id(job, attempt)),
-                    configuration: configuration.to_string(),
-                    seed,
-                    parent: origin.map(|(parent, file)| parent_weights(parent, file)),
-                    keeps: keeps.into_iter().map(|at| at.to_string()).collect(),
-                };
-                self.send(session, Message::Assignment(assignment));
-            }
-            Effect::Stop { session, job, attempt } => {
-                self.send(session, Message::Stop(v1::Stop { of: Some(attempt_id(job, attempt)) }));
-            }
-            Effect::Acknowledge(session, sequence) => {
-                self.send(session, Message::Acknowledgement(v1::Acknowledgement { sequence }));
-            }
-            Effect::Renew(session, beat) => self.send(session, Message::Renewed(v1::Renewed { beat })),
-            Effect::Welcome(session) => {
-                let welcome = v1::Welcome { heartbeat_milliseconds: self.lease / 5, lease_milliseconds: self.lease };
-                self.send(session, Message::Welcome(welcome));
-            }
             Effect::Disconnect(session) => {
                 self.outboxes.remove(&session);
             }
@@ -369,6 +348,13 @@ impl Driver {
                 }
             }
             Effect::Refuse(ticket, refusal) => self.calls.refuse(ticket, refusal),
+            // Committed already, or sent.
+            Effect::Record(_)
+            | Effect::Assign { .. }
+            | Effect::Stop { .. }
+            | Effect::Acknowledge(..)
+            | Effect::Renew(..)
+            | Effect::Welcome(..) => {}
         }
     }
 

@@ -3,9 +3,9 @@
 use super::status::{invalid, unanswered};
 use crate::driver::{Beat, Handle, Request, Unanswered};
 use plusminus_core::id::WorkerName;
-use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_core::schedule::{Ending, News, Report, Session};
+use plusminus_core::schedule::{Event, Session};
 use plusminus_proto::convert::{self, Invalid, attempts, required_attempt};
+use plusminus_proto::session;
 use plusminus_proto::v1::{self, from_worker, worker_service_server::WorkerService};
 use plusminus_proto::weights::{self, ReceiveError};
 use std::path::PathBuf;
@@ -142,17 +142,6 @@ fn internal(error: tokio::task::JoinError) -> Status {
     Status::internal(error.to_string())
 }
 
-/// A report, or, where it says what cannot be, the end of its attempt: the worker would send it for ever.
-fn understood(report: v1::Report) -> Result<Report, Invalid> {
-    let (sequence, of) = (report.sequence, required_attempt(report.of.as_ref()));
-    Report::try_from(report).or_else(|error| {
-        let (job, attempt) = of?;
-        let message = format!("the worker's report is not understood: {error}; is it of the same version?");
-        let failure = Failure::new(FailureKind::Infrastructure, message);
-        Ok(Report { sequence, job, attempt, news: News::Ended(Ending::Failed(failure)) })
-    })
-}
-
 /// Listens to a worker until it says no more. Heartbeats go straight on, the rest by way of `said`.
 async fn listen(
     handle: &Handle,
@@ -163,24 +152,23 @@ async fn listen(
     let stopping = |_| unanswered(Unanswered::Stopping);
     while let Some(message) = inbound.message().await? {
         match message.message {
-            Some(from_worker::Message::Heartbeat(heartbeat)) => {
-                let holds = attempts(&heartbeat.holds).map_err(invalid)?;
-                handle.beat(Beat { session, beat: heartbeat.beat, holds }).await.map_err(unanswered)?;
-            }
-            Some(from_worker::Message::Report(report)) => {
-                let report = understood(report).map_err(invalid)?;
-                said.send(Request::Report(session, report)).await.map_err(stopping)?;
-            }
             Some(from_worker::Message::Progress(v1::ProgressReport { of, progress: Some(progress) })) => {
                 let (job, attempt) = required_attempt(of.as_ref()).map_err(invalid)?;
                 // Where there is much to do, the next one will do.
                 let _ = said.try_send(Request::Progress(job, attempt, progress));
             }
-            Some(from_worker::Message::Draining(_)) => {
-                said.send(Request::Drain(session)).await.map_err(stopping)?;
-            }
-            // A second Hello, or a message of a later version.
-            Some(from_worker::Message::Hello(_) | from_worker::Message::Progress(_)) | None => {}
+            Some(message) => match session::event(session, message).map_err(invalid)? {
+                Some(Event::Heartbeat { session, beat, holds }) => {
+                    handle.beat(Beat { session, beat, holds }).await.map_err(unanswered)?;
+                }
+                Some(Event::Reported(session, report)) => {
+                    said.send(Request::Report(session, report)).await.map_err(stopping)?;
+                }
+                Some(Event::Draining(session)) => said.send(Request::Drain(session)).await.map_err(stopping)?,
+                _ => {}
+            },
+            // A message of a later version.
+            None => {}
         }
     }
     Ok(())

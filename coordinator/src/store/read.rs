@@ -71,7 +71,7 @@ impl Reader {
         read().map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
     }
 
-    /// The metric at the selection, for every finished job of the sweep that has it.
+    /// The metric at the selection, for every job of the sweep that has it: that finished, or had it before it diverged.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -90,8 +90,13 @@ impl Reader {
     }
 
     fn stored(&self, sweep: &SweepName, metric: Metric, at: At) -> Result<BTreeMap<JobId, f64>> {
-        let select = "SELECT job, value FROM sweep_results
-                          WHERE sweep = ?1 AND metric = ?2 AND at = ?3 AND state = 'finished' AND value IS NOT NULL";
+        let select = "SELECT jobs.id, results.value
+                      FROM sweeps
+                      JOIN sweep_jobs ON sweep_jobs.sweep = sweeps.ordinal
+                      JOIN jobs ON jobs.number = sweep_jobs.job
+                       AND (jobs.state = 'finished' OR jobs.state = 'failed' AND jobs.failure_kind = 'diverged')
+                      JOIN results ON results.job = jobs.number
+                      WHERE sweeps.name = ?1 AND results.metric = ?2 AND results.at = ?3 AND results.value IS NOT NULL";
         let mut statement = self.connection.prepare_cached(select)?;
         let rows = statement
             .query_map([sweep.as_str(), metric.name(), &at.name()], |row| Ok((parsed(row, 0)?, row.get(1)?)))?;
@@ -103,10 +108,11 @@ impl Reader {
                                json_extract(epochs.measurements, '$."' || ?3 || '"')
                         FROM sweeps
                         JOIN sweep_jobs ON sweep_jobs.sweep = sweeps.ordinal
-                        JOIN jobs ON jobs.number = sweep_jobs.job AND jobs.state = 'finished'
+                        JOIN jobs ON jobs.number = sweep_jobs.job
+                         AND (jobs.state = 'finished' OR jobs.state = 'failed' AND jobs.failure_kind = 'diverged')
                         JOIN epochs ON epochs.job = jobs.number AND epochs.attempt = (
                           SELECT max(attempts.attempt) FROM attempts
-                          WHERE attempts.job = jobs.number AND attempts.ending = 'finished')
+                          WHERE attempts.job = jobs.number AND attempts.ending = coalesce(jobs.failure_kind, 'finished'))
                         WHERE sweeps.name = ?1 ORDER BY sweep_jobs.position, epochs.epoch"#;
         let by = Metric::ValidationLoss;
         let mut statement = self.connection.prepare_cached(select)?;

@@ -56,8 +56,8 @@ CREATE TABLE epochs (
   PRIMARY KEY (job, attempt, epoch)
 ) WITHOUT ROWID;
 
--- What each selection of one epoch (final, best, best-validation, best-validation-loss) shows of a finished job. Means over the
--- last epochs are computed from `epochs` where they are asked for.
+-- What each selection of one epoch (final, best, best-validation, best-validation-loss) shows of a finished job, and of the epochs
+-- that a job had finished when it diverged. Means over the last epochs are computed from `epochs` where they are asked for.
 CREATE TABLE results (
   job    INTEGER NOT NULL REFERENCES jobs (number),
   at     TEXT NOT NULL,

@@ -120,6 +120,30 @@ fn running(directory: &Path) -> (Store, Machine) {
     (store, machine)
 }
 
+/// The values of job 2 at every selection, after `epochs` of its first attempt and this ending.
+fn reached(epochs: &[f64], ending: Failure) -> Vec<Option<f64>> {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, mut machine) = running(directory.path());
+    for (epoch, value) in (1..).zip(epochs) {
+        let row = Measurements::from([(Metric::TestAccuracy, *value), (Metric::ValidationLoss, 1.0 - value)]);
+        store.commit(&records(machine.handle(Time(2), reported(2, 1, News::Epoch(epoch, row))))).unwrap();
+    }
+    store.commit(&records(machine.handle(Time(3), reported(2, 1, News::Ended(Ending::Failed(ending)))))).unwrap();
+    let reader = store.reader().unwrap();
+    let value =
+        |at: &str| reader.values(&name(0), Metric::TestAccuracy, at.parse().unwrap()).unwrap().get(&job(2)).copied();
+    ["final", "best", "best-validation-loss", "last-2-mean", "last-4-mean"].map(value).to_vec()
+}
+
+#[test]
+fn a_job_that_diverged_keeps_what_it_had_reached_and_no_other_failure_does() {
+    let failure = |kind| Failure::new(kind, "because");
+    let values = reached(&[0.25, 0.75, 0.5], failure(FailureKind::Diverged));
+    assert_eq!(values, [Some(0.5), Some(0.75), Some(0.75), Some(0.625), None]);
+    assert_eq!(reached(&[], failure(FailureKind::Diverged)), [None; 5]);
+    assert_eq!(reached(&[0.25, 0.75, 0.5], failure(FailureKind::UserError)), [None; 5]);
+}
+
 #[test]
 fn a_finished_job_has_a_value_for_every_selection() {
     let directory = tempfile::tempdir().unwrap();
@@ -270,6 +294,13 @@ fn a_job_that_failed_with_its_parent_has_failed_after_a_restart() {
 
 #[test]
 fn a_job_that_is_trained_again_in_vain_shows_the_result_that_it_had() {
+    // What another machine makes of it may diverge, which is no result once there is one.
+    for kind in [FailureKind::UserError, FailureKind::Diverged] {
+        trained_again_in_vain(kind);
+    }
+}
+
+fn trained_again_in_vain(kind: FailureKind) {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, mut machine, [parent, child]) = family(directory.path());
     let mut happens = |store: &mut Store, event| store.commit(&records(machine.handle(Time(3), event))).unwrap();
@@ -283,7 +314,7 @@ fn a_job_that_is_trained_again_in_vain_shows_the_result_that_it_had() {
     happens(&mut store, said(Attempt(1), News::Ended(Ending::Finished(facts))));
     happens(&mut store, Event::Lost(parent, file));
     happens(&mut store, said(Attempt(2), accuracy(0.25)));
-    happens(&mut store, said(Attempt(2), News::Ended(Ending::Failed(Failure::new(FailureKind::UserError, "no data")))));
+    happens(&mut store, said(Attempt(2), News::Ended(Ending::Failed(Failure::new(kind, "because")))));
     let reader = store.reader().unwrap();
     for at in ["final", "last-1-mean"] {
         let values = reader.values(&"family".parse().unwrap(), Metric::TestAccuracy, at.parse().unwrap()).unwrap();

@@ -3,7 +3,7 @@
 use super::{Store, StoreError};
 use plusminus_core::id::{JobId, SweepName};
 use plusminus_core::metric::{Measurements, Metric, select};
-use plusminus_core::outcome::Failure;
+use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::schedule::{Ending, NewCell, NewJob, Next, Record, Time};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use serde::Serializer;
@@ -198,7 +198,13 @@ impl Writer<'_> {
                              WHERE number = ?1";
                 self.connection.prepare_cached(retry)?.execute(params![number, failures, time(not_before), reached])?;
             }
-            (_, Ending::Failed(failure)) => self.fail(number, failure)?,
+            (_, Ending::Failed(failure)) => {
+                self.fail(number, failure)?;
+                if failure.kind == FailureKind::Diverged && !self.has_result(number)? {
+                    // What it had reached may count.
+                    self.results(number, attempt)?;
+                }
+            }
             (_, Ending::Finished(facts)) => {
                 let facts = serde_json::to_string(facts).map_err(json)?;
                 let finish = "UPDATE jobs SET state = 'finished', facts = ?2 WHERE number = ?1";
@@ -217,7 +223,13 @@ impl Writer<'_> {
         self.connection.prepare_cached(fail)?.execute(row).map(drop)
     }
 
-    /// Writes what each selection shows of the attempt that has finished.
+    /// Whether the job has its result, though it may have been trained again.
+    fn has_result(&self, number: i64) -> Result<bool> {
+        let select = "SELECT facts IS NOT NULL FROM jobs WHERE number = ?1";
+        self.connection.prepare_cached(select)?.query_row([number], |row| row.get(0))
+    }
+
+    /// Writes what each selection shows of the attempt that has ended.
     fn results(&self, number: i64, attempt: u32) -> Result<()> {
         let epochs = "SELECT epoch, measurements FROM epochs WHERE job = ?1 AND attempt = ?2 ORDER BY epoch";
         let mut epochs = self.connection.prepare_cached(epochs)?;

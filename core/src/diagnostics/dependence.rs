@@ -80,7 +80,7 @@ fn residual(view: &View<'_>, samples: usize) -> Option<f64> {
     let (mut given, mut truth) = (Vec::with_capacity(samples), Vec::with_capacity(samples));
     for (row, (g, t)) in view.rows().zip(view.labels()).filter(|(_, (_, truth))| (*truth as usize) < classes) {
         // The same order as T's: a row a label. Transposing changes no determinant.
-        let log_normaliser = super::view::log_sum_exp(row);
+        let log_normaliser = super::view::log_normaliser(row);
         for (class, z) in row.iter().enumerate() {
             let p = libm::exp(f64::from(*z) - log_normaliser) / samples as f64;
             of_given[g as usize * classes + class] += p;

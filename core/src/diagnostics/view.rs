@@ -1,5 +1,6 @@
 //! Samples, their labels and what the network makes of them.
 
+use crate::logits::{largest, log_sum_exp};
 use crate::methods::noise::NO_CLASS;
 
 /// Samples, their labels, and the logits that the network gives them.
@@ -63,22 +64,19 @@ impl<'a> View<'a> {
 
     /// The class with the largest logit of each sample, the first of equals.
     pub fn predicted(&self) -> Vec<u32> {
-        let largest =
-            |row: &[f32]| (1..row.len()).fold(0, |best, class| if row[class] > row[best] { class } else { best });
         self.rows().map(|row| largest(row) as u32).collect()
     }
 
     /// The softmax of each sample's given label.
     pub fn softmax_of_given(&self) -> Vec<f64> {
-        let of = |(row, given): (&[f32], &u32)| libm::exp(f64::from(row[*given as usize]) - log_sum_exp(row));
+        let of = |(row, given): (&[f32], &u32)| libm::exp(f64::from(row[*given as usize]) - log_normaliser(row));
         self.rows().zip(self.given).map(of).collect()
     }
 }
 
-/// ln Σ exp z, without overflow.
-pub(super) fn log_sum_exp(z: &[f32]) -> f64 {
-    let max = f64::from(z.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    max + libm::log(z.iter().map(|z| libm::exp(f64::from(*z) - max)).sum())
+/// ln Σ exp z of a row of logits.
+pub(super) fn log_normaliser(row: &[f32]) -> f64 {
+    log_sum_exp(row.iter().copied().map(f64::from))
 }
 
 #[cfg(test)]

@@ -150,6 +150,7 @@ mod tests {
             at: crate::metric::At::Final,
             std: crate::spec::Std::Sample,
             bold: 1,
+            diverged: Default::default(),
             reference: None,
         }
     }

@@ -5,8 +5,7 @@ use super::status::{JobResult, Status};
 use super::table::Table;
 use crate::id::CellId;
 use crate::metric::{At, Better, Metric};
-use crate::outcome::FailureKind;
-use crate::spec::{Cell, Decision, Path, Select, Sweep, Trial};
+use crate::spec::{Cell, Decision, Divergence, Path, Select, Sweep, Trial};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -90,7 +89,8 @@ pub fn decisions<'r>(sweep: &Sweep, results: impl IntoIterator<Item = &'r JobRes
     let known: BTreeMap<_, _> = results.into_iter().map(|one| ((one.cell, one.seed), one.status.settled())).collect();
     sweep.decisions(|cell, seed| match known.get(&(cell, seed)) {
         Some(Status::Finished(value)) => value.map_or(Trial::Failed, Trial::Value),
-        Some(Status::Failed(_)) => Trial::Failed,
+        // Nobody wins by what it had reached before it diverged.
+        Some(Status::Failed(_) | Status::Diverged(_)) => Trial::Failed,
         // A sweep that was called off has chosen nothing: it would go on if it were submitted again.
         Some(Status::Waiting | Status::Running | Status::Cancelled) | None => Trial::Unsettled,
     })
@@ -155,7 +155,7 @@ pub(super) fn shown(
             Some(Decision::Nobody) => {
                 let failed = statuses().find(|status| status.failure().is_some());
                 // What has no value that can be compared has diverged.
-                let instead = failed.unwrap_or(Status::Failed(FailureKind::Diverged));
+                let instead = failed.unwrap_or(Status::Diverged(None)).under(Divergence::Exclude);
                 Shown { cell: first, instead: Some(instead), choice: choice(Outcome::Nobody, BTreeMap::new()) }
             }
             Some(Decision::Open) | None => {

@@ -149,6 +149,7 @@ fn sign(mark: Mark) -> &'static str {
     match mark {
         Mark::Failed => "\\dagger",
         Mark::Diverged => "\\ddagger",
+        Mark::Counted => "\\parallel",
         Mark::Cancelled => "\\S",
         Mark::Absent => "\\P",
     }

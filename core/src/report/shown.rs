@@ -6,7 +6,7 @@ use super::precision::Precision;
 use super::status::Counts;
 use super::table::{CellSummary, Table};
 use crate::metric::Unit;
-use crate::spec::Std;
+use crate::spec::{Divergence, Std};
 use std::collections::BTreeSet;
 
 /// What is printed of one cell.
@@ -30,22 +30,24 @@ pub(super) enum Content {
     Nothing,
 }
 
-/// Why a seed that will not run any more by itself has no value.
+/// Why a seed that will not run any more by itself has no value, or not that of its last epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mark {
     Failed,
     Diverged,
+    Counted,
     Cancelled,
     Absent,
 }
 
 impl Mark {
-    pub const ALL: [Mark; 4] = [Mark::Failed, Mark::Diverged, Mark::Cancelled, Mark::Absent];
+    pub const ALL: [Mark; 5] = [Mark::Failed, Mark::Diverged, Mark::Counted, Mark::Cancelled, Mark::Absent];
 
     pub fn sign(self) -> &'static str {
         match self {
             Mark::Failed => "†",
             Mark::Diverged => "‡",
+            Mark::Counted => "‖",
             Mark::Cancelled => "§",
             Mark::Absent => "¶",
         }
@@ -55,6 +57,7 @@ impl Mark {
         match self {
             Mark::Failed => counts.failed,
             Mark::Diverged => counts.diverged,
+            Mark::Counted => counts.counted,
             Mark::Cancelled => counts.cancelled,
             Mark::Absent => counts.absent,
         }
@@ -64,18 +67,19 @@ impl Mark {
     fn word(self) -> &'static str {
         match self {
             Mark::Failed => "failed",
-            Mark::Diverged => "diverged",
+            Mark::Diverged | Mark::Counted => DIVERGED,
             Mark::Cancelled => "cancelled",
             Mark::Absent => NOT_APPLICABLE,
         }
     }
 }
 
+const DIVERGED: &str = "diverged";
 const PENDING: &str = "…";
 const NOT_APPLICABLE: &str = "n/a";
 
 impl Shown {
-    pub fn of(cell: Option<&CellSummary>, precision: Precision) -> Shown {
+    pub fn of(cell: Option<&CellSummary>, precision: Precision, policy: Divergence) -> Shown {
         let Some(cell) = cell else {
             return Shown { content: Content::Word(ABSENT), n: None, marks: Vec::new(), bold: false };
         };
@@ -86,6 +90,10 @@ impl Shown {
             (Some(mean), _) => {
                 Content::Number { mean: precision.print(mean), std: cell.std.map(|std| precision.print(std)) }
             }
+            (None, _) if cell.is_void(policy) => {
+                marks.retain(|_| counts.diverged < counts.asked());
+                Content::Word(DIVERGED)
+            }
             (None, _) if counts.unfinished() > 0 => Content::Word(PENDING),
             (None, [(mark, _)]) => {
                 let word = mark.word();
@@ -94,7 +102,7 @@ impl Shown {
             }
             (None, _) => Content::Nothing,
         };
-        let n = (counts.n > 0 && !cell.is_complete()).then_some(counts.n);
+        let n = (cell.mean.is_some() && !cell.is_complete()).then_some(counts.n);
         Shown { content, n, marks, bold: cell.bold }
     }
 
@@ -133,6 +141,7 @@ impl Note {
             Note::Short => "mean over only k of the seeds asked for",
             Note::Marked(Mark::Failed) => "k seeds failed",
             Note::Marked(Mark::Diverged) => "k seeds diverged: their loss became infinite or NaN",
+            Note::Marked(Mark::Counted) => "k seeds diverged, and count with the epochs that they had finished before",
             Note::Marked(Mark::Cancelled) => "k seeds were called off",
             Note::Marked(Mark::Absent) => "k seeds finished without this metric",
             Note::Pending => "no seed has finished yet",
@@ -155,7 +164,10 @@ impl Page {
     pub fn of(table: &Table) -> Page {
         let precisions: Vec<_> = (0..table.columns.len()).map(|column| table.precision(column)).collect();
         let row = |row: &Vec<Option<CellSummary>>| {
-            row.iter().zip(&precisions).map(|(cell, precision)| Shown::of(cell.as_ref(), *precision)).collect()
+            row.iter()
+                .zip(&precisions)
+                .map(|(cell, precision)| Shown::of(cell.as_ref(), *precision, table.diverged))
+                .collect()
         };
         let cells: Vec<Vec<Shown>> = table.cells.iter().map(row).collect();
         let legend = cells.iter().flatten().flat_map(notes).collect();
@@ -214,7 +226,7 @@ pub(super) fn progress(table: &Table) -> Option<String> {
         (jobs.running, "running"),
         (jobs.waiting, "waiting"),
         (jobs.failed, "failed"),
-        (jobs.diverged, "diverged"),
+        (jobs.diverged + jobs.counted, "diverged"),
         (jobs.cancelled, "cancelled"),
     ];
     let rest: String =

@@ -2,6 +2,7 @@
 
 use crate::id::CellId;
 use crate::outcome::FailureKind;
+use crate::spec::Divergence;
 use serde::{Deserialize, Serialize};
 
 /// What a table needs to know of a job.
@@ -25,8 +26,11 @@ pub enum Status {
     Running,
     /// Called off.
     Cancelled,
-    /// Failed, and will not be tried again.
+    /// Failed for another reason than divergence, and will not be tried again.
     Failed(FailureKind),
+    /// Its loss became infinite or NaN: with the table's metric at the table's selection over the epochs that it finished before, where
+    /// there is such a value and it counts.
+    Diverged(Option<f64>),
     /// Trained, with the table's metric at the table's selection; nothing where the job has no such metric.
     Finished(Option<f64>),
 }
@@ -38,25 +42,40 @@ impl Status {
             Status::Waiting => "waiting",
             Status::Running => "running",
             Status::Cancelled => "cancelled",
-            Status::Failed(_) => "failed",
+            Status::Failed(_) | Status::Diverged(_) => "failed",
             Status::Finished(_) => "finished",
         }
     }
 
     /// The metric, where there is one.
     pub fn value(self) -> Option<f64> {
-        if let Status::Finished(value) = self { value } else { None }
+        if let Status::Finished(value) | Status::Diverged(value) = self { value } else { None }
     }
 
     /// Why it failed, where it did.
     pub fn failure(self) -> Option<FailureKind> {
-        if let Status::Failed(kind) = self { Some(kind) } else { None }
+        match self {
+            Status::Failed(kind) => Some(kind),
+            Status::Diverged(_) => Some(FailureKind::Diverged),
+            _ => None,
+        }
     }
 
     /// A value that is infinite or NaN is no value: such a job diverged, whatever it was reported as.
     pub(super) fn settled(self) -> Status {
         match self {
-            Status::Finished(Some(value)) if !value.is_finite() => Status::Failed(FailureKind::Diverged),
+            Status::Finished(Some(value)) | Status::Diverged(Some(value)) if !value.is_finite() => {
+                Status::Diverged(None)
+            }
+            Status::Failed(FailureKind::Diverged) => Status::Diverged(None),
+            other => other,
+        }
+    }
+
+    /// The status in a table: what a job had reached before it diverged is no value of it unless it counts.
+    pub(super) fn under(self, policy: Divergence) -> Status {
+        match self.settled() {
+            Status::Diverged(_) if policy != Divergence::Count => Status::Diverged(None),
             other => other,
         }
     }
@@ -95,6 +114,7 @@ impl TryFrom<Written> for SeedResult {
             ("waiting", None) => Status::Waiting,
             ("running", None) => Status::Running,
             ("cancelled", None) => Status::Cancelled,
+            ("failed", Some(FailureKind::Diverged)) => Status::Diverged(written.value),
             ("failed", Some(kind)) => Status::Failed(kind),
             ("finished", None) => Status::Finished(written.value),
             (other, _) => return Err(format!("expected a status with its failure, if it is one, found {other:?}")),
@@ -106,13 +126,16 @@ impl TryFrom<Written> for SeedResult {
 /// How many jobs stand how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
-    /// Finished, with a value: the n of a mean.
+    /// With a value: the n of a mean.
     pub n: usize,
+    /// Of these n, jobs that diverged and count with what they had reached before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub counted: usize,
     /// Finished, without the metric.
     pub absent: usize,
     /// Failed for any reason but divergence.
     pub failed: usize,
-    /// Diverged.
+    /// Diverged, and without a value that counts.
     pub diverged: usize,
     /// Called off.
     pub cancelled: usize,
@@ -122,13 +145,19 @@ pub struct Counts {
     pub running: usize,
 }
 
+/// What a report leaves out where it does not occur.
+pub(super) fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 impl Counts {
     /// Counts one more job.
     pub fn add(&mut self, status: Status) {
+        self.counted += usize::from(matches!(status, Status::Diverged(Some(_))));
         *match status {
-            Status::Finished(Some(_)) => &mut self.n,
+            Status::Finished(Some(_)) | Status::Diverged(Some(_)) => &mut self.n,
             Status::Finished(None) => &mut self.absent,
-            Status::Failed(FailureKind::Diverged) => &mut self.diverged,
+            Status::Diverged(None) | Status::Failed(FailureKind::Diverged) => &mut self.diverged,
             Status::Failed(_) => &mut self.failed,
             Status::Cancelled => &mut self.cancelled,
             Status::Waiting => &mut self.waiting,
@@ -138,12 +167,12 @@ impl Counts {
 
     /// All jobs: those that were asked for.
     pub fn asked(&self) -> usize {
-        self.finished() + self.failed + self.diverged + self.cancelled + self.waiting + self.running
+        self.n + self.absent + self.failed + self.diverged + self.cancelled + self.waiting + self.running
     }
 
     /// Trained to the end.
     pub fn finished(&self) -> usize {
-        self.n + self.absent
+        self.n - self.counted + self.absent
     }
 
     /// Waiting or running: what will still change by itself.

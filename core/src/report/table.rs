@@ -7,7 +7,7 @@ use super::statistics::Moments;
 use super::status::{Counts, JobResult, SeedResult};
 use crate::id::{CellId, SweepName};
 use crate::metric::{At, Better, Metric};
-use crate::spec::{Decision, Std, Sweep};
+use crate::spec::{Decision, Divergence, Std, Sweep};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -25,6 +25,9 @@ pub struct Table {
     /// Which standard deviation.
     #[serde(with = "StdName")]
     pub std: Std,
+    /// What comes of seeds that diverged.
+    #[serde(default, skip_serializing_if = "Divergence::is_default")]
+    pub diverged: Divergence,
     /// How hyper-parameters were chosen, where they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choosing: Option<Choosing>,
@@ -50,7 +53,7 @@ pub struct CellSummary {
     /// What was chosen here, where the sweep chooses. A place without a winner has the hash of the first candidate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub choice: Option<Choice>,
-    /// Over the `counts.n` seeds that have a value.
+    /// Over the `counts.n` seeds that have a value; absent of a [void](Self::is_void) cell.
     pub mean: Option<f64>,
     /// Of the same seeds; absent where there are fewer than two.
     pub std: Option<f64>,
@@ -75,6 +78,11 @@ impl CellSummary {
     pub fn is_complete(&self) -> bool {
         self.counts.n == self.counts.asked()
     }
+
+    /// Whether it has no mean because a seed diverged.
+    pub fn is_void(&self, policy: Divergence) -> bool {
+        policy == Divergence::Fail && self.counts.diverged > 0
+    }
 }
 
 impl Table {
@@ -87,8 +95,9 @@ impl Table {
     /// As [`Table::new`], of a sweep whose choices have come to these [`decisions`](super::decisions): a winner has the place of its
     /// group, which waits before there is one.
     pub fn given(sweep: &Sweep, decisions: &[Decision], results: impl IntoIterator<Item = JobResult>) -> Table {
+        let diverged = sweep.table.diverged;
         let known: BTreeMap<_, _> =
-            results.into_iter().map(|result| ((result.cell, result.seed), result.status.settled())).collect();
+            results.into_iter().map(|result| ((result.cell, result.seed), result.status.under(diverged))).collect();
         let trees: Vec<_> = sweep.cells.iter().map(choice::tree).collect();
         let all = choice::shown(sweep, &trees, decisions, &known);
         let trees: Vec<_> = all.iter().map(|shown| trees[shown.cell].clone()).collect();
@@ -107,7 +116,7 @@ impl Table {
             let seeds: Vec<_> =
                 sweep.seeds.iter().map(|seed| SeedResult { seed: *seed, status: status(seed) }).collect();
             let moments = Moments::of(seeds.iter().filter_map(|seed| seed.status.value()), sweep.table.std);
-            cells[row][column] = Some(CellSummary {
+            let mut summary = CellSummary {
                 id: cell.id,
                 labels,
                 choice,
@@ -116,7 +125,11 @@ impl Table {
                 counts: seeds.iter().map(|seed| seed.status).collect(),
                 bold: false,
                 seeds,
-            });
+            };
+            if summary.is_void(diverged) {
+                (summary.mean, summary.std) = (None, None);
+            }
+            cells[row][column] = Some(summary);
         }
         let mut table = Table {
             title: sweep.name.clone(),
@@ -124,6 +137,7 @@ impl Table {
             metric: sweep.table.metric,
             at: sweep.table.at,
             std: sweep.table.std,
+            diverged,
             choosing: sweep.select.as_ref().map(|select| Choosing::of(select, &sweep.seeds)),
             seeds: sweep.seeds.clone(),
             jobs: cells.iter().flatten().flatten().flat_map(|cell| cell.seeds.iter().map(|seed| seed.status)).collect(),

@@ -137,8 +137,8 @@ pub enum Effect {
     },
     /// Tell a worker that its message is durable, or needs to be no more.
     Acknowledge(Session, u64),
-    /// Greet a new connection: it counts. The leases of what it holds run anew.
-    Welcome(Session),
+    /// Greet a new connection: it counts. The leases of what it holds run anew, but for these attempts, which are to be stopped.
+    Welcome(Session, Vec<(JobId, Attempt)>),
     /// Answer a heartbeat, by its number: the leases of what its worker holds run anew.
     Renew(Session, u64),
     /// End a connection: the same worker has a newer one.

@@ -3,7 +3,7 @@
 use super::Time;
 use super::event::{Again, Effect, Event, News, Refusal, Report, Session, Submission, SubmitSummary, Ticket};
 use super::record::{Ending, NewJob, Next, Record, StoredState};
-use super::state::{JobState, State};
+use super::state::{Entry, JobState, State};
 use crate::id::{Attempt, JobId, SweepName, WorkerName};
 use crate::outcome::{Failure, FailureKind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +43,16 @@ struct Connection {
     silent: bool,
 }
 
+/// An attempt that was taken back and may still be going on.
+#[derive(Clone, Debug, PartialEq)]
+struct Winding {
+    attempt: Attempt,
+    /// Whose it is, if that is known.
+    worker: Option<WorkerName>,
+    /// When its lease would have passed.
+    until: Time,
+}
+
 /// The coordinator's state machine. [`State`] is what is committed; connections and leases are not, and begin anew.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -51,6 +61,8 @@ pub struct Machine {
     connections: BTreeMap<Session, Connection>,
     /// When the lease of each running job passes.
     leases: BTreeMap<JobId, Time>,
+    /// Attempts that were taken back, until their worker says that it has wound them down, or their lease would have passed.
+    winding: BTreeMap<JobId, Winding>,
     /// Jobs that were running when the machine began. Whoever trained them may have died with the machine before.
     inherited: BTreeSet<JobId>,
     /// It goes on from records, and has not looked yet whether what jobs wait for will come.
@@ -67,6 +79,7 @@ impl Machine {
             state: State::default(),
             connections: BTreeMap::new(),
             leases: BTreeMap::new(),
+            winding: BTreeMap::new(),
             inherited: BTreeSet::new(),
             unsettled: false,
             ticked: None,
@@ -89,6 +102,10 @@ impl Machine {
         machine.unsettled = true;
         let until = now.after(machine.policy.lease);
         machine.leases = machine.inherited.iter().map(|job| (*job, until)).collect();
+        // Whoever trained what was dropped may not have heard of it.
+        let dropped = machine.state.jobs.iter().filter(|entry| entry.state == JobState::Dropped && entry.attempts > 0);
+        let winding = |entry: &Entry| (entry.id, Winding { attempt: Attempt(entry.attempts), worker: None, until });
+        machine.winding = dropped.map(winding).collect();
         machine
     }
 
@@ -271,7 +288,12 @@ impl Machine {
     fn stop(&mut self, jobs: &[JobId], effects: &mut Vec<Effect>) {
         let jobs: BTreeSet<&JobId> = jobs.iter().collect();
         for job in &jobs {
-            self.leases.remove(job);
+            if let (Some(until), Some(JobState::Running { attempt, worker, .. })) =
+                (self.leases.remove(job), self.state.job(**job))
+            {
+                let winding = Winding { attempt: *attempt, worker: Some(worker.clone()), until };
+                self.winding.insert(**job, winding);
+            }
         }
         for (session, connection) in &self.connections {
             for (job, attempt) in connection.busy.iter().filter(|(job, _)| jobs.contains(job)) {
@@ -287,7 +309,9 @@ impl Machine {
         if !others.is_empty() {
             return effects.push(Effect::Reject(session));
         }
-        effects.push(Effect::Welcome(session));
+        // In one message with the welcome, so that nothing past goes on for a moment.
+        let is_past = |(job, attempt): &&(JobId, Attempt)| !self.state.is_current(&worker, *job, *attempt);
+        effects.push(Effect::Welcome(session, holds.iter().filter(is_past).copied().collect()));
         for old in same.into_iter().map(|(session, _)| *session).collect::<Vec<_>>() {
             self.connections.remove(&old);
             effects.push(Effect::Disconnect(old));
@@ -304,12 +328,11 @@ impl Machine {
         for (job, attempt) in lost {
             self.gone(now, job, attempt, format!("worker {worker} came back without it"), effects);
         }
+        self.wound_down(&worker, &holds.iter().copied().collect::<Vec<_>>());
         for (job, attempt) in &holds {
             if self.state.is_current(&worker, *job, *attempt) {
                 self.inherited.remove(job);
                 self.leases.insert(*job, now.after(self.policy.lease));
-            } else {
-                effects.push(Effect::Stop { session, job: *job, attempt: *attempt });
             }
         }
         self.connections.insert(session, connection);
@@ -339,7 +362,17 @@ impl Machine {
         // A slot is free when its attempt was taken away and the worker has wound it down.
         let Connection { worker, busy, .. } = connection;
         busy.retain(|held| holds.contains(held) || self.state.is_current(worker, held.0, held.1));
+        let worker = worker.clone();
+        self.wound_down(&worker, holds);
         effects.push(Effect::Renew(session, beat));
+    }
+
+    /// Takes in that a worker holds these attempts and no others.
+    fn wound_down(&mut self, worker: &WorkerName, holds: &[(JobId, Attempt)]) {
+        let ends = |job, winding: &Winding| {
+            winding.worker.as_ref() == Some(worker) && !holds.contains(&(job, winding.attempt))
+        };
+        self.winding.retain(|job, winding| !ends(*job, winding));
     }
 
     fn reported(&mut self, now: Time, session: Session, report: Report, effects: &mut Vec<Effect>) {
@@ -348,6 +381,9 @@ impl Machine {
         connection.silent = false;
         if matches!(news, News::Ended(_)) {
             connection.busy.remove(&(job, attempt));
+            if self.winding.get(&job).is_some_and(|winding| winding.attempt == attempt) {
+                self.winding.remove(&job);
+            }
         }
         // A straggler from a past attempt is heard out and dropped.
         let worker = connection.worker.clone();
@@ -416,6 +452,7 @@ impl Machine {
         if stood > self.policy.lease / 2 {
             self.leases.values_mut().for_each(|until| *until = until.after(stood));
         }
+        self.winding.retain(|_, winding| winding.until > now);
         let passed: Vec<JobId> = self.leases.iter().filter(|(_, until)| **until <= now).map(|(job, _)| *job).collect();
         for job in passed {
             let Some(JobState::Running { attempt, worker, .. }) = self.state.job(job).cloned() else {
@@ -458,7 +495,10 @@ impl Machine {
     fn next_in_turn(&self, now: Time) -> Option<(JobId, Attempt, u64, Arc<str>)> {
         let due = |state: &JobState| matches!(state, JobState::Queued { not_before } if *not_before <= now);
         let mut jobs = self.state.in_turn(self.policy.only.as_ref());
-        let entry = jobs.find(|entry| due(&entry.state) && self.state.has_what_it_builds_on(entry.id))?;
+        let is_free = |entry: &Entry| {
+            due(&entry.state) && self.state.has_what_it_builds_on(entry.id) && !self.winding.contains_key(&entry.id)
+        };
+        let entry = jobs.find(|entry| is_free(entry))?;
         let configuration = Arc::clone(&self.state.cells[entry.cell as usize].configuration);
         Some((entry.id, Attempt(entry.attempts).next(), entry.seed, configuration))
     }

@@ -36,7 +36,7 @@ pub use fields::{Choice, Fields, Flag, Increasing, Integer, Number, Numbers, Rea
 pub use problem::Problem;
 pub use published::{Condition, Protocol, Published, PublishedResult, Spread, read_published};
 pub use selection::{Decision, Select, Trial};
-pub use sweep::{Cell, Path, Std, Sweep, TableSpec};
+pub use sweep::{Cell, Divergence, Path, Std, Sweep, TableSpec};
 
 use configuration::Schema;
 use expand::Expanded;

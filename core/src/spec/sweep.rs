@@ -4,6 +4,7 @@ use super::selection::Select;
 use crate::id::{CellId, SweepName};
 use crate::job::Configuration;
 use crate::metric::{At, Metric};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -58,6 +59,8 @@ pub struct TableSpec {
     pub std: Std,
     /// How many of the best of each column are bold.
     pub bold: usize,
+    /// What comes of seeds that diverged.
+    pub diverged: Divergence,
     /// The name of the published results that it is to be set beside.
     pub reference: Option<String>,
 }
@@ -70,6 +73,38 @@ pub enum Std {
     Sample,
     /// Over n.
     Population,
+}
+
+/// What comes of a seed in a table whose loss became infinite or NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Divergence {
+    /// It is left out of the mean, whose n is shown short.
+    #[default]
+    Exclude,
+    /// It counts with what its selection shows of the epochs that it finished before; where it finished none, it is left out.
+    Count,
+    /// Its cell has no mean, and the sweep has failed.
+    Fail,
+}
+
+impl Divergence {
+    /// Every policy.
+    pub const ALL: &'static [Divergence] = &[Divergence::Exclude, Divergence::Count, Divergence::Fail];
+
+    /// The policy's name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Divergence::Exclude => "exclude",
+            Divergence::Count => "count",
+            Divergence::Fail => "fail",
+        }
+    }
+
+    /// Whether it is the one that is taken where none is named.
+    pub fn is_default(&self) -> bool {
+        *self == Divergence::default()
+    }
 }
 
 /// A dotted path into a configuration's JSON, such as `noise.rate`.

@@ -5,7 +5,7 @@ use super::fields::{Fields, Subject, items};
 use super::grid::Axis;
 use super::problems::Problems;
 use super::select::{Select, overlap, remove};
-use super::{Path, Std, TableSpec};
+use super::{Divergence, Path, Std, TableSpec};
 use crate::diagnostics::Diagnostic;
 use crate::id::CellId;
 use crate::job::Configuration;
@@ -62,6 +62,8 @@ pub(super) fn read(fields: &mut Fields<'_>, axes: &[Axis], select: Option<&Selec
     let at_place = table.value_place("at").unwrap_or(place);
     let std = table.choice("std", &[("sample", Std::Sample), ("population", Std::Population)]).or(Std::Sample);
     let bold = table.integer("bold").at_most(1000).or(1) as usize;
+    let policies: Vec<_> = Divergence::ALL.iter().map(|policy| (policy.name(), *policy)).collect();
+    let diverged = table.choice("diverged", &policies).or(Divergence::default());
     // Which published results there are is not known here: only what could be a name is asked for.
     let reference = table.text("reference").optional();
     if let (Some(name), Some(place)) = (reference, table.value_place("reference")) {
@@ -77,7 +79,7 @@ pub(super) fn read(fields: &mut Fields<'_>, axes: &[Axis], select: Option<&Selec
     let axes: Vec<&Axis> = axes.iter().filter(|axis| !is_chosen(axis)).collect();
     let (rows, columns) = filled(rows, columns, &axes);
     Table {
-        spec: TableSpec { rows, columns, metric, at, std, bold, reference },
+        spec: TableSpec { rows, columns, metric, at, std, bold, diverged, reference },
         layout,
         metric: metric_place,
         at: at_place,

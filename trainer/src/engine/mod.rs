@@ -17,6 +17,7 @@ pub use weights::{Entry, Plan, Role, Weights};
 
 use self::candle::CandleEngine;
 use self::fused::FusedEngine;
+use self::optimizer::Updater;
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::Instructions;
@@ -75,6 +76,12 @@ pub type LossOfLogits<'a> = dyn FnMut(&[f32], &mut [f32]) -> f64 + 'a;
 pub trait Engine: Send {
     /// The engine and what it chose for this machine, such as `fused 0.1.0 cpu avx512`.
     fn name(&self) -> String;
+
+    /// What it shares with those engines alone whose results are byte for byte its own, such as `fused 0.1.0 cpu`: its name, but for
+    /// what no result depends on. A job may go on with another engine of its kin.
+    fn kin(&self) -> String {
+        self.name()
+    }
 
     /// One step of the optimiser at the learning rate `lr` down the gradient of `loss`; that loss before the step.
     ///
@@ -224,6 +231,11 @@ pub fn memory(means: Means, network: &Network, optimizer: &Optimizer, batch_size
         Some(EngineKind::Candle) => None,
         Some(EngineKind::Fused) | None => fused::memory(network, optimizer, batch_size, means.threads),
     }
+}
+
+/// How many values an optimiser remembers of every weight that it trains.
+pub(crate) fn remembered(optimizer: &Optimizer) -> usize {
+    Updater::lists(optimizer).into_iter().filter(|there| *there).count()
 }
 
 /// What a batch gives in training, before anything is made of it: what engines are compared by.

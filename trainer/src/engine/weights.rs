@@ -127,7 +127,7 @@ impl Plan {
                 (Role::Shift | Role::RunningMean, _) => values.fill(0.0),
             }
         }
-        Weights { plan: Arc::clone(self), values }
+        Weights { plan: Arc::clone(self), values: Arc::new(values) }
     }
 }
 
@@ -208,17 +208,22 @@ fn collect(layers: &[Layer], path: &str, found: &mut Vec<(String, Vec<usize>, Ro
     }
 }
 
-/// The weights of one network at one moment.
+/// The weights of one network at one moment. A clone shares its values until one of the two is changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
     plan: Arc<Plan>,
-    values: Vec<f32>,
+    values: Arc<Vec<f32>>,
 }
 
 impl Weights {
     /// Zeroes everywhere.
     pub(crate) fn zeroes(plan: &Arc<Plan>) -> Weights {
-        Weights { plan: Arc::clone(plan), values: vec![0.0; plan.len()] }
+        Weights { plan: Arc::clone(plan), values: Arc::new(vec![0.0; plan.len()]) }
+    }
+
+    /// Of a network with this plan; nothing where it has another number of weights.
+    pub(crate) fn of(plan: &Arc<Plan>, values: Vec<f32>) -> Option<Weights> {
+        (values.len() == plan.len()).then(|| Weights { plan: Arc::clone(plan), values: Arc::new(values) })
     }
 
     /// Those of a part of the network, such as [`Network::features`], where layers have the same places: the arrays that `plan` has,
@@ -229,7 +234,7 @@ impl Weights {
         // Both plans have one order.
         for entry in plan.entries() {
             let from = own.find(|own| own.name == entry.name).filter(|own| own.shape == entry.shape)?;
-            part.values[entry.range.clone()].copy_from_slice(&self.values[from.range.clone()]);
+            part.values_mut()[entry.range.clone()].copy_from_slice(&self.values[from.range.clone()]);
         }
         Some(part)
     }
@@ -246,7 +251,7 @@ impl Weights {
 
     /// Every value, in the plan's order.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        &mut self.values
+        Arc::make_mut(&mut self.values).as_mut_slice()
     }
 
     /// Whether every value is finite.

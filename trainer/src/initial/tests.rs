@@ -353,7 +353,7 @@ fn a_job_starts_from_the_file_that_its_configuration_names() {
     let cache = |directories| Cache::new(Datasets { directories });
     let with = |directories| {
         let cache = cache(directories);
-        train(&job, Supplies { cache: &cache, means: Means::default(), parent: None }, &mut ())
+        train(&job, Supplies { cache: &cache, means: Means::default(), parent: None, checkpoints: None }, &mut ())
     };
     let trained = with(vec![directory.path().to_owned()]).unwrap();
     assert_eq!(trained.weights.last.weights, kept);

@@ -20,6 +20,18 @@ impl Selections {
         self.validation_loss.offer(Metric::ValidationLoss, measurements, epoch, weights);
     }
 
+    /// Value and weights of the best test accuracy, validation accuracy and validation loss.
+    pub fn parts(&self) -> [Option<(f64, &Snapshot)>; 3] {
+        [&self.test, &self.validation, &self.validation_loss]
+            .map(|best| best.0.as_ref().map(|(value, snapshot)| (*value, snapshot)))
+    }
+
+    /// Goes on from [`Selections::parts`].
+    pub fn from_parts(parts: [Option<(f64, Snapshot)>; 3]) -> Self {
+        let [test, validation, validation_loss] = parts.map(Best);
+        Selections { test, validation, validation_loss }
+    }
+
     /// The weights best in validation, where there is validation.
     pub fn best_validation(&self) -> Option<&Snapshot> {
         self.validation.0.as_ref().map(|(_, snapshot)| snapshot)

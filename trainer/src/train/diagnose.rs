@@ -1,7 +1,7 @@
 //! What a job's diagnostics need of the run: labels by sample, and the features that its network sees.
 
-use super::{Between, EVALUATED, Run, failed, user_error};
-use crate::data::feed;
+use super::evaluation::outputs;
+use super::{Between, Run, failed, user_error};
 use crate::diagnostics::{Observed, Seen, measure};
 use crate::engine::{Plan, Weights, engine};
 use plusminus_core::methods::networks::{Layer, Network};
@@ -61,12 +61,7 @@ impl Run<'_> {
         // It is made anew each time: what it holds would be as much again as the job's own for the whole of the training.
         let mut engine = engine(self.means, &network, weights, &configuration.optimizer).map_err(failed)?;
         let mut norms = Vec::with_capacity(self.labels.train.len());
-        let mut features = Vec::new();
-        let Run { data, labels, inputs, .. } = self;
-        let make =
-            |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(&data.train, samples, batch).map_err(user_error);
-        feed::each(&labels.train, EVALUATED, make, |_, inputs| {
-            engine.logits(inputs, &mut features).map_err(failed)?;
+        outputs(&mut *engine, (&self.data.train, &self.inputs), &self.labels.train, |features| {
             let norm = |features: &[f32]| features.iter().map(|feature| f64::from(*feature).abs()).sum::<f64>();
             norms.extend(features.chunks_exact(network.classes).map(norm));
             between()

@@ -2,7 +2,9 @@
 
 use super::diagnose::Logits;
 use super::{Between, Run, failed, user_error};
-use crate::data::{HeldOut, feed};
+use crate::data::{HeldOut, Images, Inputs, feed};
+use crate::engine::Engine;
+use plusminus_core::logits::largest;
 use plusminus_core::methods::noise::NO_CLASS;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::Failure;
@@ -76,11 +78,8 @@ impl Run<'_> {
             Part::Test => (&data.test, (0..job.configuration.tested(data.test.len())).collect()),
         };
         let mut all = Vec::with_capacity(samples.len() * job.configuration.dataset.classes());
-        let mut logits = Vec::new();
-        let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(images, samples, batch).map_err(user_error);
-        feed::each(&samples, EVALUATED, make, |_, inputs| {
-            engine.logits(inputs, &mut logits).map_err(failed)?;
-            all.extend_from_slice(&logits);
+        outputs(&mut **engine, (images, inputs), &samples, |logits| {
+            all.extend_from_slice(logits);
             between()
         })?;
         Ok(all)
@@ -93,19 +92,24 @@ impl Run<'_> {
 
     /// The class of each row of logits.
     fn classes(&self, logits: &[f32]) -> impl Iterator<Item = u32> {
-        logits.chunks_exact(self.job.configuration.dataset.classes()).map(largest)
+        logits.chunks_exact(self.job.configuration.dataset.classes()).map(|row| largest(row) as u32)
     }
 }
 
-/// The class with the largest logit, the first of equals.
-fn largest(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (class, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = class;
-        }
-    }
-    best as u32
+/// Has `take` see what `engine` makes of the samples of `images`, so many together that memory holds, in their order and without
+/// augmentation, until it fails.
+pub(super) fn outputs(
+    engine: &mut dyn Engine,
+    (images, inputs): (&Images, &Inputs),
+    samples: &[usize],
+    mut take: impl FnMut(&[f32]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut outputs = Vec::new();
+    let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(images, samples, batch).map_err(user_error);
+    feed::each(samples, EVALUATED, make, |_, inputs| {
+        engine.logits(inputs, &mut outputs).map_err(failed)?;
+        take(&outputs)
+    })
 }
 
 /// A share that is counted.

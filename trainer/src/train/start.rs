@@ -1,13 +1,13 @@
 //! What a job begins with: its weights, and the transition matrix that its loss has to know. Both may come from another job, its parent.
 
+use super::evaluation::outputs;
+use super::resume::Ground;
 use super::{Supplies, failed, user_error};
-use crate::data::{Data, Inputs, Labels, feed};
+use crate::data::Inputs;
 use crate::engine::{Plan, Weights, engine};
 use crate::initial::{Loaded, find_and_load};
-use crate::train::EVALUATED;
 use plusminus_core::job::{Job, Parent, Takes};
 use plusminus_core::methods::losses::{Forward, Loss};
-use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::outcome::{Failure, FailureKind, Start};
 use plusminus_core::random::Stream;
@@ -27,15 +27,9 @@ pub(super) struct Beginning {
 }
 
 impl Beginning {
-    /// Of `job`, whose network is `network`.
-    pub fn of(
-        job: &Job,
-        network: &Network,
-        plan: &Arc<Plan>,
-        data: &Data,
-        labels: &Labels,
-        supplies: Supplies<'_>,
-    ) -> Result<Self, Failure> {
+    /// Of a job that is trained from its first epoch.
+    pub fn of(ground: Ground<'_>, supplies: Supplies<'_>) -> Result<Self, Failure> {
+        let Ground { job, network, plan, .. } = ground;
         let configuration = &*job.configuration;
         let random = plan.initial(&mut job.streams().generator(Stream::Weights, 0));
         let parent = configuration.parent.as_deref();
@@ -46,7 +40,7 @@ impl Beginning {
         }
         let transition = match (&configuration.loss, parent) {
             (Loss::Forward(Forward::Estimated { percentile }), Some(parent)) => {
-                Some(estimated(*percentile, job, parent, data, labels, supplies)?)
+                Some(estimated(*percentile, ground, parent, supplies)?)
             }
             (Loss::Forward(Forward::Estimated { .. }), None) => {
                 return Err(user_error("an estimated transition matrix needs a `parent`, whose network makes it"));
@@ -89,23 +83,20 @@ fn of_parent(parent: &Parent, plan: &Arc<Plan>, supplies: Supplies<'_>) -> Resul
 /// T̂ from what the parent's network says of the samples that are trained on.
 fn estimated(
     percentile: f64,
-    job: &Job,
+    ground: Ground<'_>,
     parent: &Parent,
-    data: &Data,
-    labels: &Labels,
     supplies: Supplies<'_>,
 ) -> Result<TransitionMatrix, Failure> {
+    let Ground { job, data, labels, .. } = ground;
     let configuration = &parent.configuration;
     let dataset = &job.configuration.dataset;
     let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
     let weights = of_parent(parent, &Arc::new(Plan::of(&network)), supplies)?;
     let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train).map_err(user_error)?;
     let mut engine = engine(supplies.means, &network, weights, &configuration.optimizer).map_err(failed)?;
-    let (mut all, mut logits) = (Vec::with_capacity(labels.train.len() * dataset.classes()), Vec::new());
-    let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(&data.train, samples, batch).map_err(user_error);
-    feed::each(&labels.train, EVALUATED, make, |_, inputs| {
-        engine.logits(inputs, &mut logits).map_err(failed)?;
-        all.extend_from_slice(&logits);
+    let mut all = Vec::with_capacity(labels.train.len() * dataset.classes());
+    outputs(&mut *engine, (&data.train, &inputs), &labels.train, |logits| {
+        all.extend_from_slice(logits);
         Ok(())
     })?;
     Forward::estimate(percentile, &all, dataset.classes()).map_err(user_error)

@@ -1,3 +1,4 @@
+mod checkpoints;
 mod criteria;
 mod diagnostics;
 mod files;
@@ -14,6 +15,7 @@ use plusminus_core::methods::networks::Model;
 use plusminus_core::methods::noise::Noise;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::methods::schedule::Schedule;
+use plusminus_core::outcome::Samples;
 
 /// A job on the data set in the binary, with `change` made to a plain configuration.
 pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
@@ -49,11 +51,11 @@ fn small(configuration: &mut Configuration) {
 }
 
 fn train_with(job: &Job, means: Means, observer: &mut dyn Observer) -> Result<Trained, Failure> {
-    train(job, Supplies { cache: &Cache::default(), means, parent: None }, observer)
+    train(job, Supplies { cache: &Cache::default(), means, parent: None, checkpoints: None }, observer)
 }
 
 fn run_of(job: &Job, means: Means) -> Run<'_> {
-    Run::new(job, Supplies { cache: &Cache::default(), means, parent: None }).unwrap()
+    Run::new(job, Supplies { cache: &Cache::default(), means, parent: None, checkpoints: None }).unwrap()
 }
 
 fn trained(job: &Job) -> Trained {

@@ -1,18 +1,21 @@
 //! A runner seen from inside: it trains what comes over its standard input, one job after another.
 
+use super::gate::Gate;
 use super::{read_message, write_message};
+use crate::clock;
+use plusminus_core::id::Digest;
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
 use plusminus_core::schedule::Ending;
-use plusminus_proto::convert::{self, Invalid};
+use plusminus_proto::convert::{self, Invalid, required_attempt};
 use plusminus_proto::v1::{self, from_runner, to_runner};
+use plusminus_proto::weights;
 use plusminus_trainer as trainer;
 use std::io::{self, Stdout};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -29,22 +32,28 @@ pub struct ChildOptions {
     pub weights: Option<PathBuf>,
     /// Where weights lie that jobs build on, and are left for others.
     pub cache: PathBuf,
+    /// Where checkpoints lie.
+    pub checkpoints: PathBuf,
+    /// How often one is written.
+    pub checkpoint_every: trainer::checkpoint::Every,
     /// By what means its jobs are trained.
     pub means: trainer::Means,
 }
 
-/// Trains what standard input asks for until it is closed.
+/// Trains what standard input asks for until it is closed. At SIGTERM it ends what it has in hand as it does when it is told to stop,
+/// and then itself.
 ///
 /// # Errors
-/// If standard output is closed: nobody listens any more.
+/// If standard output is closed: nobody listens any more. If the threads that listen cannot be started.
 pub fn serve(options: ChildOptions) -> io::Result<()> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let (jobs, queue) = mpsc::channel();
-    let flag = Arc::clone(&stop);
-    thread::spawn(move || listen(&jobs, &flag));
+    let gate = Arc::new(Gate::new(|| clock::now().0));
+    leave_when_terminated(Arc::clone(&gate))?;
+    let (jobs, queue) = mpsc::sync_channel(1);
+    let theirs = Arc::clone(&gate);
+    thread::Builder::new().name("listener".into()).spawn(move || listen(&jobs, &theirs))?;
     let cache = trainer::Cache::new(trainer::Datasets { directories: options.datasets.clone() });
     while let Ok(assignment) = queue.recv() {
-        let mut observer = Observer { stop: &stop, stdout: io::stdout(), told: None, lost: None };
+        let mut observer = Observer { gate: &gate, stdout: io::stdout(), told: None, lost: None };
         let ending = match train(&assignment, &cache, &options, &mut observer) {
             Ok(facts) => Ending::Finished(Box::new(facts)),
             Err(failure) => Ending::Failed(failure),
@@ -52,31 +61,59 @@ pub fn serve(options: ChildOptions) -> io::Result<()> {
         if let Some(error) = observer.lost {
             return Err(error);
         }
+        // Told to stop or not, what has come of it is told: the daemon knows whether it still matters.
+        let _ = gate.pass();
         let ended = from_runner::Message::Ended(v1::Ending::from(&ending));
         write_message(&mut io::stdout(), &v1::FromRunner { message: Some(ended) })?;
+        if gate.end() {
+            break;
+        }
     }
     Ok(())
 }
 
 /// Takes in what the daemon says. When it is gone, so is the runner, in the midst of whatever it does.
-fn listen(jobs: &mpsc::Sender<v1::Assignment>, stop: &AtomicBool) {
+fn listen(jobs: &mpsc::SyncSender<v1::Assignment>, gate: &Gate) {
     let mut stdin = io::stdin().lock();
     loop {
         match read_message::<v1::ToRunner>(&mut stdin) {
             Ok(Some(v1::ToRunner { message: Some(to_runner::Message::Train(assignment)) })) => {
-                // A stop that came before was for the job before.
-                stop.store(false, Ordering::Relaxed);
+                gate.begin();
+                // There is one at a time, so there is room.
                 if jobs.send(assignment).is_err() {
                     return;
                 }
             }
-            Ok(Some(v1::ToRunner { message: Some(to_runner::Message::Stop(_)) })) => {
-                stop.store(true, Ordering::Relaxed)
-            }
-            Ok(Some(v1::ToRunner { message: Some(to_runner::Message::Lease(_)) | None })) => {}
+            Ok(Some(v1::ToRunner { message: Some(to_runner::Message::Stop(_)) })) => gate.stop(),
+            Ok(Some(v1::ToRunner { message: Some(to_runner::Message::Lease(lease)) })) => gate.lease(lease.until),
+            Ok(Some(v1::ToRunner { message: None })) => {}
             Ok(None) | Err(_) => process::exit(0),
         }
     }
+}
+
+/// Has the gate say so when the process is told to end. With nothing in hand it ends at once.
+#[cfg(unix)]
+fn leave_when_terminated(gate: Arc<Gate>) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let mut terminated = {
+        let _inside = runtime.enter();
+        signal(SignalKind::terminate())?
+    };
+    let wait = move || {
+        runtime.block_on(terminated.recv());
+        if !gate.leave() {
+            process::exit(0);
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(wait)?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn leave_when_terminated(_gate: Arc<Gate>) -> io::Result<()> {
+    Ok(())
 }
 
 fn train(
@@ -91,9 +128,12 @@ fn train(
     };
     let job = assignment.job().map_err(not_understood)?;
     let parent = assignment.parent(&job).map_err(not_understood)?;
-    let parent = parent.map(|(_, digest)| options.cache.join(digest.file_name()));
+    let parent = parent.map(|(_, digest)| whole(&options.cache, digest)).transpose()?;
     let wanted = assignment.keeps().map_err(not_understood)?;
-    let supplies = trainer::Supplies { cache, means: options.means, parent: parent.as_deref() };
+    let (_, attempt) = required_attempt(assignment.of.as_ref()).map_err(not_understood)?;
+    let (directory, every) = (options.checkpoints.as_path(), options.checkpoint_every);
+    let checkpoints = Some(trainer::checkpoint::Checkpoints { directory, attempt, every });
+    let supplies = trainer::Supplies { cache, means: options.means, parent: parent.as_deref(), checkpoints };
     let mut trained = trainer::train(&job, supplies, observer)?;
     let failed = |error| Failure::new(FailureKind::Infrastructure, format!("cannot keep the weights: {error}"));
     if let Some(directory) = &options.weights {
@@ -103,9 +143,23 @@ fn train(
     Ok(trained.facts)
 }
 
-/// Tells the daemon what the training loop says, and the loop when to stop.
+/// The file of weights that the job builds on, read once more: what the disk has made of it since it came must not be trained from.
+fn whole(cache: &Path, digest: Digest) -> Result<PathBuf, Failure> {
+    let path = weights::path(cache, digest);
+    let failed = |why: String| {
+        let what = format!("the weights that it builds on, {}", path.display());
+        Failure::new(FailureKind::Infrastructure, format!("{what}, {why}; the next attempt fetches them again"))
+    };
+    match weights::is_whole(cache, digest) {
+        Ok(true) => Ok(path),
+        Ok(false) => Err(failed("are damaged or gone".to_owned())),
+        Err(error) => Err(failed(format!("cannot be read: {error}"))),
+    }
+}
+
+/// Tells the daemon what the training loop says, and the loop when to wait and when to stop.
 struct Observer<'a> {
-    stop: &'a AtomicBool,
+    gate: &'a Gate,
     stdout: Stdout,
     told: Option<Instant>,
     lost: Option<io::Error>,
@@ -113,22 +167,21 @@ struct Observer<'a> {
 
 impl Observer<'_> {
     fn tell(&mut self, message: from_runner::Message) -> ControlFlow<()> {
-        if let Err(error) = write_message(&mut self.stdout, &v1::FromRunner { message: Some(message) }) {
-            self.lost = Some(error);
-            return ControlFlow::Break(());
+        match write_message(&mut self.stdout, &v1::FromRunner { message: Some(message) }) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.lost = Some(error);
+                ControlFlow::Break(())
+            }
         }
-        self.flow()
-    }
-
-    fn flow(&self) -> ControlFlow<()> {
-        if self.stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 }
 
 impl trainer::Observer for Observer<'_> {
     fn progress(&mut self, progress: trainer::Progress) -> ControlFlow<()> {
+        self.gate.pass()?;
         if self.told.is_some_and(|told| told.elapsed() < PACE) {
-            return self.flow();
+            return ControlFlow::Continue(());
         }
         self.told = Some(Instant::now());
         self.tell(from_runner::Message::Progress(v1::Progress {
@@ -140,6 +193,27 @@ impl trainer::Observer for Observer<'_> {
     }
 
     fn epoch(&mut self, epoch: u32, measurements: &Measurements) -> ControlFlow<()> {
-        self.tell(from_runner::Message::Epoch(convert::epoch(epoch, measurements)))
+        // After the last epoch a stop comes too late, and the job finishes: so each is told in any case.
+        let flow = self.gate.pass();
+        self.tell(from_runner::Message::Epoch(convert::epoch(epoch, measurements)))?;
+        flow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_were_damaged_after_they_came_are_not_trained_from() {
+        let place = tempfile::tempdir().unwrap();
+        let digest = Digest::of(b"weights");
+        let path = weights::path(place.path(), digest);
+        std::fs::write(&path, b"weights").unwrap();
+        assert_eq!(whole(place.path(), digest).unwrap(), path);
+        std::fs::write(&path, b"weighed").unwrap();
+        let failure = whole(place.path(), digest).unwrap_err();
+        assert!(failure.kind.is_transient() && failure.message.contains("damaged"), "{failure}");
+        assert!(!path.exists(), "and the next attempt fetches them anew");
     }
 }

@@ -1,6 +1,7 @@
 //! Runners: the child processes in which jobs train. On a CPU there is one a slot. It outlives a job, so that data sets stay loaded.
 
 mod child;
+mod gate;
 mod parent;
 
 pub use child::{ChildOptions, serve};

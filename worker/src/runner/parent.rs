@@ -1,7 +1,7 @@
 //! A runner seen from the daemon.
 
 use super::LONGEST;
-use crate::event::{Event, Said};
+use crate::agent::{Event, How, Said};
 use plusminus_proto::v1::{self, to_runner};
 use prost::Message;
 use prost::bytes::Bytes;
@@ -9,14 +9,18 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::StreamExt;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
 /// Lines of a runner's log that are kept for when it crashes.
 const LOG_LINES: usize = 10;
+/// Bytes of a line that are kept.
+const LOG_LINE: usize = 1_000;
+/// Things that may wait for a runner to hear them: there are two at most, what to train, and to stop.
+const QUEUE: usize = 8;
 
 /// How runners are started: a program and its arguments.
 #[derive(Clone, Debug)]
@@ -31,7 +35,9 @@ pub struct RunnerOptions {
 
 /// A running child process.
 pub(crate) struct Runner {
-    messages: mpsc::UnboundedSender<to_runner::Message>,
+    messages: mpsc::Sender<to_runner::Message>,
+    /// Only the latest matters.
+    lease: watch::Sender<v1::Lease>,
     kill: Option<oneshot::Sender<()>>,
 }
 
@@ -59,17 +65,24 @@ impl Runner {
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(io::Error::other("the process has no pipes"));
         };
-        // Unbounded, but a slot is told two things at most: what to train, and to stop.
-        let (messages, queue) = mpsc::unbounded_channel();
+        let (messages, queue) = mpsc::channel(QUEUE);
+        let (lease, leases) = watch::channel(v1::Lease::default());
         let (kill, killed) = oneshot::channel();
-        tokio::spawn(send(stdin, queue));
-        tokio::spawn(watch(child, stdout, stderr, killed, slot, generation, events));
-        Ok(Runner { messages, kill: Some(kill) })
+        tokio::spawn(send(stdin, queue, leases));
+        tokio::spawn(attend(child, stdout, stderr, killed, slot, generation, events));
+        Ok(Runner { messages, lease, kill: Some(kill) })
     }
 
     /// Sends a message. If the process has ended, that comes as an event.
     pub fn tell(&self, message: to_runner::Message) {
-        let _ = self.messages.send(message);
+        match message {
+            to_runner::Message::Lease(lease) => drop(self.lease.send_replace(lease)),
+            message => {
+                if let Err(mpsc::error::TrySendError::Full(_)) = self.messages.try_send(message) {
+                    tracing::error!("a runner was told more than it can have in hand");
+                }
+            }
+        }
     }
 
     /// Kills the process.
@@ -80,9 +93,24 @@ impl Runner {
     }
 }
 
-async fn send(stdin: ChildStdin, mut queue: mpsc::UnboundedReceiver<to_runner::Message>) {
+async fn send(
+    stdin: ChildStdin,
+    mut queue: mpsc::Receiver<to_runner::Message>,
+    mut leases: watch::Receiver<v1::Lease>,
+) {
     let mut pipe = FramedWrite::new(stdin, LengthDelimitedCodec::new());
-    while let Some(message) = queue.recv().await {
+    loop {
+        let message = tokio::select! {
+            biased;
+            message = queue.recv() => match message {
+                Some(message) => message,
+                None => return,
+            },
+            changed = leases.changed() => match changed {
+                Ok(()) => to_runner::Message::Lease(*leases.borrow_and_update()),
+                Err(_) => return,
+            },
+        };
         let bytes = v1::ToRunner { message: Some(message) }.encode_to_vec();
         if futures_util::SinkExt::send(&mut pipe, Bytes::from(bytes)).await.is_err() {
             return;
@@ -90,7 +118,7 @@ async fn send(stdin: ChildStdin, mut queue: mpsc::UnboundedReceiver<to_runner::M
     }
 }
 
-async fn watch(
+async fn attend(
     mut child: Child,
     stdout: ChildStdout,
     stderr: ChildStderr,
@@ -113,7 +141,8 @@ async fn watch(
             frame = pipe.next() => {
                 let Some(Ok(frame)) = frame else { break };
                 let Ok(v1::FromRunner { message: Some(message) }) = v1::FromRunner::decode(frame) else { break };
-                if events.send(Event::Runner(slot, generation, Said::Message(message))).await.is_err() {
+                let said = Said::Message(message);
+                if events.send(Event::Runner { slot, generation, said }).await.is_err() {
                     break;
                 }
             }
@@ -122,36 +151,86 @@ async fn watch(
     // Its output has ended: either it has too, or it is of no more use.
     let ended = tokio::time::timeout(std::time::Duration::from_secs(1), child.wait()).await;
     let _ = child.start_kill();
-    let (how, killed) = child.wait().await.map_or_else(|error| (error.to_string(), false), describe);
-    let log = log.await.unwrap_or_default();
-    // Where its output ended first, it may be this function that has killed it.
-    let killed = killed && ended.is_ok();
-    let _ = events.send(Event::Runner(slot, generation, Said::Exited { how, killed, log })).await;
+    let how = match child.wait().await {
+        // Where its output ended first, it is this function that has killed it.
+        Ok(_) if ended.is_err() => How::Crashed("closed its output and went on".to_owned()),
+        Ok(status) => describe(status),
+        Err(error) => How::Crashed(format!("cannot be asked how it ended: {error}")),
+    };
+    // Something that it has started may keep the pipe open.
+    let log = tokio::time::timeout(std::time::Duration::from_secs(1), log).await;
+    let log = log.map_or_else(|_| String::new(), Result::unwrap_or_default);
+    let _ = events.send(Event::Runner { slot, generation, said: Said::Exited(how, log) }).await;
 }
 
 /// Passes a log on and keeps its last lines.
-async fn tail(stderr: ChildStderr) -> String {
+async fn tail(mut stderr: impl AsyncRead + Unpin) -> String {
     let mut last = VecDeque::with_capacity(LOG_LINES);
-    let mut lines = BufReader::new(stderr).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        tracing::info!(target: "runner", "{line}");
+    let (mut line, mut buffer) = (Vec::new(), [0; 4096]);
+    let mut end = |line: &mut Vec<u8>| {
+        let text = String::from_utf8_lossy(line).into_owned();
+        line.clear();
+        tracing::info!(target: "runner", "{text}");
         if last.len() == LOG_LINES {
             last.pop_front();
         }
-        last.push_back(line);
+        last.push_back(text);
+    };
+    while let Ok(read @ 1..) = stderr.read(&mut buffer).await {
+        for byte in &buffer[..read] {
+            match byte {
+                b'\n' => end(&mut line),
+                _ if line.len() < LOG_LINE => line.push(*byte),
+                _ => {}
+            }
+        }
+    }
+    if !line.is_empty() {
+        end(&mut line);
     }
     Vec::from(last).join("\n")
 }
 
-fn describe(status: ExitStatus) -> (String, bool) {
+fn describe(status: ExitStatus) -> How {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
-        const SIGKILL: i32 = 9;
-        return (format!("was killed by signal {signal}"), signal == SIGKILL);
+        return match signal_name(signal) {
+            Some("SIGKILL") => How::Killed,
+            Some(name) => How::Crashed(format!("was killed by {name}")),
+            None => How::Crashed(format!("was killed by signal {signal}")),
+        };
     }
-    let how = match status.code() {
-        Some(code) => format!("ended with exit code {code}"),
-        None => "ended".to_owned(),
-    };
-    (how, false)
+    match status.code() {
+        Some(0) => How::Left,
+        Some(code) => How::Crashed(format!("ended with exit code {code}")),
+        None => How::Crashed("ended".to_owned()),
+    }
 }
+
+/// The names of signals that end processes, where they have the same numbers everywhere.
+#[cfg(unix)]
+fn signal_name(signal: i32) -> Option<&'static str> {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        11 => "SIGSEGV",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        #[cfg(target_os = "linux")]
+        7 => "SIGBUS",
+        _ => return None,
+    };
+    Some(name)
+}
+
+#[cfg(all(test, unix))]
+mod tests;

@@ -1,5 +1,7 @@
 //! What losses that a batch alone decides have in common: arithmetic in `f64`, sums in the order of the samples.
 
+use crate::logits;
+
 /// Logits and the labels that they are to be held against.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Batch<'a> {
@@ -77,11 +79,7 @@ impl<L: SampleLoss> RowLoss for L {
 
 /// ln Σ exp z; NaN where the largest is not finite.
 pub(super) fn log_sum_exp(z: &[f64]) -> f64 {
-    let max = z.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if !max.is_finite() {
-        return f64::NAN;
-    }
-    max + libm::log(z.iter().map(|z| libm::exp(z - max)).sum())
+    logits::log_sum_exp(z.iter().copied())
 }
 
 /// Writes softmax(z) to `p`.
@@ -95,7 +93,7 @@ pub(super) fn softmax(z: &[f64], p: &mut [f64]) {
 /// The gradient with respect to `logits` sums to 0. So its entry at the largest of them, where differences of numbers near 1 have
 /// lost their digits, is what the others leave.
 pub(super) fn balance(logits: &[f64], gradient: &mut [f64]) {
-    let largest = (1..logits.len()).fold(0, |best, j| if logits[j] > logits[best] { j } else { best });
+    let largest = logits::largest(logits);
     let others: f64 = gradient.iter().enumerate().filter(|(j, _)| *j != largest).map(|(_, g)| g).sum();
     gradient[largest] = -others;
 }

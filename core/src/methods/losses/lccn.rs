@@ -21,6 +21,7 @@ use super::criterion::{self, Criterion, Setting, Step};
 use super::forward::Posterior;
 use super::state::{self, Reader};
 use super::{Cce, Method};
+use crate::logits::largest;
 use crate::methods::noise::{NO_CLASS, TransitionMatrix};
 use crate::spec::Fields;
 use rand::RngExt;
@@ -90,6 +91,9 @@ const NAME: &str = "lccn";
 
 /// The latent label of a sample that has none yet.
 const UNKNOWN: u32 = u32::MAX;
+
+/// More steps than can be taken, and few enough to count on from.
+const MOST_STEPS: u64 = u64::MAX / 2;
 
 struct Regression {
     loss: Lccn,
@@ -197,8 +201,7 @@ impl Criterion for Regression {
             softmax(row, &mut p);
             let given = self.given[*sample] as usize;
             (0..classes).for_each(|class| confusion[class * classes + given] += p[class]);
-            let largest = (1..classes).fold(0, |best, j| if p[j] > p[best] { j } else { best });
-            self.label(*sample, largest as u32);
+            self.label(*sample, largest(&p) as u32);
         }
         // There is none of predictions that are no numbers: what was there before stays.
         if let Ok(transition) = self.loss.transition(classes, &confusion) {
@@ -242,6 +245,13 @@ impl Criterion for Regression {
             (0..found).map(|_| Ok(u32::from_le_bytes(reader.take()?))).collect::<Result<_, String>>()?;
         if let Some(wrong) = latent.iter().find(|label| **label != UNKNOWN && **label as usize >= classes) {
             return Err(reader.wrong(&format!("it has the latent label {wrong}, there are {classes} classes")));
+        }
+        let unlabelled = |(sample, label): (usize, &u32)| *label != UNKNOWN && self.given[sample] == NO_CLASS;
+        if let Some(sample) = (0..).zip(&latent).position(unlabelled) {
+            return Err(reader.wrong(&format!("it has a latent label for sample {sample}, which has no given one")));
+        }
+        if steps > MOST_STEPS {
+            return Err(reader.wrong(&format!("it is of {steps} steps, and no training has as many")));
         }
         reader.finish()?;
         self.use_transition(transition);

@@ -23,6 +23,8 @@ pub enum Obstacle {
     },
     /// Our cell has no value yet.
     NoValue,
+    /// Our cell has no mean because a seed diverged.
+    Diverged,
     /// Our cell lacks seeds.
     Incomplete {
         /// How many have a value.
@@ -50,6 +52,7 @@ impl Obstacle {
             Obstacle::OtherConfiguration { .. } => "other-configuration",
             Obstacle::OtherSelection { .. } => "other-selection",
             Obstacle::NoValue => "no-value",
+            Obstacle::Diverged => "diverged",
             Obstacle::Incomplete { .. } => "incomplete",
             Obstacle::OneSeed => "one-seed",
             Obstacle::NotSaidHowMany => "not-said-how-many",

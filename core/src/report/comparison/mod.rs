@@ -12,8 +12,9 @@ pub use protocol::Difference;
 
 use super::Format;
 use super::inference::{Interval, StudentT, Summary, Welch, holm, welch};
-use super::listing::Style;
+use super::listing;
 use super::statistics::Moments;
+use super::status::is_zero;
 use super::table::{CellSummary, Table};
 use crate::id::{CellId, SweepName};
 use crate::metric::{At, Metric};
@@ -36,6 +37,9 @@ pub struct Comparison {
     pub alpha: f64,
     /// The seeds that every cell of ours was asked for.
     pub seeds: usize,
+    /// Jobs of ours that diverged and count with what they had reached before.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub counted: usize,
     /// The published table.
     pub reference: Reference,
     /// What the labels of a cell are the values of.
@@ -108,6 +112,13 @@ pub struct Ours {
     pub mean: Option<f64>,
     /// Their sample standard deviation.
     pub std: Option<f64>,
+    /// Whether there is no mean because a seed diverged.
+    #[serde(skip_serializing_if = "is_false")]
+    pub diverged: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// A published number.
@@ -187,6 +198,7 @@ impl Comparison {
             at: table.at,
             alpha,
             seeds: table.seeds.len(),
+            counted: table.jobs.counted,
             reference: Reference {
                 name: published.name.clone(),
                 title: published.title.clone(),
@@ -201,13 +213,7 @@ impl Comparison {
 
     /// The comparison as text in the given format, ending in a newline.
     pub fn render(&self, format: Format) -> String {
-        match format {
-            Format::Text => shown::listing(self).render(Style::Text),
-            Format::Markdown => shown::listing(self).render(Style::Markdown),
-            Format::Latex => shown::listing(self).render(Style::Latex),
-            Format::Csv => csv::render(self),
-            Format::Json => serde_json::to_string_pretty(self).expect("a comparison is plain data") + "\n",
-        }
+        listing::render(self, format, shown::listing, csv::render)
     }
 
     /// How many cells have this verdict.
@@ -234,7 +240,9 @@ impl Compared {
     ) -> Compared {
         // The table may show the population's deviation; a test asks for the sample's.
         let moments = Moments::of(cell.seeds.iter().filter_map(|seed| seed.status.value()), Std::Sample);
-        let ours = Ours { n: moments.n, asked: cell.counts.asked(), mean: moments.mean, std: moments.std };
+        let diverged = cell.is_void(table.diverged);
+        let (mean, std) = if diverged { (None, None) } else { (moments.mean, moments.std) };
+        let ours = Ours { n: moments.n, asked: cell.counts.asked(), mean, std, diverged };
         let mut compared = Compared {
             id: cell.id,
             labels,
@@ -264,8 +272,8 @@ impl Compared {
         let std = result.sample_std(published.spread).map(|std| std / published.divisor);
         let (printed, doubt) = (result.printed.clone(), result.doubt.clone());
         self.published = Some(Theirs { printed, mean, std, n: result.n, doubt });
-        let Ours { n, asked, mean: Some(ours), std: our_std } = self.ours else {
-            return Err(Obstacle::NoValue);
+        let Ours { n, asked, mean: Some(ours), std: our_std, .. } = self.ours else {
+            return Err(if self.ours.diverged { Obstacle::Diverged } else { Obstacle::NoValue });
         };
         if n < asked {
             return Err(Obstacle::Incomplete { n, asked });

@@ -4,7 +4,7 @@ use super::{Compared, Comparison, Obstacle, Theirs, Verdict};
 use crate::metric::Unit;
 use crate::report::label::ABSENT;
 use crate::report::listing::{
-    Column, Footnotes, Listing, Remark, Section, interval, per_cent, probability, signed, unit,
+    self, Column, Footnotes, Listing, Remark, Section, interval, per_cent, probability, signed, unit,
 };
 use crate::report::precision::Precision;
 
@@ -48,6 +48,7 @@ fn row(comparison: &Comparison, cell: &Compared, precision: Precision, footnotes
     let ours = match (cell.ours.mean, cell.ours.std) {
         (Some(mean), Some(std)) => format!("{} ± {}", precision.print(mean), precision.print(std)),
         (Some(mean), None) => precision.print(mean),
+        (None, _) if cell.ours.diverged => "diverged".to_owned(),
         (None, _) => "…".to_owned(),
     };
     let short = cell.ours.mean.is_some() && cell.ours.n < cell.ours.asked;
@@ -108,6 +109,7 @@ fn words(obstacle: &Obstacle) -> &'static str {
         Obstacle::OtherConfiguration { .. } => "other configuration",
         Obstacle::OtherSelection { .. } => "other metric or epoch",
         Obstacle::NoValue => "no value yet",
+        Obstacle::Diverged => "a seed diverged",
         Obstacle::Incomplete { .. } => "incomplete",
         Obstacle::OneSeed => "one seed of ours",
         Obstacle::NotSaidHowMany => "published n unknown",
@@ -129,8 +131,9 @@ fn notes(comparison: &Comparison, footnotes: Footnotes) -> Vec<Remark> {
         let cells = if count == 1 { "1 cell".to_owned() } else { format!("{count} cells") };
         Remark { sign: sign.to_owned(), meaning: format!("{cells}: {meaning}") }
     });
+    let counted_seeds = listing::counted(comparison.counted);
     let about = comparison.reference.source.iter().map(|source| format!("published in {source}"));
     let about = about.chain(comparison.reference.notes.iter().cloned());
     let about = about.map(|meaning| Remark { sign: String::new(), meaning });
-    counted.chain(footnotes.into_remarks()).chain(about).collect()
+    counted.chain(footnotes.into_remarks()).chain(counted_seeds).chain(about).collect()
 }

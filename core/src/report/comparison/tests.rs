@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::report::Status;
-use crate::report::tests::sample::{CCE, GCE, MAE, UNIFORM, around, cell, configuration, paths, sweep, table};
-use crate::spec::read_published;
+use crate::report::tests::sample::{
+    CCE, GCE, MAE, UNIFORM, around, cell, configuration, diverging, paths, sweep, table,
+};
+use crate::spec::{Divergence, read_published};
 
 /// A published table of the sample's problem: ± printed, not printed, quoted, of other parameters.
 const PUBLISHED: &str = r#"
@@ -143,4 +145,29 @@ fn the_samples_deviation_is_tested_whichever_the_table_shows() {
         "{reference: a, title: A, n: 5, metric: test_accuracy, at: final, columns: [{}], rows: [{values: [85 ± 1]}]}";
     let comparison = Comparison::new(&sweep, &table, &published(text), 0.05);
     assert!((comparison.cells[0].ours.std.unwrap() - 0.004).abs() < 1e-12);
+}
+
+#[test]
+fn seeds_that_diverged_are_compared_as_the_table_shows_them() {
+    for policy in Divergence::ALL {
+        let (sweep, table) = diverging(*policy);
+        let comparison = Comparison::new(&sweep, &table, &published(PUBLISHED), 0.05);
+        for cell in &comparison.cells {
+            let shown = table.summaries().find(|summary| summary.id == cell.id).unwrap();
+            assert_eq!((cell.ours.mean, cell.ours.std), (shown.mean, shown.std), "{policy:?} {:?}", cell.labels);
+        }
+        let mae = comparison.cells.iter().find(|cell| cell.labels == ["mae", "uniform 0.6"]).unwrap();
+        let text = comparison.render(Format::Text);
+        match policy {
+            Divergence::Exclude => assert_eq!(mae.obstacle, Some(Obstacle::Incomplete { n: 4, asked: 5 })),
+            Divergence::Count => {
+                assert!(mae.test.is_some(), "{mae:?}");
+                assert!(text.contains("5 jobs diverged, and count with the epochs"), "{text}");
+            }
+            Divergence::Fail => {
+                assert_eq!((&mae.obstacle, mae.difference), (&Some(Obstacle::Diverged), None));
+                assert!(text.contains("diverged") && text.contains("a seed diverged"), "{text}");
+            }
+        }
+    }
 }

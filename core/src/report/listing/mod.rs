@@ -4,8 +4,10 @@ mod latex;
 mod markdown;
 mod text;
 
+use super::Format;
 use super::precision::Precision;
 use crate::metric::Unit;
+use serde::Serialize;
 
 /// A list that is to be printed.
 #[derive(Clone, Debug, Default)]
@@ -48,14 +50,6 @@ pub(super) struct Remark {
     pub meaning: String,
 }
 
-/// How a list is printed for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Style {
-    Text,
-    Markdown,
-    Latex,
-}
-
 impl Column {
     pub fn text(name: impl Into<String>) -> Column {
         Column { name: name.into(), number: false }
@@ -66,13 +60,19 @@ impl Column {
     }
 }
 
-impl Listing {
-    pub fn render(&self, style: Style) -> String {
-        match style {
-            Style::Text => text::render(self),
-            Style::Markdown => markdown::render(self),
-            Style::Latex => latex::render(self),
-        }
+/// A report as text in the given format, ending in a newline: as the list and the lines that are made of it, or as it is.
+pub(super) fn render<R: Serialize>(
+    report: &R,
+    format: Format,
+    listing: impl Fn(&R) -> Listing,
+    csv: impl Fn(&R) -> String,
+) -> String {
+    match format {
+        Format::Text => text::render(&listing(report)),
+        Format::Markdown => markdown::render(&listing(report)),
+        Format::Latex => latex::render(&listing(report)),
+        Format::Csv => csv(report),
+        Format::Json => serde_json::to_string_pretty(report).expect("a report is plain data") + "\n",
     }
 }
 
@@ -102,6 +102,17 @@ pub(super) fn unit(unit: Unit) -> &'static str {
         Unit::Share => " (%)",
         Unit::Plain => "",
     }
+}
+
+/// The remark that `jobs` of a report diverged and count nevertheless, where any did.
+pub(super) fn counted(jobs: usize) -> Option<Remark> {
+    let what = "and count with the epochs that they had finished before";
+    let jobs = match jobs {
+        0 => return None,
+        1 => "1 job".to_owned(),
+        jobs => format!("{jobs} jobs"),
+    };
+    Some(Remark { sign: String::new(), meaning: format!("{jobs} diverged, {what}") })
 }
 
 /// A probability with four decimals, which tell 1/16 from what is below it.

@@ -15,6 +15,8 @@ const LABELS: [&str; 7] = ["dataset", "noise", "noise_seed", "train_size", "test
 pub(super) struct Entrant<'t> {
     pub cell: &'t CellSummary,
     pub name: String,
+    /// Whether it has no mean because a seed diverged.
+    pub void: bool,
     configuration: Value,
 }
 
@@ -54,7 +56,7 @@ pub(super) fn contests<'t>(sweep: &Sweep, table: &'t Table) -> (Paths, Vec<Met<'
             contests.len() - 1
         });
         let name = losses.iter().map(label).collect::<Vec<_>>().join(" ");
-        contests[index].1.push(Entrant { cell, name, configuration });
+        contests[index].1.push(Entrant { cell, name, void: cell.is_void(table.diverged), configuration });
     }
     (Paths { losses, contests: others }, contests)
 }

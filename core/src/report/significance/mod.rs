@@ -12,7 +12,8 @@ mod tests;
 
 use super::Format;
 use super::inference::{Interval, Paired, PairedTest, SignedRank, StudentT, holm};
-use super::listing::Style;
+use super::listing;
+use super::status::is_zero;
 use super::table::Table;
 use crate::id::{CellId, SweepName};
 use crate::metric::{At, Better, Metric};
@@ -33,6 +34,9 @@ pub struct Significance {
     pub alpha: f64,
     /// The seeds that every cell was asked for.
     pub seeds: Vec<u64>,
+    /// Jobs that diverged and count with what they had reached before.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub counted: usize,
     /// What the names of losses and contests are made of: paths that tell losses apart, and those that tell contests apart.
     pub paths: Paths,
     /// The problems on which losses meet, in the order of the table.
@@ -109,6 +113,8 @@ pub enum Verdict {
     Constant,
     /// Fewer than two seeds have a value of both.
     TooFew,
+    /// One of them has no mean because a seed diverged.
+    Diverged,
 }
 
 impl Verdict {
@@ -121,6 +127,7 @@ impl Verdict {
             Verdict::Equal => "equal",
             Verdict::Constant => "constant",
             Verdict::TooFew => "too-few",
+            Verdict::Diverged => "diverged",
         }
     }
 }
@@ -144,6 +151,7 @@ impl Significance {
             at: table.at,
             alpha,
             seeds: table.seeds.clone(),
+            counted: table.jobs.counted,
             paths,
             contests: contests.into_iter().map(contest).collect(),
         }
@@ -156,13 +164,7 @@ impl Significance {
 
     /// The comparisons as text in the given format, ending in a newline.
     pub fn render(&self, format: Format) -> String {
-        match format {
-            Format::Text => shown::listing(self).render(Style::Text),
-            Format::Markdown => shown::listing(self).render(Style::Markdown),
-            Format::Latex => shown::listing(self).render(Style::Latex),
-            Format::Csv => csv::render(self),
-            Format::Json => serde_json::to_string_pretty(self).expect("a report is plain data") + "\n",
-        }
+        listing::render(self, format, shown::listing, csv::render)
     }
 }
 
@@ -170,13 +172,16 @@ impl Pair {
     fn new(a: &Entrant<'_>, b: &Entrant<'_>, alpha: f64) -> Pair {
         // Both cells have the sweep's seeds, in its order.
         let seeds = a.cell.seeds.iter().zip(&b.cell.seeds).filter(|(a, b)| a.seed == b.seed);
-        let shared = seeds.filter_map(|(a, b)| Some((a.seed, (a.status.value()?, b.status.value()?))));
+        let void = a.void || b.void;
+        let shared =
+            seeds.filter(|_| !void).filter_map(|(a, b)| Some((a.seed, (a.status.value()?, b.status.value()?))));
         let (seeds, values): (Vec<u64>, Vec<(f64, f64)>) = shared.unzip();
         let paired = Paired::of(&values, alpha);
         let (t, interval, verdict) = match paired.test {
             PairedTest::Tested(t, interval) => (Some(t), Some(interval), Verdict::NotShown),
             PairedTest::Equal => (None, None, Verdict::Equal),
             PairedTest::Constant => (None, None, Verdict::Constant),
+            PairedTest::TooFew if void => (None, None, Verdict::Diverged),
             PairedTest::TooFew => (None, None, Verdict::TooFew),
         };
         let side = |entrant: &Entrant<'_>| Side { cell: entrant.cell.id, name: entrant.name.clone() };
@@ -188,7 +193,7 @@ impl Pair {
             interval,
             t,
             t_holm: None,
-            signed_rank: paired.signed_rank.filter(|_| verdict != Verdict::TooFew),
+            signed_rank: paired.signed_rank.filter(|_| !matches!(verdict, Verdict::TooFew | Verdict::Diverged)),
             signed_rank_holm: None,
             verdict,
             unshared: a.unshared(b),

@@ -4,7 +4,7 @@ use super::{Contest, Pair, Significance, Verdict};
 use crate::report::inference::smallest_p;
 use crate::report::label::ABSENT;
 use crate::report::listing::{
-    Column, Footnotes, Listing, Remark, Section, interval, per_cent, probability, signed, unit,
+    self, Column, Footnotes, Listing, Remark, Section, interval, per_cent, probability, signed, unit,
 };
 use crate::report::precision::Precision;
 
@@ -62,6 +62,7 @@ fn row(pair: &Pair, precision: Precision, footnotes: &mut Footnotes) -> Vec<Stri
         Verdict::Equal => "equal on every seed".to_owned(),
         Verdict::Constant => "no test: the same difference on every seed".to_owned(),
         Verdict::TooFew => "no test: fewer than two shared seeds".to_owned(),
+        Verdict::Diverged => "no test: a seed diverged".to_owned(),
     };
     let verdict = if pair.unshared.is_empty() {
         verdict
@@ -118,6 +119,7 @@ fn notes(significance: &Significance, nothing: bool, footnotes: Footnotes) -> Ve
                 .to_owned(),
         ));
     }
+    notes.extend(listing::counted(significance.counted));
     let lacking = significance.pairs().filter(|pair| pair.seeds.len() < significance.seeds.len()).count();
     if lacking > 0 {
         let pairs = if lacking == 1 { "1 pair lacks".to_owned() } else { format!("{lacking} pairs lack") };

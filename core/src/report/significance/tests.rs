@@ -4,8 +4,10 @@ use super::*;
 use crate::methods::split::Split;
 use crate::report::Status;
 use crate::report::tests::sample::{
-    CCE, DIVERGED, GCE, MAE, UNIFORM, around, cell, configuration, finished, paths, sweep, table, three_by_two,
+    CCE, DIVERGED, GCE, MAE, UNIFORM, around, cell, configuration, diverging, finished, paths, sweep, table,
+    three_by_two,
 };
+use crate::spec::Divergence;
 
 fn percents(values: [f64; 5]) -> Vec<Status> {
     finished(&values.map(|value| value / 100.0))
@@ -154,4 +156,26 @@ fn a_sweep_of_one_loss_has_no_pairs_and_says_so() {
     let report = Significance::new(&sweep, &table(&sweep, &[around(80.0, 1.0)]), 0.05);
     assert_eq!(report.pairs().count(), 0);
     assert!(report.render(Format::Text).contains("no two losses"));
+}
+
+#[test]
+fn seeds_that_diverged_are_compared_as_the_table_shows_them() {
+    for policy in Divergence::ALL {
+        let (sweep, table) = diverging(*policy);
+        let report = Significance::new(&sweep, &table, 0.05);
+        // CCE and MAE under uniform noise, of which the last seed of MAE diverged late.
+        let pair = &report.contests[0].pairs[0];
+        let text = report.render(Format::Text);
+        match policy {
+            Divergence::Exclude => assert_eq!(pair.seeds, [0, 1, 2, 3]),
+            Divergence::Count => {
+                assert_eq!(pair.seeds, [0, 1, 2, 3, 4]);
+                assert!(text.contains("5 jobs diverged, and count with the epochs"), "{text}");
+            }
+            Divergence::Fail => {
+                assert_eq!((pair.verdict, pair.difference, pair.seeds.len()), (Verdict::Diverged, None, 0));
+                assert!(text.contains("no test: a seed diverged"), "{text}");
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@ use crate::methods::noise::Noise;
 use crate::metric::Metric;
 use crate::outcome::FailureKind;
 use crate::report::{CellSummary, Counts, JobResult, Status, Table};
-use crate::spec::Std;
+use crate::spec::{Divergence, Std};
 use proptest::prelude::*;
 
 fn bold(table: &Table) -> Vec<Vec<bool>> {
@@ -193,6 +193,53 @@ fn a_sweep_without_cells_has_a_table_without_cells() {
     assert!(!table.jobs.is_partial());
 }
 
+#[test]
+fn a_seed_that_diverged_is_left_out_unless_it_counts() {
+    let reached = |policy| {
+        let (_, table) = diverging(policy);
+        let cell = table.cells[1][0].clone().unwrap();
+        (cell.mean, cell.counts, cell.seeds[4].status)
+    };
+    let counts = Counts { n: 4, diverged: 1, ..Counts::default() };
+    let (mean, found, status) = reached(Divergence::Exclude);
+    assert_eq!((found, status), (counts, DIVERGED));
+    assert_eq!(mean, only(&table(&single(), &[around(80.0, 0.5)[..4].to_vec()])).mean);
+    let (mean, found, status) = reached(Divergence::Count);
+    assert_eq!((found, status), (Counts { n: 5, counted: 1, ..Counts::default() }, Status::Diverged(Some(0.79))));
+    let seeds = [&around(80.0, 0.5)[..4], &finished(&[0.79])].concat();
+    assert_eq!(mean, only(&table(&single(), &[seeds])).mean);
+    assert_eq!(reached(Divergence::Fail), (None, counts, DIVERGED));
+}
+
+#[test]
+fn what_diverged_before_an_epoch_had_finished_never_counts() {
+    for policy in Divergence::ALL {
+        let (_, table) = diverging(*policy);
+        let cell = table.cells[2][0].as_ref().unwrap();
+        assert_eq!((cell.mean, cell.counts), (None, Counts { diverged: 5, ..Counts::default() }), "{policy:?}");
+    }
+}
+
+#[test]
+fn where_a_divergence_fails_a_cell_the_others_keep_their_means() {
+    let (_, table) = diverging(Divergence::Fail);
+    let means: Vec<bool> = table.summaries().map(|cell| cell.mean.is_some()).collect();
+    assert_eq!(means, [true, false, false, false, false, false]);
+    assert!(table.summaries().skip(1).all(|cell| cell.is_void(table.diverged) && cell.std.is_none() && !cell.bold));
+}
+
+#[test]
+fn what_counts_can_be_best_and_is_not_unfinished() {
+    let mut sweep = three_by_two();
+    sweep.table.diverged = Divergence::Count;
+    let mut means = [70.0, 80.0, 90.0, 90.0, 80.0, 70.0].map(|mean| around(mean, 1.0));
+    means[2][0] = Status::Diverged(Some(0.9));
+    let table = table(&sweep, &means);
+    assert_eq!(bold(&table), [[false, true], [false, false], [true, false]]);
+    assert_eq!((table.jobs.n, table.jobs.finished(), table.jobs.asked()), (30, 29, 30));
+    assert!(!table.jobs.is_partial());
+}
+
 fn any_status() -> impl Strategy<Value = Status> {
     prop_oneof![
         Just(Status::Waiting),
@@ -201,6 +248,7 @@ fn any_status() -> impl Strategy<Value = Status> {
         prop::sample::select(FailureKind::ALL).prop_map(Status::Failed),
         Just(Status::Finished(None)),
         (0.0..=1.0f64).prop_map(|value| Status::Finished(Some(value))),
+        prop::option::of(0.0..=1.0f64).prop_map(Status::Diverged),
     ]
 }
 
@@ -208,15 +256,20 @@ proptest! {
     #[test]
     fn every_seed_is_counted_once_and_the_mean_lies_among_the_values(
         statuses in prop::collection::vec(prop::collection::vec(any_status(), 0..=5), 6),
+        policy in prop::sample::select(Divergence::ALL),
     ) {
-        let table = table(&three_by_two(), &statuses);
+        let mut sweep = three_by_two();
+        sweep.table.diverged = policy;
+        let table = table(&sweep, &statuses);
         prop_assert_eq!(table.jobs.asked(), 30);
         for cell in table.summaries() {
-            let Counts { n, absent, failed, diverged, cancelled, waiting, running } = cell.counts;
+            let Counts { n, counted, absent, failed, diverged, cancelled, waiting, running } = cell.counts;
             prop_assert_eq!(n + absent + failed + diverged + cancelled + waiting + running, 5);
             let values: Vec<f64> = cell.seeds.iter().filter_map(|seed| seed.status.value()).collect();
             prop_assert_eq!(values.len(), n);
-            prop_assert_eq!((cell.mean.is_some(), cell.std.is_some()), (n > 0, n > 1));
+            prop_assert!(counted == 0 || policy == Divergence::Count);
+            let void = cell.is_void(policy);
+            prop_assert_eq!((cell.mean.is_some(), cell.std.is_some()), (n > 0 && !void, n > 1 && !void));
             if let Some(mean) = cell.mean {
                 let low = values.iter().copied().fold(1.0, f64::min);
                 let high = values.iter().copied().fold(0.0, f64::max);

@@ -5,7 +5,7 @@ use crate::methods::losses::{Gce, Loss};
 use crate::methods::noise::Noise;
 use crate::metric::Metric;
 use crate::report::{Emphasis, Format, Status, Table, latex, markdown, render};
-use crate::spec::Cell;
+use crate::spec::{Cell, Divergence};
 use proptest::prelude::*;
 
 fn printed(table: &Table, format: Format) -> String {
@@ -39,6 +39,30 @@ fn a_finished_table_in_every_format() {
 fn a_table_on_its_way_in_every_format() {
     for format in Format::ALL {
         insta::assert_snapshot!(format!("partial_{format}"), printed(&partial(), *format));
+    }
+}
+
+#[test]
+fn a_table_says_what_comes_of_seeds_that_diverged_in_every_format() {
+    for policy in Divergence::ALL {
+        // Of JSON and LaTeX one is enough: the others say nothing else.
+        let formats = Format::ALL.iter().filter(|format| {
+            *policy == Divergence::Count || [Format::Text, Format::Markdown, Format::Csv].contains(format)
+        });
+        for format in formats {
+            let name = format!("diverged_{}_{format}", policy.name());
+            insta::assert_snapshot!(name, printed(&diverging(*policy).1, *format));
+        }
+    }
+}
+
+#[test]
+fn a_cell_all_of_whose_seeds_diverged_says_so_under_every_policy() {
+    for policy in Divergence::ALL {
+        let mut sweep = single();
+        sweep.table.diverged = *policy;
+        let text = printed(&table(&sweep, &[vec![DIVERGED; 5]]), Format::Text);
+        assert!(text.contains("cce   diverged\n"), "{text}");
     }
 }
 
@@ -179,7 +203,8 @@ proptest! {
     #[test]
     fn json_loses_nothing(values in prop::collection::vec(0.0..=1.0f64, 30)) {
         let statuses: Vec<_> = values.chunks(5).map(finished).collect();
-        for table in [table(&three_by_two(), &statuses), partial(), two_levels()] {
+        let diverging = Divergence::ALL.iter().map(|policy| diverging(*policy).1);
+        for table in [table(&three_by_two(), &statuses), partial(), two_levels()].into_iter().chain(diverging) {
             prop_assert_eq!(&serde_json::from_str::<Table>(&printed(&table, Format::Json)).unwrap(), &table);
         }
     }

@@ -11,7 +11,7 @@ use crate::methods::schedule::Schedule;
 use crate::metric::{At, Metric};
 use crate::outcome::FailureKind;
 use crate::report::{CellSummary, JobResult, Status, Table};
-use crate::spec::{Cell, Path, Std, Sweep, TableSpec};
+use crate::spec::{Cell, Divergence, Path, Std, Sweep, TableSpec};
 use std::sync::Arc;
 
 pub const UNIFORM: Noise = Noise::uniform(0.6);
@@ -37,6 +37,7 @@ pub fn sweep(losses: &[Loss], noises: &[Noise]) -> Sweep {
             at: At::Final,
             std: Std::Sample,
             bold: 1,
+            diverged: Divergence::Exclude,
             reference: None,
         },
     }
@@ -108,7 +109,7 @@ pub fn finished(values: &[f64]) -> Vec<Status> {
     values.iter().map(|value| Status::Finished(Some(*value))).collect()
 }
 
-pub const DIVERGED: Status = Status::Failed(FailureKind::Diverged);
+pub const DIVERGED: Status = Status::Diverged(None);
 pub const FAILED: Status = Status::Failed(FailureKind::Infrastructure);
 
 /// A finished sweep of three losses under two noises.
@@ -129,6 +130,24 @@ pub fn partial() -> Table {
         vec![FAILED, Status::Running],
     ];
     table(&three_by_two(), &statuses)
+}
+
+/// A sweep of which seeds diverged, before their first epoch had finished and after it, under this policy.
+pub fn diverging(policy: Divergence) -> (Sweep, Table) {
+    let mut sweep = three_by_two();
+    sweep.table.diverged = policy;
+    let after = |percent: f64| Status::Diverged(Some(percent / 100.0));
+    let first = |n: usize, rest: &[Status]| [&around(80.0, 0.5)[..n], rest].concat();
+    let statuses = [
+        around(78.24, 0.52),
+        first(4, &[after(79.0)]),
+        vec![DIVERGED; 5],
+        first(3, &[after(10.0), DIVERGED]),
+        first(3, &[FAILED, after(60.0)]),
+        vec![after(20.0), after(30.0), Status::Running],
+    ];
+    let table = table(&sweep, &statuses);
+    (sweep, table)
 }
 
 /// The only cell of a table.

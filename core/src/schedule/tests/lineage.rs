@@ -144,11 +144,6 @@ fn a_coordinator_of_one_sweep_gives_no_child_out_early_either() {
     assert_eq!(assigned(&bench.end(1, 10, 1, leaving(&[At::Final]))), [(1, 11, 1)]);
 }
 
-fn message(state: &JobState) -> &str {
-    let JobState::Failed(failure) = state else { panic!("{state:?}") };
-    &failure.message
-}
-
 /// Goes on from what was written down.
 fn restarted(bench: Bench) -> Bench {
     let machine = Machine::restart(POLICY, bench.records.clone(), bench.now);

@@ -6,8 +6,7 @@ use super::convolution::{self, Axis, Convolution};
 use super::linear::Linear;
 use super::memory::SCRATCH;
 use super::program::{Program, Step};
-use crate::engine::Plan;
-use crate::engine::optimizer::Updater;
+use crate::engine::{Plan, remembered};
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::PLACES;
@@ -23,7 +22,7 @@ pub(in crate::engine) fn memory(
     let plan = Plan::of(network);
     let program = Program::new(network, &plan).ok()?;
     // Parameters, their gradients, and what the optimiser remembers of them.
-    let lists = 2 + Updater::lists(optimizer).into_iter().filter(|there| *there).count();
+    let lists = 2 + remembered(optimizer);
     let classes = program.values[program.logits].shape.channels;
     let values = samples * (program.sample() + 2 * classes)
         + lists * program.parameters.len()

@@ -203,7 +203,11 @@ impl FusedEngine {
 
 impl Engine for FusedEngine {
     fn name(&self) -> String {
-        format!("fused {} cpu {}", env!("CARGO_PKG_VERSION"), self.team.instructions.name())
+        format!("{} {}", self.kin(), self.team.instructions.name())
+    }
+
+    fn kin(&self) -> String {
+        format!("fused {} cpu", env!("CARGO_PKG_VERSION"))
     }
 
     fn train_step(

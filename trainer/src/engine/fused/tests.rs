@@ -417,6 +417,17 @@ fn an_engine_restored_from_a_checkpoint_goes_on_with_the_same_bytes() {
 }
 
 #[test]
+fn engines_with_other_instructions_are_of_one_kin() {
+    let network = Model::Cnn { dropout: 0.5 }.network(GREY, 10).unwrap();
+    for instructions in Instructions::all() {
+        let made = FusedEngine::new(&network, weights(&network), SGD, NonZeroUsize::MIN, instructions);
+        let engine = made.unwrap().unwrap();
+        assert_eq!(engine.name(), format!("{} {}", engine.kin(), instructions.name()));
+        assert_eq!(engine.kin(), concat!("fused ", env!("CARGO_PKG_VERSION"), " cpu"));
+    }
+}
+
+#[test]
 fn a_checkpoint_of_another_network_is_refused() {
     let network = |dropout| Model::Cnn { dropout }.network(GREY, 10).unwrap();
     let other = Model::Resnet20 { shortcut: Downsample::Pad }.network(GREY, 10).unwrap();

@@ -22,7 +22,7 @@ fn p_given(job: &Job, weights: &crate::engine::Weights) -> Vec<f32> {
     run.engine.restore(Checkpoint { weights: weights.clone(), moments }).unwrap();
     let logits = run.logits(evaluation::Part::Train, &mut || Ok(())).unwrap();
     let given = run.labels.train.iter().map(|sample| run.labels.given[*sample] as usize);
-    logits.chunks_exact(10).zip(given).map(|(z, y)| softmax(z)[y]).collect()
+    logits.chunks_exact(10).zip(given).map(|(z, y)| probability(z, y) as f32).collect()
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_child_starts_from_the_weights_of_its_parent_that_it_asks_for() {
             c.parent = Some(parent.clone());
         });
         let cache = Cache::default();
-        let supplies = Supplies { cache: &cache, means: Means::default(), parent: Some(&file) };
+        let supplies = Supplies { cache: &cache, means: Means::default(), parent: Some(&file), checkpoints: None };
         let run = Run::new(&child, supplies).unwrap();
         let (_, expected) = trained.weights.selections().find(|(selection, _)| *selection == at).unwrap();
         assert_eq!(run.engine.weights().unwrap(), expected.weights, "{at}");
@@ -97,7 +97,9 @@ fn an_estimate_of_the_transition_matrix_is_the_parents_and_the_weights_are_the_j
         c.parent = Some(parent.clone());
     });
     let cache = Cache::default();
-    let run = Run::new(&job, Supplies { cache: &cache, means: Means::default(), parent: Some(&file) }).unwrap();
+    let run =
+        Run::new(&job, Supplies { cache: &cache, means: Means::default(), parent: Some(&file), checkpoints: None })
+            .unwrap();
     let parent = job_of(&parent);
     let mut of_parent = run_of(&parent, Means::default());
     let moments = of_parent.engine.checkpoint().unwrap().moments;
@@ -123,7 +125,9 @@ fn lccn_looks_at_a_network_that_has_learned_and_at_no_other() {
             c.parent = parent;
         });
         let cache = Cache::default();
-        let mut run = Run::new(&job, Supplies { cache: &cache, means: Means::default(), parent: Some(&file) }).unwrap();
+        let mut run =
+            Run::new(&job, Supplies { cache: &cache, means: Means::default(), parent: Some(&file), checkpoints: None })
+                .unwrap();
         let before = run.criterion.transition();
         run.start(&mut || Ok(())).unwrap();
         [before, run.criterion.transition()]

@@ -181,6 +181,21 @@ fn a_state_that_is_not_its_own_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_state_that_could_not_be_gone_on_from_is_refused() {
+    let given = [0, 1, NO_CLASS];
+    let setting = |given| Setting { classes: 2, given, transition: None };
+    let mut other = LOSS.criterion(setting(&[0, 1, 1])).unwrap();
+    other.start(&[0, 1, 2], &[0.0; 6]);
+    let mut criterion = LOSS.criterion(setting(&given)).unwrap();
+    let why = criterion.restore(&other.state()).unwrap_err();
+    assert!(why.ends_with("it has a latent label for sample 2, which has no given one"), "{why}");
+    let mut state = criterion.state();
+    criterion.restore(&state).unwrap();
+    state["lccn".len() + 1..][..8].fill(0xFF);
+    assert!(criterion.restore(&state).unwrap_err().contains("no training has as many"));
+}
+
+#[test]
 fn logits_that_are_no_numbers_show_and_do_no_harm() {
     let mut criterion = LOSS.criterion(setting()).unwrap();
     let mut gradient = vec![0.0; 3];

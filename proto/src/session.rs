@@ -1,0 +1,72 @@
+//! What goes over a worker's stream, as events and effects of the coordinator's machine.
+
+use crate::convert::{Invalid, attempt_id, attempts, parent_weights, required_attempt};
+use crate::v1::{self, from_worker, to_worker};
+use plusminus_core::outcome::{Failure, FailureKind};
+use plusminus_core::schedule::{Effect, Ending, Event, News, Report, Session};
+
+/// How many heartbeats are wanted in a lease.
+const BEATS: u64 = 5;
+
+/// What the machine is told by a message of a worker: nothing by a Hello, which comes once and first, and by progress, which it does
+/// not follow.
+///
+/// # Errors
+/// If the message does not say what it must.
+pub fn event(session: Session, message: from_worker::Message) -> Result<Option<Event>, Invalid> {
+    Ok(match message {
+        from_worker::Message::Heartbeat(heartbeat) => {
+            let holds = attempts(&heartbeat.holds)?;
+            Some(Event::Heartbeat { session, beat: heartbeat.beat, holds })
+        }
+        from_worker::Message::Report(report) => Some(Event::Reported(session, understood(report)?)),
+        from_worker::Message::Draining(_) => Some(Event::Draining(session)),
+        from_worker::Message::Hello(_) | from_worker::Message::Progress(_) => None,
+    })
+}
+
+/// A report, or, where it says what cannot be, the end of its attempt: the worker would send it for ever.
+fn understood(report: v1::Report) -> Result<Report, Invalid> {
+    let (sequence, of) = (report.sequence, required_attempt(report.of.as_ref()));
+    Report::try_from(report).or_else(|error| {
+        let (job, attempt) = of?;
+        let message = format!("the worker's report is not understood: {error}; is it of the same version?");
+        let failure = Failure::new(FailureKind::Infrastructure, message);
+        Ok(Report { sequence, job, attempt, news: News::Ended(Ending::Failed(failure)) })
+    })
+}
+
+/// The message that an effect sends to a worker, if it sends one, where leases last so many milliseconds.
+pub fn message(effect: &Effect, lease: u64) -> Option<(Session, to_worker::Message)> {
+    Some(match effect {
+        Effect::Assign { session, job, attempt, configuration, seed, origin, keeps } => {
+            let assignment = v1::Assignment {
+                of: Some(attempt_id(*job, *attempt)),
+                configuration: configuration.to_string(),
+                seed: *seed,
+                parent: origin.map(|(parent, file)| parent_weights(parent, file)),
+                keeps: keeps.iter().map(ToString::to_string).collect(),
+            };
+            (*session, to_worker::Message::Assignment(assignment))
+        }
+        Effect::Stop { session, job, attempt } => {
+            (*session, to_worker::Message::Stop(v1::Stop { of: Some(attempt_id(*job, *attempt)) }))
+        }
+        Effect::Acknowledge(session, sequence) => {
+            (*session, to_worker::Message::Acknowledgement(v1::Acknowledgement { sequence: *sequence }))
+        }
+        Effect::Welcome(session, past) => {
+            let stop = past.iter().map(|(job, attempt)| attempt_id(*job, *attempt)).collect();
+            let welcome = v1::Welcome { heartbeat_milliseconds: lease / BEATS, lease_milliseconds: lease, stop };
+            (*session, to_worker::Message::Welcome(welcome))
+        }
+        Effect::Renew(session, beat) => (*session, to_worker::Message::Renewed(v1::Renewed { beat: *beat })),
+        Effect::Record(_)
+        | Effect::Disconnect(_)
+        | Effect::Reject(_)
+        | Effect::Submitted(..)
+        | Effect::Cancelled(..)
+        | Effect::Resumed(..)
+        | Effect::Refuse(..) => return None,
+    })
+}

@@ -1,0 +1,98 @@
+//! `plusminus-sim`: many clusters, or one of them line by line.
+
+use clap::Parser;
+use plusminus_sim::{Broken, Kind, Outcome, simulate};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+/// Simulate clusters under faults, and check every promise.
+#[derive(Parser)]
+struct Arguments {
+    /// How many clusters.
+    #[arg(long, default_value_t = 1)]
+    clusters: u64,
+    /// The seed of the first one; the others have the numbers that follow.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Write all that happens, a line each.
+    #[arg(long)]
+    trace: bool,
+}
+
+/// What many clusters come to.
+#[derive(Default)]
+struct Total {
+    clusters: u64,
+    happenings: u64,
+    epochs: (u64, u64),
+    faults: BTreeMap<Kind, u64>,
+    broken: Vec<Broken>,
+}
+
+impl Total {
+    fn add(&mut self, outcome: &Outcome) {
+        self.clusters += 1;
+        self.happenings += outcome.happenings;
+        self.epochs = (self.epochs.0 + outcome.epochs.0, self.epochs.1 + outcome.epochs.1);
+        outcome.faults.iter().for_each(|(kind, times)| *self.faults.entry(*kind).or_default() += times);
+    }
+
+    fn merge(&mut self, other: Total) {
+        self.clusters += other.clusters;
+        self.happenings += other.happenings;
+        self.epochs = (self.epochs.0 + other.epochs.0, self.epochs.1 + other.epochs.1);
+        other.faults.into_iter().for_each(|(kind, times)| *self.faults.entry(kind).or_default() += times);
+        self.broken.extend(other.broken);
+    }
+}
+
+fn main() -> io::Result<ExitCode> {
+    let Arguments { clusters, seed, trace } = Arguments::parse();
+    let (next, last) = (AtomicU64::new(seed), seed.saturating_add(clusters));
+    let work = || {
+        let mut total = Total::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= last {
+                return Ok(total);
+            }
+            match simulate(seed, trace) {
+                Ok(outcome) => {
+                    total.add(&outcome);
+                    let mut out = io::stdout().lock();
+                    outcome.trace.iter().filter(|_| trace).try_for_each(|line| writeln!(out, "{line}"))?;
+                    if trace || clusters == 1 {
+                        writeln!(out, "seed {seed}: {} happenings, hash {}", outcome.happenings, outcome.digest)?;
+                    }
+                }
+                Err(broken) => total.broken.push(*broken),
+            }
+        }
+    };
+    let mut total = Total::default();
+    thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for handle in handles {
+            // A panic is told by the thread that had it.
+            total.merge(handle.join().unwrap_or_else(|_| Err(io::Error::other("a simulation panicked")))?);
+        }
+        io::Result::Ok(())
+    })?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "{} clusters kept every promise, through {} happenings", total.clusters, total.happenings)?;
+    writeln!(out, "{} epochs were trained where an undisturbed sweep has {}", total.epochs.1, total.epochs.0)?;
+    total.faults.iter().try_for_each(|(kind, times)| writeln!(out, "{times:>8} times {kind:?}"))?;
+    let mut err = io::stderr().lock();
+    for broken in total.broken.iter().take(3) {
+        writeln!(err, "{broken}\nagain: cargo run --release -p plusminus-sim -- --seed {} --trace", broken.seed)?;
+    }
+    if total.broken.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(err, "{} clusters broke a promise", total.broken.len())?;
+    Ok(ExitCode::FAILURE)
+}

@@ -1,0 +1,250 @@
+//! What happens to workers' daemons, and what their agents ask for.
+
+use super::{Happening, Parcel, RunnerId, Transfer, World};
+use crate::network::Line;
+use crate::runner::Runner;
+use plusminus_core::outcome::{Failure, FailureKind};
+use plusminus_core::schedule::Event as CoordinatorEvent;
+use plusminus_proto::v1::to_worker;
+use plusminus_worker::agent::{Effect, Event, How, Of, Said, Time};
+
+impl World {
+    pub(super) fn happens_to_worker(&mut self, happening: Happening) -> Result<(), String> {
+        match happening {
+            Happening::StartWorker(worker) => return self.start_worker(worker),
+            Happening::Connect(worker, process) if self.is(worker, process) => return self.connect(worker),
+            Happening::DaemonLoses(worker, process, line) if self.is(worker, process) => {
+                if self.workers[worker].line == Some(line) {
+                    self.workers[worker].line = None;
+                    let after = self.chance.delay(200, 5_000);
+                    self.after(after, Happening::Connect(worker, process));
+                    return self.tell(worker, Event::Disconnected);
+                }
+            }
+            Happening::WorkerTick(worker, process, at) if self.is(worker, process) => {
+                if self.workers[worker].alarm == at {
+                    self.workers[worker].alarm = u64::MAX;
+                    return self.tell(worker, Event::Tick);
+                }
+            }
+            Happening::DaemonHears((worker, process, slot, generation), said) if self.is(worker, process) => {
+                return self.tell(worker, Event::Runner { slot, generation, said });
+            }
+            Happening::Written(worker, process, entry) if self.is(worker, process) => {
+                self.workers[worker].outbox.insert(entry.sequence, entry);
+            }
+            Happening::Deleted(worker, process, sequence) if self.is(worker, process) => {
+                self.workers[worker].outbox.remove(&sequence);
+            }
+            Happening::Transfer(worker, process, of, what) if self.is(worker, process) => {
+                return self.transfer(worker, of, what);
+            }
+            Happening::RunnerHears(id, message) if self.is(id.0, id.1) => return self.runner_hears(id, message),
+            Happening::RunnerAlarm(id, alarm) if self.is(id.0, id.1) => return self.runner_wakes(id, alarm),
+            Happening::RunnerThaws(id) if self.is(id.0, id.1) => return self.train(id),
+            Happening::RunnerStops(id) if self.is(id.0, id.1) => self.runner_stops(id),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether the worker's daemon is still that process.
+    fn is(&self, worker: usize, process: u64) -> bool {
+        self.workers[worker].process == process && self.workers[worker].agent.is_some()
+    }
+
+    fn start_worker(&mut self, worker: usize) -> Result<(), String> {
+        if self.workers[worker].agent.is_some() {
+            return Ok(());
+        }
+        let instance = self.chance.between(1, u64::MAX - 1);
+        let place = &mut self.workers[worker];
+        place.start(instance);
+        let (process, entries) = (place.process, place.outbox.values().cloned().collect::<Vec<_>>());
+        let after = self.chance.delay(50, 1_000);
+        self.after(after, Happening::Connect(worker, process));
+        if entries.is_empty() { Ok(()) } else { self.tell(worker, Event::Loaded(entries)) }
+    }
+
+    /// The daemon's process is gone, and its runners with it.
+    pub(super) fn daemon_dies(&mut self, worker: usize) {
+        for slot in 0..self.workers[worker].runners.len() {
+            self.runner_goes(worker, slot);
+        }
+        self.workers[worker].die();
+        for line in self.network.of_worker(worker) {
+            let after = self.chance.delay(20, 2_000);
+            self.after(after, Happening::Breaks(line));
+        }
+    }
+
+    /// The runner of a slot is gone, whichever it is.
+    pub(super) fn runner_goes(&mut self, worker: usize, slot: usize) -> Option<RunnerId> {
+        let process = self.workers[worker].process;
+        let mut runner = self.workers[worker].runners[slot].take()?;
+        let id = (worker, process, slot, runner.generation);
+        if let Some(job) = runner.pause(self.now) {
+            self.promises.ends(job, id);
+        }
+        Some(id)
+    }
+
+    fn connect(&mut self, worker: usize) -> Result<(), String> {
+        let there = self.coordinator.machine.is_some() && !self.network.is_cut(worker, self.now);
+        if !there {
+            let (process, after) = (self.workers[worker].process, self.chance.delay(500, 5_000));
+            self.after(after, Happening::Connect(worker, process));
+            return Ok(());
+        }
+        let line = self.network.open(worker);
+        self.workers[worker].line = Some(line);
+        self.tell(worker, Event::Connecting)
+    }
+
+    pub(super) fn daemon_hears_of(
+        &mut self,
+        worker: usize,
+        line: Line,
+        message: to_worker::Message,
+    ) -> Result<(), String> {
+        if self.workers[worker].agent.is_none() || self.workers[worker].line != Some(line) {
+            return Ok(());
+        }
+        self.tell(worker, Event::Told(message))
+    }
+
+    /// Tells the agent of a worker that lives what has happened, and does what it asks for.
+    pub(super) fn tell(&mut self, worker: usize, event: Event) -> Result<(), String> {
+        let now = self.now;
+        let Some(agent) = &mut self.workers[worker].agent else { return Ok(()) };
+        let effects = agent.handle(Time(now), event);
+        if let Some(agent) = &self.workers[worker].agent {
+            let due = agent.due().0.max(now + 1);
+            let process = self.workers[worker].process;
+            if due < self.workers[worker].alarm {
+                self.workers[worker].alarm = due;
+                self.at(due, Happening::WorkerTick(worker, process, due));
+            }
+        }
+        effects.into_iter().try_for_each(|effect| self.obey(worker, effect))
+    }
+
+    fn obey(&mut self, worker: usize, effect: Effect) -> Result<(), String> {
+        let process = self.workers[worker].process;
+        match effect {
+            Effect::Send(message) => {
+                if let Some(line) = self.workers[worker].line {
+                    self.send(line, Parcel::ToCoordinator(message));
+                }
+            }
+            Effect::Start { slot, generation } => {
+                let id = (worker, process, slot, generation);
+                if self.workers[worker].runners[slot].is_some() {
+                    return Err(format!("a second runner is started in slot {slot} of worker {worker}"));
+                }
+                if self.chance.one_in(200) {
+                    let said = Said::Exited(How::NotStarted("no process is left".to_owned()), String::new());
+                    self.after(1, Happening::DaemonHears(id, said));
+                } else {
+                    self.workers[worker].runners[slot] = Some(Runner { generation, ..Runner::default() });
+                }
+            }
+            Effect::Tell { slot, generation, message } => {
+                self.after(1, Happening::RunnerHears((worker, process, slot, generation), message));
+            }
+            Effect::Kill { slot, generation } => {
+                if self.workers[worker].runner(slot, generation).is_some()
+                    && let Some(id) = self.runner_goes(worker, slot)
+                {
+                    self.after(1, Happening::DaemonHears(id, Said::Exited(How::Killed, String::new())));
+                }
+            }
+            Effect::Fetch { of, parent, digest, .. } => {
+                self.begin_transfer(worker, of, Transfer::Fetch(parent, digest));
+            }
+            Effect::Deliver { of, weights } => self.begin_transfer(worker, of, Transfer::Deliver(weights)),
+            Effect::Abort(of) => {
+                self.workers[worker].transfers.remove(&of);
+            }
+            Effect::MakeRoom(_) => {}
+            Effect::Write(entry) => {
+                let at = self.disk(worker);
+                self.at(at, Happening::Written(worker, process, entry));
+            }
+            Effect::Delete(sequence) => {
+                let at = self.disk(worker);
+                self.at(at, Happening::Deleted(worker, process, sequence));
+            }
+            Effect::RemoveCheckpoints(job) => {
+                let place = self.checkpoints_of(worker);
+                self.workers[place].checkpoints.remove(&job);
+            }
+            Effect::Left { .. } => {
+                self.daemon_dies(worker);
+                let after = self.chance.between(10, 5_000);
+                self.after(after, Happening::StartWorker(worker));
+            }
+        }
+        Ok(())
+    }
+
+    /// When the worker's disk will have done what it is asked now.
+    fn disk(&mut self, worker: usize) -> u64 {
+        let takes = self.chance.delay(20, 400);
+        let busy = &mut self.workers[worker].disk_busy;
+        *busy = (*busy).max(self.now) + takes;
+        *busy
+    }
+
+    /// Where a worker's checkpoints lie.
+    pub(super) fn checkpoints_of(&self, worker: usize) -> usize {
+        if self.shared_checkpoints { 0 } else { worker }
+    }
+
+    fn begin_transfer(&mut self, worker: usize, of: Of, what: Transfer) {
+        self.workers[worker].transfers.insert(of);
+        let (process, after) = (self.workers[worker].process, self.chance.delay(300, 10_000));
+        self.after(after, Happening::Transfer(worker, process, of, what));
+    }
+
+    /// A transfer of weights comes to its end, or is tried again.
+    fn transfer(&mut self, worker: usize, of: Of, what: Transfer) -> Result<(), String> {
+        if !self.workers[worker].transfers.contains(&of) {
+            return Ok(());
+        }
+        let process = self.workers[worker].process;
+        let there = self.coordinator.machine.is_some()
+            && self.now >= self.coordinator.frozen
+            && self.now >= self.coordinator.disk_full
+            && !self.network.is_cut(worker, self.now);
+        let answer = match &what {
+            Transfer::Fetch(_, digest) if self.workers[worker].cache.contains(digest) => Ok(()),
+            _ if !there => {
+                self.after(1_000, Happening::Transfer(worker, process, of, what));
+                return Ok(());
+            }
+            Transfer::Fetch(parent, digest) => {
+                if self.coordinator.weights.contains(digest) {
+                    self.workers[worker].cache.insert(*digest);
+                    Ok(())
+                } else {
+                    let lost = super::Request::User(CoordinatorEvent::Lost(*parent, *digest));
+                    self.coordinator.inbox.push_back(lost);
+                    self.after(0, Happening::Serve(self.coordinator.process));
+                    Err(Failure::new(FailureKind::Preempted, "the weights are gone"))
+                }
+            }
+            Transfer::Deliver(weights) if weights.is_subset(&self.workers[worker].cache) => {
+                self.coordinator.weights.extend(weights.iter().copied());
+                Ok(())
+            }
+            Transfer::Deliver(_) => Err(Failure::new(FailureKind::Infrastructure, "the weights are not there")),
+        };
+        self.workers[worker].transfers.remove(&of);
+        let event = match what {
+            Transfer::Fetch(..) => Event::Fetched(of, answer),
+            Transfer::Deliver(_) => Event::Delivered(of, answer),
+        };
+        self.tell(worker, event)
+    }
+}

@@ -1,0 +1,370 @@
+//! The agent under generated events, beside a model of what it may say and what its runners may do.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+/// Something that may happen, in few enough variations that generated sequences meet each other. Numbers choose among what there is.
+#[derive(Clone, Debug)]
+enum Happening {
+    /// A connection, over which a number of attempts in hand are found to be past.
+    Connect {
+        past: usize,
+    },
+    /// A connection that breaks before its Welcome.
+    ConnectInVain,
+    Disconnect,
+    Assign {
+        builds: bool,
+    },
+    Stop(usize),
+    Acknowledge(usize),
+    Renew(usize),
+    Progress(usize),
+    Epoch(usize),
+    End {
+        slot: usize,
+        leaves: bool,
+    },
+    Exit(usize, How),
+    Transferred(usize, bool),
+    Wait(u64),
+    Leave,
+    /// The daemon is killed and started again.
+    Restart,
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    let number = 0usize..8;
+    let how = prop::sample::select(vec![How::Left, How::Killed, How::Crashed("crashed".into())]);
+    prop_oneof![
+        3 => prop::sample::select(vec![0, 0, 0, 1, 3]).prop_map(|past| Happening::Connect { past }),
+        1 => Just(Happening::ConnectInVain),
+        1 => Just(Happening::Disconnect),
+        6 => any::<bool>().prop_map(|builds| Happening::Assign { builds }),
+        2 => number.clone().prop_map(Happening::Stop),
+        5 => number.clone().prop_map(Happening::Acknowledge),
+        4 => number.clone().prop_map(Happening::Renew),
+        2 => number.clone().prop_map(Happening::Progress),
+        5 => number.clone().prop_map(Happening::Epoch),
+        4 => (number.clone(), any::<bool>()).prop_map(|(slot, leaves)| Happening::End { slot, leaves }),
+        1 => (number.clone(), how).prop_map(|(slot, how)| Happening::Exit(slot, how)),
+        4 => (number, any::<bool>()).prop_map(|(n, good)| Happening::Transferred(n, good)),
+        6 => (1u64..60).prop_map(Happening::Wait),
+        1 => (60u64..2_000).prop_map(Happening::Wait),
+        1 => Just(Happening::Leave),
+        1 => Just(Happening::Restart),
+    ]
+}
+
+/// A runner as the model has it.
+#[derive(Debug)]
+struct Process {
+    generation: u64,
+    until: u64,
+    trains: Option<Of>,
+    epochs: u32,
+}
+
+const SLOTS: usize = 3;
+
+/// Everything about the agent, and what was asked of it.
+struct World {
+    agent: Agent,
+    now: Time,
+    runners: Vec<Option<Process>>,
+    /// What is on disk: what is yet to be acknowledged and not stopped.
+    disk: BTreeMap<u64, Entry>,
+    /// Sent over the present connection, and not acknowledged.
+    sent: Vec<u64>,
+    /// Heartbeats over the present connection, and when they were sent.
+    beats: Vec<(u64, Time)>,
+    /// When the present connection's Hello was sent.
+    hello: Option<Time>,
+    connected: bool,
+    /// When the lease passes at the latest.
+    until: Time,
+    assigned: u8,
+    stopped: BTreeSet<Of>,
+    /// Transfers, and whether they are to the coordinator.
+    transfers: Vec<(Of, bool)>,
+    /// Entries that may be deleted in this step.
+    may_go: BTreeSet<u64>,
+    leaving: bool,
+    left: bool,
+}
+
+impl World {
+    fn new() -> Self {
+        World {
+            agent: Agent::new(settings(SLOTS as u32)),
+            now: Time(1_000),
+            runners: (0..SLOTS).map(|_| None).collect(),
+            disk: BTreeMap::new(),
+            sent: Vec::new(),
+            beats: Vec::new(),
+            hello: None,
+            connected: false,
+            until: Time(0),
+            assigned: 0,
+            stopped: BTreeSet::new(),
+            transfers: Vec::new(),
+            may_go: BTreeSet::new(),
+            leaving: false,
+            left: false,
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        for effect in self.agent.handle(self.now, event) {
+            self.check(effect);
+        }
+        self.may_go.clear();
+        self.is_sound();
+    }
+
+    /// What must hold of an effect.
+    fn check(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(from_worker::Message::Hello(_)) => self.hello = Some(self.now),
+            Effect::Send(message) => {
+                assert!(self.connected, "nothing is said before a Welcome: {message:?}");
+                self.check_message(message);
+            }
+            Effect::Start { slot, generation } => {
+                assert!(self.runners[slot].is_none(), "one runner a slot");
+                self.runners[slot] = Some(Process { generation, until: 0, trains: None, epochs: 0 });
+            }
+            Effect::Tell { slot, generation, message } => {
+                let runner = self.runners[slot].as_mut().filter(|runner| runner.generation == generation);
+                let runner = runner.expect("only runners that live are told anything");
+                match message {
+                    to_runner::Message::Lease(lease) => {
+                        assert!(lease.until <= self.until.0, "no training past the lease");
+                        runner.until = lease.until;
+                    }
+                    to_runner::Message::Train(assignment) => {
+                        let of = required_attempt(assignment.of.as_ref()).unwrap();
+                        assert!(runner.trains.replace(of).is_none(), "one job a runner");
+                        assert!(!self.stopped.contains(&of), "what is stopped does not begin");
+                        runner.epochs = 0;
+                    }
+                    to_runner::Message::Stop(_) => assert!(runner.trains.is_some()),
+                }
+            }
+            Effect::Kill { slot, generation } => {
+                assert_eq!(self.runners[slot].as_ref().map(|runner| runner.generation), Some(generation));
+            }
+            Effect::Fetch { of, .. } => self.transfers.push((of, false)),
+            Effect::Deliver { of, .. } => self.transfers.push((of, true)),
+            Effect::Abort(of) => self.transfers.retain(|(transferred, _)| *transferred != of),
+            Effect::Write(entry) => {
+                assert!(!self.stopped.contains(&entry.of), "of what is stopped nothing is kept");
+                self.disk.insert(entry.sequence, entry);
+            }
+            Effect::Delete(sequence) => {
+                assert!(self.may_go.contains(&sequence), "nothing unacknowledged is forgotten");
+                self.disk.remove(&sequence);
+            }
+            Effect::RemoveCheckpoints(job) => {
+                assert!(!self.holds(job), "checkpoints go when the ending is acknowledged");
+            }
+            Effect::MakeRoom(_) => {}
+            Effect::Left { undelivered } => {
+                assert!(self.leaving && !self.left && undelivered == self.disk.len());
+                self.left = true;
+            }
+        }
+    }
+
+    fn check_message(&mut self, message: from_worker::Message) {
+        let of = match message {
+            from_worker::Message::Heartbeat(heartbeat) => return self.beats.push((heartbeat.beat, self.now)),
+            from_worker::Message::Report(report) => {
+                let entry = &self.disk[&report.sequence];
+                assert!(entry.report() == report && !entry.waits, "what is said is on disk, or about to be");
+                assert!(!self.sent.contains(&report.sequence), "once a connection");
+                self.sent.push(report.sequence);
+                report.of
+            }
+            from_worker::Message::Progress(progress) => progress.of,
+            from_worker::Message::Draining(_) | from_worker::Message::Hello(_) => return,
+        };
+        let of = required_attempt(of.as_ref()).unwrap();
+        assert!(!self.stopped.contains(&of), "of what is stopped nothing is said");
+        assert!(self.now < self.until, "nothing is said of attempts past the lease");
+    }
+
+    fn holds(&self, job: JobId) -> bool {
+        self.agent.holds().any(|held| held.0 == job)
+    }
+
+    /// What must hold between events.
+    fn is_sound(&self) {
+        let holds: Vec<Of> = self.agent.holds().collect();
+        let distinct: BTreeSet<&Of> = holds.iter().collect();
+        assert_eq!(distinct.len(), holds.len(), "an attempt is in hand once");
+        let trained = self.runners.iter().flatten().filter_map(|runner| runner.trains);
+        let ended = self.disk.values().filter(|entry| entry.is_ending()).map(|entry| entry.of);
+        for of in trained.chain(ended) {
+            assert!(holds.contains(&of), "what is trained or has ended is in hand: {of:?}");
+        }
+        assert!(self.agent.due() <= self.now.after(1_000));
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        let chosen = |number: usize, of: usize| number % of.max(1);
+        match happening {
+            Happening::Connect { .. } | Happening::ConnectInVain => {
+                self.connected = false;
+                self.sent.clear();
+                self.beats.clear();
+                self.handle(Event::Connecting);
+                if let Happening::Connect { past } = happening {
+                    self.connected = true;
+                    self.until = self.until.max(self.hello.unwrap().after(LEASE));
+                    let past: Vec<Of> = self.agent.holds().take(past).collect();
+                    self.stopped.extend(&past);
+                    self.may_go.extend(self.disk.values().filter(|e| past.contains(&e.of)).map(|e| e.sequence));
+                    let stop = past.iter().filter_map(|of| id(*of)).collect();
+                    let (heartbeat_milliseconds, lease_milliseconds) = (BEAT, LEASE);
+                    let welcome = v1::Welcome { heartbeat_milliseconds, lease_milliseconds, stop };
+                    self.handle(Event::Told(to_worker::Message::Welcome(welcome)));
+                    assert!(self.disk.values().all(|entry| !past.contains(&entry.of)));
+                }
+            }
+            Happening::Disconnect => {
+                self.connected = false;
+                self.handle(Event::Disconnected);
+            }
+            Happening::Assign { builds } => {
+                self.assigned += 1;
+                let digest = builds.then(|| Digest::of(b"weights"));
+                let assignment = assignment(of(self.assigned, 1), digest);
+                self.handle(Event::Told(to_worker::Message::Assignment(assignment)));
+            }
+            Happening::Stop(number) => {
+                let held: Vec<Of> = self.agent.holds().collect();
+                let Some(of) = held.get(chosen(number, held.len())).copied().filter(|_| self.connected) else { return };
+                self.stopped.insert(of);
+                self.may_go = self.disk.values().filter(|entry| entry.of == of).map(|entry| entry.sequence).collect();
+                self.handle(Event::Told(to_worker::Message::Stop(v1::Stop { of: id(of) })));
+                assert!(self.disk.values().all(|entry| entry.of != of));
+            }
+            Happening::Acknowledge(number) => {
+                if self.connected && !self.sent.is_empty() {
+                    let sequence = self.sent.remove(chosen(number, self.sent.len()));
+                    self.may_go = [sequence].into();
+                    let acknowledgement = v1::Acknowledgement { sequence };
+                    self.handle(Event::Told(to_worker::Message::Acknowledgement(acknowledgement)));
+                    assert!(!self.disk.contains_key(&sequence));
+                }
+            }
+            Happening::Renew(number) => {
+                let Some((beat, sent)) = self.beats.get(chosen(number, self.beats.len())).copied() else { return };
+                if self.connected {
+                    self.until = self.until.max(sent.after(LEASE));
+                    self.handle(Event::Told(to_worker::Message::Renewed(v1::Renewed { beat })));
+                }
+            }
+            Happening::Progress(slot) => {
+                self.say(slot % SLOTS, from_runner::Message::Progress(v1::Progress::default()));
+            }
+            Happening::Epoch(slot) => {
+                let Some(runner) = &mut self.runners[slot % SLOTS] else { return };
+                runner.epochs += 1;
+                let epoch = v1::Epoch { epoch: runner.epochs, ..v1::Epoch::default() };
+                self.say(slot % SLOTS, from_runner::Message::Epoch(epoch));
+            }
+            Happening::End { slot, leaves } => {
+                let kept = if leaves { &[Digest::of(b"left")][..] } else { &[] };
+                self.say(slot % SLOTS, from_runner::Message::Ended(finished(kept)));
+            }
+            Happening::Exit(slot, how) => {
+                let slot = slot % SLOTS;
+                let Some(runner) = self.runners[slot].take() else { return };
+                let said = Said::Exited(how, String::new());
+                self.handle(Event::Runner { slot, generation: runner.generation, said });
+                if let Some(of) = runner.trains.filter(|of| !self.stopped.contains(of)) {
+                    assert!(self.disk.values().any(|entry| entry.of == of && entry.is_ending()), "its end is reported");
+                }
+            }
+            Happening::Transferred(number, good) => {
+                if self.transfers.is_empty() {
+                    return;
+                }
+                let (of, out) = self.transfers.remove(chosen(number, self.transfers.len()));
+                let done = if good { Ok(()) } else { Err(Failure::new(FailureKind::Infrastructure, "refused")) };
+                self.handle(if out { Event::Delivered(of, done) } else { Event::Fetched(of, done) });
+            }
+            Happening::Wait(milliseconds) => {
+                self.now = self.now.after(milliseconds);
+                let before = self.beats.len();
+                self.handle(Event::Tick);
+                let beats = self.beats.len() > before || !self.connected || milliseconds < BEAT;
+                assert!(beats, "heartbeats wait for nothing");
+            }
+            Happening::Leave => {
+                self.leaving = true;
+                self.handle(Event::Leave);
+            }
+            Happening::Restart => {
+                *self = World {
+                    now: self.now.after(1),
+                    disk: std::mem::take(&mut self.disk),
+                    assigned: self.assigned,
+                    stopped: std::mem::take(&mut self.stopped),
+                    ..World::new()
+                };
+                let entries = self.disk.values().cloned().collect();
+                self.handle(Event::Loaded(entries));
+            }
+        }
+    }
+
+    /// A runner that trains says something, which is kept unless nobody wants to hear it.
+    fn say(&mut self, slot: usize, message: from_runner::Message) {
+        let Some(runner) = &mut self.runners[slot] else { return };
+        let Some(of) = runner.trains else { return };
+        let ends = matches!(message, from_runner::Message::Ended(_));
+        let kept = !matches!(message, from_runner::Message::Progress(_)) && !self.stopped.contains(&of);
+        if ends {
+            runner.trains = None;
+        }
+        let (generation, before) = (runner.generation, self.disk.len());
+        self.handle(Event::Runner { slot, generation, said: Said::Message(message) });
+        assert_eq!(self.disk.len(), before + usize::from(kept), "what is said is kept until it is acknowledged");
+    }
+
+    /// All goes well from here: everything is delivered, and the worker leaves with nothing left behind.
+    fn ends_well(&mut self) {
+        self.happen(Happening::Restart);
+        while !self.transfers.is_empty() {
+            self.happen(Happening::Transferred(0, true));
+        }
+        self.happen(Happening::Connect { past: 0 });
+        let unsent: Vec<u64> = self.disk.keys().copied().filter(|sequence| !self.sent.contains(sequence)).collect();
+        assert!(unsent.is_empty(), "a new connection is told everything: {unsent:?}");
+        self.happen(Happening::Leave);
+        while !self.sent.is_empty() {
+            self.happen(Happening::Acknowledge(0));
+        }
+        assert!(self.left && self.disk.is_empty());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_promises_hold_whatever_happens(happenings in prop::collection::vec(happening(), 1..100)) {
+        let mut world = World::new();
+        for happening in happenings {
+            if world.left {
+                world.happen(Happening::Restart);
+            }
+            world.happen(happening);
+        }
+        world.ends_well();
+    }
+}

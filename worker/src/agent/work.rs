@@ -1,0 +1,369 @@
+//! Slots, and what is trained in them.
+
+use super::Agent;
+use super::event::{Effect, How, Of, Said, Time};
+use super::outbox::failed;
+use plusminus_core::id::Digest;
+use plusminus_core::outcome::{Failure, FailureKind};
+use plusminus_proto::convert::{self, attempt_id};
+use plusminus_proto::v1::{self, from_runner, from_worker, report::News, to_runner};
+use plusminus_trainer::{Means, Memory};
+use std::collections::BTreeSet;
+use tracing::{debug, warn};
+
+/// So many times as long as between two words an attempt may take to its first one: it reads data, and perhaps all of it.
+const LOADING: u64 = 6;
+/// If time was not told for longer than this, the daemon stood still, and has heard nothing for that reason: in milliseconds.
+const STOOD: u64 = 5_000;
+
+/// A place in which one attempt at a time is trained.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    /// Whether there is a runner, by which `generation` is meant.
+    pub runner: bool,
+    pub generation: u64,
+    pub work: Option<Work>,
+}
+
+/// An attempt in a slot.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub of: Of,
+    /// What it was told to train.
+    assignment: v1::Assignment,
+    stage: Stage,
+    /// Whether the coordinator wants to hear of it. If not, nothing is said but that the slot is taken.
+    wanted: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// The weights that it builds on are on their way.
+    Fetching,
+    /// Its runner has it, and has last said something at `heard`, by the watch.
+    Training { heard: u64, spoken: bool },
+    /// Its runner is told to stop, and is killed then.
+    Stopping { by: Time },
+    /// Its runner is killed, and why.
+    Dying(Death),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Death {
+    /// It did not stop when it was told to.
+    Unstopped,
+    /// It said nothing for so many milliseconds.
+    Stalled(u64),
+}
+
+/// Counts the time in which runners may train and are listened to, in milliseconds.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    seen: Time,
+    counted: u64,
+}
+
+impl Watch {
+    pub fn pass(&mut self, now: Time, training: bool) {
+        if training {
+            self.counted += now.since(self.seen).min(STOOD);
+        }
+        self.seen = self.seen.max(now);
+    }
+
+    /// When time was last told.
+    pub fn seen(&self) -> Time {
+        self.seen
+    }
+}
+
+impl Slot {
+    /// When its runner is killed for not stopping.
+    pub fn stops_by(&self) -> Option<Time> {
+        match self.work.as_ref()?.stage {
+            Stage::Stopping { by } => Some(by),
+            _ => None,
+        }
+    }
+
+    /// How much longer its runner may be silent.
+    pub fn silence_left(&self, watch: &Watch, stall: u64) -> Option<u64> {
+        match self.work.as_ref()?.stage {
+            Stage::Training { heard, spoken } => {
+                let allowed = if spoken { stall } else { stall.saturating_mul(LOADING) };
+                Some(allowed.saturating_sub(watch.counted - heard))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Agent {
+    pub(super) fn assigned(&mut self, of: Of, assignment: v1::Assignment) {
+        if self.holds().any(|held| held == of) {
+            return debug!(job = %of.0, attempt = %of.1, "is in hand already");
+        }
+        if self.leaving.is_some() {
+            return self.end(of, FailureKind::Preempted, "the worker is leaving");
+        }
+        let free = |slot: &Slot| slot.work.as_ref().is_none_or(|work| !work.wanted);
+        if self.slots.iter().filter(|slot| free(slot)).count() <= self.queue.len() {
+            return self.end(of, FailureKind::Infrastructure, "the worker has no free slot");
+        }
+        self.queue.push_back((of, assignment));
+    }
+
+    /// Begins what waits for a slot, where there is one.
+    pub(super) fn begin_queued(&mut self) {
+        while !self.queue.is_empty()
+            && let Some(index) = self.slots.iter().position(|slot| slot.work.is_none())
+            && let Some((of, assignment)) = self.queue.pop_front()
+        {
+            self.begin(index, of, assignment);
+        }
+    }
+
+    fn begin(&mut self, index: usize, of: Of, assignment: v1::Assignment) {
+        let parent = match assignment.parent.as_ref().map(v1::ParentWeights::to_core).transpose() {
+            Ok(parent) => parent,
+            Err(error) => return self.end(of, FailureKind::UserError, error.to_string()),
+        };
+        debug!(job = %of.0, attempt = %of.1, slot = index, "begins");
+        self.slots[index].work = Some(Work { of, assignment, stage: Stage::Fetching, wanted: true });
+        match parent {
+            Some((parent, digest)) => {
+                let needed = self.needed();
+                self.effects.push(Effect::Fetch { of, parent, digest, needed });
+            }
+            None => self.train(index),
+        }
+    }
+
+    /// Hands what is in a slot to its runner, which is started where there is none.
+    fn train(&mut self, slot: usize) {
+        let until = self.granted().0;
+        let heard = self.watch.counted;
+        let Slot { runner, generation, work: Some(work) } = &mut self.slots[slot] else { return };
+        if !*runner {
+            *runner = true;
+            *generation += 1;
+            self.effects.push(Effect::Start { slot, generation: *generation });
+            let message = to_runner::Message::Lease(v1::Lease { until });
+            self.effects.push(Effect::Tell { slot, generation: *generation, message });
+        }
+        work.stage = Stage::Training { heard, spoken: false };
+        let message = to_runner::Message::Train(work.assignment.clone());
+        self.effects.push(Effect::Tell { slot, generation: *generation, message });
+    }
+
+    /// The files of weights that must stay on this machine for now.
+    fn needed(&self) -> BTreeSet<Digest> {
+        let working = self.slots.iter().filter_map(|slot| Some(&slot.work.as_ref()?.assignment));
+        let assignments = working.chain(self.queue.iter().map(|(_, assignment)| assignment));
+        let built_on = assignments.filter_map(|assignment| Some(assignment.parent.as_ref()?.to_core().ok()?.1));
+        built_on.chain(self.outbox.weights()).collect()
+    }
+
+    pub(super) fn fetched(&mut self, of: Of, fetched: Result<(), Failure>) {
+        let waits = |work: &Work| work.of == of && matches!(work.stage, Stage::Fetching);
+        let Some(index) = self.slots.iter().position(|slot| slot.work.as_ref().is_some_and(waits)) else { return };
+        match fetched {
+            Ok(()) => self.train(index),
+            Err(failure) => {
+                self.slots[index].work = None;
+                self.end(of, failure.kind, failure.message);
+            }
+        }
+    }
+
+    pub(super) fn delivered(&mut self, of: Of, delivered: Result<(), Failure>) {
+        let Some(entry) = self.outbox.settle(of, delivered.err().map(failed)) else { return };
+        self.effects.push(Effect::Write(entry));
+        let needed = self.needed();
+        self.effects.push(Effect::MakeRoom(needed));
+    }
+
+    /// An attempt is not the worker's any more: it is wound down, and nothing is said of it.
+    pub(super) fn stop(&mut self, now: Time, of: Of) {
+        for entry in self.outbox.forget(of) {
+            if entry.waits {
+                self.effects.push(Effect::Abort(of));
+            }
+            self.effects.push(Effect::Delete(entry.sequence));
+        }
+        self.queue.retain(|(queued, _)| *queued != of);
+        if let Some(index) = self.slots.iter().position(|slot| slot.work.as_ref().is_some_and(|work| work.of == of)) {
+            self.wind_down(now, index);
+            if let Some(work) = &mut self.slots[index].work {
+                work.wanted = false;
+                return;
+            }
+        }
+        // Whatever it held is free: the coordinator shall know.
+        self.next_beat = now;
+    }
+
+    /// Has the runner of a slot stop. What has not begun is gone at once.
+    fn wind_down(&mut self, now: Time, slot: usize) {
+        let by = now.after(self.settings.grace.as_millis() as u64);
+        let Slot { generation, work: place, .. } = &mut self.slots[slot];
+        let Some(work) = place else { return };
+        match work.stage {
+            Stage::Fetching => {
+                self.effects.push(Effect::Abort(work.of));
+                *place = None;
+            }
+            Stage::Training { .. } => {
+                work.stage = Stage::Stopping { by };
+                let message = to_runner::Message::Stop(v1::StopTraining {});
+                self.effects.push(Effect::Tell { slot, generation: *generation, message });
+            }
+            Stage::Stopping { .. } | Stage::Dying(_) => {}
+        }
+    }
+
+    /// Stops all that is in hand, to be made elsewhere.
+    pub(super) fn give_back(&mut self, now: Time) {
+        let mut unbegun: Vec<Of> = self.queue.drain(..).map(|(of, _)| of).collect();
+        for index in 0..self.slots.len() {
+            let of = self.slots[index].work.as_ref().map(|work| work.of);
+            self.wind_down(now, index);
+            unbegun.extend(of.filter(|_| self.slots[index].work.is_none()));
+        }
+        for of in unbegun {
+            self.end(of, FailureKind::Preempted, "stopped before it had begun");
+        }
+    }
+
+    pub(super) fn heard(&mut self, now: Time, index: usize, generation: u64, said: Said) {
+        let counted = self.watch.counted;
+        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.runner && slot.generation == generation) else {
+            return;
+        };
+        let message = match said {
+            Said::Message(message) => message,
+            Said::Exited(how, log) => {
+                slot.runner = false;
+                // What waits for weights has not been handed to it.
+                if let Some(work) = slot.work.take_if(|work| !matches!(work.stage, Stage::Fetching)) {
+                    self.lost(now, &work, how, &log);
+                }
+                return;
+            }
+        };
+        let Some(work) = &mut slot.work else { return };
+        let (of, wanted) = (work.of, work.wanted);
+        if let Stage::Training { heard, spoken } = &mut work.stage {
+            (*heard, *spoken) = (counted, true);
+        }
+        match message {
+            from_runner::Message::Ended(ending) => {
+                slot.work = None;
+                if wanted {
+                    self.ended(of, ending);
+                } else {
+                    self.next_beat = now;
+                }
+            }
+            _ if !wanted => {}
+            from_runner::Message::Progress(progress) => {
+                if self.connected && self.lease.lasts(now) {
+                    let report = v1::ProgressReport { of: Some(attempt_id(of.0, of.1)), progress: Some(progress) };
+                    self.effects.push(Effect::Send(from_worker::Message::Progress(report)));
+                }
+            }
+            from_runner::Message::Epoch(epoch) => self.push(of, News::Epoch(epoch), false),
+        }
+    }
+
+    /// Takes in that a runner has trained its job to the end, or failed: what it leaves for others goes ahead of the news.
+    fn ended(&mut self, of: Of, ending: v1::Ending) {
+        let kept = match &ending.how {
+            Some(v1::ending::How::Finished(facts)) => facts.kept.values().map(|text| convert::digest(text)).collect(),
+            _ => Ok(BTreeSet::new()),
+        };
+        match kept {
+            Ok(weights) if weights.is_empty() => self.push(of, News::Ended(ending), false),
+            Ok(weights) => {
+                self.push(of, News::Ended(ending), true);
+                self.effects.push(Effect::Deliver { of, weights });
+            }
+            Err(error) => self.end(of, FailureKind::Infrastructure, error.to_string()),
+        }
+    }
+
+    /// Takes in that a runner has ended in the midst of an attempt.
+    fn lost(&mut self, now: Time, work: &Work, how: How, log: &str) {
+        if !work.wanted {
+            self.next_beat = now;
+            return;
+        }
+        let last = if log.is_empty() { "it logged nothing".to_owned() } else { format!("its log ends: {log}") };
+        let (kind, message) = match (&work.stage, how) {
+            (_, How::NotStarted(why)) => (FailureKind::Infrastructure, format!("cannot start a runner process: {why}")),
+            (Stage::Dying(Death::Stalled(silent)), _) => {
+                let seconds = *silent as f64 / 1000.0;
+                (FailureKind::Infrastructure, format!("the runner process made no progress for {seconds} s; {last}"))
+            }
+            (Stage::Dying(Death::Unstopped), _) => {
+                (FailureKind::Preempted, "the runner was killed for not stopping in time".to_owned())
+            }
+            (Stage::Stopping { .. }, _) | (_, How::Left) => {
+                (FailureKind::Preempted, "the runner process left before the job was done".to_owned())
+            }
+            (_, How::Killed) => {
+                let need = memory(&work.assignment, self.settings.means);
+                let advice = "give fewer --slots or a smaller batch_size";
+                let why = format!("as the system does when memory runs out{need}; {advice}");
+                (FailureKind::OutOfMemory, format!("the runner process was killed by SIGKILL, {why}"))
+            }
+            (_, How::Crashed(how)) => (FailureKind::Infrastructure, format!("the runner process {how}; {last}")),
+        };
+        self.end(work.of, kind, message);
+    }
+
+    /// Kills the runners that do not stop, and those that say nothing although they may train.
+    pub(super) fn kill_what_does_not_move(&mut self, now: Time) {
+        let (stall, may_train) = (self.stall(), now < self.granted());
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            let death = if slot.stops_by().is_some_and(|by| by <= now) {
+                Death::Unstopped
+            } else if may_train && slot.silence_left(&self.watch, stall) == Some(0) {
+                let spoken = matches!(&slot.work, Some(Work { stage: Stage::Training { spoken: true, .. }, .. }));
+                Death::Stalled(if spoken { stall } else { stall.saturating_mul(LOADING) })
+            } else {
+                continue;
+            };
+            if let Some(work) = &mut slot.work {
+                warn!(job = %work.of.0, attempt = %work.of.1, ?death, "killing a runner");
+                work.stage = Stage::Dying(death);
+                self.effects.push(Effect::Kill { slot: index, generation: slot.generation });
+            }
+        }
+    }
+
+    pub(super) fn end(&mut self, of: Of, kind: FailureKind, message: impl Into<String>) {
+        self.push(of, failed(Failure::new(kind, message)), false);
+    }
+
+    fn push(&mut self, of: Of, news: News, waits: bool) {
+        let entry = self.outbox.push(of, news, waits);
+        self.effects.push(Effect::Write(entry));
+    }
+}
+
+/// What training takes, in a half-sentence; nothing where it is not known.
+fn memory(assignment: &v1::Assignment, means: Means) -> String {
+    let memory = assignment.job().ok().and_then(|job| Memory::of(&job.configuration, means));
+    memory.map_or_else(String::new, |memory| format!(" (the job takes about {memory})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_estimated_is_not_told() {
+        assert_eq!(memory(&v1::Assignment::default(), Means::default()), "");
+    }
+}

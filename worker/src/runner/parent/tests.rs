@@ -1,0 +1,88 @@
+//! Runners that end in each way, as the shell can imitate them.
+
+use super::*;
+
+/// What is heard of a program of the shell's.
+async fn heard_of(script: &str) -> Vec<Said> {
+    let options = RunnerOptions {
+        program: "/bin/sh".into(),
+        arguments: vec!["-c".into(), script.into()],
+        means: plusminus_trainer::Means::default(),
+    };
+    let (events, mut inbox) = mpsc::channel(8);
+    let runner = Runner::start(&options, 3, 5, events).unwrap();
+    let mut heard = Vec::new();
+    while let Some(Event::Runner { slot: 3, generation: 5, said }) = inbox.recv().await {
+        heard.push(said);
+    }
+    drop(runner);
+    heard
+}
+
+async fn end_of(script: &str) -> (How, String) {
+    match heard_of(script).await.pop() {
+        Some(Said::Exited(how, log)) => (how, log),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn signals_and_exit_codes_are_told_apart_by_name() {
+    let crashed = |how: &str| How::Crashed(how.into());
+    let cases = [
+        ("exit 0", How::Left),
+        ("exit 3", crashed("ended with exit code 3")),
+        ("kill -KILL $$", How::Killed),
+        ("kill -SEGV $$", crashed("was killed by SIGSEGV")),
+        ("kill -ABRT $$", crashed("was killed by SIGABRT")),
+    ];
+    for (script, how) in cases {
+        assert_eq!(end_of(script).await.0, how, "{script}");
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_the_log_is_kept_and_a_line_without_end_is_cut() {
+    let (_, log) = end_of("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $i >&2; done; printf last >&2").await;
+    assert_eq!(log.lines().count(), LOG_LINES);
+    assert!(log.starts_with("line 4\n") && log.ends_with("line 12\nlast"), "{log}");
+    let (_, log) = end_of("head -c 100000 /dev/zero | tr '\\0' x >&2").await;
+    assert_eq!(log.len(), LOG_LINE);
+}
+
+#[tokio::test]
+async fn what_is_no_message_ends_the_runner() {
+    let (how, _) = end_of("echo nonsense that is far too long; exec sleep 1000").await;
+    assert_eq!(how, How::Crashed("closed its output and went on".into()));
+}
+
+#[tokio::test]
+async fn a_runner_is_told_what_it_is_to_hear_and_the_latest_lease() {
+    let options = RunnerOptions {
+        program: "/bin/sh".into(),
+        // Says in its log how many bytes it was told.
+        arguments: vec!["-c".into(), "head -c 6 | wc -c >&2".into()],
+        means: plusminus_trainer::Means::default(),
+    };
+    let (events, mut inbox) = mpsc::channel(8);
+    let runner = Runner::start(&options, 0, 1, events).unwrap();
+    for until in 1..=100_000 {
+        runner.tell(to_runner::Message::Lease(v1::Lease { until }));
+    }
+    let Some(Event::Runner { said: Said::Exited(how, log), .. }) = inbox.recv().await else { panic!() };
+    assert_eq!((how, log.trim()), (How::Left, "6"));
+}
+
+#[tokio::test]
+async fn a_runner_can_be_killed() {
+    let options = RunnerOptions {
+        program: "/bin/sh".into(),
+        arguments: vec!["-c".into(), "exec sleep 1000".into()],
+        means: plusminus_trainer::Means::default(),
+    };
+    let (events, mut inbox) = mpsc::channel(8);
+    let mut runner = Runner::start(&options, 0, 1, events).unwrap();
+    runner.kill();
+    let Some(Event::Runner { said: Said::Exited(how, _), .. }) = inbox.recv().await else { panic!() };
+    assert_eq!(how, How::Killed);
+}

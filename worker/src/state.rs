@@ -1,0 +1,96 @@
+//! The worker's state directory: what it has yet to say, weights, checkpoints, and its name.
+
+use crate::error::WorkerError;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+const LOCK: &str = "lock";
+const NAME: &str = "name";
+
+/// The directory of one worker. While it is open no other worker can have it.
+#[derive(Debug)]
+pub struct StateDirectory {
+    path: PathBuf,
+    /// Held for its lock.
+    _lock: File,
+}
+
+impl StateDirectory {
+    /// Opens the directory at `path`, and makes it where it is missing.
+    ///
+    /// # Errors
+    /// [`WorkerError::StateInUse`] if another worker has it, [`WorkerError::State`] if it cannot be used.
+    pub fn open(path: &Path) -> Result<Self, WorkerError> {
+        let failed = |error| WorkerError::State { path: path.to_owned(), error };
+        // A runner is told where it is, whatever its own directory.
+        let path = std::path::absolute(path).map_err(failed)?;
+        fs::create_dir_all(&path).map_err(failed)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK)).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(StateDirectory { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(WorkerError::StateInUse(path)),
+            Err(TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    /// Where it is: an absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name of the worker whose directory it is: what it was called before, else `given`, else what `make` makes. What is kept here
+    /// is a worker's of that name, and nobody else can deliver it.
+    ///
+    /// # Errors
+    /// [`WorkerError::OtherName`] if it was called otherwise than `given` before, [`WorkerError::State`] if that cannot be read or written.
+    pub fn name(&self, given: Option<String>, make: impl FnOnce() -> String) -> Result<String, WorkerError> {
+        let path = self.path.join(NAME);
+        let failed = |error| WorkerError::State { path: path.clone(), error };
+        let before = match fs::read_to_string(&path) {
+            Ok(name) => Some(name.trim().to_owned()).filter(|name| !name.is_empty()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(error)),
+        };
+        match (before, given) {
+            (Some(before), Some(given)) if before != given => {
+                Err(WorkerError::OtherName { path: self.path.clone(), before, given })
+            }
+            (Some(before), _) => Ok(before),
+            (None, given) => {
+                let name = given.unwrap_or_else(make);
+                fs::write(&path, format!("{name}\n")).map_err(failed)?;
+                Ok(name)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_worker_at_a_time_has_it() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("below");
+        let state = StateDirectory::open(&path).unwrap();
+        assert!(matches!(StateDirectory::open(&path), Err(WorkerError::StateInUse(_))));
+        drop(state);
+        assert!(StateDirectory::open(&path).is_ok());
+        fs::write(place.path().join("file"), "").unwrap();
+        let error = StateDirectory::open(&place.path().join("file/below")).unwrap_err();
+        assert!(error.to_string().contains("--state"), "{error}");
+    }
+
+    #[test]
+    fn it_keeps_the_name_that_its_worker_first_had() {
+        let place = tempfile::tempdir().unwrap();
+        let state = StateDirectory::open(place.path()).unwrap();
+        assert_eq!(state.name(None, || "made".into()).unwrap(), "made");
+        assert_eq!(state.name(None, || "another".into()).unwrap(), "made");
+        assert_eq!(state.name(Some("made".into()), || unreachable!()).unwrap(), "made");
+        let error = state.name(Some("given".into()), || unreachable!()).unwrap_err().to_string();
+        assert!(error.contains("`made`") && error.contains("`given`"), "{error}");
+    }
+}
