@@ -221,9 +221,38 @@ fn a_worker_that_reconnects_in_time_keeps_its_attempts() {
     bench.wait(50);
     // One of the two it still has; the other was lost on the way.
     let effects = bench.join(2, 1, 2, &[(0, 1)]);
-    assert_eq!(effects, []);
     assert!(matches!(bench.state(0), JobState::Running { attempt: Attempt(1), .. }));
-    assert_eq!(assigned(&bench.wait(10)), [(2, 1, 2)]);
+    assert_eq!(assigned(&effects), [(2, 1, 2)]);
+    assert_eq!(bench.machine.state().entry(job(1).id).unwrap().failures, 0, "which is not the job's fault");
+}
+
+#[test]
+fn what_a_worker_s_process_took_with_it_when_it_died_costs_a_try() {
+    let mut bench = Bench::new();
+    bench.submit("a", 0..1);
+    bench.join(1, 1, 1, &[]);
+    bench.handle(Event::Left(Session(1)));
+    bench.handle(Event::Joined { session: Session(2), worker: worker(1), instance: 99, slots: 1, holds: vec![] });
+    assert_eq!(bench.machine.state().entry(job(0).id).unwrap().failures, 1);
+}
+
+#[test]
+fn what_is_on_its_way_to_a_worker_is_leased_from_its_heartbeats_but_not_for_ever() {
+    let mut bench = Bench::new();
+    bench.submit("a", 0..1);
+    bench.join(1, 1, 1, &[]);
+    for _ in 0..20 {
+        bench.wait(20);
+        bench.beat(1, vec![]);
+    }
+    assert!(matches!(bench.state(0), JobState::Running { attempt: Attempt(2), .. } | JobState::Queued { .. }));
+    let mut bench = Bench::new();
+    bench.submit("a", 0..1);
+    bench.join(1, 1, 1, &[]);
+    bench.wait(90);
+    bench.beat(1, vec![]);
+    bench.wait(90);
+    assert!(matches!(bench.state(0), JobState::Running { attempt: Attempt(1), .. }));
 }
 
 #[test]
