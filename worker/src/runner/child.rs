@@ -46,15 +46,25 @@ pub struct ChildOptions {
 /// # Errors
 /// If standard output is closed: nobody listens any more. If the threads that listen cannot be started.
 pub fn serve(options: ChildOptions) -> io::Result<()> {
+    let cache = trainer::Cache::new(trainer::Datasets { directories: options.datasets.clone() });
+    serve_with(|assignment, observer| train(assignment, &cache, &options, observer))
+}
+
+/// The same with `train` in place of training: what an assignment leads to, and on the way what is measured.
+///
+/// # Errors
+/// As of [`serve`].
+pub fn serve_with(
+    mut train: impl FnMut(&v1::Assignment, &mut dyn trainer::Observer) -> Result<Facts, Failure>,
+) -> io::Result<()> {
     let gate = Arc::new(Gate::new(|| clock::now().0));
     leave_when_terminated(Arc::clone(&gate))?;
     let (jobs, queue) = mpsc::sync_channel(1);
     let theirs = Arc::clone(&gate);
     thread::Builder::new().name("listener".into()).spawn(move || listen(&jobs, &theirs))?;
-    let cache = trainer::Cache::new(trainer::Datasets { directories: options.datasets.clone() });
     while let Ok(assignment) = queue.recv() {
         let mut observer = Observer { gate: &gate, stdout: io::stdout(), told: None, lost: None };
-        let ending = match train(&assignment, &cache, &options, &mut observer) {
+        let ending = match train(&assignment, &mut observer) {
             Ok(facts) => Ending::Finished(Box::new(facts)),
             Err(failure) => Ending::Failed(failure),
         };
@@ -120,7 +130,7 @@ fn train(
     assignment: &v1::Assignment,
     cache: &trainer::Cache,
     options: &ChildOptions,
-    observer: &mut Observer<'_>,
+    observer: &mut dyn trainer::Observer,
 ) -> Result<Facts, Failure> {
     let not_understood = |error: Invalid| {
         let advice = "are the coordinator and the worker of the same version?";

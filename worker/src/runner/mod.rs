@@ -4,7 +4,7 @@ mod child;
 mod gate;
 mod parent;
 
-pub use child::{ChildOptions, serve};
+pub use child::{ChildOptions, serve, serve_with};
 pub(crate) use parent::Runner;
 pub use parent::RunnerOptions;
 
