@@ -162,7 +162,7 @@ impl Cluster {
 
     /// The runner of a worker, once it has one.
     fn runner(&self, worker: usize) -> Option<u32> {
-        children(self.worker(worker)).first().copied()
+        soon(|| children(self.worker(worker)).first().copied())
     }
 
     fn count(&self, how: &str) -> u64 {
@@ -202,9 +202,9 @@ impl Cluster {
             Fault::FreezeRunner => self.runner(worker).is_some_and(|runner| freeze(runner, chance)),
             Fault::EvictRunner => self.runner(worker).is_some_and(|runner| {
                 signal(runner, "TERM");
-                true
+                gone(runner)
             }),
-            Fault::Reset => self.proxy.reset() > 0,
+            Fault::Reset => soon(|| Some(self.proxy.reset()).filter(|connections| *connections > 0)).is_some(),
             Fault::Cut => {
                 let before = self.proxy.held_back();
                 self.proxy.cut(true);
@@ -269,14 +269,19 @@ fn state_of(process: u32) -> Option<char> {
 }
 
 fn gone(process: u32) -> bool {
+    soon(|| matches!(state_of(process), None | Some('Z')).then_some(())).is_some()
+}
+
+/// Waits a few seconds for something to be there.
+fn soon<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let began = Instant::now();
-    while !matches!(state_of(process), None | Some('Z')) {
-        if began.elapsed() > Duration::from_secs(5) {
-            return false;
+    loop {
+        let found = look();
+        if found.is_some() || began.elapsed() > Duration::from_secs(8) {
+            return found;
         }
-        sleep(Duration::from_millis(5));
+        sleep(Duration::from_millis(10));
     }
-    true
 }
 
 fn beyond_the_lease(chance: u32) -> Duration {

@@ -157,7 +157,7 @@ fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView, now: Time) 
     let mut running_jobs = Vec::new();
     let mut diverged = 0;
     let mut failures: BTreeMap<(FailureKind, String), (u64, JobId)> = BTreeMap::new();
-    for job in machine.jobs_of(&sweep.name) {
+    for job in machine.conspicuous_jobs_of(&sweep.name) {
         match &job.state {
             JobState::Running { attempt, worker, since } => {
                 let running_milliseconds = now.0.saturating_sub(since.0);

@@ -2,137 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use plusminus_coordinator::Coordinator;
+mod common;
+
+use common::{SWEEP, Served, Worker, epoch, finished};
 use plusminus_core::id::Digest;
 use plusminus_core::schedule::Policy;
-use plusminus_proto::v1::sweep_service_client::SweepServiceClient;
 use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
 use plusminus_proto::v1::{self, from_worker, report::News, to_worker};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
-use tonic::{Code, Streaming};
-
-const SWEEP: &str = "\
-sweep: small
-seeds: 2
-base: {dataset: fashion-mnist-10k, model: cnn, loss: cce, optimizer: adam, epochs: 1, validation: 0.1}
-grid:
-  noise: [none, {kind: uniform, rate: 0.4}]
-";
-
-/// A coordinator that serves, and stops when told to.
-struct Served {
-    channel: Channel,
-    stop: oneshot::Sender<()>,
-    running: tokio::task::JoinHandle<()>,
-}
-
-impl Served {
-    async fn on(state: &Path, policy: Policy) -> Self {
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let coordinator = Coordinator::bind(listen, state, policy).await.unwrap();
-        let url = format!("http://{}", coordinator.address());
-        let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(async {
-            let _ = coordinator.run(async { drop(stopped.await) }).await;
-        });
-        let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
-        Served { channel, stop, running }
-    }
-
-    fn sweeps(&self) -> SweepServiceClient<Channel> {
-        SweepServiceClient::new(self.channel.clone())
-    }
-
-    async fn submit(&self, source: &str) -> Result<v1::SubmitResponse, tonic::Status> {
-        let request = v1::SubmitRequest { source: source.to_owned(), sweep: String::new() };
-        self.sweeps().submit(request).await.map(tonic::Response::into_inner)
-    }
-
-    async fn status(&self) -> v1::SweepStatus {
-        let request = v1::StatusRequest { sweep: "small".to_owned() };
-        self.sweeps().status(request).await.unwrap().into_inner().sweeps.remove(0)
-    }
-
-    async fn finished(&self) -> u64 {
-        self.status().await.finished
-    }
-
-    /// The jobs of the sweep.
-    async fn results(&self) -> Vec<v1::JobResult> {
-        let request = v1::ResultsRequest { sweep: "small".to_owned(), ..v1::ResultsRequest::default() };
-        let mut chunks = self.sweeps().results(request).await.unwrap().into_inner();
-        chunks.message().await.unwrap().unwrap().jobs
-    }
-
-    async fn stop(self) {
-        self.stop.send(()).unwrap();
-        self.running.await.unwrap();
-    }
-}
-
-/// A worker played by the test.
-struct Worker {
-    sender: mpsc::Sender<v1::FromWorker>,
-    inbound: Streaming<v1::ToWorker>,
-}
-
-impl Worker {
-    async fn join(served: &Served, name: &str, slots: u32, holds: Vec<v1::AttemptId>) -> Self {
-        let (sender, outbound) = mpsc::channel(16);
-        let devices = vec![v1::Device { name: "cpu".to_owned(), slots }];
-        let version = env!("CARGO_PKG_VERSION").to_owned();
-        let hello = v1::Hello { worker: name.to_owned(), version, devices, holds, instance: 1 };
-        let mut worker = {
-            sender.send(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) }).await.unwrap();
-            let mut client = WorkerServiceClient::new(served.channel.clone());
-            let inbound = client.session(ReceiverStream::new(outbound)).await.unwrap().into_inner();
-            Worker { sender, inbound }
-        };
-        assert!(matches!(worker.told().await, to_worker::Message::Welcome(_)));
-        worker
-    }
-
-    async fn told(&mut self) -> to_worker::Message {
-        let message = tokio::time::timeout(Duration::from_secs(10), self.inbound.message()).await.expect("in time");
-        message.unwrap().unwrap().message.unwrap()
-    }
-
-    async fn assignment(&mut self) -> v1::AttemptId {
-        match self.told().await {
-            to_worker::Message::Assignment(assignment) => {
-                assignment.job().unwrap();
-                assignment.of.unwrap()
-            }
-            other => panic!("expected an assignment, found {other:?}"),
-        }
-    }
-
-    async fn report(&self, sequence: u64, of: &v1::AttemptId, news: News) {
-        let report = v1::Report { sequence, of: Some(of.clone()), news: Some(news) };
-        self.sender.send(v1::FromWorker { message: Some(from_worker::Message::Report(report)) }).await.unwrap();
-    }
-
-    async fn acknowledged(&mut self, sequence: u64) {
-        match self.told().await {
-            to_worker::Message::Acknowledgement(acknowledgement) => assert_eq!(acknowledgement.sequence, sequence),
-            other => panic!("expected an acknowledgement, found {other:?}"),
-        }
-    }
-}
-
-fn epoch(accuracy: f64) -> News {
-    News::Epoch(v1::Epoch { epoch: 1, measurements: [("test_accuracy".to_owned(), accuracy)].into() })
-}
-
-fn finished() -> News {
-    let facts = v1::Facts { classes: 1, transition: vec![1.0], ..v1::Facts::default() };
-    News::Ended(v1::Ending { how: Some(v1::ending::How::Finished(facts)) })
-}
+use tonic::Code;
 
 #[tokio::test]
 async fn health_and_reflection_are_served() {
@@ -437,5 +315,76 @@ async fn weights_that_are_not_what_they_are_called_are_refused_and_never_given_o
     std::fs::write(&file, "damaged").unwrap();
     assert_eq!(get(&served, &digest).await.unwrap_err().code(), Code::NotFound);
     assert!(!file.exists());
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_watches_and_does_not_read_slows_nobody() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    served.submit(SWEEP).await.unwrap();
+    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    let of = worker.assignment().await;
+    let request = v1::WatchRequest { sweep: "small".to_owned() };
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        slow.push(served.sweeps().watch(request.clone()).await.unwrap());
+    }
+    for sequence in 1..=300 {
+        let measurements = [("test_accuracy".to_owned(), 0.5)].into();
+        worker.report(sequence, &of, News::Epoch(v1::Epoch { epoch: sequence as u32, measurements })).await;
+        worker.acknowledged(sequence).await;
+    }
+    let began = std::time::Instant::now();
+    assert_eq!(served.status().await.running, 1);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    worker.report(301, &of, finished()).await;
+    worker.acknowledged(301).await;
+    // Read late, it comes to how the sweep stands, after what the connection had room for.
+    let mut late = slow.pop().unwrap().into_inner();
+    let caught_up = async { while late.message().await.unwrap().unwrap().status.unwrap().finished < 1 {} };
+    tokio::time::timeout(Duration::from_secs(10), caught_up).await.expect("in time");
+    drop((slow, late));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_user_resumes_a_cancelled_sweep_a_failed_job_and_has_it_explained() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    served.submit(SWEEP).await.unwrap();
+    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    let of = worker.assignment().await;
+    let explain = |job: &str| {
+        let (mut client, job) = (served.sweeps(), job.to_owned());
+        async move { client.explain(v1::ExplainRequest { job }).await.map(tonic::Response::into_inner) }
+    };
+    let resume = |failed: bool, jobs: &[&str]| {
+        let jobs = jobs.iter().map(|job| (*job).to_owned()).collect();
+        let (mut client, request) = (served.sweeps(), v1::ResumeRequest { sweep: "small".to_owned(), failed, jobs });
+        async move { client.resume(request).await.map(|response| response.into_inner().queued) }
+    };
+    let explained = explain(&of.job[..16]).await.unwrap();
+    assert_eq!((explained.job.clone(), explained.status()), (of.job.clone(), v1::JobStatus::Running));
+    assert!(explained.lease_milliseconds > 10_000 && explained.attempts.len() == 1, "{explained:?}");
+    let failure = v1::Failure { kind: v1::FailureKind::Diverged.into(), message: "NaN".to_owned() };
+    let failed = News::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) });
+    worker.report(1, &of, failed).await;
+    worker.acknowledged(1).await;
+    assert_eq!(explain(&of.job).await.unwrap().attempts[0].message, "NaN");
+    assert_eq!(resume(true, &[]).await.unwrap(), 0, "it would diverge again");
+    assert_eq!(resume(false, &[&of.job[..16]]).await.unwrap(), 1);
+    let waiting = explain(&of.job).await.unwrap().waiting.unwrap().why.unwrap();
+    let turn = v1::Turn { before: 0, workers: 1, slots: 1, busy: 1 };
+    assert_eq!(waiting, v1::waiting::Why::Turn(turn));
+    for (jobs, code) in [(["0"; 1], Code::NotFound), (["xyz"; 1], Code::InvalidArgument)] {
+        let code_of = |error: tonic::Status| error.code();
+        let found = resume(false, &jobs).await.map_err(code_of);
+        // One of four ids may begin so.
+        assert!(found == Err(code) || found == Ok(0), "{found:?}");
+    }
+    served.sweeps().cancel(v1::CancelRequest { sweep: "small".to_owned() }).await.unwrap();
+    assert_eq!(resume(true, &[]).await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(resume(false, &[]).await.unwrap(), 4, "all of it, as if it were submitted again");
     served.stop().await;
 }

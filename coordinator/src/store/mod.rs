@@ -17,10 +17,12 @@ pub use error::StoreError;
 pub use read::Reader;
 
 use plusminus_core::id::JobId;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::thread;
 
 /// The version of the schema that this plusminus writes, kept in SQLite's `user_version`.
 const VERSION: u32 = 2;
@@ -28,9 +30,13 @@ const FILE: &str = "plusminus.sqlite";
 const LOCK: &str = "lock";
 /// After how many pages the log is moved into the file.
 const SHORTEST_LOG: i64 = 32;
-const LONGEST_LOG: i64 = 2_000;
+const LONGEST_LOG: i64 = 4_000;
+/// A file of more bytes than this is checked while it is in use already.
+const LARGE: u64 = 64 << 20;
+/// The most memory that the pages of the store take, in KiB.
+const CACHE: i64 = 96 << 10;
 /// Bytes of the log's file that stay when it has been moved.
-const LOG_KEPT: u32 = 4 << 20;
+const LOG_KEPT: u32 = 16 << 20;
 
 /// Whether a coordinator has the store in `directory` open.
 pub(crate) fn is_open(directory: &Path) -> bool {
@@ -46,6 +52,8 @@ pub struct Store {
     numbers: HashMap<JobId, i64>,
     /// Transactions written.
     commits: u64,
+    /// What was found wrong with the file since it was opened.
+    damage: Arc<OnceLock<String>>,
     /// Held for its lock.
     _lock: File,
 }
@@ -61,7 +69,8 @@ impl Store {
         let lock = lock(directory)?;
         let path = directory.join(FILE);
         let connection = prepare(&path).map_err(|error| StoreError::from_sqlite(path.clone(), error))?;
-        let mut store = Store { connection, path, numbers: HashMap::new(), commits: 0, _lock: lock };
+        let mut store =
+            Store { connection, path, numbers: HashMap::new(), commits: 0, damage: Arc::default(), _lock: lock };
         store.migrate()?;
         store.keep_log_small().map_err(|error| store.failed(error))?;
         Ok(store)
@@ -78,16 +87,25 @@ impl Store {
         }
     }
 
-    /// A damaged file is found when it is opened, not in the middle of a week's sweep.
+    /// A damaged file is found when it is opened, or, where it takes a while to read it all, soon after: no further commit succeeds.
     fn check(&self) -> Result<(), StoreError> {
-        let found: String = self
-            .connection
-            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
-            .map_err(|error| self.failed(error))?;
-        if found == "ok" {
-            return Ok(());
+        if fs::metadata(&self.path).is_ok_and(|file| file.len() > LARGE) {
+            let (path, damage) = (self.path.clone(), Arc::clone(&self.damage));
+            // Where it cannot be begun, nothing has been found.
+            let begun = thread::Builder::new().name("check".into()).spawn(move || {
+                if let Ok((connection, _)) = open_to_read(&path)
+                    && let Ok(Some(problem)) = damage_of(&connection)
+                {
+                    tracing::error!(path = %path.display(), "the store is damaged: {problem}");
+                    let _ = damage.set(problem);
+                }
+            });
+            return begun.map(drop).map_err(|error| StoreError::Unusable { path: self.path.clone(), error });
         }
-        Err(StoreError::Corrupt { path: self.path.clone(), problem: found })
+        match damage_of(&self.connection).map_err(|error| self.failed(error))? {
+            None => Ok(()),
+            Some(problem) => Err(StoreError::Corrupt { path: self.path.clone(), problem }),
+        }
     }
 
     /// Has the log moved into the file when it is as long as that, within limits: a small store has a small log, and a large one is
@@ -113,6 +131,17 @@ fn lock(directory: &Path) -> Result<File, StoreError> {
     }
 }
 
+/// What is wrong with the file, if anything is.
+fn damage_of(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    match connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
+        Ok(found) => Ok(Some(found).filter(|found| found != "ok")),
+        Err(error) => match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Ok(Some(error.to_string())),
+            _ => Err(error),
+        },
+    }
+}
+
 fn prepare(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     // FULL: a commit is on the disk when it returns, even if the machine loses power.
@@ -121,6 +150,8 @@ fn prepare(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "foreign_keys", true)?;
     // What a large submission has made of the log is given back.
     connection.pragma_update(None, "journal_size_limit", LOG_KEPT)?;
+    // Ids are hashes, so a large submission writes all over their index.
+    connection.pragma_update(None, "cache_size", -CACHE)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

@@ -19,6 +19,9 @@ impl Store {
     /// # Errors
     /// If the disk is full or fails.
     pub fn commit(&mut self, records: &[Record]) -> std::result::Result<(), StoreError> {
+        if let Some(problem) = self.damage.get() {
+            return Err(StoreError::Corrupt { path: self.path.clone(), problem: problem.clone() });
+        }
         let written = self.write(records);
         if written.is_err() {
             // Jobs that the transaction made are not there.

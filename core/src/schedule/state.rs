@@ -138,7 +138,7 @@ impl State {
                 jobs.iter().for_each(|job| self.remember(job));
             }
             Record::Restored { job, attempts, failures, reached, result, state } => {
-                if self.index.contains_key(job) {
+                if let Some(index) = self.index.get(job).copied() {
                     let state = match state.clone() {
                         StoredState::Queued { not_before } => JobState::Queued { not_before },
                         StoredState::Running { worker, at } => {
@@ -151,12 +151,11 @@ impl State {
                         StoredState::Failed(failure) => JobState::Failed(failure),
                         StoredState::Dropped => JobState::Dropped,
                     };
-                    if let Some(entry) = self.entry_mut(*job) {
-                        (entry.attempts, entry.failures) = (*attempts, *failures);
-                        (entry.reached, entry.reached_before) = *reached;
-                        entry.result = *result || state == JobState::Finished;
-                    }
-                    self.set(*job, state);
+                    let entry = &mut self.jobs[index as usize];
+                    (entry.attempts, entry.failures) = (*attempts, *failures);
+                    (entry.reached, entry.reached_before) = *reached;
+                    entry.result = *result || state == JobState::Finished;
+                    self.set_at(index, state);
                 }
             }
         }
@@ -199,7 +198,7 @@ impl State {
         }
         entry.wanted += 1;
         if known.is_none() {
-            self.set(job.id, JobState::Queued { not_before: Time(0) });
+            self.set_at(index, JobState::Queued { not_before: Time(0) });
         }
         index
     }
@@ -252,26 +251,38 @@ impl State {
     }
 
     fn set(&mut self, job: JobId, state: JobState) {
-        let Some(index) = self.index.get(&job).copied() else { return };
+        if let Some(index) = self.index.get(&job).copied() {
+            self.set_at(index, state);
+        }
+    }
+
+    fn set_at(&mut self, index: JobIndex, state: JobState) {
         let entry = &mut self.jobs[index as usize];
-        entry.state = state;
-        if matches!(entry.state, JobState::Running { .. }) {
+        let before = std::mem::replace(&mut entry.state, state);
+        let (id, runs) = (entry.id, matches!(entry.state, JobState::Running { .. }));
+        if runs {
             self.running.insert(index);
-        } else {
+        } else if matches!(before, JobState::Running { .. }) {
             self.running.remove(&index);
         }
-        self.place(job);
+        // What neither was queued nor is has no place that could change.
+        if [&before, &self.jobs[index as usize].state].iter().any(|state| matches!(state, JobState::Queued { .. })) {
+            self.place(index);
+        }
         // Whether it has finished is what its children wait to hear.
-        let children: Vec<JobId> = self.families.children(job).collect();
-        children.into_iter().for_each(|child| self.place(child));
+        let children: Vec<JobId> = self.families.children(id).collect();
+        for child in children {
+            if let Some(index) = self.index.get(&child).copied() {
+                self.place(index);
+            }
+        }
     }
 
     /// Puts the job into the queue, or takes it out.
-    fn place(&mut self, job: JobId) {
-        let Some(index) = self.index.get(&job).copied() else { return };
+    fn place(&mut self, index: JobIndex) {
         let entry = &self.jobs[index as usize];
         let place = (entry.turn, index);
-        if matches!(entry.state, JobState::Queued { .. }) && self.has_what_it_builds_on(job) {
+        if matches!(entry.state, JobState::Queued { .. }) && self.has_what_it_builds_on(entry.id) {
             self.queue.insert(place);
         } else {
             self.queue.remove(&place);

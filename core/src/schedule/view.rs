@@ -129,15 +129,8 @@ impl Machine {
 
     fn described(&self, entry: &Entry, sweeps: Vec<(&SweepName, &SweepEntry)>, waiting: Option<Waiting>) -> Position {
         let cell = &self.state().cells[entry.cell as usize];
-        let job = JobView {
-            id: entry.id,
-            cell: cell.id,
-            seed: entry.seed,
-            attempts: entry.attempts,
-            state: entry.state.clone(),
-        };
         Position {
-            job,
+            job: self.view(entry),
             configuration: Arc::clone(&cell.configuration),
             sweeps: sweeps.into_iter().map(|(name, sweep)| (name.clone(), sweep.cancelled)).collect(),
             has_result: entry.result,
@@ -173,12 +166,23 @@ impl Machine {
     }
 
     /// The jobs of a sweep, in its order; none of a sweep that is not known.
-    pub fn jobs_of(&self, name: &SweepName) -> impl Iterator<Item = JobView> + '_ {
+    pub fn jobs_of<'s>(&'s self, name: &SweepName) -> impl Iterator<Item = JobView> + use<'s> {
+        self.entries_of(name).map(move |entry| self.view(entry))
+    }
+
+    /// Those of them that run or have failed.
+    pub fn conspicuous_jobs_of<'s>(&'s self, name: &SweepName) -> impl Iterator<Item = JobView> + use<'s> {
+        let conspicuous = |entry: &&Entry| matches!(entry.state, JobState::Running { .. } | JobState::Failed(_));
+        self.entries_of(name).filter(conspicuous).map(move |entry| self.view(entry))
+    }
+
+    fn entries_of<'s>(&'s self, name: &SweepName) -> impl Iterator<Item = &'s Entry> + use<'s> {
         let jobs = self.state().sweeps.get(name).map_or(&[][..], |sweep| &sweep.jobs);
-        jobs.iter().map(|index| {
-            let entry = &self.state().jobs[*index as usize];
-            let cell = self.state().cells[entry.cell as usize].id;
-            JobView { id: entry.id, cell, seed: entry.seed, attempts: entry.attempts, state: entry.state.clone() }
-        })
+        jobs.iter().map(|index| &self.state().jobs[*index as usize])
+    }
+
+    fn view(&self, entry: &Entry) -> JobView {
+        let cell = self.state().cells[entry.cell as usize].id;
+        JobView { id: entry.id, cell, seed: entry.seed, attempts: entry.attempts, state: entry.state.clone() }
     }
 }

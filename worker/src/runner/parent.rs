@@ -232,5 +232,5 @@ fn signal_name(signal: i32) -> Option<&'static str> {
     Some(name)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests;

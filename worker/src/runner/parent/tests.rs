@@ -1,5 +1,7 @@
 //! Runners that end in each way, as the shell can imitate them.
 
+#![cfg(unix)]
+
 use super::*;
 
 /// What is heard of a program of the shell's.

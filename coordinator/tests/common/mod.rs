@@ -1,0 +1,134 @@
+//! A coordinator that serves over real connections, and a worker played by the test.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use plusminus_coordinator::Coordinator;
+use plusminus_core::schedule::Policy;
+use plusminus_proto::v1::sweep_service_client::SweepServiceClient;
+use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
+use plusminus_proto::v1::{self, from_worker, report::News, to_worker};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+pub const SWEEP: &str = "\
+sweep: small
+seeds: 2
+base: {dataset: fashion-mnist-10k, model: cnn, loss: cce, optimizer: adam, epochs: 1, validation: 0.1}
+grid:
+  noise: [none, {kind: uniform, rate: 0.4}]
+";
+
+/// A coordinator that serves, and stops when told to.
+pub struct Served {
+    pub channel: Channel,
+    stop: oneshot::Sender<()>,
+    running: tokio::task::JoinHandle<()>,
+}
+
+impl Served {
+    pub async fn on(state: &Path, policy: Policy) -> Self {
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let coordinator = Coordinator::bind(listen, state, policy).await.unwrap();
+        let url = format!("http://{}", coordinator.address());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(async {
+            let _ = coordinator.run(async { drop(stopped.await) }).await;
+        });
+        let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
+        Served { channel, stop, running }
+    }
+
+    pub fn sweeps(&self) -> SweepServiceClient<Channel> {
+        SweepServiceClient::new(self.channel.clone())
+    }
+
+    pub async fn submit(&self, source: &str) -> Result<v1::SubmitResponse, tonic::Status> {
+        let request = v1::SubmitRequest { source: source.to_owned(), sweep: String::new() };
+        self.sweeps().submit(request).await.map(tonic::Response::into_inner)
+    }
+
+    pub async fn status(&self) -> v1::SweepStatus {
+        let request = v1::StatusRequest { sweep: "small".to_owned() };
+        self.sweeps().status(request).await.unwrap().into_inner().sweeps.remove(0)
+    }
+
+    pub async fn finished(&self) -> u64 {
+        self.status().await.finished
+    }
+
+    /// The jobs of the sweep.
+    pub async fn results(&self) -> Vec<v1::JobResult> {
+        let request = v1::ResultsRequest { sweep: "small".to_owned(), ..v1::ResultsRequest::default() };
+        let mut chunks = self.sweeps().results(request).await.unwrap().into_inner();
+        chunks.message().await.unwrap().unwrap().jobs
+    }
+
+    pub async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.running.await.unwrap();
+    }
+}
+
+/// A worker played by the test.
+pub struct Worker {
+    pub sender: mpsc::Sender<v1::FromWorker>,
+    pub inbound: Streaming<v1::ToWorker>,
+}
+
+impl Worker {
+    pub async fn join(served: &Served, name: &str, slots: u32, holds: Vec<v1::AttemptId>) -> Self {
+        let (sender, outbound) = mpsc::channel(16);
+        let devices = vec![v1::Device { name: "cpu".to_owned(), slots }];
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let hello = v1::Hello { worker: name.to_owned(), version, devices, holds, instance: 1 };
+        let mut worker = {
+            sender.send(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) }).await.unwrap();
+            let mut client = WorkerServiceClient::new(served.channel.clone());
+            let inbound = client.session(ReceiverStream::new(outbound)).await.unwrap().into_inner();
+            Worker { sender, inbound }
+        };
+        assert!(matches!(worker.told().await, to_worker::Message::Welcome(_)));
+        worker
+    }
+
+    pub async fn told(&mut self) -> to_worker::Message {
+        let message = tokio::time::timeout(Duration::from_secs(10), self.inbound.message()).await.expect("in time");
+        message.unwrap().unwrap().message.unwrap()
+    }
+
+    pub async fn assignment(&mut self) -> v1::AttemptId {
+        match self.told().await {
+            to_worker::Message::Assignment(assignment) => {
+                assignment.job().unwrap();
+                assignment.of.unwrap()
+            }
+            other => panic!("expected an assignment, found {other:?}"),
+        }
+    }
+
+    pub async fn report(&self, sequence: u64, of: &v1::AttemptId, news: News) {
+        let report = v1::Report { sequence, of: Some(of.clone()), news: Some(news) };
+        self.sender.send(v1::FromWorker { message: Some(from_worker::Message::Report(report)) }).await.unwrap();
+    }
+
+    pub async fn acknowledged(&mut self, sequence: u64) {
+        match self.told().await {
+            to_worker::Message::Acknowledgement(acknowledgement) => assert_eq!(acknowledgement.sequence, sequence),
+            other => panic!("expected an acknowledgement, found {other:?}"),
+        }
+    }
+}
+
+pub fn epoch(accuracy: f64) -> News {
+    News::Epoch(v1::Epoch { epoch: 1, measurements: [("test_accuracy".to_owned(), accuracy)].into() })
+}
+
+pub fn finished() -> News {
+    let facts = v1::Facts { classes: 1, transition: vec![1.0], ..v1::Facts::default() };
+    News::Ended(v1::Ending { how: Some(v1::ending::How::Finished(facts)) })
+}
