@@ -14,8 +14,8 @@ use plusminus_proto::v1::{self, from_worker};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::future::Future;
-use std::mem;
 use std::hash::{BuildHasher, RandomState};
+use std::mem;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -106,7 +106,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let keeper = tokio::spawn(link.keep(patience));
     let mut stop = std::pin::pin!(stop);
     let (mut stopping, mut known) = (false, false);
-    let ended = loop {
+    let ended = 'working: loop {
         let due = daemon.sleeps_until();
         let flow = tokio::select! {
             biased;
@@ -119,15 +119,26 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
                 drop(daemon.remove_checkpoints());
                 daemon.tell(Event::Tick)
             }
-            Some(news) = of_link.recv() => match news {
-                link::News::GaveUp(error) => break Err(error),
-                news => {
-                    if matches!(news, link::News::Connected(..)) && !std::mem::replace(&mut known, true) {
+            Some(mut news) = of_link.recv() => {
+                let mut left = TOGETHER;
+                loop {
+                    if let link::News::GaveUp(error) = news {
+                        break 'working Err(error);
+                    }
+                    if matches!(news, link::News::Connected(..)) && !mem::replace(&mut known, true) {
                         info!(name, slots, threads, "connected to {coordinator}");
                     }
-                    daemon.of_link(news)
+                    let flow = daemon.of_link(news);
+                    left -= 1;
+                    if left == 0 || flow.is_break() {
+                        break flow;
+                    }
+                    match of_link.try_recv() {
+                        Ok(next) => news = next,
+                        Err(_) => break flow,
+                    }
                 }
-            },
+            }
             Some(event) = of_work.recv() => {
                 let mut flow = daemon.tell(event);
                 // What else has come, but not for so long that the coordinator and the clock would wait.
@@ -139,7 +150,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             }
         };
         if flow.is_break() {
-            break Ok(());
+            break 'working Ok(());
         }
     };
     keeper.abort();
