@@ -83,6 +83,11 @@ bench-sweep *ARGS: _pytorch
     cargo build --release --locked
     python3 benches/sweep.py {{ARGS}}
 
+# What a job costs beside its training, each figure beside its target; beside HyperQueue's where HQ is its program (benches/README.md).
+bench-orchestration *ARGS:
+    cargo build --release --locked -p plusminus -p plusminus-worker --bin plusminus --example noop-worker
+    python3 benches/orchestration.py {{ARGS}}
+
 # Compare the test accuracies that ours and PyTorch reach, with data sets from DATASETS/fashion-mnist and DATASETS/cifar-10.
 bench-accuracy DATASETS: _pytorch
     cargo build --release --locked

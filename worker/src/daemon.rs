@@ -15,18 +15,21 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
+use std::mem;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep_until};
 use tonic::transport::Endpoint;
 use tracing::{info, warn};
 
 /// Things that may wait for the agent from each side: whoever has more to say waits.
 const QUEUE: usize = 256;
+/// Events that are taken in together, and finished jobs whose checkpoints are removed together.
+const TOGETHER: usize = 256;
 /// Checkpoints that have not changed for so long are nobody's any more.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3_600);
 
@@ -93,6 +96,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         introduction: None,
         events,
         runner,
+        finished: Vec::new(),
         undelivered: 0,
     };
     if !unsaid.is_empty() {
@@ -102,7 +106,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let keeper = tokio::spawn(link.keep(patience));
     let mut stop = std::pin::pin!(stop);
     let (mut stopping, mut known) = (false, false);
-    let ended = loop {
+    let ended = 'working: loop {
         let due = daemon.sleeps_until();
         let flow = tokio::select! {
             biased;
@@ -111,20 +115,42 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
                 info!("leaving: giving back what is in hand");
                 daemon.tell(Event::Leave)
             }
-            () = sleep_until(due) => daemon.tell(Event::Tick),
-            Some(news) = of_link.recv() => match news {
-                link::News::GaveUp(error) => break Err(error),
-                news => {
-                    if matches!(news, link::News::Connected(..)) && !std::mem::replace(&mut known, true) {
+            () = sleep_until(due) => {
+                drop(daemon.remove_checkpoints());
+                daemon.tell(Event::Tick)
+            }
+            Some(mut news) = of_link.recv() => {
+                let mut left = TOGETHER;
+                loop {
+                    if let link::News::GaveUp(error) = news {
+                        break 'working Err(error);
+                    }
+                    if matches!(news, link::News::Connected(..)) && !mem::replace(&mut known, true) {
                         info!(name, slots, threads, "connected to {coordinator}");
                     }
-                    daemon.of_link(news)
+                    let flow = daemon.of_link(news);
+                    left -= 1;
+                    if left == 0 || flow.is_break() {
+                        break flow;
+                    }
+                    match of_link.try_recv() {
+                        Ok(next) => news = next,
+                        Err(_) => break flow,
+                    }
                 }
-            },
-            Some(event) = of_work.recv() => daemon.tell(event),
+            }
+            Some(event) = of_work.recv() => {
+                let mut flow = daemon.tell(event);
+                // What else has come, but not for so long that the coordinator and the clock would wait.
+                for _ in 1..TOGETHER {
+                    let Some(event) = of_work.try_recv().ok().filter(|_| flow.is_continue()) else { break };
+                    flow = daemon.tell(event);
+                }
+                flow
+            }
         };
         if flow.is_break() {
-            break Ok(());
+            break 'working Ok(());
         }
     };
     keeper.abort();
@@ -147,6 +173,8 @@ struct Daemon {
     introduction: Option<oneshot::Sender<v1::Hello>>,
     events: mpsc::Sender<Event>,
     runner: RunnerOptions,
+    /// Jobs that have finished and may have left checkpoints.
+    finished: Vec<JobId>,
     undelivered: usize,
 }
 
@@ -228,7 +256,12 @@ impl Daemon {
             }
             Effect::Write(entry) => self.journal.put(entry),
             Effect::Delete(sequence) => self.journal.delete(sequence),
-            Effect::RemoveCheckpoints(job) => self.remove_checkpoints(job),
+            Effect::RemoveCheckpoints(job) => {
+                self.finished.push(job);
+                if self.finished.len() >= TOGETHER {
+                    drop(self.remove_checkpoints());
+                }
+            }
             Effect::Left { undelivered } => {
                 self.undelivered = undelivered;
                 return ControlFlow::Break(());
@@ -279,17 +312,28 @@ impl Daemon {
         self.transfers.insert(of, task.abort_handle());
     }
 
-    fn remove_checkpoints(&self, job: JobId) {
-        let directory = self.checkpoints.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = plusminus_trainer::checkpoint::remove(&directory, job) {
-                warn!(%error, "cannot remove the checkpoints of a job that has finished");
+    /// Removes the checkpoints of jobs that have finished, beside the loop, many at a time: most of the jobs may have none.
+    fn remove_checkpoints(&mut self) -> Option<JoinHandle<()>> {
+        if self.finished.is_empty() {
+            return None;
+        }
+        let (finished, directory) = (mem::take(&mut self.finished), self.checkpoints.clone());
+        let remove = move || {
+            for job in finished {
+                if let Err(error) = plusminus_trainer::checkpoint::remove(&directory, job) {
+                    warn!(%error, "cannot remove the checkpoints of a job that has finished");
+                }
             }
-        });
+        };
+        Some(tokio::task::spawn_blocking(remove))
     }
 
     /// Ends what is left, and says what is left undone.
-    async fn close(self, state: &StateDirectory) {
+    async fn close(mut self, state: &StateDirectory) {
+        if let Some(removing) = self.remove_checkpoints() {
+            // That it has failed it says itself.
+            let _ = removing.await;
+        }
         let Daemon { journal, undelivered, .. } = self;
         let unwritten = tokio::task::spawn_blocking(move || journal.close()).await.unwrap_or(0);
         let path = state.path().display();

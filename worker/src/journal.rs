@@ -1,7 +1,7 @@
 //! The outbox on disk: an SQLite file in the state directory, written by a thread of its own, many changes to a transaction.
 //!
 //! It is written while the reports are on their way already, so that nobody waits for the disk; what is acknowledged before its turn
-//! comes is not written at all. A disk that fails or is full holds nothing up either: what could not be written stays in memory and is
+//! comes, which it does after a while, is not written at all. A disk that fails or is full holds nothing up either: what could not be written stays in memory and is
 //! tried again.
 
 use crate::agent::Entry;
@@ -20,7 +20,8 @@ use tracing::{info, warn};
 /// The version of the schema, kept in SQLite's `user_version`.
 const VERSION: u32 = 1;
 const FILE: &str = "outbox.sqlite";
-/// How long a change waits for others to be written with it, and for its acknowledgement, which makes it needless.
+/// How long a change waits for others to be written with it, and for its acknowledgement, which makes it needless: so long at least, and
+/// twice as long at most.
 const LINGER: Duration = Duration::from_millis(20);
 /// How long after a failure it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -44,6 +45,8 @@ struct Pending {
     changes: BTreeMap<u64, Option<Entry>>,
     /// What the disk may have.
     stored: BTreeSet<u64>,
+    /// Whether the writer waits for a change. To wake it for each of thousands a second would cost more than to write them.
+    idle: bool,
     closing: bool,
 }
 
@@ -77,16 +80,14 @@ impl Journal {
 
     /// Has an entry written, in place of an earlier one of its number.
     pub fn put(&self, entry: Entry) {
-        self.shared.lock().changes.insert(entry.sequence, Some(entry));
-        self.shared.changed.notify_one();
+        self.shared.change(&mut self.shared.lock(), entry.sequence, Some(entry));
     }
 
     /// Has an entry removed.
     pub fn delete(&self, sequence: u64) {
         let mut pending = self.shared.lock();
         if pending.stored.contains(&sequence) {
-            pending.changes.insert(sequence, None);
-            self.shared.changed.notify_one();
+            self.shared.change(&mut pending, sequence, None);
         } else {
             pending.changes.remove(&sequence);
         }
@@ -112,13 +113,37 @@ impl Shared {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next changes, or none when there will be no more.
+    fn change(&self, pending: &mut Pending, sequence: u64, change: Option<Entry>) {
+        pending.changes.insert(sequence, change);
+        if mem::take(&mut pending.idle) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The next changes whose turn has come, or none when there will be no more.
     fn next(&self) -> Option<BTreeMap<u64, Option<Entry>>> {
-        let idle = |pending: &mut Pending| pending.changes.is_empty() && !pending.closing;
-        drop(self.changed.wait_while(self.lock(), idle));
-        self.linger(LINGER);
+        loop {
+            let idle = |pending: &mut Pending| {
+                pending.idle = pending.changes.is_empty() && !pending.closing;
+                pending.idle
+            };
+            let last = {
+                let pending = self.changed.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+                pending.changes.last_key_value().map_or(0, |(sequence, _)| *sequence)
+            };
+            self.linger(LINGER);
+            let changes = self.take(last);
+            if changes.as_ref().is_none_or(|changes| !changes.is_empty()) {
+                return changes;
+            }
+        }
+    }
+
+    /// The changes up to that of `last`, or all, if there will be no more; none if there are none then.
+    fn take(&self, last: u64) -> Option<BTreeMap<u64, Option<Entry>>> {
         let mut pending = self.lock();
-        let changes = mem::take(&mut pending.changes);
+        let later = if pending.closing { BTreeMap::new() } else { pending.changes.split_off(&(last + 1)) };
+        let changes = mem::replace(&mut pending.changes, later);
         let put = changes.iter().filter(|(_, change)| change.is_some()).map(|(sequence, _)| *sequence);
         pending.stored.extend(put);
         (!changes.is_empty() || !pending.closing).then_some(changes)

@@ -19,6 +19,8 @@ pub(super) struct Outbox {
     unsent: BTreeSet<u64>,
     /// What it has had.
     sent: BTreeSet<u64>,
+    /// Which of what is waiting are endings, and whose: few among many epochs, and asked for often.
+    endings: BTreeMap<u64, Of>,
 }
 
 impl Outbox {
@@ -42,6 +44,9 @@ impl Outbox {
         if !entry.waits {
             self.unsent.insert(entry.sequence);
         }
+        if entry.is_ending() {
+            self.endings.insert(entry.sequence, entry.of);
+        }
         self.waiting.insert(entry.sequence, entry);
     }
 
@@ -58,7 +63,11 @@ impl Outbox {
 
     /// A report that was sent is acknowledged.
     pub fn acknowledge(&mut self, sequence: u64) -> Option<Entry> {
-        if self.sent.remove(&sequence) { self.waiting.remove(&sequence) } else { None }
+        if !self.sent.remove(&sequence) {
+            return None;
+        }
+        self.endings.remove(&sequence);
+        self.waiting.remove(&sequence)
     }
 
     /// Nobody wants to hear of an attempt any more. Its entries.
@@ -67,6 +76,7 @@ impl Outbox {
         let remove = |sequence: u64| {
             self.unsent.remove(&sequence);
             self.sent.remove(&sequence);
+            self.endings.remove(&sequence);
             self.waiting.remove(&sequence)
         };
         forgotten.into_iter().filter_map(remove).collect()
@@ -89,7 +99,7 @@ impl Outbox {
 
     /// Attempts whose ending has yet to be delivered.
     pub fn endings(&self) -> impl Iterator<Item = Of> + '_ {
-        self.waiting.values().filter(|entry| entry.is_ending()).map(|entry| entry.of)
+        self.endings.values().copied()
     }
 
     /// Files of weights that are yet to be handed in.

@@ -11,7 +11,8 @@ use plusminus_proto::convert::{self, Invalid, required_attempt};
 use plusminus_proto::v1::{self, from_runner, to_runner};
 use plusminus_proto::weights;
 use plusminus_trainer as trainer;
-use std::io::{self, Stdout};
+use std::fs::File;
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -46,15 +47,26 @@ pub struct ChildOptions {
 /// # Errors
 /// If standard output is closed: nobody listens any more. If the threads that listen cannot be started.
 pub fn serve(options: ChildOptions) -> io::Result<()> {
+    let cache = trainer::Cache::new(trainer::Datasets { directories: options.datasets.clone() });
+    serve_with(|assignment, observer| train(assignment, &cache, &options, observer))
+}
+
+/// The same with `train` in place of training: what an assignment leads to, and on the way what is measured.
+///
+/// # Errors
+/// As of [`serve`].
+pub fn serve_with(
+    mut train: impl FnMut(&v1::Assignment, &mut dyn trainer::Observer) -> Result<Facts, Failure>,
+) -> io::Result<()> {
+    let mut output = output()?;
     let gate = Arc::new(Gate::new(|| clock::now().0));
     leave_when_terminated(Arc::clone(&gate))?;
     let (jobs, queue) = mpsc::sync_channel(1);
     let theirs = Arc::clone(&gate);
     thread::Builder::new().name("listener".into()).spawn(move || listen(&jobs, &theirs))?;
-    let cache = trainer::Cache::new(trainer::Datasets { directories: options.datasets.clone() });
     while let Ok(assignment) = queue.recv() {
-        let mut observer = Observer { gate: &gate, stdout: io::stdout(), told: None, lost: None };
-        let ending = match train(&assignment, &cache, &options, &mut observer) {
+        let mut observer = Observer { gate: &gate, output: &mut output, told: None, lost: None };
+        let ending = match train(&assignment, &mut observer) {
             Ok(facts) => Ending::Finished(Box::new(facts)),
             Err(failure) => Ending::Failed(failure),
         };
@@ -64,12 +76,25 @@ pub fn serve(options: ChildOptions) -> io::Result<()> {
         // Told to stop or not, what has come of it is told: the daemon knows whether it still matters.
         let _ = gate.pass();
         let ended = from_runner::Message::Ended(v1::Ending::from(&ending));
-        write_message(&mut io::stdout(), &v1::FromRunner { message: Some(ended) })?;
+        write_message(&mut output, &v1::FromRunner { message: Some(ended) })?;
         if gate.end() {
             break;
         }
     }
     Ok(())
+}
+
+/// Standard output without the standard library's buffer, which writes at the end of what it takes for a line.
+#[cfg(unix)]
+fn output() -> io::Result<File> {
+    use std::os::fd::AsFd;
+    Ok(io::stdout().as_fd().try_clone_to_owned()?.into())
+}
+
+#[cfg(windows)]
+fn output() -> io::Result<File> {
+    use std::os::windows::io::AsHandle;
+    Ok(io::stdout().as_handle().try_clone_to_owned()?.into())
 }
 
 /// Takes in what the daemon says. When it is gone, so is the runner, in the midst of whatever it does.
@@ -120,7 +145,7 @@ fn train(
     assignment: &v1::Assignment,
     cache: &trainer::Cache,
     options: &ChildOptions,
-    observer: &mut Observer<'_>,
+    observer: &mut dyn trainer::Observer,
 ) -> Result<Facts, Failure> {
     let not_understood = |error: Invalid| {
         let advice = "are the coordinator and the worker of the same version?";
@@ -160,14 +185,14 @@ fn whole(cache: &Path, digest: Digest) -> Result<PathBuf, Failure> {
 /// Tells the daemon what the training loop says, and the loop when to wait and when to stop.
 struct Observer<'a> {
     gate: &'a Gate,
-    stdout: Stdout,
+    output: &'a mut File,
     told: Option<Instant>,
     lost: Option<io::Error>,
 }
 
 impl Observer<'_> {
     fn tell(&mut self, message: from_runner::Message) -> ControlFlow<()> {
-        match write_message(&mut self.stdout, &v1::FromRunner { message: Some(message) }) {
+        match write_message(self.output, &v1::FromRunner { message: Some(message) }) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 self.lost = Some(error);

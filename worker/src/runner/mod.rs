@@ -4,7 +4,7 @@ mod child;
 mod gate;
 mod parent;
 
-pub use child::{ChildOptions, serve};
+pub use child::{ChildOptions, serve, serve_with};
 pub(crate) use parent::Runner;
 pub use parent::RunnerOptions;
 
@@ -14,10 +14,13 @@ use std::io::{self, Read, Write};
 /// A message longer than this is not one of ours.
 const LONGEST: u32 = 16 << 20;
 
-/// Writes a message behind its length (four bytes, big-endian), as tokio-util's `LengthDelimitedCodec` has it.
+/// Writes a message behind its length (four bytes, big-endian), as tokio-util's `LengthDelimitedCodec` has it: all at once, so that
+/// whoever reads wakes once.
 fn write_message(to: &mut impl Write, message: &impl Message) -> io::Result<()> {
-    let bytes = message.encode_to_vec();
-    to.write_all(&(bytes.len() as u32).to_be_bytes())?;
+    let length = message.encoded_len();
+    let mut bytes = Vec::with_capacity(4 + length);
+    bytes.extend((length as u32).to_be_bytes());
+    message.encode(&mut bytes).map_err(io::Error::other)?;
     to.write_all(&bytes)?;
     to.flush()
 }

@@ -2,9 +2,10 @@
 
 use super::LONGEST;
 use crate::agent::{Event, How, Said};
-use plusminus_proto::v1::{self, to_runner};
+use futures_util::FutureExt;
+use plusminus_proto::v1::{self, from_runner, to_runner};
 use prost::Message;
-use prost::bytes::Bytes;
+use prost::bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
@@ -21,6 +22,8 @@ const LOG_LINES: usize = 10;
 const LOG_LINE: usize = 1_000;
 /// Things that may wait for a runner to hear them: there are two at most, what to train, and to stop.
 const QUEUE: usize = 8;
+/// Messages of a runner that are passed on together.
+const TOGETHER: usize = 32;
 
 /// How runners are started: a program and its arguments.
 #[derive(Clone, Debug)]
@@ -139,10 +142,23 @@ async fn attend(
                 let _ = child.start_kill();
             }
             frame = pipe.next() => {
-                let Some(Ok(frame)) = frame else { break };
-                let Ok(v1::FromRunner { message: Some(message) }) = v1::FromRunner::decode(frame) else { break };
-                let said = Said::Message(message);
-                if events.send(Event::Runner { slot, generation, said }).await.is_err() {
+                let Some(message) = understood(frame) else { break };
+                let (mut messages, mut whole) = (vec![message], true);
+                // What has been read already goes along: to wake the agent for each would cost more than to tell it.
+                while whole
+                    && messages.len() < TOGETHER.min(events.max_capacity())
+                    && let Some(frame) = pipe.next().now_or_never()
+                {
+                    match understood(frame) {
+                        Some(message) => messages.push(message),
+                        None => whole = false,
+                    }
+                }
+                let Ok(permits) = events.reserve_many(messages.len()).await else { break };
+                for (permit, message) in permits.zip(messages) {
+                    permit.send(Event::Runner { slot, generation, said: Said::Message(message) });
+                }
+                if !whole {
                     break;
                 }
             }
@@ -161,6 +177,11 @@ async fn attend(
     let log = tokio::time::timeout(std::time::Duration::from_secs(1), log).await;
     let log = log.map_or_else(|_| String::new(), Result::unwrap_or_default);
     let _ = events.send(Event::Runner { slot, generation, said: Said::Exited(how, log) }).await;
+}
+
+/// The message in a frame, if it is one.
+fn understood(frame: Option<io::Result<BytesMut>>) -> Option<from_runner::Message> {
+    v1::FromRunner::decode(frame?.ok()?).ok()?.message
 }
 
 /// Passes a log on and keeps its last lines.

@@ -1,0 +1,156 @@
+//! A worker whose engine does nothing, for `benches/orchestration.py`: daemon, runner processes and what they say to one another and to
+//! the coordinator are those of `plusminus worker`, and only the training loop is another. It checks its job as the true one does, waits
+//! if it is told to, tells of epochs if it is told to, and ends.
+//!
+//! `noop-worker --coordinator URL --state DIR [--slots N] [--epochs N] [--work MILLISECONDS] [--gaps DIR]`
+//!
+//! - `--epochs`: each job tells of so many, with ten metrics each; none unless asked for.
+//! - `--work`: how long a job takes, by half more or less.
+//! - `--gaps`: each runner writes there how long it stood idle between two jobs, in milliseconds, a line each.
+
+use plusminus_core::methods::noise::TransitionMatrix;
+use plusminus_core::metric::{Measurements, Metric};
+use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
+use plusminus_proto::v1;
+use plusminus_trainer::{Means, Observer};
+use plusminus_worker::runner::{RunnerOptions, serve_with};
+use plusminus_worker::{Options, StateDirectory};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::ffi::OsString;
+use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+const METRICS: [Metric; 10] = [
+    Metric::TrainLoss,
+    Metric::CleanAccuracy,
+    Metric::NoisyAccuracy,
+    Metric::RecoveredAccuracy,
+    Metric::ValidationLoss,
+    Metric::ValidationAccuracy,
+    Metric::TestAccuracy,
+    Metric::LearningRate,
+    Metric::ImagesPerSecond,
+    Metric::PruningKept,
+];
+
+/// What stands on the command line.
+#[derive(Clone, Debug, Default)]
+struct Arguments {
+    coordinator: String,
+    state: PathBuf,
+    slots: u32,
+    epochs: u32,
+    work: u64,
+    gaps: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn read(mut words: impl Iterator<Item = OsString>) -> Result<Arguments, Box<dyn Error>> {
+        let mut arguments = Arguments { slots: 128, ..Arguments::default() };
+        while let Some(name) = words.next() {
+            let value = words.next().ok_or_else(|| format!("expected a value of {}", name.display()))?;
+            let text = value.to_string_lossy();
+            match name.to_string_lossy().as_ref() {
+                "--coordinator" => arguments.coordinator = text.into_owned(),
+                "--state" => arguments.state = value.into(),
+                "--slots" => arguments.slots = text.parse()?,
+                "--epochs" => arguments.epochs = text.parse()?,
+                "--work" => arguments.work = text.parse()?,
+                "--gaps" => arguments.gaps = Some(value.into()),
+                // Where weights and checkpoints lie, which the daemon tells its runners: there are none.
+                "--cache" | "--checkpoints" => {}
+                other => return Err(format!("unknown option {other}").into()),
+            }
+        }
+        Ok(arguments)
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut words = std::env::args_os().skip(1).peekable();
+    if words.next_if(|word| word == "runner").is_some() {
+        return run(Arguments::read(words)?);
+    }
+    let arguments = Arguments::read(words)?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work(arguments))
+}
+
+/// The daemon.
+async fn work(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let Arguments { coordinator, state, slots, epochs, work, gaps } = arguments;
+    let mut forwarded: Vec<OsString> = vec!["runner".into()];
+    forwarded.extend(["--epochs".into(), epochs.to_string().into(), "--work".into(), work.to_string().into()]);
+    forwarded.extend(gaps.into_iter().flat_map(|gaps| ["--gaps".into(), gaps.into()]));
+    let runner = RunnerOptions { program: std::env::current_exe()?, arguments: forwarded, means: Means::default() };
+    let options = Options {
+        coordinator,
+        state: StateDirectory::open(&state)?,
+        name: "noop".to_owned(),
+        slots,
+        attached: false,
+        patience: Duration::from_secs(10),
+        grace: Duration::from_secs(10),
+        stall: Duration::from_secs(600),
+        cache: None,
+        checkpoints: None,
+        runner,
+    };
+    let stop = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    Ok(plusminus_worker::run(options, stop).await?)
+}
+
+/// A runner.
+fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let mut gaps = match &arguments.gaps {
+        Some(directory) => Some(File::create(directory.join(std::process::id().to_string()))?),
+        None => None,
+    };
+    let mut free = None;
+    let train = |assignment: &v1::Assignment, observer: &mut dyn Observer| {
+        if let (Some(gaps), Some(since)) = (&mut gaps, free.take()) {
+            let idle = Instant::now().duration_since(since).as_secs_f64() * 1e3;
+            // Without it there is one figure less.
+            let _ = writeln!(gaps, "{idle:.3}");
+        }
+        let facts = train(assignment, observer, &arguments);
+        free = Some(Instant::now());
+        facts
+    };
+    Ok(serve_with(train)?)
+}
+
+fn train(assignment: &v1::Assignment, observer: &mut dyn Observer, arguments: &Arguments) -> Result<Facts, Failure> {
+    let failed = |error: &dyn Error| Failure::new(FailureKind::UserError, error.to_string());
+    assignment.job().map_err(|error| failed(&error))?;
+    if arguments.work > 0 {
+        // Between a half and one and a half of it, so that jobs do not end all at once.
+        let share = RandomState::new().hash_one(assignment.seed) % 1_000;
+        std::thread::sleep(Duration::from_micros(arguments.work * (500 + share)));
+    }
+    for epoch in 1..=arguments.epochs {
+        let value = |metric| (metric, 1.0 / (f64::from(epoch) + 2.0));
+        if observer.epoch(epoch, &Measurements::from_iter(METRICS.map(value))).is_break() {
+            return Err(Failure::new(FailureKind::Preempted, "stopped"));
+        }
+    }
+    let transition = TransitionMatrix::identity(10);
+    let digest = "0".repeat(64);
+    let samples = Samples { train: 9_000, validation: 1_000, test: 10_000 };
+    Ok(Facts {
+        parameters: 1,
+        samples,
+        noise_rate: 0.0,
+        transition,
+        engine: "none".to_owned(),
+        weights: digest.clone(),
+        data: digest,
+        start: None,
+        kept: BTreeMap::new(),
+    })
+}
