@@ -16,8 +16,29 @@ pub(super) fn from(connection: &Connection, found: u32) -> Result<()> {
         return Ok(());
     }
     // Version 2 counts failures without progress, and its view tells which rows are superseded.
-    let columns = "ALTER TABLE jobs ADD COLUMN reached_before INTEGER NOT NULL DEFAULT 0; DROP VIEW metrics;";
-    in_one_transaction(connection, &format!("{columns} {}", view("metrics")))
+    let counted =
+        if found < 2 { "ALTER TABLE jobs ADD COLUMN reached_before INTEGER NOT NULL DEFAULT 0;" } else { "" };
+    // Version 3 has the facts of a job, which are long, in a table of their own.
+    let facts = created("TABLE job_facts");
+    let views = ["VIEW jobs", "VIEW metrics", "VIEW sweep_results"].map(created).concat();
+    let statements = format!(
+        r#"DROP VIEW metrics;
+           DROP VIEW sweep_results;
+           {counted}
+           ALTER TABLE jobs RENAME TO job_states;
+           ALTER TABLE job_states ADD COLUMN result INTEGER NOT NULL DEFAULT 0;
+           ALTER TABLE job_states ADD COLUMN kept TEXT;
+           {facts}
+           INSERT INTO job_facts (job, facts)
+             SELECT number, iif(instr(facts, '"kept"'), json_remove(facts, '$.kept'), facts)
+             FROM job_states WHERE facts IS NOT NULL ORDER BY number;
+           UPDATE job_states
+             SET result = 1, kept = iif(instr(facts, '"kept"'), json_extract(facts, '$.kept'), NULL), facts = NULL
+             WHERE facts IS NOT NULL;
+           ALTER TABLE job_states DROP COLUMN facts;
+           {views}"#
+    );
+    in_one_transaction(connection, &statements)
 }
 
 /// All of it or nothing, with the version.
@@ -28,8 +49,9 @@ fn in_one_transaction(connection: &Connection, statements: &str) -> Result<()> {
     transaction.commit()
 }
 
-/// A view as the schema defines it.
-fn view(name: &str) -> &'static str {
-    let from = SCHEMA.find(&format!("CREATE VIEW {name} AS")).map_or("", |start| &SCHEMA[start..]);
-    from.split_inclusive(';').next().unwrap_or_default()
+/// The statement of the schema that creates something.
+fn created(what: &str) -> &'static str {
+    let statement = |verb: &str| SCHEMA.find(&format!("CREATE {what} {verb}")).map(|start| &SCHEMA[start..]);
+    let from = statement("AS").or_else(|| statement("(")).unwrap_or_default();
+    from.split_inclusive(";\n").next().unwrap_or_default()
 }

@@ -25,7 +25,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 /// The version of the schema that this plusminus writes, kept in SQLite's `user_version`.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const FILE: &str = "plusminus.sqlite";
 const LOCK: &str = "lock";
 /// After how many pages the log is moved into the file.

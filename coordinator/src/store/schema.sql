@@ -5,7 +5,7 @@ CREATE TABLE cells (
   configuration TEXT NOT NULL          -- canonical JSON
 ) WITHOUT ROWID;
 
-CREATE TABLE jobs (
+CREATE TABLE job_states (              -- short rows, all of which are read at a restart
   number       INTEGER PRIMARY KEY,    -- what the other tables call the job
   id           TEXT NOT NULL UNIQUE,
   cell         TEXT NOT NULL REFERENCES cells (id),
@@ -16,10 +16,23 @@ CREATE TABLE jobs (
   failures     INTEGER NOT NULL DEFAULT 0, -- since any attempt came further than all before it
   reached_before INTEGER NOT NULL DEFAULT 0, -- the furthest epoch when the last of them happened
   not_before   INTEGER NOT NULL DEFAULT 0,
+  result       INTEGER NOT NULL DEFAULT 0, -- whether it has its result, though it may be trained again for its weights
+  kept         TEXT,                   -- JSON: the weights that it has left for others, if any
   failure_kind TEXT,                   -- of a failed job
-  failure      TEXT,
-  facts        TEXT                    -- JSON, of a finished job: weights, samples, realised noise, engine
+  failure      TEXT
 );
+
+CREATE TABLE job_facts (
+  job   INTEGER PRIMARY KEY REFERENCES job_states (number),
+  facts TEXT NOT NULL                  -- JSON, of a job with a result: weights, samples, realised noise, engine
+);
+
+-- What there is to know of a job. Its facts tell the weights that it has left for others too.
+CREATE VIEW jobs AS
+  SELECT number, id, cell, seed, state, attempts, failures, reached_before, not_before, failure_kind, failure,
+         (SELECT iif(kept IS NULL, facts, json_set(facts, '$.kept', json(kept)))
+          FROM job_facts WHERE job_facts.job = job_states.number) AS facts
+  FROM job_states;
 
 CREATE TABLE sweeps (
   ordinal   INTEGER PRIMARY KEY,
@@ -32,12 +45,12 @@ CREATE TABLE sweeps (
 CREATE TABLE sweep_jobs (
   sweep    INTEGER NOT NULL REFERENCES sweeps (ordinal) ON DELETE CASCADE,
   position INTEGER NOT NULL,
-  job      INTEGER NOT NULL REFERENCES jobs (number),
+  job      INTEGER NOT NULL REFERENCES job_states (number),
   PRIMARY KEY (sweep, position)
 ) WITHOUT ROWID;
 
 CREATE TABLE attempts (
-  job     INTEGER NOT NULL REFERENCES jobs (number),
+  job     INTEGER NOT NULL REFERENCES job_states (number),
   attempt INTEGER NOT NULL,
   worker  TEXT NOT NULL,
   started INTEGER NOT NULL,
@@ -48,7 +61,7 @@ CREATE TABLE attempts (
 ) WITHOUT ROWID;
 
 CREATE TABLE epochs (
-  job          INTEGER NOT NULL REFERENCES jobs (number),
+  job          INTEGER NOT NULL REFERENCES job_states (number),
   attempt      INTEGER NOT NULL,
   epoch        INTEGER NOT NULL,
   at           INTEGER NOT NULL,
@@ -59,7 +72,7 @@ CREATE TABLE epochs (
 -- What each selection of one epoch (final, best, best-validation, best-validation-loss) shows of a finished job, and of the epochs
 -- that a job had finished when it diverged. Means over the last epochs are computed from `epochs` where they are asked for.
 CREATE TABLE results (
-  job    INTEGER NOT NULL REFERENCES jobs (number),
+  job    INTEGER NOT NULL REFERENCES job_states (number),
   at     TEXT NOT NULL,
   metric TEXT NOT NULL,
   epoch  INTEGER NOT NULL,

@@ -3,7 +3,7 @@
 use super::{Store, StoreError};
 use plusminus_core::id::{JobId, SweepName};
 use plusminus_core::metric::{Measurements, Metric, select};
-use plusminus_core::outcome::{Failure, FailureKind};
+use plusminus_core::outcome::{Facts, Failure, FailureKind};
 use plusminus_core::schedule::{Ending, NewCell, NewJob, Next, Record, Time};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use serde::Serializer;
@@ -75,7 +75,7 @@ impl Writer<'_> {
             }
             Record::Assigned { job, attempt, worker, at } => {
                 let Some(number) = self.number(*job)? else { return Ok(()) };
-                let begin = "UPDATE jobs SET state = 'running', attempts = ?2 WHERE number = ?1";
+                let begin = "UPDATE job_states SET state = 'running', attempts = ?2 WHERE number = ?1";
                 self.connection.prepare_cached(begin)?.execute(params![number, attempt.0])?;
                 let insert = "INSERT INTO attempts (job, attempt, worker, started) VALUES (?1, ?2, ?3, ?4)";
                 self.connection.prepare_cached(insert)?.execute(params![number, attempt.0, worker.0, time(*at)])?;
@@ -118,7 +118,7 @@ impl Writer<'_> {
         if let Some(number) = self.numbers.get(&job) {
             return Ok(Some(*number));
         }
-        let select = "SELECT number FROM jobs WHERE id = ?1";
+        let select = "SELECT number FROM job_states WHERE id = ?1";
         let number =
             self.connection.prepare_cached(select)?.query_row([job.to_string()], |row| row.get(0)).optional()?;
         if let Some(number) = number {
@@ -148,9 +148,9 @@ impl Writer<'_> {
         let sweep = &mut self.connection.prepare_cached(sweep)?;
         let ordinal: i64 = sweep.query_row(params![name.as_str(), source, time(at)], |row| row.get(0))?;
         self.connection.prepare_cached("DELETE FROM sweep_jobs WHERE sweep = ?1")?.execute([ordinal])?;
-        let job_row = "INSERT OR IGNORE INTO jobs (id, cell, seed) VALUES (?1, ?2, ?3)";
+        let job_row = "INSERT OR IGNORE INTO job_states (id, cell, seed) VALUES (?1, ?2, ?3)";
         let mut job_row = self.connection.prepare_cached(job_row)?;
-        let mut known = self.connection.prepare_cached("SELECT number FROM jobs WHERE id = ?1")?;
+        let mut known = self.connection.prepare_cached("SELECT number FROM job_states WHERE id = ?1")?;
         let place = "INSERT INTO sweep_jobs (sweep, position, job) VALUES (?1, ?2, ?3)";
         let mut place = self.connection.prepare_cached(place)?;
         // Jobs of a cell mostly stand side by side.
@@ -174,15 +174,15 @@ impl Writer<'_> {
     /// Queues a job, again perhaps: the facts of its result stay, but for the weights that it has left.
     fn requeue(&mut self, job: JobId) -> Result<()> {
         let requeue =
-            "UPDATE jobs SET state = 'queued', failures = 0, not_before = 0, failure_kind = NULL, failure = NULL,
-                              facts = json_remove(facts, '$.kept')
-                       WHERE id = ?1";
+            "UPDATE job_states SET state = 'queued', failures = 0, not_before = 0, failure_kind = NULL, failure = NULL,
+                                   kept = NULL
+             WHERE id = ?1";
         self.connection.prepare_cached(requeue)?.execute([job.to_string()]).map(drop)
     }
 
     fn drop_jobs(&mut self, jobs: &[JobId]) -> Result<()> {
         // What has a result from before keeps it, here and where a job fails.
-        let drop_job = "UPDATE jobs SET state = iif(facts IS NULL, 'dropped', 'finished') WHERE id = ?1";
+        let drop_job = "UPDATE job_states SET state = iif(result, 'finished', 'dropped') WHERE id = ?1";
         let mut drop_job = self.connection.prepare_cached(drop_job)?;
         for job in jobs {
             drop_job.execute([job.to_string()])?;
@@ -194,7 +194,7 @@ impl Writer<'_> {
     fn ended(&self, number: i64, attempt: u32, ending: &Ending, next: Next) -> Result<()> {
         match (next, ending) {
             (Next::Retry { not_before, failures, reached }, _) => {
-                let retry = "UPDATE jobs SET state = 'queued', failures = ?2, not_before = ?3, reached_before = ?4
+                let retry = "UPDATE job_states SET state = 'queued', failures = ?2, not_before = ?3, reached_before = ?4
                              WHERE number = ?1";
                 self.connection.prepare_cached(retry)?.execute(params![number, failures, time(not_before), reached])?;
             }
@@ -206,9 +206,15 @@ impl Writer<'_> {
                 }
             }
             (_, Ending::Finished(facts)) => {
-                let facts = serde_json::to_string(facts).map_err(json)?;
-                let finish = "UPDATE jobs SET state = 'finished', facts = ?2 WHERE number = ?1";
-                self.connection.prepare_cached(finish)?.execute(params![number, facts])?;
+                let kept = (!facts.kept.is_empty()).then(|| serde_json::to_string(&facts.kept)).transpose();
+                let finish = "UPDATE job_states SET state = 'finished', result = 1, kept = ?2 WHERE number = ?1";
+                self.connection.prepare_cached(finish)?.execute(params![number, kept.map_err(json)?])?;
+                let facts = match facts.kept.is_empty() {
+                    true => serde_json::to_string(facts),
+                    false => serde_json::to_string(&Facts { kept: BTreeMap::new(), ..Facts::clone(facts) }),
+                };
+                let told = "INSERT OR REPLACE INTO job_facts (job, facts) VALUES (?1, ?2)";
+                self.connection.prepare_cached(told)?.execute(params![number, facts.map_err(json)?])?;
                 self.results(number, attempt)?;
             }
         }
@@ -216,8 +222,8 @@ impl Writer<'_> {
     }
 
     fn fail(&self, number: i64, failure: &Failure) -> Result<()> {
-        let fail = "UPDATE jobs SET state = iif(facts IS NULL, 'failed', 'finished'),
-                           failure_kind = iif(facts IS NULL, ?2, NULL), failure = iif(facts IS NULL, ?3, NULL)
+        let fail = "UPDATE job_states SET state = iif(result, 'finished', 'failed'),
+                           failure_kind = iif(result, NULL, ?2), failure = iif(result, NULL, ?3)
                     WHERE number = ?1";
         let row = params![number, failure.kind.name(), failure.message];
         self.connection.prepare_cached(fail)?.execute(row).map(drop)
@@ -225,7 +231,7 @@ impl Writer<'_> {
 
     /// Whether the job has its result, though it may have been trained again.
     fn has_result(&self, number: i64) -> Result<bool> {
-        let select = "SELECT facts IS NOT NULL FROM jobs WHERE number = ?1";
+        let select = "SELECT result FROM job_states WHERE number = ?1";
         self.connection.prepare_cached(select)?.query_row([number], |row| row.get(0))
     }
 
