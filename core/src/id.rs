@@ -39,6 +39,16 @@ macro_rules! hash_id {
                 $name(id)
             }
 
+            /// The id of these 16 bytes.
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                $name(bytes)
+            }
+
+            /// Its 16 bytes.
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                &self.0
+            }
+
             /// The id as a number. Ids are hashes, so any part of it is spread evenly.
             #[allow(dead_code, reason = "not every kind of id is looked up by it")]
             pub(crate) fn number(&self) -> u128 {

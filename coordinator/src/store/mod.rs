@@ -52,6 +52,8 @@ pub struct Store {
     numbers: HashMap<JobId, i64>,
     /// Transactions written.
     commits: u64,
+    /// The log has yet to be moved into the file.
+    untidy: bool,
     /// What was found wrong with the file since it was opened.
     damage: Arc<OnceLock<String>>,
     /// Held for its lock.
@@ -69,8 +71,15 @@ impl Store {
         let lock = lock(directory)?;
         let path = directory.join(FILE);
         let connection = prepare(&path).map_err(|error| StoreError::from_sqlite(path.clone(), error))?;
-        let mut store =
-            Store { connection, path, numbers: HashMap::new(), commits: 0, damage: Arc::default(), _lock: lock };
+        let mut store = Store {
+            connection,
+            path,
+            numbers: HashMap::new(),
+            commits: 0,
+            untidy: false,
+            damage: Arc::default(),
+            _lock: lock,
+        };
         store.migrate()?;
         store.keep_log_small().map_err(|error| store.failed(error))?;
         Ok(store)

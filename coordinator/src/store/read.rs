@@ -1,5 +1,6 @@
 //! Tables back into records, and into values for a report.
 
+use super::migrate::older;
 use super::{FILE, Store, StoreError, VERSION, open_to_read};
 use plusminus_core::id::{CellId, JobId, SweepName, WorkerName};
 use plusminus_core::job::{Configuration, Job};
@@ -35,7 +36,7 @@ pub struct Reader {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
     /// A store of an older version that no coordinator has opened since is read as it is.
-    version: u32,
+    pub(super) version: u32,
 }
 
 impl Reader {
@@ -129,14 +130,16 @@ impl Reader {
 }
 
 fn records(connection: &Connection, version: u32) -> Result<Vec<Record>> {
-    let mut statement = connection.prepare("SELECT id, configuration FROM cells")?;
-    let cell = |row: &Row<'_>| {
-        let configuration: String = row.get(1)?;
-        Ok(NewCell { id: parsed(row, 0)?, configuration: configuration.into() })
-    };
-    let cells: BTreeMap<CellId, NewCell> =
-        statement.query_map([], cell)?.map(|cell| cell.map(|cell| (cell.id, cell))).collect::<Result<_>>()?;
-    let origins: Origins = cells.values().filter_map(|cell| Some((cell.id, origin(&cell.configuration)?))).collect();
+    let mut kinds = Kinds::new();
+    let mut cells: BTreeMap<CellId, NewCell> = BTreeMap::new();
+    let from = if version < 3 { older::CELLS } else { "cells" };
+    let mut statement = connection.prepare(&format!("SELECT number, id, configuration FROM {from}"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, configuration): (CellId, String) = (parsed(row, 1)?, row.get(2)?);
+        kinds.insert(row.get(0)?, (id, origin(&configuration)));
+        cells.insert(id, NewCell { id, configuration: configuration.into() });
+    }
     let configurations = |jobs: &[NewJob]| {
         let mut named: Vec<CellId> = jobs.iter().map(|job| job.cell).collect();
         // Jobs of a cell mostly stand side by side.
@@ -144,7 +147,7 @@ fn records(connection: &Connection, version: u32) -> Result<Vec<Record>> {
         let named: BTreeSet<CellId> = named.into_iter().collect();
         named.iter().filter_map(|cell| cells.get(cell).cloned()).collect()
     };
-    let StoredJobs { numbers, jobs, restored } = stored_jobs(connection, version, &origins)?;
+    let StoredJobs { numbers, jobs, restored } = stored_jobs(connection, version, &kinds)?;
     let mut forgotten = vec![true; jobs.len()];
     let mut records = Vec::with_capacity(restored.len() + 1);
     let mut sweeps =
@@ -178,8 +181,8 @@ fn records(connection: &Connection, version: u32) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// Where jobs build on others: their cell, the parent's cell, and which of its weights.
-type Origins = BTreeMap<CellId, (CellId, At)>;
+/// Cells by their numbers, each with what its jobs build on, if they do: a cell, and which of its jobs' weights.
+type Kinds = BTreeMap<i64, (CellId, Option<(CellId, At)>)>;
 
 /// What the jobs of a configuration build on. A configuration that this version cannot read is no worker's either.
 fn origin(configuration: &str) -> Option<(CellId, At)> {
@@ -197,44 +200,22 @@ struct StoredJobs {
     restored: Vec<Record>,
 }
 
-/// Where a restart finds its columns of each job.
-fn states(version: u32) -> String {
-    if version >= 3 {
-        return "job_states".into();
-    }
-    // What version 1 did not count had not happened.
-    let reached_before = if version < 2 { "0 AS reached_before" } else { "reached_before" };
-    format!(
-        r#"(SELECT number, id, cell, seed, state, attempts, failures, {reached_before}, not_before, failure_kind, failure,
-                   facts IS NOT NULL AS result, iif(instr(facts, '"kept"'), json_extract(facts, '$.kept'), NULL) AS kept
-            FROM jobs)"#
-    )
-}
-
-fn stored_jobs(connection: &Connection, version: u32, origins: &Origins) -> Result<StoredJobs> {
+fn stored_jobs(connection: &Connection, version: u32, kinds: &Kinds) -> Result<StoredJobs> {
+    let from = if version < 3 { older::states(version, "jobs") } else { "job_states".into() };
     let select = format!(
         "SELECT number, id, cell, seed, state, attempts, failures, reached_before, not_before, result, kept,
                 failure_kind, failure
-         FROM {} ORDER BY number",
-        states(version)
+         FROM {from} ORDER BY number"
     );
     let (mut statement, mut attempts) = (connection.prepare(&select)?, Attempts::of(connection)?);
     let mut rows = statement.query([])?;
     let mut stored = StoredJobs::default();
-    // Jobs of a cell mostly stand side by side.
-    let mut last: Option<(String, CellId, Option<(CellId, At)>)> = None;
     while let Some(row) = rows.next()? {
-        let text = row.get_ref(2)?.as_str()?;
-        let (_, cell, parent) = match &mut last {
-            Some(same) if same.0 == text => &*same,
-            other => {
-                let cell = parsed(row, 2)?;
-                other.insert((text.to_owned(), cell, origins.get(&cell).copied()))
-            }
-        };
-        let (number, seed) = (row.get(0)?, row.get::<_, i64>(3)? as u64);
+        let (number, cell, seed) = (row.get(0)?, row.get(2)?, row.get::<_, i64>(3)? as u64);
+        let unknown = || rusqlite::Error::IntegralValueOutOfRange(2, cell);
+        let (cell, parent) = kinds.get(&cell).ok_or_else(unknown)?;
         let origin = parent.map(|(parent, at)| Origin { job: Job::id_of(parent, seed), at });
-        let job = NewJob { id: parsed(row, 1)?, cell: *cell, seed, origin };
+        let job = NewJob { id: JobId::from_bytes(row.get(1)?), cell: *cell, seed, origin };
         stored.numbers.push(number);
         stored.jobs.push(job);
         stored.restored.extend(restored(row, number, job.id, &mut attempts)?);

@@ -1,14 +1,17 @@
--- Times are milliseconds since the Unix epoch. Ids are 32 hexadecimal digits.
+-- Times are milliseconds since the Unix epoch. Ids are 32 hexadecimal digits, or in `job_states`, of which there may be millions, the 16
+-- bytes that these stand for.
 
 CREATE TABLE cells (
-  id            TEXT PRIMARY KEY,
+  number        INTEGER PRIMARY KEY,
+  id            TEXT NOT NULL UNIQUE,
   configuration TEXT NOT NULL          -- canonical JSON
-) WITHOUT ROWID;
+);
 
-CREATE TABLE job_states (              -- short rows, all of which are read at a restart
+-- Short rows: a restart reads them all.
+CREATE TABLE job_states (
   number       INTEGER PRIMARY KEY,    -- what the other tables call the job
-  id           TEXT NOT NULL UNIQUE,
-  cell         TEXT NOT NULL REFERENCES cells (id),
+  id           BLOB NOT NULL UNIQUE,
+  cell         INTEGER NOT NULL REFERENCES cells (number),
   seed         INTEGER NOT NULL,
   state        TEXT NOT NULL DEFAULT 'queued'
                CHECK (state IN ('queued', 'running', 'finished', 'failed', 'dropped')),
@@ -29,7 +32,8 @@ CREATE TABLE job_facts (
 
 -- What there is to know of a job. Its facts tell the weights that it has left for others too.
 CREATE VIEW jobs AS
-  SELECT number, id, cell, seed, state, attempts, failures, reached_before, not_before, failure_kind, failure,
+  SELECT number, lower(hex(id)) AS id, (SELECT cells.id FROM cells WHERE cells.number = job_states.cell) AS cell, seed, state,
+         attempts, failures, reached_before, not_before, failure_kind, failure,
          (SELECT iif(kept IS NULL, facts, json_set(facts, '$.kept', json(kept)))
           FROM job_facts WHERE job_facts.job = job_states.number) AS facts
   FROM job_states;
@@ -83,16 +87,16 @@ CREATE TABLE results (
 -- One row a job, attempt, epoch and metric. An attempt's rows are whole: one that goes on from a checkpoint tells the epochs before
 -- it again. So those of the latest attempt that has any are the job's, and those of attempts before it are superseded.
 CREATE VIEW metrics AS
-  SELECT jobs.id AS job, jobs.seed, epochs.attempt, epochs.epoch, measured.key AS metric, measured.value,
+  SELECT lower(hex(jobs.id)) AS job, jobs.seed, epochs.attempt, epochs.epoch, measured.key AS metric, measured.value,
          epochs.attempt < (SELECT max(later.attempt) FROM epochs AS later WHERE later.job = epochs.job) AS superseded
-  FROM epochs JOIN jobs ON jobs.number = epochs.job, json_each(epochs.measurements) AS measured;
+  FROM epochs JOIN job_states AS jobs ON jobs.number = epochs.job, json_each(epochs.measurements) AS measured;
 
 -- One row a job and sweep: what a notebook wants first.
 CREATE VIEW sweep_results AS
-  SELECT sweeps.name AS sweep, jobs.id AS job, cells.configuration, jobs.seed, jobs.state, results.at, results.metric,
+  SELECT sweeps.name AS sweep, lower(hex(jobs.id)) AS job, cells.configuration, jobs.seed, jobs.state, results.at, results.metric,
          results.epoch, results.value
   FROM sweeps
   JOIN sweep_jobs ON sweep_jobs.sweep = sweeps.ordinal
-  JOIN jobs ON jobs.number = sweep_jobs.job
-  JOIN cells ON cells.id = jobs.cell
+  JOIN job_states AS jobs ON jobs.number = sweep_jobs.job
+  JOIN cells ON cells.number = jobs.cell
   LEFT JOIN results ON results.job = jobs.number;

@@ -8,7 +8,7 @@ use plusminus_core::metric::{At, Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
 use plusminus_core::schedule::{
     Effect, Ending, Event, JobState, JobView, Machine, NewCell, NewJob, News, Origin, Policy, Record, Report, Session,
-    Submission, SweepView, Ticket, Time,
+    StoredState, Submission, SweepView, Ticket, Time,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};

@@ -123,8 +123,7 @@ impl Machine {
         let state = self.state();
         let index = state.index_of(job)?;
         let entry = &state.jobs[index as usize];
-        let mut sweeps: Vec<_> =
-            state.sweeps.iter().filter(|(_, sweep)| sweep.jobs.contains(&index)).collect();
+        let mut sweeps: Vec<_> = state.sweeps.iter().filter(|(_, sweep)| sweep.jobs.contains(&index)).collect();
         sweeps.sort_by_key(|(_, sweep)| sweep.ordinal);
         let JobState::Queued { not_before } = entry.state else {
             return Some(self.described(entry, sweeps, None));
