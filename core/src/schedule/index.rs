@@ -62,3 +62,31 @@ impl Index {
         ((number >> 64) as usize ^ number as usize).checked_rem(self.slots.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{NewJob, Record, State, Time};
+    use crate::id::{CellId, JobId};
+
+    #[test]
+    fn jobs_are_found_by_their_ids_wherever_these_would_have_them_in_the_table() {
+        let collide = |n: u8| JobId::from_bytes([n; 16]);
+        let spread = |n: u8| JobId::of(&[&[n]]);
+        let ids: Vec<JobId> = (0..100).map(collide).chain((0..100).map(spread)).collect();
+        let cell = CellId::of(&[]);
+        let jobs = ids.iter().map(|id| NewJob { id: *id, cell, seed: 0, origin: None });
+        let mut state = State::default();
+        assert_eq!(state.index_of(ids[0]), None);
+        // One after another, and then, of twice as many, all at once.
+        for job in jobs.clone().take(50) {
+            state.apply(&Record::Remembered { cells: vec![], jobs: vec![job] });
+        }
+        let (cells, jobs) = (vec![], jobs.collect());
+        let (requeued, dropped) = (vec![], vec![]);
+        let name = "many".parse().unwrap();
+        state.apply(&Record::Submitted { name, source: "".into(), cells, jobs, requeued, dropped, at: Time(0) });
+        let found: Vec<_> = ids.iter().map(|id| state.index_of(*id)).collect();
+        assert_eq!(found, (0..200).map(Some).collect::<Vec<_>>());
+        assert_eq!(state.index_of(collide(100)), None);
+    }
+}
