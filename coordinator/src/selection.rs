@@ -201,6 +201,7 @@ impl Selections {
         let ended: &[JobId] = match record {
             Record::Ended { job, next: Next::Done | Next::GiveUp, .. } => std::slice::from_ref(job),
             Record::Stranded { jobs, .. } => jobs,
+            Record::Submitted { requeued, .. } => requeued,
             // Nothing is decided until it has ended, and then anew.
             Record::Requeued { job, .. } => std::slice::from_ref(job),
             Record::Cancelled { name, .. } => {

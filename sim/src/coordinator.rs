@@ -4,7 +4,7 @@
 use crate::disk::Disk;
 use crate::network::Line;
 use plusminus_core::id::Digest;
-use plusminus_core::schedule::{Effect, Event, Machine, Policy, Record, Session, Ticket};
+use plusminus_core::schedule::{Effect, Event, Machine, Policy, Record, Session, State, Ticket};
 use plusminus_proto::v1::from_worker;
 use std::collections::{BTreeSet, VecDeque};
 
@@ -47,6 +47,8 @@ pub(crate) struct Coordinator {
     pub frozen: u64,
     pub disk_full: u64,
     pub disk_slow: u64,
+    /// What was committed when it was killed, if that is known for sure.
+    pub committed: Option<State>,
     /// Weights that lie on its disk.
     pub weights: BTreeSet<Digest>,
 }
@@ -65,6 +67,7 @@ impl Coordinator {
             frozen: 0,
             disk_full: 0,
             disk_slow: 0,
+            committed: None,
             weights: BTreeSet::new(),
         }
     }
@@ -81,7 +84,7 @@ impl Coordinator {
 
     /// The process is gone, and with it all that is not on the disk. What was being written may be there or not.
     pub fn die(&mut self) -> Option<Round> {
-        self.machine = None;
+        self.committed = self.machine.take().filter(|_| self.round.is_none()).map(|machine| machine.state().clone());
         self.inbox.clear();
         self.held.clear();
         self.frozen = 0;

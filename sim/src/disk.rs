@@ -48,11 +48,11 @@ impl Disk {
         }
     }
 
-    /// The final test accuracies, where there is a store to ask.
-    pub fn table(&self, sweep: &SweepName) -> Result<Option<BTreeMap<JobId, f64>>, StoreError> {
+    /// The test accuracies at a selection, where there is a store to ask.
+    pub fn table(&self, sweep: &SweepName, at: At) -> Result<Option<BTreeMap<JobId, f64>>, StoreError> {
         match self {
             Disk::Log(_) | Disk::Store(_, None) => Ok(None),
-            Disk::Store(_, Some(store)) => store.reader()?.values(sweep, Metric::TestAccuracy, At::Final).map(Some),
+            Disk::Store(_, Some(store)) => store.reader()?.values(sweep, Metric::TestAccuracy, at).map(Some),
         }
     }
 }

@@ -119,8 +119,20 @@ impl Planned {
         Digest::of(format!("{} {at}", self.job.id).as_bytes())
     }
 
+    /// Best in the midst of the training, or at its end, or at its beginning.
     pub fn accuracy(&self, epoch: u32) -> f64 {
-        f64::from(epoch) / 100.0 + self.job.seed as f64 / 1000.0
+        let wanders = (u64::from(epoch) * 7 + self.job.seed * 3) % 11;
+        wanders as f64 / 100.0 + f64::from(epoch) / 1000.0
+    }
+
+    /// That of its last epoch.
+    pub fn last(&self) -> f64 {
+        self.accuracy(self.epochs)
+    }
+
+    /// The best of all its epochs.
+    pub fn best(&self) -> f64 {
+        (1..=self.epochs).map(|epoch| self.accuracy(epoch)).fold(f64::NEG_INFINITY, f64::max)
     }
 
     pub fn measurements(&self, epoch: u32) -> Measurements {

@@ -73,7 +73,15 @@ impl Promises {
             match record {
                 Record::Epoch { job, attempt, epoch, measurements, .. } => {
                     let value = measurements.get(&Metric::TestAccuracy).copied().unwrap_or(f64::NAN);
-                    self.epochs.entry((*job, *attempt)).or_default().insert(*epoch, value);
+                    let rows = self.epochs.entry((*job, *attempt)).or_default();
+                    let next = rows.last_key_value().map_or(1, |(last, _)| last + 1);
+                    // Said again after a reconnection, a report is a row that is there.
+                    if *epoch > next || *epoch < next && rows.get(epoch) != Some(&value) {
+                        return Err(format!(
+                            "attempt {attempt} at {job} reports epoch {epoch} where {next} should come"
+                        ));
+                    }
+                    rows.insert(*epoch, value);
                 }
                 Record::Ended { job, attempt, ending: Ending::Finished(facts), .. } => {
                     if !self.finished.insert(*job) && !self.again.remove(job) {

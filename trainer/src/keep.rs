@@ -75,7 +75,9 @@ impl Kept {
             file::replace(&path, |out| out.write_all(&bytes)).map_err(|error| at(&path, error))?;
             Ok((*selection, digest))
         };
-        wanted.iter().map(leave).collect()
+        let left = wanted.iter().map(leave).collect::<io::Result<_>>()?;
+        file::sync(directory).map_err(|error| at(directory, error))?;
+        Ok(left)
     }
 }
 

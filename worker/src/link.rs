@@ -43,7 +43,7 @@ pub(crate) struct Sender(mpsc::Sender<v1::FromWorker>);
 impl Sender {
     /// Sends what there is room for; progress leaves some for what matters. Says whether the connection is of any use still.
     pub fn send(&self, message: from_worker::Message) -> bool {
-        let needless = matches!(message, from_worker::Message::Progress(_)) && self.0.capacity() < RESERVED;
+        let needless = matches!(message, from_worker::Message::Progress(_)) && self.0.capacity() < WINDOW + RESERVED;
         let must_arrive = matches!(message, from_worker::Message::Report(_));
         if needless {
             return true;
@@ -219,13 +219,13 @@ mod tests {
 
     #[tokio::test]
     async fn progress_leaves_room_for_what_matters_and_a_report_that_does_not_fit_ends_the_connection() {
-        let (sender, _outbound) = mpsc::channel(RESERVED + 1);
+        let (sender, _outbound) = mpsc::channel(WINDOW + RESERVED + 1);
         let sender = Sender(sender);
         for _ in 0..10 {
             assert!(sender.send(progress()), "what does not fit may be dropped");
         }
-        assert_eq!(sender.0.capacity(), RESERVED - 1);
-        for _ in 1..RESERVED {
+        assert_eq!(sender.0.capacity(), WINDOW + RESERVED - 1);
+        for _ in 1..WINDOW + RESERVED {
             assert!(sender.send(from_worker::Message::Report(v1::Report::default())));
         }
         assert!(sender.send(from_worker::Message::Heartbeat(v1::Heartbeat::default())), "and so may this");

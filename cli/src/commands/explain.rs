@@ -135,6 +135,7 @@ fn queued(job: &v1::ExplainResponse) -> String {
             };
             match (turn.workers, turn.slots.saturating_sub(turn.busy)) {
                 (0, _) => format!("queued, and no worker is connected: start one with `plusminus worker`; {before}"),
+                (_, 0) if turn.slots == 1 => format!("queued: the only slot is busy; {before}"),
                 (_, 0) if turn.slots > 0 => format!("queued: all {} slots are busy; {before}", turn.slots),
                 (_, 0) => format!("queued: every worker is leaving; {before}"),
                 (_, free) => format!("queued: {free} of {} slots are free; {before}", turn.slots),

@@ -139,7 +139,7 @@ fn start_worker(
         .args([OsStr::new("--state"), arguments.state.join("worker").as_os_str()])
         .args(worker::care(&arguments.care))
         // The worker of a run that was killed may not have left yet.
-        .args(["--patience", &(arguments.care.grace + 2 * DELIVERY).as_secs_f64().to_string()])
+        .args(["--patience", &(arguments.care.grace + 2 * DELIVERY).as_secs_f64().min(86_400.0).to_string()])
         .args(worker::forwarded(&worker::with(&arguments.training, division)))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -173,7 +173,7 @@ impl Driver {
     }
 
     /// The store has been written.
-    fn recovered(&mut self) {
+    pub(super) fn recovered(&mut self) {
         let Some(since) = self.trouble.borrow().since else { return };
         self.trouble.send_modify(|trouble| trouble.since = None);
         warn!("the store can be written again: going on after {} s, with nothing lost", since.elapsed().as_secs());

@@ -238,6 +238,8 @@ impl Driver {
 
     fn take(&mut self, request: Request, round: &mut Round) {
         let event = match request {
+            // Whoever it was has given up waiting.
+            Request::Join { outbox, .. } if outbox.is_closed() => return,
             Request::Join { session, worker, instance, slots, holds, outbox } => {
                 info!(%worker, slots, "a worker has connected");
                 self.outboxes.insert(session, outbox);
@@ -290,7 +292,10 @@ impl Driver {
         self.settle(&mut round, inbox).await?;
         loop {
             let decided = match self.selections.decided(&self.machine).await {
-                Ok(decided) => decided,
+                Ok(decided) => {
+                    self.recovered();
+                    decided
+                }
                 Err(error) => {
                     self.stall(error, &mut round, inbox).await?;
                     continue;

@@ -154,8 +154,10 @@ async fn listen(
         match message.message {
             Some(from_worker::Message::Progress(v1::ProgressReport { of, progress: Some(progress) })) => {
                 let (job, attempt) = required_attempt(of.as_ref()).map_err(invalid)?;
-                // Where there is much to do, the next one will do.
-                let _ = said.try_send(Request::Progress(job, attempt, progress));
+                // Where there is much to do, the next one will do: heartbeats wait behind reports, and those must have room.
+                if said.capacity() > INBOX / 2 {
+                    let _ = said.try_send(Request::Progress(job, attempt, progress));
+                }
             }
             Some(message) => match session::event(session, message).map_err(invalid)? {
                 Some(Event::Heartbeat { session, beat, holds }) => {

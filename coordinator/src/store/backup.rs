@@ -81,6 +81,8 @@ fn disk(path: &Path) -> impl FnOnce(io::Error) -> BackupError + '_ {
 /// # Errors
 /// If there is nothing to copy, something is there already, or the disk fails.
 pub fn backup(state: &Path, to: &Path) -> Result<Copied, BackupError> {
+    // Without a slash at its end, or what is unfinished would lie within.
+    let to = &to.components().collect::<PathBuf>();
     // Says why, if there is no store.
     Reader::open(state)?;
     if to.exists() {
@@ -154,13 +156,26 @@ pub fn restore(from: &Path, state: &Path, force: bool) -> Result<Copied, BackupE
     let unfinished = with(&place, UNFINISHED);
     weights::if_there(fs::remove_file(&unfinished)).map_err(disk(&unfinished))?;
     vacuum(&source, &unfinished)?;
+    end_attempts(&unfinished)?;
     copy_weights(&named, from, state, &mut copied)?;
-    if place.exists() {
+    // A log alone would be taken for that of the store that is put there.
+    if FILES.iter().any(|suffix| with(&place, suffix).exists()) {
         copied.replaced = Some(set_aside(&place)?);
     }
     fs::rename(&unfinished, &place).map_err(disk(&place))?;
     sync(state)?;
     Ok(copied)
+}
+
+/// Ends the attempts that ran when the backup was made, and leaves out numbers: what they, and those that were made since, have still to say is
+/// of a time that the store knows nothing of. A job that went on after that would lack the epochs between.
+fn end_attempts(path: &Path) -> Result<(), StoreError> {
+    let failed = |error| StoreError::from_sqlite(path.to_owned(), error);
+    let end = "UPDATE attempts SET ended = started, ending = 'preempted', message = 'a backup was put back'
+               WHERE (job, attempt) IN (SELECT number, attempts FROM jobs WHERE state = 'running');
+               UPDATE jobs SET state = 'queued', not_before = 0 WHERE state = 'running';
+               UPDATE jobs SET attempts = attempts + 1000;";
+    open(path)?.execute_batch(&format!("BEGIN; {end} COMMIT;")).map_err(failed)
 }
 
 /// The names of the sweeps of the store at `place`, if it has any. One that cannot be read may have some.
@@ -182,8 +197,10 @@ fn sweeps(state: &Path, place: &Path) -> Result<Option<String>, BackupError> {
 /// Moves the store at `place` out of the way, with the log that belongs to it, and says where to.
 fn set_aside(place: &Path) -> Result<PathBuf, BackupError> {
     let aside = with(place, REPLACED);
-    for suffix in FILES {
-        weights::if_there(fs::remove_file(with(&aside, suffix))).map_err(disk(&aside))?;
+    if place.exists() {
+        for suffix in FILES {
+            weights::if_there(fs::remove_file(with(&aside, suffix))).map_err(disk(&aside))?;
+        }
     }
     // Its log goes last: a store without its log would be an older one.
     for suffix in FILES {

@@ -59,6 +59,8 @@ pub struct Machine {
     policy: Policy,
     state: State,
     connections: BTreeMap<Session, Connection>,
+    /// Which process each worker was when it was last greeted.
+    instances: BTreeMap<WorkerName, u64>,
     /// When the lease of each running job passes.
     leases: BTreeMap<JobId, Time>,
     /// Attempts that were taken back, until their worker says that it has wound them down, or their lease would have passed.
@@ -78,6 +80,7 @@ impl Machine {
             policy,
             state: State::default(),
             connections: BTreeMap::new(),
+            instances: BTreeMap::new(),
             leases: BTreeMap::new(),
             winding: BTreeMap::new(),
             inherited: BTreeSet::new(),
@@ -101,7 +104,9 @@ impl Machine {
         let running = machine.state.running.iter().map(|index| machine.state.jobs[*index as usize].id);
         machine.inherited = running.collect();
         machine.unsettled = true;
-        let until = now.after(machine.policy.lease);
+        // A worker may have just begun to wait for an answer to its last attempt to connect.
+        let until = now.after(2 * machine.policy.lease);
+        machine.ticked = Some(now);
         machine.leases = machine.inherited.iter().map(|job| (*job, until)).collect();
         // Whoever trained what was dropped may not have heard of it.
         let dropped = machine.state.jobs.iter().filter(|entry| entry.state == JobState::Dropped && entry.attempts > 0);
@@ -313,6 +318,8 @@ impl Machine {
         if !others.is_empty() {
             return effects.push(Effect::Reject(session));
         }
+        // A process that lives on and comes back without an attempt never had it: what a runner's death ends, it reports.
+        let lives_on = self.instances.insert(worker.clone(), instance) == Some(instance);
         // In one message with the welcome, so that nothing past goes on for a moment.
         let is_past = |(job, attempt): &&(JobId, Attempt)| !self.state.is_current(&worker, *job, *attempt);
         effects.push(Effect::Welcome(session, holds.iter().filter(is_past).copied().collect()));
@@ -330,7 +337,12 @@ impl Machine {
             .filter(|held| !holds.contains(held))
             .collect();
         for (job, attempt) in lost {
-            self.gone(now, job, attempt, format!("worker {worker} came back without it"), effects);
+            if lives_on {
+                let why = Failure::new(FailureKind::Preempted, format!("it never reached worker {worker}"));
+                self.ended(now, job, attempt, Ending::Failed(why), effects);
+            } else {
+                self.gone(now, job, attempt, format!("worker {worker} came back without it"), effects);
+            }
         }
         self.wound_down(&worker, &holds.iter().copied().collect::<Vec<_>>());
         for (job, attempt) in &holds {
@@ -358,7 +370,13 @@ impl Machine {
     ) {
         let Some(connection) = self.connections.get_mut(&session) else { return };
         connection.silent = false;
-        for (job, attempt) in holds {
+        // The worker counts what is on its way to it as leased from this heartbeat too; for so long, but not for ever.
+        let is_new = |job| match self.state.job(job) {
+            Some(JobState::Running { since, .. }) => now < since.after(2 * self.policy.lease),
+            _ => false,
+        };
+        let on_its_way = connection.busy.iter().filter(|(job, _)| is_new(*job));
+        for (job, attempt) in holds.iter().chain(on_its_way) {
             if self.state.is_current(&connection.worker, *job, *attempt) {
                 self.leases.insert(*job, now.after(self.policy.lease));
             }

@@ -367,6 +367,15 @@ impl State {
         indices.map(|index| &self.jobs[*index as usize])
     }
 
+    /// Every job with what decisions about it follow from: where it stands, its attempts, those of them that count as failures, and, while it
+    /// may be tried again, the epochs that it had reached. Equal before a restart and after it.
+    pub fn essence(&self) -> BTreeMap<JobId, (JobState, u32, u32, Option<(u32, u32)>)> {
+        let open = |state: &JobState| matches!(state, JobState::Queued { .. } | JobState::Running { .. });
+        let reached = |entry: &Entry| open(&entry.state).then_some((entry.reached, entry.reached_before));
+        let of = |entry: &Entry| (entry.id, (entry.state.clone(), entry.attempts, entry.failures, reached(entry)));
+        self.jobs.iter().map(of).collect()
+    }
+
     /// Where `job` stands.
     pub fn job(&self, job: JobId) -> Option<&JobState> {
         self.entry(job).map(|entry| &entry.state)

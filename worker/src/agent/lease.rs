@@ -32,7 +32,8 @@ impl Lease {
     pub fn welcomed(&mut self, welcome: &v1::Welcome) {
         self.length = welcome.lease_milliseconds - welcome.lease_milliseconds / 10;
         if let Some(sent) = self.hello.take() {
-            self.extend(sent);
+            // Not the later of this and what was: leases may be shorter than they were.
+            self.until = sent.after(self.length);
         }
     }
 

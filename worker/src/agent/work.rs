@@ -21,6 +21,8 @@ const STOOD: u64 = 5_000;
 pub(super) struct Slot {
     /// Whether there is a runner, by which `generation` is meant.
     pub runner: bool,
+    /// Whether that runner is killed and has yet to end: it is given nothing more.
+    pub killed: bool,
     pub generation: u64,
     pub work: Option<Work>,
 }
@@ -116,7 +118,7 @@ impl Agent {
     /// Begins what waits for a slot, where there is one.
     pub(super) fn begin_queued(&mut self) {
         while !self.queue.is_empty()
-            && let Some(index) = self.slots.iter().position(|slot| slot.work.is_none())
+            && let Some(index) = self.slots.iter().position(|slot| slot.work.is_none() && !slot.killed)
             && let Some((of, assignment)) = self.queue.pop_front()
         {
             self.begin(index, of, assignment);
@@ -143,7 +145,7 @@ impl Agent {
     fn train(&mut self, slot: usize) {
         let until = self.granted().0;
         let heard = self.watch.counted;
-        let Slot { runner, generation, work: Some(work) } = &mut self.slots[slot] else { return };
+        let Slot { runner, generation, work: Some(work), .. } = &mut self.slots[slot] else { return };
         if !*runner {
             *runner = true;
             *generation += 1;
@@ -243,7 +245,7 @@ impl Agent {
         let message = match said {
             Said::Message(message) => message,
             Said::Exited(how, log) => {
-                slot.runner = false;
+                (slot.runner, slot.killed) = (false, false);
                 // What waits for weights has not been handed to it.
                 if let Some(work) = slot.work.take_if(|work| !matches!(work.stage, Stage::Fetching)) {
                     self.lost(now, &work, how, &log);
@@ -337,6 +339,7 @@ impl Agent {
             if let Some(work) = &mut slot.work {
                 warn!(job = %work.of.0, attempt = %work.of.1, ?death, "killing a runner");
                 work.stage = Stage::Dying(death);
+                slot.killed = true;
                 self.effects.push(Effect::Kill { slot: index, generation: slot.generation });
             }
         }

@@ -14,8 +14,8 @@ pub(super) struct Gate {
 struct State {
     /// By the clock.
     until: u64,
-    /// Whether there is a job in hand.
-    busy: bool,
+    /// Jobs in hand: the next one may come before the end of the last one has been taken note of.
+    busy: u32,
     /// Whether that job is to stop.
     stop: bool,
     /// Whether the process is to end once it has.
@@ -35,7 +35,7 @@ impl Gate {
 
     /// A job is in hand. What was said before of stopping was for the job before.
     pub fn begin(&self) {
-        self.change(|state| (state.busy, state.stop) = (true, state.leave));
+        self.change(|state| (state.busy, state.stop) = (state.busy + 1, state.leave));
     }
 
     /// The job in hand shall stop.
@@ -47,14 +47,14 @@ impl Gate {
     pub fn leave(&self) -> bool {
         self.change(|state| {
             (state.stop, state.leave) = (true, true);
-            state.busy
+            state.busy > 0
         })
     }
 
     /// The job in hand has ended and said so; says whether the process is to end.
     pub fn end(&self) -> bool {
         self.change(|state| {
-            state.busy = false;
+            state.busy = state.busy.saturating_sub(1);
             state.leave
         })
     }

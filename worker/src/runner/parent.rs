@@ -196,6 +196,8 @@ fn describe(status: ExitStatus) -> How {
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         return match signal_name(signal) {
             Some("SIGKILL") => How::Killed,
+            // It was told to leave, before it could hear of it.
+            Some("SIGTERM") => How::Left,
             Some(name) => How::Crashed(format!("was killed by {name}")),
             None => How::Crashed(format!("was killed by signal {signal}")),
         };
