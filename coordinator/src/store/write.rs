@@ -10,7 +10,7 @@ use serde::Serializer;
 use std::collections::{BTreeMap, HashMap};
 
 /// A submission of so many jobs makes a log that is moved into the file once it has been answered.
-const MANY: usize = 5_000;
+pub(super) const MANY: usize = 5_000;
 /// After how many transactions the store's size is looked at again.
 const LOOK: u64 = 256;
 

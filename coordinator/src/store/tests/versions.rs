@@ -108,6 +108,19 @@ fn so_is_one_of_version_2_with_the_weights_that_its_jobs_have_left() {
 }
 
 #[test]
+fn a_backup_of_an_older_version_can_be_put_back() {
+    for make in [version_1, version_2] {
+        let [older, state] = [(), ()].map(|()| tempfile::tempdir().unwrap());
+        make(older.path());
+        backup::restore(older.path(), state.path(), false).unwrap();
+        let expected = shown(older.path());
+        drop(Store::open(state.path()).unwrap());
+        let (views, value) = shown(state.path());
+        assert_eq!((value, views[0].0.counts), (expected.1, expected.0[0].0.counts));
+    }
+}
+
+#[test]
 fn rows_of_an_attempt_before_the_latest_that_has_any_are_superseded() {
     let directory = tempfile::tempdir().unwrap();
     version_1(directory.path());
