@@ -34,11 +34,19 @@ fn main() {
          grid: {{loss: [cce, mae, gce, sce, mse, rce, unhinged, dmi, imae, {{name: gce, q: 0.5}}]}}\n",
         jobs / 10
     );
-    let began = Instant::now();
+    let (began, used) = (Instant::now(), cpu());
     let submission = read(&source);
     let count = submission.jobs.len() as f64;
+    let expanded = (began.elapsed(), cpu());
     let effects = machine.handle(Time(1), Event::Submit(Ticket(0), submission));
+    let handled = (began.elapsed(), cpu());
     store.commit(&records(effects)).unwrap();
+    let phase = |what, (wall, cpu): (Duration, Duration), before: (Duration, Duration)| {
+        println!("  {what}: {:.3} s, {:.2} s of CPU", (wall - before.0).as_secs_f64(), (cpu - before.1).as_secs_f64());
+    };
+    phase("expanded", expanded, (Duration::ZERO, used));
+    phase("taken in", handled, expanded);
+    phase("committed", (began.elapsed(), cpu()), handled);
     tell(&format!("{count} jobs submitted"), began.elapsed(), 1e5, count, "1 s a 100,000");
 
     restore(directory.path(), store, count, "waiting");
@@ -87,11 +95,15 @@ fn records(effects: Vec<Effect>) -> Vec<Record> {
 
 fn restore(directory: &Path, store: Store, count: f64, what: &str) {
     drop(store);
-    let began = Instant::now();
+    let (began, used) = (Instant::now(), cpu());
     let store = Store::open(directory).unwrap();
     let opened = began.elapsed();
-    let machine = Machine::restart(Policy::default(), store.records().unwrap(), Time(1));
-    println!("  opened and checked in {:.3} s", opened.as_secs_f64());
+    let records = store.records().unwrap();
+    let read = began.elapsed();
+    let machine = Machine::restart(Policy::default(), records, Time(1));
+    let [opened, read, all] = [opened, read, began.elapsed()].map(|at| at.as_secs_f64());
+    let cpu = (cpu() - used).as_secs_f64();
+    println!("  opened {opened:.3} s, read {:.3} s, taken in {:.3} s; {cpu:.2} s of CPU", read - opened, all - read);
     let target = if count > 500_000.0 { "5 s" } else { "0.5 s" };
     tell(&format!("{count} jobs restored, {what}"), began.elapsed(), count, count, target);
     drop(machine);

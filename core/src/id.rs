@@ -39,6 +39,22 @@ macro_rules! hash_id {
                 $name(id)
             }
 
+            /// The id of these 16 bytes.
+            pub fn from_bytes(bytes: [u8; 16]) -> Self {
+                $name(bytes)
+            }
+
+            /// Its 16 bytes.
+            pub fn as_bytes(&self) -> &[u8; 16] {
+                &self.0
+            }
+
+            /// The id as a number. Ids are hashes, so any part of it is spread evenly.
+            #[allow(dead_code, reason = "not every kind of id is looked up by it")]
+            pub(crate) fn number(&self) -> u128 {
+                u128::from_be_bytes(self.0)
+            }
+
             /// The first eight hexadecimal digits, for people.
             pub fn short(&self) -> String {
                 self.to_string()[..8].to_owned()
@@ -47,7 +63,13 @@ macro_rules! hash_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:032x}", u128::from_be_bytes(self.0))
+                // A million of them are written for a large sweep, and read when it is gone on with: by hand, not as numbers.
+                let mut text = [0; 32];
+                for (digits, byte) in text.chunks_exact_mut(2).zip(self.0) {
+                    digits[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+                    digits[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+                }
+                f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
             }
         }
 
@@ -62,11 +84,13 @@ macro_rules! hash_id {
 
             fn from_str(text: &str) -> Result<Self, IdError> {
                 let wrong = || IdError { expected: "32 hexadecimal digits", found: text.to_owned() };
-                if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    return Err(wrong());
+                let digits: &[u8; 32] = text.as_bytes().try_into().map_err(|_| wrong())?;
+                let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8).ok_or_else(wrong);
+                let mut id = [0; 16];
+                for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+                    *byte = digit(pair[0])? << 4 | digit(pair[1])?;
                 }
-                let number = u128::from_str_radix(text, 16).map_err(|_| wrong())?;
-                Ok($name(number.to_be_bytes()))
+                Ok($name(id))
             }
         }
 
@@ -247,6 +271,8 @@ mod tests {
         let id = JobId::of(&[b"a", b"b"]);
         assert_eq!(id.to_string().parse::<JobId>(), Ok(id));
         assert_ne!(id, JobId::of(&[b"ab"]));
+        let digits = "00ff10a2b3c4d5e6f708192a3b4c5d6e";
+        assert_eq!(digits.to_uppercase().parse::<JobId>().unwrap().to_string(), digits);
         let digest = Digest::of(b"weights");
         assert_eq!(digest.to_string().parse::<Digest>(), Ok(digest));
         let mut parts = Digester::default();
@@ -258,6 +284,7 @@ mod tests {
     fn what_is_no_id_is_refused() {
         assert!("+0000000000000000000000000000000".parse::<JobId>().is_err());
         assert!("xyz".parse::<CellId>().is_err());
+        assert!("000000000000000000000000000000ü".parse::<CellId>().is_err());
         assert!("../up".parse::<Digest>().is_err());
         assert!("".parse::<SweepName>().is_err());
         assert!("../up".parse::<SweepName>().is_err());

@@ -21,6 +21,9 @@ pub(crate) trait Commit: Send + 'static {
 
     /// Gives back what room on the disk it can.
     fn make_room(&mut self) {}
+
+    /// Does what could wait until the commit had been answered.
+    fn tidy(&mut self) {}
 }
 
 impl Commit for Store {
@@ -30,6 +33,10 @@ impl Commit for Store {
 
     fn make_room(&mut self) {
         Store::make_room(self);
+    }
+
+    fn tidy(&mut self) {
+        Store::tidy(self);
     }
 }
 
@@ -48,6 +55,7 @@ pub(super) fn write(mut store: impl Commit, mut batches: mpsc::Receiver<Batch>) 
             store.make_room();
         }
         let _ = reply.send(store.commit(&records));
+        store.tidy();
     }
 }
 
@@ -127,10 +135,11 @@ impl Driver {
         if known.since.is_none() || known.reason != reason {
             error!("{reason}. Until then nothing is taken in or acknowledged; it is tried again every second");
         }
-        self.trouble.send_replace(Trouble { since: known.since.or_else(|| Some(Instant::now())), reason });
+        let since = known.since.or_else(|| Some(Instant::now()));
+        self.trouble.send_replace(Trouble { since, reason: reason.clone() });
         // Whoever waits for an answer is told. What they asked for and is decided is done when it can be written.
         round.questions.clear();
-        self.calls.clear();
+        self.calls.pending(&reason);
         self.renew_meanwhile(round);
         let pause = tokio::time::sleep(self.pause);
         tokio::pin!(pause);

@@ -44,7 +44,7 @@ pub(crate) enum Call {
 }
 
 /// Where a call is answered. Dropped, it is answered with what keeps the coordinator from it.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+pub(crate) type Reply<T> = oneshot::Sender<Result<Result<T, Refusal>, Unanswered>>;
 /// What is sent to a worker.
 pub(crate) type Outbox = mpsc::Sender<Result<v1::ToWorker, tonic::Status>>;
 /// A question to the machine and to what is known of running attempts, at a time.
@@ -77,6 +77,12 @@ pub(crate) enum Unanswered {
     /// Nothing can be written down.
     #[error("the coordinator takes nothing in for now: {0}. It tries again every second and goes on by itself")]
     Stalled(String),
+    /// It has been taken in and cannot be written down yet.
+    #[error(
+        "this has been taken in and is done as soon as it can be written down, if the coordinator is not stopped before; it cannot be now: {0}. \
+         It is tried again every second: look how it stands before you ask for it again"
+    )]
+    Pending(String),
 }
 
 /// The queues.
@@ -103,7 +109,7 @@ impl Handle {
     pub async fn call<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<Result<T, Refusal>, Unanswered> {
         let (reply, answer) = oneshot::channel();
         self.calls.send(call(reply)).await.map_err(|_| Unanswered::Stopping)?;
-        answer.await.map_err(|_| self.why())
+        answer.await.unwrap_or_else(|_| Err(self.why()))
     }
 
     /// Asks something of committed state.

@@ -82,17 +82,23 @@ struct Calls {
 }
 
 impl Calls {
-    fn clear(&mut self) {
-        self.submissions.clear();
-        self.counts.clear();
+    /// Tells everybody that what they asked for is decided and cannot be written down yet.
+    fn pending(&mut self, reason: &str) {
+        // Whoever asked may have gone.
+        for reply in std::mem::take(&mut self.submissions).into_values() {
+            let _ = reply.send(Err(Unanswered::Pending(reason.to_owned())));
+        }
+        for reply in std::mem::take(&mut self.counts).into_values() {
+            let _ = reply.send(Err(Unanswered::Pending(reason.to_owned())));
+        }
     }
 
     fn refuse(&mut self, ticket: Ticket, refusal: Refusal) {
         // Whoever asked may have gone.
         if let Some(reply) = self.submissions.remove(&ticket) {
-            let _ = reply.send(Err(refusal));
+            let _ = reply.send(Ok(Err(refusal)));
         } else if let Some(reply) = self.counts.remove(&ticket) {
-            let _ = reply.send(Err(refusal));
+            let _ = reply.send(Ok(Err(refusal)));
         }
     }
 }
@@ -344,12 +350,12 @@ impl Driver {
             }
             Effect::Submitted(ticket, summary) => {
                 if let Some(reply) = self.calls.submissions.remove(&ticket) {
-                    let _ = reply.send(Ok(summary));
+                    let _ = reply.send(Ok(Ok(summary)));
                 }
             }
             Effect::Cancelled(ticket, jobs) | Effect::Resumed(ticket, jobs) => {
                 if let Some(reply) = self.calls.counts.remove(&ticket) {
-                    let _ = reply.send(Ok(jobs));
+                    let _ = reply.send(Ok(Ok(jobs)));
                 }
             }
             Effect::Refuse(ticket, refusal) => self.calls.refuse(ticket, refusal),

@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 
 pub(crate) fn unanswered(error: Unanswered) -> Status {
     let mut status = Status::unavailable(error.to_string());
-    if let Unanswered::Stalled(_) = error {
+    if let Unanswered::Stalled(_) | Unanswered::Pending(_) = error {
         // A broken connection has the same code.
         status.metadata_mut().insert(STALLED, MetadataValue::from_static("store"));
     }

@@ -184,7 +184,7 @@ async fn watch(
             match look(&handle, sweep.clone()).await {
                 Ok(status) => break status?,
                 // Whoever watches a sweep waits, as the sweep does.
-                Err(Unanswered::Stalled(_)) => tokio::time::sleep(PACE).await,
+                Err(Unanswered::Stalled(_) | Unanswered::Pending(_)) => tokio::time::sleep(PACE).await,
                 Err(stopping) => return Err(stopping.into()),
             }
         };

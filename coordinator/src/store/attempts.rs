@@ -30,10 +30,14 @@ impl Reader {
     /// # Errors
     /// If the file cannot be read.
     pub fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, StoreError> {
-        let select = "SELECT attempts.attempt, attempts.worker, attempts.started, attempts.ended, attempts.ending,
+        // Found by its id where there is an index.
+        let found = if self.version < 3 { "jobs WHERE id = lower(hex(?1))" } else { "job_states WHERE id = ?1" };
+        let select = format!(
+            "SELECT attempts.attempt, attempts.worker, attempts.started, attempts.ended, attempts.ending,
                              attempts.message, coalesce((SELECT max(epochs.epoch) FROM epochs
                                 WHERE epochs.job = attempts.job AND epochs.attempt = attempts.attempt), 0)
-                      FROM jobs JOIN attempts ON attempts.job = jobs.number WHERE jobs.id = ?1 ORDER BY attempts.attempt";
+                      FROM attempts WHERE attempts.job = (SELECT number FROM {found}) ORDER BY attempts.attempt"
+        );
         let attempt = |row: &Row<'_>| {
             Ok(AttemptRow {
                 attempt: row.get(0)?,
@@ -46,8 +50,8 @@ impl Reader {
             })
         };
         let read = || {
-            let mut statement = self.connection.prepare_cached(select)?;
-            statement.query_map([job.to_string()], attempt)?.collect::<rusqlite::Result<_>>()
+            let mut statement = self.connection.prepare_cached(&select)?;
+            statement.query_map([job.as_bytes()], attempt)?.collect::<rusqlite::Result<_>>()
         };
         read().map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
     }

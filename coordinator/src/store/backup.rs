@@ -171,11 +171,16 @@ pub fn restore(from: &Path, state: &Path, force: bool) -> Result<Copied, BackupE
 /// of a time that the store knows nothing of. A job that went on after that would lack the epochs between.
 fn end_attempts(path: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::from_sqlite(path.to_owned(), error);
-    let end = "UPDATE attempts SET ended = started, ending = 'preempted', message = 'a backup was put back'
-               WHERE (job, attempt) IN (SELECT number, attempts FROM jobs WHERE state = 'running');
-               UPDATE jobs SET state = 'queued', not_before = 0 WHERE state = 'running';
-               UPDATE jobs SET attempts = attempts + 1000;";
-    open(path)?.execute_batch(&format!("BEGIN; {end} COMMIT;")).map_err(failed)
+    let connection = open(path)?;
+    // A backup of an older version is migrated when it is opened.
+    let jobs = if version(&connection).map_err(failed)? < 3 { "jobs" } else { "job_states" };
+    let end = format!(
+        "UPDATE attempts SET ended = started, ending = 'preempted', message = 'a backup was put back'
+               WHERE (job, attempt) IN (SELECT number, attempts FROM {jobs} WHERE state = 'running');
+               UPDATE {jobs} SET state = 'queued', not_before = 0 WHERE state = 'running';
+               UPDATE {jobs} SET attempts = attempts + 1000;"
+    );
+    connection.execute_batch(&format!("BEGIN; {end} COMMIT;")).map_err(failed)
 }
 
 /// The names of the sweeps of the store at `place`, if it has any. One that cannot be read may have some.

@@ -15,9 +15,56 @@ pub(super) fn from(connection: &Connection, found: u32) -> Result<()> {
     if found == VERSION {
         return Ok(());
     }
-    // Version 2 counts failures without progress, and its view tells which rows are superseded.
-    let columns = "ALTER TABLE jobs ADD COLUMN reached_before INTEGER NOT NULL DEFAULT 0; DROP VIEW metrics;";
-    in_one_transaction(connection, &format!("{columns} {}", view("metrics")))
+    // Version 2 counts failures without progress, and its view tells which rows are superseded. Version 3 has short rows of jobs: the
+    // facts, which are long, have a table of their own. The other tables' references follow the first renaming, not the second.
+    let (states, cells) = (older::states(found, "job_states"), older::CELLS);
+    let [cells_anew, states_anew] = ["cells", "job_states"].map(|table| {
+        created(&format!("TABLE {table}")).replace(&format!("TABLE {table} "), &format!("TABLE {table}_anew "))
+    });
+    let facts = created("TABLE job_facts");
+    let views = ["VIEW jobs", "VIEW metrics", "VIEW sweep_results"].map(created).concat();
+    let columns =
+        "number, id, cell, seed, state, attempts, failures, reached_before, not_before, result, kept, failure_kind,
+                   failure";
+    let statements = format!(
+        r#"DROP VIEW metrics;
+           DROP VIEW sweep_results;
+           ALTER TABLE jobs RENAME TO job_states;
+           {cells_anew} {states_anew} {facts}
+           INSERT INTO cells_anew (number, id, configuration) SELECT number, id, configuration FROM {cells};
+           INSERT INTO job_states_anew ({columns}) SELECT {columns} FROM {states} ORDER BY number;
+           INSERT INTO job_facts (job, facts)
+             SELECT number, iif(instr(facts, '"kept"'), json_remove(facts, '$.kept'), facts)
+             FROM job_states WHERE facts IS NOT NULL ORDER BY number;
+           DROP TABLE job_states;
+           DROP TABLE cells;
+           ALTER TABLE job_states_anew RENAME TO job_states;
+           ALTER TABLE cells_anew RENAME TO cells;
+           {views}"#
+    );
+    // While a table is replaced, others refer to what is not there.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    let migrated = in_one_transaction(connection, &statements);
+    connection.pragma_update(None, "foreign_keys", true)?;
+    migrated
+}
+
+/// What tables of older versions have, under the names that it has today.
+pub(super) mod older {
+    /// Cells.
+    pub const CELLS: &str = "(SELECT row_number() OVER (ORDER BY id) AS number, id, configuration FROM cells)";
+
+    /// Where jobs stand, of a table `jobs` of that version.
+    pub fn states(version: u32, jobs: &str) -> String {
+        // What version 1 did not count had not happened.
+        let reached_before = if version < 2 { "0 AS reached_before" } else { "reached_before" };
+        format!(
+            r#"(SELECT jobs.number, unhex(jobs.id) AS id, numbered.number AS cell, seed, state, attempts, failures, {reached_before},
+                       not_before, facts IS NOT NULL AS result,
+                       iif(instr(facts, '"kept"'), json_extract(facts, '$.kept'), NULL) AS kept, failure_kind, failure
+                FROM {jobs} AS jobs JOIN {CELLS} AS numbered ON numbered.id = jobs.cell)"#
+        )
+    }
 }
 
 /// All of it or nothing, with the version.
@@ -28,8 +75,9 @@ fn in_one_transaction(connection: &Connection, statements: &str) -> Result<()> {
     transaction.commit()
 }
 
-/// A view as the schema defines it.
-fn view(name: &str) -> &'static str {
-    let from = SCHEMA.find(&format!("CREATE VIEW {name} AS")).map_or("", |start| &SCHEMA[start..]);
-    from.split_inclusive(';').next().unwrap_or_default()
+/// The statement of the schema that creates something.
+fn created(what: &str) -> &'static str {
+    let statement = |verb: &str| SCHEMA.find(&format!("CREATE {what} {verb}")).map(|start| &SCHEMA[start..]);
+    let from = statement("AS").or_else(|| statement("(")).unwrap_or_default();
+    from.split_inclusive(";\n").next().unwrap_or_default()
 }

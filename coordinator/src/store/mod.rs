@@ -26,7 +26,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 
 /// The version of the schema that this plusminus writes, kept in SQLite's `user_version`.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const FILE: &str = "plusminus.sqlite";
 const LOCK: &str = "lock";
 /// After how many pages the log is moved into the file.
@@ -53,6 +53,8 @@ pub struct Store {
     numbers: HashMap<JobId, i64>,
     /// Transactions written.
     commits: u64,
+    /// The log has yet to be moved into the file.
+    untidy: bool,
     /// What was found wrong with the file since it was opened.
     damage: Arc<OnceLock<String>>,
     /// Held for its lock.
@@ -70,8 +72,15 @@ impl Store {
         let lock = lock(directory)?;
         let path = directory.join(FILE);
         let connection = prepare(&path).map_err(|error| StoreError::from_sqlite(path.clone(), error))?;
-        let mut store =
-            Store { connection, path, numbers: HashMap::new(), commits: 0, damage: Arc::default(), _lock: lock };
+        let mut store = Store {
+            connection,
+            path,
+            numbers: HashMap::new(),
+            commits: 0,
+            untidy: false,
+            damage: Arc::default(),
+            _lock: lock,
+        };
         store.migrate()?;
         store.keep_log_small().map_err(|error| store.failed(error))?;
         Ok(store)

@@ -1,12 +1,13 @@
 //! Tables back into records, and into values for a report.
 
+use super::migrate::older;
 use super::{FILE, Store, StoreError, VERSION, open_to_read};
 use plusminus_core::id::{CellId, JobId, SweepName, WorkerName};
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::{At, Measurements, Metric, selected};
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::schedule::{NewCell, NewJob, Origin, Record, StoredState, Time};
-use rusqlite::{Connection, Result, Row, Rows, types::Type};
+use rusqlite::{Connection, Result, Row, Statement, params, types::Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -35,7 +36,7 @@ pub struct Reader {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
     /// A store of an older version that no coordinator has opened since is read as it is.
-    version: u32,
+    pub(super) version: u32,
 }
 
 impl Reader {
@@ -129,15 +130,16 @@ impl Reader {
 }
 
 fn records(connection: &Connection, version: u32) -> Result<Vec<Record>> {
-    let mut records = Vec::new();
-    let mut statement = connection.prepare("SELECT id, configuration FROM cells")?;
-    let cell = |row: &Row<'_>| {
-        let configuration: String = row.get(1)?;
-        Ok(NewCell { id: parsed(row, 0)?, configuration: configuration.into() })
-    };
-    let cells: BTreeMap<CellId, NewCell> =
-        statement.query_map([], cell)?.map(|cell| cell.map(|cell| (cell.id, cell))).collect::<Result<_>>()?;
-    let origins: Origins = cells.values().filter_map(|cell| Some((cell.id, origin(&cell.configuration)?))).collect();
+    let mut kinds = Kinds::new();
+    let mut cells: BTreeMap<CellId, NewCell> = BTreeMap::new();
+    let from = if version < 3 { older::CELLS } else { "cells" };
+    let mut statement = connection.prepare(&format!("SELECT number, id, configuration FROM {from}"))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, configuration): (CellId, String) = (parsed(row, 1)?, row.get(2)?);
+        kinds.insert(row.get(0)?, (id, origin(&configuration)));
+        cells.insert(id, NewCell { id, configuration: configuration.into() });
+    }
     let configurations = |jobs: &[NewJob]| {
         let mut named: Vec<CellId> = jobs.iter().map(|job| job.cell).collect();
         // Jobs of a cell mostly stand side by side.
@@ -145,15 +147,17 @@ fn records(connection: &Connection, version: u32) -> Result<Vec<Record>> {
         let named: BTreeSet<CellId> = named.into_iter().collect();
         named.iter().filter_map(|cell| cells.get(cell).cloned()).collect()
     };
-    let jobs = forgotten_jobs(connection, &origins)?;
-    if !jobs.is_empty() {
-        records.push(Record::Remembered { cells: configurations(&jobs), jobs });
-    }
+    let StoredJobs { numbers, jobs, restored } = stored_jobs(connection, version, &kinds)?;
+    let mut forgotten = vec![true; jobs.len()];
+    let mut records = Vec::with_capacity(restored.len() + 1);
     let mut sweeps =
         connection.prepare("SELECT ordinal, name, source, submitted, cancelled FROM sweeps ORDER BY ordinal")?;
     let mut rows = sweeps.query([])?;
     while let Some(row) = rows.next()? {
-        let jobs = jobs_of(connection, row.get(0)?, &origins)?;
+        let jobs = jobs_of(connection, row.get(0)?, &numbers, |place| {
+            forgotten[place] = false;
+            jobs[place]
+        })?;
         let name: SweepName = parsed(row, 1)?;
         records.push(Record::Submitted {
             name: name.clone(),
@@ -168,12 +172,17 @@ fn records(connection: &Connection, version: u32) -> Result<Vec<Record>> {
             records.push(Record::Cancelled { name, dropped: Vec::new(), at: time(row, 4)? });
         }
     }
-    restored(connection, version, &mut records)?;
+    let forgotten: Vec<NewJob> = jobs.iter().zip(forgotten).filter_map(|(job, is)| is.then_some(*job)).collect();
+    if !forgotten.is_empty() {
+        // No sweep names these any more.
+        records.insert(0, Record::Remembered { cells: configurations(&forgotten), jobs: forgotten });
+    }
+    records.extend(restored);
     Ok(records)
 }
 
-/// Where jobs build on others: their cell, the parent's cell, and which of its weights.
-type Origins = BTreeMap<CellId, (CellId, At)>;
+/// Cells by their numbers, each with what its jobs build on, if they do: a cell, and which of its jobs' weights.
+type Kinds = BTreeMap<i64, (CellId, Option<(CellId, At)>)>;
 
 /// What the jobs of a configuration build on. A configuration that this version cannot read is no worker's either.
 fn origin(configuration: &str) -> Option<(CellId, At)> {
@@ -182,68 +191,104 @@ fn origin(configuration: &str) -> Option<(CellId, At)> {
     reads.then(|| serde_json::from_str::<Configuration>(configuration).ok()?.origin()).flatten()
 }
 
-fn jobs_of(connection: &Connection, sweep: i64, origins: &Origins) -> Result<Vec<NewJob>> {
-    let select = "SELECT jobs.id, jobs.cell, jobs.seed FROM sweep_jobs JOIN jobs ON jobs.number = sweep_jobs.job
-                  WHERE sweep_jobs.sweep = ?1 ORDER BY sweep_jobs.position";
-    let mut statement = connection.prepare_cached(select)?;
-    jobs(statement.query([sweep])?, origins)
+/// What one reading of all jobs gives, in the order of their numbers.
+#[derive(Default)]
+struct StoredJobs {
+    numbers: Vec<i64>,
+    jobs: Vec<NewJob>,
+    /// Of those that do not stand as their submission made them.
+    restored: Vec<Record>,
 }
 
-/// Jobs that no sweep names any more.
-fn forgotten_jobs(connection: &Connection, origins: &Origins) -> Result<Vec<NewJob>> {
-    let select = "SELECT id, cell, seed FROM jobs WHERE number NOT IN (SELECT job FROM sweep_jobs) ORDER BY number";
-    jobs(connection.prepare(select)?.query([])?, origins)
-}
-
-fn jobs(mut rows: Rows<'_>, origins: &Origins) -> Result<Vec<NewJob>> {
-    let mut jobs = Vec::new();
+fn stored_jobs(connection: &Connection, version: u32, kinds: &Kinds) -> Result<StoredJobs> {
+    let from = if version < 3 { older::states(version, "jobs") } else { "job_states".into() };
+    let select = format!(
+        "SELECT number, id, cell, seed, state, attempts, failures, reached_before, not_before, result, kept,
+                failure_kind, failure
+         FROM {from} ORDER BY number"
+    );
+    let (mut statement, mut attempts) = (connection.prepare(&select)?, Attempts::of(connection)?);
+    let mut rows = statement.query([])?;
+    let mut stored = StoredJobs::default();
     while let Some(row) = rows.next()? {
-        let (cell, seed) = (parsed(row, 1)?, row.get::<_, i64>(2)? as u64);
-        let origin = origins.get(&cell).map(|(parent, at)| Origin { job: Job::id_of(*parent, seed), at: *at });
-        jobs.push(NewJob { id: parsed(row, 0)?, cell, seed, origin });
+        let (number, cell, seed) = (row.get(0)?, row.get(2)?, row.get::<_, i64>(3)? as u64);
+        let unknown = || rusqlite::Error::IntegralValueOutOfRange(2, cell);
+        let (cell, parent) = kinds.get(&cell).ok_or_else(unknown)?;
+        let origin = parent.map(|(parent, at)| Origin { job: Job::id_of(parent, seed), at });
+        let job = NewJob { id: JobId::from_bytes(row.get(1)?), cell: *cell, seed, origin };
+        stored.numbers.push(number);
+        stored.jobs.push(job);
+        stored.restored.extend(restored(row, number, job.id, &mut attempts)?);
+    }
+    Ok(stored)
+}
+
+/// What is looked up of few jobs only.
+struct Attempts<'c> {
+    current: Statement<'c>,
+    reached: Statement<'c>,
+}
+
+impl<'c> Attempts<'c> {
+    fn of(connection: &'c Connection) -> Result<Self> {
+        let current = "SELECT worker, started FROM attempts WHERE job = ?1 AND attempt = ?2";
+        let reached = "SELECT coalesce(max(epoch), 0) FROM epochs WHERE job = ?1";
+        Ok(Attempts { current: connection.prepare(current)?, reached: connection.prepare(reached)? })
+    }
+}
+
+/// How a job stands, unless it waits for its first attempt: then it is as its submission made it.
+fn restored(row: &Row<'_>, number: i64, job: JobId, of: &mut Attempts<'_>) -> Result<Option<Record>> {
+    let (attempts, failures) = (row.get(5)?, row.get(6)?);
+    let state = match row.get_ref(4)?.as_str()? {
+        "queued" if attempts == 0 => return Ok(None),
+        "queued" => StoredState::Queued { not_before: time(row, 8)? },
+        "running" => of.current.query_row(params![number, attempts], |attempt| {
+            Ok(StoredState::Running { worker: WorkerName(attempt.get(0)?), at: time(attempt, 1)? })
+        })?,
+        "finished" => {
+            let kept = row.get_ref(10)?.as_str_or_null()?.map(serde_json::from_str).transpose();
+            let damaged = |error| rusqlite::Error::FromSqlConversionFailure(10, Type::Text, Box::new(error));
+            StoredState::Finished { kept: kept.map_err(damaged)?.unwrap_or_default() }
+        }
+        "failed" => {
+            let kind = row.get_ref(11)?.as_str()?;
+            let kind = FailureKind::ALL.iter().copied().find(|known| known.name() == kind);
+            StoredState::Failed(Failure::new(kind.unwrap_or(FailureKind::Infrastructure), row.get::<_, String>(12)?))
+        }
+        _ => StoredState::Dropped,
+    };
+    // How far a job came is wanted of those that may be tried again.
+    let nowhere = attempts == 0 || matches!(state, StoredState::Finished { .. });
+    let reached = if nowhere { 0 } else { of.reached.query_row([number], |row| row.get(0))? };
+    let (reached, result) = ((reached, row.get(7)?), row.get(9)?);
+    Ok(Some(Record::Restored { job, attempts, failures, reached, result, state }))
+}
+
+/// The jobs of a sweep, in its order; `job` gives the one that stands at a place of the jobs with these `numbers`.
+fn jobs_of(
+    connection: &Connection,
+    sweep: i64,
+    numbers: &[i64],
+    mut job: impl FnMut(usize) -> NewJob,
+) -> Result<Vec<NewJob>> {
+    let select = "SELECT job FROM sweep_jobs WHERE sweep = ?1 ORDER BY position";
+    let mut statement = connection.prepare_cached(select)?;
+    let mut rows = statement.query([sweep])?;
+    let mut jobs = Vec::new();
+    // They mostly stand one after another there too.
+    let mut next = 0;
+    while let Some(row) = rows.next()? {
+        let number: i64 = row.get(0)?;
+        let place = match numbers.get(next) {
+            Some(same) if *same == number => Ok(next),
+            _ => numbers.binary_search(&number),
+        };
+        let place = place.map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, number))?;
+        jobs.push(job(place));
+        next = place + 1;
     }
     Ok(jobs)
-}
-
-fn restored(connection: &Connection, version: u32, records: &mut Vec<Record>) -> Result<()> {
-    // What version 1 did not count had not happened.
-    let reached_before = if version < 2 { "0" } else { "jobs.reached_before" };
-    // A job that waits for its first attempt is as its submission made it. What an attempt was is wanted of running jobs alone, and
-    // how far a job came of those that have not finished.
-    let select = format!(
-        r#"SELECT jobs.id, jobs.state, jobs.attempts, jobs.failures, jobs.not_before, jobs.failure_kind, jobs.failure,
-                attempts.worker, attempts.started,
-                iif(instr(jobs.facts, '"kept"'), json_extract(jobs.facts, '$.kept'), NULL), jobs.facts IS NOT NULL,
-                iif(jobs.state = 'finished', 0, coalesce((SELECT max(epoch) FROM epochs WHERE epochs.job = jobs.number), 0)),
-                {reached_before}
-         FROM jobs LEFT JOIN attempts
-           ON jobs.state = 'running' AND attempts.job = jobs.number AND attempts.attempt = jobs.attempts
-         WHERE jobs.state <> 'queued' OR jobs.attempts > 0 ORDER BY jobs.number"#
-    );
-    let mut statement = connection.prepare(&select)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let state = match row.get_ref(1)?.as_str()? {
-            "queued" => StoredState::Queued { not_before: time(row, 4)? },
-            "running" => StoredState::Running { worker: WorkerName(row.get(7)?), at: time(row, 8)? },
-            "finished" => {
-                let kept: Option<String> = row.get(9)?;
-                let kept = kept.as_deref().map(serde_json::from_str).transpose();
-                let damaged = |error| rusqlite::Error::FromSqlConversionFailure(9, Type::Text, Box::new(error));
-                StoredState::Finished { kept: kept.map_err(damaged)?.unwrap_or_default() }
-            }
-            "failed" => {
-                let kind: String = row.get(5)?;
-                let kind = FailureKind::ALL.iter().copied().find(|known| known.name() == kind);
-                StoredState::Failed(Failure::new(kind.unwrap_or(FailureKind::Infrastructure), row.get::<_, String>(6)?))
-            }
-            _ => StoredState::Dropped,
-        };
-        let (attempts, failures, result) = (row.get(2)?, row.get(3)?, row.get(10)?);
-        let reached = (row.get(11)?, row.get(12)?);
-        records.push(Record::Restored { job: parsed(row, 0)?, attempts, failures, reached, result, state });
-    }
-    Ok(())
 }
 
 fn time(row: &Row<'_>, column: usize) -> Result<Time> {

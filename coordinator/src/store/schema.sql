@@ -1,14 +1,17 @@
--- Times are milliseconds since the Unix epoch. Ids are 32 hexadecimal digits.
+-- Times are milliseconds since the Unix epoch. Ids are 32 hexadecimal digits, or in `job_states`, of which there may be millions, the 16
+-- bytes that these stand for.
 
 CREATE TABLE cells (
-  id            TEXT PRIMARY KEY,
+  number        INTEGER PRIMARY KEY,
+  id            TEXT NOT NULL UNIQUE,
   configuration TEXT NOT NULL          -- canonical JSON
-) WITHOUT ROWID;
+);
 
-CREATE TABLE jobs (
+-- Short rows: a restart reads them all.
+CREATE TABLE job_states (
   number       INTEGER PRIMARY KEY,    -- what the other tables call the job
-  id           TEXT NOT NULL UNIQUE,
-  cell         TEXT NOT NULL REFERENCES cells (id),
+  id           BLOB NOT NULL UNIQUE,
+  cell         INTEGER NOT NULL REFERENCES cells (number),
   seed         INTEGER NOT NULL,
   state        TEXT NOT NULL DEFAULT 'queued'
                CHECK (state IN ('queued', 'running', 'finished', 'failed', 'dropped')),
@@ -16,10 +19,24 @@ CREATE TABLE jobs (
   failures     INTEGER NOT NULL DEFAULT 0, -- since any attempt came further than all before it
   reached_before INTEGER NOT NULL DEFAULT 0, -- the furthest epoch when the last of them happened
   not_before   INTEGER NOT NULL DEFAULT 0,
+  result       INTEGER NOT NULL DEFAULT 0, -- whether it has its result, though it may be trained again for its weights
+  kept         TEXT,                   -- JSON: the weights that it has left for others, if any
   failure_kind TEXT,                   -- of a failed job
-  failure      TEXT,
-  facts        TEXT                    -- JSON, of a finished job: weights, samples, realised noise, engine
+  failure      TEXT
 );
+
+CREATE TABLE job_facts (
+  job   INTEGER PRIMARY KEY REFERENCES job_states (number),
+  facts TEXT NOT NULL                  -- JSON, of a job with a result: weights, samples, realised noise, engine
+);
+
+-- What there is to know of a job. Its facts tell the weights that it has left for others too.
+CREATE VIEW jobs AS
+  SELECT number, lower(hex(id)) AS id, (SELECT cells.id FROM cells WHERE cells.number = job_states.cell) AS cell, seed, state,
+         attempts, failures, reached_before, not_before, failure_kind, failure,
+         (SELECT iif(kept IS NULL, facts, json_set(facts, '$.kept', json(kept)))
+          FROM job_facts WHERE job_facts.job = job_states.number) AS facts
+  FROM job_states;
 
 CREATE TABLE sweeps (
   ordinal   INTEGER PRIMARY KEY,
@@ -32,12 +49,12 @@ CREATE TABLE sweeps (
 CREATE TABLE sweep_jobs (
   sweep    INTEGER NOT NULL REFERENCES sweeps (ordinal) ON DELETE CASCADE,
   position INTEGER NOT NULL,
-  job      INTEGER NOT NULL REFERENCES jobs (number),
+  job      INTEGER NOT NULL REFERENCES job_states (number),
   PRIMARY KEY (sweep, position)
 ) WITHOUT ROWID;
 
 CREATE TABLE attempts (
-  job     INTEGER NOT NULL REFERENCES jobs (number),
+  job     INTEGER NOT NULL REFERENCES job_states (number),
   attempt INTEGER NOT NULL,
   worker  TEXT NOT NULL,
   started INTEGER NOT NULL,
@@ -48,7 +65,7 @@ CREATE TABLE attempts (
 ) WITHOUT ROWID;
 
 CREATE TABLE epochs (
-  job          INTEGER NOT NULL REFERENCES jobs (number),
+  job          INTEGER NOT NULL REFERENCES job_states (number),
   attempt      INTEGER NOT NULL,
   epoch        INTEGER NOT NULL,
   at           INTEGER NOT NULL,
@@ -59,7 +76,7 @@ CREATE TABLE epochs (
 -- What each selection of one epoch (final, best, best-validation, best-validation-loss) shows of a finished job, and of the epochs
 -- that a job had finished when it diverged. Means over the last epochs are computed from `epochs` where they are asked for.
 CREATE TABLE results (
-  job    INTEGER NOT NULL REFERENCES jobs (number),
+  job    INTEGER NOT NULL REFERENCES job_states (number),
   at     TEXT NOT NULL,
   metric TEXT NOT NULL,
   epoch  INTEGER NOT NULL,
@@ -70,16 +87,16 @@ CREATE TABLE results (
 -- One row a job, attempt, epoch and metric. An attempt's rows are whole: one that goes on from a checkpoint tells the epochs before
 -- it again. So those of the latest attempt that has any are the job's, and those of attempts before it are superseded.
 CREATE VIEW metrics AS
-  SELECT jobs.id AS job, jobs.seed, epochs.attempt, epochs.epoch, measured.key AS metric, measured.value,
+  SELECT lower(hex(jobs.id)) AS job, jobs.seed, epochs.attempt, epochs.epoch, measured.key AS metric, measured.value,
          epochs.attempt < (SELECT max(later.attempt) FROM epochs AS later WHERE later.job = epochs.job) AS superseded
-  FROM epochs JOIN jobs ON jobs.number = epochs.job, json_each(epochs.measurements) AS measured;
+  FROM epochs JOIN job_states AS jobs ON jobs.number = epochs.job, json_each(epochs.measurements) AS measured;
 
 -- One row a job and sweep: what a notebook wants first.
 CREATE VIEW sweep_results AS
-  SELECT sweeps.name AS sweep, jobs.id AS job, cells.configuration, jobs.seed, jobs.state, results.at, results.metric,
+  SELECT sweeps.name AS sweep, lower(hex(jobs.id)) AS job, cells.configuration, jobs.seed, jobs.state, results.at, results.metric,
          results.epoch, results.value
   FROM sweeps
   JOIN sweep_jobs ON sweep_jobs.sweep = sweeps.ordinal
-  JOIN jobs ON jobs.number = sweep_jobs.job
-  JOIN cells ON cells.id = jobs.cell
+  JOIN job_states AS jobs ON jobs.number = sweep_jobs.job
+  JOIN cells ON cells.number = jobs.cell
   LEFT JOIN results ON results.job = jobs.number;

@@ -8,7 +8,7 @@ use plusminus_core::metric::{At, Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
 use plusminus_core::schedule::{
     Effect, Ending, Event, JobState, JobView, Machine, NewCell, NewJob, News, Origin, Policy, Record, Report, Session,
-    Submission, SweepView, Ticket, Time,
+    StoredState, Submission, SweepView, Ticket, Time,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -202,6 +202,37 @@ fn a_full_disk_is_told_and_nothing_recorded_before_is_lost() {
     let store = Store::open(directory.path()).unwrap();
     let kept: u32 = store.connection.query_row("SELECT count(*) FROM epochs", [], |row| row.get(0)).unwrap();
     assert_eq!(kept, epoch - 1);
+}
+
+#[test]
+fn a_large_submission_is_on_the_disk_before_its_log_is_moved() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, _) = running(directory.path());
+    let new = |n: u64| NewJob { id: Job::id_of(cell(), n), cell: cell(), seed: n, origin: None };
+    let jobs: Vec<NewJob> = (0..write::MANY as u64).map(new).collect();
+    let mut submission = submission(1, &BTreeSet::new());
+    submission.jobs = jobs.clone();
+    let effects = Machine::new(Policy::default()).handle(Time(1), Event::Submit(Ticket(0), submission));
+    let length = |directory: &Path| fs::metadata(directory.join(FILE)).unwrap().len();
+    let before = length(directory.path());
+    store.commit(&records(effects)).unwrap();
+    assert_eq!(length(directory.path()), before, "nobody waits for that");
+    let stored = |store: &Store| match store.records().unwrap().swap_remove(1) {
+        Record::Submitted { jobs, .. } => jobs,
+        other => panic!("{other:?}"),
+    };
+    // What a kill leaves.
+    let left = tempfile::tempdir().unwrap();
+    for suffix in ["", "-wal"] {
+        let file = format!("{FILE}{suffix}");
+        fs::copy(directory.path().join(&file), left.path().join(&file)).unwrap();
+    }
+    assert_eq!(stored(&Store::open(left.path()).unwrap()), jobs);
+    store.tidy();
+    assert!(length(directory.path()) > before);
+    assert_eq!(stored(&store), jobs);
+    let pages: i64 = store.connection.query_row("PRAGMA wal_autocheckpoint", [], |row| row.get(0)).unwrap();
+    assert!(pages >= SHORTEST_LOG, "and small logs are moved by themselves again: {pages}");
 }
 
 #[test]

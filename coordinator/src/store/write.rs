@@ -1,14 +1,16 @@
 //! Records into tables.
 
 use super::{Store, StoreError};
-use plusminus_core::id::{JobId, SweepName};
+use plusminus_core::id::{CellId, JobId, SweepName};
 use plusminus_core::metric::{Measurements, Metric, select};
-use plusminus_core::outcome::{Failure, FailureKind};
+use plusminus_core::outcome::{Facts, Failure, FailureKind};
 use plusminus_core::schedule::{Ending, NewCell, NewJob, Next, Record, Time};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use serde::Serializer;
 use std::collections::{BTreeMap, HashMap};
 
+/// A submission of so many jobs makes a log that is moved into the file once it has been answered.
+pub(super) const MANY: usize = 5_000;
 /// After how many transactions the store's size is looked at again.
 const LOOK: u64 = 256;
 
@@ -22,6 +24,7 @@ impl Store {
         if let Some(problem) = self.damage.get() {
             return Err(StoreError::Corrupt { path: self.path.clone(), problem: problem.clone() });
         }
+        self.tidy();
         let written = self.write(records);
         if written.is_err() {
             // Jobs that the transaction made are not there.
@@ -31,6 +34,11 @@ impl Store {
     }
 
     fn write(&mut self, records: &[Record]) -> Result<()> {
+        let is_large = |record: &Record| matches!(record, Record::Submitted { jobs, .. } if jobs.len() >= MANY);
+        if records.iter().any(is_large) {
+            self.untidy = true;
+            self.connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+        }
         let transaction = self.connection.transaction()?;
         let mut writer = Writer { connection: &transaction, numbers: &mut self.numbers };
         records.iter().try_for_each(|record| writer.record(record))?;
@@ -43,6 +51,18 @@ impl Store {
             tracing::debug!(%error, "cannot look at the size of the store");
         }
         Ok(())
+    }
+
+    /// Moves the log of a large submission into the file. Nobody has to wait for it: what is in the log is as durable. It is done
+    /// before the next transaction, or when there is time.
+    pub fn tidy(&mut self) {
+        if !std::mem::take(&mut self.untidy) {
+            return;
+        }
+        let move_log = || self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = self.keep_log_small().and_then(|()| move_log()) {
+            tracing::debug!(%error, "the store's log cannot be moved into its file");
+        }
     }
 
     /// Gives back what the log takes on the disk, as far as it can be done now: a full disk may then have room for the next commit.
@@ -75,7 +95,7 @@ impl Writer<'_> {
             }
             Record::Assigned { job, attempt, worker, at } => {
                 let Some(number) = self.number(*job)? else { return Ok(()) };
-                let begin = "UPDATE jobs SET state = 'running', attempts = ?2 WHERE number = ?1";
+                let begin = "UPDATE job_states SET state = 'running', attempts = ?2 WHERE number = ?1";
                 self.connection.prepare_cached(begin)?.execute(params![number, attempt.0])?;
                 let insert = "INSERT INTO attempts (job, attempt, worker, started) VALUES (?1, ?2, ?3, ?4)";
                 self.connection.prepare_cached(insert)?.execute(params![number, attempt.0, worker.0, time(*at)])?;
@@ -118,9 +138,9 @@ impl Writer<'_> {
         if let Some(number) = self.numbers.get(&job) {
             return Ok(Some(*number));
         }
-        let select = "SELECT number FROM jobs WHERE id = ?1";
+        let select = "SELECT number FROM job_states WHERE id = ?1";
         let number =
-            self.connection.prepare_cached(select)?.query_row([job.to_string()], |row| row.get(0)).optional()?;
+            self.connection.prepare_cached(select)?.query_row([job.as_bytes()], |row| row.get(0)).optional()?;
         if let Some(number) = number {
             self.numbers.insert(job, number);
         }
@@ -148,23 +168,24 @@ impl Writer<'_> {
         let sweep = &mut self.connection.prepare_cached(sweep)?;
         let ordinal: i64 = sweep.query_row(params![name.as_str(), source, time(at)], |row| row.get(0))?;
         self.connection.prepare_cached("DELETE FROM sweep_jobs WHERE sweep = ?1")?.execute([ordinal])?;
-        let job_row = "INSERT OR IGNORE INTO jobs (id, cell, seed) VALUES (?1, ?2, ?3)";
+        let mut cell_number = self.connection.prepare_cached("SELECT number FROM cells WHERE id = ?1")?;
+        let job_row = "INSERT OR IGNORE INTO job_states (id, cell, seed) VALUES (?1, ?2, ?3)";
         let mut job_row = self.connection.prepare_cached(job_row)?;
-        let mut known = self.connection.prepare_cached("SELECT number FROM jobs WHERE id = ?1")?;
+        let mut known = self.connection.prepare_cached("SELECT number FROM job_states WHERE id = ?1")?;
         let place = "INSERT INTO sweep_jobs (sweep, position, job) VALUES (?1, ?2, ?3)";
         let mut place = self.connection.prepare_cached(place)?;
         // Jobs of a cell mostly stand side by side.
-        let mut cell = jobs.first().map(|job| (job.cell, job.cell.to_string()));
+        let mut last: Option<(CellId, i64)> = None;
         for (position, job) in (0_i64..).zip(jobs) {
-            let id = job.id.to_string();
-            let cell = match &mut cell {
-                Some((last, text)) if *last == job.cell => text,
-                other => &other.insert((job.cell, job.cell.to_string())).1,
+            let cell = match last {
+                Some((cell, number)) if cell == job.cell => number,
+                _ => cell_number.query_row([job.cell.to_string()], |row| row.get(0))?,
             };
-            let number: i64 = if job_row.execute(params![id, cell, job.seed as i64])? > 0 {
+            last = Some((job.cell, cell));
+            let number: i64 = if job_row.execute(params![job.id.as_bytes(), cell, job.seed as i64])? > 0 {
                 self.connection.last_insert_rowid()
             } else {
-                known.query_row([&id], |row| row.get(0))?
+                known.query_row([job.id.as_bytes()], |row| row.get(0))?
             };
             place.execute([ordinal, position, number])?;
         }
@@ -174,18 +195,18 @@ impl Writer<'_> {
     /// Queues a job, again perhaps: the facts of its result stay, but for the weights that it has left.
     fn requeue(&mut self, job: JobId) -> Result<()> {
         let requeue =
-            "UPDATE jobs SET state = 'queued', failures = 0, not_before = 0, failure_kind = NULL, failure = NULL,
-                              facts = json_remove(facts, '$.kept')
-                       WHERE id = ?1";
-        self.connection.prepare_cached(requeue)?.execute([job.to_string()]).map(drop)
+            "UPDATE job_states SET state = 'queued', failures = 0, not_before = 0, failure_kind = NULL, failure = NULL,
+                                   kept = NULL
+             WHERE id = ?1";
+        self.connection.prepare_cached(requeue)?.execute([job.as_bytes()]).map(drop)
     }
 
     fn drop_jobs(&mut self, jobs: &[JobId]) -> Result<()> {
         // What has a result from before keeps it, here and where a job fails.
-        let drop_job = "UPDATE jobs SET state = iif(facts IS NULL, 'dropped', 'finished') WHERE id = ?1";
+        let drop_job = "UPDATE job_states SET state = iif(result, 'finished', 'dropped') WHERE id = ?1";
         let mut drop_job = self.connection.prepare_cached(drop_job)?;
         for job in jobs {
-            drop_job.execute([job.to_string()])?;
+            drop_job.execute([job.as_bytes()])?;
             self.numbers.remove(job);
         }
         Ok(())
@@ -194,7 +215,8 @@ impl Writer<'_> {
     fn ended(&self, number: i64, attempt: u32, ending: &Ending, next: Next) -> Result<()> {
         match (next, ending) {
             (Next::Retry { not_before, failures, reached }, _) => {
-                let retry = "UPDATE jobs SET state = 'queued', failures = ?2, not_before = ?3, reached_before = ?4
+                let retry =
+                    "UPDATE job_states SET state = 'queued', failures = ?2, not_before = ?3, reached_before = ?4
                              WHERE number = ?1";
                 self.connection.prepare_cached(retry)?.execute(params![number, failures, time(not_before), reached])?;
             }
@@ -206,9 +228,15 @@ impl Writer<'_> {
                 }
             }
             (_, Ending::Finished(facts)) => {
-                let facts = serde_json::to_string(facts).map_err(json)?;
-                let finish = "UPDATE jobs SET state = 'finished', facts = ?2 WHERE number = ?1";
-                self.connection.prepare_cached(finish)?.execute(params![number, facts])?;
+                let kept = (!facts.kept.is_empty()).then(|| serde_json::to_string(&facts.kept)).transpose();
+                let finish = "UPDATE job_states SET state = 'finished', result = 1, kept = ?2 WHERE number = ?1";
+                self.connection.prepare_cached(finish)?.execute(params![number, kept.map_err(json)?])?;
+                let facts = match facts.kept.is_empty() {
+                    true => serde_json::to_string(facts),
+                    false => serde_json::to_string(&Facts { kept: BTreeMap::new(), ..Facts::clone(facts) }),
+                };
+                let told = "INSERT OR REPLACE INTO job_facts (job, facts) VALUES (?1, ?2)";
+                self.connection.prepare_cached(told)?.execute(params![number, facts.map_err(json)?])?;
                 self.results(number, attempt)?;
             }
         }
@@ -216,8 +244,8 @@ impl Writer<'_> {
     }
 
     fn fail(&self, number: i64, failure: &Failure) -> Result<()> {
-        let fail = "UPDATE jobs SET state = iif(facts IS NULL, 'failed', 'finished'),
-                           failure_kind = iif(facts IS NULL, ?2, NULL), failure = iif(facts IS NULL, ?3, NULL)
+        let fail = "UPDATE job_states SET state = iif(result, 'finished', 'failed'),
+                           failure_kind = iif(result, NULL, ?2), failure = iif(result, NULL, ?3)
                     WHERE number = ?1";
         let row = params![number, failure.kind.name(), failure.message];
         self.connection.prepare_cached(fail)?.execute(row).map(drop)
@@ -225,7 +253,7 @@ impl Writer<'_> {
 
     /// Whether the job has its result, though it may have been trained again.
     fn has_result(&self, number: i64) -> Result<bool> {
-        let select = "SELECT facts IS NOT NULL FROM jobs WHERE number = ?1";
+        let select = "SELECT result FROM job_states WHERE number = ?1";
         self.connection.prepare_cached(select)?.query_row([number], |row| row.get(0))
     }
 

@@ -100,6 +100,7 @@ impl Machine {
             }
             machine.state.apply(&record);
         }
+        machine.state.pass(now);
         let running = machine.state.running.iter().map(|index| machine.state.jobs[*index as usize].id);
         machine.inherited = running.collect();
         machine.unsettled = true;
@@ -137,6 +138,7 @@ impl Machine {
     /// Takes in what has happened and says what is to be done, in order.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.state.pass(now);
         if std::mem::take(&mut self.unsettled) {
             self.settle_all(now, &mut effects);
         }
@@ -209,9 +211,11 @@ impl Machine {
         summary.finished -= again.len();
         requeued.extend(again);
         summary.requeued = requeued.len();
-        let still: BTreeSet<JobId> = jobs.iter().map(|job| job.id).collect();
         let mut dropped = self.only_wanted_by(&name);
-        dropped.retain(|job| !still.contains(job));
+        if !dropped.is_empty() {
+            let still: BTreeSet<JobId> = jobs.iter().map(|job| job.id).collect();
+            dropped.retain(|job| !still.contains(job));
+        }
         summary.dropped = self.without_result(&dropped);
         self.stop(&dropped, effects);
         let mut parents: BTreeSet<JobId> = jobs.iter().filter_map(|job| Some(job.origin?.job)).collect();

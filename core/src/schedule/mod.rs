@@ -2,7 +2,8 @@
 //!
 //! - [`event`]: what can happen, and what the machine asks for in return.
 //! - [`record`]: what is written down. [`State::apply`] is the only thing that changes what is known of jobs, live and on restart.
-//! - [`state`]: jobs, sweeps and the queue; `family`: which jobs build on which.
+//! - [`state`]: jobs, sweeps and the queue; `index`, `family`, `membership`: jobs by id, by what they build on, and
+//!   by sweep.
 //! - [`machine`]: decisions: who gets which job, what a report is worth, when a lease has passed, what is tried again.
 //! - [`view`]: what users are shown of it.
 //!
@@ -11,8 +12,10 @@
 
 pub mod event;
 mod family;
+mod index;
 mod lineage;
 pub mod machine;
+mod membership;
 pub mod record;
 pub mod state;
 pub mod view;

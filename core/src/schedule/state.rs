@@ -2,6 +2,8 @@
 
 use super::Time;
 use super::family::Families;
+use super::index::Index;
+use super::membership::{Memberships, SetIndex};
 use super::record::{Ending, NewCell, NewJob, Next, Record, StoredState};
 use crate::id::{Attempt, CellId, JobId, SweepName, WorkerName};
 use crate::outcome::Failure;
@@ -54,6 +56,8 @@ pub(super) struct Entry {
     pub wanted: u32,
     /// The sweep that asked first and the job's place in it: the order of the queue.
     pub turn: (u32, u32),
+    /// The sweeps that name it, cancelled or not.
+    pub set: SetIndex,
     /// Whether it has been trained to its end. It then has its result for good, though it may be trained again for its weights.
     pub result: bool,
     pub state: JobState,
@@ -73,13 +77,18 @@ pub(super) struct SweepEntry {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     pub(super) jobs: Vec<Entry>,
-    index: BTreeMap<JobId, JobIndex>,
+    index: Index,
     pub(super) cells: Vec<NewCell>,
     cell_index: BTreeMap<CellId, u32>,
     pub(super) sweeps: BTreeMap<SweepName, SweepEntry>,
     submissions: u32,
-    /// Queued jobs in their turn; those that wait for a parent come in when it has finished.
+    /// Queued jobs that may be assigned, in their turn; those that wait for a parent come in when it has finished.
     pub(super) queue: BTreeSet<((u32, u32), JobIndex)>,
+    /// Those that would be there but for the time: each with when it comes in.
+    pub(super) later: BTreeSet<(Time, (u32, u32), JobIndex)>,
+    /// The time that is known to have come. Nothing that is committed; the queue alone follows from it.
+    pub(super) now: Time,
+    pub(super) memberships: Memberships,
     pub(super) families: Families,
     pub(super) running: BTreeSet<JobIndex>,
 }
@@ -138,7 +147,7 @@ impl State {
                 jobs.iter().for_each(|job| self.remember(job));
             }
             Record::Restored { job, attempts, failures, reached, result, state } => {
-                if let Some(index) = self.index.get(job).copied() {
+                if let Some(index) = self.index_of(*job) {
                     let state = match state.clone() {
                         StoredState::Queued { not_before } => JobState::Queued { not_before },
                         StoredState::Running { worker, at } => {
@@ -166,13 +175,40 @@ impl State {
         // A sweep that is submitted again keeps its place.
         let ordinal = self.sweeps.get(name).map_or(self.submissions, |before| before.ordinal);
         self.submissions = self.submissions.max(ordinal + 1);
+        self.expect(jobs.len());
         let indices: Vec<JobIndex> =
             (0..).zip(jobs).map(|(position, job)| self.want(job, (ordinal, position))).collect();
+        self.regroup(&indices, |memberships, set| memberships.with(set, ordinal));
         let sweep = SweepEntry { source: Arc::clone(source), jobs: indices, ordinal, submitted: at, cancelled: false };
-        if let Some(before) = self.sweeps.insert(name.clone(), sweep)
-            && !before.cancelled
-        {
-            before.jobs.iter().for_each(|job| self.jobs[*job as usize].wanted -= 1);
+        if let Some(before) = self.sweeps.insert(name.clone(), sweep) {
+            self.regroup(&before.jobs, |memberships, set| memberships.without(set, ordinal));
+            if !before.cancelled {
+                before.jobs.iter().for_each(|job| self.jobs[*job as usize].wanted -= 1);
+            }
+        }
+    }
+
+    /// Moves jobs into other sets of sweeps. Jobs of a set mostly stand side by side.
+    fn regroup(&mut self, jobs: &[JobIndex], other: impl Fn(&mut Memberships, SetIndex) -> SetIndex) {
+        let mut last = None;
+        for job in jobs {
+            let entry = &mut self.jobs[*job as usize];
+            let to = match last {
+                Some((from, to)) if from == entry.set => to,
+                _ => other(&mut self.memberships, entry.set),
+            };
+            last = Some((entry.set, to));
+            self.memberships.moved(entry.set, to, &entry.state);
+            entry.set = to;
+        }
+    }
+
+    /// Makes room for so many jobs.
+    fn expect(&mut self, jobs: usize) {
+        // Where most are known already, this is more room than will be needed, and less than twice as much.
+        if self.jobs.len() < jobs {
+            self.jobs.reserve(jobs);
+            self.index.reserve(&self.jobs, jobs);
         }
     }
 
@@ -186,13 +222,17 @@ impl State {
     }
 
     fn want(&mut self, job: &NewJob, turn: (u32, u32)) -> JobIndex {
-        let known = self.index.get(&job.id).copied();
+        let known = self.index_of(job.id);
         let index = known.unwrap_or_else(|| self.insert(job));
         let entry = &mut self.jobs[index as usize];
         // The turn is that of the earliest sweep that wants the job.
         if entry.wanted == 0 || turn.0 <= entry.turn.0 {
             if self.queue.remove(&(entry.turn, index)) {
                 self.queue.insert((turn, index));
+            } else if let JobState::Queued { not_before } = entry.state
+                && self.later.remove(&(not_before, entry.turn, index))
+            {
+                self.later.insert((not_before, turn, index));
             }
             entry.turn = turn;
         }
@@ -204,7 +244,7 @@ impl State {
     }
 
     fn remember(&mut self, job: &NewJob) {
-        if !self.index.contains_key(&job.id) {
+        if self.index_of(job.id).is_none() {
             self.insert(job);
         }
     }
@@ -221,10 +261,12 @@ impl State {
             reached_before: 0,
             wanted: 0,
             turn: (0, 0),
+            set: 0,
             result: false,
             state: JobState::Dropped,
         });
-        self.index.insert(job.id, index);
+        self.index.add_last(&self.jobs);
+        self.memberships.came(0, &JobState::Dropped);
         if let Some(origin) = job.origin {
             self.families.link(job.id, origin);
         }
@@ -251,7 +293,7 @@ impl State {
     }
 
     fn set(&mut self, job: JobId, state: JobState) {
-        if let Some(index) = self.index.get(&job).copied() {
+        if let Some(index) = self.index_of(job) {
             self.set_at(index, state);
         }
     }
@@ -259,33 +301,55 @@ impl State {
     fn set_at(&mut self, index: JobIndex, state: JobState) {
         let entry = &mut self.jobs[index as usize];
         let before = std::mem::replace(&mut entry.state, state);
+        self.memberships.changed(entry.set, &before, &entry.state);
         let (id, runs) = (entry.id, matches!(entry.state, JobState::Running { .. }));
         if runs {
             self.running.insert(index);
         } else if matches!(before, JobState::Running { .. }) {
             self.running.remove(&index);
         }
-        // What neither was queued nor is has no place that could change.
-        if [&before, &self.jobs[index as usize].state].iter().any(|state| matches!(state, JobState::Queued { .. })) {
-            self.place(index);
+        if let JobState::Queued { not_before } = before {
+            self.take_out(index, not_before);
         }
+        self.place(index);
         // Whether it has finished is what its children wait to hear.
         let children: Vec<JobId> = self.families.children(id).collect();
         for child in children {
-            if let Some(index) = self.index.get(&child).copied() {
+            if let Some(index) = self.index_of(child) {
                 self.place(index);
             }
         }
     }
 
-    /// Puts the job into the queue, or takes it out.
+    /// Puts the job into the queue, if it is queued and has what it builds on, or takes it out, if it has not.
     fn place(&mut self, index: JobIndex) {
         let entry = &self.jobs[index as usize];
-        let place = (entry.turn, index);
-        if matches!(entry.state, JobState::Queued { .. }) && self.has_what_it_builds_on(entry.id) {
-            self.queue.insert(place);
+        let JobState::Queued { not_before } = entry.state else { return };
+        if !self.has_what_it_builds_on(entry.id) {
+            self.take_out(index, not_before);
+        } else if not_before <= self.now {
+            self.queue.insert((entry.turn, index));
         } else {
-            self.queue.remove(&place);
+            self.later.insert((not_before, entry.turn, index));
+        }
+    }
+
+    /// Takes a job out of the queue that was in it until `not_before`, or since.
+    fn take_out(&mut self, index: JobIndex, not_before: Time) {
+        let turn = self.jobs[index as usize].turn;
+        if !self.queue.remove(&(turn, index)) {
+            self.later.remove(&(not_before, turn, index));
+        }
+    }
+
+    /// Lets time come: jobs that waited for it may be assigned.
+    pub(super) fn pass(&mut self, now: Time) {
+        self.now = self.now.max(now);
+        while let Some((not_before, turn, index)) = self.later.first().copied()
+            && not_before <= self.now
+        {
+            self.later.pop_first();
+            self.queue.insert((turn, index));
         }
     }
 
@@ -295,7 +359,7 @@ impl State {
         self.job(origin.job) == Some(&JobState::Finished) && self.families.file(origin).is_some()
     }
 
-    /// The jobs that may be queued, in the order in which they are to be trained: all, or those of one sweep.
+    /// The jobs that may be assigned now, in the order in which they are to be trained; or, of one sweep, all that there are.
     pub(super) fn in_turn(&self, only: Option<&SweepName>) -> impl Iterator<Item = &Entry> {
         let all = only.is_none().then(|| self.queue.iter().map(|(_, index)| index));
         let one = only.and_then(|name| self.sweeps.get(name)).map(|sweep| sweep.jobs.iter());
@@ -324,12 +388,17 @@ impl State {
         NewJob { id: entry.id, cell, seed: entry.seed, origin }
     }
 
+    /// Where `job` stands in the list of jobs.
+    pub(super) fn index_of(&self, job: JobId) -> Option<JobIndex> {
+        self.index.get(&self.jobs, job)
+    }
+
     pub(super) fn entry(&self, job: JobId) -> Option<&Entry> {
-        self.index.get(&job).map(|index| &self.jobs[*index as usize])
+        self.index_of(job).map(|index| &self.jobs[index as usize])
     }
 
     fn entry_mut(&mut self, job: JobId) -> Option<&mut Entry> {
-        self.index.get(&job).map(|index| &mut self.jobs[*index as usize])
+        self.index_of(job).map(|index| &mut self.jobs[index as usize])
     }
 
     /// Whether `attempt` is the one that `job` is being trained by.

@@ -2,7 +2,7 @@
 
 use super::Time;
 use super::machine::Machine;
-use super::state::{Entry, JobIndex, JobState, SweepEntry};
+use super::state::{Entry, JobState, SweepEntry};
 use crate::id::{CellId, JobId, SweepName};
 use std::sync::Arc;
 
@@ -19,6 +19,27 @@ pub struct Counts {
     pub failed: usize,
     /// Cancelled.
     pub dropped: usize,
+}
+
+impl Counts {
+    /// The count of those that stand as `state` does.
+    pub(super) fn of(&mut self, state: &JobState) -> &mut usize {
+        match state {
+            JobState::Queued { .. } => &mut self.queued,
+            JobState::Running { .. } => &mut self.running,
+            JobState::Finished => &mut self.finished,
+            JobState::Failed(_) => &mut self.failed,
+            JobState::Dropped => &mut self.dropped,
+        }
+    }
+
+    pub(super) fn add(&mut self, other: &Counts) {
+        self.queued += other.queued;
+        self.running += other.running;
+        self.finished += other.finished;
+        self.failed += other.failed;
+        self.dropped += other.dropped;
+    }
 }
 
 /// A sweep.
@@ -100,10 +121,9 @@ impl Machine {
     /// Where a job stands, and why it is there.
     pub fn position(&self, now: Time, job: JobId) -> Option<Position> {
         let state = self.state();
-        let index = state.jobs.iter().position(|entry| entry.id == job)?;
-        let entry = &state.jobs[index];
-        let mut sweeps: Vec<_> =
-            state.sweeps.iter().filter(|(_, sweep)| sweep.jobs.contains(&(index as JobIndex))).collect();
+        let index = state.index_of(job)?;
+        let entry = &state.jobs[index as usize];
+        let mut sweeps: Vec<_> = state.sweeps.iter().filter(|(_, sweep)| sweep.jobs.contains(&index)).collect();
         sweeps.sort_by_key(|(_, sweep)| sweep.ordinal);
         let JobState::Queued { not_before } = entry.state else {
             return Some(self.described(entry, sweeps, None));
@@ -117,7 +137,9 @@ impl Machine {
             _ => match only.filter(|only| sweeps.iter().all(|(name, _)| name != only)) {
                 Some(only) => Waiting::Only(only.clone()),
                 None => {
-                    let before = state.in_turn(only).take_while(|other| other.id != job);
+                    // Its own time may have come since the queue was last looked at.
+                    let precedes = |other: &&Entry| other.id != job && (only.is_some() || other.turn <= entry.turn);
+                    let before = state.in_turn(only).take_while(precedes);
                     let due =
                         |entry: &&Entry| matches!(entry.state, JobState::Queued { not_before } if not_before <= now);
                     Waiting::Turn(before.filter(due).filter(|entry| state.has_what_it_builds_on(entry.id)).count())
@@ -150,17 +172,7 @@ impl Machine {
     /// One sweep.
     pub fn sweep(&self, name: &SweepName) -> Option<SweepView> {
         let sweep = self.state().sweeps.get(name)?;
-        let mut counts = Counts::default();
-        for index in &sweep.jobs {
-            let count = match self.state().jobs[*index as usize].state {
-                JobState::Queued { .. } => &mut counts.queued,
-                JobState::Running { .. } => &mut counts.running,
-                JobState::Finished => &mut counts.finished,
-                JobState::Failed(_) => &mut counts.failed,
-                JobState::Dropped => &mut counts.dropped,
-            };
-            *count += 1;
-        }
+        let counts = self.state().memberships.counts(sweep.ordinal);
         let (source, cancelled) = (Arc::clone(&sweep.source), sweep.cancelled);
         Some(SweepView { name: name.clone(), source, submitted: sweep.submitted, cancelled, counts })
     }

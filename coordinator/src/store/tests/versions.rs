@@ -17,28 +17,107 @@ fn shown(directory: &Path) -> (Vec<(SweepView, Vec<JobView>)>, Option<f64>) {
     (views(&machine), values.get(&job(2)).copied())
 }
 
+/// Makes a store of version 1 one of version 2, whose finished job has left weights.
+fn version_2(directory: &Path) {
+    version_1(directory);
+    let connection = Connection::open(directory.join(FILE)).unwrap();
+    let kept = format!(r#"{{"final":"{}"}}"#, Digest::of(b"weights"));
+    let statements = format!(
+        "ALTER TABLE jobs ADD COLUMN reached_before INTEGER NOT NULL DEFAULT 0;
+         UPDATE jobs SET reached_before = 1 WHERE number = 2;
+         UPDATE jobs SET facts = json_set(facts, '$.kept', json('{kept}')) WHERE number = 1;
+         DROP VIEW metrics;
+         CREATE VIEW metrics AS
+           SELECT jobs.id AS job, jobs.seed, epochs.attempt, epochs.epoch, measured.key AS metric, measured.value,
+                  epochs.attempt < (SELECT max(later.attempt) FROM epochs AS later WHERE later.job = epochs.job) AS superseded
+           FROM epochs JOIN jobs ON jobs.number = epochs.job, json_each(epochs.measurements) AS measured;
+         PRAGMA user_version = 2;"
+    );
+    connection.execute_batch(&statements).unwrap();
+}
+
+/// The columns of all tables and views and their types, and what refers to what.
+fn shape(connection: &Connection) -> BTreeSet<String> {
+    let select = "SELECT master.name || ' ' || columns.name || ' ' || columns.type || ' ' || columns.pk
+                  FROM sqlite_master AS master, pragma_table_info(master.name) AS columns WHERE master.type <> 'index'
+                  UNION ALL
+                  SELECT master.name || ' ' || keys.\"from\" || ' -> ' || keys.\"table\" || ' ' || keys.\"to\"
+                  FROM sqlite_master AS master, pragma_foreign_key_list(master.name) AS keys";
+    let mut statement = connection.prepare(select).unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+/// What a notebook asks of a store of any version.
+fn asked(connection: &Connection) -> Vec<String> {
+    let ask = |select: &str| {
+        let mut statement = connection.prepare(select).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect::<Vec<String>>()
+    };
+    let questions = [
+        "SELECT id || cell || seed || state || attempts || failures FROM jobs ORDER BY number",
+        "SELECT id || facts FROM jobs WHERE facts IS NOT NULL",
+        "SELECT job || seed || epoch || value FROM metrics WHERE metric = 'test_accuracy' ORDER BY job, attempt, epoch",
+        "SELECT sweep || job || configuration || seed || state || coalesce(at || metric || epoch || value, '')
+         FROM sweep_results ORDER BY job",
+    ];
+    questions.into_iter().flat_map(ask).collect()
+}
+
+fn is_the_same_once_it_is_migrated(directory: &Path) {
+    let before = shown(directory);
+    assert_eq!(before.1, Some(0.5));
+    assert_eq!((before.0[0].0.counts.finished, before.0[0].0.counts.queued), (1, 1));
+    let records = Reader::open(directory).unwrap().records().unwrap();
+    let answers = asked(&Connection::open(directory.join(FILE)).unwrap());
+    assert_eq!(answers.len(), 2 + 1 + 3 + 2);
+    let store = Store::open(directory).unwrap();
+    assert_eq!(version(&store.connection).unwrap(), VERSION);
+    assert_eq!(shown(directory), before);
+    assert_eq!(store.records().unwrap(), records);
+    assert_eq!(asked(&store.connection), answers);
+    let made = tempfile::tempdir().unwrap();
+    assert_eq!(shape(&store.connection), shape(&Store::open(made.path()).unwrap().connection));
+    let broken = "SELECT count(*) FROM pragma_foreign_key_check";
+    assert_eq!(store.connection.query_row(broken, [], |row| row.get(0)), Ok(0));
+    let enforced: bool = store.connection.query_row("PRAGMA foreign_keys", [], |row| row.get(0)).unwrap();
+    assert!(enforced);
+    drop(store);
+    drop(Store::open(directory).unwrap());
+    assert_eq!(shown(directory), before, "and once more");
+}
+
 #[test]
 fn a_store_of_version_1_is_read_as_it_is_and_is_the_same_once_it_is_migrated() {
     let directory = tempfile::tempdir().unwrap();
     version_1(directory.path());
-    let before = shown(directory.path());
-    assert_eq!(before.1, Some(0.5));
-    assert_eq!((before.0[0].0.counts.finished, before.0[0].0.counts.queued), (1, 1));
-    let store = Store::open(directory.path()).unwrap();
-    assert_eq!(version(&store.connection).unwrap(), VERSION);
-    assert_eq!(shown(directory.path()), before);
-    let tables = |connection: &Connection| {
-        let select =
-            "SELECT name FROM pragma_table_info('jobs') UNION ALL SELECT name FROM pragma_table_info('metrics')";
-        let mut columns = connection.prepare(select).unwrap();
-        let names = columns.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<BTreeSet<String>>>();
-        names.unwrap()
+    is_the_same_once_it_is_migrated(directory.path());
+}
+
+#[test]
+fn so_is_one_of_version_2_with_the_weights_that_its_jobs_have_left() {
+    let directory = tempfile::tempdir().unwrap();
+    version_2(directory.path());
+    is_the_same_once_it_is_migrated(directory.path());
+    let kept = |record| match record {
+        Record::Restored { state: StoredState::Finished { kept }, .. } => Some(kept),
+        _ => None,
     };
-    let made = tempfile::tempdir().unwrap();
-    assert_eq!(tables(&store.connection), tables(&Store::open(made.path()).unwrap().connection));
-    drop(store);
-    drop(Store::open(directory.path()).unwrap());
-    assert_eq!(shown(directory.path()), before, "and once more");
+    let mut records = Reader::open(directory.path()).unwrap().records().unwrap().into_iter();
+    assert_eq!(records.find_map(kept), Some(BTreeMap::from([(At::Final, Digest::of(b"weights"))])));
+}
+
+#[test]
+fn a_backup_of_an_older_version_can_be_put_back() {
+    for make in [version_1, version_2] {
+        let [older, state] = [(), ()].map(|()| tempfile::tempdir().unwrap());
+        make(older.path());
+        backup::restore(older.path(), state.path(), false).unwrap();
+        let expected = shown(older.path());
+        drop(Store::open(state.path()).unwrap());
+        let (views, value) = shown(state.path());
+        assert_eq!((value, views[0].0.counts), (expected.1, expected.0[0].0.counts));
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::super::event::{Again, Effect, Event, News, Report, Session, Ticket};
 use super::super::record::{Ending, Next, Record};
-use super::super::{JobState, Machine, State, Time};
+use super::super::{Counts, JobState, Machine, State, Time};
 use super::{POLICY, file, job, leaving, name, submission, worker};
 use crate::id::{Attempt, JobId, WorkerName};
 use crate::metric::{At, Measurements};
@@ -203,11 +203,18 @@ fn effects_keep_the_promises(before: &State, effects: &[Effect]) {
 fn state_is_sound(machine: &Machine, wanted: &BTreeSet<JobId>) {
     let state = machine.state();
     for entry in &state.jobs {
-        let queued =
-            state.queue.iter().any(|(turn, index)| *turn == entry.turn && state.jobs[*index as usize].id == entry.id);
+        let own = |(turn, index): (_, u32)| turn == entry.turn && state.jobs[index as usize].id == entry.id;
+        let queued = state.queue.iter().any(|place| own(*place));
+        let later = state.later.iter().find(|(_, turn, index)| own((*turn, *index)));
+        let later = later.map(|(not_before, ..)| JobState::Queued { not_before: *not_before });
+        let comes_later = matches!(entry.state, JobState::Queued { not_before } if not_before > state.now);
         let waits = matches!(entry.state, JobState::Queued { .. });
         let ready = state.has_what_it_builds_on(entry.id);
-        assert_eq!(queued, waits && ready, "the queue is the queued jobs that have what they build on");
+        assert_eq!(
+            (queued, later.as_ref()),
+            (waits && ready && !comes_later, Some(&entry.state).filter(|_| waits && ready && comes_later)),
+            "the queue is the queued jobs that have what they build on, once their time has come"
+        );
         if waits && !ready && entry.wanted > 0 {
             let parent = state.job(state.families.origin(entry.id).unwrap().job);
             let comes = matches!(parent, Some(JobState::Queued { .. } | JobState::Running { .. }));
@@ -223,6 +230,15 @@ fn state_is_sound(machine: &Machine, wanted: &BTreeSet<JobId>) {
             assert_ne!(entry.state, JobState::Dropped, "no job that a sweep wants is lost");
         }
         assert_eq!(entry.wanted > 0, wanted.contains(&entry.id));
+    }
+}
+
+/// The counts of a sweep are those that going through its jobs would give.
+fn counts_are_right(machine: &Machine) {
+    for sweep in machine.sweeps() {
+        let mut counts = Counts::default();
+        machine.jobs_of(&sweep.name).for_each(|job| *counts.of(&job.state) += 1);
+        assert_eq!(sweep.counts, counts);
     }
 }
 
@@ -272,6 +288,7 @@ proptest! {
                         records.push(record);
                     }
                 }
+                replayed.pass(now);
                 prop_assert_eq!(&replayed, machine.state(), "replayed state equals live state");
                 for job in &results {
                     let entry = machine.state().entry(*job).unwrap();
@@ -283,6 +300,7 @@ proptest! {
                     }
                 }
                 state_is_sound(&machine, &wanted(machine.state()));
+                counts_are_right(&machine);
             }
         }
     }
