@@ -23,6 +23,21 @@ fn shown(directory: &Path) -> Vec<(SweepView, Vec<JobView>)> {
     views(&Machine::restart(Policy::default(), Reader::open(directory).unwrap().records().unwrap(), Time(3)))
 }
 
+/// What is shown of a store that was put back: nothing runs, and attempts have other numbers than those that may still be going on.
+fn once_put_back(mut views: Vec<(SweepView, Vec<JobView>)>) -> Vec<(SweepView, Vec<JobView>)> {
+    for (sweep, jobs) in &mut views {
+        for job in jobs {
+            job.attempts += 1000;
+            if let JobState::Running { .. } = job.state {
+                job.state = JobState::Queued { not_before: Time(0) };
+                sweep.counts.running -= 1;
+                sweep.counts.queued += 1;
+            }
+        }
+    }
+    views
+}
+
 #[test]
 fn a_backup_of_an_open_store_is_what_the_store_was_and_can_be_put_back() {
     let place = tempfile::tempdir().unwrap();
@@ -34,7 +49,7 @@ fn a_backup_of_an_open_store_is_what_the_store_was_and_can_be_put_back() {
     assert!(weights::is_whole(&copy.join(WEIGHTS), file).unwrap());
     assert!(matches!(backup(&state, &copy), Err(BackupError::Exists(_))));
     restore(&copy, &other, false).unwrap();
-    assert_eq!(shown(&other), views(&machine));
+    assert_eq!(shown(&other), once_put_back(views(&machine)));
     assert!(weights::is_whole(&other.join(WEIGHTS), file).unwrap());
     drop(Store::open(&other).unwrap());
     // Where a coordinator runs nothing is put back, and where there are sweeps only if that is asked for.
@@ -46,7 +61,7 @@ fn a_backup_of_an_open_store_is_what_the_store_was_and_can_be_put_back() {
     store.commit(&records(later)).unwrap();
     drop(store);
     let copied = restore(&copy, &state, true).unwrap();
-    assert_eq!(shown(&state), views(&machine));
+    assert_eq!(shown(&state), once_put_back(views(&machine)));
     let replaced = Connection::open(copied.replaced.unwrap()).unwrap();
     let sweeps: u32 = replaced.query_row("SELECT count(*) FROM sweeps", [], |row| row.get(0)).unwrap();
     assert_eq!(sweeps, 2, "what was there is kept");
