@@ -11,7 +11,7 @@ pub(crate) enum Disk {
     /// The records as they are.
     Log(Vec<Record>),
     /// The store that coordinators have.
-    Store(TempDir, Option<Store>),
+    Store(TempDir, Option<Box<Store>>),
 }
 
 impl Disk {
@@ -25,7 +25,7 @@ impl Disk {
         // In memory, where there is such a place: what is simulated here is a crash of the process, not of the machine.
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).map_err(unusable)?;
         let store = Store::open(directory.path())?;
-        Ok(Disk::Store(directory, Some(store)))
+        Ok(Disk::Store(directory, Some(Box::new(store))))
     }
 
     pub fn commit(&mut self, records: &[Record]) -> Result<(), StoreError> {
@@ -42,7 +42,7 @@ impl Disk {
             Disk::Log(log) => Ok(log.clone()),
             Disk::Store(directory, store) => {
                 *store = None;
-                let store = store.insert(Store::open(directory.path())?);
+                let store = store.insert(Box::new(Store::open(directory.path())?));
                 store.records()
             }
         }

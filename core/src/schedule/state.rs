@@ -38,6 +38,19 @@ pub enum JobState {
     Dropped,
 }
 
+/// What decisions about a job follow from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Essence {
+    /// Where it stands.
+    pub state: JobState,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Of these, failures that count towards the limit.
+    pub failures: u32,
+    /// While it may be tried again: the furthest epoch, and the furthest when the last failure happened that counts.
+    pub reached: Option<(u32, u32)>,
+}
+
 /// A job and what has become of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
@@ -367,13 +380,18 @@ impl State {
         indices.map(|index| &self.jobs[*index as usize])
     }
 
-    /// Every job with what decisions about it follow from: where it stands, its attempts, those of them that count as failures, and, while it
-    /// may be tried again, the epochs that it had reached. Equal before a restart and after it.
-    pub fn essence(&self) -> BTreeMap<JobId, (JobState, u32, u32, Option<(u32, u32)>)> {
-        let open = |state: &JobState| matches!(state, JobState::Queued { .. } | JobState::Running { .. });
-        let reached = |entry: &Entry| open(&entry.state).then_some((entry.reached, entry.reached_before));
-        let of = |entry: &Entry| (entry.id, (entry.state.clone(), entry.attempts, entry.failures, reached(entry)));
-        self.jobs.iter().map(of).collect()
+    /// What decisions about each job follow from: equal before a restart and after it.
+    pub fn essence(&self) -> BTreeMap<JobId, Essence> {
+        let of = |entry: &Entry| {
+            let open = matches!(entry.state, JobState::Queued { .. } | JobState::Running { .. });
+            Essence {
+                state: entry.state.clone(),
+                attempts: entry.attempts,
+                failures: entry.failures,
+                reached: open.then_some((entry.reached, entry.reached_before)),
+            }
+        };
+        self.jobs.iter().map(|entry| (entry.id, of(entry))).collect()
     }
 
     /// Where `job` stands.

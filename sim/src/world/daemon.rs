@@ -13,19 +13,19 @@ impl World {
         match happening {
             Happening::StartWorker(worker) => return self.start_worker(worker),
             Happening::Connect(worker, process) if self.is(worker, process) => return self.connect(worker),
-            Happening::DaemonLoses(worker, process, line) if self.is(worker, process) => {
-                if self.workers[worker].line == Some(line) {
-                    self.workers[worker].line = None;
-                    let after = self.chance.delay(200, 5_000);
-                    self.after(after, Happening::Connect(worker, process));
-                    return self.tell(worker, Event::Disconnected);
-                }
+            Happening::DaemonLoses(worker, process, line)
+                if self.is(worker, process) && self.workers[worker].line == Some(line) =>
+            {
+                self.workers[worker].line = None;
+                let after = self.chance.delay(200, 5_000);
+                self.after(after, Happening::Connect(worker, process));
+                return self.tell(worker, Event::Disconnected);
             }
-            Happening::WorkerTick(worker, process, at) if self.is(worker, process) => {
-                if self.workers[worker].alarm == at {
-                    self.workers[worker].alarm = u64::MAX;
-                    return self.tell(worker, Event::Tick);
-                }
+            Happening::WorkerTick(worker, process, at)
+                if self.is(worker, process) && self.workers[worker].alarm == at =>
+            {
+                self.workers[worker].alarm = u64::MAX;
+                return self.tell(worker, Event::Tick);
             }
             Happening::DaemonHears((worker, process, slot, generation), said) if self.is(worker, process) => {
                 return self.tell(worker, Event::Runner { slot, generation, said });
