@@ -91,6 +91,20 @@ fn results_survive_a_killed_coordinator_and_the_worker_comes_back_to_a_new_one()
 }
 
 #[test]
+fn ten_results_that_were_reported_are_there_when_the_coordinator_is_killed_at_once() {
+    let place = Place::new();
+    let tiny = SMALL.replace("seeds: 2", "seeds: 5").replace("epochs: 2", "epochs: 1\n  train_size: 200");
+    place.file("small.yaml", tiny.replace("validation: 0.9", "test_size: 100"));
+    let (coordinator, url) = place.coordinator();
+    place.run(&["submit", "small.yaml"]).good();
+    let _worker = place.start(&["worker", "--coordinator", &url, "--slots", "2"]);
+    eventually("ten jobs are reported finished", || finished(&place) == 10);
+    coordinator.signal("KILL");
+    drop(coordinator);
+    assert_eq!(finished(&place), 10, "read from the store, with nobody to ask");
+}
+
+#[test]
 fn a_cancelled_sweep_keeps_its_results_and_says_that_it_is_partial() {
     let place = Place::new();
     place.file("small.yaml", SMALL);

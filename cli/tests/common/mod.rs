@@ -120,13 +120,16 @@ impl Daemon {
         (self.child.wait().unwrap().code(), log)
     }
 
-    /// Reads the log until a line has `text` in it.
-    pub fn wait_for(&mut self, text: &str) {
-        let mut line = String::new();
-        while !line.contains(text) {
-            line.clear();
-            let read = self.log.as_mut().unwrap().read_line(&mut line).unwrap();
-            assert!(read > 0, "the log has ended without {text:?}");
+    /// Reads the log until a line has `text` in it, and gives what it has read.
+    pub fn wait_for(&mut self, text: &str) -> String {
+        let mut log = String::new();
+        loop {
+            let before = log.len();
+            let read = self.log.as_mut().unwrap().read_line(&mut log).unwrap();
+            assert!(read > 0, "the log has ended without {text:?}: {log}");
+            if log[before..].contains(text) {
+                return log;
+            }
         }
     }
 }
