@@ -5,11 +5,13 @@
 //! - [`state`]: jobs, sweeps and the queue; `index`, `family`, `membership`: jobs by id, by what they build on, and
 //!   by sweep.
 //! - [`machine`]: decisions: who gets which job, what a report is worth, when a lease has passed, what is tried again.
+//! - `calls`, `lineage`: the same of what users ask for, and of jobs that build on others.
 //! - [`view`]: what users are shown of it.
 //!
 //! *Architecture invariants:* a report is acknowledged by an effect that comes after the record it depends on, and whoever drives
 //! the machine commits records before it acts on the effects behind them. What a past attempt says changes nothing.
 
+mod calls;
 pub mod event;
 mod family;
 mod index;
