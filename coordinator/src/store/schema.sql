@@ -85,10 +85,12 @@ CREATE TABLE results (
 ) WITHOUT ROWID;
 
 -- One row a job, attempt, epoch and metric. An attempt's rows are whole: one that goes on from a checkpoint tells the epochs before
--- it again. So those of the latest attempt that has any are the job's, and those of attempts before it are superseded.
+-- it again. So the job's are those of the attempt that gave its result, or else of the latest that has any; others are superseded.
 CREATE VIEW metrics AS
   SELECT lower(hex(jobs.id)) AS job, jobs.seed, epochs.attempt, epochs.epoch, measured.key AS metric, measured.value,
-         epochs.attempt < (SELECT max(later.attempt) FROM epochs AS later WHERE later.job = epochs.job) AS superseded
+         epochs.attempt <> coalesce(
+           (SELECT max(ended.attempt) FROM attempts AS ended WHERE ended.job = epochs.job AND ended.ending = 'finished'),
+           (SELECT max(later.attempt) FROM epochs AS later WHERE later.job = epochs.job)) AS superseded
   FROM epochs JOIN job_states AS jobs ON jobs.number = epochs.job, json_each(epochs.measurements) AS measured;
 
 -- One row a job and sweep: what a notebook wants first.

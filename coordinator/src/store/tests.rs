@@ -351,6 +351,8 @@ fn trained_again_in_vain(kind: FailureKind) {
         let values = reader.values(&"family".parse().unwrap(), Metric::TestAccuracy, at.parse().unwrap()).unwrap();
         assert_eq!(values.get(&parent), Some(&0.5), "{at}");
     }
+    let stands = "SELECT value FROM metrics WHERE NOT superseded";
+    assert_eq!(store.connection.query_row(stands, [], |row| row.get(0)), Ok(0.5), "the rows that gave the result");
     let restarted = Machine::restart(Policy::default(), store.records().unwrap(), Time(3));
     assert_eq!(restarted.state().job(parent), Some(&JobState::Finished));
     assert_eq!(views(&restarted), views(&machine));
