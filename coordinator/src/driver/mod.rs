@@ -1,8 +1,8 @@
 //! The one task that owns the state machine: it takes events, hands them to `handle`, commits what is to be written down, and only
 //! then does what else was asked for.
 //!
-//! - [`handle`]: the queues by which the services reach it.
-//! - [`commit`]: the store's thread, and what is done while it fails.
+//! - `handle`: the queues by which the services reach it.
+//! - `commit`: the store's thread, and what is done while it fails.
 
 mod commit;
 mod handle;
