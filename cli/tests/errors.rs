@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Place, SMALL};
+use common::{Daemon, Place, SMALL};
 use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
@@ -37,7 +37,8 @@ fn a_worker_whose_name_is_taken_says_so() {
     let (_coordinator, url) = place.coordinator();
     let mut first = place.start(&["worker", "--coordinator", &url, "--name", "w"]);
     first.wait_for("connected");
-    let said = told(&place, &["worker", "--coordinator", &url, "--name", "w", "--patience", "1"], 4);
+    let other = ["--state", "other", "--patience", "1"];
+    let said = told(&place, &[&["worker", "--coordinator", &url, "--name", "w"], &other[..]].concat(), 4);
     let error = said.lines().find(|line| line.starts_with("error: ")).unwrap();
     insta::assert_snapshot!(error.replace(&url, "URL"));
 }
@@ -201,24 +202,38 @@ impl Drop for Filler {
     }
 }
 
+/// How many jobs a run has reported finished last.
+fn reported(log: &str) -> u64 {
+    let count =
+        |line: &str| line.split_once(": small: ")?.1.split_once(" jobs finished")?.0.split(' ').next()?.parse().ok();
+    log.lines().rev().find_map(count).unwrap_or(0)
+}
+
+/// What a run has said until it has reported a result.
+fn first_result(run: &mut Daemon) -> String {
+    let mut log = String::new();
+    while reported(&log) == 0 {
+        log += &run.wait_for(" jobs finished");
+    }
+    log
+}
+
 #[test]
 fn a_state_directory_that_fills_up_holds_a_run_up_and_keeps_all_that_was_reported() {
     let place = Place::new();
     place.file("small.yaml", SMALL.replace("epochs: 2", "epochs: 1").replace("seeds: 2", "seeds: 6"));
     let Some(mount) = Mount::new(&place, "size=1m") else { return };
     let mut run = place.start(&["run", "small.yaml", "--state", "state", "--slots", "2"]);
-    let mut log = run.wait_for(" of 12 jobs finished");
+    let mut log = first_result(&mut run);
     let filler = Filler::start(&mount.0);
     log += &run.wait_for("no room is left for the store");
     run.signal("KILL");
     drop(run);
-    let last =
-        log.lines().rev().find_map(|line| line.split_once(" of 12 jobs finished")?.0.rsplit(' ').next()?.parse().ok());
     drop(filler);
     let status = place.run(&["status", "--state", "state", "--output", "json"]).good();
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     let kept = status["sweeps"][0]["jobs"]["finished"].as_u64().unwrap();
-    let reported: u64 = last.unwrap();
+    let reported = reported(&log);
     assert!((1..=kept).contains(&reported), "{reported} were reported finished, {kept} were kept");
     place.run(&["run", "small.yaml", "--state", "state"]).good();
 }
@@ -229,7 +244,7 @@ fn a_run_goes_on_by_itself_when_there_is_room_again() {
     place.file("small.yaml", SMALL.replace("epochs: 2", "epochs: 1").replace("seeds: 2", "seeds: 3"));
     let Some(mount) = Mount::new(&place, "size=1m") else { return };
     let mut run = place.start(&["run", "small.yaml", "--state", "state", "--slots", "1"]);
-    run.wait_for(" of 6 jobs finished");
+    first_result(&mut run);
     let filler = Filler::start(&mount.0);
     run.wait_for("no room is left for the store");
     let refused = place.run(&["submit", "small.yaml", "--state", "state"]);
