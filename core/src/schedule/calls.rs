@@ -14,20 +14,27 @@ impl Machine {
         if let Some(only) = self.policy.only.clone().filter(|only| *only != submission.name) {
             return effects.push(Effect::Refuse(ticket, Refusal::OtherSweep { only }));
         }
-        let summary = self.take(at, submission, true, effects);
+        let summary = self.take((at, at), submission, true, effects);
         effects.push(Effect::Submitted(ticket, summary));
     }
 
-    pub(super) fn go_on(&mut self, submission: Submission, effects: &mut Vec<Effect>) {
+    pub(super) fn go_on(&mut self, now: Time, submission: Submission, effects: &mut Vec<Effect>) {
         let sweep = self.state.sweeps.get(&submission.name).filter(|sweep| !sweep.cancelled);
         // To its user it is the sweep that was submitted then.
         if let Some(at) = sweep.map(|sweep| sweep.submitted) {
-            self.take(at, submission, false, effects);
+            self.take((now, at), submission, false, effects);
         }
     }
 
-    /// Takes in a sweep, anew or in place of the one of its name; what has failed is queued again where that is asked for.
-    fn take(&mut self, at: Time, submission: Submission, retry: bool, effects: &mut Vec<Effect>) -> SubmitSummary {
+    /// Takes in a sweep now that was submitted then, anew or in place of the one of its name; what has failed is queued again where that is
+    /// asked for.
+    fn take(
+        &mut self,
+        (now, at): (Time, Time),
+        submission: Submission,
+        retry: bool,
+        effects: &mut Vec<Effect>,
+    ) -> SubmitSummary {
         let Submission { name, source, cells, jobs } = submission;
         let mut summary = SubmitSummary { jobs: jobs.len(), ..SubmitSummary::default() };
         let mut requeued = Vec::new();
@@ -53,7 +60,7 @@ impl Machine {
             dropped.retain(|job| !still.contains(job));
         }
         summary.dropped = self.without_result(&dropped);
-        self.stop(&dropped, effects);
+        self.stop(now, &dropped, effects);
         let mut parents: BTreeSet<JobId> = jobs.iter().filter_map(|job| Some(job.origin?.job)).collect();
         parents.extend(&dropped);
         self.record(Record::Submitted { name, source, cells, jobs, requeued, dropped, at }, effects);
@@ -68,7 +75,7 @@ impl Machine {
         }
         let dropped = self.only_wanted_by(&name);
         let count = self.without_result(&dropped);
-        self.stop(&dropped, effects);
+        self.stop(at, &dropped, effects);
         self.record(Record::Cancelled { name, dropped: dropped.clone(), at }, effects);
         self.strand(at, dropped, None, effects);
         effects.push(Effect::Cancelled(ticket, count));

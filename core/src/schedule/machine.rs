@@ -39,6 +39,8 @@ struct Connection {
     slots: u32,
     /// What it has been given and has not said to have ended: each takes a slot.
     busy: BTreeSet<(JobId, Attempt)>,
+    /// What it last said that it holds.
+    named: BTreeSet<(JobId, Attempt)>,
     /// A lease of its has passed and nothing has been heard since: it is given nothing until it speaks.
     silent: bool,
 }
@@ -144,11 +146,11 @@ impl Machine {
         }
         match event {
             Event::Submit(ticket, submission) => self.submit(now, ticket, submission, &mut effects),
-            Event::Continue(submission) => self.go_on(submission, &mut effects),
+            Event::Continue(submission) => self.go_on(now, submission, &mut effects),
             Event::Cancel(ticket, name) => self.cancel(now, ticket, name, &mut effects),
             Event::Joined { session, worker, instance, slots, holds } => {
-                let busy = holds.into_iter().collect();
-                let connection = Connection { worker, instance, slots, busy, silent: false };
+                let busy: BTreeSet<_> = holds.into_iter().collect();
+                let connection = Connection { worker, instance, slots, named: busy.clone(), busy, silent: false };
                 self.joined(now, session, connection, &mut effects);
             }
             Event::Left(session) => {
@@ -175,12 +177,13 @@ impl Machine {
     }
 
     /// Tells the workers to stop what they do for these jobs; the slots are free once they say that it has ended.
-    pub(super) fn stop(&mut self, jobs: &[JobId], effects: &mut Vec<Effect>) {
+    pub(super) fn stop(&mut self, now: Time, jobs: &[JobId], effects: &mut Vec<Effect>) {
         let jobs: BTreeSet<&JobId> = jobs.iter().collect();
         for job in &jobs {
-            if let (Some(until), Some(JobState::Running { attempt, worker, .. })) =
-                (self.leases.remove(job), self.state.job(**job))
-            {
+            self.leases.remove(job);
+            if let Some(JobState::Running { attempt, worker, .. }) = self.state.job(**job) {
+                // The worker counts its lease from a heartbeat that is answered by now, whatever the attempt's own was.
+                let until = now.after(self.policy.lease);
                 let winding = Winding { attempt: *attempt, worker: Some(worker.clone()), until };
                 self.winding.insert(**job, winding);
             }
@@ -225,7 +228,9 @@ impl Machine {
                 self.gone(now, job, attempt, format!("worker {worker} came back without it"), effects);
             }
         }
-        self.wound_down(&worker, &holds.iter().copied().collect::<Vec<_>>());
+        self.winding.retain(|job, winding| {
+            winding.worker.as_ref() != Some(&worker) || holds.contains(&(*job, winding.attempt))
+        });
         for (job, attempt) in &holds {
             if self.state.is_current(&worker, *job, *attempt) {
                 self.inherited.remove(job);
@@ -265,17 +270,11 @@ impl Machine {
         // A slot is free when its attempt was taken away and the worker has wound it down.
         let Connection { worker, busy, .. } = connection;
         busy.retain(|held| holds.contains(held) || self.state.is_current(worker, held.0, held.1));
-        let worker = worker.clone();
-        self.wound_down(&worker, holds);
+        // What it named before and does not any more it has wound down; what it never named may be on its way to it.
+        let named = std::mem::replace(&mut connection.named, holds.iter().copied().collect());
+        let ended: BTreeSet<_> = named.difference(&connection.named).copied().collect();
+        self.winding.retain(|job, winding| !ended.contains(&(*job, winding.attempt)));
         effects.push(Effect::Renew(session, beat));
-    }
-
-    /// Takes in that a worker holds these attempts and no others.
-    fn wound_down(&mut self, worker: &WorkerName, holds: &[(JobId, Attempt)]) {
-        let ends = |job, winding: &Winding| {
-            winding.worker.as_ref() == Some(worker) && !holds.contains(&(job, winding.attempt))
-        };
-        self.winding.retain(|job, winding| !ends(*job, winding));
     }
 
     fn reported(&mut self, now: Time, session: Session, report: Report, effects: &mut Vec<Effect>) {
