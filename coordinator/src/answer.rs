@@ -54,10 +54,19 @@ impl Board {
         line
     }
 
-    /// How far an attempt is, and the last epoch that it told of.
-    pub(crate) fn standing(&self, job: JobId, attempt: Attempt) -> (Option<v1::Progress>, Option<v1::Epoch>) {
-        let line = self.of(job, attempt);
-        (line.map(|line| line.progress), line.and_then(|line| line.last.clone()))
+    /// A job that is being trained: on which worker, since when, and how far it is.
+    pub(crate) fn running(&self, job: &JobView, now: Time) -> Option<v1::RunningJob> {
+        let JobState::Running { attempt, worker, since } = &job.state else { return None };
+        let line = self.of(job.id, *attempt);
+        Some(v1::RunningJob {
+            of: Some(attempt_id(job.id, *attempt)),
+            cell: job.cell.to_string(),
+            seed: job.seed,
+            worker: worker.to_string(),
+            progress: line.map(|line| line.progress),
+            last: line.and_then(|line| line.last.clone()),
+            running_milliseconds: now.0.saturating_sub(since.0),
+        })
     }
 
     fn of(&self, job: JobId, attempt: Attempt) -> Option<&Line> {
@@ -158,25 +167,10 @@ fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView, now: Time) 
     let mut diverged = 0;
     let mut failures: BTreeMap<(FailureKind, String), (u64, JobId)> = BTreeMap::new();
     for job in machine.conspicuous_jobs_of(&sweep.name) {
-        match &job.state {
-            JobState::Running { attempt, worker, since } => {
-                let running_milliseconds = now.0.saturating_sub(since.0);
-                let (progress, last) = board.standing(job.id, *attempt);
-                running_jobs.push(v1::RunningJob {
-                    of: Some(attempt_id(job.id, *attempt)),
-                    cell: job.cell.to_string(),
-                    seed: job.seed,
-                    worker: worker.to_string(),
-                    progress,
-                    last,
-                    running_milliseconds,
-                });
-            }
-            JobState::Failed(failure) => {
-                diverged += u64::from(failure.kind == FailureKind::Diverged);
-                failures.entry((failure.kind, failure.message.clone())).or_insert((0, job.id)).0 += 1;
-            }
-            JobState::Queued { .. } | JobState::Finished | JobState::Dropped => {}
+        running_jobs.extend(board.running(&job, now));
+        if let JobState::Failed(failure) = &job.state {
+            diverged += u64::from(failure.kind == FailureKind::Diverged);
+            failures.entry((failure.kind, failure.message.clone())).or_insert((0, job.id)).0 += 1;
         }
     }
     let mut failures: Vec<_> = failures.into_iter().collect();

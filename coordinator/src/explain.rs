@@ -4,7 +4,7 @@ use crate::answer::{AnswerError, Board};
 use crate::store::{AttemptRow, Reader};
 use plusminus_core::id::JobId;
 use plusminus_core::schedule::{JobState, Machine, Position, Time, Waiting};
-use plusminus_proto::convert::{attempt_id, job_state};
+use plusminus_proto::convert::job_state;
 use plusminus_proto::v1;
 use std::collections::BTreeSet;
 
@@ -71,21 +71,9 @@ impl Explained {
             lease_milliseconds: lease.map_or(0, |until| until.0.saturating_sub(now.0)),
             ..v1::ExplainResponse::default()
         };
-        match view.state {
-            JobState::Failed(failure) => response.failure = Some(failure.into()),
-            JobState::Running { attempt, worker, since } => {
-                let (progress, last) = board.standing(job, attempt);
-                response.running = Some(v1::RunningJob {
-                    of: Some(attempt_id(job, attempt)),
-                    cell: view.cell.to_string(),
-                    seed: view.seed,
-                    worker: worker.to_string(),
-                    progress,
-                    last,
-                    running_milliseconds: now.0.saturating_sub(since.0),
-                });
-            }
-            JobState::Queued { .. } | JobState::Finished | JobState::Dropped => {}
+        response.running = board.running(&view, now);
+        if let JobState::Failed(failure) = view.state {
+            response.failure = Some(failure.into());
         }
         Ok(Explained { job, response })
     }
