@@ -5,10 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that panics has failed, and its seed is told")]
 
 mod common;
+#[path = "common/disk.rs"]
+mod disk;
 #[path = "common/proxy.rs"]
 mod proxy;
 
 use common::{Place, children, eventually, signal};
+use disk::{Filler, Mount};
 use proxy::Proxy;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
@@ -16,9 +19,8 @@ use rusqlite::Connection;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -111,20 +113,16 @@ struct Cluster {
     proxy: Proxy,
     coordinator: Option<Logged>,
     workers: Vec<Option<Logged>>,
-    /// Whether the coordinator's state lies on a small file system of its own.
-    mounted: bool,
+    /// The small file system on which the coordinator's state lies, where one may be mounted.
+    mount: Option<Mount>,
 }
 
 impl Cluster {
     fn start() -> Self {
         let place = Place::new();
         place.file("chaos.yaml", SWEEP);
-        let state = place.path().join("state");
-        fs::create_dir_all(&state).unwrap();
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(&state).output();
-        let mounted = mount.is_ok_and(|output| output.status.success());
-        let mut cluster =
-            Cluster { place, proxy: Proxy::start(), coordinator: None, workers: vec![None, None], mounted };
+        let (mount, workers) = (Mount::new(&place, "size=24m"), vec![None, None]);
+        let mut cluster = Cluster { place, proxy: Proxy::start(), coordinator: None, workers, mount };
         cluster.start_coordinator();
         cluster.place.run(&["submit", "chaos.yaml", "--state", "state"]).good();
         (0..2).for_each(|worker| cluster.start_worker(worker));
@@ -212,27 +210,18 @@ impl Cluster {
                 self.proxy.cut(false);
                 self.proxy.held_back() > before
             }
-            Fault::FullDisk => self.mounted && self.fill_the_disk(),
+            Fault::FullDisk => self.mount.as_ref().is_some_and(|mount| self.fill_the_disk(mount)),
         }
     }
 
-    fn fill_the_disk(&self) -> bool {
-        let filler = self.place.path().join("state/filler");
-        let before = self.coordinator().log().matches("no room is left").count();
-        let mut file = File::create(&filler).unwrap();
-        let said = |cluster: &Cluster| cluster.coordinator().log().matches("no room is left").count() > before;
-        let began = Instant::now();
-        let store = Connection::open(self.place.path().join("state/plusminus.sqlite")).unwrap();
-        while !said(self) && began.elapsed() < Duration::from_secs(10) {
-            // A log that is long already has room for what comes.
-            let _ = store.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            while file.write_all(&[0; 4096]).is_ok() {}
-            sleep(Duration::from_millis(50));
-        }
-        let stalled = said(self);
+    fn fill_the_disk(&self, mount: &Mount) -> bool {
+        let complaints = || self.coordinator().log().matches("no room is left").count();
+        let before = complaints();
+        let filler = Filler::start(&mount.0);
+        let stalled = soon(|| (complaints() > before).then_some(())).is_some();
         let refused = self.place.run(&["submit", "chaos.yaml", "--state", "state"]);
         assert!(!stalled || refused.code != Some(0), "a submission that cannot be kept is not accepted");
-        fs::remove_file(filler).unwrap();
+        drop(filler);
         stalled
     }
 
@@ -247,9 +236,7 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         self.workers.clear();
         self.coordinator = None;
-        if self.mounted {
-            let _ = Command::new("umount").arg("--lazy").arg(self.place.path().join("state")).status();
-        }
+        self.mount = None;
     }
 }
 
@@ -324,7 +311,7 @@ fn whatever_befalls_real_processes_the_table_is_that_of_an_undisturbed_sweep() {
         eventually("training has begun", || cluster.count("running") > 0);
         for fault in faults {
             sleep(Duration::from_millis(u64::from(chance.next_u32() % 700)));
-            if fault == Fault::FullDisk && !cluster.mounted {
+            if fault == Fault::FullDisk && cluster.mount.is_none() {
                 continue;
             }
             let has = cluster.befall(fault, chance.next_u32());

@@ -3,17 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod common;
+#[path = "common/disk.rs"]
+mod disk;
 
 use common::{Daemon, Place, SMALL};
-use std::fs;
-use std::io::Write;
+use disk::{Filler, Mount};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::Duration;
 
 /// The error, with what differs from run to run taken out.
 fn told(place: &Place, arguments: &[&str], code: i32) -> String {
@@ -145,61 +140,6 @@ fn a_data_set_of_which_a_part_is_missing_fails_its_jobs_and_says_which() {
     place.file("data/fashion-mnist/train-labels-idx1-ubyte", "");
     let said = told(&place, &["run", "small.yaml", "--datasets", "data"], 1);
     insta::assert_snapshot!(said.lines().find(|line| line.starts_with("error: ")).unwrap());
-}
-
-/// A file system of its own in the directory, or nothing where this user may not mount one.
-struct Mount(std::path::PathBuf);
-
-impl Mount {
-    fn new(place: &Place, options: &str) -> Option<Self> {
-        let path = place.path().join("state");
-        fs::create_dir_all(&path).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path).output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(Mount(path))
-    }
-
-    fn remount(&self, options: &str) {
-        let options = format!("remount,{options}");
-        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
-
-/// Leaves no room in the state directory, not in the store's log either, until it is dropped.
-struct Filler {
-    path: std::path::PathBuf,
-    full: Arc<AtomicBool>,
-    thread: Option<thread::JoinHandle<()>>,
-}
-
-impl Filler {
-    fn start(state: &Path) -> Self {
-        let (path, full) = (state.join("filler"), Arc::new(AtomicBool::new(true)));
-        let mut file = fs::File::create(&path).unwrap();
-        let (goes_on, store) = (Arc::clone(&full), state.join("plusminus.sqlite"));
-        let fill = move || {
-            let store = rusqlite::Connection::open(store).unwrap();
-            while goes_on.load(Ordering::Relaxed) {
-                let _ = store.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-                while file.write_all(&[0; 4096]).is_ok() {}
-                thread::sleep(Duration::from_millis(20));
-            }
-        };
-        Filler { path, full, thread: Some(thread::spawn(fill)) }
-    }
-}
-
-impl Drop for Filler {
-    fn drop(&mut self) {
-        self.full.store(false, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap();
-        fs::remove_file(&self.path).unwrap();
-    }
 }
 
 /// How many jobs a run has reported finished last.
