@@ -1,11 +1,22 @@
-//! Student's t distribution, with `libm`'s logarithms and exponentials: a p value has the same digits on every system.
+//! Student's t distribution, by `statrs`: without its standard library it computes with `libm`, so a p value has the same digits on every
+//! system.
+
+use statrs::function::beta::beta_reg;
 
 /// The probability of a t at least as far from 0 as `t`, with `df` > 0 degrees of freedom: I_x(df/2, 1/2) at x = df/(df + t²), by
 /// DLMF 8.17(i).
 pub(super) fn two_sided(t: f64, df: f64) -> f64 {
     let square = t * t;
+    if square.is_infinite() {
+        return 0.0;
+    }
     // 1 − x is not had from x, of which nothing is left where t is small.
-    regularised_beta(df / 2.0, 0.5, df / (df + square), square / (df + square)).clamp(0.0, 1.0)
+    let p = if square < df {
+        1.0 - beta_reg(0.5, df / 2.0, square / (df + square))
+    } else {
+        beta_reg(df / 2.0, 0.5, df / (df + square))
+    };
+    p.clamp(0.0, 1.0)
 }
 
 /// The t that is exceeded on either side with probability `alpha`, 0 < α < 1; nothing where it is beyond all numbers.
@@ -25,44 +36,6 @@ pub(super) fn quantile(alpha: f64, df: f64) -> Option<f64> {
         }
         if two_sided(middle, df) > alpha { low = middle } else { high = middle }
     }
-}
-
-/// The regularised incomplete beta function I_x(a, b), with y = 1 − x.
-fn regularised_beta(a: f64, b: f64, x: f64, y: f64) -> f64 {
-    if x.is_nan() || x <= 0.0 {
-        return 0.0;
-    }
-    if y.is_nan() || y <= 0.0 {
-        return 1.0;
-    }
-    let scale = libm::lgamma(a + b) - libm::lgamma(a) - libm::lgamma(b);
-    let front = libm::exp(scale + a * libm::log(x) + b * libm::log(y));
-    // On either side of its middle the fraction converges fast for one of the two forms.
-    if x < (a + 1.0) / (a + b + 2.0) { front / (a * fraction(a, b, x)) } else { 1.0 - front / (b * fraction(b, a, y)) }
-}
-
-/// The continued fraction 1 + d₁/(1 + d₂/(1 + …)) of DLMF 8.17.22, forwards, by the method of Lentz as Thompson & Barnett (J. Comput. Phys.
-/// 1986) changed it: what would be zero is made tiny.
-fn fraction(a: f64, b: f64, x: f64) -> f64 {
-    const TINY: f64 = 1e-300;
-    const MOST: u32 = 100_000;
-    let whole = |value: f64| if value.abs() < TINY { TINY } else { value };
-    let (mut value, mut c, mut d) = (1.0, 1.0, 0.0);
-    for i in 1..=MOST {
-        let m = f64::from(i / 2);
-        let step = if i % 2 == 1 {
-            -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0))
-        } else {
-            m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m))
-        };
-        d = 1.0 / whole(1.0 + step * d);
-        c = whole(1.0 + step / c);
-        value *= c * d;
-        if (c * d - 1.0).abs() < 1e-16 {
-            break;
-        }
-    }
-    value
 }
 
 #[cfg(test)]
