@@ -161,7 +161,7 @@ fn epochs(store: &mut Store, machine: &mut Machine) -> f64 {
         Metric::LearningRate,
         Metric::ImagesPerSecond,
     ];
-    let running: Vec<_> = machine.workers().flat_map(|(_, _, busy)| busy.clone()).collect();
+    let running: Vec<_> = machine.workers().flat_map(|worker| worker.busy.clone()).collect();
     assert!(!running.is_empty(), "jobs are left to train");
     let (began, mut told) = (Instant::now(), 0);
     while began.elapsed() < Duration::from_secs(3) {

@@ -135,10 +135,11 @@ pub fn status(machine: &Machine, board: &Board, now: Time, name: &str) -> Result
         "" => machine.sweeps(),
         name => vec![find(machine, name)?],
     };
-    let workers = machine.workers().map(|(worker, slots, busy)| v1::WorkerStatus {
-        worker: worker.to_string(),
-        slots,
-        busy: busy.len() as u32,
+    let workers = machine.workers().map(|worker| v1::WorkerStatus {
+        worker: worker.name.to_string(),
+        slots: worker.slots,
+        busy: worker.busy.len() as u32,
+        rests_milliseconds: worker.rests_until.0.saturating_sub(now.0),
     });
     Ok(v1::StatusResponse {
         workers: workers.collect(),

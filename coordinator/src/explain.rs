@@ -109,10 +109,14 @@ fn why(machine: &Machine, now: Time, waiting: Waiting) -> v1::waiting::Why {
         Waiting::Until(then) => v1::waiting::Why::RetryMilliseconds(then.0.saturating_sub(now.0)),
         Waiting::Only(sweep) => v1::waiting::Why::Only(sweep.into()),
         Waiting::Turn(before) => {
-            let workers = machine.workers().map(|(_, slots, busy)| (1, slots, busy.len() as u32));
-            let (workers, slots, busy) =
-                workers.fold((0, 0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1, sum.2 + one.2));
-            v1::waiting::Why::Turn(v1::Turn { before: before as u64, workers, slots, busy })
+            let mut turn = v1::Turn { before: before as u64, ..v1::Turn::default() };
+            for worker in machine.workers() {
+                turn.workers += 1;
+                turn.slots += worker.slots;
+                turn.busy += worker.busy.len() as u32;
+                turn.resting += u32::from(worker.rests_until > now);
+            }
+            v1::waiting::Why::Turn(turn)
         }
     }
 }

@@ -12,6 +12,7 @@ use plusminus_core::schedule::{JobState, Machine, NewCell, NewJob, Next, Origin,
 use plusminus_core::spec::{Cell, Decision, Sweep, Trial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 /// A sweep that a user submits.
@@ -57,6 +58,19 @@ pub(crate) struct Selections {
     sweeps: BTreeMap<SweepName, Choosing>,
     /// Where something may have been decided since it was last looked at.
     due: BTreeSet<SweepName>,
+}
+
+/// What is being read of a sweep in which something is to be decided.
+pub(crate) struct Reading {
+    pub of: News,
+    /// The metric that it chooses by, of each job that has it.
+    pub values: JoinHandle<Result<BTreeMap<JobId, f64>, StoreError>>,
+}
+
+/// Of a sweep, the groups in which something may be decided.
+pub(crate) struct News {
+    sweep: SweepName,
+    groups: Vec<bool>,
 }
 
 struct Choosing {
@@ -214,13 +228,9 @@ impl Selections {
         self.due.extend(concerned.map(|(name, _)| name.clone()));
     }
 
-    /// The sweeps that lack jobs of their winners by what is committed, with all the jobs that they are to have.
-    ///
-    /// # Errors
-    /// If the store cannot be read. What is due is due still.
-    pub async fn decided(&mut self, machine: &Machine) -> Result<Vec<Submission>, StoreError> {
-        let mut further = Vec::new();
-        // One that cannot be looked at now stays due.
+    /// The next sweep in which something is to be decided by what is committed, if there is one: it is being read. It stays due until it is
+    /// decided.
+    pub fn due(&mut self, machine: &Machine) -> Option<Reading> {
         while let Some(name) = self.due.first().cloned() {
             let Some(choosing) = self.sweeps.get_mut(&name) else {
                 self.due.remove(&name);
@@ -236,20 +246,27 @@ impl Selections {
             };
             let (reader, sweep, by, at) = (Arc::clone(&self.reader), name.clone(), select.by, select.at);
             let read = move || reader.lock().unwrap_or_else(PoisonError::into_inner).values(&sweep, by, at);
-            let values = tokio::task::spawn_blocking(read).await.map_err(|_| StoreError::Gone)??;
-            self.due.remove(&name);
-            let decided = choosing.decisions(machine, |job| values.get(job).copied());
-            for ((group, decision), _) in choosing.groups.iter_mut().zip(decided).zip(news).filter(|(_, news)| *news) {
-                *group = Group { decision, stands: true };
-            }
-            let wanted = submission(&choosing.sweep, Arc::clone(&choosing.source), &choosing.decided());
-            let listed: BTreeSet<JobId> = machine.jobs_of(&name).map(|job| job.id).collect();
-            let lacking = wanted.jobs.iter().filter(|job| !listed.contains(&job.id)).count();
-            if lacking > 0 {
-                info!(sweep = %name, jobs = lacking, "winners are known: their other seeds are trained");
-                further.push(wanted);
-            }
+            return Some(Reading { of: News { sweep: name, groups: news }, values: tokio::task::spawn_blocking(read) });
         }
-        Ok(further)
+        None
+    }
+
+    /// Decides by what was read of a sweep: all the jobs that it is to have, if it lacks any of its winners'.
+    pub fn decide(&mut self, machine: &Machine, of: News, values: &BTreeMap<JobId, f64>) -> Option<Submission> {
+        let News { sweep: name, groups: news } = of;
+        self.due.remove(&name);
+        let choosing = self.sweeps.get_mut(&name)?;
+        let decided = choosing.decisions(machine, |job| values.get(job).copied());
+        for ((group, decision), _) in choosing.groups.iter_mut().zip(decided).zip(news).filter(|(_, news)| *news) {
+            *group = Group { decision, stands: true };
+        }
+        let wanted = submission(&choosing.sweep, Arc::clone(&choosing.source), &choosing.decided());
+        let listed: BTreeSet<JobId> = machine.jobs_of(&name).map(|job| job.id).collect();
+        let lacking = wanted.jobs.iter().filter(|job| !listed.contains(&job.id)).count();
+        if lacking == 0 {
+            return None;
+        }
+        info!(sweep = %name, jobs = lacking, "winners are known: their other seeds are trained");
+        Some(wanted)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::address::AddressFile;
 use crate::driver::{Driver, Inbox};
+use crate::lease::LeaseFile;
 use crate::services::{sweeps::Sweeps, workers::Workers};
 use crate::store::backup::WEIGHTS;
 use crate::store::{Store, StoreError};
@@ -20,7 +21,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
-use tracing::info;
+use tracing::{info, warn};
 
 /// How long open calls may take to end when the coordinator stops.
 const GRACE: Duration = Duration::from_secs(2);
@@ -62,6 +63,9 @@ pub struct Coordinator {
     sweeps: Sweeps,
     workers: Workers,
     address_file: AddressFile,
+    /// How long leases are, in milliseconds.
+    lease: u64,
+    lease_file: LeaseFile,
 }
 
 impl Coordinator {
@@ -69,7 +73,7 @@ impl Coordinator {
     ///
     /// # Errors
     /// If the address is not a loopback one or cannot be had, or the state directory cannot be used.
-    pub async fn bind(listen: SocketAddr, state: &Path, policy: Policy) -> Result<Self, ServerError> {
+    pub async fn bind(listen: SocketAddr, state: &Path, mut policy: Policy) -> Result<Self, ServerError> {
         if !listen.ip().is_loopback() {
             return Err(ServerError::NotLoopback(listen));
         }
@@ -83,12 +87,25 @@ impl Coordinator {
         let unusable = |error| StoreError::Unusable { path: weights.clone(), error };
         plusminus_proto::weights::clean(&weights).map_err(unusable)?;
         let reader = store.reader()?;
+        let (lease, lease_file) = (policy.lease, LeaseFile::begin(state, policy.lease)?);
+        policy.lease_before = lease_file.before;
         let (stop_driver, stopped) = oneshot::channel();
         let (driver, handle, inbox) = Driver::new(store, policy, stopped)?;
         let sweeps = Sweeps::new(handle.clone(), reader, spec::MAX_JOBS);
         let workers = Workers::new(handle, weights);
         let address_file = AddressFile::write(state, address)?;
-        Ok(Coordinator { listener, address, driver, inbox, stop_driver, sweeps, workers, address_file })
+        Ok(Coordinator {
+            listener,
+            address,
+            driver,
+            inbox,
+            stop_driver,
+            sweeps,
+            workers,
+            address_file,
+            lease,
+            lease_file,
+        })
     }
 
     /// Where it listens.
@@ -123,6 +140,16 @@ impl Coordinator {
             });
         let mut server = tokio::spawn(server);
         let mut driver = tokio::spawn(self.driver.run(self.inbox));
+        let (lease, lease_file) = (self.lease, self.lease_file);
+        let shorter = tokio::spawn(async move {
+            if lease_file.before > lease {
+                // As long as the machine waits for whoever holds such a lease.
+                tokio::time::sleep(Duration::from_millis(2 * lease_file.before)).await;
+                if let Err(error) = lease_file.write(lease) {
+                    warn!("{error}: the next coordinator waits for longer leases than there are");
+                }
+            }
+        });
         info!(address = %self.address, "the coordinator listens");
         let ended = tokio::select! {
             () = stop => {
@@ -138,6 +165,7 @@ impl Coordinator {
                 Err(error) => Err(ServerError::Serve(error.to_string())),
             },
         };
+        shorter.abort();
         // With the driver gone the workers' streams end, and with them the server.
         let _ = stop_server.send(());
         if tokio::time::timeout(GRACE, &mut server).await.is_err() {

@@ -375,7 +375,7 @@ async fn a_user_resumes_a_cancelled_sweep_a_failed_job_and_has_it_explained() {
     assert_eq!(resume(true, &[]).await.unwrap(), 0, "it would diverge again");
     assert_eq!(resume(false, &[&of.job[..16]]).await.unwrap(), 1);
     let waiting = explain(&of.job).await.unwrap().waiting.unwrap().why.unwrap();
-    let turn = v1::Turn { before: 0, workers: 1, slots: 1, busy: 1 };
+    let turn = v1::Turn { before: 0, workers: 1, slots: 1, busy: 1, resting: 0 };
     assert_eq!(waiting, v1::waiting::Why::Turn(turn));
     for (jobs, code) in [(["0"; 1], Code::NotFound), (["xyz"; 1], Code::InvalidArgument)] {
         let code_of = |error: tonic::Status| error.code();

@@ -36,8 +36,17 @@ fn understood(report: v1::Report) -> Result<Report, Invalid> {
     })
 }
 
-/// The message that an effect sends to a worker, if it sends one, where leases last so many milliseconds.
-pub fn message(effect: &Effect, lease: u64) -> Option<(Session, to_worker::Message)> {
+/// What a worker is told of the coordinator that greets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// How long a lease lasts, in milliseconds.
+    pub lease: u64,
+    /// Which store takes in what is reported.
+    pub store: u32,
+}
+
+/// The message that an effect sends to a worker, if it sends one.
+pub fn message(effect: &Effect, terms: Terms) -> Option<(Session, to_worker::Message)> {
     Some(match effect {
         Effect::Assign { session, job, attempt, configuration, seed, origin, keeps } => {
             let assignment = v1::Assignment {
@@ -57,7 +66,8 @@ pub fn message(effect: &Effect, lease: u64) -> Option<(Session, to_worker::Messa
         }
         Effect::Welcome(session, past) => {
             let stop = past.iter().map(|(job, attempt)| attempt_id(*job, *attempt)).collect();
-            let welcome = v1::Welcome { heartbeat_milliseconds: lease / BEATS, lease_milliseconds: lease, stop };
+            let Terms { lease, store } = terms;
+            let welcome = v1::Welcome { heartbeat_milliseconds: lease / BEATS, lease_milliseconds: lease, stop, store };
             (*session, to_worker::Message::Welcome(welcome))
         }
         Effect::Renew(session, beat) => (*session, to_worker::Message::Renewed(v1::Renewed { beat: *beat })),

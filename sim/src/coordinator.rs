@@ -5,14 +5,17 @@ use crate::disk::Disk;
 use crate::network::Line;
 use plusminus_core::id::Digest;
 use plusminus_core::schedule::{Effect, Event, Machine, Policy, Record, Session, State, Ticket};
+use plusminus_proto::session::Terms;
 use plusminus_proto::v1::from_worker;
 use std::collections::{BTreeSet, VecDeque};
 
 /// In milliseconds.
 pub(crate) const LEASE: u64 = 8_000;
 
+pub(crate) const TERMS: Terms = Terms { lease: LEASE, store: 1 };
+
 pub(crate) fn policy() -> Policy {
-    Policy { lease: LEASE, failures: 3, backoff: 500, backoff_limit: 5_000, only: None }
+    Policy { lease: LEASE, failures: 3, backoff: 500, backoff_limit: 5_000, only: None, lease_before: 0 }
 }
 
 /// What comes to the coordinator.

@@ -133,6 +133,12 @@ fn queued(job: &v1::ExplainResponse) -> String {
                 1 => "1 job comes before it".to_owned(),
                 jobs => format!("{jobs} jobs come before it"),
             };
+            let rest = match turn.resting {
+                0 => String::new(),
+                1 => "; a worker gave back what it was given and is given nothing for a while".to_owned(),
+                some => format!("; {some} workers gave back what they were given and are given nothing for a while"),
+            };
+            let before = before + &rest;
             match (turn.workers, turn.slots.saturating_sub(turn.busy)) {
                 (0, _) => format!("queued, and no worker is connected: start one with `plusminus worker`; {before}"),
                 (_, 0) if turn.slots == 1 => format!("queued: the only slot is busy; {before}"),
@@ -269,6 +275,7 @@ fn to_json(job: &v1::ExplainResponse, live: bool) -> Value {
         Why::Only(sweep) => json!({ "for": "other-sweep", "only": sweep }),
         Why::Turn(turn) => json!({
             "for": "slot", "before": turn.before, "workers": turn.workers, "slots": turn.slots, "busy": turn.busy,
+            "resting": turn.resting,
         }),
     });
     let attempt = |attempt: &v1::AttemptRow| {

@@ -51,7 +51,12 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
         text += "no sweep has been submitted\n";
     }
     for worker in &status.workers {
-        text += &format!("worker {}  {} of {} slots busy\n", worker.worker, worker.busy, worker.slots);
+        text += &format!("worker {}  {} of {} slots busy", worker.worker, worker.busy, worker.slots);
+        if worker.rests_milliseconds > 0 {
+            let seconds = worker.rests_milliseconds.div_ceil(1000);
+            text += &format!(", given nothing for {seconds} s because it gave back what it was given");
+        }
+        text.push('\n');
     }
     if !live {
         text += "no coordinator is running here\n";
@@ -134,5 +139,7 @@ fn failure_json(failed: &v1::FailureCount) -> Value {
 }
 
 fn worker_json(worker: &v1::WorkerStatus) -> Value {
-    json!({ "worker": worker.worker, "slots": worker.slots, "busy": worker.busy })
+    json!({
+        "worker": worker.worker, "slots": worker.slots, "busy": worker.busy, "rests_ms": worker.rests_milliseconds,
+    })
 }

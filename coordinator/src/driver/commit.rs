@@ -9,6 +9,7 @@ use super::{Driver, Round, SLOW};
 use crate::store::{Store, StoreError};
 use plusminus_core::schedule::{Effect, Record, Session};
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot};
@@ -101,20 +102,7 @@ impl Driver {
             let (reply, mut written) = oneshot::channel();
             let batch = Batch { records: Arc::clone(&records), again, reply };
             self.writer.send(batch).await.map_err(|_| StoreError::Gone)?;
-            let outcome = match tokio::time::timeout(SLOW, &mut written).await {
-                Ok(outcome) => outcome,
-                // A slow disk costs nobody a lease either.
-                Err(_) => {
-                    self.renew_meanwhile(round);
-                    loop {
-                        tokio::select! {
-                            outcome = &mut written => break outcome,
-                            Some(beat) = inbox.beats.recv() => self.answer_meanwhile(beat, round),
-                        }
-                    }
-                }
-            };
-            match outcome.map_err(|_| StoreError::Gone)? {
+            match self.meanwhile(&mut written, round, inbox).await?.map_err(|_| StoreError::Gone)? {
                 Ok(()) => {
                     self.recovered();
                     return Ok(());
@@ -125,21 +113,55 @@ impl Driver {
         }
     }
 
-    /// Waits a little after `error`, if it may pass.
-    pub(super) async fn stall(&mut self, error: StoreError, round: &mut Round, inbox: &mut Inbox) -> Result<(), Halt> {
-        if !error.may_pass() {
-            return Err(Halt::Failed(error));
+    /// Waits for what the disk does. One that is slow costs nobody a lease, and of one that does not answer users are told.
+    pub(super) async fn meanwhile<T>(
+        &mut self,
+        work: &mut (impl Future<Output = T> + Unpin),
+        round: &mut Round,
+        inbox: &mut Inbox,
+    ) -> Result<T, Halt> {
+        if let Ok(done) = tokio::time::timeout(SLOW, &mut *work).await {
+            return Ok(done);
         }
-        let reason = error.to_string();
+        self.renew_meanwhile(round);
+        let patience = tokio::time::sleep(self.patience);
+        tokio::pin!(patience);
+        let mut told = false;
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut *work => return Ok(done),
+                _ = &mut self.stop => return Err(Halt::Stopped),
+                () = &mut patience, if !told => {
+                    told = true;
+                    let seconds = (SLOW + self.patience).as_secs();
+                    self.in_trouble(format!("the disk with the store has not answered for {seconds} s"), round);
+                }
+                Some(beat) = inbox.beats.recv() => self.answer_meanwhile(beat, round),
+                Some(call) = inbox.calls.recv(), if told => drop(call),
+            }
+        }
+    }
+
+    /// Takes down that nothing can be written or read for now, and tells whoever waits for an answer. What they asked for and is decided is
+    /// done when it can be written.
+    fn in_trouble(&mut self, reason: String, round: &mut Round) {
         let known = self.trouble.borrow().clone();
         if known.since.is_none() || known.reason != reason {
             error!("{reason}. Until then nothing is taken in or acknowledged; it is tried again every second");
         }
         let since = known.since.or_else(|| Some(Instant::now()));
         self.trouble.send_replace(Trouble { since, reason: reason.clone() });
-        // Whoever waits for an answer is told. What they asked for and is decided is done when it can be written.
         round.questions.clear();
         self.calls.pending(&reason);
+    }
+
+    /// Waits a little after `error`, if it may pass.
+    pub(super) async fn stall(&mut self, error: StoreError, round: &mut Round, inbox: &mut Inbox) -> Result<(), Halt> {
+        if !error.may_pass() {
+            return Err(Halt::Failed(error));
+        }
+        self.in_trouble(error.to_string(), round);
         self.renew_meanwhile(round);
         let pause = tokio::time::sleep(self.pause);
         tokio::pin!(pause);

@@ -18,7 +18,7 @@ use commit::{Batch, Commit, Halt, Trouble};
 use plusminus_core::schedule::{
     Effect, Event, Machine, News, Policy, Record, Refusal, Session, SubmitSummary, Ticket, Time,
 };
-use plusminus_proto::session;
+use plusminus_proto::session::{self, Terms};
 use plusminus_proto::v1::{self, to_worker::Message};
 use std::collections::BTreeMap;
 use std::thread;
@@ -34,6 +34,8 @@ const TICK: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_secs(1);
 /// After how long a commit is one that heartbeats do not wait for.
 const SLOW: Duration = Duration::from_millis(500);
+/// After how much longer the disk is one that does not answer.
+const PATIENCE: Duration = Duration::from_millis(4_500);
 
 /// Wall-clock time that never goes back: read once, then counted on.
 struct Clock {
@@ -57,12 +59,13 @@ pub(crate) struct Driver {
     board: Board,
     selections: Selections,
     clock: Clock,
-    /// In milliseconds.
-    lease: u64,
+    terms: Terms,
     writer: mpsc::Sender<Batch>,
     store_thread: thread::JoinHandle<()>,
     /// How long after a failed commit it is tried again.
     pause: Duration,
+    /// How long a slow disk may take until users are told.
+    patience: Duration,
     stop: oneshot::Receiver<()>,
     outboxes: BTreeMap<Session, Outbox>,
     calls: Calls,
@@ -112,10 +115,10 @@ impl Driver {
         stop: oneshot::Receiver<()>,
     ) -> Result<(Driver, Handle, Inbox), StoreError> {
         let clock = Clock::new();
-        let (only, lease) = (policy.only.clone(), policy.lease);
+        let (only, terms) = (policy.only.clone(), Terms { lease: policy.lease, store: store.identity()? });
         let machine = Machine::restart(policy, store.records()?, clock.now());
         let selections = Selections::of(&machine, only, store.reader()?);
-        Driver::with(machine, selections, store, clock, lease, stop)
+        Driver::with(machine, selections, store, clock, terms, stop)
     }
 
     fn with(
@@ -123,7 +126,7 @@ impl Driver {
         selections: Selections,
         store: impl Commit,
         clock: Clock,
-        lease: u64,
+        terms: Terms,
         stop: oneshot::Receiver<()>,
     ) -> Result<(Driver, Handle, Inbox), StoreError> {
         let (writer, batches) = mpsc::channel(1);
@@ -139,10 +142,11 @@ impl Driver {
             board: Board::default(),
             selections,
             clock,
-            lease,
+            terms,
             writer,
             store_thread,
             pause: PAUSE,
+            patience: PATIENCE,
             stop,
             outboxes: BTreeMap::new(),
             calls: Calls::default(),
@@ -291,21 +295,18 @@ impl Driver {
     async fn finish(&mut self, mut round: Round, inbox: &mut Inbox) -> Result<(), Halt> {
         self.settle(&mut round, inbox).await?;
         loop {
-            let decided = match self.selections.decided(&self.machine).await {
-                Ok(decided) => {
+            let Some(mut reading) = self.selections.due(&self.machine) else { break };
+            let values = self.meanwhile(&mut reading.values, &mut round, inbox).await?;
+            match values.map_err(|_| StoreError::Gone)? {
+                Ok(values) => {
                     self.recovered();
-                    decided
+                    if let Some(submission) = self.selections.decide(&self.machine, reading.of, &values) {
+                        self.handle(Event::Continue(submission), &mut round);
+                        self.settle(&mut round, inbox).await?;
+                    }
                 }
-                Err(error) => {
-                    self.stall(error, &mut round, inbox).await?;
-                    continue;
-                }
-            };
-            if decided.is_empty() {
-                break;
+                Err(error) => self.stall(error, &mut round, inbox).await?,
             }
-            decided.into_iter().for_each(|submission| self.handle(Event::Continue(submission), &mut round));
-            self.settle(&mut round, inbox).await?;
         }
         round.effects.into_iter().for_each(|effect| self.act(effect));
         let now = self.clock.now();
@@ -334,7 +335,7 @@ impl Driver {
     }
 
     fn act(&mut self, effect: Effect) {
-        if let Some((session, message)) = session::message(&effect, self.lease) {
+        if let Some((session, message)) = session::message(&effect, self.terms) {
             return self.send(session, message);
         }
         match effect {

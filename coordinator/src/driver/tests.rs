@@ -71,11 +71,11 @@ impl Scene {
         let store = Store::open(directory).unwrap();
         let plan = Arc::new(Mutex::new(plan));
         let (stop, stopped) = oneshot::channel();
-        let (clock, lease) = (Clock::new(), policy.lease);
+        let (clock, terms) = (Clock::new(), Terms { lease: policy.lease, store: store.identity().unwrap() });
         let machine = Machine::restart(policy, store.records().unwrap(), clock.now());
         let selections = Selections::of(&machine, None, store.reader().unwrap());
         let failing = Failing { store, plan: Arc::clone(&plan) };
-        let (mut driver, handle, inbox) = Driver::with(machine, selections, failing, clock, lease, stopped).unwrap();
+        let (mut driver, handle, inbox) = Driver::with(machine, selections, failing, clock, terms, stopped).unwrap();
         driver.pause = Duration::from_millis(5);
         let running = tokio::spawn(driver.run(inbox));
         let reader = Reader::open(directory).unwrap();

@@ -8,6 +8,7 @@ use plusminus_proto::convert::{self, Invalid, attempts, required_attempt};
 use plusminus_proto::session;
 use plusminus_proto::v1::{self, from_worker, worker_service_server::WorkerService};
 use plusminus_proto::weights::{self, ReceiveError};
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -59,7 +60,7 @@ impl WorkerService for Workers {
         if hello.version != env!("CARGO_PKG_VERSION") {
             warn!(%worker, theirs = hello.version, ours = env!("CARGO_PKG_VERSION"), "another version of plusminus");
         }
-        let slots = hello.devices.iter().map(|device| device.slots).sum();
+        let slots = hello.devices.iter().map(|device| device.slots).fold(0, u32::saturating_add);
         let holds = attempts(&hello.holds).map_err(invalid)?;
         let join = Request::Join { session, worker: worker.clone(), instance: hello.instance, slots, holds, outbox };
         self.handle.send(join).await.map_err(unanswered)?;
@@ -119,6 +120,7 @@ impl WorkerService for Workers {
             if weights::is_whole(&directory, digest)? { weights::parts(&directory, digest).map(Some) } else { Ok(None) }
         });
         let opened = opened.await.map_err(internal)?;
+        let opened = opened.or_else(|error| if is_lost(&error) { Ok(None) } else { Err(error) });
         let Some(parts) = opened.map_err(|error| Status::unavailable(error.to_string()))? else {
             self.handle.send(Request::Lost(job, digest)).await.map_err(unanswered)?;
             let why = format!("the weights of job {job} are not in the state directory any more; it is trained again");
@@ -136,6 +138,14 @@ impl WorkerService for Workers {
         });
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
+}
+
+/// Whether a file that is there cannot be read, now or later: whoever waits for it would wait for ever.
+fn is_lost(error: &io::Error) -> bool {
+    /// EIO, on every system.
+    const BROKEN_MEDIUM: i32 = 5;
+    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::IsADirectory)
+        || error.raw_os_error() == Some(BROKEN_MEDIUM)
 }
 
 fn internal(error: tokio::task::JoinError) -> Status {

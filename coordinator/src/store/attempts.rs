@@ -16,7 +16,7 @@ pub struct AttemptRow {
     pub started: Time,
     /// When it ended.
     pub ended: Option<Time>,
-    /// `finished` or the kind of failure.
+    /// `finished`, `cancelled` or the kind of failure.
     pub ending: Option<String>,
     /// Of a failure.
     pub message: Option<String>,

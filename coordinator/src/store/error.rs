@@ -76,7 +76,14 @@ pub enum StoreError {
 impl StoreError {
     /// Tells the errors apart that a user can do something about.
     pub(super) fn from_sqlite(path: PathBuf, error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode;
+        use rusqlite::{Error, ErrorCode};
+        if let Error::IntegralValueOutOfRange(..)
+        | Error::FromSqlConversionFailure(..)
+        | Error::InvalidColumnType(..)
+        | Error::QueryReturnedNoRows = error
+        {
+            return StoreError::Corrupt { path, problem: error.to_string() };
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::ReadOnly) => StoreError::ReadOnly(path),
             Some(ErrorCode::DiskFull) => StoreError::Full(path),

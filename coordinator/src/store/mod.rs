@@ -21,9 +21,11 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use std::collections::HashMap;
 use std::fs::{self, File, TryLockError};
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::SystemTime;
 
 /// The version of the schema that this plusminus writes, kept in SQLite's `user_version`.
 const VERSION: u32 = 3;
@@ -83,7 +85,28 @@ impl Store {
         };
         store.migrate()?;
         store.keep_log_small().map_err(|error| store.failed(error))?;
+        store.name_itself().map_err(|error| store.failed(error))?;
         Ok(store)
+    }
+
+    /// A number that tells this store from others, not 0; its copies have it too. It is kept in SQLite's `application_id`.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn identity(&self) -> Result<u32, StoreError> {
+        self.application_id().map_err(|error| self.failed(error))
+    }
+
+    fn application_id(&self) -> rusqlite::Result<u32> {
+        self.connection.query_row("PRAGMA application_id", [], |row| row.get::<_, i32>(0)).map(i32::cast_unsigned)
+    }
+
+    fn name_itself(&self) -> rusqlite::Result<()> {
+        if self.application_id()? != 0 {
+            return Ok(());
+        }
+        let drawn = RandomState::new().hash_one(SystemTime::now()) as u32;
+        self.connection.pragma_update(None, "application_id", drawn.max(1).cast_signed())
     }
 
     fn migrate(&mut self) -> Result<(), StoreError> {

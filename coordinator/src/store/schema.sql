@@ -59,7 +59,7 @@ CREATE TABLE attempts (
   worker  TEXT NOT NULL,
   started INTEGER NOT NULL,
   ended   INTEGER,
-  ending  TEXT,                        -- 'finished' or the kind of failure
+  ending  TEXT,                        -- 'finished', 'cancelled' or the kind of failure
   message TEXT,
   PRIMARY KEY (job, attempt)
 ) WITHOUT ROWID;

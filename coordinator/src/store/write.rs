@@ -86,12 +86,12 @@ impl Writer<'_> {
             Record::Submitted { name, source, cells, jobs, requeued, dropped, at } => {
                 self.submitted(name, source, cells, jobs, *at)?;
                 requeued.iter().try_for_each(|job| self.requeue(*job))?;
-                self.drop_jobs(dropped)
+                self.drop_jobs(dropped, *at)
             }
             Record::Cancelled { name, dropped, at } => {
                 let cancel = "UPDATE sweeps SET cancelled = ?2 WHERE name = ?1 AND cancelled IS NULL";
                 self.connection.prepare_cached(cancel)?.execute(params![name.as_str(), time(*at)])?;
-                self.drop_jobs(dropped)
+                self.drop_jobs(dropped, *at)
             }
             Record::Assigned { job, attempt, worker, at } => {
                 let Some(number) = self.number(*job)? else { return Ok(()) };
@@ -201,11 +201,16 @@ impl Writer<'_> {
         self.connection.prepare_cached(requeue)?.execute([job.as_bytes()]).map(drop)
     }
 
-    fn drop_jobs(&mut self, jobs: &[JobId]) -> Result<()> {
+    fn drop_jobs(&mut self, jobs: &[JobId], at: Time) -> Result<()> {
+        let end = "UPDATE attempts SET ended = ?2, ending = 'cancelled', message = 'no sweep wanted it any more'
+                   WHERE ended IS NULL AND (job, attempt) = (
+                     SELECT number, attempts FROM job_states WHERE id = ?1 AND state = 'running')";
+        let mut end = self.connection.prepare_cached(end)?;
         // What has a result from before keeps it, here and where a job fails.
         let drop_job = "UPDATE job_states SET state = iif(result, 'finished', 'dropped') WHERE id = ?1";
         let mut drop_job = self.connection.prepare_cached(drop_job)?;
         for job in jobs {
+            end.execute(params![job.as_bytes(), time(at)])?;
             drop_job.execute([job.as_bytes()])?;
             self.numbers.remove(job);
         }

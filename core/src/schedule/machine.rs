@@ -4,6 +4,7 @@ use super::Time;
 use super::event::{Effect, Event, News, Report, Session};
 use super::record::{Ending, Next, Record, StoredState};
 use super::state::{Entry, JobState, State};
+use super::view::WorkerView;
 use crate::id::{Attempt, JobId, SweepName, WorkerName};
 use crate::outcome::{Failure, FailureKind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,11 +24,20 @@ pub struct Policy {
     pub backoff_limit: u64,
     /// The one sweep that is trained, if it is not all.
     pub only: Option<SweepName>,
+    /// How long the leases were that the coordinator before gave, in milliseconds: workers may count on them still.
+    pub lease_before: u64,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Policy { lease: 15_000, failures: 3, backoff: 1_000, backoff_limit: 60_000, only: None }
+        Policy { lease: 15_000, failures: 3, backoff: 1_000, backoff_limit: 60_000, only: None, lease_before: 0 }
+    }
+}
+
+impl Policy {
+    /// How long is waited after so many failures have been waited for, in milliseconds.
+    fn pause(&self, before: u32) -> u64 {
+        self.backoff.saturating_mul(1 << before.min(16)).min(self.backoff_limit)
     }
 }
 
@@ -43,6 +53,23 @@ struct Connection {
     named: BTreeSet<(JobId, Attempt)>,
     /// A lease of its has passed and nothing has been heard since: it is given nothing until it speaks.
     silent: bool,
+    rest: Rest,
+}
+
+impl Connection {
+    fn view(&self) -> WorkerView<'_> {
+        WorkerView { name: &self.worker, slots: self.slots, busy: &self.busy, rests_until: self.rest.until }
+    }
+}
+
+/// A worker that gives back what it is given, unasked, is given nothing for a while, and longer each time: whatever is wrong with it (a
+/// full disk, a runner that cannot be started) shall not go through the whole queue.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Rest {
+    /// Until when it is given nothing.
+    until: Time,
+    /// How often in a row.
+    times: u32,
 }
 
 /// An attempt that was taken back and may still be going on.
@@ -107,11 +134,15 @@ impl Machine {
         machine.inherited = running.collect();
         machine.unsettled = true;
         // A worker may have just begun to wait for an answer to its last attempt to connect.
-        let until = now.after(2 * machine.policy.lease);
+        let until = now.after(2 * machine.policy.lease.max(machine.policy.lease_before));
         machine.ticked = Some(now);
         machine.leases = machine.inherited.iter().map(|job| (*job, until)).collect();
-        // Whoever trained what was dropped may not have heard of it.
-        let dropped = machine.state.jobs.iter().filter(|entry| entry.state == JobState::Dropped && entry.attempts > 0);
+        // Whoever trained what was dropped may not have heard of it. What waits for no time was queued again since, or is tried again
+        // and waits once more: its last attempt may have been dropped.
+        let was_dropped = |entry: &&Entry| {
+            entry.attempts > 0 && matches!(entry.state, JobState::Dropped | JobState::Queued { not_before: Time(0) })
+        };
+        let dropped = machine.state.jobs.iter().filter(was_dropped);
         let winding = |entry: &Entry| (entry.id, Winding { attempt: Attempt(entry.attempts), worker: None, until });
         machine.winding = dropped.map(winding).collect();
         machine
@@ -127,9 +158,9 @@ impl Machine {
         &self.state
     }
 
-    /// The connected workers: name, slots, and what each is working on.
-    pub fn workers(&self) -> impl Iterator<Item = (&WorkerName, u32, &BTreeSet<(JobId, Attempt)>)> {
-        self.connections.values().map(|c| (&c.worker, c.slots, &c.busy))
+    /// The connected workers.
+    pub fn workers(&self) -> impl Iterator<Item = WorkerView<'_>> {
+        self.connections.values().map(Connection::view)
     }
 
     /// Until when `job` is a worker's.
@@ -150,7 +181,8 @@ impl Machine {
             Event::Cancel(ticket, name) => self.cancel(now, ticket, name, &mut effects),
             Event::Joined { session, worker, instance, slots, holds } => {
                 let busy: BTreeSet<_> = holds.into_iter().collect();
-                let connection = Connection { worker, instance, slots, named: busy.clone(), busy, silent: false };
+                let (named, rest) = (busy.clone(), Rest::default());
+                let connection = Connection { worker, instance, slots, named, busy, silent: false, rest };
                 self.joined(now, session, connection, &mut effects);
             }
             Event::Left(session) => {
@@ -180,10 +212,11 @@ impl Machine {
     pub(super) fn stop(&mut self, now: Time, jobs: &[JobId], effects: &mut Vec<Effect>) {
         let jobs: BTreeSet<&JobId> = jobs.iter().collect();
         for job in &jobs {
-            self.leases.remove(job);
+            let lease = self.leases.remove(job).unwrap_or_default();
             if let Some(JobState::Running { attempt, worker, .. }) = self.state.job(**job) {
-                // The worker counts its lease from a heartbeat that is answered by now, whatever the attempt's own was.
-                let until = now.after(self.policy.lease);
+                // The worker counts its lease from a heartbeat that is answered by now, whatever the attempt's own was; unless that is
+                // of the coordinator before.
+                let until = now.after(self.policy.lease).max(lease);
                 let winding = Winding { attempt: *attempt, worker: Some(worker.clone()), until };
                 self.winding.insert(**job, winding);
             }
@@ -290,6 +323,13 @@ impl Machine {
         // A straggler from a past attempt is heard out and dropped.
         let worker = connection.worker.clone();
         if self.state.is_current(&worker, job, attempt) {
+            match &news {
+                News::Ended(Ending::Failed(failure)) if failure.kind == FailureKind::Preempted => {
+                    connection.rest.begin(now, &self.policy);
+                }
+                News::Ended(Ending::Finished(_)) | News::Epoch(..) => connection.rest = Rest::default(),
+                News::Ended(Ending::Failed(_)) => {}
+            }
             match news {
                 News::Epoch(epoch, measurements) => {
                     self.leases.insert(job, now.after(self.policy.lease));
@@ -343,8 +383,7 @@ impl Machine {
         if !kind.is_transient() || failures >= self.policy.failures {
             return Next::GiveUp;
         }
-        let wait = self.policy.backoff.saturating_mul(1 << (failures - 1).min(16)).min(self.policy.backoff_limit);
-        Next::Retry { not_before: spread(wait), failures, reached: entry.reached }
+        Next::Retry { not_before: spread(self.policy.pause(failures - 1)), failures, reached: entry.reached }
     }
 
     fn tick(&mut self, now: Time, effects: &mut Vec<Effect>) {
@@ -379,7 +418,7 @@ impl Machine {
     /// Gives queued jobs to free slots: the next job in turn to the connection with the most free slots.
     fn dispatch(&mut self, now: Time, effects: &mut Vec<Effect>) {
         let mut waiting = Vec::new();
-        while let Some((session, worker)) = self.freest() {
+        while let Some((session, worker)) = self.freest(now) {
             let Some((job, attempt, seed, configuration)) = self.next_in_turn(now) else { break };
             let families = &self.state.families;
             let origin = families.origin(job).and_then(|origin| Some((origin.job, families.file(origin)?)));
@@ -405,11 +444,21 @@ impl Machine {
         Some((entry.id, Attempt(entry.attempts).next(), entry.seed, configuration))
     }
 
-    fn freest(&self) -> Option<(Session, WorkerName)> {
+    fn freest(&self, now: Time) -> Option<(Session, WorkerName)> {
         let free = |connection: &Connection| (connection.slots as usize).saturating_sub(connection.busy.len());
-        let candidates = self.connections.iter().filter(|(_, c)| free(c) > 0 && !c.silent);
+        let candidates = self.connections.iter().filter(|(_, c)| free(c) > 0 && !c.silent && c.rest.until <= now);
         let freest = candidates.max_by_key(|(session, connection)| (free(connection), std::cmp::Reverse(**session)));
         freest.map(|(session, connection)| (*session, connection.worker.clone()))
+    }
+}
+
+impl Rest {
+    fn begin(&mut self, now: Time, policy: &Policy) {
+        // What it has given back in one breath counts once.
+        if self.until <= now {
+            self.until = now.after(policy.pause(self.times));
+            self.times += 1;
+        }
     }
 }
 

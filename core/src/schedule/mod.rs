@@ -29,7 +29,7 @@ pub use event::{Again, Effect, Event, News, Refusal, Report, Session, Submission
 pub use machine::{Machine, Policy};
 pub use record::{Ending, NewCell, NewJob, Next, Origin, Record, StoredState};
 pub use state::{JobState, State};
-pub use view::{Counts, JobView, Position, SweepView, Waiting};
+pub use view::{Counts, JobView, Position, SweepView, Waiting, WorkerView};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,7 +1,8 @@
-//! The machine under scripted events; in rooms of their own, jobs that build on others, and generated events.
+//! The machine under scripted events; in rooms of their own, jobs that build on others, what is waited for, and generated events.
 
 mod generated;
 mod lineage;
+mod waiting;
 
 use super::event::{Again, Effect, Event, News, Refusal, Report, Session, Submission, SubmitSummary, Ticket};
 use super::record::{Ending, NewCell, NewJob, Origin, Record, StoredState};
@@ -12,7 +13,7 @@ use crate::metric::At;
 use crate::outcome::{Facts, Failure, FailureKind, Samples};
 use std::collections::{BTreeMap, BTreeSet};
 
-const POLICY: Policy = Policy { lease: 100, failures: 3, backoff: 10, backoff_limit: 40, only: None };
+const POLICY: Policy = Policy { lease: 100, failures: 3, backoff: 10, backoff_limit: 40, only: None, lease_before: 0 };
 
 fn name(text: &str) -> SweepName {
     text.parse().unwrap()

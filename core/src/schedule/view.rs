@@ -3,7 +3,8 @@
 use super::Time;
 use super::machine::Machine;
 use super::state::{Entry, JobState, SweepEntry};
-use crate::id::{CellId, JobId, SweepName};
+use crate::id::{Attempt, CellId, JobId, SweepName, WorkerName};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How many jobs of a sweep stand where.
@@ -40,6 +41,19 @@ impl Counts {
         self.failed += other.failed;
         self.dropped += other.dropped;
     }
+}
+
+/// A connected worker.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WorkerView<'s> {
+    /// Its name.
+    pub name: &'s WorkerName,
+    /// Attempts that it takes at once.
+    pub slots: u32,
+    /// What it has in hand.
+    pub busy: &'s BTreeSet<(JobId, Attempt)>,
+    /// Until when it is given nothing, because it gave back what it was given.
+    pub rests_until: Time,
 }
 
 /// A sweep.

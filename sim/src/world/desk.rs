@@ -1,7 +1,7 @@
 //! What happens to the coordinator: it takes in what has come, commits it, and acts on it, as the driver does.
 
 use super::{BEGINNING, Call, Happening, World};
-use crate::coordinator::{LEASE, Request, Round, policy};
+use crate::coordinator::{Request, Round, TERMS, policy};
 use crate::network::Parcel;
 use crate::plan::Plan;
 use plusminus_core::id::WorkerName;
@@ -138,7 +138,7 @@ impl World {
     }
 
     pub(super) fn act(&mut self, effect: Effect) {
-        if let Some((session, message)) = session::message(&effect, LEASE) {
+        if let Some((session, message)) = session::message(&effect, TERMS) {
             if let Some(line) = self.network.of_session(session) {
                 self.send(line, Parcel::ToWorker(message));
             }

@@ -15,7 +15,7 @@ impl World {
         let idle = self.coordinator.round.is_none() && self.coordinator.inbox.is_empty() && self.calls.is_empty();
         let states = || self.plan.jobs.iter().map(|planned| machine.state().job(planned.job.id));
         let over = states().all(|state| matches!(state, Some(JobState::Finished | JobState::Failed(_))));
-        let quiet = machine.workers().all(|(_, _, busy)| busy.is_empty());
+        let quiet = machine.workers().all(|worker| worker.busy.is_empty());
         let agents = self.workers.iter().filter_map(|worker| worker.agent.as_ref());
         let said = agents.map(|agent| agent.holds().count()).sum::<usize>() == 0
             && self.workers.iter().all(|worker| worker.outbox.is_empty());
@@ -60,7 +60,7 @@ impl World {
         let states = self.plan.jobs.iter().map(|planned| machine.state().job(planned.job.id));
         let open: Vec<_> =
             states.filter(|state| !matches!(state, Some(JobState::Finished | JobState::Failed(_)))).collect();
-        let busy: Vec<_> = machine.workers().filter(|(_, _, busy)| !busy.is_empty()).collect();
+        let busy: Vec<_> = machine.workers().filter(|worker| !worker.busy.is_empty()).collect();
         let held: Vec<_> =
             self.workers.iter().filter_map(|w| Some(w.agent.as_ref()?.holds().collect::<Vec<_>>())).collect();
         let outboxes: Vec<_> = self.workers.iter().map(|worker| &worker.outbox).collect();
