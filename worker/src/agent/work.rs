@@ -313,11 +313,14 @@ impl Agent {
             (Stage::Stopping { .. }, _) | (_, How::Left) => {
                 (FailureKind::Preempted, "the runner process left before the job was done".to_owned())
             }
-            (_, How::Killed) => {
+            (_, How::OutOfMemory) => {
                 let need = memory(&work.assignment, self.settings.means);
-                let advice = "give fewer --slots or a smaller batch_size";
-                let why = format!("as the system does when memory runs out{need}; {advice}");
-                (FailureKind::OutOfMemory, format!("the runner process was killed by SIGKILL, {why}"))
+                let why = format!("the system ran out of memory{need}: give fewer --slots or a smaller batch_size");
+                (FailureKind::OutOfMemory, format!("the runner process was killed by SIGKILL, for {why}; {last}"))
+            }
+            (_, How::Killed) => {
+                let who = "by somebody, for the system says nothing of memory that ran out";
+                (FailureKind::Infrastructure, format!("the runner process was killed by SIGKILL {who}; {last}"))
             }
             (_, How::Crashed(how)) => (FailureKind::Infrastructure, format!("the runner process {how}; {last}")),
         };

@@ -36,7 +36,7 @@ enum Happening {
 
 fn happening() -> impl Strategy<Value = Happening> {
     let number = 0usize..8;
-    let how = prop::sample::select(vec![How::Left, How::Killed, How::Crashed("crashed".into())]);
+    let how = prop::sample::select(vec![How::Left, How::Killed, How::OutOfMemory, How::Crashed("crashed".into())]);
     prop_oneof![
         3 => prop::sample::select(vec![0, 0, 0, 1, 3]).prop_map(|past| Happening::Connect { past }),
         1 => Just(Happening::ConnectInVain),

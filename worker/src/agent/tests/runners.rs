@@ -30,8 +30,13 @@ fn each_way_in_which_a_runner_ends_fails_its_attempt_with_its_reason() {
         (kind, &*message),
         (FailureKind::Infrastructure, "the runner process was killed by SIGSEGV; its log ends: the end")
     );
+    let (kind, message) = end(How::OutOfMemory);
+    assert_eq!(kind, FailureKind::OutOfMemory);
+    assert!(message.contains("ran out of memory") && message.contains("--slots"), "{message}");
+    assert!(message.ends_with("its log ends: the end"), "{message}");
     let (kind, message) = end(How::Killed);
-    assert!(kind == FailureKind::OutOfMemory && message.contains("memory runs out"), "{message}");
+    assert_eq!(kind, FailureKind::Infrastructure, "somebody's doing");
+    assert!(message.contains("SIGKILL") && message.ends_with("its log ends: the end"), "{message}");
     assert_eq!(end(How::Left).0, FailureKind::Preempted);
     let (kind, message) = end(How::NotStarted("no such file".into()));
     assert_eq!((kind, &*message), (FailureKind::Infrastructure, "cannot start a runner process: no such file"));
