@@ -329,7 +329,8 @@ impl Agent {
         }
         let last = if log.is_empty() { "it logged nothing".to_owned() } else { format!("its log ends: {log}") };
         let (kind, message) = match (&work.stage, how) {
-            (_, How::NotStarted(why)) => (FailureKind::Infrastructure, format!("cannot start a runner process: {why}")),
+            // This machine cannot; of the job nothing is known.
+            (_, How::NotStarted(why)) => (FailureKind::Preempted, format!("cannot start a runner process: {why}")),
             (Stage::Dying(Death::Stalled(silent)), _) => {
                 let seconds = *silent as f64 / 1000.0;
                 (FailureKind::Infrastructure, format!("the runner process made no progress for {seconds} s; {last}"))

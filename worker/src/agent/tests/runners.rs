@@ -39,7 +39,8 @@ fn each_way_in_which_a_runner_ends_fails_its_attempt_with_its_reason() {
     assert!(message.contains("SIGKILL") && message.ends_with("its log ends: the end"), "{message}");
     assert_eq!(end(How::Left).0, FailureKind::Preempted);
     let (kind, message) = end(How::NotStarted("no such file".into()));
-    assert_eq!((kind, &*message), (FailureKind::Infrastructure, "cannot start a runner process: no such file"));
+    let why = "cannot start a runner process: no such file";
+    assert_eq!((kind, &*message), (FailureKind::Preempted, why), "no fault of the job's");
 }
 
 #[test]
