@@ -139,5 +139,5 @@ fn a_killed_runner_costs_its_attempt_alone_and_the_worker_goes_on() {
     let ended = "SELECT group_concat(ending) FROM attempts WHERE ending <> 'finished'";
     let store = rusqlite::Connection::open(store).unwrap();
     let endings: String = store.query_row(ended, [], |row| row.get(0)).unwrap();
-    assert_eq!(endings, "out-of-memory", "SIGKILL is how the system takes memory back");
+    assert_eq!(endings, "infrastructure", "it was no want of memory");
 }

@@ -39,9 +39,9 @@ pub enum FailureKind {
     Diverged,
     /// The device or the machine has too little memory.
     OutOfMemory,
-    /// The worker was told to stop.
+    /// No fault of the job's at all: the worker was told to stop, or its machine cannot train (no process starts, its disk is full or fails).
     Preempted,
-    /// Anything that is not the job's fault: a lost worker, a crashed runner, a failing disk.
+    /// An accident that the job may have had a part in: a lost worker, a crashed runner, data that cannot be read at the moment.
     Infrastructure,
 }
 

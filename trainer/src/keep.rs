@@ -64,11 +64,12 @@ impl Kept {
     /// Writes the `wanted` selections as `DIRECTORY/<digest>.safetensors`, for jobs that build on them, and gives their digests.
     ///
     /// # Errors
-    /// The file system's, with the file's path; `NotFound` where the job has no such selection.
+    /// The file system's, with the file's path; `InvalidInput` where the job has no such selection.
     pub fn leave(&self, directory: &Path, job: JobId, wanted: &BTreeSet<At>) -> io::Result<BTreeMap<At, Digest>> {
         let leave = |selection: &At| {
             let snapshot = self.selections().find(|(at, _)| at == selection).map(|(_, snapshot)| snapshot);
-            let missing = || io::Error::new(io::ErrorKind::NotFound, format!("the job has no weights at {selection}"));
+            let missing =
+                || io::Error::new(io::ErrorKind::InvalidInput, format!("the job has no weights at {selection}"));
             let bytes = snapshot.ok_or_else(missing)?.safetensors(job, *selection)?;
             let digest = Digest::of(&bytes);
             let path = directory.join(digest.file_name());
@@ -169,6 +170,7 @@ mod tests {
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
         let other = BTreeSet::from([At::BestValidationLoss]);
         let error = kept.leave(directory.path(), job.id(), &other).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "not the file system's");
         assert_eq!(error.to_string(), "the job has no weights at best-validation-loss");
     }
 }

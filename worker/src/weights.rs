@@ -1,7 +1,8 @@
 //! Weights that jobs build on and leave: the directory where they lie on this machine, and their ways from and to the coordinator.
 //!
 //! A transfer is a task beside the agent's loop, which so always has time for a heartbeat. It is tried again for as long as the
-//! coordinator cannot be reached, and given up where the coordinator refuses it.
+//! coordinator cannot be reached, and given up where the coordinator refuses it, or this machine's disk does: then the job is given back,
+//! for another machine may have a better one.
 
 use crate::error::WorkerError;
 use backon::{ExponentialBuilder, Retryable};
@@ -11,7 +12,7 @@ use plusminus_proto::convert::parent_weights;
 use plusminus_proto::endpoint::root_cause;
 use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
 use plusminus_proto::v1::{GetWeightsRequest, WeightsPart};
-use plusminus_proto::weights;
+use plusminus_proto::weights::{self, ReceiveError};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
@@ -163,6 +164,8 @@ enum Broken {
     Connection(String),
     /// It will not.
     Refused(String),
+    /// It will not on this machine, whose disk is full or fails.
+    Here(String),
     /// The coordinator has not got the file: it has it made again, and the job, whose fault it is not, waits for that.
     Gone(String),
 }
@@ -197,7 +200,16 @@ fn is_full(message: &str) -> bool {
 
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
-        Broken::Refused(error.to_string())
+        Broken::Here(error.to_string())
+    }
+}
+
+impl From<ReceiveError> for Broken {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Disk { .. } => Broken::Here(error.to_string()),
+            ReceiveError::Other { .. } | ReceiveError::TooLong => Broken::Refused(error.to_string()),
+        }
     }
 }
 
@@ -221,7 +233,7 @@ where
         .await;
     tried.map_err(|broken| {
         let (kind, why) = match broken {
-            Broken::Gone(why) => (FailureKind::Preempted, why),
+            Broken::Gone(why) | Broken::Here(why) => (FailureKind::Preempted, why),
             Broken::Connection(why) | Broken::Refused(why) => (FailureKind::Infrastructure, why),
         };
         Failure::new(kind, format!("{what}: {why}"))
@@ -257,7 +269,7 @@ async fn get(endpoint: &Endpoint, cache: &Cache, job: JobId, digest: Digest) -> 
     }
     drop(sender);
     let written = written.await.map_err(|error| Broken::Refused(error.to_string()))?;
-    written.map_err(|error| Broken::Refused(error.to_string()))
+    Ok(written?)
 }
 
 async fn put(endpoint: &Endpoint, cache: &Cache, digest: Digest) -> Result<(), Broken> {
@@ -299,7 +311,7 @@ async fn put(endpoint: &Endpoint, cache: &Cache, digest: Digest) -> Result<(), B
 
 fn unusable(cache: &Cache, error: &io::Error) -> Failure {
     let directory = cache.directory.display();
-    Failure::new(FailureKind::Infrastructure, format!("cannot use the directory for weights {directory}: {error}"))
+    Failure::new(FailureKind::Preempted, format!("cannot use the directory for weights {directory}: {error}"))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
@@ -375,6 +387,32 @@ mod tests {
         assert_eq!((failure.kind, &*failure.message), (FailureKind::Preempted, "cannot fetch: it is trained again"));
         let refused = || async { Err(Broken::from(Status::data_loss("damaged"))) };
         assert_eq!(persistently("cannot fetch", refused).await.unwrap_err().kind, FailureKind::Infrastructure);
+    }
+
+    #[tokio::test]
+    async fn a_disk_of_this_machine_that_is_full_or_fails_costs_the_job_no_try() {
+        let kind = |broken: Broken| async {
+            let failed = std::sync::Mutex::new(Some(broken));
+            let next = || std::future::ready(Err(failed.lock().unwrap().take().unwrap()));
+            persistently("cannot fetch", next).await.unwrap_err().kind
+        };
+        let full = || io::Error::from_raw_os_error(28);
+        let written = ReceiveError::Disk { path: "weights".into(), error: full() };
+        assert_eq!(kind(Broken::from(written)).await, FailureKind::Preempted);
+        assert_eq!(kind(Broken::from(full())).await, FailureKind::Preempted, "what is to be delivered cannot be read");
+        let [expected, found] = [Digest::of(b"a"), Digest::of(b"b")];
+        let damaged = ReceiveError::Other { expected, found };
+        assert_eq!(kind(Broken::from(damaged)).await, FailureKind::Infrastructure, "on its way");
+
+        let place = tempfile::tempdir().unwrap();
+        let cache = Arc::new(Cache::open(&place.path().join("weights")).unwrap());
+        fs::remove_dir(cache.directory()).unwrap();
+        fs::write(cache.directory(), "in the way").unwrap();
+        let nobody = Endpoint::from_static("http://127.0.0.1:1");
+        let job = "0".repeat(32).parse().unwrap();
+        let failure = fetch(nobody, cache, job, expected, BTreeSet::new()).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Preempted, "{failure}");
+        assert!(failure.message.contains("directory for weights"), "{failure}");
     }
 
     #[tokio::test]

@@ -93,7 +93,9 @@ pub enum How {
     NotStarted(String),
     /// Of its own will, with exit code 0: it was told to, by whomever.
     Left,
-    /// By SIGKILL, which it was not sent for the agent.
+    /// By SIGKILL, when the system had run out of memory.
+    OutOfMemory,
+    /// By SIGKILL, whoever sent it.
     Killed,
     /// In any other way, in words that go on after "the runner process".
     Crashed(String),

@@ -92,7 +92,10 @@ impl Agent {
             Event::Fetched(of, fetched) => self.fetched(of, fetched),
             Event::Delivered(of, delivered) => self.delivered(of, delivered),
             Event::Leave => self.leave(now),
-            Event::Tick => self.kill_what_does_not_move(now),
+            Event::Tick => {
+                self.kill_what_does_not_move(now);
+                self.give_up_what_does_not_die(now);
+            }
         }
         self.begin_queued();
         self.hold_up_or_let_go();
@@ -109,7 +112,8 @@ impl Agent {
         let stops = self.slots.iter().filter_map(Slot::stops_by);
         let stalls = self.slots.iter().filter_map(|slot| slot.silence_left(&self.watch, self.stall()));
         let stalls = stalls.filter(|_| now < self.granted()).map(|left| now.after(left));
-        let due = beat.into_iter().chain(stops).chain(stalls).chain(self.leaving).min();
+        let deaths = self.slots.iter().filter_map(|slot| slot.gone_by(now));
+        let due = beat.into_iter().chain(stops).chain(stalls).chain(deaths).chain(self.leaving).min();
         due.map_or(now.after(LONGEST_SLEEP), |due| due.min(now.after(LONGEST_SLEEP)))
     }
 
@@ -137,8 +141,9 @@ impl Agent {
     fn introduce(&mut self, now: Time) {
         self.connected = false;
         self.lease.hello(now);
-        // Who is leaving takes nothing more.
-        let slots = if self.leaving.is_some() { 0 } else { self.settings.slots };
+        // Who is leaving takes nothing more, and a slot whose runner does not die takes nothing for as long.
+        let usable = self.slots.iter().filter(|slot| !slot.is_stuck(now)).count() as u32;
+        let slots = if self.leaving.is_some() { 0 } else { usable };
         let hello = v1::Hello {
             worker: self.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -170,7 +175,7 @@ impl Agent {
                 }
             }
             to_worker::Message::Assignment(assignment) => match required_attempt(assignment.of.as_ref()) {
-                Ok(of) => self.assigned(of, assignment),
+                Ok(of) => self.assigned(now, of, assignment),
                 Err(error) => warn!(%error, "the coordinator's message is not understood"),
             },
             to_worker::Message::Stop(stop) => self.told_to_stop(now, stop.of.as_ref()),
@@ -193,11 +198,11 @@ impl Agent {
         }
     }
 
-    /// Tells every runner until when it may train.
+    /// Tells every runner until when it may train; one that is killed not any more.
     fn grant(&mut self) {
         let until = self.granted().0;
-        for (slot, Slot { runner, generation, .. }) in self.slots.iter().enumerate() {
-            if *runner {
+        for (slot, Slot { runner, killed, generation, .. }) in self.slots.iter().enumerate() {
+            if *runner && killed.is_none() {
                 let message = to_runner::Message::Lease(v1::Lease { until });
                 self.effects.push(Effect::Tell { slot, generation: *generation, message });
             }

@@ -13,6 +13,8 @@ use tracing::{debug, warn};
 
 /// So many times as long as between two words an attempt may take to its first one: it reads data, and perhaps all of it.
 const LOADING: u64 = 6;
+/// How long a runner that is killed may take to be gone, in milliseconds: then its attempt has failed, whatever holds the process.
+pub(super) const DYING: u64 = 30_000;
 /// If time was not told for longer than this, the daemon stood still, and has heard nothing for that reason: in milliseconds.
 const STOOD: u64 = 5_000;
 
@@ -21,8 +23,8 @@ const STOOD: u64 = 5_000;
 pub(super) struct Slot {
     /// Whether there is a runner, by which `generation` is meant.
     pub runner: bool,
-    /// Whether that runner is killed and has yet to end: it is given nothing more.
-    pub killed: bool,
+    /// That runner is killed and has yet to end: it is told nothing more, no lease either. By when it should be gone.
+    pub killed: Option<Time>,
     pub generation: u64,
     pub work: Option<Work>,
 }
@@ -80,6 +82,17 @@ impl Watch {
 }
 
 impl Slot {
+    /// Whether its runner lives on although it was killed long ago, which nothing but the system can end: one that waits in the kernel
+    /// for a disk that does not answer.
+    pub fn is_stuck(&self, now: Time) -> bool {
+        self.killed.is_some_and(|by| by <= now)
+    }
+
+    /// When its runner should be gone, if it is killed and that is yet to come.
+    pub fn gone_by(&self, now: Time) -> Option<Time> {
+        self.killed.filter(|by| *by > now)
+    }
+
     /// When its runner is killed for not stopping.
     pub fn stops_by(&self) -> Option<Time> {
         match self.work.as_ref()?.stage {
@@ -101,24 +114,38 @@ impl Slot {
 }
 
 impl Agent {
-    pub(super) fn assigned(&mut self, of: Of, assignment: v1::Assignment) {
+    pub(super) fn assigned(&mut self, now: Time, of: Of, assignment: v1::Assignment) {
         if self.holds().any(|held| held == of) {
             return debug!(job = %of.0, attempt = %of.1, "is in hand already");
         }
         if self.leaving.is_some() {
             return self.end(of, FailureKind::Preempted, "the worker is leaving");
         }
-        let free = |slot: &Slot| slot.work.as_ref().is_none_or(|work| !work.wanted);
-        if self.slots.iter().filter(|slot| free(slot)).count() <= self.queue.len() {
+        if self.free_slots(now) <= self.queue.len() {
+            if self.slots.iter().any(|slot| slot.is_stuck(now)) {
+                return self.decline(of);
+            }
             return self.end(of, FailureKind::Infrastructure, "the worker has no free slot");
         }
         self.queue.push_back((of, assignment));
     }
 
+    /// Slots that are free, or will be in a while.
+    fn free_slots(&self, now: Time) -> usize {
+        let free = |slot: &&Slot| slot.work.as_ref().is_none_or(|work| !work.wanted) && !slot.is_stuck(now);
+        self.slots.iter().filter(free).count()
+    }
+
+    /// Gives back what was to be trained in a slot that may never be free again.
+    fn decline(&mut self, of: Of) {
+        let why = "a runner of this worker was killed and does not end, and its slot is taken for as long";
+        self.end(of, FailureKind::Preempted, why);
+    }
+
     /// Begins what waits for a slot, where there is one.
     pub(super) fn begin_queued(&mut self) {
         while !self.queue.is_empty()
-            && let Some(index) = self.slots.iter().position(|slot| slot.work.is_none() && !slot.killed)
+            && let Some(index) = self.slots.iter().position(|slot| slot.work.is_none() && slot.killed.is_none())
             && let Some((of, assignment)) = self.queue.pop_front()
         {
             self.begin(index, of, assignment);
@@ -245,7 +272,7 @@ impl Agent {
         let message = match said {
             Said::Message(message) => message,
             Said::Exited(how, log) => {
-                (slot.runner, slot.killed) = (false, false);
+                (slot.runner, slot.killed) = (false, None);
                 // What waits for weights has not been handed to it.
                 if let Some(work) = slot.work.take_if(|work| !matches!(work.stage, Stage::Fetching)) {
                     self.lost(now, &work, how, &log);
@@ -302,7 +329,8 @@ impl Agent {
         }
         let last = if log.is_empty() { "it logged nothing".to_owned() } else { format!("its log ends: {log}") };
         let (kind, message) = match (&work.stage, how) {
-            (_, How::NotStarted(why)) => (FailureKind::Infrastructure, format!("cannot start a runner process: {why}")),
+            // This machine cannot; of the job nothing is known.
+            (_, How::NotStarted(why)) => (FailureKind::Preempted, format!("cannot start a runner process: {why}")),
             (Stage::Dying(Death::Stalled(silent)), _) => {
                 let seconds = *silent as f64 / 1000.0;
                 (FailureKind::Infrastructure, format!("the runner process made no progress for {seconds} s; {last}"))
@@ -313,11 +341,14 @@ impl Agent {
             (Stage::Stopping { .. }, _) | (_, How::Left) => {
                 (FailureKind::Preempted, "the runner process left before the job was done".to_owned())
             }
-            (_, How::Killed) => {
+            (_, How::OutOfMemory) => {
                 let need = memory(&work.assignment, self.settings.means);
-                let advice = "give fewer --slots or a smaller batch_size";
-                let why = format!("as the system does when memory runs out{need}; {advice}");
-                (FailureKind::OutOfMemory, format!("the runner process was killed by SIGKILL, {why}"))
+                let why = format!("the system ran out of memory{need}: give fewer --slots or a smaller batch_size");
+                (FailureKind::OutOfMemory, format!("the runner process was killed by SIGKILL, for {why}; {last}"))
+            }
+            (_, How::Killed) => {
+                let who = "by somebody, for the system says nothing of memory that ran out";
+                (FailureKind::Infrastructure, format!("the runner process was killed by SIGKILL {who}; {last}"))
             }
             (_, How::Crashed(how)) => (FailureKind::Infrastructure, format!("the runner process {how}; {last}")),
         };
@@ -327,6 +358,8 @@ impl Agent {
     /// Kills the runners that do not stop, and those that say nothing although they may train.
     pub(super) fn kill_what_does_not_move(&mut self, now: Time) {
         let (stall, may_train) = (self.stall(), now < self.granted());
+        // It was told of no lease that lasts longer than that, and is told of none after.
+        let gone_by = now.after(DYING).max(self.lease.until());
         for (index, slot) in self.slots.iter_mut().enumerate() {
             let death = if slot.stops_by().is_some_and(|by| by <= now) {
                 Death::Unstopped
@@ -339,9 +372,35 @@ impl Agent {
             if let Some(work) = &mut slot.work {
                 warn!(job = %work.of.0, attempt = %work.of.1, ?death, "killing a runner");
                 work.stage = Stage::Dying(death);
-                slot.killed = true;
+                slot.killed = Some(gone_by);
                 self.effects.push(Effect::Kill { slot: index, generation: slot.generation });
             }
+        }
+    }
+
+    /// Gives up what the runners had in hand that were killed and do not end. Their leases have passed, so they train nothing any more,
+    /// and others may.
+    pub(super) fn give_up_what_does_not_die(&mut self, now: Time) {
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let Some(work) = slot.work.take_if(|_| slot.killed.is_some_and(|by| by <= now)) else { continue };
+            warn!(job = %work.of.0, attempt = %work.of.1, slot = index, "a runner was killed and does not end");
+            if !work.wanted {
+                self.next_beat = now;
+                continue;
+            }
+            let why = match work.stage {
+                Stage::Dying(Death::Stalled(silent)) => format!("made no progress for {} s", silent as f64 / 1000.0),
+                _ => "did not stop when it was told to".to_owned(),
+            };
+            let where_to_look = "look for a disk or a device of the worker's machine that does not answer";
+            let message = format!("the runner process {why}, was killed and did not end: {where_to_look}");
+            self.end(work.of, FailureKind::Infrastructure, message);
+        }
+        while self.queue.len() > self.free_slots(now)
+            && let Some((of, _)) = self.queue.pop_back()
+        {
+            self.decline(of);
         }
     }
 

@@ -160,12 +160,20 @@ fn train(
     let checkpoints = Some(trainer::checkpoint::Checkpoints { directory, attempt, every });
     let supplies = trainer::Supplies { cache, means: options.means, parent: parent.as_deref(), checkpoints };
     let mut trained = trainer::train(&job, supplies, observer)?;
-    let failed = |error| Failure::new(FailureKind::Infrastructure, format!("cannot keep the weights: {error}"));
     if let Some(directory) = &options.weights {
-        trained.weights.write(directory, job.id()).map_err(failed)?;
+        trained.weights.write(directory, job.id()).map_err(not_kept)?;
     }
-    trained.facts.kept = trained.weights.leave(&options.cache, job.id(), &wanted).map_err(failed)?;
+    trained.facts.kept = trained.weights.leave(&options.cache, job.id(), &wanted).map_err(not_kept)?;
     Ok(trained.facts)
+}
+
+/// A disk that is full or fails is this machine's, and another may have a better one; a selection that the job has not it has nowhere.
+fn not_kept(error: io::Error) -> Failure {
+    let kind = match error.kind() {
+        io::ErrorKind::InvalidInput => FailureKind::Infrastructure,
+        _ => FailureKind::Preempted,
+    };
+    Failure::new(kind, format!("cannot keep the weights: {error}"))
 }
 
 /// The file of weights that the job builds on, read once more: what the disk has made of it since it came must not be trained from.
@@ -173,7 +181,7 @@ fn whole(cache: &Path, digest: Digest) -> Result<PathBuf, Failure> {
     let path = weights::path(cache, digest);
     let failed = |why: String| {
         let what = format!("the weights that it builds on, {}", path.display());
-        Failure::new(FailureKind::Infrastructure, format!("{what}, {why}; the next attempt fetches them again"))
+        Failure::new(FailureKind::Preempted, format!("{what}, {why}; the next attempt fetches them again"))
     };
     match weights::is_whole(cache, digest) {
         Ok(true) => Ok(path),
@@ -238,7 +246,17 @@ mod tests {
         assert_eq!(whole(place.path(), digest).unwrap(), path);
         std::fs::write(&path, b"weighed").unwrap();
         let failure = whole(place.path(), digest).unwrap_err();
-        assert!(failure.kind.is_transient() && failure.message.contains("damaged"), "{failure}");
+        assert!(failure.kind == FailureKind::Preempted && failure.message.contains("damaged"), "{failure}");
         assert!(!path.exists(), "and the next attempt fetches them anew");
+    }
+
+    #[test]
+    fn weights_that_find_no_room_on_this_machine_cost_the_job_no_try() {
+        let full = io::Error::from_raw_os_error(28);
+        let failure = not_kept(io::Error::new(full.kind(), format!("final.safetensors: {full}")));
+        assert_eq!(failure.kind, FailureKind::Preempted);
+        assert!(failure.message.starts_with("cannot keep the weights: final.safetensors: "), "{failure}");
+        let none = io::Error::new(io::ErrorKind::InvalidInput, "the job has no weights at best-validation");
+        assert_eq!(not_kept(none).kind, FailureKind::Infrastructure, "it has none anywhere, and is not tried for ever");
     }
 }

@@ -2,6 +2,7 @@
 
 mod child;
 mod gate;
+mod memory;
 mod parent;
 
 pub use child::{ChildOptions, serve, serve_with};

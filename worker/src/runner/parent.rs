@@ -1,6 +1,7 @@
 //! A runner seen from the daemon.
 
 use super::LONGEST;
+use super::memory::OutOfMemoryKills;
 use crate::agent::{Event, How, Said};
 use futures_util::FutureExt;
 use plusminus_proto::v1::{self, from_runner, to_runner};
@@ -64,6 +65,8 @@ impl Runner {
         #[cfg(unix)]
         command.process_group(0);
         let mut child = command.spawn()?;
+        // Counted before it is given anything that takes memory.
+        let kills = child.id().and_then(OutOfMemoryKills::around);
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(io::Error::other("the process has no pipes"));
@@ -72,7 +75,7 @@ impl Runner {
         let (lease, leases) = watch::channel(v1::Lease::default());
         let (kill, killed) = oneshot::channel();
         tokio::spawn(send(stdin, queue, leases));
-        tokio::spawn(attend(child, stdout, stderr, killed, slot, generation, events));
+        tokio::spawn(attend((child, kills), stdout, stderr, killed, slot, generation, events));
         Ok(Runner { messages, lease, kill: Some(kill) })
     }
 
@@ -122,7 +125,7 @@ async fn send(
 }
 
 async fn attend(
-    mut child: Child,
+    (mut child, kills): (Child, Option<OutOfMemoryKills>),
     stdout: ChildStdout,
     stderr: ChildStderr,
     mut killed: oneshot::Receiver<()>,
@@ -170,7 +173,7 @@ async fn attend(
     let how = match child.wait().await {
         // Where its output ended first, it is this function that has killed it.
         Ok(_) if ended.is_err() => How::Crashed("closed its output and went on".to_owned()),
-        Ok(status) => describe(status),
+        Ok(status) => describe(status, || kills.is_some_and(|kills| kills.any_since())),
         Err(error) => How::Crashed(format!("cannot be asked how it ended: {error}")),
     };
     // Something that it has started may keep the pipe open.
@@ -212,10 +215,11 @@ async fn tail(mut stderr: impl AsyncRead + Unpin) -> String {
     Vec::from(last).join("\n")
 }
 
-fn describe(status: ExitStatus) -> How {
+fn describe(status: ExitStatus, ran_out_of_memory: impl FnOnce() -> bool) -> How {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         return match signal_name(signal) {
+            Some("SIGKILL") if ran_out_of_memory() => How::OutOfMemory,
             Some("SIGKILL") => How::Killed,
             // It was told to leave, before it could hear of it.
             Some("SIGTERM") => How::Left,

@@ -36,7 +36,7 @@ enum Happening {
 
 fn happening() -> impl Strategy<Value = Happening> {
     let number = 0usize..8;
-    let how = prop::sample::select(vec![How::Left, How::Killed, How::Crashed("crashed".into())]);
+    let how = prop::sample::select(vec![How::Left, How::Killed, How::OutOfMemory, How::Crashed("crashed".into())]);
     prop_oneof![
         3 => prop::sample::select(vec![0, 0, 0, 1, 3]).prop_map(|past| Happening::Connect { past }),
         1 => Just(Happening::ConnectInVain),
@@ -52,6 +52,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         4 => (number, any::<bool>()).prop_map(|(n, good)| Happening::Transferred(n, good)),
         6 => (1u64..60).prop_map(Happening::Wait),
         1 => (60u64..2_000).prop_map(Happening::Wait),
+        // Longer than a killed runner may take to be gone.
+        1 => Just(Happening::Wait(40_000)),
         1 => Just(Happening::Leave),
         1 => Just(Happening::Restart),
     ]
@@ -64,6 +66,8 @@ struct Process {
     until: u64,
     trains: Option<Of>,
     epochs: u32,
+    /// When.
+    killed: Option<Time>,
 }
 
 const SLOTS: usize = 3;
@@ -133,11 +137,12 @@ impl World {
             }
             Effect::Start { slot, generation } => {
                 assert!(self.runners[slot].is_none(), "one runner a slot");
-                self.runners[slot] = Some(Process { generation, until: 0, trains: None, epochs: 0 });
+                self.runners[slot] = Some(Process { generation, until: 0, trains: None, epochs: 0, killed: None });
             }
             Effect::Tell { slot, generation, message } => {
                 let runner = self.runners[slot].as_mut().filter(|runner| runner.generation == generation);
                 let runner = runner.expect("only runners that live are told anything");
+                assert_eq!(runner.killed, None, "one that is killed is told nothing more");
                 match message {
                     to_runner::Message::Lease(lease) => {
                         assert!(lease.until <= self.until.0, "no training past the lease");
@@ -153,7 +158,8 @@ impl World {
                 }
             }
             Effect::Kill { slot, generation } => {
-                assert_eq!(self.runners[slot].as_ref().map(|runner| runner.generation), Some(generation));
+                let runner = self.runners[slot].as_mut().filter(|runner| runner.generation == generation);
+                assert_eq!(runner.expect("it lives").killed.replace(self.now), None, "once");
             }
             Effect::Fetch { of, .. } => self.transfers.push((of, false)),
             Effect::Deliver { of, .. } => self.transfers.push((of, true)),
@@ -299,6 +305,11 @@ impl World {
             }
             Happening::Wait(milliseconds) => {
                 self.now = self.now.after(milliseconds);
+                for runner in self.runners.iter_mut().flatten() {
+                    if runner.killed.is_some_and(|at| self.now.since(at) >= work::DYING) {
+                        runner.trains = None;
+                    }
+                }
                 let before = self.beats.len();
                 self.handle(Event::Tick);
                 let beats = self.beats.len() > before || !self.connected || milliseconds < BEAT;

@@ -30,11 +30,74 @@ fn each_way_in_which_a_runner_ends_fails_its_attempt_with_its_reason() {
         (kind, &*message),
         (FailureKind::Infrastructure, "the runner process was killed by SIGSEGV; its log ends: the end")
     );
+    let (kind, message) = end(How::OutOfMemory);
+    assert_eq!(kind, FailureKind::OutOfMemory);
+    assert!(message.contains("ran out of memory") && message.contains("--slots"), "{message}");
+    assert!(message.ends_with("its log ends: the end"), "{message}");
     let (kind, message) = end(How::Killed);
-    assert!(kind == FailureKind::OutOfMemory && message.contains("memory runs out"), "{message}");
+    assert_eq!(kind, FailureKind::Infrastructure, "somebody's doing");
+    assert!(message.contains("SIGKILL") && message.ends_with("its log ends: the end"), "{message}");
     assert_eq!(end(How::Left).0, FailureKind::Preempted);
     let (kind, message) = end(How::NotStarted("no such file".into()));
-    assert_eq!((kind, &*message), (FailureKind::Infrastructure, "cannot start a runner process: no such file"));
+    let why = "cannot start a runner process: no such file";
+    assert_eq!((kind, &*message), (FailureKind::Preempted, why), "no fault of the job's");
+}
+
+#[test]
+fn a_killed_runner_that_does_not_die_fails_its_attempt_and_its_slot_takes_nothing_until_it_does() {
+    let mut bench = Bench::connected(2);
+    bench.assign(of(1, 1));
+    bench.assign(of(2, 1));
+    for slot in 0..2 {
+        bench.says(slot, 1, from_runner::Message::Progress(v1::Progress::default()));
+    }
+    let mut effects = Vec::new();
+    while !effects.contains(&Effect::Kill { slot: 0, generation: 1 }) {
+        bench.says(1, 1, from_runner::Message::Progress(v1::Progress::default()));
+        effects = bench.wait(1);
+    }
+    // Its leases end: nothing that it might yet do is trained while another trains the job.
+    let killed = bench.now;
+    bench.says(1, 1, from_runner::Message::Progress(v1::Progress::default()));
+    assert_eq!(bench.renew().len(), 1, "of the other runner only");
+    assert_eq!(bench.holds()[0], of(1, 1));
+    while bench.now < Time(killed.0 + work::DYING - 1) {
+        bench.says(1, 1, from_runner::Message::Progress(v1::Progress::default()));
+        let effects = bench.wait(BEAT.min(killed.0 + work::DYING - 1 - bench.now.0));
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::Write(_) | Effect::Kill { .. })), "{effects:?}");
+        bench.renew();
+    }
+    assert!(bench.agent.due() <= Time(killed.0 + work::DYING));
+    let failure = failure(&bench.wait(1));
+    assert_eq!(failure.kind, FailureKind::Infrastructure);
+    assert!(failure.message.contains("was killed and did not end"), "{failure}");
+    assert!(bench.agent.slots[0].work.is_none());
+    bench.acknowledge(1);
+    assert_eq!(bench.holds(), [of(2, 1)], "so no lease of it is renewed");
+    let declined = bench.assign(of(3, 1));
+    assert_eq!(self::failure(&declined).kind, FailureKind::Preempted, "{declined:?}");
+    assert_eq!(bench.connect().0.devices[0].slots, 1, "and the coordinator is told of one slot");
+    bench.exits(0, How::Killed);
+    assert_eq!(bench.assign(of(4, 1))[0], Effect::Start { slot: 0, generation: 2 });
+    assert_eq!(bench.connect().0.devices[0].slots, 2);
+}
+
+#[test]
+fn what_waits_for_a_slot_whose_runner_does_not_die_is_given_back_and_who_leaves_does_not_wait() {
+    let mut bench = Bench::connected(1);
+    bench.assign(of(1, 1));
+    bench.stop(of(1, 1));
+    assert_eq!(bench.assign(of(2, 1)), []);
+    assert_eq!(bench.wait(GRACE), [Effect::Kill { slot: 0, generation: 1 }]);
+    assert_eq!(bench.holds(), [of(1, 1), of(2, 1)]);
+    bench.wait(work::DYING - 1);
+    assert_eq!(bench.holds(), [of(1, 1), of(2, 1)]);
+    let effects = bench.wait(1);
+    assert_eq!(failure(&effects).kind, FailureKind::Preempted, "it has not begun");
+    assert_eq!(bench.holds(), [of(2, 1)], "until its ending is acknowledged; of the stopped one nothing is said");
+    bench.connect();
+    bench.handle(Event::Leave);
+    assert_eq!(bench.acknowledge(1), [Effect::Delete(1), Effect::Left { undelivered: 0 }]);
 }
 
 /// Goes on for so long, with a lease that is renewed all the time.

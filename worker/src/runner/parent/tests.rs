@@ -43,6 +43,14 @@ async fn signals_and_exit_codes_are_told_apart_by_name() {
     }
 }
 
+#[test]
+fn a_sigkill_counts_as_memory_that_ran_out_only_where_the_system_says_so() {
+    use std::os::unix::process::ExitStatusExt;
+    assert_eq!(describe(ExitStatus::from_raw(9), || true), How::OutOfMemory);
+    assert_eq!(describe(ExitStatus::from_raw(9), || false), How::Killed);
+    assert_eq!(describe(ExitStatus::from_raw(11), || true), How::Crashed("was killed by SIGSEGV".into()));
+}
+
 #[tokio::test]
 async fn the_end_of_the_log_is_kept_and_a_line_without_end_is_cut() {
     let (_, log) = end_of("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $i >&2; done; printf last >&2").await;
