@@ -18,7 +18,7 @@ use std::{fs, io, mem, thread};
 use tracing::{info, warn};
 
 /// The version of the schema, kept in SQLite's `user_version`.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const FILE: &str = "outbox.sqlite";
 /// How long a change waits for others to be written with it, and for its acknowledgement, which makes it needless: so long at least, and
 /// twice as long at most.
@@ -202,8 +202,10 @@ fn commit(connection: &mut Connection, changes: &BTreeMap<u64, Option<Entry>>) -
     for (sequence, change) in changes {
         match change {
             Some(entry) => transaction
-                .prepare_cached("INSERT OR REPLACE INTO reports (sequence, waits, report) VALUES (?1, ?2, ?3)")?
-                .execute(params![*sequence as i64, entry.waits, entry.report().encode_to_vec()])?,
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO reports (sequence, waits, report, store) VALUES (?1, ?2, ?3, ?4)",
+                )?
+                .execute(params![*sequence as i64, entry.waits, entry.report().encode_to_vec(), entry.store])?,
             None => transaction
                 .prepare_cached("DELETE FROM reports WHERE sequence = ?1")?
                 .execute(params![*sequence as i64])?,
@@ -243,14 +245,25 @@ fn open(path: &Path) -> Result<(Connection, Vec<Entry>), Unusable> {
     match version {
         0 => connection.execute_batch(&format!(
             "BEGIN;
-             CREATE TABLE reports (sequence INTEGER PRIMARY KEY, waits INTEGER NOT NULL, report BLOB NOT NULL) STRICT;
+             CREATE TABLE reports (
+               sequence INTEGER PRIMARY KEY, waits INTEGER NOT NULL, report BLOB NOT NULL,
+               store INTEGER NOT NULL DEFAULT 0 -- for whose coordinator it is; 0 where that is not known
+             ) STRICT;
              PRAGMA user_version = {VERSION};
              COMMIT;"
         ))?,
-        VERSION => {
+        1..=VERSION => {
             let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
             if found != "ok" {
                 return Err(Unusable::Content(found));
+            }
+            if version == 1 {
+                connection.execute_batch(&format!(
+                    "BEGIN;
+                     ALTER TABLE reports ADD COLUMN store INTEGER NOT NULL DEFAULT 0;
+                     PRAGMA user_version = {VERSION};
+                     COMMIT;"
+                ))?;
             }
         }
         other => return Err(Unusable::Content(format!("it has version {other}, and this plusminus knows {VERSION}"))),
@@ -260,16 +273,17 @@ fn open(path: &Path) -> Result<(Connection, Vec<Entry>), Unusable> {
 }
 
 fn read(connection: &Connection) -> Result<Vec<Entry>, Unusable> {
-    let mut statement = connection.prepare("SELECT sequence, waits, report FROM reports ORDER BY sequence")?;
+    let mut statement = connection.prepare("SELECT sequence, waits, report, store FROM reports ORDER BY sequence")?;
     let mut rows = statement.query([])?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
-        let (sequence, waits, bytes): (i64, bool, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (sequence, waits, bytes, store): (i64, bool, Vec<u8>, u32) =
+            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
         let wrong = |problem: String| Unusable::Content(format!("report {sequence}: {problem}"));
         let report = v1::Report::decode(bytes.as_slice()).map_err(|error| wrong(error.to_string()))?;
         let of = required_attempt(report.of.as_ref()).map_err(|error| wrong(error.to_string()))?;
         let news = report.news.ok_or_else(|| wrong("it says nothing".to_owned()))?;
-        entries.push(Entry { sequence: sequence as u64, of, news, waits });
+        entries.push(Entry { sequence: sequence as u64, of, news, waits, store });
     }
     Ok(entries)
 }

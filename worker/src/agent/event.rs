@@ -112,6 +112,8 @@ pub struct Entry {
     pub news: News,
     /// Whether weights that it names are yet to be handed in before it may be said.
     pub waits: bool,
+    /// The store that it is for; 0 where that is not known.
+    pub store: u32,
 }
 
 impl Entry {

@@ -74,7 +74,8 @@ impl Lease {
 mod tests {
     use super::*;
 
-    const WELCOME: v1::Welcome = v1::Welcome { heartbeat_milliseconds: 20, lease_milliseconds: 100, stop: Vec::new() };
+    const WELCOME: v1::Welcome =
+        v1::Welcome { heartbeat_milliseconds: 20, lease_milliseconds: 100, stop: Vec::new(), store: 1 };
 
     #[test]
     fn it_lasts_from_when_the_answered_heartbeat_was_sent_less_a_margin() {

@@ -7,7 +7,7 @@
 //! - `work`: slots, and what is trained in them.
 //!
 //! *Architecture invariants:* a runner is never told to train for longer than the lease that the coordinator has confirmed; of an attempt
-//! that the coordinator has stopped nothing more is said; everything else is said until it is acknowledged; what is said of attempts
+//! that the coordinator has stopped nothing more is said; what is for one coordinator's store is said to no other; everything else is said until it is acknowledged; what is said of attempts
 //! waits while the lease has passed, and heartbeats wait for nothing.
 
 mod event;
@@ -20,7 +20,7 @@ mod work;
 pub use event::{Effect, Entry, Event, How, Of, Said, Settings, Time};
 
 use lease::Lease;
-use outbox::Outbox;
+use outbox::{Outbox, Turned};
 use plusminus_proto::convert::{attempt_id, required_attempt};
 use plusminus_proto::v1::{self, from_worker, to_runner, to_worker};
 use std::collections::VecDeque;
@@ -84,7 +84,7 @@ impl Agent {
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
         self.watch.pass(now, now < self.granted());
         match event {
-            Event::Loaded(entries) => self.load(entries),
+            Event::Loaded(entries) => self.outbox.load(entries),
             Event::Connecting => self.introduce(now),
             Event::Told(message) => self.told(now, message),
             Event::Disconnected => self.connected = false,
@@ -124,18 +124,34 @@ impl Agent {
 
     /// What it works on, or has yet to deliver the ending of.
     pub fn holds(&self) -> impl Iterator<Item = Of> + '_ {
+        self.in_hand().chain(self.outbox.endings())
+    }
+
+    /// The same before it knows whose coordinator it is with.
+    fn claims(&self) -> impl Iterator<Item = Of> + '_ {
+        self.in_hand().chain(self.outbox.all_endings())
+    }
+
+    fn in_hand(&self) -> impl Iterator<Item = Of> + '_ {
         let working = self.slots.iter().filter_map(|slot| Some(slot.work.as_ref()?.of));
-        working.chain(self.queue.iter().map(|(of, _)| *of)).chain(self.outbox.endings())
+        working.chain(self.queue.iter().map(|(of, _)| *of))
     }
 
     fn stall(&self) -> u64 {
         self.settings.stall.as_millis() as u64
     }
 
-    fn load(&mut self, entries: Vec<Entry>) {
-        self.outbox.load(entries);
-        let deliver = |(of, weights)| Effect::Deliver { of, weights };
-        self.effects.extend(self.outbox.waiting_for_weights().map(deliver));
+    /// The coordinator that counts now has this store.
+    fn turn_to(&mut self, store: u32) {
+        let Turned { away, back, others } = self.outbox.turn_to(store);
+        if others > 0 {
+            warn!(
+                reports = others,
+                "some of what is left to report is for another coordinator: it is kept until this worker is with that one again"
+            );
+        }
+        self.effects.extend(away.into_iter().map(Effect::Abort));
+        self.effects.extend(back.into_iter().map(|(of, weights)| Effect::Deliver { of, weights }));
     }
 
     fn introduce(&mut self, now: Time) {
@@ -148,7 +164,7 @@ impl Agent {
             worker: self.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             devices: vec![v1::Device { name: "cpu".to_owned(), slots }],
-            holds: self.holds().map(|(job, attempt)| attempt_id(job, attempt)).collect(),
+            holds: self.claims().map(|(job, attempt)| attempt_id(job, attempt)).collect(),
             instance: self.settings.instance,
         };
         self.effects.push(Effect::Send(from_worker::Message::Hello(hello)));
@@ -160,7 +176,7 @@ impl Agent {
                 self.connected = true;
                 self.heartbeat = welcome.heartbeat_milliseconds.max(10);
                 self.next_beat = now;
-                self.outbox.rewind();
+                self.turn_to(welcome.store);
                 welcome.stop.iter().for_each(|of| self.told_to_stop(now, Some(of)));
                 self.lease.welcomed(&welcome);
                 self.grant();
@@ -257,7 +273,7 @@ impl Agent {
     fn leave_when_done(&mut self, now: Time) {
         let Some(limit) = self.leaving.filter(|_| !self.left) else { return };
         let idle = self.slots.iter().all(|slot| slot.work.is_none());
-        let delivered = self.outbox.is_empty() || (self.settings.attached && !self.connected);
+        let delivered = self.outbox.is_delivered() || (self.settings.attached && !self.connected);
         if (idle && delivered) || now >= limit {
             self.left = true;
             self.effects.push(Effect::Left { undelivered: self.outbox.len() });

@@ -1,4 +1,7 @@
 //! What is yet to be acknowledged by the coordinator, as the agent knows it. (The disk has a copy: `journal`.)
+//!
+//! A report is for one coordinator's store. Another coordinator would take it for one of a past attempt and have it forgotten: so it is
+//! said to nobody until the worker is with its own again.
 
 use super::event::{Entry, Of};
 use plusminus_core::id::Digest;
@@ -10,11 +13,24 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Bytes of an ending that can be sent: the coordinator takes messages of 4 MiB, and there is a little around it.
 const LONGEST: usize = (4 << 20) - 1024;
 
+/// What it means that the worker is with a coordinator of another store than before.
+#[derive(Debug, Default)]
+pub(super) struct Turned {
+    /// Attempts whose weights are for the one before, and were being handed in.
+    pub away: Vec<Of>,
+    /// Attempts whose weights are to be handed in now.
+    pub back: Vec<(Of, BTreeSet<Digest>)>,
+    /// Reports for neither.
+    pub others: usize,
+}
+
 /// Reports in the order in which they were made, each kept until it is acknowledged.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     waiting: BTreeMap<u64, Entry>,
     last: u64,
+    /// Whose coordinator the worker is with; 0 before there has been any. The sets below are of what is for it.
+    store: u32,
     /// What the present connection has not had, and may have.
     unsent: BTreeSet<u64>,
     /// What it has had.
@@ -35,24 +51,55 @@ impl Outbox {
     /// Takes in a report, which `waits` for weights or does not.
     pub fn push(&mut self, of: Of, news: News, waits: bool) -> Entry {
         self.last += 1;
-        let entry = Entry { sequence: self.last, of, news: sendable(news), waits };
+        let entry = Entry { sequence: self.last, of, news: sendable(news), waits, store: self.store };
         self.insert(entry.clone());
         entry
     }
 
     fn insert(&mut self, entry: Entry) {
+        self.sort_in(&entry);
+        self.waiting.insert(entry.sequence, entry);
+    }
+
+    fn sort_in(&mut self, entry: &Entry) {
         if !entry.waits {
             self.unsent.insert(entry.sequence);
         }
         if entry.is_ending() {
             self.endings.insert(entry.sequence, entry.of);
         }
-        self.waiting.insert(entry.sequence, entry);
+    }
+
+    /// A new connection, to the coordinator with this store: everything that is for it is sent again.
+    pub fn turn_to(&mut self, store: u32) -> Turned {
+        self.unsent.append(&mut self.sent);
+        if store == self.store {
+            return Turned::default();
+        }
+        let of = |outbox: &Self| outbox.ours().filter(|entry| entry.waits).map(|e| (e.of, e.weights())).collect();
+        // Before there was any, nothing was handed in.
+        let away: Vec<_> = if self.store == 0 { Vec::new() } else { of(self) };
+        self.store = store;
+        self.unsent.clear();
+        self.endings.clear();
+        let ours: Vec<Entry> = self.ours().cloned().collect();
+        ours.iter().for_each(|entry| self.sort_in(entry));
+        Turned { away: away.into_iter().map(|(of, _)| of).collect(), back: of(self), others: self.len() - ours.len() }
+    }
+
+    /// What is for the coordinator that the worker is with.
+    fn ours(&self) -> impl Iterator<Item = &Entry> {
+        self.waiting.values().filter(|entry| self.is_ours(entry))
+    }
+
+    fn is_ours(&self, entry: &Entry) -> bool {
+        self.store == 0 || entry.store == self.store || entry.store == 0
     }
 
     /// The weights of an attempt's ending are handed in, or the attempt has ended in another way.
     pub fn settle(&mut self, of: Of, instead: Option<News>) -> Option<Entry> {
-        let entry = self.waiting.values_mut().find(|entry| entry.waits && entry.of == of)?;
+        let sequence = self.ours().find(|entry| entry.waits && entry.of == of)?.sequence;
+        let entry = self.waiting.get_mut(&sequence)?;
         entry.waits = false;
         if let Some(news) = instead {
             entry.news = sendable(news);
@@ -72,7 +119,7 @@ impl Outbox {
 
     /// Nobody wants to hear of an attempt any more. Its entries.
     pub fn forget(&mut self, of: Of) -> Vec<Entry> {
-        let forgotten: Vec<u64> = self.waiting.values().filter(|entry| entry.of == of).map(|e| e.sequence).collect();
+        let forgotten: Vec<u64> = self.ours().filter(|entry| entry.of == of).map(|entry| entry.sequence).collect();
         let remove = |sequence: u64| {
             self.unsent.remove(&sequence);
             self.sent.remove(&sequence);
@@ -80,11 +127,6 @@ impl Outbox {
             self.waiting.remove(&sequence)
         };
         forgotten.into_iter().filter_map(remove).collect()
-    }
-
-    /// A new connection: everything is sent again.
-    pub fn rewind(&mut self) {
-        self.unsent.append(&mut self.sent);
     }
 
     /// The next report that the present connection has not had, unless so many are on their way already. It is then.
@@ -97,9 +139,14 @@ impl Outbox {
         Some(self.waiting.get(&sequence)?.report())
     }
 
-    /// Attempts whose ending has yet to be delivered.
+    /// Attempts whose ending has yet to be delivered to the coordinator that the worker is with.
     pub fn endings(&self) -> impl Iterator<Item = Of> + '_ {
         self.endings.values().copied()
+    }
+
+    /// Attempts whose ending has yet to be delivered to whichever coordinator.
+    pub fn all_endings(&self) -> impl Iterator<Item = Of> + '_ {
+        self.waiting.values().filter(|entry| entry.is_ending()).map(|entry| entry.of)
     }
 
     /// Files of weights that are yet to be handed in.
@@ -107,17 +154,13 @@ impl Outbox {
         self.waiting.values().filter(|entry| entry.waits).flat_map(Entry::weights)
     }
 
-    /// What waits for weights to be handed in.
-    pub fn waiting_for_weights(&self) -> impl Iterator<Item = (Of, BTreeSet<Digest>)> + '_ {
-        self.waiting.values().filter(|entry| entry.waits).map(|entry| (entry.of, entry.weights()))
-    }
-
     pub fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    /// Whether there is nothing for the coordinator that the worker is with.
+    pub fn is_delivered(&self) -> bool {
+        self.ours().next().is_none()
     }
 }
 
@@ -176,11 +219,11 @@ mod tests {
         let mut outbox = outbox();
         send_all(&mut outbox);
         assert_eq!(acknowledge(&mut outbox, 2), Some(2));
-        outbox.rewind();
+        outbox.turn_to(0);
         assert_eq!(acknowledge(&mut outbox, 1), None, "what this connection has not had it cannot acknowledge");
         assert_eq!(send_all(&mut outbox), [1, 3]);
         assert_eq!([1, 3].map(|sequence| acknowledge(&mut outbox, sequence)), [Some(1), Some(3)]);
-        assert!(outbox.is_empty());
+        assert!(outbox.is_delivered());
     }
 
     #[test]
@@ -215,7 +258,7 @@ mod tests {
         assert_eq!(outbox.push(of(2), News::Epoch(v1::Epoch::default()), false).sequence, 4);
         assert_eq!(send_all(&mut outbox), [1, 2, 3, 4]);
         assert_eq!(outbox.forget(of(0)).len(), 3);
-        assert_eq!((outbox.len(), outbox.is_empty()), (1, false));
+        assert_eq!((outbox.len(), outbox.is_delivered()), (1, false));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The agent under scripted events; in rooms of their own, runners that die or hang, and generated events.
 
+mod elsewhere;
 mod generated;
 mod runners;
 
@@ -54,7 +55,13 @@ fn finished(kept: &[Digest]) -> v1::Ending {
 }
 
 pub(super) fn welcome() -> to_worker::Message {
-    to_worker::Message::Welcome(v1::Welcome { heartbeat_milliseconds: BEAT, lease_milliseconds: LEASE, stop: vec![] })
+    welcome_of(1, vec![])
+}
+
+/// Of the coordinator with that store.
+fn welcome_of(store: u32, stop: Vec<v1::AttemptId>) -> to_worker::Message {
+    let (heartbeat_milliseconds, lease_milliseconds) = (BEAT, LEASE);
+    to_worker::Message::Welcome(v1::Welcome { heartbeat_milliseconds, lease_milliseconds, stop, store })
 }
 
 /// An agent with a clock. What it says of leases and heartbeats is kept apart.
@@ -363,11 +370,13 @@ fn what_an_earlier_process_left_is_said_and_its_weights_are_handed_in() {
         of,
         news: News::Ended(finished(kept)),
         waits: !kept.is_empty(),
+        store: 1,
     };
     let effects = bench.handle(Event::Loaded(vec![entry(4, of(1, 1), &[]), entry(9, of(2, 1), &[digest])]));
-    assert_eq!(effects, [Effect::Deliver { of: of(2, 1), weights: BTreeSet::from([digest]) }]);
+    assert_eq!(effects, [], "whose coordinator it will be with is not known");
     let (hello, effects) = bench.connect();
     assert_eq!(hello.holds, [id(of(1, 1)).unwrap(), id(of(2, 1)).unwrap()]);
+    assert_eq!(effects[0], Effect::Deliver { of: of(2, 1), weights: BTreeSet::from([digest]) });
     assert_eq!(reports(&effects), [(4, id(of(1, 1)))]);
     assert_eq!(reports(&bench.handle(Event::Delivered(of(2, 1), Ok(())))), [(9, id(of(2, 1)))]);
     bench.assign(of(3, 1));
@@ -428,7 +437,7 @@ fn a_full_outbox_holds_the_runners_up_until_there_is_room() {
     let mut bench = Bench::connected(1);
     bench.assign(of(1, 1));
     let epoch = || News::Epoch(v1::Epoch::default());
-    let entry = |sequence| Entry { sequence, of: of(9, 1), news: epoch(), waits: false };
+    let entry = |sequence| Entry { sequence, of: of(9, 1), news: epoch(), waits: false, store: 1 };
     bench.handle(Event::Loaded((1..FULL as u64).map(entry).collect()));
     assert!(bench.epoch(0, 1).contains(&lease(0, 1, 0)));
     bench.wait(BEAT);

@@ -8,7 +8,7 @@ use std::time::Instant;
 fn entry(sequence: u64) -> Entry {
     let measurements = [("test_accuracy".to_owned(), sequence as f64)].into();
     let news = News::Epoch(v1::Epoch { epoch: sequence as u32, measurements });
-    Entry { sequence, of: ("a".repeat(32).parse().unwrap(), Attempt(2)), news, waits: sequence % 2 == 1 }
+    Entry { sequence, of: ("a".repeat(32).parse().unwrap(), Attempt(2)), news, waits: sequence % 2 == 1, store: 77 }
 }
 
 /// What another process finds in a copy of the files as they are now: as if this one were killed.
@@ -132,12 +132,30 @@ fn a_damaged_journal_and_one_of_another_version_are_set_aside() {
 }
 
 #[test]
+fn what_an_older_version_wrote_is_for_whichever_coordinator_comes_first() {
+    let place = tempfile::tempdir().unwrap();
+    let connection = Connection::open(place.path().join(FILE)).unwrap();
+    connection
+        .execute_batch(
+            "CREATE TABLE reports (sequence INTEGER PRIMARY KEY, waits INTEGER NOT NULL, report BLOB NOT NULL) STRICT;
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    let insert = "INSERT INTO reports (sequence, waits, report) VALUES (2, 0, ?1)";
+    connection.execute(insert, [entry(2).report().encode_to_vec()]).unwrap();
+    drop(connection);
+    for _ in 0..2 {
+        assert_eq!(Journal::open(place.path()).unwrap().1, [Entry { store: 0, ..entry(2) }]);
+    }
+}
+
+#[test]
 fn a_report_that_says_nothing_is_damage() {
     let place = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(place.path()).unwrap();
     journal.close();
     let connection = Connection::open(place.path().join(FILE)).unwrap();
-    connection.execute("INSERT INTO reports VALUES (1, 0, x'')", []).unwrap();
+    connection.execute("INSERT INTO reports (sequence, waits, report) VALUES (1, 0, x'')", []).unwrap();
     drop(connection);
     assert_eq!(Journal::open(place.path()).unwrap().1, []);
     assert!(place.path().join(format!("{FILE}.aside-1")).exists());

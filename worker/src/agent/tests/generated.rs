@@ -234,7 +234,7 @@ impl World {
                     self.may_go.extend(self.disk.values().filter(|e| past.contains(&e.of)).map(|e| e.sequence));
                     let stop = past.iter().filter_map(|of| id(*of)).collect();
                     let (heartbeat_milliseconds, lease_milliseconds) = (BEAT, LEASE);
-                    let welcome = v1::Welcome { heartbeat_milliseconds, lease_milliseconds, stop };
+                    let welcome = v1::Welcome { heartbeat_milliseconds, lease_milliseconds, stop, store: 1 };
                     self.handle(Event::Told(to_worker::Message::Welcome(welcome)));
                     assert!(self.disk.values().all(|entry| !past.contains(&entry.of)));
                 }
@@ -350,10 +350,10 @@ impl World {
     /// All goes well from here: everything is delivered, and the worker leaves with nothing left behind.
     fn ends_well(&mut self) {
         self.happen(Happening::Restart);
+        self.happen(Happening::Connect { past: 0 });
         while !self.transfers.is_empty() {
             self.happen(Happening::Transferred(0, true));
         }
-        self.happen(Happening::Connect { past: 0 });
         let unsent: Vec<u64> = self.disk.keys().copied().filter(|sequence| !self.sent.contains(sequence)).collect();
         assert!(unsent.is_empty(), "a new connection is told everything: {unsent:?}");
         self.happen(Happening::Leave);
