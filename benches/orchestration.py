@@ -172,7 +172,9 @@ class Ours:
 
     def finish(self) -> float:
         """Waits for the last job; seconds between the first assignment and the last ending, as stored."""
-        left = "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state IN ('queued', 'running') LIMIT 1)"
+        # Jobs are trained in order, so that the last one is looked at first and the whole table only in the end.
+        left = """SELECT count(*) FROM (SELECT 1 FROM job_states WHERE state IN ('queued', 'running')
+                                        ORDER BY number DESC LIMIT 1)"""
         wait("the end of the sweep", lambda: self.ask(left) == (0,), 0.25)
         began, ended, finished = self.ask("SELECT min(started), max(ended), count(*) FROM attempts")
         (jobs,) = self.ask("SELECT count(*) FROM jobs WHERE state = 'finished'")

@@ -274,10 +274,10 @@ fn soon<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
 }
 
 fn beyond_the_lease(chance: u32) -> Duration {
-    Duration::from_secs_f64(LEASE * (0.5 + f64::from(chance % 100) / 50.0))
+    Duration::from_secs_f64(LEASE * (1.2 + f64::from(chance % 100) / 80.0))
 }
 
-/// Stops a process for about as long as its lease, or longer, and wakes it.
+/// Stops a process until its lease has passed, and wakes it.
 fn freeze(process: u32, chance: u32) -> bool {
     signal(process, "STOP");
     sleep(Duration::from_millis(20));

@@ -102,6 +102,10 @@ fn ten_results_that_were_reported_are_there_when_the_coordinator_is_killed_at_on
     coordinator.signal("KILL");
     drop(coordinator);
     assert_eq!(finished(&place), 10, "read from the store, with nobody to ask");
+    let (_again, _) = place.coordinator();
+    assert_eq!(finished(&place), 10, "and told by the next coordinator");
+    let status = place.run(&["status"]).good();
+    assert!(status.contains("small") && status.contains("10 finished"), "{status}");
 }
 
 #[test]

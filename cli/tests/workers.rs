@@ -89,6 +89,16 @@ fn a_result_that_a_killed_worker_could_not_deliver_is_delivered_when_it_starts_a
     eventually("cut off, the job is trained to its end", || holds_a_result(&place.path().join("w/outbox.sqlite")));
     killed.signal("KILL");
     drop(killed);
+    // In between it works for another coordinator, whom none of that concerns.
+    let elsewhere = Place::new();
+    let (_other, others) = coordinator(&elsewhere, "120");
+    let astray = worker(&place, &others, "w", &[]);
+    let is_there = || elsewhere.run(&["status"]).good().contains("worker w ");
+    eventually("the other coordinator has the worker", is_there);
+    astray.signal("TERM");
+    let (code, log) = astray.wait();
+    assert!(code == Some(0) && log.contains("for another coordinator"), "{log}");
+    assert!(holds_a_result(&place.path().join("w/outbox.sqlite")), "what is for its own is kept");
     let (_second, url) = coordinator(&place, "120");
     let again = worker(&place, &url, "w", &[]);
     place.run(&["watch", "one"]).good();
@@ -128,6 +138,28 @@ fn a_worker_that_is_told_to_leave_keeps_its_job_and_another_goes_on_from_there()
     assert_eq!(first, second, "it goes on from where the first one left");
     assert_eq!(ask(&place, "SELECT count(*) FROM epochs WHERE attempt = 2"), "10");
     assert_eq!(ask(&place, weights), ask(&undisturbed, weights), "the same bytes");
+}
+
+#[test]
+fn a_worker_that_is_frozen_past_its_lease_and_woken_changes_nothing() {
+    let place = Place::new();
+    let (_coordinator, url) = coordinator(&place, "2");
+    let frozen = worker(&place, &url, "frozen", &[]);
+    begin(&place);
+    let all = [&[frozen.child.id()][..], &children(frozen.child.id())].concat();
+    all.iter().for_each(|process| signal(*process, "STOP"));
+    let _second = worker(&place, &url, "second", &[]);
+    eventually("the job is another's", || ask(&place, "SELECT max(attempt) FROM epochs") == "2");
+    let of_the_first = "SELECT count(*) || ' ' || max(at) FROM epochs WHERE attempt = 1";
+    let (before, ending) = (ask(&place, of_the_first), ask(&place, "SELECT ending FROM attempts WHERE attempt = 1"));
+    assert_eq!(ending, "infrastructure");
+    all.iter().for_each(|process| signal(*process, "CONT"));
+    place.run(&["watch", "one"]).good();
+    assert_eq!(ask(&place, "SELECT attempts FROM jobs"), "2");
+    assert_eq!(ask(&place, of_the_first), before, "whatever it had yet to say");
+    assert_eq!(ask(&place, "SELECT group_concat(attempt) FROM attempts WHERE ending = 'finished'"), "2");
+    let told = "SELECT count(*) FROM metrics WHERE metric = 'test_accuracy' AND NOT superseded AND attempt = 2";
+    assert_eq!(ask(&place, told), "10", "each epoch once, of one attempt");
 }
 
 #[test]

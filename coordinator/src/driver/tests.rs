@@ -30,6 +30,8 @@ struct Plan {
     failed: u32,
     /// It is damaged, so that nothing helps.
     damaged: bool,
+    /// The next commit does not return before this says something.
+    hold: Option<std::sync::mpsc::Receiver<()>>,
 }
 
 struct Failing {
@@ -51,7 +53,11 @@ impl Commit for Failing {
                 false => StoreError::Full(path),
             });
         }
+        let hold = plan.hold.take();
         drop(plan);
+        if let Some(hold) = hold {
+            hold.recv().unwrap();
+        }
         Commit::commit(&mut self.store, records)
     }
 }
@@ -77,6 +83,7 @@ impl Scene {
         let failing = Failing { store, plan: Arc::clone(&plan) };
         let (mut driver, handle, inbox) = Driver::with(machine, selections, failing, clock, terms, stopped).unwrap();
         driver.pause = Duration::from_millis(5);
+        driver.patience = Duration::from_millis(5);
         let running = tokio::spawn(driver.run(inbox));
         let reader = Reader::open(directory).unwrap();
         Scene { handle, plan, inbound: mpsc::channel(1).1, running, stop, reader }
@@ -286,6 +293,33 @@ async fn a_driver_that_waits_for_its_disk_can_be_stopped_and_has_acknowledged_no
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
     assert!(inbound.recv().await.is_none(), "the report is still the worker's to keep");
+}
+
+#[tokio::test]
+async fn of_a_disk_that_does_not_answer_users_are_told_and_heartbeats_are_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut scene = Scene::on(directory.path(), Plan::default(), Policy::default());
+    scene.submit().await.unwrap();
+    scene.join(1).await;
+    assert!(matches!(scene.told().await, Message::Welcome(_)));
+    let first = scene.assignment().await;
+    let (let_go, hold) = std::sync::mpsc::channel();
+    scene.plan(|plan| plan.hold = Some(hold));
+    scene.report(1, first, finished()).await;
+    // A question that comes before the commit does is answered.
+    let said = loop {
+        if let Err(said) = scene.finished().await {
+            break said.to_string();
+        }
+    };
+    assert!(said.contains("the disk with the store has not answered for"), "{said}");
+    scene.beat(5, &[first]).await;
+    let message = tokio::time::timeout(Duration::from_secs(20), scene.inbound.recv()).await.expect("in time");
+    assert_eq!(message.unwrap().unwrap().message, Some(Message::Renewed(v1::Renewed { beat: 5 })));
+    let_go.send(()).unwrap();
+    assert!(matches!(scene.told().await, Message::Acknowledgement(v1::Acknowledgement { sequence: 1 })));
+    assert_eq!(scene.finished().await, Ok(1), "as before");
+    scene.stop().await;
 }
 
 #[tokio::test]

@@ -360,6 +360,15 @@ fn trained_again_in_vain(kind: FailureKind) {
 }
 
 #[test]
+fn an_attempt_at_a_job_that_is_cancelled_has_ended_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut store, mut machine) = running(directory.path());
+    store.commit(&records(machine.handle(Time(7), Event::Cancel(Ticket(0), name(0))))).unwrap();
+    let attempt = store.reader().unwrap().attempts(job(2)).unwrap().remove(0);
+    assert_eq!((attempt.ended, attempt.ending.as_deref()), (Some(Time(7)), Some("cancelled")));
+}
+
+#[test]
 fn a_job_that_is_cancelled_while_it_is_trained_again_has_finished_after_a_restart_too() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, mut machine, [parent, child]) = family(directory.path());

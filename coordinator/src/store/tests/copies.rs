@@ -51,7 +51,9 @@ fn a_backup_of_an_open_store_is_what_the_store_was_and_can_be_put_back() {
     restore(&copy, &other, false).unwrap();
     assert_eq!(shown(&other), once_put_back(views(&machine)));
     assert!(weights::is_whole(&other.join(WEIGHTS), file).unwrap());
-    drop(Store::open(&other).unwrap());
+    // To workers it is the same store, and no other is.
+    assert_eq!(Store::open(&other).unwrap().identity().unwrap(), store.identity().unwrap());
+    assert_ne!(Store::open(&place.path().join("new")).unwrap().identity().unwrap(), store.identity().unwrap());
     // Where a coordinator runs nothing is put back, and where there are sweeps only if that is asked for.
     assert!(matches!(restore(&copy, &state, true), Err(BackupError::Store(StoreError::InUse(_)))));
     drop(store);
