@@ -58,6 +58,7 @@ pub fn serve(options: ChildOptions) -> io::Result<()> {
 pub fn serve_with(
     mut train: impl FnMut(&v1::Assignment, &mut dyn trainer::Observer) -> Result<Facts, Failure>,
 ) -> io::Result<()> {
+    give_way();
     let mut output = output()?;
     let gate = Arc::new(Gate::new(|| clock::now().0));
     leave_when_terminated(Arc::clone(&gate))?;
@@ -82,6 +83,13 @@ pub fn serve_with(
         }
     }
     Ok(())
+}
+
+/// Lets the daemon, and a coordinator beside it, go before the training that fills the machine: what they have to do is short, and
+/// others wait for it. A system that does not let it is as good as before.
+fn give_way() {
+    #[cfg(unix)]
+    let _ = rustix::process::nice(5);
 }
 
 /// Standard output without the standard library's buffer, which writes at the end of what it takes for a line.
