@@ -28,7 +28,7 @@ use resume::{Begun, Course, Ground, Keeper};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where a job stands after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,8 @@ pub struct Trained {
 ///
 /// # Errors
 /// `UserError` where the data set or the configuration cannot be had, `Diverged` where the loss, a weight or a measurement is no
-/// longer finite, `Preempted` where `observer` says stop, `Infrastructure` where the device fails.
+/// longer finite, `Preempted` where `observer` says stop, `Infrastructure` where the device fails, or the system cannot read data that are
+/// there ([`DataError::is_transient`](crate::data::DataError::is_transient)).
 pub fn train(job: &Job, supplies: Supplies<'_>, observer: &mut dyn Observer) -> Result<Trained, Failure> {
     Run::new(job, supplies)?.train(observer)
 }
@@ -128,9 +129,9 @@ impl<'a> Run<'a> {
             return Err(user_error("epochs and batch_size must be at least 1"));
         }
         let dataset = &configuration.dataset;
-        let data = supplies.cache.get(dataset).map_err(user_error)?;
-        let labels = Labels::of(job, &data.train, supplies.cache.datasets()).map_err(user_error)?;
-        let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train).map_err(user_error)?;
+        let data = supplies.cache.get(dataset)?;
+        let labels = Labels::of(job, &data.train, supplies.cache.datasets())?;
+        let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train)?;
         let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
         let plan = Arc::new(Plan::of(&network));
         let ground = Ground { job, network: &network, plan: &plan, data: &data, labels: &labels };
@@ -254,10 +255,12 @@ impl<'a> Run<'a> {
         let lr = configuration.schedule.lr(configuration.optimizer.lr(), epoch, configuration.epochs);
         let (epochs, steps) = (configuration.epochs, self.steps());
         let (mut total, mut step, begun) = (0.0, 0, Instant::now());
+        // In which `observer` had the training wait, for a lease perhaps: that says nothing of its speed.
+        let mut waited = Duration::ZERO;
         let Run { data, labels, inputs, engine, criterion, .. } = self;
         let make = |samples: &[usize], batch: &mut Vec<f32>| {
             let augment = &configuration.augment;
-            inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, batch).map_err(user_error)
+            inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, batch).map_err(Failure::from)
         };
         feed::each(&order, configuration.batch_size, make, |samples, inputs| {
             step += 1;
@@ -272,12 +275,13 @@ impl<'a> Run<'a> {
                 )));
             }
             total += loss * samples.len() as f64;
-            heed(observer.progress(Progress { epoch, epochs, step, steps }), || {
-                format!("in epoch {epoch} of {epochs}, after step {step} of {steps}")
-            })
+            let asked = Instant::now();
+            let flow = observer.progress(Progress { epoch, epochs, step, steps });
+            waited += asked.elapsed();
+            heed(flow, || format!("in epoch {epoch} of {epochs}, after step {step} of {steps}"))
         })?;
         // A clock too coarse to see the epoch must not make the speed infinite.
-        let seconds = begun.elapsed().as_secs_f64().max(1e-9);
+        let seconds = begun.elapsed().saturating_sub(waited).as_secs_f64().max(1e-9);
         Ok(Measurements::from([
             (Metric::TrainLoss, total / order.len() as f64),
             (Metric::LearningRate, lr),
