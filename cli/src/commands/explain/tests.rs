@@ -66,7 +66,7 @@ fn a_running_job_tells_where_and_how_far_and_what_became_of_the_attempt_before()
 #[test]
 fn a_queued_job_tells_what_it_waits_for() {
     let parent = v1::ParentJob { job: "1".repeat(32), status: v1::JobStatus::Running.into() };
-    let turn = |workers, slots, busy| Why::Turn(v1::Turn { before: 17, workers, slots, busy });
+    let turn = |workers, slots, busy| Why::Turn(v1::Turn { before: 17, workers, slots, busy, resting: 0 });
     let whys = [
         Why::Parent(parent),
         Why::RetryMilliseconds(12_000),
