@@ -7,11 +7,11 @@
 mod names;
 mod read;
 
-use crate::data::Datasets;
+use crate::data::{Datasets, is_passing, unreadable};
 use crate::engine::{Plan, Weights};
 use names::Names;
 use plusminus_core::methods::networks::{InitialWeights, Network};
-use plusminus_core::outcome::Start;
+use plusminus_core::outcome::{Failure, Start};
 use read::Reader;
 use safetensors::Dtype;
 use std::fs::File;
@@ -124,6 +124,13 @@ pub enum InitialError {
         /// The file's.
         found: String,
     },
+}
+
+impl From<InitialError> for Failure {
+    fn from(error: InitialError) -> Self {
+        let passing = matches!(&error, InitialError::Read { source, .. } if is_passing(source));
+        unreadable(error, passing)
+    }
 }
 
 /// After "were not found".

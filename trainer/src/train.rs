@@ -99,7 +99,8 @@ pub struct Trained {
 ///
 /// # Errors
 /// `UserError` where the data set or the configuration cannot be had, `Diverged` where the loss, a weight or a measurement is no
-/// longer finite, `Preempted` where `observer` says stop, `Infrastructure` where the device fails.
+/// longer finite, `Preempted` where `observer` says stop, `Infrastructure` where the device fails, or the system cannot read data that are
+/// there ([`DataError::is_transient`](crate::data::DataError::is_transient)).
 pub fn train(job: &Job, supplies: Supplies<'_>, observer: &mut dyn Observer) -> Result<Trained, Failure> {
     Run::new(job, supplies)?.train(observer)
 }
@@ -128,9 +129,9 @@ impl<'a> Run<'a> {
             return Err(user_error("epochs and batch_size must be at least 1"));
         }
         let dataset = &configuration.dataset;
-        let data = supplies.cache.get(dataset).map_err(user_error)?;
-        let labels = Labels::of(job, &data.train, supplies.cache.datasets()).map_err(user_error)?;
-        let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train).map_err(user_error)?;
+        let data = supplies.cache.get(dataset)?;
+        let labels = Labels::of(job, &data.train, supplies.cache.datasets())?;
+        let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train)?;
         let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
         let plan = Arc::new(Plan::of(&network));
         let ground = Ground { job, network: &network, plan: &plan, data: &data, labels: &labels };
@@ -257,7 +258,7 @@ impl<'a> Run<'a> {
         let Run { data, labels, inputs, engine, criterion, .. } = self;
         let make = |samples: &[usize], batch: &mut Vec<f32>| {
             let augment = &configuration.augment;
-            inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, batch).map_err(user_error)
+            inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, batch).map_err(Failure::from)
         };
         feed::each(&order, configuration.batch_size, make, |samples, inputs| {
             step += 1;

@@ -1,5 +1,7 @@
 //! Why a data set cannot be had. Every message says which file, what was expected and found, and what to do.
 
+use image::ImageError;
+use plusminus_core::outcome::{Failure, FailureKind};
 use std::io;
 use std::path::PathBuf;
 
@@ -100,7 +102,7 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
         /// The decoder's words.
-        source: Box<image::ImageError>,
+        source: Box<ImageError>,
     },
     /// A line of a list says something else than it should.
     #[error("{}, line {line}: expected {expected}, found {found}: fetch the file again", path.display())]
@@ -143,6 +145,56 @@ pub enum DataError {
     },
 }
 
+impl DataError {
+    /// Whether another try may go well: where the system could not read a file that is there (a network file system that does not answer, a
+    /// failing disk). What is not there, may not be read, or says something else than it should is so for every try.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            DataError::Read { source, .. } | DataError::Gzip { source, .. } => is_passing(source),
+            DataError::Pickle { source, .. } => {
+                matches!(&**source, serde_pickle::Error::Io(source) if is_passing(source))
+            }
+            DataError::Image { source, .. } => matches!(&**source, ImageError::IoError(source) if is_passing(source)),
+            // Looked for in every place, and not there.
+            DataError::NotFound { .. } | DataError::Incomplete { .. } => false,
+            // Read to the end, and wrong.
+            DataError::Magic { .. }
+            | DataError::Truncated { .. }
+            | DataError::Trailing { .. }
+            | DataError::Extents { .. }
+            | DataError::Line { .. }
+            | DataError::Mismatch { .. }
+            | DataError::Label { .. } => false,
+        }
+    }
+}
+
+/// Whether it is the system that could not read what is there. An error without a number of the system's is a decoder's, or says that
+/// the end came too soon.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    let lasting = matches!(
+        error.kind(),
+        io::ErrorKind::NotFound
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::IsADirectory
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::InvalidInput
+    );
+    error.raw_os_error().is_some() && !lasting
+}
+
+/// The failure of a job that cannot have what it is trained on: of another try something is to be hoped for only where that may pass.
+pub(crate) fn unreadable(error: impl std::fmt::Display, passing: bool) -> Failure {
+    let kind = if passing { FailureKind::Infrastructure } else { FailureKind::UserError };
+    Failure::new(kind, error.to_string())
+}
+
+impl From<DataError> for Failure {
+    fn from(error: DataError) -> Self {
+        unreadable(&error, error.is_transient())
+    }
+}
+
 /// After "was not found".
 fn listed(places: &[PathBuf]) -> String {
     match places {
@@ -156,5 +208,43 @@ fn absent(files: &[String]) -> String {
     match files {
         [file] => format!("{file} is missing: add it"),
         files => format!("{} are missing: add one of them", files.join(" and ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn kinds(source: impl Fn() -> io::Error) -> [FailureKind; 4] {
+        let path = || Path::new("a").to_owned();
+        let errors = [
+            DataError::Read { path: path(), source: source() },
+            DataError::Gzip { path: path(), source: source() },
+            DataError::Pickle { path: path(), source: Box::new(serde_pickle::Error::Io(source())) },
+            DataError::Image { path: path(), source: Box::new(ImageError::IoError(source())) },
+        ];
+        errors.map(|error| Failure::from(error).kind)
+    }
+
+    #[test]
+    fn a_file_that_the_system_cannot_read_may_be_read_another_time() {
+        // EIO, ENFILE, and on Linux ESTALE and ETIMEDOUT.
+        for number in [5, 23, 116, 110] {
+            assert_eq!(kinds(|| io::Error::from_raw_os_error(number)), [FailureKind::Infrastructure; 4], "{number}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_or_damaged_is_so_for_every_try() {
+        // ENOENT, EACCES, EISDIR.
+        for number in [2, 13, 21] {
+            assert_eq!(kinds(|| io::Error::from_raw_os_error(number)), [FailureKind::UserError; 4], "{number}");
+        }
+        for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData] {
+            assert_eq!(kinds(|| kind.into()), [FailureKind::UserError; 4], "{kind}: a decoder's word");
+        }
+        let missing = DataError::NotFound { name: "mr", looked: Vec::new(), remedy: "fetch it" };
+        assert_eq!(Failure::from(missing).kind, FailureKind::UserError);
     }
 }

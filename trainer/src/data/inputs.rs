@@ -1,8 +1,9 @@
 //! From pixels to inputs: normalisation, and the random changes of training images. Tokens pass as they are.
 
 use super::error::DataError;
-use super::{ImageShape, Images, Values};
+use super::{ImageShape, Images, Values, unreadable};
 use plusminus_core::methods::augment::{Augment, Normalize};
+use plusminus_core::outcome::Failure;
 use rand::{Rng, RngExt};
 use std::borrow::Cow;
 
@@ -22,7 +23,7 @@ impl Inputs {
     ///
     /// # Errors
     /// What is wrong with the constants, or with a file whose pixels the statistics ask for.
-    pub fn new(normalize: &Normalize, images: &Images, train: &[usize]) -> Result<Self, String> {
+    pub fn new(normalize: &Normalize, images: &Images, train: &[usize]) -> Result<Self, Failure> {
         let shape = images.shape;
         if let Values::Tokens(_) = images.values {
             return Ok(Inputs { shape, table: Vec::new(), centre: None });
@@ -30,22 +31,23 @@ impl Inputs {
         let unit = (vec![0.0; shape.channels], vec![1.0; shape.channels]);
         let (mean, std) = match normalize {
             Normalize::Unit | Normalize::PixelMean => unit,
-            Normalize::Channel => channel_moments(images, train).map_err(|error| error.to_string())?,
+            Normalize::Channel => channel_moments(images, train)?,
             Normalize::Constants { mean, std } => (mean.clone(), std.clone()),
         };
         if mean.len() != shape.channels || std.len() != shape.channels {
             let (means, stds) = (mean.len(), std.len());
-            return Err(format!(
+            let why = format!(
                 "normalize has {means} means and {stds} standard deviations, and the images {} channels: give one a channel",
                 shape.channels
-            ));
+            );
+            return Err(unreadable(why, false));
         }
         let table = mean
             .iter()
             .zip(&std)
             .flat_map(|(mean, std)| (0..256u16).map(move |pixel| ((f64::from(pixel) / 255.0 - mean) / std) as f32));
         let centre = match normalize {
-            Normalize::PixelMean => Some(pixel_means(images, train).map_err(|error| error.to_string())?),
+            Normalize::PixelMean => Some(pixel_means(images, train)?),
             _ => None,
         };
         Ok(Inputs { shape, table: table.collect(), centre })
@@ -240,7 +242,7 @@ mod tests {
     #[test]
     fn constants_for_another_number_of_channels_are_refused() {
         let constants = Normalize::Constants { mean: vec![0.0], std: vec![1.0] };
-        assert!(Inputs::new(&constants, &images(), &[0]).unwrap_err().contains("2 channels"));
+        assert!(Inputs::new(&constants, &images(), &[0]).unwrap_err().message.contains("2 channels"));
     }
 
     /// One grey image, 3×3, numbered from 1.

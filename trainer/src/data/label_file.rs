@@ -1,7 +1,8 @@
 //! Given labels from a text file: a label a line in the order of the training file, or `index,label` a line in any order.
 
-use super::Datasets;
+use super::{Datasets, is_passing, unreadable};
 use plusminus_core::methods::dataset::Dataset;
+use plusminus_core::outcome::Failure;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -42,6 +43,13 @@ pub(crate) enum LabelFileError {
         path.display()
     )]
     Count { path: PathBuf, found: usize, samples: usize },
+}
+
+impl From<LabelFileError> for Failure {
+    fn from(error: LabelFileError) -> Self {
+        let passing = matches!(&error, LabelFileError::Read { source, .. } if is_passing(source));
+        unreadable(error, passing)
+    }
 }
 
 /// After "were not found".

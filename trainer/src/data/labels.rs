@@ -1,9 +1,10 @@
 //! The labels a job trains on: which samples are held out, and what noise makes of every label.
 
 use super::split::split;
-use super::{Data, Datasets, Images, label_file};
+use super::{Data, Datasets, Images, label_file, unreadable};
 use plusminus_core::job::Job;
 use plusminus_core::methods::noise::{NO_CLASS, Noise, TransitionMatrix, replacements};
+use plusminus_core::outcome::Failure;
 use plusminus_core::random::Stream;
 use rand::{Rng, RngExt};
 
@@ -31,15 +32,16 @@ impl Labels {
     ///
     /// # Errors
     /// What the configuration asks for that the data set, or the file of labels, cannot give.
-    pub fn of(job: &Job, images: &Images, datasets: &Datasets) -> Result<Self, String> {
+    pub fn of(job: &Job, images: &Images, datasets: &Datasets) -> Result<Self, Failure> {
+        let refused = |why: String| unreadable(why, false);
         let configuration = &job.configuration;
         let (streams, dataset) = (job.streams(), &configuration.dataset);
         let all = images.samples();
         if let Some(size) = configuration.train_size.filter(|size| !(1..=all).contains(size)) {
-            return Err(format!(
+            return Err(refused(format!(
                 "train_size is {size}, expected 1 to {all}, the training samples of {}",
                 dataset.name()
-            ));
+            )));
         }
         let taken = configuration.taken(all);
         let labels = &images.labels[..taken];
@@ -48,14 +50,14 @@ impl Labels {
         let mut generator = streams.generator(Stream::Noise, 0);
         let given = match &configuration.noise {
             Noise::File { file } => {
-                configuration.noise.fits(dataset).map_err(|misfit| misfit.to_string())?;
-                let mut given = label_file::read(datasets, dataset, file, all).map_err(|error| error.to_string())?;
+                configuration.noise.fits(dataset).map_err(|misfit| refused(misfit.to_string()))?;
+                let mut given = label_file::read(datasets, dataset, file, all)?;
                 given.truncate(taken);
                 given
             }
             Noise::OpenSet { rate, draw } => {
                 let replaced = replacements(taken, images.foreign, dataset.classes(), (*rate, *draw), &mut generator)
-                    .map_err(|why| format!("open-set noise on {}: {why}", dataset.name()))?;
+                    .map_err(|why| refused(format!("open-set noise on {}: {why}", dataset.name())))?;
                 let mut given = labels.to_vec();
                 given.resize(images.len(), NO_CLASS);
                 for replacement in replaced {
@@ -66,9 +68,9 @@ impl Labels {
                 }
                 given
             }
-            noise => noise.true_transition(dataset)?.corrupt(labels, noise.draw(), &mut generator),
+            noise => noise.true_transition(dataset).map_err(refused)?.corrupt(labels, noise.draw(), &mut generator),
         };
-        let (mut train, mut validation) = split(job, taken)?;
+        let (mut train, mut validation) = split(job, taken).map_err(refused)?;
         for part in [&mut train, &mut validation] {
             part.iter_mut().for_each(|sample| *sample = place[*sample]);
             part.sort_unstable();
@@ -129,7 +131,7 @@ mod tests {
     }
 
     fn of(images: &Images, seed: u64, change: impl FnOnce(&mut Configuration)) -> Result<Labels, String> {
-        Labels::of(&job(seed, change), images, &Datasets::default())
+        Labels::of(&job(seed, change), images, &Datasets::default()).map_err(|failure| failure.message)
     }
 
     fn noisy(seed: u64, change: impl FnOnce(&mut Configuration)) -> Labels {
@@ -271,7 +273,7 @@ mod tests {
         assert_eq!(noisy(1, |_| {}).digest(&data), data.digest);
         let outside = Noise::File { file: "../human.txt".to_owned() };
         let refusal = Labels::of(&job(1, |c| c.noise = outside), &images(), &datasets).unwrap_err();
-        assert!(refusal.contains("leads out of the directory"), "{refusal}");
+        assert!(refusal.message.contains("leads out of the directory"), "{refusal}");
     }
 
     #[test]

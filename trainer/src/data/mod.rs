@@ -19,6 +19,7 @@ mod pickle;
 mod split;
 
 pub use error::DataError;
+pub(crate) use error::{is_passing, unreadable};
 pub use fashion_mnist::DEBIAN;
 pub use images::{Files, Images, Values};
 pub(crate) use inputs::Inputs;

@@ -105,7 +105,7 @@ pub(super) fn outputs(
     mut take: impl FnMut(&[f32]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut outputs = Vec::new();
-    let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(images, samples, batch).map_err(user_error);
+    let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(images, samples, batch).map_err(Failure::from);
     feed::each(samples, EVALUATED, make, |_, inputs| {
         engine.logits(inputs, &mut outputs).map_err(failed)?;
         take(&outputs)

@@ -51,7 +51,7 @@ impl Beginning {
             None => (random, None),
             Some(named) => {
                 let loaded = find_and_load(named, supplies.cache.datasets(), network, random);
-                let Loaded { weights, start } = loaded.map_err(user_error)?;
+                let Loaded { weights, start } = loaded?;
                 (weights, Some(start))
             }
         };
@@ -92,7 +92,7 @@ fn estimated(
     let dataset = &job.configuration.dataset;
     let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
     let weights = of_parent(parent, &Arc::new(Plan::of(&network)), supplies)?;
-    let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train).map_err(user_error)?;
+    let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train)?;
     let mut engine = engine(supplies.means, &network, weights, &configuration.optimizer).map_err(failed)?;
     let mut all = Vec::with_capacity(labels.train.len() * dataset.classes());
     outputs(&mut *engine, (&data.train, &inputs), &labels.train, |logits| {

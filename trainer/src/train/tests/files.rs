@@ -87,3 +87,28 @@ fn an_image_that_breaks_ends_the_job_and_is_named() {
         assert!(failure.message.starts_with(&told), "{}", failure.message);
     }
 }
+
+/// The system has a file that is there and cannot be read from its beginning, as one on a disk that fails.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_image_that_the_system_cannot_read_fails_the_attempt_and_not_the_job() {
+    let directory = tempfile::tempdir().unwrap();
+    for failing in [17, 45, 71] {
+        let parts = [(0, 40), (40, 20), (60, 30)].map(|(first, count)| files(directory.path(), first, count));
+        let [train, validation, test] = parts;
+        let path = directory.path().join(format!("{failing}.png"));
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/proc/self/mem", &path).unwrap();
+        for normalize in [Normalize::Unit, Normalize::PixelMean] {
+            let job = clothes(|c| c.normalize = normalize.clone());
+            let data = Data::with_validation(train.clone(), Some(validation.clone()), test.clone());
+            let failure = train_on(&job, data).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Infrastructure, "{failure}");
+            assert!(failure.message.contains(&path.display().to_string()), "{failure}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        let job = clothes(|c| c.normalize = Normalize::Unit);
+        let failure = train_on(&job, Data::with_validation(train, Some(validation), test)).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::UserError, "it is not there any more: {failure}");
+    }
+}
