@@ -28,7 +28,7 @@ use resume::{Begun, Course, Ground, Keeper};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where a job stands after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,6 +255,8 @@ impl<'a> Run<'a> {
         let lr = configuration.schedule.lr(configuration.optimizer.lr(), epoch, configuration.epochs);
         let (epochs, steps) = (configuration.epochs, self.steps());
         let (mut total, mut step, begun) = (0.0, 0, Instant::now());
+        // In which `observer` had the training wait, for a lease perhaps: that says nothing of its speed.
+        let mut waited = Duration::ZERO;
         let Run { data, labels, inputs, engine, criterion, .. } = self;
         let make = |samples: &[usize], batch: &mut Vec<f32>| {
             let augment = &configuration.augment;
@@ -273,12 +275,13 @@ impl<'a> Run<'a> {
                 )));
             }
             total += loss * samples.len() as f64;
-            heed(observer.progress(Progress { epoch, epochs, step, steps }), || {
-                format!("in epoch {epoch} of {epochs}, after step {step} of {steps}")
-            })
+            let asked = Instant::now();
+            let flow = observer.progress(Progress { epoch, epochs, step, steps });
+            waited += asked.elapsed();
+            heed(flow, || format!("in epoch {epoch} of {epochs}, after step {step} of {steps}"))
         })?;
         // A clock too coarse to see the epoch must not make the speed infinite.
-        let seconds = begun.elapsed().as_secs_f64().max(1e-9);
+        let seconds = begun.elapsed().saturating_sub(waited).as_secs_f64().max(1e-9);
         Ok(Measurements::from([
             (Metric::TrainLoss, total / order.len() as f64),
             (Metric::LearningRate, lr),

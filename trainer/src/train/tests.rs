@@ -299,3 +299,29 @@ fn what_cannot_be_had_is_the_users_error() {
     let constants = Normalize::Constants { mean: vec![0.5; 3], std: vec![0.5; 3] };
     assert_eq!(kind(job(0, |c| c.normalize = constants)), FailureKind::UserError);
 }
+
+/// Has the training wait after every step, as a lease that has passed does, and says for how long it did.
+#[derive(Default)]
+struct Slow(Duration);
+
+impl Observer for Slow {
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        if progress.step > 0 {
+            let begun = Instant::now();
+            std::thread::sleep(Duration::from_millis(400));
+            self.0 += begun.elapsed();
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn the_time_in_which_training_waits_for_a_lease_is_no_part_of_its_speed() {
+    let job = job(1, |c| (c.train_size, c.test_size, c.batch_size) = (Some(20), Some(10), 5));
+    let (mut slow, begun) = (Slow::default(), Instant::now());
+    let trained = train_with(&job, Means::default(), &mut slow).unwrap();
+    // All that was not waited for, the evaluation included: so however busy the machine is, training took no longer.
+    let busy = begun.elapsed() - slow.0;
+    let speed = trained.epochs[0].1[&Metric::ImagesPerSecond];
+    assert!(speed >= 20.0 / busy.as_secs_f64(), "{speed} images/s, {busy:?}");
+}
