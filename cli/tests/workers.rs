@@ -11,6 +11,7 @@ use prost::Message;
 use rusqlite::Connection;
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 
 /// One job of some seconds.
 const ONE: &str = "\
@@ -190,6 +191,26 @@ fn a_runner_that_is_told_to_end_keeps_its_job_and_the_worker_goes_on() {
     // The next attempt may have been handed to the runner while it ended.
     let last = "SELECT count(*) FROM epochs WHERE attempt = (SELECT max(attempt) FROM attempts)";
     assert_eq!(ask(&place, last), "10");
+}
+
+#[test]
+fn a_signal_ends_a_worker_at_once_that_is_leaving_because_its_standard_input_was_closed() {
+    let place = Place::new();
+    let (_coordinator, url) = coordinator(&place, "30");
+    let name = ["--name", "w", "--slots", "1", "--threads", "1"];
+    let mut command = place.plusminus(&[&["worker", "--attached", "--coordinator", &url], &name[..]].concat());
+    let mut worker = Daemon::of(command.stdin(Stdio::piped()));
+    begin(&place);
+    // It does not stop, so the worker waits for it.
+    let runner = children(worker.child.id())[0];
+    signal(runner, "STOP");
+    drop(worker.child.stdin.take());
+    worker.wait_for("leaving");
+    worker.signal("TERM");
+    let (code, log) = worker.wait();
+    // Frozen, it does not hear that its worker is gone.
+    signal(runner, "KILL");
+    assert_eq!(code, Some(130), "{log}");
 }
 
 #[test]

@@ -27,4 +27,4 @@ pub use data::{Cache, Datasets};
 pub use engine::{Device, EngineKind, Means};
 pub use keep::Kept;
 pub use memory::Memory;
-pub use train::{Observer, Progress, Supplies, Trained, train};
+pub use train::{Observer, ParentWeights, Progress, Supplies, Trained, train};

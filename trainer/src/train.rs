@@ -18,6 +18,7 @@ use crate::engine::{Checkpoint, Engine, EngineError, Means, Plan};
 use crate::keep::{Kept, Snapshot};
 use best::Selections;
 pub(crate) use evaluation::EVALUATED;
+use plusminus_core::id::Digest;
 use plusminus_core::job::Job;
 use plusminus_core::logits::probability;
 use plusminus_core::methods::losses::{Criterion, Step};
@@ -69,10 +70,20 @@ pub struct Supplies<'a> {
     pub cache: &'a Cache,
     /// Where and by which engine.
     pub means: Means,
-    /// The weights of the job's parent, a safetensors file, where the job has one. A job that goes on from a checkpoint needs none.
-    pub parent: Option<&'a Path>,
+    /// The weights of the job's parent, where the job has one. A job that goes on from a checkpoint needs none; where they are others than
+    /// those that the checkpoint was begun from, it begins anew.
+    pub parent: Option<ParentWeights<'a>>,
     /// Where the job's checkpoints are, if it shall go on from one and leave others.
     pub checkpoints: Option<Checkpoints<'a>>,
+}
+
+/// Weights that a job builds on.
+#[derive(Clone, Copy, Debug)]
+pub struct ParentWeights<'a> {
+    /// A safetensors file.
+    pub path: &'a Path,
+    /// Of its bytes.
+    pub digest: Digest,
 }
 
 /// What a finished job leaves.

@@ -1,7 +1,7 @@
 //! The daemon: it tells the agent what happens on the network, in its runners and by the clock, and does what the agent asks for. It
 //! decides nothing.
 
-use crate::agent::{Agent, Effect, Event, How, Of, Said, Settings};
+use crate::agent::{Agent, Effect, Event, How, Of, Said, Settings, Time};
 use crate::clock;
 use crate::error::WorkerError;
 use crate::journal::Journal;
@@ -32,6 +32,8 @@ const QUEUE: usize = 256;
 const TOGETHER: usize = 256;
 /// Checkpoints that have not changed for so long are nobody's any more.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// How often they are looked for.
+const LOOKED_FOR: Duration = Duration::from_secs(24 * 3_600);
 
 /// What a worker is started with.
 #[derive(Debug)]
@@ -78,8 +80,6 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         std::path::absolute(&checkpoints).map_err(|error| WorkerError::State { path: checkpoints.clone(), error })?;
     runner.arguments.extend(["--cache".into(), cache.directory().into()]);
     runner.arguments.extend(["--checkpoints".into(), checkpoints.clone().into()]);
-    let forgotten = checkpoints.clone();
-    tokio::task::spawn_blocking(move || forget(&forgotten));
     let (journal, unsaid) = Journal::open(state.path())?;
     let threads = runner.means.threads;
     let instance = RandomState::new().hash_one(std::process::id());
@@ -97,6 +97,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         events,
         runner,
         finished: Vec::new(),
+        forgotten: Every::new(LOOKED_FOR),
         undelivered: 0,
     };
     if !unsaid.is_empty() {
@@ -117,6 +118,10 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             }
             () = sleep_until(due) => {
                 drop(daemon.remove_checkpoints());
+                if daemon.forgotten.is_due(clock::now()) {
+                    let checkpoints = daemon.checkpoints.clone();
+                    tokio::task::spawn_blocking(move || forget(&checkpoints));
+                }
                 daemon.tell(Event::Tick)
             }
             Some(mut news) = of_link.recv() => {
@@ -175,7 +180,30 @@ struct Daemon {
     runner: RunnerOptions,
     /// Jobs that have finished and may have left checkpoints.
     finished: Vec<JobId>,
+    /// When checkpoints were last looked for that are nobody's any more.
+    forgotten: Every,
     undelivered: usize,
+}
+
+/// What is to be done now, and again whenever so much time has passed.
+struct Every {
+    pause: u64,
+    next: Time,
+}
+
+impl Every {
+    fn new(pause: Duration) -> Self {
+        Every { pause: pause.as_millis() as u64, next: Time(0) }
+    }
+
+    /// Whether it is to be done now; then it is not to be done again for a while.
+    fn is_due(&mut self, now: Time) -> bool {
+        let due = self.next <= now;
+        if due {
+            self.next = now.after(self.pause);
+        }
+        due
+    }
 }
 
 impl Daemon {
@@ -372,6 +400,14 @@ mod tests {
     use super::*;
     use std::fs::File;
     use std::time::SystemTime;
+
+    #[test]
+    fn checkpoints_that_are_nobodys_are_looked_for_at_the_start_and_once_a_day() {
+        let mut looking = Every::new(LOOKED_FOR);
+        const HOUR: u64 = 3_600_000;
+        let due: Vec<u64> = (5..=100).filter(|hour| looking.is_due(Time(hour * HOUR))).collect();
+        assert_eq!(due, [5, 29, 53, 77]);
+    }
 
     #[test]
     fn checkpoints_that_nobody_has_asked_for_in_a_long_time_go() {

@@ -2,7 +2,7 @@
 
 use crate::agent::WINDOW;
 use crate::error::WorkerError;
-use plusminus_proto::endpoint::{endpoint, root_cause};
+use plusminus_proto::endpoint::{KEEPALIVE, KEEPALIVE_TIMEOUT, endpoint, root_cause};
 use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
 use plusminus_proto::v1::{self, from_worker, to_worker};
 use std::fmt;
@@ -22,6 +22,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How long the coordinator may take to answer a Hello.
 const WELCOME: Duration = Duration::from_secs(20);
+
+/// How long a name may be taken for by a connection whose other end is gone: so long a coordinator may take to notice, and a while more.
+const NAME_TAKEN: Duration = KEEPALIVE.saturating_add(KEEPALIVE_TIMEOUT).saturating_add(Duration::from_secs(5));
 
 /// What the link tells of a connection and of what comes over it.
 pub(crate) enum News {
@@ -79,13 +82,14 @@ impl fmt::Display for Broken {
 }
 
 impl Broken {
-    /// Whether a first connection may come yet. A name that is taken may be this worker's own, from before a crash that the coordinator
-    /// has not noticed.
-    fn is_passing(&self) -> bool {
+    /// How long after the first try a first connection may come yet, where others wait for `patience`; nothing if none will come.
+    fn may_pass_within(&self, patience: Duration) -> Option<Duration> {
         match self {
-            Broken::Transport(_) => true,
-            Broken::Refused(status) => matches!(status.code(), Code::AlreadyExists | Code::Unavailable),
-            Broken::Alone => false,
+            Broken::Transport(_) => Some(patience),
+            // The name may be this worker's own, from before a power cut that the coordinator has not noticed.
+            Broken::Refused(status) if status.code() == Code::AlreadyExists => Some(patience.max(NAME_TAKEN)),
+            Broken::Refused(status) if status.code() == Code::Unavailable => Some(patience),
+            Broken::Refused(_) | Broken::Alone => None,
         }
     }
 }
@@ -101,7 +105,8 @@ impl Link {
     }
 
     /// Connects, listens until the connection breaks, and connects again, for ever; only the first connection is given up after
-    /// `patience`, for a wrong URL is better told than waited for.
+    /// `patience`, for a wrong URL is better told than waited for; where it is the worker's name that is taken, no sooner than a coordinator
+    /// may take to notice that a machine is gone.
     pub async fn keep(self, patience: Duration) {
         let Some(mut connection) = self.first(patience).await else { return };
         loop {
@@ -123,15 +128,26 @@ impl Link {
     }
 
     async fn first(&self, patience: Duration) -> Option<Connection> {
-        let until = Instant::now() + patience;
+        let begun = Instant::now();
+        let mut until = begun + patience;
         let (mut pause, mut last) = (SHORTEST_PAUSE, "no answer".to_owned());
         loop {
             match timeout_at(until, self.connect()).await {
                 Ok(Ok(connection)) => return Some(connection),
-                Ok(Err(broken)) if broken.is_passing() && Instant::now() + pause < until => last = broken.to_string(),
                 Ok(Err(broken)) => {
+                    let within = broken.may_pass_within(patience).map(|within| begun + within);
+                    let taken = within.is_some_and(|within| within > until);
                     last = broken.to_string();
-                    break;
+                    match within {
+                        Some(within) if Instant::now() + pause < within => until = until.max(within),
+                        _ => break,
+                    }
+                    if taken {
+                        info!(
+                            url = self.url,
+                            "the name is taken, perhaps by a lost connection of this worker's own: waiting"
+                        );
+                    }
                 }
                 Err(_) => break,
             }
@@ -212,6 +228,9 @@ struct Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use plusminus_proto::v1::worker_service_server::{WorkerService, WorkerServiceServer};
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use tonic::{Request, Response};
 
     fn progress() -> from_worker::Message {
         from_worker::Message::Progress(v1::ProgressReport::default())
@@ -240,5 +259,84 @@ mod tests {
         tokio::spawn(link.keep(Duration::from_millis(200)));
         let Some(News::GaveUp(error)) = inbox.recv().await else { panic!("it has connected") };
         assert!(error.to_string().contains("http://127.0.0.1:1"), "{error}");
+    }
+
+    /// A coordinator that finds the name taken a number of times.
+    struct Forgetful(AtomicU32);
+
+    #[tonic::async_trait]
+    impl WorkerService for Forgetful {
+        type SessionStream = ReceiverStream<Result<v1::ToWorker, Status>>;
+        type GetWeightsStream = ReceiverStream<Result<v1::WeightsPart, Status>>;
+
+        async fn session(
+            &self,
+            _: Request<Streaming<v1::FromWorker>>,
+        ) -> Result<Response<Self::SessionStream>, Status> {
+            let (sender, outbound) = mpsc::channel(1);
+            let welcome = to_worker::Message::Welcome(v1::Welcome::default());
+            let taken = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+            let answer = if taken {
+                Err(Status::already_exists("the name is taken"))
+            } else {
+                Ok(v1::ToWorker { message: Some(welcome) })
+            };
+            sender.try_send(answer).unwrap();
+            Ok(Response::new(ReceiverStream::new(outbound)))
+        }
+
+        async fn get_weights(
+            &self,
+            _: Request<v1::GetWeightsRequest>,
+        ) -> Result<Response<Self::GetWeightsStream>, Status> {
+            Err(Status::unimplemented("nobody asks"))
+        }
+
+        async fn put_weights(
+            &self,
+            _: Request<Streaming<v1::WeightsPart>>,
+        ) -> Result<Response<v1::PutWeightsResponse>, Status> {
+            Err(Status::unimplemented("nobody asks"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_a_lost_connection_still_has_is_waited_for_whatever_the_patience() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let service = WorkerServiceServer::new(Forgetful(AtomicU32::new(5)));
+        let incoming = tonic::transport::server::TcpIncoming::from(listener);
+        tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+        let (news, mut inbox) = mpsc::channel(8);
+        // Long enough for a try, and not for so many pauses.
+        tokio::spawn(Link::new(&url, news).unwrap().keep(Duration::from_secs(1)));
+        let mut tries = 0;
+        loop {
+            match inbox.recv().await.unwrap() {
+                News::Connecting(reply) => {
+                    tries += 1;
+                    reply.send(v1::Hello::default()).unwrap();
+                }
+                News::Connected(..) => break,
+                News::GaveUp(error) => panic!("{error}"),
+                News::Told(_) | News::Disconnected => panic!("there is no connection"),
+            }
+        }
+        assert_eq!(tries, 6);
+    }
+
+    #[test]
+    fn a_taken_name_is_waited_for_longer_than_a_coordinator_takes_to_notice_that_a_worker_is_gone() {
+        let notices = KEEPALIVE + KEEPALIVE_TIMEOUT;
+        let taken = Broken::Refused(Status::already_exists("the name is taken"));
+        for patience in [0, 1, 10] {
+            assert!(taken.may_pass_within(Duration::from_secs(patience)).is_some_and(|within| within > notices));
+        }
+        let long = Duration::from_secs(300);
+        assert_eq!(taken.may_pass_within(long), Some(long));
+        let brief = Duration::from_millis(300);
+        let away = Broken::Refused(Status::unavailable("no Welcome has come"));
+        assert_eq!(away.may_pass_within(brief), Some(brief));
+        assert_eq!(Broken::Refused(Status::invalid_argument("no name")).may_pass_within(long), None);
     }
 }

@@ -62,7 +62,16 @@ fn wait(command: impl Future<Output = Result<Exit, CliError>>) -> Result<Exit, C
 
 /// Ends at Ctrl-C, SIGTERM, or when the terminal is closed. At the second of them the process ends at once.
 async fn told_to_stop() {
-    interrupted().await;
+    told_to_stop_or(std::future::pending()).await;
+}
+
+/// The same, where something else may tell it to stop too: then it is the first of them that ends the process at once.
+async fn told_to_stop_or(otherwise: impl Future<Output = ()>) {
+    tokio::select! {
+        () = interrupted() => {}
+        () = otherwise => {}
+    }
+    // A signal that nobody waits for any more is swallowed for good.
     tokio::spawn(async {
         interrupted().await;
         std::process::exit(Exit::Interrupted as i32);

@@ -37,9 +37,10 @@ pub async fn run(arguments: arguments::Worker) -> Result<Exit, CliError> {
     };
     let attached = arguments.attached;
     let stop = async move {
-        tokio::select! {
-            () = super::told_to_stop() => {}
-            () = standard_input_closes(), if attached => {}
+        if attached {
+            super::told_to_stop_or(standard_input_closes()).await;
+        } else {
+            super::told_to_stop().await;
         }
     };
     plusminus_worker::run(options, stop).await?;

@@ -65,9 +65,7 @@ impl Place {
 
     /// Starts the binary as a daemon.
     pub fn start(&self, arguments: &[&str]) -> Daemon {
-        let mut child = self.plusminus(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        Daemon { child, log: Some(log) }
+        Daemon::of(&mut self.plusminus(arguments))
     }
 
     /// Starts a coordinator on a free port with its state here, and says its URL.
@@ -106,6 +104,13 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// Starts the command.
+    pub fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Daemon { child, log: Some(log) }
+    }
+
     /// Sends a signal by its name.
     pub fn signal(&self, name: &str) {
         signal(self.child.id(), name);

@@ -1,9 +1,9 @@
 //! What is in a checkpoint's file.
 //!
 //! In this order:
-//! - `plusminus checkpoint 1` and a line feed: what it is, and the number of this format;
+//! - `plusminus checkpoint 2` and a line feed: what it is, and the number of this format;
 //! - the length in bytes of what follows, an unsigned little-endian number of 8 bytes;
-//! - the head (`Head`) as JSON: job, engine, epoch, every epoch's measurements, facts, and how much there is of what comes after;
+//! - the head (`Head`) as JSON: job, engine, the weights that it was begun from, epoch, every epoch's measurements, facts, and how much there is of what comes after;
 //! - weights, a set after another, each with all values in the order of the network's plan; then the optimiser's first and second list,
 //!   a value a trained weight each. All are `f32`, little-endian;
 //! - the criterion's state, in its own form;
@@ -14,7 +14,7 @@
 
 use crate::engine::{Checkpoint, Moments, Plan, Weights};
 use crate::keep::Snapshot;
-use plusminus_core::id::JobId;
+use plusminus_core::id::{Digest, JobId};
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::Facts;
@@ -29,7 +29,7 @@ use std::sync::Arc;
 const MAGIC: &[u8] = b"plusminus checkpoint ";
 
 /// The format that is written and read.
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 
 /// Bytes of the checksum.
 const CHECKSUM: u64 = 32;
@@ -44,6 +44,8 @@ pub(crate) struct About {
     pub job: JobId,
     /// What engines that may go on from it share (`Engine::kin`).
     pub engine: String,
+    /// The parent's weights that it was begun from, where there is a parent.
+    pub parent: Option<Digest>,
     /// What is known of the job before its end.
     pub facts: Facts,
     /// The transition matrix that its loss was given.
@@ -92,6 +94,8 @@ pub(crate) enum Unusable {
     Engine { found: String, expected: String },
     #[error("it was made with other data: their digest or what was made of them is another")]
     Data,
+    #[error("it was begun from other weights of the job's parent")]
+    Parent,
     #[error("its state does not fit the job: {0}")]
     State(String),
 }
@@ -116,6 +120,7 @@ impl Bits {
 struct Head {
     job: JobId,
     engine: String,
+    parent: Option<Digest>,
     epoch: u32,
     facts: Facts,
     transition: Option<TransitionMatrix>,
@@ -162,6 +167,7 @@ pub(crate) fn write(out: &mut impl Write, about: &About, standing: Standing<'_>)
     let head = Head {
         job: about.job,
         engine: about.engine.clone(),
+        parent: about.parent,
         epoch,
         facts: about.facts.clone(),
         transition: about.transition.clone(),
@@ -266,7 +272,13 @@ pub(crate) fn read(path: &Path, job: JobId, plan: &Arc<Plan>) -> Result<Saved, U
     let [test, validation, validation_loss]: [Result<_, Unusable>; 3] = best;
     let row = |row: BTreeMap<Metric, Bits>| row.into_iter().map(|(metric, value)| (metric, value.value())).collect();
     Ok(Saved {
-        about: About { job: head.job, engine: head.engine, facts: head.facts, transition: head.transition },
+        about: About {
+            job: head.job,
+            engine: head.engine,
+            parent: head.parent,
+            facts: head.facts,
+            transition: head.transition,
+        },
         here: Checkpoint { weights: weights(head.epoch)?, moments },
         criterion,
         best: [test?, validation?, validation_loss?],

@@ -102,7 +102,7 @@ pub enum DataError {
         /// The file.
         path: PathBuf,
         /// The decoder's words.
-        source: Box<image::ImageError>,
+        source: Box<ImageError>,
     },
     /// A line of a list says something else than it should.
     #[error("{}, line {line}: expected {expected}, found {found}: fetch the file again", path.display())]
@@ -151,7 +151,9 @@ impl DataError {
     pub fn is_transient(&self) -> bool {
         match self {
             DataError::Read { source, .. } | DataError::Gzip { source, .. } => is_passing(source),
-            DataError::Pickle { source, .. } => matches!(&**source, serde_pickle::Error::Io(source) if is_passing(source)),
+            DataError::Pickle { source, .. } => {
+                matches!(&**source, serde_pickle::Error::Io(source) if is_passing(source))
+            }
             DataError::Image { source, .. } => matches!(&**source, ImageError::IoError(source) if is_passing(source)),
             // Looked for in every place, and not there.
             DataError::NotFound { .. } | DataError::Incomplete { .. } => false,

@@ -112,11 +112,13 @@ impl Begun {
             start: file,
             kept: BTreeMap::new(),
         };
-        let about = About { job: job.id(), engine: engine.kin(), facts: facts.clone(), transition };
+        let parent = supplies.parent.map(|parent| parent.digest);
+        let about = About { job: job.id(), engine: engine.kin(), parent, facts: facts.clone(), transition };
         Ok((Begun { engine, criterion, facts, trained_before, course: Course::default(), keeper: None }, about))
     }
 
-    /// Where `saved` stood. Of the files that the job began with none is asked for: what came from them is there.
+    /// Where `saved` stood. Of the files that the job began with none is asked for: what came from them is there. But where weights of the
+    /// parent are given, they must be those.
     fn resume(ground: Ground<'_>, supplies: Supplies<'_>, saved: Saved) -> Result<(Self, About), Unusable> {
         let Saved { about: before, here, criterion, best, rows } = saved;
         let epochs = ground.job.configuration.epochs;
@@ -131,10 +133,14 @@ impl Begun {
             trained_before: false,
         };
         let begun = Begun::of(ground, supplies, beginning);
-        let (mut begun, about) = begun.map_err(|failure| Unusable::State(failure.message))?;
+        let (mut begun, mut about) = begun.map_err(|failure| Unusable::State(failure.message))?;
         if before.engine != about.engine {
             return Err(Unusable::Engine { found: before.engine, expected: about.engine });
         }
+        if about.parent.is_some() && about.parent != before.parent {
+            return Err(Unusable::Parent);
+        }
+        about.parent = before.parent;
         // Engines of one kin may have several names.
         if (Facts { engine: about.facts.engine.clone(), ..before.facts }) != about.facts {
             return Err(Unusable::Data);

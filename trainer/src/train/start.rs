@@ -6,6 +6,7 @@ use super::{Supplies, failed, user_error};
 use crate::data::Inputs;
 use crate::engine::{Plan, Weights, engine};
 use crate::initial::{Loaded, find_and_load};
+use plusminus_core::id::Digest;
 use plusminus_core::job::{Job, Parent, Takes};
 use plusminus_core::methods::losses::{Forward, Loss};
 use plusminus_core::methods::noise::TransitionMatrix;
@@ -75,8 +76,15 @@ fn true_transition(job: &Job) -> Result<Option<TransitionMatrix>, Failure> {
 fn of_parent(parent: &Parent, plan: &Arc<Plan>, supplies: Supplies<'_>) -> Result<Weights, Failure> {
     let at = parent.at;
     let lost = |problem: String| Failure::new(FailureKind::Infrastructure, problem);
-    let path = supplies.parent.ok_or_else(|| lost(format!("the weights of the parent ({at}) were not handed over")))?;
-    let bytes = fs::read(path).map_err(|error| lost(format!("{}: {error}", path.display())))?;
+    let given =
+        supplies.parent.ok_or_else(|| lost(format!("the weights of the parent ({at}) were not handed over")))?;
+    let path = given.path.display();
+    let bytes = fs::read(given.path).map_err(|error| lost(format!("{path}: {error}")))?;
+    let (expected, found) = (given.digest, Digest::of(&bytes));
+    if found != expected {
+        let what = format!("the parent's weights ({at}), {path}, have the digest {found}, expected {expected}");
+        return Err(lost(format!("{what}: the file is damaged")));
+    }
     Weights::from_safetensors(&bytes, plan).map_err(|error| lost(format!("the parent's weights ({at}): {error}")))
 }
 

@@ -54,6 +54,11 @@ fn train_with(job: &Job, means: Means, observer: &mut dyn Observer) -> Result<Tr
     train(job, Supplies { cache: &Cache::default(), means, parent: None, checkpoints: None }, observer)
 }
 
+/// The weights in a file that some job has left.
+fn left_in(path: &Path) -> ParentWeights<'_> {
+    ParentWeights { path, digest: Digest::of(&std::fs::read(path).unwrap()) }
+}
+
 fn run_of(job: &Job, means: Means) -> Run<'_> {
     Run::new(job, Supplies { cache: &Cache::default(), means, parent: None, checkpoints: None }).unwrap()
 }

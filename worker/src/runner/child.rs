@@ -161,12 +161,13 @@ fn train(
     };
     let job = assignment.job().map_err(not_understood)?;
     let parent = assignment.parent(&job).map_err(not_understood)?;
-    let parent = parent.map(|(_, digest)| whole(&options.cache, digest)).transpose()?;
+    let parent = parent.map(|(_, digest)| whole(&options.cache, digest).map(|path| (path, digest))).transpose()?;
+    let parent = parent.as_ref().map(|(path, digest)| trainer::ParentWeights { path, digest: *digest });
     let wanted = assignment.keeps().map_err(not_understood)?;
     let (_, attempt) = required_attempt(assignment.of.as_ref()).map_err(not_understood)?;
     let (directory, every) = (options.checkpoints.as_path(), options.checkpoint_every);
     let checkpoints = Some(trainer::checkpoint::Checkpoints { directory, attempt, every });
-    let supplies = trainer::Supplies { cache, means: options.means, parent: parent.as_deref(), checkpoints };
+    let supplies = trainer::Supplies { cache, means: options.means, parent, checkpoints };
     let mut trained = trainer::train(&job, supplies, observer)?;
     if let Some(directory) = &options.weights {
         trained.weights.write(directory, job.id()).map_err(not_kept)?;

@@ -47,7 +47,13 @@ impl Course {
         };
         let transition = Some(facts.transition.clone());
         Course {
-            about: About { job: job.id(), engine: "fused 1 cpu".to_owned(), facts, transition },
+            about: About {
+                job: job.id(),
+                engine: "fused 1 cpu".to_owned(),
+                parent: Some(Digest::of(b"weights")),
+                facts,
+                transition,
+            },
             here: Checkpoint { weights: last, moments: Moments { steps: 12, first, second: Vec::new() } },
             second: Snapshot { epoch: 2, weights: weights(2) },
             rows: (1..).zip([0, 1, 2].map(row)).collect(),
@@ -129,13 +135,16 @@ fn what_is_no_checkpoint_of_this_job_and_this_format_is_told_apart() {
     let why = |bytes: &[u8], job: &Job| read_bytes(bytes, job).unwrap_err().to_string();
     assert_eq!(why(&bytes, &other), format!("it is of job {}", job.id()));
     assert_eq!(why(b"", &job), "it is no checkpoint of plusminus");
-    assert_eq!(why(b"plusminus checkpoint 1", &job), "it is no checkpoint of plusminus");
+    assert_eq!(why(b"plusminus checkpoint 2", &job), "it is no checkpoint of plusminus");
     let damaged = "its checksum is wrong: it was cut short or damaged";
-    assert_eq!(why(b"plusminus checkpoint 1\n", &job), damaged);
+    assert_eq!(why(b"plusminus checkpoint 2\n", &job), damaged);
     assert_eq!(why(&bytes[..bytes.len() - 1], &job), damaged);
     assert_eq!(why(&[&bytes[..], b"more"].concat(), &job), damaged);
-    let later = [b"plusminus checkpoint 12", &bytes[MAGIC.len() + 1..]].concat();
-    assert_eq!(why(&later, &job), "it has format 12, and this version of plusminus reads format 1");
+    for format in ["1", "12"] {
+        let other = [MAGIC, format.as_bytes(), &bytes[MAGIC.len() + 1..]].concat();
+        let expected = format!("it has format {format}, and this version of plusminus reads format 2");
+        assert_eq!(why(&other, &job), expected);
+    }
     let missing = tempfile::tempdir().unwrap();
     let error = read(&missing.path().join("a"), job.id(), &plan(&job)).unwrap_err();
     assert!(matches!(error, Unusable::Io(_)), "{error}");

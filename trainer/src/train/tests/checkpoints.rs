@@ -319,7 +319,8 @@ fn what_came_from_other_files_at_the_start_is_not_asked_for_again() {
     let directory = tempfile::tempdir().unwrap();
     let jobs = [(estimated, Some(&weights)), (latent, Some(&weights)), (named, None)];
     let begun = jobs.map(|(job, file)| {
-        let supplies = Supplies { cache: &cache, parent: file.map(PathBuf::as_path), ..supplies(EngineKind::Fused) };
+        let supplies =
+            Supplies { cache: &cache, parent: file.map(|file| left_in(file)), ..supplies(EngineKind::Fused) };
         let whole = train(&job, supplies, &mut ()).unwrap();
         preempted(train(&job, with(supplies, directory.path(), 1, "1epochs"), &mut Stopper::after(2)));
         (job, whole)
@@ -331,6 +332,28 @@ fn what_came_from_other_files_at_the_start_is_not_asked_for_again() {
         let trained = train(&job, supplies, &mut stopper).unwrap();
         assert_eq!((repeatable(&trained), stopper.trained()), (repeatable(&whole), vec![3, 4]));
     }
+}
+
+#[test]
+fn a_checkpoint_that_was_begun_from_other_weights_of_the_parent_is_not_used() {
+    let place = tempfile::tempdir().unwrap();
+    let parent = job(4, brief);
+    let left = train(&parent, supplies(EngineKind::Fused), &mut ()).unwrap().weights;
+    left.write(place.path(), parent.id()).unwrap();
+    let [last, best] = ["final", "best-validation"]
+        .map(|name| place.path().join(parent.id().to_string()).join(name).with_extension("safetensors"));
+    let child = job(4, |c| {
+        lccn(c);
+        c.parent = Some(Box::new(Parent { configuration: (*parent.configuration).clone(), at: At::Final }));
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let given = |file, attempt| Supplies { parent: Some(left_in(file)), ..fused(directory.path(), attempt, "1epochs") };
+    preempted(train(&child, given(&last, 1), &mut Stopper::after(2)));
+    assert_eq!(goes_on_after(&child, given(&last, 2)), 2);
+    assert_eq!(goes_on_after(&child, given(&best, 2)), 0, "it begins anew, from these");
+    // A checkpoint of the second attempt names them still, though none were handed over.
+    preempted(train(&child, fused(directory.path(), 2, "1epochs"), &mut Stopper::after(3)));
+    assert_eq!([&last, &best].map(|file| goes_on_after(&child, given(file, 3))), [3, 0]);
 }
 
 #[test]

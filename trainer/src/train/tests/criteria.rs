@@ -79,12 +79,16 @@ fn a_child_starts_from_the_weights_of_its_parent_that_it_asks_for() {
             c.parent = Some(parent.clone());
         });
         let cache = Cache::default();
-        let supplies = Supplies { cache: &cache, means: Means::default(), parent: Some(&file), checkpoints: None };
+        let supplies =
+            Supplies { cache: &cache, means: Means::default(), parent: Some(left_in(&file)), checkpoints: None };
         let run = Run::new(&child, supplies).unwrap();
         let (_, expected) = trained.weights.selections().find(|(selection, _)| *selection == at).unwrap();
         assert_eq!(run.engine.weights().unwrap(), expected.weights, "{at}");
         let failure = Run::new(&child, Supplies { parent: None, ..supplies }).err().unwrap();
         assert_eq!(failure.kind, FailureKind::Infrastructure, "{failure}");
+        let other = ParentWeights { path: &file, digest: Digest::of(b"what it should be") };
+        let failure = Run::new(&child, Supplies { parent: Some(other), ..supplies }).err().unwrap();
+        assert!(failure.kind == FailureKind::Infrastructure && failure.message.contains("damaged"), "{failure}");
     }
 }
 
@@ -97,9 +101,11 @@ fn an_estimate_of_the_transition_matrix_is_the_parents_and_the_weights_are_the_j
         c.parent = Some(parent.clone());
     });
     let cache = Cache::default();
-    let run =
-        Run::new(&job, Supplies { cache: &cache, means: Means::default(), parent: Some(&file), checkpoints: None })
-            .unwrap();
+    let run = Run::new(
+        &job,
+        Supplies { cache: &cache, means: Means::default(), parent: Some(left_in(&file)), checkpoints: None },
+    )
+    .unwrap();
     let parent = job_of(&parent);
     let mut of_parent = run_of(&parent, Means::default());
     let moments = of_parent.engine.checkpoint().unwrap().moments;
@@ -125,9 +131,11 @@ fn lccn_looks_at_a_network_that_has_learned_and_at_no_other() {
             c.parent = parent;
         });
         let cache = Cache::default();
-        let mut run =
-            Run::new(&job, Supplies { cache: &cache, means: Means::default(), parent: Some(&file), checkpoints: None })
-                .unwrap();
+        let mut run = Run::new(
+            &job,
+            Supplies { cache: &cache, means: Means::default(), parent: Some(left_in(&file)), checkpoints: None },
+        )
+        .unwrap();
         let before = run.criterion.transition();
         run.start(&mut || Ok(())).unwrap();
         [before, run.criterion.transition()]
