@@ -105,7 +105,8 @@ fn a_result_that_a_killed_worker_could_not_deliver_is_delivered_when_it_starts_a
     place.run(&["watch", "one"]).good();
     assert_eq!(ask(&place, "SELECT attempts FROM jobs"), "1", "nothing was trained twice");
     assert_eq!(ask(&place, "SELECT count(*) FROM epochs"), "10", "every epoch is there");
-    assert!(!place.path().join("w/checkpoints").read_dir().is_ok_and(|mut jobs| jobs.next().is_some()));
+    let checkpoints = || place.path().join("w/checkpoints").read_dir().is_ok_and(|mut jobs| jobs.next().is_some());
+    eventually("its checkpoints are gone", || !checkpoints());
     again.signal("TERM");
     assert_eq!(again.wait().0, Some(0));
     assert!(!holds_a_result(&place.path().join("w/outbox.sqlite")), "what was acknowledged is gone");
