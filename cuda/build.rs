@@ -1,5 +1,10 @@
 //! Compiles the kernels for the processor, where tests ask for their twins.
 
+#![cfg_attr(
+    feature = "twin",
+    allow(clippy::unwrap_used, reason = "a build script that panics has failed, and says where")
+)]
+
 #[cfg(feature = "twin")]
 #[path = "src/signature.rs"]
 #[allow(dead_code, reason = "the crate uses the rest")]

@@ -190,9 +190,10 @@ impl Device for Twin {
         if self.refuses_to_record {
             return Err(DeviceError::failed("recording", "this twin does not"));
         }
-        if self.recording.replace(Vec::new()).is_some() {
+        if self.recording.is_some() {
             return Err(DeviceError::Unfit("it records already".into()));
         }
+        self.recording = Some(Vec::new());
         Ok(())
     }
 
