@@ -13,7 +13,10 @@ const ROOMS: [(&str, &[&str]); 9] = [
     ("plusminus-cuda", &[]),
     ("plusminus-trainer", &["plusminus-core", "plusminus-kernels", "plusminus-cuda"]),
     ("plusminus-coordinator", &["plusminus-core", "plusminus-proto"]),
-    ("plusminus-worker", &["plusminus-core", "plusminus-proto", "plusminus-kernels", "plusminus-cuda", "plusminus-trainer"]),
+    (
+        "plusminus-worker",
+        &["plusminus-core", "plusminus-proto", "plusminus-kernels", "plusminus-cuda", "plusminus-trainer"],
+    ),
     (
         "plusminus",
         &[

@@ -113,8 +113,8 @@ pub trait Device: Send {
     /// What it is, such as `NVIDIA H100 80GB HBM3`.
     fn name(&self) -> String;
 
-    /// What its results follow from, beside the program: its architecture and the libraries that compute for it, such as
-    /// `sm_90 nvrtc 12.9 cudnn 9.10`.
+    /// What its results follow from, beside the program: its model and architecture and the libraries that compute for it, such as
+    /// `NVIDIA H100 80GB HBM3 sm_90 nvrtc 12.9 cudnn 9.10.2`.
     fn kin(&self) -> String;
 
     /// Memory for so many values, all of them zero.

@@ -83,7 +83,8 @@ impl Gpu {
         let libraries = cudnn.as_ref().map_or_else(|| "own convolutions".to_owned(), |cudnn| cudnn.version());
         let [nvrtc, minor] = compile::version()?;
         let name = context.name().map_err(failed("cuDeviceGetName"))?;
-        let kin = format!("sm_{architecture} nvrtc {nvrtc}.{minor} {libraries}");
+        // With its name, for what cuDNN thinks fastest may differ between GPUs of one architecture.
+        let kin = format!("{name} sm_{architecture} nvrtc {nvrtc}.{minor} {libraries}");
         Ok(Gpu { graphs: Vec::new(), cudnn, blocks: Vec::new(), functions, stream, context, name, kin })
     }
 
@@ -242,6 +243,8 @@ impl Device for Gpu {
     }
 
     fn forget(&mut self) {
+        // What is being played now must not lose its graph. An error shows in the next call, too.
+        let _ = self.stream.synchronize();
         self.graphs.clear();
     }
 }

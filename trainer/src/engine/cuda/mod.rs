@@ -250,10 +250,6 @@ impl CudaEngine {
 
 impl Engine for CudaEngine {
     fn name(&self) -> String {
-        format!("{} ({})", self.kin(), self.device.name())
-    }
-
-    fn kin(&self) -> String {
         format!("fused {} cuda {}", env!("CARGO_PKG_VERSION"), self.device.kin())
     }
 
