@@ -7,6 +7,8 @@
 //! - `memory`, `team`: buffers, and the threads that share the parts of a step.
 //! - `estimate`: what all of it takes, told beforehand.
 //!
+//! `program` and `parameters` serve the engine for GPUs (`engine::cuda`), too.
+//!
 //! The arithmetic is `plusminus_kernels`'. There is no `unsafe` here or there.
 
 pub(super) mod affine;
