@@ -6,19 +6,24 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Which rooms each room may use.
-const ROOMS: [(&str, &[&str]); 8] = [
+const ROOMS: [(&str, &[&str]); 9] = [
     ("plusminus-core", &[]),
     ("plusminus-proto", &["plusminus-core"]),
     ("plusminus-kernels", &[]),
-    ("plusminus-trainer", &["plusminus-core", "plusminus-kernels"]),
+    ("plusminus-cuda", &[]),
+    ("plusminus-trainer", &["plusminus-core", "plusminus-kernels", "plusminus-cuda"]),
     ("plusminus-coordinator", &["plusminus-core", "plusminus-proto"]),
-    ("plusminus-worker", &["plusminus-core", "plusminus-proto", "plusminus-kernels", "plusminus-trainer"]),
+    (
+        "plusminus-worker",
+        &["plusminus-core", "plusminus-proto", "plusminus-kernels", "plusminus-cuda", "plusminus-trainer"],
+    ),
     (
         "plusminus",
         &[
             "plusminus-core",
             "plusminus-proto",
             "plusminus-kernels",
+            "plusminus-cuda",
             "plusminus-trainer",
             "plusminus-coordinator",
             "plusminus-worker",
@@ -30,6 +35,7 @@ const ROOMS: [(&str, &[&str]); 8] = [
             "plusminus-core",
             "plusminus-proto",
             "plusminus-kernels",
+            "plusminus-cuda",
             "plusminus-trainer",
             "plusminus-coordinator",
             "plusminus-worker",
@@ -38,11 +44,12 @@ const ROOMS: [(&str, &[&str]); 8] = [
 ];
 
 /// What a room must be built without, by whatever way.
-const ABSENT: [(&str, &[&str]); 4] = [
+const ABSENT: [(&str, &[&str]); 5] = [
     ("plusminus-core", &["tokio", "tonic", "prost", "candle-core", "candle-nn", "rusqlite", "getrandom", "indicatif"]),
     ("plusminus-kernels", &["rayon", "tokio", "serde", "candle-core"]),
+    ("plusminus-cuda", &["tokio", "serde", "candle-core", "rayon"]),
     ("plusminus-trainer", &["tokio", "tonic", "prost", "rusqlite", "indicatif"]),
-    ("plusminus-coordinator", &["candle-core", "candle-nn", "indicatif"]),
+    ("plusminus-coordinator", &["candle-core", "candle-nn", "cudarc", "indicatif"]),
 ];
 
 /// All that a room is built from, as cargo tells, but for tests.

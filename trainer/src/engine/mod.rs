@@ -5,6 +5,7 @@
 //! outside, as a function of the logits: losses are core's, and what they remember between steps is the training loop's.
 
 mod candle;
+mod cuda;
 mod fused;
 mod gemm;
 mod optimizer;
@@ -16,6 +17,7 @@ pub use optimizer::Moments;
 pub use weights::{Entry, Plan, Role, Weights};
 
 use self::candle::CandleEngine;
+use self::cuda::CudaEngine;
 use self::fused::FusedEngine;
 use self::optimizer::Updater;
 use plusminus_core::methods::networks::Network;
@@ -44,12 +46,15 @@ pub const ENVIRONMENT: &[(&str, &str)] = &[
 pub enum Device {
     /// The processor.
     Cpu,
+    /// A GPU of NVIDIA's, by its number among those that the driver shows.
+    Cuda(u32),
 }
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Device::Cpu => f.write_str("cpu"),
+            Device::Cuda(number) => write!(f, "cuda:{number}"),
         }
     }
 }
@@ -58,10 +63,15 @@ impl FromStr for Device {
     type Err = EngineError;
 
     fn from_str(text: &str) -> Result<Self, EngineError> {
-        match text {
-            "cpu" => Ok(Device::Cpu),
-            _ => Err(EngineError::new(format!("no device is called `{text}`; there is `cpu`"))),
+        if text == "cpu" {
+            return Ok(Device::Cpu);
         }
+        // Digits alone: `parse` would take a sign, too.
+        let number = text.strip_prefix("cuda:").filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = number.and_then(|number| number.parse().ok());
+        number.map(Device::Cuda).ok_or_else(|| {
+            EngineError::new(format!("no device is called `{text}`; there are `cpu` and `cuda:0`, `cuda:1` and so on"))
+        })
     }
 }
 
@@ -165,7 +175,7 @@ impl Default for Means {
 /// The engines that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum EngineKind {
-    /// Kernels of our own over memory that is had once: the fastest on a processor.
+    /// Kernels of our own over memory that is had once: the fastest on a processor, and the only one on a GPU.
     Fused,
     /// candle's tensors: the plain engine, which runs every network, and which the other is compared with.
     Candle,
@@ -204,14 +214,24 @@ impl FromStr for EngineKind {
 /// An engine for a network that starts with `weights`.
 ///
 /// # Errors
-/// The device's refusal, or that the engine asked for cannot run the network.
+/// The device's refusal, or that the engine asked for cannot run the network, or not there.
 pub fn engine(
     means: Means,
     network: &Network,
     weights: Weights,
     optimizer: &Optimizer,
 ) -> Result<Box<dyn Engine>, EngineError> {
-    let Means { device: Device::Cpu, engine, threads } = means;
+    let Means { device, engine, threads } = means;
+    if let Device::Cuda(number) = device {
+        if engine == Some(EngineKind::Candle) {
+            return Err(EngineError::new(format!(
+                "candle runs on the processor alone: expected `--engine fused` for {device}, found `--engine candle`"
+            )));
+        }
+        let cache = plusminus_cuda::Cache::of_user();
+        let gpu = plusminus_cuda::Gpu::open(number as usize, cache.as_ref())?;
+        return Ok(Box::new(CudaEngine::new(network, weights, optimizer.clone(), Box::new(gpu))?));
+    }
     if engine != Some(EngineKind::Candle) {
         let instructions = Instructions::best();
         let made = FusedEngine::new(network, weights.clone(), optimizer.clone(), threads, instructions)?;
@@ -224,13 +244,20 @@ pub fn engine(
     Ok(Box::new(CandleEngine::new(network, weights, optimizer.clone(), candle_core::Device::Cpu)?))
 }
 
-/// Bytes that an engine for `network` holds while it trains on batches of so many samples; nothing where that is not known: candle
-/// asks for each tensor anew, and may have several times what the fused engine has.
+/// Bytes of the machine's memory that an engine for `network` holds while it trains on batches of so many samples; nothing where that is
+/// not known: candle asks for each tensor anew, and may have several times what the fused engine has, and a GPU's driver takes what it
+/// wants.
 pub fn memory(means: Means, network: &Network, optimizer: &Optimizer, batch_size: usize) -> Option<usize> {
-    match means.engine {
-        Some(EngineKind::Candle) => None,
-        Some(EngineKind::Fused) | None => fused::memory(network, optimizer, batch_size, means.threads),
+    match (means.device, means.engine) {
+        (Device::Cuda(_), _) | (_, Some(EngineKind::Candle)) => None,
+        (Device::Cpu, Some(EngineKind::Fused) | None) => fused::memory(network, optimizer, batch_size, means.threads),
     }
+}
+
+/// Bytes of a GPU's memory that an engine for `network` holds there while it trains on batches of so many samples, beside the driver's
+/// context and what cuDNN asks for; nothing where no GPU runs the network.
+pub fn device_memory(network: &Network, optimizer: &Optimizer, batch_size: usize) -> Option<usize> {
+    cuda::memory(network, optimizer, batch_size)
 }
 
 /// How many values an optimiser remembers of every weight that it trains.

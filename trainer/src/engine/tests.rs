@@ -1,7 +1,8 @@
-//! Both engines beside PyTorch, in one training step of every network. `benches/pytorch/fixtures.py` wrote what PyTorch computes in
+//! Every engine beside PyTorch, in one training step of every network. `benches/pytorch/fixtures.py` wrote what PyTorch computes in
 //! float64 and by how much its own float32 is off, and says by what formula weights, inputs and labels are made.
 
 use super::candle::CandleEngine;
+use super::cuda::CudaEngine;
 use super::fused::FusedEngine;
 use super::{Engine, Gradients, Plan, Role, Weights};
 use plusminus_core::methods::dataset::ImageShape;
@@ -21,6 +22,12 @@ pub(super) trait Peer: Engine {
 }
 
 impl Peer for CandleEngine {
+    fn differentiate(&mut self, inputs: &[f32], labels: &[u32]) -> Gradients {
+        self.gradients(inputs, &mut cce(labels), &mut no_dropout()).unwrap()
+    }
+}
+
+impl Peer for CudaEngine {
     fn differentiate(&mut self, inputs: &[f32], labels: &[u32]) -> Gradients {
         self.gradients(inputs, &mut cce(labels), &mut no_dropout()).unwrap()
     }
@@ -159,7 +166,7 @@ impl Case {
     }
 }
 
-/// What both engines keep to: every distance from PyTorch's float64 is at most so many times the one of PyTorch's own float32, and of
+/// What all engines keep to: every distance from PyTorch's float64 is at most so many times the one of PyTorch's own float32, and of
 /// [`FLOOR`]. On a processor with AVX-512 the largest were 5.6 times for candle (a projection of resnet20's 19.body.1.bias) and 4.2
 /// times for the fused engine (8.bias of cnn); on others, sums have another order. No ReLU and no maximum fell the other way.
 const TIMES: f64 = 10.0;
@@ -225,13 +232,19 @@ fn fused(network: &Network, weights: Weights) -> Box<dyn Peer> {
     Box::new(FusedEngine::new(network, weights, SGD, threads, instructions).unwrap().unwrap())
 }
 
-/// Both engines in every case of a network; there are `count`.
+/// The engine for GPUs, with its kernels on the processor.
+fn cuda(network: &Network, weights: Weights) -> Box<dyn Peer> {
+    Box::new(CudaEngine::new(network, weights, SGD, Box::new(plusminus_cuda::twin::Twin::new())).unwrap())
+}
+
+/// Every engine in every case of a network; there are `count`.
 fn agree_with_pytorch(network: &str, count: usize) {
     let cases: Vec<Case> = cases().into_iter().filter(|case| case.network == network).collect();
     assert_eq!(cases.len(), count);
     for case in cases {
         let weights = case.weights();
-        for (name, engine) in [("candle", candle as fn(&Network, Weights) -> Box<dyn Peer>), ("fused", fused)] {
+        let engines = [("candle", candle as fn(&Network, Weights) -> Box<dyn Peer>), ("fused", fused), ("cuda", cuda)];
+        for (name, engine) in engines {
             let Farthest { times, what } = case.compare(&weights, engine);
             assert!(times <= TIMES, "{network} {:?} {name}: {what} is off {times:.2} times as far", case.shape);
         }
@@ -310,4 +323,36 @@ fn a_step_of_resnet18_is_pytorchs() {
 #[test]
 fn a_step_of_vgg16_is_pytorchs() {
     agree_with_pytorch("vgg16-bn", 1);
+}
+
+#[test]
+fn devices_are_written_as_they_are_read() {
+    use super::Device;
+    for device in [Device::Cpu, Device::Cuda(0), Device::Cuda(17)] {
+        assert_eq!(device.to_string().parse::<Device>().unwrap(), device);
+    }
+    for wrong in ["cuda", "cuda:", "cuda:-1", "cuda:+1", "cuda:x", "gpu", ""] {
+        let error = wrong.parse::<Device>().unwrap_err().to_string();
+        assert_eq!(error, format!("no device is called `{wrong}`; there are `cpu` and `cuda:0`, `cuda:1` and so on"));
+    }
+}
+
+#[test]
+fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
+    use super::{Device, EngineKind, Means, engine};
+    let image = ImageShape { channels: 1, height: 28, width: 28 };
+    let network = Model::Cnn { dropout: 0.5 }.network(image, 10).unwrap();
+    let weights = Arc::new(Plan::of(&network)).initial(&mut no_dropout());
+    let made = |engine_kind| {
+        let means = Means { device: Device::Cuda(4096), engine: engine_kind, ..Means::default() };
+        engine(means, &network, weights.clone(), &SGD).map(|_| ()).unwrap_err().to_string()
+    };
+    // Without a driver, without its compiler, or with some GPUs: this one is nowhere.
+    let refused = made(None);
+    assert!(
+        ["--device cpu", "PLUSMINUS_CUDA_LIBRARIES", "cuda:4096"].iter().any(|word| refused.contains(word)),
+        "{refused}"
+    );
+    let refused = made(Some(EngineKind::Candle));
+    assert!(refused.contains("expected `--engine fused` for cuda:4096"), "{refused}");
 }

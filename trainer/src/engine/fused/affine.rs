@@ -5,10 +5,10 @@ use super::program::{Affine, Norm, Value};
 use plusminus_kernels::View;
 
 /// Batch norm's ε.
-const EPSILON: f64 = 1e-5;
+pub(in crate::engine) const EPSILON: f64 = 1e-5;
 
 /// The share of the running statistics that each batch replaces.
-const MOMENTUM: f64 = 0.1;
+pub(in crate::engine) const MOMENTUM: f64 = 0.1;
 
 /// Stored values, with how they are read and what the gradient with respect to them is made with.
 #[derive(Clone, Copy)]

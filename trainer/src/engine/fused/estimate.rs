@@ -5,6 +5,7 @@
 use super::convolution::{self, Axis, Convolution};
 use super::linear::Linear;
 use super::memory::SCRATCH;
+use super::parameters::Order;
 use super::program::{Program, Step};
 use crate::engine::{Plan, remembered};
 use plusminus_core::methods::networks::Network;
@@ -20,7 +21,7 @@ pub(in crate::engine) fn memory(
     threads: NonZeroUsize,
 ) -> Option<usize> {
     let plan = Plan::of(network);
-    let program = Program::new(network, &plan).ok()?;
+    let program = Program::new(network, &plan, Order::Panels).ok()?;
     // Parameters, their gradients, and what the optimiser remembers of them.
     let lists = 2 + remembered(optimizer);
     let classes = program.values[program.logits].shape.channels;

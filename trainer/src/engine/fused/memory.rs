@@ -10,7 +10,7 @@ pub(super) const SCRATCH: usize = 6;
 
 /// Values that start with a line of the cache, so that no vector straddles two.
 #[derive(Debug, Default)]
-pub(super) struct Buffer {
+pub(in crate::engine) struct Buffer {
     values: Vec<f32>,
     start: usize,
     length: usize,

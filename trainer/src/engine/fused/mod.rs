@@ -7,25 +7,28 @@
 //! - `memory`, `team`: buffers, and the threads that share the parts of a step.
 //! - `estimate`: what all of it takes, told beforehand.
 //!
+//! `program` and `parameters` serve the engine for GPUs (`engine::cuda`), too.
+//!
 //! The arithmetic is `plusminus_kernels`'. There is no `unsafe` here or there.
 
-mod affine;
-mod convolution;
+pub(super) mod affine;
+pub(super) mod convolution;
 mod estimate;
 mod linear;
 mod memory;
-mod parameters;
-mod program;
-mod steps;
+pub(super) mod parameters;
+pub(super) mod program;
+pub(super) mod steps;
 mod team;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use super::optimizer::Updater;
 use super::{Checkpoint, Engine, EngineError, LossOfLogits, Moments, Weights};
 use affine::Moving;
 pub(super) use estimate::memory;
 use memory::Buffer;
+use parameters::Order;
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::Instructions;
@@ -86,7 +89,7 @@ impl FusedEngine {
         threads: NonZeroUsize,
         instructions: Instructions,
     ) -> Result<Result<Self, Unsupported>, EngineError> {
-        let program = match Program::new(network, weights.plan()) {
+        let program = match Program::new(network, weights.plan(), Order::Panels) {
             Ok(program) => program,
             Err(unsupported) => return Ok(Err(unsupported)),
         };

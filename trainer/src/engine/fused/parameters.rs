@@ -1,4 +1,5 @@
-//! Trained weights as the kernels want them: in panels, with zeroes for channels that are lacking.
+//! Trained weights as the kernels want them: with zeroes for channels that are lacking, in panels for a processor, a row an output for
+//! a GPU.
 
 use super::memory::Buffer;
 use crate::engine::{Entry, Plan};
@@ -6,8 +7,18 @@ use plusminus_kernels::BLOCK;
 use std::ops::Range;
 
 /// Channels as they are stored: whole blocks.
-pub(super) fn blocks(channels: usize) -> usize {
+pub(in crate::engine) fn blocks(channels: usize) -> usize {
     channels.next_multiple_of(BLOCK)
+}
+
+/// In which order the weights of convolutions and linear layers stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::engine) enum Order {
+    /// Panel of outputs, tap, input, output: what the processor's products take.
+    #[default]
+    Panels,
+    /// Output, tap, input: what cuDNN takes.
+    Rows,
 }
 
 /// How an array of the plan is stored.
@@ -15,8 +26,8 @@ pub(super) fn blocks(channels: usize) -> usize {
 enum Layout {
     /// A value a channel.
     Vector,
-    /// \[output, input, tap\] in the plan; panel of outputs, tap, stored input, output here.
-    Panels { inputs: usize, taps: usize, stored_inputs: usize },
+    /// \[output, input, tap\] in the plan; in this order here.
+    Weights { order: Order, inputs: usize, taps: usize, stored_inputs: usize },
 }
 
 /// An array of the plan and where it is stored.
@@ -33,9 +44,14 @@ impl Array {
         self.stored.start
             + match self.layout {
                 Layout::Vector => i,
-                Layout::Panels { inputs, taps, stored_inputs } => {
+                Layout::Weights { order, inputs, taps, stored_inputs } => {
                     let (output, input, tap) = (i / (inputs * taps), i / taps % inputs, i % taps);
-                    ((output / BLOCK * taps + tap) * stored_inputs + input) * BLOCK + output % BLOCK
+                    match order {
+                        Order::Panels => {
+                            ((output / BLOCK * taps + tap) * stored_inputs + input) * BLOCK + output % BLOCK
+                        }
+                        Order::Rows => (output * taps + tap) * stored_inputs + input,
+                    }
                 }
             }
     }
@@ -43,21 +59,31 @@ impl Array {
 
 /// Where every trained array of a network stands.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Parameters {
+pub(in crate::engine) struct Parameters {
     arrays: Vec<Array>,
     length: usize,
+    order: Order,
 }
 
 impl Parameters {
+    /// None yet.
+    pub fn new(order: Order) -> Self {
+        Parameters { order, ..Parameters::default() }
+    }
+
     /// A place for a vector of the plan.
     pub fn vector(&mut self, entry: &Entry) -> Range<usize> {
         self.push(entry, Layout::Vector, blocks(entry.range.len()))
     }
 
     /// A place for kernels of so many `taps` over `inputs` channels, which are stored as `stored_inputs`.
-    pub fn panels(&mut self, entry: &Entry, inputs: usize, taps: usize, stored_inputs: usize) -> Range<usize> {
+    pub fn weights(&mut self, entry: &Entry, inputs: usize, taps: usize, stored_inputs: usize) -> Range<usize> {
         let outputs = entry.range.len() / (inputs * taps);
-        self.push(entry, Layout::Panels { inputs, taps, stored_inputs }, blocks(outputs) * taps * stored_inputs)
+        self.push(
+            entry,
+            Layout::Weights { order: self.order, inputs, taps, stored_inputs },
+            blocks(outputs) * taps * stored_inputs,
+        )
     }
 
     fn push(&mut self, entry: &Entry, layout: Layout, length: usize) -> Range<usize> {

@@ -351,7 +351,7 @@ fn sampled(to: Shape, from: Shape, stride: usize) -> impl Iterator<Item = [usize
 }
 
 /// Draws dropout's masks: one draw a value of the network, channel by channel and row by row, as every engine does.
-fn draw(mask: &mut [f32], shape: Shape, share: f64, generator: &mut ChaCha8Rng) {
+pub(in crate::engine) fn draw(mask: &mut [f32], shape: Shape, share: f64, generator: &mut ChaCha8Rng) {
     let kept = (1.0 / (1.0 - share)) as f32;
     for mask in mask.chunks_exact_mut(shape.len()) {
         for channel in 0..shape.channels {

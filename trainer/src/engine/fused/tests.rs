@@ -1,13 +1,15 @@
 //! The fused engine beside candle's, on every network and on layers that no network has.
 
+mod networks;
+
 use super::FusedEngine;
 use crate::engine::candle::CandleEngine;
 use crate::engine::tests::{Peer, cce, no_dropout};
 use crate::engine::{Engine, EngineKind, Gradients, Means, Plan, Weights, engine};
+use networks::{SMALL, classifier, convolution, convolution_of, linear, network, residual};
+pub(in crate::engine) use networks::{blocks_of_any_form, everything, layers_that_no_network_has};
 use plusminus_core::methods::dataset::ImageShape;
-use plusminus_core::methods::networks::{
-    Convolution, Downsample, Initialisation, Kernel, Layer, Model, Network, Shortcut,
-};
+use plusminus_core::methods::networks::{Downsample, Kernel, Layer, Model, Network, Shortcut};
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::random::{Stream, Streams};
 use plusminus_kernels::Instructions;
@@ -15,12 +17,12 @@ use rand::RngExt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-const GREY: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
-const COLOUR: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
+pub(in crate::engine) const GREY: ImageShape = ImageShape { channels: 1, height: 28, width: 28 };
+pub(in crate::engine) const COLOUR: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
 const SGD: Optimizer = Optimizer::Sgd { lr: 0.05, momentum: 0.9, weight_decay: 5e-4, nesterov: false };
 
 /// Weights of which none is special: batch norm's differ from the identity too.
-fn weights(network: &Network) -> Weights {
+pub(in crate::engine) fn weights(network: &Network) -> Weights {
     let plan = Arc::new(Plan::of(network));
     let mut generator = Streams::new(7, 7).generator(Stream::Weights, 0);
     let mut weights = plan.initial(&mut generator);
@@ -30,7 +32,7 @@ fn weights(network: &Network) -> Weights {
     weights
 }
 
-fn samples(shape: ImageShape, count: usize) -> (Vec<f32>, Vec<u32>) {
+pub(in crate::engine) fn samples(shape: ImageShape, count: usize) -> (Vec<f32>, Vec<u32>) {
     let mut generator = Streams::new(3, 3).generator(Stream::Order, 0);
     let inputs = (0..shape.len() * count).map(|_| 2.0 * generator.random::<f32>() - 1.0).collect();
     (inputs, (0..count as u32).map(|i| (3 * i + 1) % 10).collect())
@@ -46,7 +48,7 @@ fn candle(network: &Network) -> CandleEngine {
 }
 
 /// |found − expected| over |expected|, both as vectors.
-fn distance(found: &[f32], expected: &[f32]) -> f64 {
+pub(in crate::engine) fn distance(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let apart = norm(&mut found.iter().zip(expected).map(|(f, e)| f64::from(*f) - f64::from(*e)));
@@ -103,163 +105,18 @@ impl Peer for FusedEngine {
     }
 }
 
-fn convolution(input: usize, output: usize, kernel: usize, stride: usize, padding: usize) -> Layer {
-    convolution_of(Kernel::Square(kernel), [input, output], stride, padding, false)
-}
-
-fn convolution_of(kernel: Kernel, [input, output]: [usize; 2], stride: usize, padding: usize, bias: bool) -> Layer {
-    Layer::Convolution(Convolution { input, output, kernel, stride, padding, bias })
-}
-
-fn linear(input: usize, output: usize) -> Layer {
-    Layer::Linear { input, output }
-}
-
-fn residual(body: Vec<Layer>) -> Layer {
-    Layer::Residual { body, shortcut: Shortcut::Identity }
-}
-
-/// A mean over the image and a linear layer on it.
-fn classifier(channels: usize) -> [Layer; 3] {
-    [Layer::GlobalAveragePool, Layer::Flatten, linear(channels, 10)]
-}
-
-const SMALL: ImageShape = ImageShape { channels: 3, height: 19, width: 23 };
-
-fn network(input: ImageShape, layers: impl IntoIterator<Item = Layer>) -> Network {
-    let layers = layers.into_iter().collect();
-    Network { input, classes: 10, layers, initialisation: Initialisation::UniformFanIn }
-}
-
-/// Layers in which every kind of step has its place.
-fn everything() -> Network {
-    let projected = Layer::Residual {
-        body: vec![convolution(20, 33, 3, 2, 1), Layer::BatchNorm(33), Layer::Relu, convolution(33, 33, 3, 1, 1)],
-        shortcut: Shortcut::Projection(vec![convolution(20, 33, 1, 2, 0), Layer::BatchNorm(33)]),
-    };
-    let padded = Layer::Residual {
-        body: vec![convolution(33, 48, 3, 2, 1), Layer::BatchNorm(48)],
-        shortcut: Shortcut::Pad { stride: 2, channels: 48 },
-    };
-    network(
-        SMALL,
-        [
-            convolution_of(Kernel::Square(3), [3, 20], 1, 1, true),
-            Layer::BatchNorm(20),
-            Layer::Relu,
-            projected,
-            Layer::Relu,
-            padded,
-            Layer::MaxPool { kernel: 2, stride: 1, padding: 0 },
-            Layer::Dropout(0.25),
-            convolution(48, 20, 2, 1, 0),
-            Layer::Relu,
-            Layer::Flatten,
-            linear(20 * 3 * 4, 24),
-            Layer::BatchNorm(24),
-            Layer::Relu,
-            Layer::Dropout(0.5),
-            linear(24, 10),
-        ],
-    )
-}
-
 #[test]
 fn layers_that_no_network_has_agree_with_candle() {
-    use Layer::{BatchNorm, Dropout, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool, Relu};
     agree("every kind of step", &everything(), 5);
-    let strides = [
-        convolution(3, 20, 5, 2, 2),
-        BatchNorm(20),
-        Relu,
-        convolution(20, 33, 1, 2, 0),
-        BatchNorm(33),
-        Relu,
-        convolution(33, 48, 3, 3, 1),
-        BatchNorm(48),
-        Relu,
-    ];
-    agree("odd strides and channels", &network(SMALL, strides.into_iter().chain(classifier(48))), 5);
-    let stem = [
-        convolution(3, 20, 7, 2, 3),
-        BatchNorm(20),
-        Relu,
-        MaxPool { kernel: 3, stride: 2, padding: 0 },
-        residual(vec![convolution(20, 20, 3, 1, 1)]),
-        residual(vec![convolution(20, 20, 3, 1, 1), BatchNorm(20), Relu, convolution(20, 20, 1, 1, 0)]),
-        residual(vec![convolution(20, 20, 5, 1, 2), BatchNorm(20)]),
-        Relu,
-        GlobalMaxPool,
-        Flatten,
-        linear(20, 10),
-    ];
-    agree("overlapping windows and blocks in a row", &network(SMALL, stem), 5);
-    let reaching = [
-        convolution(3, 20, 7, 2, 3),
-        BatchNorm(20),
-        Relu,
-        MaxPool { kernel: 3, stride: 2, padding: 1 },
-        residual(vec![MaxPool { kernel: 3, stride: 1, padding: 1 }]),
-        MaxPool { kernel: 4, stride: 3, padding: 2 },
-    ];
-    agree("windows that reach over the image", &network(SMALL, reaching.into_iter().chain(classifier(20))), 5);
-    let flattened = [
-        convolution_of(Kernel::Square(4), [3, 20], 3, 1, true),
-        Flatten,
-        Relu,
-        linear(20 * 6 * 8, 24),
-        BatchNorm(24),
-        Relu,
-        Dropout(0.5),
-        linear(24, 10),
-    ];
-    agree("a linear layer with batch norm on flattened channels", &network(SMALL, flattened), 6);
-    let between = [convolution(3, 20, 3, 1, 0), Relu, Dropout(0.3), convolution(20, 33, 3, 1, 1), Dropout(0.3), Relu];
-    agree("dropout between convolutions", &network(SMALL, between.into_iter().chain(classifier(33))), 5);
-    let sequence = [
-        convolution_of(Kernel::Row(5), [3, 20], 1, 2, true),
-        Relu,
-        convolution_of(Kernel::Row(4), [20, 33], 2, 0, false),
-        BatchNorm(33),
-        GlobalMaxPool,
-        Flatten,
-        linear(33, 10),
-    ];
-    agree("a sequence", &network(ImageShape { channels: 3, height: 1, width: 17 }, sequence), 5);
-    let alone = [convolution_of(Kernel::Square(3), [3, 10], 2, 1, true), GlobalAveragePool, Flatten];
-    agree("logits that are means", &network(SMALL, alone), 5);
-    let flat = [Flatten, linear(SMALL.len(), 17), Relu, linear(17, 10)];
-    agree("linear layers on the input", &network(SMALL, flat), 5);
+    for (what, network, count) in layers_that_no_network_has() {
+        agree(what, &network, count);
+    }
 }
 
-/// Residual blocks in one another and beside one another, and blocks of single layers: what shares a buffer on the way back.
 #[test]
 fn blocks_of_any_form_agree_with_candle() {
-    use Layer::{BatchNorm, Dropout, MaxPool, Relu};
-    let same = |kernel: usize| convolution(16, 16, kernel, 1, kernel / 2);
-    let around =
-        |shortcut: Vec<Layer>| Layer::Residual { body: vec![same(3)], shortcut: Shortcut::Projection(shortcut) };
-    let on_input = Layer::Residual {
-        body: vec![convolution(3, 16, 3, 2, 1)],
-        shortcut: Shortcut::Projection(vec![convolution(3, 16, 1, 2, 0), BatchNorm(16)]),
-    };
-    agree("on the input", &network(SMALL, [on_input].into_iter().chain(classifier(16))), 5);
-    for (what, layers) in [
-        ("a ReLU alone", vec![residual(vec![Relu]), Relu]),
-        ("a pool alone", vec![residual(vec![MaxPool { kernel: 1, stride: 1, padding: 0 }])]),
-        ("dropout alone", vec![residual(vec![Dropout(0.5)])]),
-        ("two ReLUs", vec![residual(vec![same(1)]), Relu, Relu]),
-        ("a projection by nothing", vec![BatchNorm(16), around(Vec::new())]),
-        ("a block in a block", vec![residual(vec![residual(vec![same(3)]), Relu, same(1)])]),
-        ("dropout and a ReLU at the end", vec![residual(vec![same(3), Dropout(0.5), Relu])]),
-        ("a rectified block at the end", vec![residual(vec![same(3), residual(vec![same(3)]), Relu])]),
-        ("a block at the end", vec![residual(vec![same(1), residual(vec![same(3), same(1)])])]),
-        ("a block as a shortcut", vec![around(vec![residual(vec![same(3), same(1)])])]),
-        ("a block in a shortcut", vec![around(vec![residual(vec![same(5)])]), Relu]),
-        ("blocks in a row", vec![residual(vec![same(3)]), residual(vec![same(3), BatchNorm(16)]), Relu]),
-    ] {
-        let layers = [convolution(3, 16, 3, 1, 1)].into_iter().chain(layers).chain(classifier(16));
-        agree(what, &network(SMALL, layers), 5);
+    for (what, network) in blocks_of_any_form() {
+        agree(what, &network, 5);
     }
 }
 

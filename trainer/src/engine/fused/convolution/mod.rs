@@ -25,15 +25,15 @@ pub(super) const PARTS: usize = 16;
 
 /// A convolution of the program.
 #[derive(Clone, Debug)]
-pub(super) struct Convolution {
+pub(in crate::engine) struct Convolution {
     pub input: Input,
     pub output: Id,
     pub weight: Range<usize>,
-    pub(super) from: Shape,
-    pub(super) to: Shape,
-    kernel: [usize; 2],
-    stride: usize,
-    margin: [usize; 2],
+    pub from: Shape,
+    pub to: Shape,
+    pub kernel: [usize; 2],
+    pub stride: usize,
+    pub margin: [usize; 2],
 }
 
 /// What a part of a backward pass reads.
@@ -83,7 +83,7 @@ impl Target<'_> {
 }
 
 impl Convolution {
-    pub fn new(
+    pub(in crate::engine::fused) fn new(
         (input, from): (Input, Shape),
         (output, to): (Id, Shape),
         (kernel, stride, margin): ([usize; 2], usize, [usize; 2]),
@@ -97,7 +97,7 @@ impl Convolution {
     }
 
     /// Whether it is computed by Winograd's filtering, on the way forward and on the way back.
-    pub(super) fn filters(&self) -> [bool; 2] {
+    pub(in crate::engine::fused) fn filters(&self) -> [bool; 2] {
         let fits = self.kernel == [3, 3] && self.stride == 1 && self.from.stored.is_multiple_of(BLOCK);
         MANY.map(|many| fits && self.from.stored.min(self.to.stored) >= many)
     }
@@ -108,7 +108,7 @@ impl Convolution {
     }
 
     /// Parts of a backward pass, each with sums of its own: fewer where these are large.
-    pub(super) fn parts(&self) -> usize {
+    pub(in crate::engine::fused) fn parts(&self) -> usize {
         match self.sums(self.filters()[1]) {
             0..=0x4_0000 => 8,
             0x4_0001..=0x10_0000 => 4,
@@ -117,13 +117,13 @@ impl Convolution {
     }
 
     /// Values that all threads share in a step: packed weights, and the sums of every part.
-    pub fn shared(&self) -> [usize; 2] {
+    pub(in crate::engine::fused) fn shared(&self) -> [usize; 2] {
         let [_, back] = self.filters();
         [self.sums(back).max(self.weight.len()), self.parts() * self.sums(back)]
     }
 
     /// y = x ∗ w, and mean and squares of every output image where `moments` asks for them.
-    pub fn forward(
+    pub(in crate::engine::fused) fn forward(
         &self,
         Pass { team, samples, weights }: Pass<'_>,
         x: Seen<'_>,
@@ -157,7 +157,7 @@ impl Convolution {
     }
 
     /// The gradients of a forward pass: `weight_gradient` is written.
-    pub fn backward(
+    pub(in crate::engine::fused) fn backward(
         &self,
         Pass { team, samples, weights }: Pass<'_>,
         backward: Backward<'_>,

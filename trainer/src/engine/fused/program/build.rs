@@ -88,7 +88,7 @@ impl<'a> Builder<'a> {
                     stored: blocks(c.output),
                 });
                 let parameters = &mut self.program.parameters;
-                let weight = parameters.panels(entry("weight")?, c.input, rows * columns, shape.stored);
+                let weight = parameters.weights(entry("weight")?, c.input, rows * columns, shape.stored);
                 let bias = if c.bias { Some(parameters.vector(entry("bias")?)) } else { None };
                 let input = self.input(value);
                 let to = self.shape(output);
@@ -104,7 +104,7 @@ impl<'a> Builder<'a> {
                 let from = spread.unwrap_or(shape);
                 let result = self.value(Shape { height: 1, width: 1, channels: *output, stored: blocks(*output) });
                 let parameters = &mut self.program.parameters;
-                let weight = parameters.panels(entry("weight")?, from.channels, from.pixels(), from.stored);
+                let weight = parameters.weights(entry("weight")?, from.channels, from.pixels(), from.stored);
                 let bias = parameters.vector(entry("bias")?);
                 let input = self.input(value);
                 self.program.steps.push(Step::Linear { input, output: result, weight });

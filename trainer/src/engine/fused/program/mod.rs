@@ -1,10 +1,10 @@
-//! A network as a list of steps over buffers, made once.
+//! A network as a list of steps over buffers, made once: the same for the processor and for a GPU.
 
 mod build;
 mod route;
 
 use super::convolution::Convolution;
-use super::parameters::{Parameters, blocks};
+use super::parameters::{Order, Parameters, blocks};
 use crate::engine::Plan;
 use build::Builder;
 use plusminus_core::methods::dataset::ImageShape;
@@ -16,12 +16,19 @@ use std::ops::Range;
 #[error("the fused engine cannot run this network ({0}): leave `--engine` away, or use `--engine candle`")]
 pub(crate) struct Unsupported(String);
 
+impl Unsupported {
+    /// Which layer it is, and what is the matter with it.
+    pub fn reason(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The place of a value in [`Program::values`].
-pub(super) type Id = usize;
+pub(in crate::engine) type Id = usize;
 
 /// The extent of what a sample is at some point of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(in crate::engine) struct Shape {
     pub height: usize,
     pub width: usize,
     /// Channels of the network.
@@ -51,7 +58,7 @@ impl Shape {
 
 /// What a step leaves for others: stored values, and how they are read.
 #[derive(Clone, Debug)]
-pub(super) struct Value {
+pub(in crate::engine) struct Value {
     pub shape: Shape,
     /// The scale and shift that its readers see it through, by their place in [`Program::affines`].
     pub affine: Option<usize>,
@@ -65,7 +72,7 @@ pub(super) struct Value {
 
 /// A scale and a shift a channel.
 #[derive(Clone, Debug)]
-pub(super) struct Affine {
+pub(in crate::engine) struct Affine {
     /// Stored channels.
     pub channels: usize,
     /// A bias of the step before, if it has one.
@@ -76,7 +83,7 @@ pub(super) struct Affine {
 
 /// Batch norm: places of its scale and shift among the stored parameters, and of its running statistics in the plan.
 #[derive(Clone, Debug)]
-pub(super) struct Norm {
+pub(in crate::engine) struct Norm {
     pub scale: Range<usize>,
     pub shift: Range<usize>,
     pub mean: Range<usize>,
@@ -85,7 +92,7 @@ pub(super) struct Norm {
 
 /// How a step reads a value, and what it does with the value's gradient on the way back.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Input {
+pub(in crate::engine) struct Input {
     pub value: Id,
     pub flow: Flow,
     /// Whether the gradient is complete after this step, which is then the first one to read the value.
@@ -94,7 +101,7 @@ pub(super) struct Input {
 
 /// What becomes of a gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flow {
+pub(in crate::engine) enum Flow {
     /// Nobody asks for it.
     None,
     /// It is written.
@@ -107,7 +114,7 @@ pub(super) enum Flow {
 
 /// A step of a forward pass, and of the backward pass.
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub(in crate::engine) enum Step {
     Convolution(Convolution),
     /// A product with a matrix, a row a sample.
     Linear {
@@ -174,7 +181,7 @@ impl Step {
 
 /// A network, ready to be run.
 #[derive(Clone, Debug)]
-pub(super) struct Program {
+pub(in crate::engine) struct Program {
     /// What comes in is the first.
     pub values: Vec<Value>,
     pub affines: Vec<Affine>,
@@ -186,15 +193,15 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// The program of `network`, whose weights are laid out as `plan` says.
-    pub fn new(network: &Network, plan: &Plan) -> Result<Program, Unsupported> {
+    /// The program of `network`, whose weights are laid out as `plan` says and stored in this order.
+    pub fn new(network: &Network, plan: &Plan, order: Order) -> Result<Program, Unsupported> {
         let input = Shape { stored: network.input.channels, ..Shape::new(network.input) };
         let program = Program {
             values: Vec::new(),
             affines: Vec::new(),
             steps: Vec::new(),
             slots: Vec::new(),
-            parameters: Parameters::default(),
+            parameters: Parameters::new(order),
             logits: 0,
         };
         let mut builder = Builder::new(program, plan);

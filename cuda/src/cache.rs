@@ -1,0 +1,162 @@
+//! What was compiled, kept on disk. A name is the hash of all that the content follows from, and the content begins with its own hash: an
+//! entry that was cut off or altered is noticed, and made anew.
+
+use crate::device::DeviceError;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Bytes of a hash.
+const HASH: usize = blake3::OUT_LEN;
+
+/// A directory of compiled kernels. Several processes may use one.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    directory: PathBuf,
+}
+
+impl Cache {
+    /// One in this directory, which is made when there is something to keep.
+    pub fn at(directory: PathBuf) -> Self {
+        Cache { directory }
+    }
+
+    /// The user's: `plusminus/kernels` in `XDG_CACHE_HOME` or `~/.cache`. Nothing where there is no home.
+    pub fn of_user() -> Option<Self> {
+        let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?;
+        Some(Cache::at(home.join("plusminus").join("kernels")))
+    }
+
+    /// What follows from `parts`: from disk, if it is there and whole, else made and left there. That it could not be left is no error, for
+    /// it can be made again.
+    pub(crate) fn get<'a>(
+        &self,
+        parts: impl IntoIterator<Item = &'a str>,
+        make: impl FnOnce() -> Result<Vec<u8>, DeviceError>,
+    ) -> Result<Vec<u8>, DeviceError> {
+        let path = self.directory.join(name(parts));
+        if let Some(found) = read(&path) {
+            return Ok(found);
+        }
+        let made = make()?;
+        let _ = self.write(&path, &made);
+        Ok(made)
+    }
+
+    /// Beside its place, synced and renamed: nobody sees a part of it.
+    fn write(&self, path: &Path, content: &[u8]) -> std::io::Result<()> {
+        fs::create_dir_all(&self.directory)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
+        file.write_all(blake3::hash(content).as_bytes())?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    }
+}
+
+fn name<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        // With its length, so that no two lists are one text.
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    format!("{}.cubin", hasher.finalize().to_hex())
+}
+
+fn read(path: &Path) -> Option<Vec<u8>> {
+    let all = fs::read(path).ok()?;
+    let (hash, content) = all.split_at_checked(HASH)?;
+    (blake3::hash(content).as_bytes() == hash).then(|| content.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// A cache, and how often something had to be made for it.
+    struct Counted {
+        _directory: tempfile::TempDir,
+        cache: Cache,
+        made: Cell<u32>,
+    }
+
+    impl Counted {
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            let cache = Cache::at(directory.path().join("kernels"));
+            Counted { _directory: directory, cache, made: Cell::new(0) }
+        }
+
+        fn get(&self, parts: &[&str]) -> Vec<u8> {
+            let make = || {
+                self.made.set(self.made.get() + 1);
+                Ok(parts.concat().into_bytes())
+            };
+            self.cache.get(parts.iter().copied(), make).unwrap()
+        }
+
+        fn only_file(&self) -> PathBuf {
+            let mut files = fs::read_dir(&self.cache.directory).unwrap();
+            let file = files.next().unwrap().unwrap().path();
+            assert!(files.next().is_none(), "nothing is left beside it");
+            file
+        }
+    }
+
+    #[test]
+    fn what_was_made_once_is_not_made_again() {
+        let cache = Counted::new();
+        assert_eq!(cache.get(&["sm_80", "source"]), b"sm_80source");
+        assert_eq!(cache.get(&["sm_80", "source"]), b"sm_80source");
+        assert_eq!(cache.made.get(), 1);
+        cache.only_file();
+    }
+
+    #[test]
+    fn what_follows_from_something_else_is_another_entry() {
+        let cache = Counted::new();
+        cache.get(&["sm_80", "source"]);
+        cache.get(&["sm_90", "source"]);
+        cache.get(&["sm_80", "sources"]);
+        cache.get(&["sm_80s", "ource"]);
+        assert_eq!(cache.made.get(), 4);
+    }
+
+    #[test]
+    fn an_entry_that_was_altered_or_cut_off_is_made_anew() {
+        let cache = Counted::new();
+        cache.get(&["sm_80", "source"]);
+        let file = cache.only_file();
+        let whole = fs::read(&file).unwrap();
+        let mut altered = whole.clone();
+        *altered.last_mut().unwrap() ^= 1;
+        for (times, broken) in
+            [&altered[..], &whole[..whole.len() - 1], &whole[..HASH - 1], &[]].into_iter().enumerate()
+        {
+            fs::write(&file, broken).unwrap();
+            assert_eq!(cache.get(&["sm_80", "source"]), b"sm_80source");
+            assert_eq!(cache.made.get() as usize, 2 + times);
+            assert_eq!(fs::read(&file).unwrap(), whole, "it is whole again");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_costs_the_cache_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "no directory").unwrap();
+        let cache = Cache::at(file.join("kernels"));
+        assert_eq!(cache.get(["part"], || Ok(vec![1])).unwrap(), [1]);
+    }
+
+    #[test]
+    fn what_cannot_be_made_leaves_nothing() {
+        let cache = Counted::new();
+        let failed = cache.cache.get(["part"], || Err(DeviceError::Unfit("broken".into())));
+        assert!(failed.is_err() && !cache.cache.directory.exists());
+    }
+}

@@ -1,0 +1,185 @@
+//! The kernels' sources, compiled for a GPU when the program runs: by NVRTC, which a machine without a GPU has too if it is installed.
+
+#![allow(unsafe_code, reason = "NVRTC is a library of C")]
+
+use crate::cache::Cache;
+use crate::device::{COMMON, DeviceError, SOURCES};
+use crate::libraries::Library;
+use cudarc::nvrtc::{result, sys};
+use std::ffi::CString;
+
+/// No product is joined with a sum unless the source says so, and roots and quotients are rounded to nearest: what comes out is what the
+/// processor computes.
+const OPTIONS: [&str; 5] = ["--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true", "--std=c++17"];
+
+/// All kernels as one source.
+fn source() -> String {
+    let files = SOURCES.iter().map(|(file, source)| format!("#line 1 \"{file}\"\n{source}"));
+    std::iter::once(format!("#line 1 \"common.h\"\n{COMMON}")).chain(files).collect::<Vec<_>>().join("\n")
+}
+
+/// NVRTC's version.
+///
+/// # Errors
+/// That it is not there.
+pub fn version() -> Result<[i32; 2], DeviceError> {
+    Library::Nvrtc.need()?;
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: the library is there, and writes to two numbers that outlive the call.
+    let code = unsafe { sys::nvrtcVersion(&mut major, &mut minor) };
+    code.result().map_err(|error| DeviceError::failed("nvrtcVersion", error.to_string()))?;
+    Ok([major, minor])
+}
+
+/// The architectures that this NVRTC compiles for, such as 90 for `sm_90`.
+///
+/// # Errors
+/// That it is not there.
+pub fn architectures() -> Result<Vec<i32>, DeviceError> {
+    Library::Nvrtc.need()?;
+    let failed = |error: result::NvrtcError| DeviceError::failed("nvrtcGetSupportedArchs", error.to_string());
+    let mut count = 0;
+    // SAFETY: the library is there, and writes to a number that outlives the call.
+    unsafe { sys::nvrtcGetNumSupportedArchs(&mut count) }.result().map_err(failed)?;
+    let mut found = vec![0; usize::try_from(count).unwrap_or_default()];
+    // SAFETY: as above; there is room for as many numbers as it has just said that it will write.
+    unsafe { sys::nvrtcGetSupportedArchs(found.as_mut_ptr()) }.result().map_err(failed)?;
+    Ok(found)
+}
+
+/// All kernels as code for an architecture, such as 90: from `cache` if that has it, else compiled and left there.
+///
+/// # Errors
+/// That NVRTC is not there, or what it says to the sources.
+pub fn kernels(architecture: i32, cache: Option<&Cache>) -> Result<Vec<u8>, DeviceError> {
+    let [major, minor] = version()?;
+    let (source, options) = (source(), options(architecture));
+    let make = || compile(&source, &options, architecture);
+    match cache {
+        None => make(),
+        Some(cache) => {
+            let version = format!("nvrtc {major}.{minor}");
+            cache.get(options.iter().map(String::as_str).chain([&*version, &*source]), make)
+        }
+    }
+}
+
+fn options(architecture: i32) -> Vec<String> {
+    let own = format!("--gpu-architecture=sm_{architecture}");
+    std::iter::once(own).chain(OPTIONS.map(str::to_owned)).collect()
+}
+
+/// A program of NVRTC's, which is destroyed when it is dropped.
+struct Program(sys::nvrtcProgram);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // SAFETY: it was made by `create_program`, and is destroyed once. That it could not be is nothing that anyone could act on.
+        let _ = unsafe { result::destroy_program(self.0) };
+    }
+}
+
+/// Compiles a source: the library has been asked for before.
+fn compile(source: &str, options: &[String], architecture: i32) -> Result<Vec<u8>, DeviceError> {
+    let failed = |call: &str, error: result::NvrtcError| DeviceError::failed(call, error.to_string());
+    let text = CString::new(source).map_err(|_| DeviceError::Unfit("a source with a zero in it".into()))?;
+    let program =
+        Program(result::create_program(&text, Some(c"kernels.cu")).map_err(|e| failed("nvrtcCreateProgram", e))?);
+    // SAFETY: the program was made above, and `text` outlives it.
+    if let Err(error) = unsafe { result::compile_program(program.0, options) } {
+        // SAFETY: as above.
+        let log = unsafe { result::get_program_log(program.0) }.unwrap_or_default();
+        let log: Vec<u8> = log.into_iter().map(|byte| byte.cast_unsigned()).take_while(|byte| *byte != 0).collect();
+        let log = format!("{error}: {}", String::from_utf8_lossy(&log).trim());
+        return Err(DeviceError::Compilation { architecture: format!("sm_{architecture}"), log });
+    }
+    let mut size = 0;
+    // SAFETY: the program is compiled, and the number outlives the call.
+    unsafe { sys::nvrtcGetCUBINSize(program.0, &mut size) }.result().map_err(|e| failed("nvrtcGetCUBINSize", e))?;
+    let mut code = vec![0u8; size];
+    // SAFETY: the program is compiled, and there is room for as many bytes as it has just said.
+    unsafe { sys::nvrtcGetCUBIN(program.0, code.as_mut_ptr().cast()) }
+        .result()
+        .map_err(|e| failed("nvrtcGetCUBIN", e))?;
+    Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::kernels as names;
+    use std::io::Write;
+
+    /// GPUs from Volta to Hopper.
+    const WANTED: [i32; 4] = [70, 80, 86, 90];
+
+    /// To the terminal, whatever else tests print.
+    fn say(what: &str) {
+        writeln!(std::io::stderr(), "SKIPPED: {what}").unwrap();
+    }
+
+    /// NVRTC, or a loud word that it is missing.
+    fn there() -> bool {
+        match version() {
+            Ok(_) => true,
+            Err(error) => {
+                say(&format!("the kernels were not compiled for any GPU: {error}"));
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn every_kernel_compiles_for_every_architecture_that_nvrtc_knows_of() {
+        if !there() {
+            return;
+        }
+        let known = architectures().unwrap();
+        let (compiled, left): (Vec<i32>, Vec<i32>) = WANTED.iter().partition(|wanted| known.contains(wanted));
+        if !left.is_empty() {
+            say(&format!("NVRTC {:?} does not compile for {left:?}", version().unwrap()));
+        }
+        assert!(!compiled.is_empty(), "NVRTC compiles for {known:?}");
+        for architecture in compiled {
+            let code = kernels(architecture, None).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(&code[..4], b"\x7fELF", "sm_{architecture}");
+            for name in names() {
+                let there = code
+                    .windows(name.len() + 1)
+                    .any(|bytes| bytes[..name.len()] == *name.as_bytes() && bytes[name.len()] == 0);
+                assert!(there, "{name} is not in the code for sm_{architecture}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_compile_is_told_with_its_place() {
+        if !there() {
+            return;
+        }
+        let error = compile("#line 1 \"wrong.cu\"\n__global__ void f() { nothing; }", &options(80), 80).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("sm_80") && text.contains("wrong.cu(1)") && text.contains("nothing"), "{text}");
+    }
+
+    #[test]
+    fn an_architecture_that_there_is_not_is_an_error() {
+        if there() {
+            assert!(matches!(kernels(1, None), Err(DeviceError::Compilation { .. })));
+        }
+    }
+
+    #[test]
+    fn compiled_kernels_are_kept_and_found_again() {
+        if !there() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path().to_owned());
+        let made = kernels(80, Some(&cache)).unwrap();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert_eq!(kernels(80, Some(&cache)).unwrap(), made);
+        assert_ne!(kernels(90, Some(&cache)).unwrap(), made);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+}

@@ -1,0 +1,175 @@
+//! Convolutions: forward, and the gradients with respect to input and weights. A linear layer is one over images of one pixel.
+
+use crate::device::{Argument, Device, DeviceError, Memory};
+use crate::ops::{exactly, int, over};
+use Argument::{Int, Memory as At};
+
+/// Values that the chunks of a sum over weights take at most, unless a single chunk has more.
+const SUMS: usize = 1 << 22;
+
+/// Chunks at most.
+const CHUNKS: usize = 64;
+
+/// Extents of a convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Geometry {
+    /// How many images.
+    pub samples: usize,
+    /// Rows and columns of what is read.
+    pub from: [usize; 2],
+    /// Channels of what is read.
+    pub inputs: usize,
+    /// Rows and columns of what comes out.
+    pub to: [usize; 2],
+    /// Channels of what comes out.
+    pub outputs: usize,
+    /// Rows and columns of the kernel.
+    pub kernel: [usize; 2],
+    /// From a window to the next.
+    pub stride: usize,
+    /// Rows of zeroes above and below, columns on the left and on the right.
+    pub margin: [usize; 2],
+}
+
+impl Geometry {
+    /// Values that are read.
+    pub fn reads(&self) -> usize {
+        self.samples * self.from[0] * self.from[1] * self.inputs
+    }
+
+    /// Values that come out.
+    pub fn leaves(&self) -> usize {
+        self.samples * self.to[0] * self.to[1] * self.outputs
+    }
+
+    /// Weights.
+    pub fn weights(&self) -> usize {
+        self.outputs * self.kernel[0] * self.kernel[1] * self.inputs
+    }
+
+    /// Rows of pixels of a chunk, and how many chunks there are: from the extents alone, so that sums have one order everywhere.
+    fn chunks(&self) -> [usize; 2] {
+        let lines = (self.samples * self.to[0]).max(1);
+        let wanted = (SUMS / self.weights().max(1)).clamp(1, CHUNKS);
+        let chunk = lines.div_ceil(wanted);
+        [chunk, lines.div_ceil(chunk)]
+    }
+
+    /// Values that a sum over weights takes beside the weights' gradient, where no library does it.
+    pub fn scratch(&self) -> usize {
+        match self.chunks() {
+            [_, 1] => 0,
+            [_, chunks] => chunks * self.weights(),
+        }
+    }
+
+    fn check(&self) -> Result<(), DeviceError> {
+        let fits = |i: usize| {
+            let reach = self.from[i] + 2 * self.margin[i];
+            self.stride > 0
+                && self.kernel[i] > 0
+                && reach >= self.kernel[i]
+                && self.to[i] == (reach - self.kernel[i]) / self.stride + 1
+        };
+        if fits(0) && fits(1) { Ok(()) } else { Err(DeviceError::Unfit(format!("extents that do not fit: {self:?}"))) }
+    }
+
+    fn numbers(&self) -> Result<Vec<Argument>, DeviceError> {
+        let ([height, width], [from_height, from_width], [rows, columns]) = (self.to, self.from, self.kernel);
+        let [above, left] = self.margin;
+        let all = [
+            height,
+            width,
+            self.outputs,
+            from_height,
+            from_width,
+            self.inputs,
+            rows,
+            columns,
+            self.stride,
+            above,
+            left,
+        ];
+        all.into_iter().map(int).collect()
+    }
+}
+
+/// Which of its three products.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// y = x ∗ w
+    Forward,
+    /// x is the gradient with respect to the input, from y, that with respect to the output.
+    Back {
+        /// Whether it is added to what is there.
+        add: bool,
+    },
+    /// w is the gradient with respect to the weights, from x and from y, the gradient with respect to the output.
+    Weights,
+}
+
+/// A product of a convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Convolution {
+    /// Its extents.
+    pub geometry: Geometry,
+    /// Which of its products.
+    pub pass: Pass,
+    /// The input, or its gradient: NHWC.
+    pub x: Memory,
+    /// The weights, or their gradient: `[output, row, column, input]`.
+    pub w: Memory,
+    /// The output, or its gradient: NHWC.
+    pub y: Memory,
+    /// [`Geometry::scratch`] values or more.
+    pub scratch: Memory,
+}
+
+impl Convolution {
+    /// Computes it, by the device's library if that can, else by kernels of our own.
+    ///
+    /// # Errors
+    /// If lengths differ, or what the device says.
+    pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
+        let Convolution { geometry, pass, x, w, y, scratch } = self;
+        geometry.check()?;
+        exactly("a convolution's input", x, geometry.reads())?;
+        exactly("a convolution's weights", w, geometry.weights())?;
+        exactly("a convolution's output", y, geometry.leaves())?;
+        for count in [x.len(), w.len(), y.len()] {
+            int(count)?;
+        }
+        if device.convolve(&self)? {
+            return Ok(());
+        }
+        let numbers = geometry.numbers()?;
+        match pass {
+            Pass::Forward => {
+                let start = [At(x), At(w), At(y), int(y.len())?];
+                over(device, "convolve", y.len(), start.into_iter().chain(numbers))
+            }
+            Pass::Back { add } => {
+                let start = [At(y), At(w), At(x), Int(add.into()), int(x.len())?];
+                over(device, "convolve_back", x.len(), start.into_iter().chain(numbers))
+            }
+            Pass::Weights => {
+                let [chunk, chunks] = geometry.chunks();
+                let partial = if chunks == 1 { w } else { scratch };
+                if partial.len() < chunks * w.len() {
+                    let (wanted, found) = (chunks * w.len(), partial.len());
+                    return Err(DeviceError::Unfit(format!(
+                        "sums of weights: expected {wanted} values, found {found}"
+                    )));
+                }
+                let lines = geometry.samples * geometry.to[0];
+                let start = [At(x), At(y), At(partial), int(w.len())?, int(lines)?, int(chunk)?];
+                over(device, "convolve_weights", chunks * w.len(), start.into_iter().chain(numbers))?;
+                if chunks == 1 {
+                    return Ok(());
+                }
+                let arguments = [At(partial), At(w), int(w.len())?, int(chunks)?];
+                over(device, "sum_chunks", w.len(), arguments)
+            }
+        }
+    }
+}

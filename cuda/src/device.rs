@@ -1,0 +1,250 @@
+//! What the host's side of training asks of a device, whichever that is: memory, copies, launches, and steps that are recorded once and
+//! played again.
+//!
+//! There are two: a GPU behind CUDA's driver (`gpu`), and the processor, on which tests run the very same kernels (`twin`).
+//! Launches are made by [`ops`](crate::ops) alone, which checks that kernels stay within what they are given; so nothing here is
+//! `unsafe` for those who use it.
+
+use crate::convolution::Convolution;
+use crate::signature::{self, Kind, Signature};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// What went wrong on a device.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum DeviceError {
+    /// The device's memory does not suffice.
+    #[error(
+        "the device's memory is full: {wanted} bytes more were asked for; use fewer slots, a smaller batch or another device"
+    )]
+    OutOfMemory {
+        /// Bytes that were asked for.
+        wanted: usize,
+    },
+    /// A library is not there that is needed.
+    #[error("{0}")]
+    Missing(String),
+    /// A kernel does not compile.
+    #[error("the kernels do not compile for {architecture}: {log}")]
+    Compilation {
+        /// Such as `sm_90`.
+        architecture: String,
+        /// The compiler's words.
+        log: String,
+    },
+    /// The driver or a library refuses.
+    #[error("{call} failed: {reason}")]
+    Failed {
+        /// What was tried.
+        call: String,
+        /// The library's words.
+        reason: String,
+    },
+    /// A call that does not fit what it is given: a mistake in this program.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+impl DeviceError {
+    pub(crate) fn failed(call: impl Into<String>, reason: impl Into<String>) -> Self {
+        DeviceError::Failed { call: call.into(), reason: reason.into() }
+    }
+}
+
+/// Values in a device's memory: a handle, valid for the device that gave it until that is told to free the memory it lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    pub(crate) block: usize,
+    pub(crate) kind: Kind,
+    pub(crate) start: usize,
+    pub(crate) length: usize,
+}
+
+impl Memory {
+    /// How many values.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Some of them: `length` values from number `start` on.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn part(&self, start: usize, length: usize) -> Memory {
+        assert!(
+            start.checked_add(length).is_some_and(|end| end <= self.length),
+            "a part of {length} from {start} on within {}",
+            self.length
+        );
+        Memory { start: self.start + start, length, ..*self }
+    }
+}
+
+/// An argument of a kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Argument {
+    Memory(Memory),
+    /// A null pointer.
+    Nothing,
+    Int(i32),
+    Float(f32),
+}
+
+/// A kernel that is to run, with its arguments: made by [`ops`](crate::ops) alone.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub(crate) kernel: &'static str,
+    pub(crate) blocks: u32,
+    pub(crate) threads: u32,
+    pub(crate) arguments: Vec<Argument>,
+}
+
+/// What a device has recorded, to be played again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recording(pub(crate) usize);
+
+/// A device with a queue of its own: what it is given is done in order.
+pub trait Device: Send {
+    /// What it is, such as `NVIDIA H100 80GB HBM3`.
+    fn name(&self) -> String;
+
+    /// What its results follow from, beside the program: its model and architecture and the libraries that compute for it, such as
+    /// `NVIDIA H100 80GB HBM3 sm_90 nvrtc 12.9 cudnn 9.10.2`.
+    fn kin(&self) -> String;
+
+    /// Memory for so many values, all of them zero.
+    ///
+    /// # Errors
+    /// That there is not so much.
+    fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError>;
+
+    /// Gives back the memory that `memory` is, or is a part of, after all that was asked for before.
+    ///
+    /// # Errors
+    /// That it is none of this device's.
+    fn free(&mut self, memory: Memory) -> Result<(), DeviceError>;
+
+    /// Copies values to the device.
+    ///
+    /// # Errors
+    /// That they are not as many as there is memory for, or the driver's refusal.
+    fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError>;
+
+    /// Copies values from the device, after all that was asked for before.
+    ///
+    /// # Errors
+    /// What went wrong in any of that; or that there are not as many.
+    fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError>;
+
+    /// Puts a kernel into the queue.
+    ///
+    /// # Errors
+    /// That its arguments are not what it takes, or the driver's refusal.
+    fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError>;
+
+    /// Computes a convolution by a library that is at hand, deterministically and in `f32`; whether there is one that does.
+    ///
+    /// # Errors
+    /// The library's refusal.
+    fn convolve(&mut self, convolution: &Convolution) -> Result<bool, DeviceError>;
+
+    /// From now on launches are recorded and not done, until [`Device::recorded`].
+    ///
+    /// # Errors
+    /// That it cannot record, or does already.
+    fn record(&mut self) -> Result<(), DeviceError>;
+
+    /// Ends a recording.
+    ///
+    /// # Errors
+    /// That it cannot be played, or there is none. Launches are done again at once from now on.
+    fn recorded(&mut self) -> Result<Recording, DeviceError>;
+
+    /// Puts all that was recorded into the queue.
+    ///
+    /// # Errors
+    /// That there is no such recording, or the driver's refusal.
+    fn play(&mut self, recording: Recording) -> Result<(), DeviceError>;
+
+    /// Lets all recordings go.
+    fn forget(&mut self);
+}
+
+/// Sources of the kernels, with the names of their files.
+pub(crate) const SOURCES: [(&str, &str); 5] = [
+    ("elementwise.cu", include_str!("kernels/elementwise.cu")),
+    ("norm.cu", include_str!("kernels/norm.cu")),
+    ("pool.cu", include_str!("kernels/pool.cu")),
+    ("convolution.cu", include_str!("kernels/convolution.cu")),
+    ("update.cu", include_str!("kernels/update.cu")),
+];
+
+/// What every kernel takes, by its name.
+static SIGNATURES: LazyLock<BTreeMap<String, Signature>> = LazyLock::new(|| {
+    // Sources that do not read are found by a test; a kernel of theirs is then unknown.
+    let all = SOURCES.iter().flat_map(|(_, source)| signature::read(source).unwrap_or_default());
+    all.map(|signature| (signature.name.clone(), signature)).collect()
+});
+
+/// What every source begins with.
+pub(crate) const COMMON: &str = include_str!("kernels/common.h");
+
+/// The names of all kernels.
+pub(crate) fn kernels() -> impl Iterator<Item = &'static str> {
+    SIGNATURES.keys().map(String::as_str)
+}
+
+/// Checks that a kernel is there and takes these arguments.
+pub(crate) fn check(launch: &Launch) -> Result<(), DeviceError> {
+    let Some(signature) = SIGNATURES.get(launch.kernel) else {
+        return Err(DeviceError::Unfit(format!("no kernel is called {}", launch.kernel)));
+    };
+    let fits = |(argument, kind): (&Argument, &Kind)| match argument {
+        Argument::Memory(memory) => memory.kind == *kind,
+        Argument::Nothing => matches!(kind, Kind::Floats | Kind::Doubles | Kind::Ints),
+        Argument::Int(_) => *kind == Kind::Int,
+        Argument::Float(_) => *kind == Kind::Float,
+    };
+    if launch.arguments.len() == signature.kinds.len() && launch.arguments.iter().zip(&signature.kinds).all(fits) {
+        return Ok(());
+    }
+    Err(DeviceError::Unfit(format!(
+        "{} takes {:?} and is given {:?}",
+        launch.kernel, signature.kinds, launch.arguments
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_names_its_kernels_and_no_name_twice() {
+        let mut count = 0;
+        for (file, source) in SOURCES {
+            let found = signature::read(source).unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(!found.is_empty(), "{file}");
+            count += found.len();
+        }
+        assert_eq!(kernels().count(), count);
+    }
+
+    #[test]
+    fn a_launch_with_other_arguments_than_the_kernel_takes_is_refused() {
+        let memory = Memory { block: 0, kind: Kind::Floats, start: 0, length: 4 };
+        let launch = |arguments| Launch { kernel: "mask", blocks: 1, threads: 32, arguments };
+        let good = [Argument::Memory(memory), Argument::Memory(memory), Argument::Int(4)];
+        assert_eq!(check(&launch(good.to_vec())), Ok(()));
+        assert!(check(&launch(good[1..].to_vec())).is_err(), "too few");
+        assert!(check(&launch(vec![good[0], good[1], Argument::Float(4.0)])).is_err(), "another number");
+        let doubles = Argument::Memory(Memory { kind: Kind::Doubles, ..memory });
+        assert!(check(&launch(vec![good[0], doubles, good[2]])).is_err(), "other values");
+        let error = check(&Launch { kernel: "masque", ..launch(good.to_vec()) }).unwrap_err();
+        assert_eq!(error.to_string(), "no kernel is called masque");
+    }
+}

@@ -1,0 +1,250 @@
+//! A GPU behind CUDA's driver: memory, copies, launches and graphs, and cuDNN for convolutions.
+//!
+//! *This has not run on a GPU yet.* It is kept so thin that what it does can be read at a glance; all above it is run in tests, on the
+//! `twin`.
+
+#![allow(unsafe_code, reason = "the driver's functions are called by address")]
+
+mod cudnn;
+
+use crate::cache::Cache;
+use crate::compile;
+use crate::convolution::Convolution;
+use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, check, kernels};
+use crate::libraries::Library;
+use crate::signature::Kind;
+use cudarc::driver::sys::{
+    CUdevice_attribute_enum as Attribute, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode_enum as Mode,
+};
+use cudarc::driver::{
+    CudaContext, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg,
+};
+use cudarc::nvrtc::Ptx;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A block of memory.
+enum Block {
+    /// `f32`, or `int`, which is as long.
+    Words(CudaSlice<f32>),
+    Doubles(CudaSlice<f64>),
+}
+
+/// A GPU with a stream, memory and graphs of its own.
+pub struct Gpu {
+    // Dropped before the stream that they belong to.
+    graphs: Vec<CudaGraph>,
+    cudnn: Option<cudnn::Cudnn>,
+    blocks: Vec<Option<(Block, Kind, u64)>>,
+    functions: BTreeMap<&'static str, CudaFunction>,
+    stream: Arc<CudaStream>,
+    context: Arc<CudaContext>,
+    name: String,
+    kin: String,
+}
+
+// SAFETY: graphs and cuDNN's handle may be used by one thread at a time, from whichever thread. They are the GPU's own, which is not
+// `Sync`, and every method that uses them takes it by `&mut`.
+unsafe impl Send for Gpu {}
+
+fn failed(call: &'static str) -> impl Fn(DriverError) -> DeviceError {
+    move |error| DeviceError::failed(call, error.to_string())
+}
+
+impl Gpu {
+    /// GPU number `ordinal` of those that the driver shows (`CUDA_VISIBLE_DEVICES` says which), with the kernels compiled for it or taken
+    /// from `cache`.
+    ///
+    /// # Errors
+    /// That there is no driver, library or such GPU, or what they refuse.
+    pub fn open(ordinal: usize, cache: Option<&Cache>) -> Result<Self, DeviceError> {
+        Library::Driver.need()?;
+        Library::Nvrtc.need()?;
+        let count = CudaContext::device_count().map_err(failed("cuDeviceGetCount"))?;
+        if usize::try_from(count).unwrap_or_default() <= ordinal {
+            return Err(DeviceError::Missing(format!(
+                "there is no cuda:{ordinal}: the driver shows {count} GPUs, numbered from 0 (CUDA_VISIBLE_DEVICES says which)"
+            )));
+        }
+        let context = CudaContext::new(ordinal).map_err(failed("cuDevicePrimaryCtxRetain"))?;
+        // SAFETY: all that is asked of this GPU goes into one stream, in order, so no event has to keep accesses apart.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().map_err(failed("cuStreamCreate"))?;
+        let attribute = |which| context.attribute(which).map_err(failed("cuDeviceGetAttribute"));
+        let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+        let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+        let architecture = 10 * major + minor;
+        let code = compile::kernels(architecture, cache)?;
+        let module = context.load_module(Ptx::from_binary(code)).map_err(failed("cuModuleLoadData"))?;
+        let functions = kernels()
+            .map(|name| Ok((name, module.load_function(name).map_err(failed("cuModuleGetFunction"))?)))
+            .collect::<Result<_, DeviceError>>()?;
+        let cudnn = cudnn::Cudnn::open(&stream)?;
+        let libraries = cudnn.as_ref().map_or_else(|| "own convolutions".to_owned(), |cudnn| cudnn.version());
+        let [nvrtc, minor] = compile::version()?;
+        let name = context.name().map_err(failed("cuDeviceGetName"))?;
+        // With its name, for what cuDNN thinks fastest may differ between GPUs of one architecture.
+        let kin = format!("{name} sm_{architecture} nvrtc {nvrtc}.{minor} {libraries}");
+        Ok(Gpu { graphs: Vec::new(), cudnn, blocks: Vec::new(), functions, stream, context, name, kin })
+    }
+
+    /// The block that some memory lies in, and the address of the memory.
+    fn find(&self, memory: Memory) -> Result<(&Block, u64), DeviceError> {
+        let found = self.blocks.get(memory.block).and_then(Option::as_ref);
+        let fits = |(block, kind, _): &&(Block, Kind, u64)| {
+            let length = match block {
+                Block::Words(words) => words.len(),
+                Block::Doubles(doubles) => doubles.len(),
+            };
+            *kind == memory.kind && memory.start + memory.length <= length
+        };
+        let (block, _, address) =
+            found.filter(fits).ok_or_else(|| DeviceError::Unfit(format!("no memory of this device's: {memory:?}")))?;
+        let size = if memory.kind == Kind::Doubles { size_of::<f64>() } else { size_of::<f32>() };
+        Ok((block, address + (memory.start * size) as u64))
+    }
+}
+
+/// That memory is short is told apart from other refusals: fewer slots may do.
+fn allocated<T>(result: Result<T, DriverError>, wanted: usize) -> Result<T, DeviceError> {
+    result.map_err(|error| match error.0 {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => DeviceError::OutOfMemory { wanted },
+        _ => failed("cuMemAlloc")(error),
+    })
+}
+
+impl Device for Gpu {
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+
+    fn kin(&self) -> String {
+        self.kin.clone()
+    }
+
+    fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
+        // The driver gives no memory of no length.
+        let room = length.max(1);
+        let (block, address) = match kind {
+            Kind::Floats | Kind::Ints => {
+                let words = allocated(self.stream.alloc_zeros::<f32>(room), room * size_of::<f32>())?;
+                let address = words.device_ptr(&self.stream).0;
+                (Block::Words(words), address)
+            }
+            Kind::Doubles => {
+                let doubles = allocated(self.stream.alloc_zeros::<f64>(room), room * size_of::<f64>())?;
+                let address = doubles.device_ptr(&self.stream).0;
+                (Block::Doubles(doubles), address)
+            }
+            Kind::Int | Kind::Float => return Err(DeviceError::Unfit(format!("no memory is made of {kind:?}"))),
+        };
+        self.blocks.push(Some((block, kind, address)));
+        Ok(Memory { block: self.blocks.len() - 1, kind, start: 0, length })
+    }
+
+    fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
+        self.find(memory)?;
+        self.blocks[memory.block] = None;
+        Ok(())
+    }
+
+    fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError> {
+        self.find(to)?;
+        if values.len() != to.length {
+            return Err(DeviceError::Unfit(format!("{} values for {to:?}", values.len())));
+        }
+        match &mut self.blocks[to.block] {
+            Some((Block::Words(words), Kind::Floats, _)) if !values.is_empty() => {
+                let mut part = words.slice_mut(to.start..to.start + to.length);
+                self.stream.memcpy_htod(values, &mut part).map_err(failed("cuMemcpyHtoDAsync"))
+            }
+            _ if values.is_empty() => Ok(()),
+            _ => Err(DeviceError::Unfit(format!("values of another kind for {to:?}"))),
+        }
+    }
+
+    fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError> {
+        if values.len() != from.length {
+            return Err(DeviceError::Unfit(format!("{} values from {from:?}", values.len())));
+        }
+        match self.find(from)? {
+            _ if values.is_empty() => {}
+            (Block::Words(words), _) if from.kind == Kind::Floats => {
+                let part = words.slice(from.start..from.start + from.length);
+                self.stream.memcpy_dtoh(&part, values).map_err(failed("cuMemcpyDtoHAsync"))?;
+            }
+            _ => return Err(DeviceError::Unfit(format!("values of another kind from {from:?}"))),
+        }
+        self.stream.synchronize().map_err(failed("cuStreamSynchronize"))?;
+        // What cudarc could not say when it happened, such as that something was not freed.
+        self.context.check_err().map_err(failed("an earlier call"))
+    }
+
+    fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError> {
+        check(launch)?;
+        let Some(function) = self.functions.get(launch.kernel) else {
+            return Err(DeviceError::Unfit(format!("no kernel is called {}", launch.kernel)));
+        };
+        /// What an argument is while the kernel is launched.
+        enum Passed {
+            Address(u64),
+            Int(i32),
+            Float(f32),
+        }
+        let pass = |argument: &Argument| {
+            Ok(match *argument {
+                Argument::Memory(memory) => Passed::Address(self.find(memory)?.1),
+                Argument::Nothing => Passed::Address(0),
+                Argument::Int(value) => Passed::Int(value),
+                Argument::Float(value) => Passed::Float(value),
+            })
+        };
+        let passed = launch.arguments.iter().map(pass).collect::<Result<Vec<_>, DeviceError>>()?;
+        let mut builder = self.stream.launch_builder(function);
+        for argument in &passed {
+            match argument {
+                Passed::Address(address) => builder.arg(address),
+                Passed::Int(value) => builder.arg(value),
+                Passed::Float(value) => builder.arg(value),
+            };
+        }
+        let config =
+            LaunchConfig { grid_dim: (launch.blocks, 1, 1), block_dim: (launch.threads, 1, 1), shared_mem_bytes: 0 };
+        // SAFETY: `check` has found that the kernel takes these arguments; memory is this device's own, as `find` has found, and `ops`,
+        // which alone makes launches, gives kernels the lengths that they stay within.
+        unsafe { builder.launch(config) }.map_err(failed("cuLaunchKernel"))?;
+        Ok(())
+    }
+
+    fn convolve(&mut self, convolution: &Convolution) -> Result<bool, DeviceError> {
+        let Convolution { x, w, y, .. } = *convolution;
+        let addresses = [self.find(x)?.1, self.find(w)?.1, self.find(y)?.1];
+        match &mut self.cudnn {
+            Some(cudnn) => cudnn.convolve(convolution, addresses, &self.stream),
+            None => Ok(false),
+        }
+    }
+
+    fn record(&mut self) -> Result<(), DeviceError> {
+        self.stream.begin_capture(Mode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed("cuStreamBeginCapture"))
+    }
+
+    fn recorded(&mut self) -> Result<Recording, DeviceError> {
+        let graph = self.stream.end_capture(CUgraphInstantiate_flags(0)).map_err(failed("cuStreamEndCapture"))?;
+        let graph = graph.ok_or_else(|| DeviceError::failed("cuStreamEndCapture", "nothing was recorded"))?;
+        self.graphs.push(graph);
+        Ok(Recording(self.graphs.len() - 1))
+    }
+
+    fn play(&mut self, recording: Recording) -> Result<(), DeviceError> {
+        let graph = self.graphs.get(recording.0);
+        let graph = graph.ok_or_else(|| DeviceError::Unfit("no such recording".into()))?;
+        graph.launch().map_err(failed("cuGraphLaunch"))
+    }
+
+    fn forget(&mut self) {
+        // What is being played now must not lose its graph. An error shows in the next call, too.
+        let _ = self.stream.synchronize();
+        self.graphs.clear();
+    }
+}

@@ -1,0 +1,100 @@
+// Passes over values, one by one. Images are NHWC.
+
+// to[sample, pixel, channel] = from[sample, channel, pixel]
+KERNEL arrange(const float* from, float* to, int n, int channels, int pixels) {
+    FOR_EACH(i, n) {
+        unsigned channel = i % channels, pixel = i / channels % pixels, sample = i / channels / pixels;
+        to[i] = from[(sample * channels + channel) * pixels + pixel];
+    }
+}
+
+// y = a, or a + b, each as it is seen; rectified where asked for.
+KERNEL join(const float* a, const float* a_scale, const float* a_shift, int a_rectify, const float* b,
+            const float* b_scale, const float* b_shift, int b_rectify, int rectify, float* y, int n, int channels) {
+    FOR_EACH(i, n) {
+        int channel = i % channels;
+        float sum = seen(a[i], a_scale, a_shift, a_rectify, channel);
+        if (b) sum = sum + seen(b[i], b_scale, b_shift, b_rectify, channel);
+        y[i] = rectify ? rectified(sum) : sum;
+    }
+}
+
+// Zeroes the gradient where what came out of a rectified join is 0.
+KERNEL mask(const float* output, float* gradient, int n) {
+    FOR_EACH(i, n) {
+        if (!(output[i] > 0.0f)) gradient[i] = 0.0f;
+    }
+}
+
+// total = values, or total += values.
+KERNEL give(const float* values, float* total, int add, int n) {
+    FOR_EACH(i, n) { total[i] = add ? total[i] + values[i] : values[i]; }
+}
+
+// d, the gradient with respect to stored values x where readers have `gradient`: g where it gets through, or α g + β x + γ.
+KERNEL apply(const float* gradient, const float* x, const float* scale, const float* shift, int rectify,
+             const float* alpha, const float* beta, const float* gamma, float* d, int n, int channels) {
+    FOR_EACH(i, n) {
+        int channel = i % channels;
+        float g = let_through(gradient[i], x[i], scale, shift, rectify, channel);
+        d[i] = alpha ? fmaf(g, alpha[channel], fmaf(x[i], beta[channel], gamma[channel])) : g;
+    }
+}
+
+// y = x · mask, with x as it is seen.
+KERNEL drop(const float* x, const float* scale, const float* shift, int rectify, const float* mask, float* y, int n,
+            int channels) {
+    FOR_EACH(i, n) { y[i] = seen(x[i], scale, shift, rectify, i % channels) * mask[i]; }
+}
+
+// The gradient of that, written or added.
+KERNEL drop_gradient(const float* gradient, const float* mask, float* total, int add, int n) {
+    FOR_EACH(i, n) {
+        float d = gradient[i] * mask[i];
+        total[i] = add ? total[i] + d : d;
+    }
+}
+
+// Every `stride`-th pixel, with channels of zeroes after its own: n = samples × height × width × channels of what comes out.
+KERNEL subsample(const float* x, const float* scale, const float* shift, int rectify, float* y, int n, int height,
+                 int width, int channels, int from_height, int from_width, int from_channels, int stride) {
+    FOR_EACH(i, n) {
+        int channel = i % channels, column = i / channels % width, row = i / channels / width % height;
+        unsigned sample = i / channels / width / height;
+        unsigned origin = (sample * from_height + row * stride) * from_width + column * stride;
+        y[i] = channel < from_channels
+                   ? seen(x[origin * from_channels + channel], scale, shift, rectify, channel)
+                   : 0.0f;
+    }
+}
+
+// The gradient of that, written or added: n = samples × from_height × from_width × from_channels.
+KERNEL subsample_gradient(const float* gradient, float* total, int add, int n, int height, int width, int channels,
+                          int from_height, int from_width, int from_channels, int stride) {
+    FOR_EACH(i, n) {
+        int channel = i % from_channels, column = i / from_channels % from_width;
+        int row = i / from_channels / from_width % from_height;
+        unsigned sample = i / from_channels / from_width / from_height;
+        int sampled = row % stride == 0 && column % stride == 0;
+        unsigned pixel = (sample * height + row / stride) * width + column / stride;
+        float d = sampled ? gradient[pixel * channels + channel] : 0.0f;
+        total[i] = add ? total[i] + d : d;
+    }
+}
+
+// Logits without the zeroes that are stored behind them: n = samples × classes.
+KERNEL gather_rows(const float* x, const float* scale, const float* shift, int rectify, float* y, int n, int classes,
+                   int stored) {
+    FOR_EACH(i, n) {
+        int channel = i % classes;
+        y[i] = seen(x[i / classes * stored + channel], scale, shift, rectify, channel);
+    }
+}
+
+// The reverse, with zeroes behind: n = samples × stored.
+KERNEL spread_rows(const float* from, float* to, int n, int classes, int stored) {
+    FOR_EACH(i, n) {
+        int channel = i % stored;
+        to[i] = channel < classes ? from[i / stored * classes + channel] : 0.0f;
+    }
+}

@@ -1,0 +1,107 @@
+//! What kernels compute, over a device's memory. Each operation checks that what it is given has the lengths that its kernel goes
+//! through, and puts it into the device's queue.
+//!
+//! Images are NHWC in `f32`, with channels in whole blocks where batch norm is concerned.
+
+mod elementwise;
+mod norm;
+mod pool;
+mod update;
+
+pub use elementwise::{Apply, Arrange, Drop, DropGradient, GatherRows, Give, Join, Mask, SpreadRows, Subsample};
+pub use norm::{BLOCK, GradientSums, Norm, Running, Settle, SettleRunning, Unsettle, UnsettleBias, partials};
+pub use pool::{Average, MaxPool, Windows};
+pub use update::{Adam, RATES, Sgd};
+
+use crate::device::{Argument, Device, DeviceError, Launch, Memory};
+
+/// Threads of a block, where threads do not wait for one another.
+const THREADS: u32 = 256;
+
+/// Blocks at most: enough for every multiprocessor, few enough to cost little each.
+const BLOCKS: u32 = 1 << 14;
+
+/// Stored values, and how they are read: x, x + shift or scale · x + shift of every channel, and of that, where it rectifies, what is
+/// not below 0.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// The stored values.
+    pub values: Memory,
+    /// A factor a channel; with a shift only.
+    pub scale: Option<Memory>,
+    /// An offset a channel.
+    pub shift: Option<Memory>,
+    /// Whether values below 0 read as 0.
+    pub rectify: bool,
+}
+
+impl Seen {
+    /// Values that are read as they are stored.
+    pub fn plain(values: Memory) -> Self {
+        Seen { values, scale: None, shift: None, rectify: false }
+    }
+
+    /// Whether they are read as they are stored.
+    pub fn is_plain(&self) -> bool {
+        self.shift.is_none() && !self.rectify
+    }
+
+    fn check(&self, what: &str, count: usize, channels: usize) -> Result<(), DeviceError> {
+        exactly(what, self.values, count)?;
+        if self.scale.is_some() && self.shift.is_none() {
+            return Err(DeviceError::Unfit(format!("{what}: a scale without a shift")));
+        }
+        [self.scale, self.shift].into_iter().flatten().try_for_each(|affine| at_least(what, affine, channels))
+    }
+
+    /// As a kernel takes it, without the values.
+    fn view(&self) -> [Argument; 3] {
+        [maybe(self.scale), maybe(self.shift), Argument::Int(self.rectify.into())]
+    }
+}
+
+fn maybe(memory: Option<Memory>) -> Argument {
+    memory.map_or(Argument::Nothing, Argument::Memory)
+}
+
+/// Checks that there are so many values.
+pub(crate) fn exactly(what: &str, memory: Memory, count: usize) -> Result<(), DeviceError> {
+    if memory.len() == count {
+        return Ok(());
+    }
+    Err(DeviceError::Unfit(format!("{what}: expected {count} values, found {}", memory.len())))
+}
+
+/// Checks that there are so many values or more.
+fn at_least(what: &str, memory: Memory, count: usize) -> Result<(), DeviceError> {
+    if memory.len() >= count {
+        return Ok(());
+    }
+    Err(DeviceError::Unfit(format!("{what}: expected at least {count} values, found {}", memory.len())))
+}
+
+/// A number as kernels take it.
+pub(crate) fn int(value: usize) -> Result<Argument, DeviceError> {
+    let fits = i32::try_from(value).map(Argument::Int);
+    fits.map_err(|_| DeviceError::Unfit(format!("{value} is more than a kernel counts: use a smaller batch")))
+}
+
+/// Launches a kernel whose threads each take any number of `count` elements.
+pub(crate) fn over(
+    device: &mut dyn Device,
+    kernel: &'static str,
+    count: usize,
+    arguments: impl IntoIterator<Item = Argument>,
+) -> Result<(), DeviceError> {
+    if count == 0 {
+        return Ok(());
+    }
+    // Every kernel counts in `int`.
+    int(count)?;
+    let blocks = count.div_ceil(THREADS as usize).min(BLOCKS as usize) as u32;
+    let arguments = arguments.into_iter().collect();
+    device.launch(&Launch { kernel, blocks, threads: THREADS, arguments })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! Convolutions beside their definition in `f64`, forward and both ways back.
+
+use super::*;
+use crate::convolution::{Geometry, Pass};
+
+/// Kernels, strides, margins and channels of every kind, and a linear layer.
+fn geometries() -> Vec<Geometry> {
+    let square = |samples, from: [usize; 2], [inputs, outputs]: [usize; 2], kernel, stride, margin| {
+        let along = |i: usize| (from[i] + 2 * margin - kernel) / stride + 1;
+        let to = [along(0), along(1)];
+        Geometry { samples, from, inputs, to, outputs, kernel: [kernel; 2], stride, margin: [margin; 2] }
+    };
+    let row = Geometry {
+        samples: 3,
+        from: [1, 17],
+        inputs: 3,
+        to: [1, 9],
+        outputs: 16,
+        kernel: [1, 5],
+        stride: 2,
+        margin: [0, 2],
+    };
+    vec![
+        square(2, [8, 11], [3, 16], 3, 1, 1),
+        square(2, [8, 11], [16, 32], 3, 2, 1),
+        square(1, [7, 7], [16, 16], 1, 2, 0),
+        square(3, [9, 6], [16, 16], 5, 3, 3),
+        square(1, [10, 10], [3, 16], 7, 2, 3),
+        square(2, [4, 4], [16, 16], 2, 1, 0),
+        // Many rows of pixels, so that their chunks do not divide them.
+        square(7, [19, 2], [1, 16], 3, 1, 1),
+        row,
+        // Linear, and with so many weights that all rows are one chunk.
+        square(9, [1, 1], [400, 48], 1, 1, 0),
+        square(2, [1, 1], [2000, 2112], 1, 1, 0),
+    ]
+}
+
+/// Calls `f` with places in x, w and y of every product.
+fn each(g: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
+    let [height, width] = g.to;
+    for sample in 0..g.samples {
+        for (row, column) in (0..height).flat_map(|row| (0..width).map(move |column| (row, column))) {
+            for (r, c) in (0..g.kernel[0]).flat_map(|r| (0..g.kernel[1]).map(move |c| (r, c))) {
+                let (down, across) = (row * g.stride + r, column * g.stride + c);
+                let (Some(down), Some(across)) = (down.checked_sub(g.margin[0]), across.checked_sub(g.margin[1]))
+                else {
+                    continue;
+                };
+                if down >= g.from[0] || across >= g.from[1] {
+                    continue;
+                }
+                for (output, input) in (0..g.outputs).flat_map(|o| (0..g.inputs).map(move |i| (o, i))) {
+                    f(
+                        ((sample * g.from[0] + down) * g.from[1] + across) * g.inputs + input,
+                        ((output * g.kernel[0] + r) * g.kernel[1] + c) * g.inputs + input,
+                        ((sample * height + row) * width + column) * g.outputs + output,
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn close(what: &str, found: &[f32], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected.iter().fold(1.0, |most: f64, value| most.max(value.abs()));
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert!((f64::from(*found) - expected).abs() < 2e-6 * scale, "{what} at {i}: {found} for {expected}");
+    }
+}
+
+#[test]
+fn convolutions_are_what_their_definition_says() {
+    for geometry in geometries() {
+        let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
+        let [x, w, d] = [0, 1, 2].map(|i| noise(20 + i as u32, lengths[i]));
+        let before = noise(30, x.len());
+        let found = on_any_grid(|device| {
+            let [at_x, at_w, at_d] = [&x, &w, &d].map(|values| on(device, values));
+            let [y, added, written, of_w] =
+                [room(device, d.len()), on(device, &before), room(device, x.len()), room(device, w.len())];
+            let scratch = room(device, geometry.scratch());
+            let product = Convolution { geometry, pass: Pass::Forward, x: at_x, w: at_w, y, scratch };
+            product.run(device).unwrap();
+            let back = Convolution { y: at_d, ..product };
+            Convolution { pass: Pass::Back { add: true }, x: added, ..back }.run(device).unwrap();
+            Convolution { pass: Pass::Back { add: false }, x: written, ..back }.run(device).unwrap();
+            Convolution { pass: Pass::Weights, w: of_w, ..back }.run(device).unwrap();
+            [y, written, added, of_w].map(|memory| read(device, memory)).concat()
+        });
+        let mut expected = (vec![0.0; d.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+        each(&geometry, |at_x, at_w, at_y| {
+            let [x, w, d] = [x[at_x], w[at_w], d[at_y]].map(f64::from);
+            expected.0[at_y] += x * w;
+            expected.1[at_x] += d * w;
+            expected.2[at_w] += d * x;
+        });
+        let (y, rest) = found.split_at(d.len());
+        let (written, rest) = rest.split_at(x.len());
+        let (added, of_w) = rest.split_at(x.len());
+        close(&format!("{geometry:?}: forward"), y, &expected.0);
+        close(&format!("{geometry:?}: back"), written, &expected.1);
+        let sums: Vec<f32> = written.iter().zip(&before).map(|(d, before)| before + d).collect();
+        assert_eq!(bits(added), bits(&sums));
+        close(&format!("{geometry:?}: weights"), of_w, &expected.2);
+    }
+}
+
+#[test]
+fn extents_that_do_not_fit_are_refused() {
+    let mut twin = Twin::new();
+    let good = geometries()[0];
+    let [x, w, y] = [good.reads(), good.weights(), good.leaves()].map(|length| room(&mut twin, length));
+    for wrong in [
+        Geometry { to: [9, 11], ..good },
+        Geometry { stride: 0, ..good },
+        Geometry { kernel: [20, 20], ..good },
+        Geometry { samples: 3, ..good },
+        Geometry { outputs: 15, ..good },
+    ] {
+        let convolution = Convolution { geometry: wrong, pass: Pass::Forward, x, w, y, scratch: w };
+        assert!(convolution.run(&mut twin).is_err(), "{wrong:?}");
+    }
+    let scratch = w.part(0, good.scratch().min(w.len()) - 1);
+    let weights = Convolution { geometry: good, pass: Pass::Weights, x, w, y, scratch };
+    assert!(weights.run(&mut twin).unwrap_err().to_string().contains("sums of weights"));
+    assert_eq!(twin.launches, 0);
+}

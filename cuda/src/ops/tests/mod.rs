@@ -1,0 +1,195 @@
+//! Every kernel on the processor, beside the room `kernels` (to the last bit), or beside sums in `f64`: for lengths that are no multiples
+//! of a block's, and with other numbers of blocks and threads.
+
+mod convolution;
+mod norm;
+mod values;
+
+use super::*;
+use crate::convolution::Convolution;
+use crate::device::Recording;
+use crate::signature::Kind;
+use crate::twin::Twin;
+use plusminus_kernels::{Instructions, View};
+
+/// A device that cuts up launches otherwise than was asked for, where threads do not wait for one another.
+pub(super) struct Regrid {
+    pub twin: Twin,
+    pub blocks: u32,
+    pub threads: u32,
+}
+
+impl Device for Regrid {
+    fn name(&self) -> String {
+        self.twin.name()
+    }
+
+    fn kin(&self) -> String {
+        self.twin.kin()
+    }
+
+    fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
+        self.twin.allocate(kind, length)
+    }
+
+    fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
+        self.twin.free(memory)
+    }
+
+    fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError> {
+        self.twin.upload(values, to)
+    }
+
+    fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError> {
+        self.twin.download(from, values)
+    }
+
+    fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError> {
+        let waits = ["settle", "unsettle", "unsettle_bias"].contains(&launch.kernel);
+        let (blocks, threads) = if waits { (launch.blocks, launch.threads) } else { (self.blocks, self.threads) };
+        self.twin.launch(&Launch { blocks, threads, ..launch.clone() })
+    }
+
+    fn convolve(&mut self, convolution: &Convolution) -> Result<bool, DeviceError> {
+        self.twin.convolve(convolution)
+    }
+
+    fn record(&mut self) -> Result<(), DeviceError> {
+        self.twin.record()
+    }
+
+    fn recorded(&mut self) -> Result<Recording, DeviceError> {
+        self.twin.recorded()
+    }
+
+    fn play(&mut self, recording: Recording) -> Result<(), DeviceError> {
+        self.twin.play(recording)
+    }
+
+    fn forget(&mut self) {
+        self.twin.forget();
+    }
+}
+
+/// Runs something on devices that cut up launches in several ways; what comes out is the same, to the last bit.
+pub(super) fn on_any_grid(work: impl Fn(&mut dyn Device) -> Vec<f32>) -> Vec<f32> {
+    let found = work(&mut Twin::new());
+    for (blocks, threads) in [(1, 1), (1, 32), (3, 7), (40, 96)] {
+        let other = work(&mut Regrid { twin: Twin::new(), blocks, threads });
+        assert_eq!(bits(&other), bits(&found), "{blocks} blocks of {threads} threads");
+    }
+    found
+}
+
+pub(super) fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Values between −1 and 1 that look like chance, among them zeroes.
+pub(super) fn noise(seed: u32, count: usize) -> Vec<f32> {
+    let mix = |mut h: u32| {
+        h = (h ^ (h >> 16)).wrapping_mul(0x85EB_CA6B);
+        h = (h ^ (h >> 13)).wrapping_mul(0xC2B2_AE35);
+        h ^ (h >> 16)
+    };
+    let value = |i: usize| (mix(mix(seed).wrapping_add(i as u32)) >> 12) as f32 / (1 << 19) as f32 - 1.0;
+    (0..count).map(|i| if i % 13 == 5 { 0.0 } else { value(i) }).collect()
+}
+
+/// Memory with these values.
+pub(super) fn on(device: &mut dyn Device, values: &[f32]) -> Memory {
+    let memory = device.allocate(Kind::Floats, values.len()).unwrap();
+    device.upload(values, memory).unwrap();
+    memory
+}
+
+/// Memory with anything in it.
+pub(super) fn room(device: &mut dyn Device, length: usize) -> Memory {
+    on(device, &vec![f32::NAN; length])
+}
+
+pub(super) fn read(device: &dyn Device, memory: Memory) -> Vec<f32> {
+    let mut values = vec![0.0; memory.len()];
+    device.download(memory, &mut values).unwrap();
+    values
+}
+
+/// A view with scale and shift or without, rectified or not.
+pub(super) struct Views {
+    pub scale: Vec<f32>,
+    pub shift: Vec<f32>,
+}
+
+impl Views {
+    pub fn new(channels: usize) -> Self {
+        Views { scale: noise(91, channels), shift: noise(92, channels) }
+    }
+
+    pub fn of_kernels(&self, affine: bool, rectify: bool) -> View<'_> {
+        View { affine: affine.then_some((&self.scale, &self.shift)), rectify }
+    }
+
+    pub fn of_device(&self, device: &mut dyn Device, values: &[f32], affine: bool, rectify: bool) -> Seen {
+        let values = on(device, values);
+        let [scale, shift] = [&self.scale, &self.shift].map(|factors| affine.then(|| on(device, factors)));
+        Seen { values, scale, shift, rectify }
+    }
+}
+
+pub(super) const VIEWS: [(bool, bool); 4] = [(false, false), (false, true), (true, false), (true, true)];
+
+pub(super) fn best() -> Instructions {
+    Instructions::best()
+}
+
+#[test]
+fn a_kernel_that_writes_beside_its_memory_is_noticed() {
+    let mut twin = Twin::new();
+    let [from, to] = [on(&mut twin, &[1.0; 8]), room(&mut twin, 4)];
+    let number = |value| Argument::Int(value);
+    let arguments = vec![Argument::Memory(from), Argument::Memory(to), number(0), number(5)];
+    let launch = Launch { kernel: "give", blocks: 1, threads: 8, arguments };
+    let error = twin.launch(&launch).unwrap_err();
+    assert_eq!(error.to_string(), "give failed: it wrote beside the memory that it was given");
+}
+
+#[test]
+fn lengths_that_do_not_fit_are_refused_before_anything_is_launched() {
+    let mut twin = Twin::new();
+    let [a, b] = [on(&mut twin, &[1.0; 32]), room(&mut twin, 48)];
+    let error = Give { values: a, total: b, add: false }.run(&mut twin).unwrap_err();
+    assert_eq!(error.to_string(), "a total: expected 32 values, found 48");
+    let join = Join { first: Seen::plain(a), second: Some(Seen::plain(b)), rectify: false, output: a, channels: 16 };
+    assert!(join.run(&mut twin).is_err());
+    assert!(Average { samples: 1, pixels: 2, channels: 16 }.run(&mut twin, Seen::plain(a), b).is_err());
+    let windows = Windows { samples: 1, extent: [2, 1], kernel: [3, 3], stride: 1, padding: 0, channels: 16 };
+    assert!(MaxPool { windows, places: b }.run(&mut twin, Seen::plain(a), b).is_err());
+    assert_eq!(twin.launches, 0);
+}
+
+#[test]
+fn memory_that_was_freed_is_no_memory() {
+    let mut twin = Twin::new();
+    let memory = on(&mut twin, &[1.0; 4]);
+    twin.free(memory).unwrap();
+    assert!(twin.upload(&[1.0; 4], memory).is_err() && twin.free(memory).is_err());
+    assert!(twin.download(memory, &mut [0.0; 4]).is_err());
+    assert!(Give { values: memory, total: memory, add: true }.run(&mut twin).is_err());
+}
+
+#[test]
+fn what_is_recorded_is_done_when_it_is_played_and_every_time() {
+    let mut twin = Twin::new();
+    let [one, total] = [on(&mut twin, &[1.0; 5]), on(&mut twin, &[0.0; 5])];
+    twin.record().unwrap();
+    assert!(twin.record().is_err(), "it records already");
+    Give { values: one, total, add: true }.run(&mut twin).unwrap();
+    assert_eq!(read(&twin, total), [0.0; 5]);
+    let recording = twin.recorded().unwrap();
+    twin.play(recording).unwrap();
+    twin.play(recording).unwrap();
+    assert_eq!(read(&twin, total), [2.0; 5]);
+    twin.forget();
+    assert!(twin.play(recording).is_err());
+    assert!(twin.recorded().is_err(), "nothing is being recorded");
+}

@@ -1,0 +1,69 @@
+//! Steps of the optimisers.
+
+use super::{at_least, exactly, int, maybe, over};
+use crate::device::{Argument, Device, DeviceError, Memory};
+use Argument::{Int, Memory as At};
+
+/// Numbers of an optimiser that may change from step to step, in the device's memory: at most so many.
+pub const RATES: usize = 8;
+
+/// A step of stochastic gradient descent: g = gradient + decay · w; v = momentum · v + g; w −= lr · v, or lr · (g + momentum · v).
+#[derive(Clone, Copy, Debug)]
+pub struct Sgd {
+    /// w
+    pub weights: Memory,
+    /// ∂L/∂w
+    pub gradient: Memory,
+    /// v, or nothing where the momentum is 0.
+    pub velocity: Option<Memory>,
+    /// `[lr, momentum, decay]`
+    pub rates: Memory,
+    /// Whether to look ahead.
+    pub nesterov: bool,
+}
+
+impl Sgd {
+    /// Computes it.
+    ///
+    /// # Errors
+    /// If lengths differ, or what the device says.
+    pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
+        let count = self.weights.len();
+        exactly("a gradient for every weight", self.gradient, count)?;
+        self.velocity.map_or(Ok(()), |velocity| exactly("a velocity for every weight", velocity, count))?;
+        at_least("rates of SGD", self.rates, 3)?;
+        let start = [At(self.weights), At(self.gradient), maybe(self.velocity), At(self.rates)];
+        over(device, "sgd", count, start.into_iter().chain([Int(self.nesterov.into()), int(count)?]))
+    }
+}
+
+/// A step of Adam with weight decay in the gradient.
+#[derive(Clone, Copy, Debug)]
+pub struct Adam {
+    /// w
+    pub weights: Memory,
+    /// ∂L/∂w
+    pub gradient: Memory,
+    /// m
+    pub mean: Memory,
+    /// v
+    pub square: Memory,
+    /// `[lr/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ), β₁, 1 − β₁, β₂, 1 − β₂, ε, decay]`
+    pub rates: Memory,
+}
+
+impl Adam {
+    /// Computes it.
+    ///
+    /// # Errors
+    /// If lengths differ, or what the device says.
+    pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
+        let count = self.weights.len();
+        for memory in [self.gradient, self.mean, self.square] {
+            exactly("Adam's value for every weight", memory, count)?;
+        }
+        at_least("rates of Adam", self.rates, RATES)?;
+        let memories = [self.weights, self.gradient, self.mean, self.square, self.rates];
+        over(device, "adam", count, memories.map(At).into_iter().chain([int(count)?]))
+    }
+}

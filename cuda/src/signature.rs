@@ -1,0 +1,62 @@
+//! What kernels take, read from their sources: the one place where it is written.
+//!
+//! The build script reads it too, to write the calls of the twins.
+
+/// The type of a kernel's parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `float*`
+    Floats,
+    /// `double*`
+    Doubles,
+    /// `int*`
+    Ints,
+    /// `int`
+    Int,
+    /// `float`
+    Float,
+}
+
+/// A kernel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Signature {
+    /// Its name.
+    pub name: String,
+    /// Its parameters' types, in order.
+    pub kinds: Vec<Kind>,
+    /// Whether the threads of a block wait for one another.
+    #[allow(dead_code, reason = "the build script asks it")]
+    pub waits: bool,
+}
+
+/// The kernels of a source. `helpers` are functions of its own that wait.
+///
+/// # Errors
+/// A parameter that is of none of the types above.
+pub fn read(source: &str) -> Result<Vec<Signature>, String> {
+    let mut found = Vec::new();
+    for text in source.split("\nKERNEL ").skip(1) {
+        let (name, rest) = text.split_once('(').ok_or("a kernel without parameters")?;
+        let (parameters, body) = rest.split_once(')').ok_or("parameters without an end")?;
+        let kinds = parameters.split(',').map(|parameter| kind(name, parameter)).collect::<Result<_, _>>()?;
+        // `over_rows` stands for what it does.
+        let waits = ["__syncthreads", "over_rows"].iter().any(|word| body.contains(word));
+        found.push(Signature { name: name.to_owned(), kinds, waits });
+    }
+    Ok(found)
+}
+
+fn kind(kernel: &str, parameter: &str) -> Result<Kind, String> {
+    let words: Vec<&str> = parameter.split_whitespace().filter(|word| *word != "const").collect();
+    match words.first() {
+        Some(&"float*") => Ok(Kind::Floats),
+        Some(&"double*") => Ok(Kind::Doubles),
+        Some(&"int*") => Ok(Kind::Ints),
+        Some(&"int") => Ok(Kind::Int),
+        Some(&"float") => Ok(Kind::Float),
+        _ => Err(format!(
+            "{kernel} has a parameter `{}`, which is of none of the types that kernels take",
+            parameter.trim()
+        )),
+    }
+}

@@ -1,0 +1,215 @@
+//! The processor as a device: the kernels' own sources, compiled by a C compiler, run thread by thread. For tests alone: it is slow, and
+//! it watches that no kernel writes beside what it was given.
+
+#![allow(unsafe_code, reason = "kernels are called by their addresses, and memory is handed to them")]
+
+use crate::convolution::Convolution;
+use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, check};
+use crate::signature::Kind;
+use std::ffi::{CString, c_char, c_int, c_uint, c_void};
+
+unsafe extern "C" {
+    fn twin_launch(name: *const c_char, grid: c_uint, threads: c_uint, arguments: *mut *mut c_void) -> c_int;
+}
+
+/// Words on either side of a block of memory that nobody may write to.
+const GUARD: usize = 16;
+
+/// What stands in them.
+const UNTOUCHED: u64 = 0xA5C3_96E1_7D0F_B428;
+
+/// A block of memory. Kernels have its address, so nothing but this address leads to it.
+struct Block {
+    words: *mut [u64],
+    kind: Kind,
+    length: usize,
+}
+
+// SAFETY: the memory is the block's own, and is reached through it alone.
+unsafe impl Send for Block {}
+
+impl Block {
+    fn new(kind: Kind, length: usize) -> Self {
+        let words = (length * size(kind)).div_ceil(size_of::<u64>());
+        let mut all = vec![0; words + 2 * GUARD].into_boxed_slice();
+        all[..GUARD].fill(UNTOUCHED);
+        all[GUARD + words..].fill(UNTOUCHED);
+        Block { words: Box::into_raw(all), kind, length }
+    }
+
+    /// The address of value number `start`.
+    fn at(&self, start: usize) -> *mut c_void {
+        // SAFETY: `start` is at most `length`, as `Twin::find` checks, so it stays within the allocation.
+        unsafe { self.words.cast::<u64>().add(GUARD).cast::<u8>().add(start * size(self.kind)).cast() }
+    }
+
+    fn is_untouched_beside(&self) -> bool {
+        // SAFETY: no kernel runs now, so the memory is not changed meanwhile.
+        let words = unsafe { &*self.words };
+        let (before, after) = (&words[..GUARD], &words[words.len() - GUARD..]);
+        before.iter().chain(after).all(|word| *word == UNTOUCHED)
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: made by `Box::into_raw` in `Block::new`, and dropped once.
+        drop(unsafe { Box::from_raw(self.words) });
+    }
+}
+
+/// Bytes of a value.
+fn size(kind: Kind) -> usize {
+    if kind == Kind::Doubles { size_of::<f64>() } else { size_of::<f32>() }
+}
+
+/// The processor as a device.
+#[derive(Default)]
+pub struct Twin {
+    blocks: Vec<Option<Block>>,
+    recording: Option<Vec<Launch>>,
+    recorded: Vec<Vec<Launch>>,
+    /// Whether it refuses to record, so that its user has to do without.
+    pub refuses_to_record: bool,
+    /// Launches so far, played ones included.
+    pub launches: usize,
+}
+
+impl Twin {
+    /// A device without memory.
+    pub fn new() -> Self {
+        Twin::default()
+    }
+
+    /// Bytes that are in use.
+    pub fn bytes(&self) -> usize {
+        self.blocks.iter().flatten().map(|block| block.length * size(block.kind)).sum()
+    }
+
+    fn find(&self, memory: Memory) -> Result<&Block, DeviceError> {
+        let block = self.blocks.get(memory.block).and_then(Option::as_ref);
+        block
+            .filter(|block| block.kind == memory.kind && memory.start + memory.length <= block.length)
+            .ok_or_else(|| DeviceError::Unfit(format!("no memory of this device's: {memory:?}")))
+    }
+
+    fn floats(&self, memory: Memory, count: usize) -> Result<*mut f32, DeviceError> {
+        if memory.kind != Kind::Floats || memory.length != count {
+            return Err(DeviceError::Unfit(format!("{count} values for {memory:?}")));
+        }
+        Ok(self.find(memory)?.at(memory.start).cast())
+    }
+
+    fn run(&mut self, launch: &Launch) -> Result<(), DeviceError> {
+        self.launches += 1;
+        // What arguments are while the kernel runs: eight bytes hold any of them.
+        let mut places = vec![0u64; launch.arguments.len()];
+        for (place, argument) in places.iter_mut().zip(&launch.arguments) {
+            *place = match *argument {
+                Argument::Memory(memory) => self.find(memory)?.at(memory.start) as u64,
+                Argument::Nothing => 0,
+                Argument::Int(value) => u64::from(value.cast_unsigned()),
+                Argument::Float(value) => u64::from(value.to_bits()),
+            };
+        }
+        if cfg!(target_endian = "big") {
+            return Err(DeviceError::Missing("the twins run on processors with the low byte first".into()));
+        }
+        let mut addresses: Vec<*mut c_void> = places.iter_mut().map(|place| std::ptr::from_mut(place).cast()).collect();
+        let failed = |reason: &str| DeviceError::failed(launch.kernel, reason);
+        let name = CString::new(launch.kernel).map_err(|_| failed("its name has a zero in it"))?;
+        // SAFETY: `check` has found that the kernel takes these arguments; memory is this device's own, as `find` has found, and
+        // `ops`, which alone makes launches, gives kernels the lengths that they stay within.
+        let code = unsafe { twin_launch(name.as_ptr(), launch.blocks, launch.threads, addresses.as_mut_ptr()) };
+        match code {
+            0 => {}
+            2 => return Err(failed("there is no memory for the threads of a block")),
+            3 => return Err(failed("some threads of a block are over while others wait for them")),
+            _ => return Err(failed("there is no such kernel, or it has too many threads")),
+        }
+        if self.blocks.iter().flatten().all(Block::is_untouched_beside) {
+            return Ok(());
+        }
+        Err(failed("it wrote beside the memory that it was given"))
+    }
+}
+
+impl Device for Twin {
+    fn name(&self) -> String {
+        "twin".into()
+    }
+
+    fn kin(&self) -> String {
+        "twin".into()
+    }
+
+    fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
+        if !matches!(kind, Kind::Floats | Kind::Doubles | Kind::Ints) {
+            return Err(DeviceError::Unfit(format!("no memory is made of {kind:?}")));
+        }
+        self.blocks.push(Some(Block::new(kind, length)));
+        Ok(Memory { block: self.blocks.len() - 1, kind, start: 0, length })
+    }
+
+    fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
+        self.find(memory)?;
+        self.blocks[memory.block] = None;
+        Ok(())
+    }
+
+    fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError> {
+        let to = self.floats(to, values.len())?;
+        // SAFETY: `to` leads to as many values of a block, which no slice does.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to, values.len()) };
+        Ok(())
+    }
+
+    fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError> {
+        let from = self.floats(from, values.len())?;
+        // SAFETY: `from` leads to as many values of a block, which no slice does.
+        unsafe { std::ptr::copy_nonoverlapping(from, values.as_mut_ptr(), values.len()) };
+        Ok(())
+    }
+
+    fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError> {
+        check(launch)?;
+        match &mut self.recording {
+            Some(recording) => {
+                recording.push(launch.clone());
+                Ok(())
+            }
+            None => self.run(launch),
+        }
+    }
+
+    fn convolve(&mut self, _: &Convolution) -> Result<bool, DeviceError> {
+        Ok(false)
+    }
+
+    fn record(&mut self) -> Result<(), DeviceError> {
+        if self.refuses_to_record {
+            return Err(DeviceError::failed("recording", "this twin does not"));
+        }
+        if self.recording.is_some() {
+            return Err(DeviceError::Unfit("it records already".into()));
+        }
+        self.recording = Some(Vec::new());
+        Ok(())
+    }
+
+    fn recorded(&mut self) -> Result<Recording, DeviceError> {
+        let launches = self.recording.take().ok_or_else(|| DeviceError::Unfit("nothing is being recorded".into()))?;
+        self.recorded.push(launches);
+        Ok(Recording(self.recorded.len() - 1))
+    }
+
+    fn play(&mut self, recording: Recording) -> Result<(), DeviceError> {
+        let launches = self.recorded.get(recording.0).cloned();
+        let launches = launches.ok_or_else(|| DeviceError::Unfit("no such recording".into()))?;
+        launches.iter().try_for_each(|launch| self.run(launch))
+    }
+
+    fn forget(&mut self) {
+        self.recorded.clear();
+    }
+}

@@ -1,0 +1,19 @@
+// CUDA's words for a C compiler: what the kernels' sources mean on the processor.
+
+#include <math.h>
+#include <stddef.h>
+
+#define TWIN
+#define KERNEL static void
+#define DEVICE static inline
+// The threads of a block run on one thread of the processor, a block after the other.
+#define SHARED static _Thread_local
+
+struct Extent {
+    unsigned x;
+};
+
+static _Thread_local struct Extent threadIdx, blockIdx, blockDim, gridDim;
+
+static void wait_for_block(void);
+#define __syncthreads() wait_for_block()
