@@ -269,20 +269,6 @@ fn a_coordinator_that_stood_still_takes_no_lease_away() {
 }
 
 #[test]
-fn attempts_lost_with_a_coordinator_cost_their_jobs_no_try() {
-    let mut bench = Bench::new();
-    bench.submit("a", 0..2);
-    bench.join(1, 1, 2, &[]);
-    let now = bench.now;
-    let mut bench = Bench { machine: Machine::restart(POLICY, bench.records, now), now, records: vec![] };
-    bench.join(1, 1, 1, &[(0, 1)]);
-    bench.wait(200);
-    let failures = |seed| bench.machine.state().entry(job(seed).id).unwrap().failures;
-    assert_eq!(failures(1), 0, "the worker came back without it");
-    assert_eq!(failures(0), 1, "the worker came back with it, and then was silent");
-}
-
-#[test]
 fn a_coordinator_of_one_sweep_trains_that_alone() {
     let mut bench = Bench::new();
     bench.submit("a", 0..2);

@@ -8,6 +8,15 @@ fn restarted(bench: Bench, policy: Policy) -> Bench {
     Bench { machine: Machine::restart(policy, records.clone(), now), now, records }
 }
 
+/// Job 0 goes to worker 2, which holds these meanwhile, after twice the lease of 100 and no sooner.
+fn is_given_when_the_lease_of_before_has_passed(bench: &mut Bench, holds: &[(JobId, Attempt)]) {
+    for _ in 0..19 {
+        assert_eq!(assigned(&bench.wait(10)), []);
+        bench.beat(2, holds.to_vec());
+    }
+    assert_eq!(assigned(&bench.wait(10)), [(2, 0, 2)]);
+}
+
 fn give_back(bench: &mut Bench, seed: u64, attempt: u32) -> Vec<(u64, u64, u32)> {
     assigned(&bench.fail(1, seed, attempt, FailureKind::Preempted))
 }
@@ -53,11 +62,7 @@ fn what_was_cancelled_and_asked_for_again_waits_after_a_restart_for_whoever_may_
     bench.submit("a", 0..2);
     let mut bench = restarted(bench, POLICY);
     assert_eq!(assigned(&bench.join(2, 2, 2, &[])), [(2, 1, 1)], "what nobody had is given at once");
-    for _ in 0..19 {
-        assert_eq!(assigned(&bench.wait(10)), []);
-        bench.beat(2, vec![(job(1).id, Attempt(1))]);
-    }
-    assert_eq!(assigned(&bench.wait(10)), [(2, 0, 2)]);
+    is_given_when_the_lease_of_before_has_passed(&mut bench, &[(job(1).id, Attempt(1))]);
 }
 
 #[test]
@@ -67,11 +72,7 @@ fn a_lease_of_the_coordinator_before_is_waited_for_although_leases_are_shorter_n
     bench.join(1, 1, 1, &[]);
     let mut bench = restarted(bench, Policy { lease: 20, lease_before: 100, ..POLICY });
     bench.join(2, 2, 1, &[]);
-    for _ in 0..19 {
-        assert_eq!(assigned(&bench.wait(10)), []);
-        bench.beat(2, vec![]);
-    }
-    assert_eq!(assigned(&bench.wait(10)), [(2, 0, 2)]);
+    is_given_when_the_lease_of_before_has_passed(&mut bench, &[]);
 }
 
 #[test]
@@ -83,9 +84,18 @@ fn what_is_cancelled_after_a_restart_is_waited_for_as_long_as_its_lease_would_ha
     bench.handle(Event::Cancel(Ticket(1), name("a")));
     bench.submit("a", 0..1);
     bench.join(2, 2, 1, &[]);
-    for _ in 0..19 {
-        assert_eq!(assigned(&bench.wait(10)), []);
-        bench.beat(2, vec![]);
-    }
-    assert_eq!(assigned(&bench.wait(10)), [(2, 0, 2)]);
+    is_given_when_the_lease_of_before_has_passed(&mut bench, &[]);
+}
+
+#[test]
+fn attempts_lost_with_a_coordinator_cost_their_jobs_no_try() {
+    let mut bench = Bench::new();
+    bench.submit("a", 0..2);
+    bench.join(1, 1, 2, &[]);
+    let mut bench = restarted(bench, POLICY);
+    bench.join(1, 1, 1, &[(0, 1)]);
+    bench.wait(200);
+    let failures = |seed| bench.machine.state().entry(job(seed).id).unwrap().failures;
+    assert_eq!(failures(1), 0, "the worker came back without it");
+    assert_eq!(failures(0), 1, "the worker came back with it, and then was silent");
 }
