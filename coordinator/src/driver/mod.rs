@@ -34,8 +34,8 @@ const TICK: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_secs(1);
 /// After how long a commit is one that heartbeats do not wait for.
 const SLOW: Duration = Duration::from_millis(500);
-/// After how much longer the disk is one that does not answer.
-const PATIENCE: Duration = Duration::from_millis(4_500);
+/// After how much longer the disk is one that does not answer. A sweep of a million jobs takes some seconds to write.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Wall-clock time that never goes back: read once, then counted on.
 struct Clock {
