@@ -17,8 +17,10 @@ impl AddressFile {
     /// # Errors
     /// If the directory cannot be written.
     pub fn write(directory: &Path, address: SocketAddr) -> Result<Self, StoreError> {
-        let path = directory.join(FILE);
-        fs::write(&path, format!("http://{address}\n"))
+        let (path, unfinished) = (directory.join(FILE), directory.join(format!("{FILE}.part")));
+        // Whoever finds the file finds all of it.
+        fs::write(&unfinished, format!("http://{address}\n"))
+            .and_then(|()| fs::rename(&unfinished, &path))
             .map_err(|error| StoreError::Unusable { path: path.clone(), error })?;
         Ok(AddressFile(path))
     }
