@@ -137,8 +137,8 @@ impl Machine {
         let until = now.after(2 * machine.policy.lease.max(machine.policy.lease_before));
         machine.ticked = Some(now);
         machine.leases = machine.inherited.iter().map(|job| (*job, until)).collect();
-        // Whoever trained what was dropped may not have heard of it. What waits for no time was queued again since, or is tried again
-        // and waits once more: its last attempt may have been dropped.
+        // Whoever trained what was dropped may not have heard of it. What failed is tried again at a time; what waits for none was queued
+        // again by a user, and its last attempt may have been dropped before.
         let was_dropped = |entry: &&Entry| {
             entry.attempts > 0 && matches!(entry.state, JobState::Dropped | JobState::Queued { not_before: Time(0) })
         };
