@@ -145,7 +145,10 @@ fn what_an_older_version_wrote_is_for_whichever_coordinator_comes_first() {
     connection.execute(insert, [entry(2).report().encode_to_vec()]).unwrap();
     drop(connection);
     for _ in 0..2 {
-        assert_eq!(Journal::open(place.path()).unwrap().1, [Entry { store: 0, ..entry(2) }]);
+        let (journal, found) = Journal::open(place.path()).unwrap();
+        assert_eq!(found, [Entry { store: 0, ..entry(2) }]);
+        // The next one must not meet the writer of this one.
+        assert_eq!(journal.close(), 0);
     }
 }
 
