@@ -4,8 +4,9 @@ use crate::commands;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plusminus_core::report::Format;
-use plusminus_trainer::EngineKind;
 use plusminus_trainer::checkpoint::Every;
+use plusminus_trainer::{Device, EngineKind};
+use plusminus_worker::equipment::Choice;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -83,12 +84,23 @@ pub struct Training {
     /// Keep the weights of every job: final, best and best on validation, as DIR/JOB/*.safetensors
     #[arg(long, value_name = "DIR")]
     pub weights: Option<PathBuf>,
-    /// Threads of a job, on which its result does not depend [default: the cores, divided by the jobs at once]
-    #[arg(long, value_name = "N", value_parser = threads)]
-    pub threads: Option<NonZeroUsize>,
     /// Engine that trains [default: the fastest that can run the network]
     #[arg(long, value_name = "NAME", value_parser = engine_parser())]
     pub engine: Option<EngineKind>,
+}
+
+/// On what jobs are trained, and how many at once.
+#[derive(Clone, Debug, Args)]
+pub struct Share {
+    /// What to train on: cpu, cuda (all GPUs), such as cuda:0,cuda:1, or auto: all GPUs, or the processor where there is none
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Choice,
+    /// Jobs at once on each device: auto is one a core, or up to eight on a GPU; no more than there are jobs and memory for
+    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = slots)]
+    pub slots: Slots,
+    /// Threads of a job, on which its result does not depend [default: the cores, divided by the jobs at once]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<NonZeroUsize>,
 }
 
 /// How training processes are looked after.
@@ -175,9 +187,9 @@ pub struct Run {
     /// State directory, where results are kept
     #[arg(long, value_name = "DIR", default_value = ".plusminus", env = "PLUSMINUS_STATE")]
     pub state: PathBuf,
-    /// Jobs at once: auto is one a core, as many as there are jobs and memory for
-    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = slots)]
-    pub slots: Slots,
+    /// On what, and how many at once.
+    #[command(flatten)]
+    pub share: Share,
     /// Format of the table
     #[arg(long, default_value_t, value_parser = format_parser())]
     pub format: Format,
@@ -230,12 +242,9 @@ pub struct Worker {
     /// URL of the coordinator
     #[arg(long, value_name = "URL", env = "PLUSMINUS_COORDINATOR", default_value = "http://127.0.0.1:7600")]
     pub coordinator: String,
-    /// What to train on
-    #[arg(long, value_enum, default_value_t)]
-    pub device: Device,
-    /// Jobs at once: auto is one a core
-    #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = slots)]
-    pub slots: Slots,
+    /// On what, and how many at once.
+    #[command(flatten)]
+    pub share: Share,
     /// Name of the worker, no other worker's [default: made from the host's name, and kept in the state directory]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
@@ -271,6 +280,15 @@ pub struct Runner {
     /// How often a job is kept
     #[arg(long, value_name = "HOW", default_value_t)]
     pub checkpoint_every: Every,
+    /// What to train on: cpu, or a GPU such as cuda:0
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Device,
+    /// Threads of each job
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: NonZeroUsize,
+    /// Jobs at once
+    #[arg(long, value_name = "N")]
+    pub lanes: u32,
     /// Data sets, weights, means.
     #[command(flatten)]
     pub training: Training,
@@ -281,14 +299,6 @@ fn patience(text: &str) -> Result<f64, String> {
         Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
         _ => Err("expected a number of seconds from 0 to 86400".to_owned()),
     }
-}
-
-/// A kind of device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    /// The processor.
-    #[default]
-    Cpu,
 }
 
 /// `submit` and `cancel`

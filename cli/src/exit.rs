@@ -5,6 +5,7 @@ use plusminus_coordinator::{BackupError, ServerError, StoreError};
 use plusminus_core::spec::Problem;
 use plusminus_proto::endpoint::BadUrl;
 use plusminus_worker::WorkerError;
+use plusminus_worker::equipment::NoDevices;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -143,6 +144,9 @@ pub enum CliError {
     /// A worker cannot start.
     #[error(transparent)]
     Worker(#[from] WorkerError),
+    /// The devices that were asked for are not here.
+    #[error(transparent)]
+    NoDevices(#[from] NoDevices),
     /// The worker process of `run` has ended on its own.
     #[error("the worker process has ended ({0}); run it again with -v for its log")]
     WorkerEnded(String),
@@ -178,7 +182,7 @@ impl CliError {
                 Exit::SweepFile
             }
             CliError::UnreadablePublished { .. } | CliError::PublishedProblems { .. } => Exit::SweepFile,
-            CliError::UnknownPublished(..) | CliError::NoReference(..) => Exit::Unknown,
+            CliError::UnknownPublished(..) | CliError::NoReference(..) | CliError::NoDevices(_) => Exit::Unknown,
             CliError::NotRunning(_) | CliError::Unreachable { .. } | CliError::BadUrl(_) => Exit::NoCoordinator,
             CliError::NotFound(_) | CliError::UnknownProfile { .. } => Exit::Unknown,
             CliError::Server(error) => match error {

@@ -5,7 +5,7 @@ use crate::store::{Reader, StoreError};
 use plusminus_core::id::{Attempt, JobId, SweepName};
 use plusminus_core::metric::{At, Measurements, Metric};
 use plusminus_core::outcome::FailureKind;
-use plusminus_core::schedule::{JobState, JobView, Machine, Policy, SweepView, Time};
+use plusminus_core::schedule::{JobState, JobView, Machine, Policy, Session, SweepView, Time};
 use plusminus_core::spec::{self, Sweep};
 use plusminus_proto::convert::{self, attempt_id};
 use plusminus_proto::v1;
@@ -19,10 +19,11 @@ const CHUNK: usize = 1000;
 /// Kinds of failure that a status tells apart: thousands of jobs may each have diverged in their own way.
 const FAILURES: usize = 20;
 
-/// How far running attempts are: kept in memory only.
+/// How far running attempts are, and with what workers train them: kept in memory only.
 #[derive(Debug, Default)]
 pub struct Board {
     lines: BTreeMap<JobId, Line>,
+    devices: BTreeMap<Session, Vec<v1::Device>>,
 }
 
 #[derive(Debug)]
@@ -39,6 +40,14 @@ impl Board {
 
     pub(crate) fn epoch(&mut self, job: JobId, attempt: Attempt, epoch: u32, measurements: &Measurements) {
         self.line(job, attempt).last = Some(convert::epoch(epoch, measurements));
+    }
+
+    pub(crate) fn devices(&mut self, session: Session, devices: Vec<v1::Device>) {
+        self.devices.insert(session, devices);
+    }
+
+    pub(crate) fn no_devices(&mut self, session: Session) {
+        self.devices.remove(&session);
     }
 
     pub(crate) fn forget(&mut self, job: JobId) {
@@ -140,6 +149,7 @@ pub fn status(machine: &Machine, board: &Board, now: Time, name: &str) -> Result
         slots: worker.slots,
         busy: worker.busy.len() as u32,
         rests_milliseconds: worker.rests_until.0.saturating_sub(now.0),
+        devices: board.devices.get(&worker.session).cloned().unwrap_or_default(),
     });
     Ok(v1::StatusResponse {
         workers: workers.collect(),

@@ -27,6 +27,6 @@ pub use cache::Cache;
 pub use convolution::{Convolution, Geometry, Pass};
 pub use device::{Device, DeviceError, Memory, Recording};
 pub use gpu::{Gpu, is_well};
-pub use libraries::DIRECTORIES;
+pub use libraries::{DIRECTORIES, what_is_missing};
 pub use signature::Kind;
 pub use survey::{Found, Monitor, Reading, Survey, survey};

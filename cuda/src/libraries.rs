@@ -136,6 +136,15 @@ impl Library {
     }
 }
 
+/// What is missing of the libraries that training on a GPU takes, beside the driver: nothing, or what can be done without, in words.
+///
+/// # Errors
+/// That one is missing without which no kernel can be compiled.
+pub fn what_is_missing() -> Result<Option<String>, DeviceError> {
+    Library::Nvrtc.need()?;
+    Ok(Library::Cudnn.need().err().map(|missing| format!("{missing}; without it convolutions are slow")))
+}
+
 /// Loads what [`DIRECTORIES`] has, once. A library that is loaded is found by its name from then on.
 pub(crate) fn load() {
     static ONCE: Once = Once::new();

@@ -21,6 +21,7 @@ pub fn event(session: Session, message: from_worker::Message) -> Result<Option<E
         }
         from_worker::Message::Report(report) => Some(Event::Reported(session, understood(report)?)),
         from_worker::Message::Draining(_) => Some(Event::Draining(session)),
+        from_worker::Message::Devices(devices) => Some(Event::Resized(session, slots(&devices.devices))),
         from_worker::Message::Hello(_) | from_worker::Message::Progress(_) => None,
     })
 }
@@ -34,6 +35,11 @@ fn understood(report: v1::Report) -> Result<Report, Invalid> {
         let failure = Failure::new(FailureKind::Infrastructure, message);
         Ok(Report { sequence, job, attempt, news: News::Ended(Ending::Failed(failure)) })
     })
+}
+
+/// Attempts at once on all these devices.
+pub fn slots(devices: &[v1::Device]) -> u32 {
+    devices.iter().map(|device| device.slots).fold(0, u32::saturating_add)
 }
 
 /// What a worker is told of the coordinator that greets it.

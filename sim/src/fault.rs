@@ -31,8 +31,12 @@ pub enum Kind {
     KillRunner,
     /// A runner stands still, and goes on.
     FreezeRunner,
-    /// A runner gets stuck for good.
+    /// A runner, or a lane of one, gets stuck for good.
     HangRunner,
+    /// A GPU fails its runner for good: another process may use it.
+    FailDevice,
+    /// A GPU has no memory for what a job asks for.
+    FullDevice,
     /// A connection breaks, and what was on its way is lost.
     Reset,
     /// Nothing gets through between a worker and the coordinator for a while.
@@ -47,7 +51,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 19] = [
+    pub const ALL: [Kind; 21] = [
         Kind::KillCoordinator,
         Kind::FreezeCoordinator,
         Kind::FullDisk,
@@ -62,6 +66,8 @@ impl Kind {
         Kind::KillRunner,
         Kind::FreezeRunner,
         Kind::HangRunner,
+        Kind::FailDevice,
+        Kind::FullDevice,
         Kind::Reset,
         Kind::Cut,
         Kind::SubmitAgain,

@@ -3,9 +3,11 @@
 use crate::network::Line;
 use crate::runner::Runner;
 use plusminus_core::id::{Digest, JobId};
-use plusminus_trainer::Means;
-use plusminus_worker::agent::{Agent, Entry, Of, Settings};
+use plusminus_proto::v1;
+use plusminus_trainer::{Device, Means};
+use plusminus_worker::agent::{Agent, Entry, Equipment, Of, Settings};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
 pub(crate) struct Worker {
@@ -14,6 +16,9 @@ pub(crate) struct Worker {
     pub process: u64,
     pub agent: Option<Agent>,
     pub slots: u32,
+    /// What it trains on: on a GPU one process trains in all slots, and lives and dies with all of them.
+    pub device: Device,
+    /// By slot.
     pub runners: Vec<Option<Runner>>,
     /// The newest connection.
     pub line: Option<Line>,
@@ -32,12 +37,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub fn new(name: String, slots: u32) -> Self {
+    pub fn new(name: String, slots: u32, device: Device) -> Self {
         Worker {
             name,
             process: 0,
             agent: None,
             slots,
+            device,
             runners: (0..slots).map(|_| None).collect(),
             line: None,
             frozen: 0,
@@ -57,12 +63,32 @@ impl Worker {
         self.agent = Some(Agent::new(Settings {
             name: self.name.clone(),
             instance,
-            slots: self.slots,
+            equipment: vec![self.equipment()],
             attached: false,
             grace: Duration::from_secs(2),
             stall: Duration::from_secs(15),
-            means: Means::default(),
         }));
+    }
+
+    fn equipment(&self) -> Equipment {
+        let device = v1::Device { name: self.device.to_string(), slots: self.slots, ..v1::Device::default() };
+        Equipment { device, means: Means { device: self.device, ..Means::default() }, uuid: None }
+    }
+
+    /// The slots that a runner trains in, by its number.
+    pub fn slots_of(&self, runner: usize) -> Range<usize> {
+        match self.device {
+            Device::Cpu => runner..runner + 1,
+            Device::Cuda(_) => 0..self.slots as usize,
+        }
+    }
+
+    /// The number of the runner that trains in a slot, and which of its lanes it is.
+    pub fn runner_of(&self, slot: usize) -> (usize, u32) {
+        match self.device {
+            Device::Cpu => (slot, 0),
+            Device::Cuda(_) => (0, slot as u32),
+        }
     }
 
     /// The daemon is gone, and with it its runners and all that is not on the disk.

@@ -12,6 +12,7 @@ use crate::worker::Worker;
 use plusminus_core::id::{Digest, JobId};
 use plusminus_core::schedule::{Event, Session, Ticket};
 use plusminus_proto::v1::to_runner;
+use plusminus_trainer::Device;
 use plusminus_worker::agent::{Entry, Of, Said};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,7 +74,7 @@ enum Call {
     Resume,
 }
 
-/// A slot's runner: the worker, the number of its process, the slot, the number of its runner.
+/// What trains in a slot, a runner or a lane of one: the worker, the number of its process, the slot, the number of the slot's runner.
 type RunnerId = (usize, u64, usize, u64);
 
 #[derive(Clone, Debug)]
@@ -144,7 +145,12 @@ impl World {
         let plan = Plan::draw(&mut chance, store.is_none());
         let disk = store.unwrap_or_else(Disk::log);
         let count = chance.between(1, 3);
-        let workers = (0..count).map(|n| Worker::new(format!("w{n}"), chance.between(1, 3) as u32)).collect();
+        let mut worker = |number| {
+            let slots = chance.between(1, 3) as u32;
+            let device = if chance.one_in(3) { Device::Cuda(0) } else { Device::Cpu };
+            Worker::new(format!("w{number}"), slots, device)
+        };
+        let workers = (0..count).map(&mut worker).collect();
         World {
             now: BEGINNING,
             agenda: BTreeMap::new(),

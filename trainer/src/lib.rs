@@ -24,7 +24,7 @@ pub mod train;
 
 pub use checkpoint::{Checkpoints, Every};
 pub use data::{Cache, Datasets};
-pub use engine::{Device, EngineKind, Means};
+pub use engine::{Device, EngineKind, Means, is_well};
 pub use keep::Kept;
 pub use memory::Memory;
 pub use train::{Observer, ParentWeights, Progress, Supplies, Trained, train};

@@ -14,7 +14,7 @@ mod start;
 
 use crate::checkpoint::Checkpoints;
 use crate::data::{Cache, Data, Inputs, Labels, feed, shuffle};
-use crate::engine::{Checkpoint, Engine, EngineError, Means, Plan};
+use crate::engine::{Cause, Checkpoint, Engine, EngineError, Means, Plan};
 use crate::keep::{Kept, Snapshot};
 use best::Selections;
 pub(crate) use evaluation::EVALUATED;
@@ -320,7 +320,13 @@ fn diverged(what: &str) -> Failure {
 }
 
 fn failed(error: EngineError) -> Failure {
-    Failure::new(FailureKind::Infrastructure, format!("the engine failed: {error}"))
+    let kind = match error.cause {
+        Cause::Device => FailureKind::Infrastructure,
+        Cause::Memory => FailureKind::OutOfMemory,
+        // No fault of the job's.
+        Cause::Machine => FailureKind::Preempted,
+    };
+    Failure::new(kind, format!("the engine failed: {error}"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
 use plusminus_proto::v1;
-use plusminus_trainer::{Means, Observer};
+use plusminus_trainer::{Device, Means, Observer};
+use plusminus_worker::agent::Equipment;
 use plusminus_worker::runner::{RunnerOptions, serve_with};
 use plusminus_worker::{Options, StateDirectory};
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 const METRICS: [Metric; 10] = [
@@ -61,8 +63,8 @@ impl Arguments {
                 "--epochs" => arguments.epochs = text.parse()?,
                 "--work" => arguments.work = text.parse()?,
                 "--gaps" => arguments.gaps = Some(value.into()),
-                // Where weights and checkpoints lie, which the daemon tells its runners: there are none.
-                "--cache" | "--checkpoints" => {}
+                // What the daemon tells its runners: where weights and checkpoints lie, of which there are none, and with what they train.
+                "--cache" | "--checkpoints" | "--device" | "--threads" | "--lanes" => {}
                 other => return Err(format!("unknown option {other}").into()),
             }
         }
@@ -85,12 +87,13 @@ async fn work(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let mut forwarded: Vec<OsString> = vec!["runner".into()];
     forwarded.extend(["--epochs".into(), epochs.to_string().into(), "--work".into(), work.to_string().into()]);
     forwarded.extend(gaps.into_iter().flat_map(|gaps| ["--gaps".into(), gaps.into()]));
-    let runner = RunnerOptions { program: std::env::current_exe()?, arguments: forwarded, means: Means::default() };
+    let runner = RunnerOptions { program: std::env::current_exe()?, arguments: forwarded };
+    let device = v1::Device { name: "cpu".to_owned(), slots, ..v1::Device::default() };
     let options = Options {
         coordinator,
         state: StateDirectory::open(&state)?,
         name: "noop".to_owned(),
-        slots,
+        equipment: vec![Equipment { device, means: Means::default(), uuid: None }],
         attached: false,
         patience: Duration::from_secs(10),
         grace: Duration::from_secs(10),
@@ -105,24 +108,25 @@ async fn work(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     Ok(plusminus_worker::run(options, stop).await?)
 }
 
-/// A runner.
+/// A runner, of one lane.
 fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    let mut gaps = match &arguments.gaps {
-        Some(directory) => Some(File::create(directory.join(std::process::id().to_string()))?),
-        None => None,
-    };
-    let mut free = None;
-    let train = |assignment: &v1::Assignment, observer: &mut dyn Observer| {
-        if let (Some(gaps), Some(since)) = (&mut gaps, free.take()) {
-            let idle = Instant::now().duration_since(since).as_secs_f64() * 1e3;
-            // Without it there is one figure less.
-            let _ = writeln!(gaps, "{idle:.3}");
+    let gaps = arguments.gaps.as_ref().map(|directory| File::create(directory.join(std::process::id().to_string())));
+    let gaps = Mutex::new(gaps.transpose()?);
+    let lane = || {
+        let (mut gaps, arguments) = (gaps.lock().ok().and_then(|mut gaps| gaps.take()), arguments.clone());
+        let mut free: Option<Instant> = None;
+        move |assignment: &v1::Assignment, observer: &mut dyn Observer| {
+            if let (Some(gaps), Some(since)) = (&mut gaps, free.take()) {
+                let idle = Instant::now().duration_since(since).as_secs_f64() * 1e3;
+                // Without it there is one figure less.
+                let _ = writeln!(gaps, "{idle:.3}");
+            }
+            let facts = train(assignment, observer, &arguments);
+            free = Some(Instant::now());
+            facts
         }
-        let facts = train(assignment, observer, &arguments);
-        free = Some(Instant::now());
-        facts
     };
-    Ok(serve_with(train)?)
+    Ok(serve_with(1, Device::Cpu, lane)?)
 }
 
 fn train(assignment: &v1::Assignment, observer: &mut dyn Observer, arguments: &Arguments) -> Result<Facts, Failure> {

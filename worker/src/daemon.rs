@@ -1,7 +1,7 @@
 //! The daemon: it tells the agent what happens on the network, in its runners and by the clock, and does what the agent asks for. It
 //! decides nothing.
 
-use crate::agent::{Agent, Effect, Event, How, Of, Said, Settings, Time};
+use crate::agent::{Agent, Effect, Equipment, Event, How, Of, Said, Settings, Time};
 use crate::clock;
 use crate::error::WorkerError;
 use crate::journal::Journal;
@@ -10,6 +10,7 @@ use crate::runner::{Runner, RunnerOptions};
 use crate::state::StateDirectory;
 use crate::weights::{self, Cache};
 use plusminus_core::id::JobId;
+use plusminus_cuda::{Monitor, Reading};
 use plusminus_proto::v1::{self, from_worker};
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -32,6 +33,8 @@ const QUEUE: usize = 256;
 const TOGETHER: usize = 256;
 /// Checkpoints that have not changed for so long are nobody's any more.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// How often the sensors of GPUs are read.
+const READ: Duration = Duration::from_secs(5);
 /// How often they are looked for.
 const LOOKED_FOR: Duration = Duration::from_secs(24 * 3_600);
 
@@ -44,8 +47,8 @@ pub struct Options {
     pub state: StateDirectory,
     /// The worker's name, no other worker's: the one that its state directory knows.
     pub name: String,
-    /// Attempts at once.
-    pub slots: u32,
+    /// With what it trains.
+    pub equipment: Vec<Equipment>,
     /// Whether to go at once when told to while nobody listens: the coordinator has gone for good.
     pub attached: bool,
     /// How long the first connection may take.
@@ -68,8 +71,8 @@ pub struct Options {
 /// If the coordinator cannot be reached at first, or the state directory is of no use. Once there has been a connection, a broken one is
 /// made again for ever.
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), WorkerError> {
-    let Options { coordinator, state, name, slots, attached, patience, grace, stall, cache, checkpoints, mut runner } =
-        options;
+    let Options { coordinator, state, name, equipment, .. } = options;
+    let Options { attached, patience, grace, stall, cache, checkpoints, mut runner, .. } = options;
     let (news, mut of_link) = mpsc::channel(QUEUE);
     let (events, mut of_work) = mpsc::channel(QUEUE);
     let link = Link::new(&coordinator, news)?;
@@ -81,12 +84,14 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     runner.arguments.extend(["--cache".into(), cache.directory().into()]);
     runner.arguments.extend(["--checkpoints".into(), checkpoints.clone().into()]);
     let (journal, unsaid) = Journal::open(state.path())?;
-    let threads = runner.means.threads;
+    let sensors = equipment.iter().filter_map(|e| Some((e.device.name.clone(), e.uuid.clone()?)));
+    tokio::spawn(read_sensors(sensors.collect(), events.clone()));
+    let slots: u32 = equipment.iter().map(|equipment| equipment.device.slots).sum();
     let instance = RandomState::new().hash_one(std::process::id());
-    let settings = Settings { name: name.clone(), instance, slots, attached, grace, stall, means: runner.means };
+    let agent = Agent::new(Settings { name: name.clone(), instance, equipment, attached, grace, stall });
     let mut daemon = Daemon {
-        agent: Agent::new(settings),
-        runners: (0..slots).map(|_| None).collect(),
+        runners: agent.runners().map(|_| None).collect(),
+        agent,
         transfers: BTreeMap::new(),
         cache: Arc::new(cache),
         checkpoints,
@@ -131,7 +136,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
                         break 'working Err(error);
                     }
                     if matches!(news, link::News::Connected(..)) && !mem::replace(&mut known, true) {
-                        info!(name, slots, threads, "connected to {coordinator}");
+                        info!(name, slots, "connected to {coordinator}");
                     }
                     let flow = daemon.of_link(news);
                     left -= 1;
@@ -163,10 +168,36 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     ended
 }
 
+/// Tells what the sensors of GPUs say, by the GPUs' names, from time to time for as long as there is a daemon and NVML to ask.
+async fn read_sensors(sensors: Vec<(String, String)>, events: mpsc::Sender<Event>) {
+    if sensors.is_empty() {
+        return;
+    }
+    // A driver may take its time, so nobody else waits for it.
+    let mut monitor = tokio::task::spawn_blocking(Monitor::open).await.ok().flatten();
+    while let Some(there) = monitor.take() {
+        let sensors = sensors.clone();
+        let read = move || {
+            let reading = |uuid: &str| {
+                let Reading { memory_used, load, temperature, .. } = there.read(uuid)?;
+                Some(v1::Reading { memory_used, load, temperature })
+            };
+            let readings = sensors.into_iter().filter_map(|(name, uuid)| Some((name, reading(&uuid)?))).collect();
+            (there, readings)
+        };
+        let Ok((there, readings)) = tokio::task::spawn_blocking(read).await else { return };
+        if events.send(Event::Read(readings)).await.is_err() {
+            return;
+        }
+        monitor = Some(there);
+        tokio::time::sleep(READ).await;
+    }
+}
+
 /// What does what the agent asks for.
 struct Daemon {
     agent: Agent,
-    /// By slot: which it is, and the process.
+    /// By number: which it is, and the process.
     runners: Vec<Option<(u64, Runner)>>,
     transfers: BTreeMap<Of, AbortHandle>,
     cache: Arc<Cache>,
@@ -247,16 +278,16 @@ impl Daemon {
     fn act(&mut self, effect: Effect) -> ControlFlow<(), Option<Event>> {
         match effect {
             Effect::Send(message) => self.send(message),
-            Effect::Start { slot, generation } => {
-                return ControlFlow::Continue(self.start(slot, generation));
+            Effect::Start { runner, generation } => {
+                return ControlFlow::Continue(self.start(runner, generation));
             }
-            Effect::Tell { slot, generation, message } => {
-                if let Some(runner) = self.runner(slot, generation) {
-                    runner.tell(message);
+            Effect::Tell { runner, generation, lane, message } => {
+                if let Some(runner) = self.runner(runner, generation) {
+                    runner.tell(lane, message);
                 }
             }
-            Effect::Kill { slot, generation } => {
-                if let Some(runner) = self.runner(slot, generation) {
+            Effect::Kill { runner, generation } => {
+                if let Some(runner) = self.runner(runner, generation) {
                     runner.kill();
                 }
             }
@@ -310,21 +341,22 @@ impl Daemon {
         }
     }
 
-    fn start(&mut self, slot: usize, generation: u64) -> Option<Event> {
-        match Runner::start(&self.runner, slot, generation, self.events.clone()) {
+    fn start(&mut self, number: usize, generation: u64) -> Option<Event> {
+        let equipment = self.agent.runners().nth(number)?;
+        match Runner::start(&self.runner, equipment, (number, generation), self.events.clone()) {
             Ok(runner) => {
-                self.runners[slot] = Some((generation, runner));
+                self.runners[number] = Some((generation, runner));
                 None
             }
             Err(error) => {
                 let said = Said::Exited(How::NotStarted(error.to_string()), String::new());
-                Some(Event::Runner { slot, generation, said })
+                Some(Event::Runner { runner: number, generation, said })
             }
         }
     }
 
-    fn runner(&mut self, slot: usize, generation: u64) -> Option<&mut Runner> {
-        let (which, runner) = self.runners.get_mut(slot)?.as_mut()?;
+    fn runner(&mut self, number: usize, generation: u64) -> Option<&mut Runner> {
+        let (which, runner) = self.runners.get_mut(number)?.as_mut()?;
         (*which == generation).then_some(runner)
     }
 

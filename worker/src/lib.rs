@@ -2,6 +2,7 @@
 //!
 //! - [`agent`]: the state machine: what the coordinator, the runners and the clock say, and what follows.
 //! - [`daemon`]: what tells the agent of the world, and does what it asks for.
+//! - [`equipment`]: with which devices it trains.
 //! - [`machine`]: how many jobs are trained at once, and by how many threads each.
 //! - [`state`]: the worker's directory, and its name.
 //! - `journal`: what is yet to be acknowledged, on disk.
@@ -17,6 +18,7 @@
 pub mod agent;
 mod clock;
 pub mod daemon;
+pub mod equipment;
 mod error;
 mod journal;
 mod link;

@@ -5,7 +5,7 @@
 //! computes does not depend on it.
 
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::{fs, thread};
+use std::{fmt, fs, thread};
 
 /// What a machine has for training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,14 @@ pub struct Division {
     pub slots: NonZeroU32,
     /// Threads of each.
     pub threads: NonZeroUsize,
+}
+
+impl fmt::Display for Division {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let jobs = if self.slots.get() == 1 { "one job at a time" } else { &format!("{} jobs at once", self.slots) };
+        let threads = if self.threads.get() == 1 { "one thread" } else { &format!("{} threads", self.threads) };
+        write!(f, "{jobs}, {threads} each")
+    }
 }
 
 impl Machine {

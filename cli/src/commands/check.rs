@@ -1,7 +1,7 @@
 //! `plusminus check SWEEP`
 
-use super::{hints, memory, worker};
-use crate::arguments::{self, Output, Slots, Training};
+use super::{hints, memory};
+use crate::arguments::{self, Output};
 use crate::exit::{CliError, Exit};
 use crate::whose::SweepFile;
 use crate::{published, terminal};
@@ -10,10 +10,11 @@ use plusminus_core::job::Configuration;
 use plusminus_core::report::{Table, names};
 use plusminus_core::spec::{Cell, Sweep};
 use plusminus_trainer::{Means, Memory};
-use plusminus_worker::machine::Division;
+use plusminus_worker::machine::{Division, Machine, Wanted};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 
 pub fn run(arguments: &arguments::Check) -> Result<Exit, CliError> {
     let profiles = SweepFile::read_all(&arguments.sweep)?.1.profiles;
@@ -70,7 +71,7 @@ fn describe(sweep: &Sweep, profiles: &Profiles, list: bool) -> String {
     let _ =
         writeln!(text, "  table     {} × {}, {} at {}", table.rows.len(), table.columns.len(), table.metric, table.at);
     let division = divide(sweep);
-    let cells = memory::of_cells(sweep, means(division));
+    let cells = memory::of_cells(sweep, with(division.threads));
     let _ = writeln!(text, "  memory    {}", needed(&cells, division));
     if !profiles.is_empty() {
         let profiles = profiles.iter().map(|(name, jobs)| format!("{name} ({jobs} jobs)"));
@@ -88,13 +89,14 @@ fn describe(sweep: &Sweep, profiles: &Profiles, list: bool) -> String {
     text
 }
 
-/// How `run` would divide this machine for the whole sweep, without options.
+/// How `run` would divide this machine's processor for the whole sweep, without options.
 fn divide(sweep: &Sweep) -> Division {
-    worker::divide(Slots(None), &Training::default(), Some(jobs(sweep)), |means| memory::largest(sweep, means))
+    let wanted = Wanted { jobs: Some(jobs(sweep)), ..Wanted::default() };
+    Machine::here().divide(wanted, |threads| Some(memory::largest(sweep, with(threads))?.0))
 }
 
-fn means(division: Division) -> Means {
-    worker::means(&worker::with(&Training::default(), division))
+fn with(threads: NonZeroUsize) -> Means {
+    Means { threads, ..Means::default() }
 }
 
 /// What a job takes at most, and what as many as `run` would train at once on this machine take.
@@ -102,8 +104,7 @@ fn needed(cells: &[Option<Memory>], division: Division) -> String {
     let known = cells.iter().copied().collect::<Option<Vec<_>>>();
     let Some(most) = known.and_then(|known| known.into_iter().max()) else { return "unknown".to_owned() };
     let total = Memory(most.0.saturating_mul(division.slots.get() as usize));
-    let here = worker::describe(division);
-    format!("about {most} a job; {total} on this machine ({here})")
+    format!("about {most} a job; {total} on this machine ({division})")
 }
 
 fn told(memory: Option<Memory>) -> String {
@@ -137,7 +138,7 @@ fn network(configuration: &Configuration) -> String {
 
 fn as_json(sweep: &Sweep, profiles: &Profiles, list: bool) -> Value {
     let division = divide(sweep);
-    let memory = memory::of_cells(sweep, means(division));
+    let memory = memory::of_cells(sweep, with(division.threads));
     let bytes = memory.iter().map(|memory| memory.map(|memory| memory.0));
     let trained = sweep.trained();
     let memory_of: BTreeMap<CellId, Option<usize>> = trained.iter().map(|cell| cell.id).zip(bytes).collect();

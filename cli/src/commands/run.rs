@@ -10,7 +10,8 @@ use plusminus_coordinator::{Coordinator, StoreError};
 use plusminus_core::schedule::Policy;
 use plusminus_core::spec::Sweep;
 use plusminus_proto::v1;
-use plusminus_worker::machine::Division;
+use plusminus_worker::agent::Equipment;
+use plusminus_worker::equipment::describe;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
@@ -86,13 +87,12 @@ async fn train(
     let left = (submitted.jobs - submitted.finished) as usize;
     // Winners have further jobs once they are known.
     let later = sweep.jobs_in_all().saturating_sub(submitted.jobs as usize);
-    let division = worker::divide(arguments.slots, &arguments.training, Some(left.max(later)), |means| {
-        memory::largest(sweep, means)
-    });
+    let need = |means| memory::largest(sweep, means);
+    let equipment = worker::equip(&arguments.share, &arguments.training, Some(left.max(later)), need).await?;
     if left > 0 {
-        terminal::note(&worker::describe(division));
+        describe(&equipment).iter().for_each(|line| terminal::note(line));
     }
-    let (mut worker, leash) = start_worker(arguments, division, verbose, url)?;
+    let (mut worker, leash) = start_worker(arguments, &equipment, verbose, url)?;
     let status = tokio::select! {
         status = watch::follow(&mut client, sweep, Output::Text) => Some(status?),
         () = super::told_to_stop() => None,
@@ -125,7 +125,7 @@ async fn finish(
 /// Starts the worker. It leaves when the pipe to it is closed, however this process ends.
 fn start_worker(
     arguments: &arguments::Run,
-    division: Division,
+    equipment: &[Equipment],
     verbose: u8,
     url: &str,
 ) -> Result<(Child, Option<ChildStdin>), CliError> {
@@ -135,12 +135,12 @@ fn start_worker(
     command
         // Always the same name: what a run that was killed left in hand is settled when the next one's worker connects.
         .args(["worker", "--attached", "--name", "run", "--coordinator", url])
-        .args(["--slots", &division.slots.to_string()])
         .args([OsStr::new("--state"), arguments.state.join("worker").as_os_str()])
         .args(worker::care(&arguments.care))
         // The worker of a run that was killed may not have left yet.
         .args(["--patience", &(arguments.care.grace + 2 * DELIVERY).as_secs_f64().min(86_400.0).to_string()])
-        .args(worker::forwarded(&worker::with(&arguments.training, division)))
+        .args(worker::of_equipment(equipment))
+        .args(worker::forwarded(&arguments.training))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .kill_on_drop(true);

@@ -2,12 +2,14 @@
 
 use crate::arguments::{Runner, Training};
 use crate::exit::{CliError, Exit};
+use plusminus_trainer::Means;
 use plusminus_worker::runner::{ChildOptions, serve};
 
-pub fn run(Runner { cache, checkpoints, checkpoint_every, training }: Runner) -> Result<Exit, CliError> {
-    let means = super::worker::means(&training);
-    let Training { datasets, weights, .. } = training;
-    serve(ChildOptions { datasets, weights, cache, checkpoints, checkpoint_every, means })
+pub fn run(arguments: Runner) -> Result<Exit, CliError> {
+    let Runner { cache, checkpoints, checkpoint_every, device, threads, lanes, training } = arguments;
+    let Training { datasets, weights, engine } = training;
+    let means = Means { device, engine, threads };
+    serve(ChildOptions { datasets, weights, cache, checkpoints, checkpoint_every, means, lanes })
         .map_err(|error| CliError::Io { what: "the worker does not listen any more", error })?;
     Ok(Exit::Success)
 }

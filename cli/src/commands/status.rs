@@ -57,6 +57,10 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
             text += &format!(", given nothing for {seconds} s because it gave back what it was given");
         }
         text.push('\n');
+        // A processor has nothing to tell.
+        for device in worker.devices.iter().filter(|device| !device.model.is_empty()) {
+            text += &format!("  {}\n", describe_device(device));
+        }
     }
     if !live {
         text += "no coordinator is running here\n";
@@ -64,6 +68,38 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
         text += "no worker is connected\n";
     }
     text
+}
+
+fn describe_device(device: &v1::Device) -> String {
+    const GIBIBYTE: f64 = (1u64 << 30) as f64;
+    let v1::Device { name, slots, model, memory, driver, reading } = device;
+    let memory = *memory as f64 / GIBIBYTE;
+    let slots = if *slots == 1 { "1 slot".to_owned() } else { format!("{slots} slots") };
+    let Some(reading) = reading else { return format!("{name}  {model}, driver {driver}, {slots}, {memory:.0} GiB") };
+    let used = reading.memory_used as f64 / GIBIBYTE;
+    let mut text = format!("{name}  {model}, driver {driver}, {slots}, {used:.1} of {memory:.0} GiB in use");
+    if let Some(load) = reading.load {
+        text += &format!(", {load} % busy");
+    }
+    if let Some(temperature) = reading.temperature {
+        text += &format!(", {temperature} °C");
+    }
+    text
+}
+
+fn device_json(device: &v1::Device) -> Value {
+    let mut answer = json!({ "device": device.name, "slots": device.slots });
+    if !device.model.is_empty() {
+        answer["model"] = json!(device.model);
+        answer["driver"] = json!(device.driver);
+        answer["memory_bytes"] = json!(device.memory);
+    }
+    if let Some(reading) = device.reading {
+        answer["memory_used_bytes"] = json!(reading.memory_used);
+        answer["load_percent"] = json!(reading.load);
+        answer["temperature_celsius"] = json!(reading.temperature);
+    }
+    answer
 }
 
 fn standing(sweep: &v1::SweepStatus, live: bool) -> String {
@@ -141,5 +177,40 @@ fn failure_json(failed: &v1::FailureCount) -> Value {
 fn worker_json(worker: &v1::WorkerStatus) -> Value {
     json!({
         "worker": worker.worker, "slots": worker.slots, "busy": worker.busy, "rests_ms": worker.rests_milliseconds,
+        "devices": worker.devices.iter().map(device_json).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gpu_is_told_with_what_its_sensors_say_and_a_processor_with_nothing() {
+        let gpu = v1::Device {
+            name: "cuda:0".into(),
+            slots: 4,
+            model: "NVIDIA H200".into(),
+            memory: 140 << 30,
+            driver: "570.86.15".into(),
+            reading: None,
+        };
+        assert_eq!(describe_device(&gpu), "cuda:0  NVIDIA H200, driver 570.86.15, 4 slots, 140 GiB");
+        let reading = v1::Reading { memory_used: 33 << 29, load: Some(87), temperature: Some(61) };
+        let gpu = v1::Device { slots: 1, reading: Some(reading), ..gpu };
+        let line = "cuda:0  NVIDIA H200, driver 570.86.15, 1 slot, 16.5 of 140 GiB in use, 87 % busy, 61 °C";
+        assert_eq!(describe_device(&gpu), line);
+        let mute = v1::Reading { load: None, temperature: None, ..reading };
+        let mute = v1::Device { reading: Some(mute), ..gpu.clone() };
+        assert!(describe_device(&mute).ends_with("16.5 of 140 GiB in use"));
+        assert_eq!(device_json(&gpu)["temperature_celsius"], 61);
+
+        let cpu = v1::Device { name: "cpu".into(), slots: 2, ..v1::Device::default() };
+        assert_eq!(device_json(&cpu), json!({ "device": "cpu", "slots": 2 }));
+        let worker =
+            v1::WorkerStatus { worker: "w".into(), slots: 3, devices: vec![cpu, gpu], ..v1::WorkerStatus::default() };
+        let status = v1::StatusResponse { workers: vec![worker], ..v1::StatusResponse::default() };
+        let text = describe(&status, true);
+        assert!(text.ends_with(&format!("worker w  0 of 3 slots busy\n  {line}\n")), "{text}");
+    }
 }

@@ -1,24 +1,25 @@
 //! `plusminus worker`
 
-use crate::arguments::{self, Care, Device, Slots, Training};
+use crate::arguments::{self, Care, Share, Slots, Training};
 use crate::exit::{CliError, Exit};
+use crate::terminal;
 use plusminus_trainer::checkpoint::Every;
-use plusminus_trainer::{EngineKind, Means, Memory};
-use plusminus_worker::machine::{Division, Machine, Wanted};
+use plusminus_trainer::{Means, Memory};
+use plusminus_worker::agent::Equipment;
+use plusminus_worker::equipment::{Choice, Devices, Stock};
+use plusminus_worker::machine::{Machine, Wanted};
 use plusminus_worker::runner::RunnerOptions;
 use plusminus_worker::{Options, StateDirectory, WorkerError};
 use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub async fn run(arguments: arguments::Worker) -> Result<Exit, CliError> {
-    let Device::Cpu = arguments.device;
     // Which jobs it will be given is not known, nor what memory they take.
-    let division = divide(arguments.slots, &arguments.training, None, |_| None);
+    let equipment = equip(&arguments.share, &arguments.training, None, |_| None).await?;
     let patience = Duration::from_secs_f64(arguments.patience);
     let state = state(arguments.state, arguments.name.as_deref(), patience).await?;
     let Care { stall, grace, checkpoints, checkpoint_every } = arguments.care;
@@ -26,14 +27,14 @@ pub async fn run(arguments: arguments::Worker) -> Result<Exit, CliError> {
         coordinator: arguments.coordinator,
         name: state.name(arguments.name, a_name)?,
         state,
-        slots: division.slots.get(),
+        equipment,
         attached: arguments.attached,
         patience,
         grace,
         stall,
         cache: arguments.cache,
         checkpoints,
-        runner: runner(&with(&arguments.training, division), checkpoint_every)?,
+        runner: runner(&arguments.training, checkpoint_every)?,
     };
     let attached = arguments.attached;
     let stop = async move {
@@ -91,35 +92,40 @@ fn as_file_name(name: &str) -> String {
     name.chars().map(plain).collect()
 }
 
-/// Jobs at once and threads of each, where so many `jobs` are to be trained of which the largest takes `need` bytes.
-pub fn divide(
-    Slots(slots): Slots,
+/// What jobs are trained on here, and how many at once, where so many `jobs` are to be trained, if that is known, and it is known what
+/// they `need`. What keeps GPUs from being used, or from being fast, is told.
+pub async fn equip(
+    share: &Share,
     training: &Training,
     jobs: Option<usize>,
     need: impl Fn(Means) -> Option<Memory>,
-) -> Division {
-    // candle has one thread.
-    let single = (training.engine == Some(EngineKind::Candle)).then_some(NonZeroUsize::MIN);
-    let wanted = Wanted { slots, threads: training.threads.or(single), jobs };
-    Machine::here().divide(wanted, |threads| Some(need(Means { threads, ..means(training) })?.0))
+) -> Result<Vec<Equipment>, CliError> {
+    let Share { device, slots: Slots(slots), threads } = share.clone();
+    // A driver may take its time.
+    let found = tokio::task::spawn_blocking(move || match device {
+        Choice::Cpu => Ok(Devices::Processor(None)),
+        device => Stock::here().choose(&device),
+    });
+    let devices = found.await.map_err(|error| CliError::Io { what: "cannot look for GPUs", error: error.into() })??;
+    match &devices {
+        Devices::Processor(Some(why)) => terminal::note(&format!("training on the processor: {why}")),
+        Devices::Gpus(_, Some(slow)) => terminal::note(&format!("warning: {slow}")),
+        Devices::Processor(None) | Devices::Gpus(_, None) => {}
+    }
+    let means = Means { engine: training.engine, ..Means::default() };
+    Ok(devices.equip(&Machine::here(), Wanted { slots, threads, jobs }, means, &need))
 }
 
-/// How jobs are trained at once, in words.
-pub fn describe(Division { slots, threads }: Division) -> String {
-    let jobs = if slots.get() == 1 { "one job at a time".to_owned() } else { format!("{slots} jobs at once") };
-    let threads = if threads.get() == 1 { "one thread".to_owned() } else { format!("{threads} threads") };
-    format!("{jobs}, {threads} each")
-}
-
-/// The same with the threads of `division`.
-pub fn with(training: &Training, division: Division) -> Training {
-    Training { threads: Some(division.threads), ..training.clone() }
-}
-
-/// By what means a runner trains.
-pub fn means(training: &Training) -> Means {
-    let default = Means::default();
-    Means { engine: training.engine, threads: training.threads.unwrap_or(default.threads), ..default }
+/// The arguments that ask for `equipment` again.
+pub fn of_equipment(equipment: &[Equipment]) -> impl Iterator<Item = OsString> + '_ {
+    let names: Vec<&str> = equipment.iter().map(|equipment| &*equipment.device.name).collect();
+    let device = [OsString::from("--device"), names.join(",").into()];
+    // Each device has as many, of as many threads.
+    let rest = equipment.first().into_iter().flat_map(|Equipment { device, means, .. }| {
+        let (slots, threads) = (device.slots.to_string(), means.threads.to_string());
+        [OsString::from("--slots"), slots.into(), "--threads".into(), threads.into()]
+    });
+    device.into_iter().chain(rest)
 }
 
 /// How this very program is started as a runner.
@@ -128,7 +134,7 @@ fn runner(training: &Training, every: Every) -> Result<RunnerOptions, CliError> 
         std::env::current_exe().map_err(|error| CliError::Io { what: "cannot find this program's file", error })?;
     let mut arguments = vec![OsString::from("runner"), "--checkpoint-every".into(), every.to_string().into()];
     arguments.extend(forwarded(training));
-    Ok(RunnerOptions { program, arguments, means: means(training) })
+    Ok(RunnerOptions { program, arguments })
 }
 
 /// The arguments that say `training` again.
@@ -136,9 +142,8 @@ pub fn forwarded(training: &Training) -> impl Iterator<Item = OsString> + '_ {
     let datasets = training.datasets.iter().flat_map(|directory| [OsString::from("--datasets"), directory.into()]);
     let weights = training.weights.iter().flat_map(|directory| [OsString::from("--weights"), directory.into()]);
     let option = |name: &str, value: String| [OsString::from(name), value.into()];
-    let threads = training.threads.iter().flat_map(move |threads| option("--threads", threads.to_string()));
     let engine = training.engine.iter().flat_map(move |engine| option("--engine", engine.to_string()));
-    datasets.chain(weights).chain(threads).chain(engine)
+    datasets.chain(weights).chain(engine)
 }
 
 /// The arguments that say `care` again.

@@ -15,12 +15,14 @@ pub(crate) enum Request {
         session: Session,
         worker: WorkerName,
         instance: u64,
-        slots: u32,
+        devices: Vec<v1::Device>,
         holds: Vec<(JobId, Attempt)>,
         outbox: Outbox,
     },
     Leave(Session),
     Drain(Session),
+    /// A worker's devices as they are now.
+    Devices(Session, Vec<v1::Device>),
     Report(Session, Report),
     Progress(JobId, Attempt, v1::Progress),
     /// A file of weights that a job left is not there any more.

@@ -244,16 +244,24 @@ impl Driver {
         let event = match request {
             // Whoever it was has given up waiting.
             Request::Join { outbox, .. } if outbox.is_closed() => return,
-            Request::Join { session, worker, instance, slots, holds, outbox } => {
+            Request::Join { session, worker, instance, devices, holds, outbox } => {
+                let slots = session::slots(&devices);
                 info!(%worker, slots, "a worker has connected");
                 self.outboxes.insert(session, outbox);
+                self.board.devices(session, devices);
                 Event::Joined { session, worker, instance, slots, holds }
             }
             Request::Leave(session) => {
                 self.outboxes.remove(&session);
+                self.board.no_devices(session);
                 Event::Left(session)
             }
             Request::Drain(session) => Event::Draining(session),
+            Request::Devices(session, devices) => {
+                let slots = session::slots(&devices);
+                self.board.devices(session, devices);
+                Event::Resized(session, slots)
+            }
             Request::Report(session, report) => {
                 if let News::Epoch(epoch, measurements) = &report.news
                     && self.machine.state().is_running(report.job, report.attempt)

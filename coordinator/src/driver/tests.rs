@@ -103,7 +103,8 @@ impl Scene {
         let (outbox, inbound) = mpsc::channel(8192);
         self.inbound = inbound;
         let worker = WorkerName("w".into());
-        let join = Request::Join { session: SESSION, worker, instance: 1, slots, holds: vec![], outbox };
+        let devices = vec![v1::Device { name: "cpu".to_owned(), slots, ..v1::Device::default() }];
+        let join = Request::Join { session: SESSION, worker, instance: 1, devices, holds: vec![], outbox };
         self.handle.send(join).await.unwrap();
     }
 

@@ -60,9 +60,9 @@ impl WorkerService for Workers {
         if hello.version != env!("CARGO_PKG_VERSION") {
             warn!(%worker, theirs = hello.version, ours = env!("CARGO_PKG_VERSION"), "another version of plusminus");
         }
-        let slots = hello.devices.iter().map(|device| device.slots).fold(0, u32::saturating_add);
         let holds = attempts(&hello.holds).map_err(invalid)?;
-        let join = Request::Join { session, worker: worker.clone(), instance: hello.instance, slots, holds, outbox };
+        let (instance, devices) = (hello.instance, hello.devices);
+        let join = Request::Join { session, worker: worker.clone(), instance, devices, holds, outbox };
         self.handle.send(join).await.map_err(unanswered)?;
         let handle = self.handle.clone();
         tokio::spawn(async move {
@@ -168,6 +168,10 @@ async fn listen(
                 if said.capacity() > INBOX / 2 {
                     let _ = said.try_send(Request::Progress(job, attempt, progress));
                 }
+            }
+            // The driver shows them to users, too.
+            Some(from_worker::Message::Devices(v1::Devices { devices })) => {
+                said.send(Request::Devices(session, devices)).await.map_err(stopping)?;
             }
             Some(message) => match session::event(session, message).map_err(invalid)? {
                 Some(Event::Heartbeat { session, beat, holds }) => {

@@ -83,7 +83,7 @@ pub struct Worker {
 impl Worker {
     pub async fn join(served: &Served, name: &str, slots: u32, holds: Vec<v1::AttemptId>) -> Self {
         let (sender, outbound) = mpsc::channel(16);
-        let devices = vec![v1::Device { name: "cpu".to_owned(), slots }];
+        let devices = vec![v1::Device { name: "cpu".to_owned(), slots, ..v1::Device::default() }];
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let hello = v1::Hello { worker: name.to_owned(), version, devices, holds, instance: 1 };
         let mut worker = {

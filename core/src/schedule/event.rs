@@ -52,6 +52,8 @@ pub enum Event {
     },
     /// A worker is about to leave: it is given nothing more.
     Draining(Session),
+    /// A worker runs so many attempts at once from now on; what it has in hand beyond that it goes on with.
+    Resized(Session, u32),
     /// A worker has something to say of an attempt.
     Reported(Session, Report),
     /// A file of weights that a job left is not there, or is not what it was.

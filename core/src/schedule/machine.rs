@@ -57,8 +57,8 @@ struct Connection {
 }
 
 impl Connection {
-    fn view(&self) -> WorkerView<'_> {
-        WorkerView { name: &self.worker, slots: self.slots, busy: &self.busy, rests_until: self.rest.until }
+    fn view(&self, session: Session) -> WorkerView<'_> {
+        WorkerView { session, name: &self.worker, slots: self.slots, busy: &self.busy, rests_until: self.rest.until }
     }
 }
 
@@ -160,7 +160,7 @@ impl Machine {
 
     /// The connected workers.
     pub fn workers(&self) -> impl Iterator<Item = WorkerView<'_>> {
-        self.connections.values().map(Connection::view)
+        self.connections.iter().map(|(session, connection)| connection.view(*session))
     }
 
     /// Until when `job` is a worker's.
@@ -191,6 +191,11 @@ impl Machine {
             Event::Draining(session) => {
                 if let Some(connection) = self.connections.get_mut(&session) {
                     connection.slots = 0;
+                }
+            }
+            Event::Resized(session, slots) => {
+                if let Some(connection) = self.connections.get_mut(&session) {
+                    connection.slots = slots;
                 }
             }
             Event::Resume(ticket, name, again) => self.resume(now, ticket, name, &again, &mut effects),

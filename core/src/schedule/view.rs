@@ -1,6 +1,7 @@
 //! What users are shown of the state.
 
 use super::Time;
+use super::event::Session;
 use super::machine::Machine;
 use super::state::{Entry, JobState, SweepEntry};
 use crate::id::{Attempt, CellId, JobId, SweepName, WorkerName};
@@ -46,6 +47,8 @@ impl Counts {
 /// A connected worker.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct WorkerView<'s> {
+    /// Its connection.
+    pub session: Session,
     /// Its name.
     pub name: &'s WorkerName,
     /// Attempts that it takes at once.

@@ -5,7 +5,7 @@ use crate::network::Line;
 use crate::runner::Runner;
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::schedule::Event as CoordinatorEvent;
-use plusminus_proto::v1::to_worker;
+use plusminus_proto::v1::{to_runner, to_worker};
 use plusminus_worker::agent::{Effect, Event, How, Of, Said, Time};
 
 impl World {
@@ -28,7 +28,8 @@ impl World {
                 return self.tell(worker, Event::Tick);
             }
             Happening::DaemonHears((worker, process, slot, generation), said) if self.is(worker, process) => {
-                return self.tell(worker, Event::Runner { slot, generation, said });
+                let (runner, _) = self.workers[worker].runner_of(slot);
+                return self.tell(worker, Event::Runner { runner, generation, said });
             }
             Happening::Written(worker, process, entry) if self.is(worker, process) => {
                 self.workers[worker].outbox.insert(entry.sequence, entry);
@@ -69,7 +70,7 @@ impl World {
     /// The daemon's process is gone, and its runners with it.
     pub(super) fn daemon_dies(&mut self, worker: usize) {
         for slot in 0..self.workers[worker].runners.len() {
-            self.runner_goes(worker, slot);
+            self.lane_goes(worker, slot);
         }
         self.workers[worker].die();
         for line in self.network.of_worker(worker) {
@@ -78,8 +79,14 @@ impl World {
         }
     }
 
-    /// The runner of a slot is gone, whichever it is.
+    /// The runner of a slot is gone, whichever it is, and with it all that it trained.
     pub(super) fn runner_goes(&mut self, worker: usize, slot: usize) -> Option<RunnerId> {
+        let (runner, _) = self.workers[worker].runner_of(slot);
+        let gone = self.workers[worker].slots_of(runner).filter_map(|slot| self.lane_goes(worker, slot));
+        gone.collect::<Vec<_>>().into_iter().next()
+    }
+
+    fn lane_goes(&mut self, worker: usize, slot: usize) -> Option<RunnerId> {
         let process = self.workers[worker].process;
         let mut runner = self.workers[worker].runners[slot].take()?;
         let id = (worker, process, slot, runner.generation);
@@ -137,22 +144,32 @@ impl World {
                     self.send(line, Parcel::ToCoordinator(message));
                 }
             }
-            Effect::Start { slot, generation } => {
-                let id = (worker, process, slot, generation);
-                if self.workers[worker].runners[slot].is_some() {
-                    return Err(format!("a second runner is started in slot {slot} of worker {worker}"));
+            Effect::Start { runner, generation } => {
+                let slots = self.workers[worker].slots_of(runner);
+                let id = (worker, process, slots.start, generation);
+                if self.workers[worker].runners[slots.clone()].iter().any(Option::is_some) {
+                    return Err(format!("a second runner {runner} of worker {worker} is started"));
                 }
                 if self.chance.one_in(200) {
                     let said = Said::Exited(How::NotStarted("no process is left".to_owned()), String::new());
                     self.after(1, Happening::DaemonHears(id, said));
                 } else {
-                    self.workers[worker].runners[slot] = Some(Runner { generation, ..Runner::default() });
+                    let new = Runner { generation, ..Runner::default() };
+                    self.workers[worker].runners[slots].iter_mut().for_each(|lane| *lane = Some(new.clone()));
                 }
             }
-            Effect::Tell { slot, generation, message } => {
-                self.after(1, Happening::RunnerHears((worker, process, slot, generation), message));
+            Effect::Tell { runner, generation, lane, message } => {
+                let slots = self.workers[worker].slots_of(runner);
+                let told = match message {
+                    to_runner::Message::Lease(_) => slots,
+                    _ => slots.start + lane as usize..slots.start + lane as usize + 1,
+                };
+                for slot in told {
+                    self.after(1, Happening::RunnerHears((worker, process, slot, generation), message.clone()));
+                }
             }
-            Effect::Kill { slot, generation } => {
+            Effect::Kill { runner, generation } => {
+                let slot = self.workers[worker].slots_of(runner).start;
                 if self.workers[worker].runner(slot, generation).is_some()
                     && let Some(id) = self.runner_goes(worker, slot)
                 {

@@ -110,7 +110,7 @@ impl World {
                     session,
                     worker: WorkerName(hello.worker),
                     instance: hello.instance,
-                    slots: hello.devices.iter().map(|device| device.slots).sum(),
+                    slots: session::slots(&hello.devices),
                     holds: attempts(&hello.holds).ok()?,
                 })
             }

@@ -1,8 +1,11 @@
 //! What befalls whom, carried out.
 
-use super::{BEGINNING, Call, Happening, KEEPALIVE, World};
+use super::{BEGINNING, Call, Happening, KEEPALIVE, RunnerId, World};
 use crate::fault::{Fault, Kind};
 use crate::worker::Worker;
+use plusminus_core::outcome::{Failure, FailureKind};
+use plusminus_core::schedule::Ending;
+use plusminus_trainer::Device;
 use plusminus_worker::agent::{Event, How, Said};
 
 impl World {
@@ -41,11 +44,11 @@ impl World {
             }
             Kind::ReplaceWorker if lives => {
                 self.daemon_dies(worker);
-                let slots = self.workers[worker].slots;
+                let (slots, device) = (self.workers[worker].slots, self.workers[worker].device);
                 let process = self.workers[worker].process;
                 let name = format!("w{worker}-{}", self.now);
                 let kept = self.shared_checkpoints.then(|| std::mem::take(&mut self.workers[worker].checkpoints));
-                self.workers[worker] = Worker { process, ..Worker::new(name, slots) };
+                self.workers[worker] = Worker { process, ..Worker::new(name, slots, device) };
                 self.workers[worker].checkpoints = kept.unwrap_or_default();
                 self.after(fault.lasting, Happening::StartWorker(worker));
             }
@@ -78,6 +81,21 @@ impl World {
                 self.pause((worker, process, slot, generation));
                 if let Some(runner) = &mut self.workers[worker].runners[slot] {
                     runner.hangs = true;
+                }
+            }
+            Kind::FailDevice | Kind::FullDevice => {
+                let Some(id) = self.in_hand(worker, slot).filter(|_| self.workers[worker].device != Device::Cpu) else {
+                    return Ok(false);
+                };
+                self.pause(id);
+                let of_device = if fault.kind == Kind::FullDevice {
+                    Failure::new(FailureKind::OutOfMemory, "the device's memory is full")
+                } else {
+                    Failure::new(FailureKind::Infrastructure, "an illegal address")
+                };
+                self.say_ended(id, &Ending::Failed(of_device));
+                if fault.kind == Kind::FailDevice && self.runner_goes(worker, slot).is_some() {
+                    self.after(1, Happening::DaemonHears(id, Said::Exited(How::Unwell, "it failed".to_owned())));
                 }
             }
             Kind::Reset => {
@@ -131,6 +149,12 @@ impl World {
                 self.after(KEEPALIVE, Happening::Breaks(line));
             }
         }
+    }
+
+    /// What trains in a slot, if it has something in hand.
+    fn in_hand(&self, worker: usize, slot: usize) -> Option<RunnerId> {
+        let runner = self.workers[worker].runners[slot].as_ref().filter(|runner| runner.work.is_some())?;
+        Some((worker, self.workers[worker].process, slot, runner.generation))
     }
 
     fn freeze_runner(&mut self, worker: usize, slot: usize, until: u64) -> bool {

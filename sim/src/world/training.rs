@@ -14,14 +14,15 @@ const KEPT: usize = 2;
 
 impl World {
     fn say(&mut self, id: RunnerId, message: from_runner::Message) {
-        self.after(1, Happening::DaemonHears(id, Said::Message(message)));
+        let (_, lane) = self.workers[id.0].runner_of(id.2);
+        self.after(1, Happening::DaemonHears(id, Said::Message(lane, message)));
     }
 
     fn say_epoch(&mut self, id: RunnerId, epoch: u32, measurements: &Measurements) {
         self.say(id, from_runner::Message::Epoch(convert::epoch(epoch, measurements)));
     }
 
-    fn say_ended(&mut self, id: RunnerId, ending: &Ending) {
+    pub(super) fn say_ended(&mut self, id: RunnerId, ending: &Ending) {
         if let Some(runner) = self.workers[id.0].runner(id.2, id.3) {
             runner.work = None;
         }

@@ -281,10 +281,31 @@ pub(crate) struct Gradients {
 #[error("{message}")]
 pub struct EngineError {
     message: String,
+    pub(crate) cause: Cause,
+}
+
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The device's or the network's: another try may have more luck.
+    Device,
+    /// There is too little memory.
+    Memory,
+    /// This machine's, which lacks something that another may have.
+    Machine,
 }
 
 impl EngineError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        EngineError { message: message.into() }
+        EngineError { message: message.into(), cause: Cause::Device }
+    }
+}
+
+/// Whether this process can still train on a device. On a GPU there are errors after which nothing more comes of it but errors, until
+/// another process begins anew.
+pub fn is_well(device: Device) -> bool {
+    match device {
+        Device::Cpu => true,
+        Device::Cuda(number) => plusminus_cuda::is_well(number as usize),
     }
 }

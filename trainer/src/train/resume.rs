@@ -5,7 +5,7 @@ use super::start::Beginning;
 use super::{Supplies, failed, user_error};
 use crate::checkpoint::{self, About, Checkpoints, Saved, Shelf, Standing, Unusable};
 use crate::data::{Data, Labels};
-use crate::engine::{self, Checkpoint, Engine, EngineError, Plan};
+use crate::engine::{self, Cause, Checkpoint, Engine, EngineError, Plan};
 use plusminus_core::job::Job;
 use plusminus_core::methods::losses::{Criterion, Setting};
 use plusminus_core::methods::networks::Network;
@@ -97,7 +97,11 @@ impl Begun {
         let criterion = configuration.loss.criterion(setting).map_err(user_error)?;
         let means = supplies.means;
         // An engine that was asked for by name and cannot run the network is no accident: another try ends as this one.
-        let refused = |error: EngineError| if means.engine.is_some() { user_error(error) } else { failed(error) };
+        let by_name = means.engine.is_some();
+        let refused = |error: EngineError| match error.cause {
+            Cause::Device if by_name => user_error(error),
+            _ => failed(error),
+        };
         let engine = engine::engine(means, network, weights, &configuration.optimizer).map_err(refused)?;
         let validation = data.held_out(labels, configuration.split).map_err(user_error)?.samples.len();
         let samples = Samples { train: labels.train.len(), validation, test: configuration.tested(data.test.len()) };

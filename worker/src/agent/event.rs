@@ -4,7 +4,7 @@ use plusminus_core::id::{Attempt, Digest, JobId};
 use plusminus_core::outcome::Failure;
 use plusminus_proto::convert::attempt_id;
 use plusminus_proto::v1::{self, from_runner, from_worker, report::News, to_runner, to_worker};
-use plusminus_trainer::Means;
+use plusminus_trainer::{Device, Means};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -28,6 +28,27 @@ impl Time {
 /// An attempt at a job.
 pub type Of = (JobId, Attempt);
 
+/// A device, and by what means runners train on it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Equipment {
+    /// What the coordinator is told of it. Its slots are those that it has at first: there are fewer once its memory was full.
+    pub device: v1::Device,
+    /// By what means. On a GPU one runner trains in all slots, so that one process has the device; elsewhere each slot has its own.
+    pub means: Means,
+    /// By what name NVML knows it, which reads its sensors; nothing where there are none.
+    pub uuid: Option<String>,
+}
+
+impl Equipment {
+    /// Jobs that one runner trains at once.
+    pub fn lanes(&self) -> u32 {
+        match self.means.device {
+            Device::Cpu => 1,
+            Device::Cuda(_) => self.device.slots,
+        }
+    }
+}
+
 /// What an agent is made with.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -35,16 +56,14 @@ pub struct Settings {
     pub name: String,
     /// Which process it is: drawn anew for each.
     pub instance: u64,
-    /// Attempts at once.
-    pub slots: u32,
+    /// With what it trains.
+    pub equipment: Vec<Equipment>,
     /// Whether to go at once when told to while there is no connection: the coordinator has gone for good.
     pub attached: bool,
     /// How long a runner may take to stop when it is told to, before it is killed.
     pub grace: Duration,
     /// How long a runner may train without a word before it is killed; until its first word, several times as long.
     pub stall: Duration,
-    /// By what means runners train: for what is told of the memory that they take.
-    pub means: Means,
 }
 
 /// What can happen.
@@ -58,11 +77,11 @@ pub enum Event {
     Told(to_worker::Message),
     /// The connection has ended.
     Disconnected,
-    /// The runner of a slot says something, or has ended.
+    /// A runner says something, or has ended.
     Runner {
-        /// The slot, from 0.
-        slot: usize,
-        /// Which of the slot's runners.
+        /// Its number, from 0: on a processor that of its slot, on GPUs that of its device.
+        runner: usize,
+        /// Which of the processes that had the number.
         generation: u64,
         /// What it says.
         said: Said,
@@ -71,6 +90,8 @@ pub enum Event {
     Fetched(Of, Result<(), Failure>),
     /// The weights that an attempt leaves are with the coordinator, or cannot be.
     Delivered(Of, Result<(), Failure>),
+    /// What the sensors of devices say, by the name of each.
+    Read(Vec<(String, v1::Reading)>),
     /// The worker is told to leave.
     Leave,
     /// Time has passed. Wanted when [`super::Agent::due`] says, or every now and then.
@@ -80,8 +101,8 @@ pub enum Event {
 /// What a runner says.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Said {
-    /// A message.
-    Message(from_runner::Message),
+    /// A message of one of its lanes, from 0: each trains in a slot.
+    Message(u32, from_runner::Message),
     /// It has ended, or could not be started; the end of its log.
     Exited(How, String),
 }
@@ -93,6 +114,8 @@ pub enum How {
     NotStarted(String),
     /// Of its own will, with exit code 0: it was told to, by whomever.
     Left,
+    /// Of its own will, because its device failed it: what it had in hand has to be trained by another process.
+    Unwell,
     /// By SIGKILL, when the system had run out of memory.
     OutOfMemory,
     /// By SIGKILL, whoever sent it.
@@ -145,27 +168,29 @@ pub enum Effect {
     /// Send this over the newest connection. There is room for it within [`super::WINDOW`] reports; what else does not fit (progress, a
     /// heartbeat behind many reports) may be dropped.
     Send(from_worker::Message),
-    /// Start a runner for a slot that has none.
+    /// Start a runner where there is none.
     Start {
-        /// The slot, from 0.
-        slot: usize,
-        /// Which of the slot's runners this will be.
+        /// Its number, from 0.
+        runner: usize,
+        /// Which of the processes that have the number this will be.
         generation: u64,
     },
     /// Tell a runner something. One that has ended in the meantime hears nothing. Of leases only the latest matters.
     Tell {
-        /// The slot, from 0.
-        slot: usize,
-        /// Which of the slot's runners.
+        /// Its number, from 0.
+        runner: usize,
+        /// Which of the processes that had the number.
         generation: u64,
+        /// Which lane is meant, from 0; a lease is for all.
+        lane: u32,
         /// What it is told.
         message: to_runner::Message,
     },
     /// Kill a runner. That it has ended comes as an event.
     Kill {
-        /// The slot, from 0.
-        slot: usize,
-        /// Which of the slot's runners.
+        /// Its number, from 0.
+        runner: usize,
+        /// Which of the processes that had the number.
         generation: u64,
     },
     /// Have the weights that an attempt builds on here; answered by [`Event::Fetched`].

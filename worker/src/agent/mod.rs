@@ -4,7 +4,8 @@
 //! - `event`: what it is told, and what it asks for.
 //! - `lease`: until when what is in hand may be trained.
 //! - `outbox`: what is yet to be acknowledged.
-//! - `work`: slots, and what is trained in them.
+//! - `places`: slots, and the runners that train in them.
+//! - `work`: what is trained in the slots.
 //!
 //! *Architecture invariants:* a runner is never told to train for longer than the lease that the coordinator has confirmed; of an attempt
 //! that the coordinator has stopped nothing more is said; what is for one coordinator's store is said to no other; everything else is said until it is acknowledged; what is said of attempts
@@ -13,19 +14,20 @@
 mod event;
 mod lease;
 mod outbox;
+mod places;
 #[cfg(test)]
 mod tests;
 mod work;
 
-pub use event::{Effect, Entry, Event, How, Of, Said, Settings, Time};
+pub use event::{Effect, Entry, Equipment, Event, How, Of, Said, Settings, Time};
 
 use lease::Lease;
 use outbox::{Outbox, Turned};
+use places::{Runner, Slot, Watch};
 use plusminus_proto::convert::{attempt_id, required_attempt};
 use plusminus_proto::v1::{self, from_worker, to_runner, to_worker};
 use std::collections::VecDeque;
 use tracing::warn;
-use work::{Slot, Watch};
 
 /// Reports that may be on their way over a connection without an acknowledgement. A connection that has room for so many messages and
 /// some besides never has to refuse one.
@@ -43,6 +45,7 @@ const LONGEST_SLEEP: u64 = 1_000;
 pub struct Agent {
     settings: Settings,
     slots: Vec<Slot>,
+    runners: Vec<Runner>,
     /// Assignments that came while the attempt in their slot was still winding down.
     queue: VecDeque<(Of, v1::Assignment)>,
     outbox: Outbox,
@@ -63,8 +66,10 @@ pub struct Agent {
 impl Agent {
     /// An agent that has nothing in hand and no connection.
     pub fn new(settings: Settings) -> Self {
+        let (runners, slots) = places::laid_out(&settings.equipment);
         Agent {
-            slots: (0..settings.slots).map(|_| Slot::default()).collect(),
+            slots,
+            runners,
             settings,
             queue: VecDeque::new(),
             outbox: Outbox::default(),
@@ -80,6 +85,11 @@ impl Agent {
         }
     }
 
+    /// With what each of its runners trains, by the runner's number.
+    pub fn runners(&self) -> impl Iterator<Item = &Equipment> {
+        self.runners.iter().map(|runner| &self.settings.equipment[runner.equipment])
+    }
+
     /// Takes in what has happened and says what is to be done, in order. `now` never goes back.
     pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
         self.watch.pass(now, now < self.granted());
@@ -88,9 +98,10 @@ impl Agent {
             Event::Connecting => self.introduce(now),
             Event::Told(message) => self.told(now, message),
             Event::Disconnected => self.connected = false,
-            Event::Runner { slot, generation, said } => self.heard(now, slot, generation, said),
+            Event::Runner { runner, generation, said } => self.heard(now, runner, generation, said),
             Event::Fetched(of, fetched) => self.fetched(of, fetched),
             Event::Delivered(of, delivered) => self.delivered(of, delivered),
+            Event::Read(readings) => self.read(now, readings),
             Event::Leave => self.leave(now),
             Event::Tick => {
                 self.kill_what_does_not_move(now);
@@ -112,7 +123,7 @@ impl Agent {
         let stops = self.slots.iter().filter_map(Slot::stops_by);
         let stalls = self.slots.iter().filter_map(|slot| slot.silence_left(&self.watch, self.stall()));
         let stalls = stalls.filter(|_| now < self.granted()).map(|left| now.after(left));
-        let deaths = self.slots.iter().filter_map(|slot| slot.gone_by(now));
+        let deaths = self.runners.iter().filter_map(|runner| runner.gone_by(now));
         let due = beat.into_iter().chain(stops).chain(stalls).chain(deaths).chain(self.leaving).min();
         due.map_or(now.after(LONGEST_SLEEP), |due| due.min(now.after(LONGEST_SLEEP)))
     }
@@ -157,17 +168,45 @@ impl Agent {
     fn introduce(&mut self, now: Time) {
         self.connected = false;
         self.lease.hello(now);
-        // Who is leaving takes nothing more, and a slot whose runner does not die takes nothing for as long.
-        let usable = self.slots.iter().filter(|slot| !slot.is_stuck(now)).count() as u32;
-        let slots = if self.leaving.is_some() { 0 } else { usable };
         let hello = v1::Hello {
             worker: self.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            devices: vec![v1::Device { name: "cpu".to_owned(), slots }],
+            devices: self.devices(now),
             holds: self.claims().map(|(job, attempt)| attempt_id(job, attempt)).collect(),
             instance: self.settings.instance,
         };
         self.effects.push(Effect::Send(from_worker::Message::Hello(hello)));
+    }
+
+    /// Its devices as they are now, with the slots that take something.
+    fn devices(&self, now: Time) -> Vec<v1::Device> {
+        let open = |equipment: usize| {
+            let takes = |runner: &&Runner| runner.equipment == equipment && !runner.is_stuck(now);
+            let slots = self.runners.iter().filter(takes).flat_map(|runner| &self.slots[runner.slots.clone()]);
+            slots.filter(|slot| !slot.closed).count() as u32
+        };
+        // Who is leaving takes nothing more.
+        let slots = |equipment| if self.leaving.is_some() { 0 } else { open(equipment) };
+        let all = self.settings.equipment.iter().enumerate();
+        all.map(|(number, equipment)| v1::Device { slots: slots(number), ..equipment.device.clone() }).collect()
+    }
+
+    /// The coordinator shall know how many slots there are now. It hears of it at the next Hello where there is no connection.
+    fn tell_of_devices(&mut self, now: Time) {
+        if self.connected {
+            let devices = v1::Devices { devices: self.devices(now) };
+            self.effects.push(Effect::Send(from_worker::Message::Devices(devices)));
+        }
+    }
+
+    /// Takes in what sensors say.
+    fn read(&mut self, now: Time, readings: Vec<(String, v1::Reading)>) {
+        for (name, reading) in readings {
+            if let Some(equipment) = self.settings.equipment.iter_mut().find(|e| e.device.name == name) {
+                equipment.device.reading = Some(reading);
+            }
+        }
+        self.tell_of_devices(now);
     }
 
     fn told(&mut self, now: Time, message: to_worker::Message) {
@@ -217,10 +256,10 @@ impl Agent {
     /// Tells every runner until when it may train; one that is killed not any more.
     fn grant(&mut self) {
         let until = self.granted().0;
-        for (slot, Slot { runner, killed, generation, .. }) in self.slots.iter().enumerate() {
-            if *runner && killed.is_none() {
+        for (runner, Runner { there, killed, generation, .. }) in self.runners.iter().enumerate() {
+            if *there && killed.is_none() {
                 let message = to_runner::Message::Lease(v1::Lease { until });
-                self.effects.push(Effect::Tell { slot, generation: *generation, message });
+                self.effects.push(Effect::Tell { runner, generation: *generation, lane: 0, message });
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod elsewhere;
 mod generated;
+mod gpus;
 mod runners;
 
 use super::*;
@@ -9,7 +10,7 @@ use plusminus_core::id::{Attempt, Digest, JobId};
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_proto::convert::parent_weights;
 use plusminus_proto::v1::{from_runner, report::News};
-use plusminus_trainer::Means;
+use plusminus_trainer::{Device, Means};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -18,15 +19,25 @@ const BEAT: u64 = 20;
 const GRACE: u64 = 50;
 const STALL: u64 = 40;
 
+fn processor(slots: u32) -> Equipment {
+    let device = v1::Device { name: "cpu".into(), slots, ..v1::Device::default() };
+    Equipment { device, means: Means::default(), uuid: None }
+}
+
+fn gpu(number: u32, slots: u32) -> Equipment {
+    let means = Means { device: Device::Cuda(number), ..Means::default() };
+    let device = v1::Device { name: means.device.to_string(), slots, ..v1::Device::default() };
+    Equipment { device, means, uuid: None }
+}
+
 pub(super) fn settings(slots: u32) -> Settings {
     Settings {
         name: "w".into(),
         instance: 7,
-        slots,
+        equipment: vec![processor(slots)],
         attached: false,
         grace: Duration::from_millis(GRACE),
         stall: Duration::from_millis(STALL),
-        means: Means::default(),
     }
 }
 
@@ -123,7 +134,7 @@ impl Bench {
     }
 
     fn says(&mut self, slot: usize, generation: u64, message: from_runner::Message) -> Vec<Effect> {
-        self.handle(Event::Runner { slot, generation, said: Said::Message(message) })
+        self.handle(Event::Runner { runner: slot, generation, said: Said::Message(0, message) })
     }
 
     fn epoch(&mut self, slot: usize, epoch: u32) -> Vec<Effect> {
@@ -135,7 +146,7 @@ impl Bench {
     }
 
     fn exits(&mut self, slot: usize, how: How) -> Vec<Effect> {
-        self.handle(Event::Runner { slot, generation: 1, said: Said::Exited(how, "the end".into()) })
+        self.handle(Event::Runner { runner: slot, generation: 1, said: Said::Exited(how, "the end".into()) })
     }
 
     fn wait(&mut self, milliseconds: u64) -> Vec<Effect> {
@@ -169,21 +180,21 @@ fn failure(effects: &[Effect]) -> Failure {
 }
 
 fn lease(slot: usize, generation: u64, until: u64) -> Effect {
-    Effect::Tell { slot, generation, message: to_runner::Message::Lease(v1::Lease { until }) }
+    Effect::Tell { runner: slot, generation, lane: 0, message: to_runner::Message::Lease(v1::Lease { until }) }
 }
 
 fn train(slot: usize, of: Of) -> Effect {
-    Effect::Tell { slot, generation: 1, message: to_runner::Message::Train(assignment(of, None)) }
+    Effect::Tell { runner: slot, generation: 1, lane: 0, message: to_runner::Message::Train(assignment(of, None)) }
 }
 
 fn told_to_stop(slot: usize) -> Effect {
-    Effect::Tell { slot, generation: 1, message: to_runner::Message::Stop(v1::StopTraining {}) }
+    Effect::Tell { runner: slot, generation: 1, lane: 0, message: to_runner::Message::Stop(v1::StopTraining {}) }
 }
 
 #[test]
 fn a_job_is_begun_reported_acknowledged_and_forgotten() {
     let mut bench = Bench::connected(1);
-    let start = Effect::Start { slot: 0, generation: 1 };
+    let start = Effect::Start { runner: 0, generation: 1 };
     assert_eq!(bench.assign(of(1, 1)), [start, lease(0, 1, 1_090), train(0, of(1, 1))]);
     let effects = bench.epoch(0, 1);
     assert!(matches!(&effects[..], [Effect::Write(Entry { sequence: 1, .. }), Effect::Send(_)]), "{effects:?}");
@@ -328,7 +339,7 @@ fn weights_that_a_job_builds_on_come_before_it_begins() {
     };
     assert_eq!(bench.told(assigned), [fetch(of(1, 1), &[digest])]);
     let effects = bench.handle(Event::Fetched(of(1, 1), Ok(())));
-    assert_eq!(effects[0], Effect::Start { slot: 0, generation: 1 });
+    assert_eq!(effects[0], Effect::Start { runner: 0, generation: 1 });
     assert_eq!(bench.handle(Event::Fetched(of(1, 1), Ok(()))), [], "once");
     bench.ends(0, finished(&[]));
     bench.told(to_worker::Message::Assignment(assignment(of(2, 1), Some(digest))));
@@ -413,7 +424,7 @@ fn who_cannot_deliver_leaves_in_the_end_and_says_how_much_is_left() {
     bench.epoch(0, 1);
     bench.handle(Event::Disconnected);
     bench.handle(Event::Leave);
-    assert_eq!(bench.wait(GRACE), [Effect::Kill { slot: 0, generation: 1 }]);
+    assert_eq!(bench.wait(GRACE), [Effect::Kill { runner: 0, generation: 1 }]);
     bench.exits(0, How::Killed);
     assert_eq!(bench.wait(DELIVERY - 1), []);
     assert_eq!(bench.wait(1), [Effect::Left { undelivered: 2 }]);
@@ -463,6 +474,6 @@ fn what_is_not_understood_and_what_comes_before_a_welcome_changes_nothing() {
     assert_eq!(bench.told(to_worker::Message::Assignment(assignment)), []);
     bench.assign(of(1, 1));
     assert_eq!(bench.assign(of(1, 1)), [], "it is in hand");
-    let far = Event::Runner { slot: 9, generation: 1, said: Said::Exited(How::Left, String::new()) };
+    let far = Event::Runner { runner: 9, generation: 1, said: Said::Exited(How::Left, String::new()) };
     assert_eq!(bench.handle(far), []);
 }

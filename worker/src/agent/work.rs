@@ -1,118 +1,20 @@
-//! Slots, and what is trained in them.
+//! What is trained in the slots: from its assignment to its ending.
 
 use super::Agent;
 use super::event::{Effect, How, Of, Said, Time};
 use super::outbox::failed;
+use super::places::{Death, LOADING, Runner, Slot, Stage, Work};
 use plusminus_core::id::Digest;
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_proto::convert::{self, attempt_id};
 use plusminus_proto::v1::{self, from_runner, from_worker, report::News, to_runner};
 use plusminus_trainer::{Means, Memory};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use tracing::{debug, warn};
 
-/// So many times as long as between two words an attempt may take to its first one: it reads data, and perhaps all of it.
-const LOADING: u64 = 6;
 /// How long a runner that is killed may take to be gone, in milliseconds: then its attempt has failed, whatever holds the process.
 pub(super) const DYING: u64 = 30_000;
-/// If time was not told for longer than this, the daemon stood still, and has heard nothing for that reason: in milliseconds.
-const STOOD: u64 = 5_000;
-
-/// A place in which one attempt at a time is trained.
-#[derive(Debug, Default)]
-pub(super) struct Slot {
-    /// Whether there is a runner, by which `generation` is meant.
-    pub runner: bool,
-    /// That runner is killed and has yet to end: it is told nothing more, no lease either. By when it should be gone.
-    pub killed: Option<Time>,
-    pub generation: u64,
-    pub work: Option<Work>,
-}
-
-/// An attempt in a slot.
-#[derive(Debug)]
-pub(super) struct Work {
-    pub of: Of,
-    /// What it was told to train.
-    assignment: v1::Assignment,
-    stage: Stage,
-    /// Whether the coordinator wants to hear of it. If not, nothing is said but that the slot is taken.
-    wanted: bool,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// The weights that it builds on are on their way.
-    Fetching,
-    /// Its runner has it, and has last said something at `heard`, by the watch.
-    Training { heard: u64, spoken: bool },
-    /// Its runner is told to stop, and is killed then.
-    Stopping { by: Time },
-    /// Its runner is killed, and why.
-    Dying(Death),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Death {
-    /// It did not stop when it was told to.
-    Unstopped,
-    /// It said nothing for so many milliseconds.
-    Stalled(u64),
-}
-
-/// Counts the time in which runners may train and are listened to, in milliseconds.
-#[derive(Debug, Default)]
-pub(super) struct Watch {
-    seen: Time,
-    counted: u64,
-}
-
-impl Watch {
-    pub fn pass(&mut self, now: Time, training: bool) {
-        if training {
-            self.counted += now.since(self.seen).min(STOOD);
-        }
-        self.seen = self.seen.max(now);
-    }
-
-    /// When time was last told.
-    pub fn seen(&self) -> Time {
-        self.seen
-    }
-}
-
-impl Slot {
-    /// Whether its runner lives on although it was killed long ago, which nothing but the system can end: one that waits in the kernel
-    /// for a disk that does not answer.
-    pub fn is_stuck(&self, now: Time) -> bool {
-        self.killed.is_some_and(|by| by <= now)
-    }
-
-    /// When its runner should be gone, if it is killed and that is yet to come.
-    pub fn gone_by(&self, now: Time) -> Option<Time> {
-        self.killed.filter(|by| *by > now)
-    }
-
-    /// When its runner is killed for not stopping.
-    pub fn stops_by(&self) -> Option<Time> {
-        match self.work.as_ref()?.stage {
-            Stage::Stopping { by } => Some(by),
-            _ => None,
-        }
-    }
-
-    /// How much longer its runner may be silent.
-    pub fn silence_left(&self, watch: &Watch, stall: u64) -> Option<u64> {
-        match self.work.as_ref()?.stage {
-            Stage::Training { heard, spoken } => {
-                let allowed = if spoken { stall } else { stall.saturating_mul(LOADING) };
-                Some(allowed.saturating_sub(watch.counted - heard))
-            }
-            _ => None,
-        }
-    }
-}
-
 impl Agent {
     pub(super) fn assigned(&mut self, now: Time, of: Of, assignment: v1::Assignment) {
         if self.holds().any(|held| held == of) {
@@ -122,8 +24,12 @@ impl Agent {
             return self.end(of, FailureKind::Preempted, "the worker is leaving");
         }
         if self.free_slots(now) <= self.queue.len() {
-            if self.slots.iter().any(|slot| slot.is_stuck(now)) {
+            if self.runners.iter().any(|runner| runner.is_stuck(now)) {
                 return self.decline(of);
+            }
+            if self.slots.iter().any(|slot| slot.closed) {
+                let why = "the device's memory has no room for so many jobs at once";
+                return self.end(of, FailureKind::Preempted, why);
             }
             return self.end(of, FailureKind::Infrastructure, "the worker has no free slot");
         }
@@ -132,8 +38,22 @@ impl Agent {
 
     /// Slots that are free, or will be in a while.
     fn free_slots(&self, now: Time) -> usize {
-        let free = |slot: &&Slot| slot.work.as_ref().is_none_or(|work| !work.wanted) && !slot.is_stuck(now);
+        let free = |slot: &&Slot| {
+            let taken = slot.work.as_ref().is_some_and(|work| work.wanted);
+            !taken && !slot.closed && !self.runners[slot.runner].is_stuck(now)
+        };
         self.slots.iter().filter(free).count()
+    }
+
+    /// A slot for the next attempt, of those devices on which fewest are trained.
+    fn free_slot(&self) -> Option<usize> {
+        let free = |slot: &Slot| slot.work.is_none() && !slot.closed && self.runners[slot.runner].killed.is_none();
+        let busy = |slot: &Slot| {
+            let beside = &self.slots[self.runners[slot.runner].slots.clone()];
+            beside.iter().filter(|slot| slot.work.is_some()).count()
+        };
+        let all = self.slots.iter().enumerate().filter(|(_, slot)| free(slot));
+        all.min_by_key(|(index, slot)| (busy(slot), *index)).map(|(index, _)| index)
     }
 
     /// Gives back what was to be trained in a slot that may never be free again.
@@ -145,7 +65,7 @@ impl Agent {
     /// Begins what waits for a slot, where there is one.
     pub(super) fn begin_queued(&mut self) {
         while !self.queue.is_empty()
-            && let Some(index) = self.slots.iter().position(|slot| slot.work.is_none() && slot.killed.is_none())
+            && let Some(index) = self.free_slot()
             && let Some((of, assignment)) = self.queue.pop_front()
         {
             self.begin(index, of, assignment);
@@ -158,7 +78,12 @@ impl Agent {
             Err(error) => return self.end(of, FailureKind::UserError, error.to_string()),
         };
         debug!(job = %of.0, attempt = %of.1, slot = index, "begins");
-        self.slots[index].work = Some(Work { of, assignment, stage: Stage::Fetching, wanted: true });
+        let slots = self.runners[self.slots[index].runner].slots.clone();
+        let mut alone = true;
+        for beside in self.slots[slots].iter_mut().filter_map(|slot| slot.work.as_mut()) {
+            (alone, beside.alone) = (false, false);
+        }
+        self.slots[index].work = Some(Work { of, assignment, stage: Stage::Fetching, wanted: true, alone });
         match parent {
             Some((parent, digest)) => {
                 let needed = self.needed();
@@ -172,17 +97,26 @@ impl Agent {
     fn train(&mut self, slot: usize) {
         let until = self.granted().0;
         let heard = self.watch.counted;
-        let Slot { runner, generation, work: Some(work), .. } = &mut self.slots[slot] else { return };
-        if !*runner {
-            *runner = true;
-            *generation += 1;
-            self.effects.push(Effect::Start { slot, generation: *generation });
+        let Slot { runner: number, work: Some(work), .. } = &mut self.slots[slot] else { return };
+        let runner = &mut self.runners[*number];
+        if !runner.there {
+            runner.there = true;
+            runner.generation += 1;
+            self.effects.push(Effect::Start { runner: *number, generation: runner.generation });
             let message = to_runner::Message::Lease(v1::Lease { until });
-            self.effects.push(Effect::Tell { slot, generation: *generation, message });
+            self.effects.push(Effect::Tell { runner: *number, generation: runner.generation, lane: 0, message });
         }
         work.stage = Stage::Training { heard, spoken: false };
         let message = to_runner::Message::Train(work.assignment.clone());
-        self.effects.push(Effect::Tell { slot, generation: *generation, message });
+        self.tell_lane(slot, message);
+    }
+
+    /// Tells the lane of a runner that trains in a slot.
+    fn tell_lane(&mut self, slot: usize, message: to_runner::Message) {
+        let number = self.slots[slot].runner;
+        let runner = &self.runners[number];
+        let (generation, lane) = (runner.generation, runner.lane(slot));
+        self.effects.push(Effect::Tell { runner: number, generation, lane, message });
     }
 
     /// The files of weights that must stay on this machine for now.
@@ -235,7 +169,7 @@ impl Agent {
     /// Has the runner of a slot stop. What has not begun is gone at once.
     fn wind_down(&mut self, now: Time, slot: usize) {
         let by = now.after(self.settings.grace.as_millis() as u64);
-        let Slot { generation, work: place, .. } = &mut self.slots[slot];
+        let place = &mut self.slots[slot].work;
         let Some(work) = place else { return };
         match work.stage {
             Stage::Fetching => {
@@ -244,8 +178,7 @@ impl Agent {
             }
             Stage::Training { .. } => {
                 work.stage = Stage::Stopping { by };
-                let message = to_runner::Message::Stop(v1::StopTraining {});
-                self.effects.push(Effect::Tell { slot, generation: *generation, message });
+                self.tell_lane(slot, to_runner::Message::Stop(v1::StopTraining {}));
             }
             Stage::Stopping { .. } | Stage::Dying(_) => {}
         }
@@ -264,22 +197,38 @@ impl Agent {
         }
     }
 
-    pub(super) fn heard(&mut self, now: Time, index: usize, generation: u64, said: Said) {
-        let counted = self.watch.counted;
-        let Some(slot) = self.slots.get_mut(index).filter(|slot| slot.runner && slot.generation == generation) else {
-            return;
-        };
-        let message = match said {
-            Said::Message(message) => message,
-            Said::Exited(how, log) => {
-                (slot.runner, slot.killed) = (false, None);
-                // What waits for weights has not been handed to it.
-                if let Some(work) = slot.work.take_if(|work| !matches!(work.stage, Stage::Fetching)) {
-                    self.lost(now, &work, how, &log);
+    pub(super) fn heard(&mut self, now: Time, number: usize, generation: u64, said: Said) {
+        let there = |runner: &&mut Runner| runner.there && runner.generation == generation;
+        let Some(runner) = self.runners.get_mut(number).filter(there) else { return };
+        match said {
+            Said::Message(lane, message) => {
+                if let Some(slot) = runner.slot(lane) {
+                    self.said(now, slot, message);
                 }
-                return;
             }
-        };
+            Said::Exited(how, log) => {
+                let was_stuck = runner.is_stuck(now);
+                (runner.there, runner.killed) = (false, None);
+                let slots = runner.slots.clone();
+                // What waits for weights has not been handed to it.
+                let handed = |work: &mut Work| !matches!(work.stage, Stage::Fetching);
+                let works = self.slots[slots.clone()].iter_mut().map(|slot| slot.work.take_if(handed));
+                for (slot, work) in slots.zip(works.collect::<Vec<_>>()) {
+                    if let Some(work) = work {
+                        self.lost(now, slot, &work, &how, &log);
+                    }
+                }
+                if was_stuck {
+                    self.tell_of_devices(now);
+                }
+            }
+        }
+    }
+
+    /// Takes in what is said of what is trained in a slot.
+    fn said(&mut self, now: Time, index: usize, message: from_runner::Message) {
+        let counted = self.watch.counted;
+        let slot = &mut self.slots[index];
         let Some(work) = &mut slot.work else { return };
         let (of, wanted) = (work.of, work.wanted);
         if let Stage::Training { heard, spoken } = &mut work.stage {
@@ -287,9 +236,10 @@ impl Agent {
         }
         match message {
             from_runner::Message::Ended(ending) => {
+                let crowded = !work.alone;
                 slot.work = None;
                 if wanted {
-                    self.ended(of, ending);
+                    self.ended(now, of, ending, crowded.then_some(index));
                 } else {
                     self.next_beat = now;
                 }
@@ -305,8 +255,16 @@ impl Agent {
         }
     }
 
-    /// Takes in that a runner has trained its job to the end, or failed: what it leaves for others goes ahead of the news.
-    fn ended(&mut self, of: Of, ending: v1::Ending) {
+    /// Takes in that a runner has trained its job to the end, or failed: what it leaves for others goes ahead of the news. `crowded` is
+    /// its slot, where others were trained beside it.
+    fn ended(&mut self, now: Time, of: Of, ending: v1::Ending, crowded: Option<usize>) {
+        if let (Some(v1::ending::How::Failed(failure)), Some(slot)) = (&ending.how, crowded)
+            && failure.kind == i32::from(v1::FailureKind::OutOfMemory)
+        {
+            let why = format!("{}; it was not alone there, and is tried again with fewer beside it", failure.message);
+            self.close(now, slot);
+            return self.end(of, FailureKind::Preempted, why);
+        }
         let kept = match &ending.how {
             Some(v1::ending::How::Finished(facts)) => facts.kept.values().map(|text| convert::digest(text)).collect(),
             _ => Ok(BTreeSet::new()),
@@ -322,7 +280,7 @@ impl Agent {
     }
 
     /// Takes in that a runner has ended in the midst of an attempt.
-    fn lost(&mut self, now: Time, work: &Work, how: How, log: &str) {
+    fn lost(&mut self, now: Time, slot: usize, work: &Work, how: &How, log: &str) {
         if !work.wanted {
             self.next_beat = now;
             return;
@@ -338,11 +296,25 @@ impl Agent {
             (Stage::Dying(Death::Unstopped), _) => {
                 (FailureKind::Preempted, "the runner was killed for not stopping in time".to_owned())
             }
+            (Stage::Dying(Death::Beside), _) => {
+                (FailureKind::Preempted, "the runner was killed because of another job that it trained".to_owned())
+            }
             (Stage::Stopping { .. }, _) | (_, How::Left) => {
                 (FailureKind::Preempted, "the runner process left before the job was done".to_owned())
             }
+            (_, How::Unwell) => {
+                let why = "the runner process was replaced, because its device failed another job that it trained";
+                (FailureKind::Preempted, why.to_owned())
+            }
+            (_, How::OutOfMemory) if !work.alone => {
+                self.close(now, slot);
+                let why = "the system ran out of memory with several jobs in one runner process, and killed it; \
+                           each is tried again with fewer beside it";
+                (FailureKind::Preempted, why.to_owned())
+            }
             (_, How::OutOfMemory) => {
-                let need = memory(&work.assignment, self.settings.means);
+                let means = self.settings.equipment[self.runners[self.slots[slot].runner].equipment].means;
+                let need = memory(&work.assignment, means);
                 let why = format!("the system ran out of memory{need}: give fewer --slots or a smaller batch_size");
                 (FailureKind::OutOfMemory, format!("the runner process was killed by SIGKILL, for {why}; {last}"))
             }
@@ -360,7 +332,8 @@ impl Agent {
         let (stall, may_train) = (self.stall(), now < self.granted());
         // It was told of no lease that lasts longer than that, and is told of none after.
         let gone_by = now.after(DYING).max(self.lease.until());
-        for (index, slot) in self.slots.iter_mut().enumerate() {
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
             let death = if slot.stops_by().is_some_and(|by| by <= now) {
                 Death::Unstopped
             } else if may_train && slot.silence_left(&self.watch, stall) == Some(0) {
@@ -372,21 +345,61 @@ impl Agent {
             if let Some(work) = &mut slot.work {
                 warn!(job = %work.of.0, attempt = %work.of.1, ?death, "killing a runner");
                 work.stage = Stage::Dying(death);
-                slot.killed = Some(gone_by);
-                self.effects.push(Effect::Kill { slot: index, generation: slot.generation });
             }
+            let number = slot.runner;
+            let runner = &mut self.runners[number];
+            if runner.killed.is_none() {
+                runner.killed = Some(gone_by);
+                self.effects.push(Effect::Kill { runner: number, generation: runner.generation });
+            }
+            let slots = runner.slots.clone();
+            self.take_along(slots);
+        }
+    }
+
+    /// What is trained beside what has its runner killed goes with it; what has not begun waits for another.
+    fn take_along(&mut self, slots: Range<usize>) {
+        for slot in &mut self.slots[slots] {
+            match &mut slot.work {
+                Some(Work { stage: stage @ (Stage::Training { .. } | Stage::Stopping { .. }), .. }) => {
+                    *stage = Stage::Dying(Death::Beside);
+                }
+                Some(Work { stage: Stage::Fetching, of, .. }) => {
+                    self.effects.push(Effect::Abort(*of));
+                    self.queue.extend(slot.work.take().map(|work| (work.of, work.assignment)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A slot takes nothing more, unless it is the only one that its runner has left.
+    fn close(&mut self, now: Time, slot: usize) {
+        let slots = self.runners[self.slots[slot].runner].slots.clone();
+        let open = self.slots[slots].iter().filter(|slot| !slot.closed).count();
+        if open > 1 && !self.slots[slot].closed {
+            self.slots[slot].closed = true;
+            warn!(slot, left = open - 1, "memory is full: fewer jobs are trained at once from now on");
+            self.tell_of_devices(now);
         }
     }
 
     /// Gives up what the runners had in hand that were killed and do not end. Their leases have passed, so they train nothing any more,
     /// and others may.
     pub(super) fn give_up_what_does_not_die(&mut self, now: Time) {
+        let mut given_up = false;
         for index in 0..self.slots.len() {
-            let slot = &mut self.slots[index];
-            let Some(work) = slot.work.take_if(|_| slot.killed.is_some_and(|by| by <= now)) else { continue };
+            let Slot { runner, work, .. } = &mut self.slots[index];
+            let Some(work) = work.take_if(|_| self.runners[*runner].is_stuck(now)) else { continue };
+            given_up = true;
             warn!(job = %work.of.0, attempt = %work.of.1, slot = index, "a runner was killed and does not end");
             if !work.wanted {
                 self.next_beat = now;
+                continue;
+            }
+            if let Stage::Dying(Death::Beside) = work.stage {
+                let why = "the runner was killed because of another job that it trained, and did not end";
+                self.end(work.of, FailureKind::Preempted, why);
                 continue;
             }
             let why = match work.stage {
@@ -396,6 +409,9 @@ impl Agent {
             let where_to_look = "look for a disk or a device of the worker's machine that does not answer";
             let message = format!("the runner process {why}, was killed and did not end: {where_to_look}");
             self.end(work.of, FailureKind::Infrastructure, message);
+        }
+        if given_up {
+            self.tell_of_devices(now);
         }
         while self.queue.len() > self.free_slots(now)
             && let Some((of, _)) = self.queue.pop_back()

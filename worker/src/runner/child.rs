@@ -1,7 +1,7 @@
-//! A runner seen from inside: it trains what comes over its standard input, one job after another.
+//! A runner seen from inside: it trains what comes over its standard input, in each of its lanes one job after another.
 
 use super::gate::Gate;
-use super::{read_message, write_message};
+use super::{UNWELL, read_message, write_message};
 use crate::clock;
 use plusminus_core::id::Digest;
 use plusminus_core::metric::Measurements;
@@ -16,13 +16,16 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often progress within an epoch is told.
 const PACE: Duration = Duration::from_millis(200);
+
+/// Bytes of a lane's stack: as many as a program's first thread has.
+const STACK: usize = 8 << 20;
 
 /// What a runner is started with.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +42,8 @@ pub struct ChildOptions {
     pub checkpoint_every: trainer::checkpoint::Every,
     /// By what means its jobs are trained.
     pub means: trainer::Means,
+    /// How many are trained at once; at least one.
+    pub lanes: u32,
 }
 
 /// Trains what standard input asks for until it is closed. At SIGTERM it ends what it has in hand as it does when it is told to stop,
@@ -48,41 +53,122 @@ pub struct ChildOptions {
 /// If standard output is closed: nobody listens any more. If the threads that listen cannot be started.
 pub fn serve(options: ChildOptions) -> io::Result<()> {
     let cache = trainer::Cache::new(trainer::Datasets { directories: options.datasets.clone() });
-    serve_with(|assignment, observer| train(assignment, &cache, &options, observer))
+    let (lanes, device) = (options.lanes, options.means.device);
+    let shared = Arc::new((options, cache));
+    serve_with(lanes, device, || {
+        let shared = Arc::clone(&shared);
+        move |assignment, observer| train(assignment, &shared.1, &shared.0, observer)
+    })
 }
 
-/// The same with `train` in place of training: what an assignment leads to, and on the way what is measured.
+/// The same with what `lane` makes in place of training, once for each of so many lanes: what an assignment leads to, and on the way what
+/// is measured. Where `device` has failed for good, the process ends.
 ///
 /// # Errors
 /// As of [`serve`].
-pub fn serve_with(
-    mut train: impl FnMut(&v1::Assignment, &mut dyn trainer::Observer) -> Result<Facts, Failure>,
-) -> io::Result<()> {
+pub fn serve_with<T>(lanes: u32, device: trainer::Device, lane: impl Fn() -> T) -> io::Result<()>
+where
+    T: FnMut(&v1::Assignment, &mut dyn trainer::Observer) -> Result<Facts, Failure> + Send + 'static,
+{
     give_way();
-    let mut output = output()?;
-    let gate = Arc::new(Gate::new(|| clock::now().0));
-    leave_when_terminated(Arc::clone(&gate))?;
-    let (jobs, queue) = mpsc::sync_channel(1);
-    let theirs = Arc::clone(&gate);
-    thread::Builder::new().name("listener".into()).spawn(move || listen(&jobs, &theirs))?;
-    while let Ok(assignment) = queue.recv() {
-        let mut observer = Observer { gate: &gate, output: &mut output, told: None, lost: None };
-        let ending = match train(&assignment, &mut observer) {
-            Ok(facts) => Ending::Finished(Box::new(facts)),
-            Err(failure) => Ending::Failed(failure),
+    let lanes = lanes.max(1) as usize;
+    let (gate, output) = (Gate::new(lanes, || clock::now().0), Mutex::new(output()?));
+    let common = Arc::new(Common { gate, output, device, verdict: Mutex::new(()) });
+    leave_when_terminated(Arc::clone(&common))?;
+    let (ended, end) = mpsc::channel();
+    let mut queues = Vec::new();
+    for number in 0..lanes {
+        let (jobs, queue) = mpsc::sync_channel(1);
+        queues.push(jobs);
+        let (lane, train, ended) = (Lane { number, common: Arc::clone(&common) }, lane(), ended.clone());
+        let work = move || {
+            let _fuse = Fuse;
+            // Nobody hears of the second lane that ends: the process has ended with the first.
+            let _ = ended.send(lane.work(&queue, train));
         };
-        if let Some(error) = observer.lost {
-            return Err(error);
-        }
-        // Told to stop or not, what has come of it is told: the daemon knows whether it still matters.
-        let _ = gate.pass();
-        let ended = from_runner::Message::Ended(v1::Ending::from(&ending));
-        write_message(&mut output, &v1::FromRunner { message: Some(ended) })?;
-        if gate.end() {
-            break;
+        thread::Builder::new().name(format!("lane-{number}")).stack_size(STACK).spawn(work)?;
+    }
+    thread::Builder::new().name("listener".into()).spawn(move || listen(&queues, &common.gate))?;
+    // Where a lane ends, so does the process: it was told to leave, and no other has anything in hand; or nobody listens.
+    end.recv().unwrap_or(Ok(()))
+}
+
+/// Ends the process where a thread ends by a panic: nobody would hear of its job otherwise.
+struct Fuse;
+
+impl Drop for Fuse {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            process::exit(101);
         }
     }
-    Ok(())
+}
+
+/// What all lanes have in common.
+struct Common {
+    gate: Gate,
+    output: Mutex<File>,
+    device: trainer::Device,
+    /// Held by who has found that the device has failed for good, until the process ends.
+    verdict: Mutex<()>,
+}
+
+impl Common {
+    fn tell(&self, lane: usize, message: from_runner::Message) -> io::Result<()> {
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        write_message(&mut *output, &v1::FromRunner { lane: lane as u32, message: Some(message) })
+    }
+}
+
+/// One of the runner's lanes.
+struct Lane {
+    number: usize,
+    common: Arc<Common>,
+}
+
+impl Lane {
+    /// Trains one job after another until the process is to end.
+    fn work(
+        &self,
+        queue: &mpsc::Receiver<v1::Assignment>,
+        mut train: impl FnMut(&v1::Assignment, &mut dyn trainer::Observer) -> Result<Facts, Failure>,
+    ) -> io::Result<()> {
+        while let Ok(assignment) = queue.recv() {
+            let mut observer = Observer { lane: self, told: None, lost: None };
+            let trained = train(&assignment, &mut observer);
+            if let Some(error) = observer.lost {
+                return Err(error);
+            }
+            // Told to stop or not, what has come of it is told: the daemon knows whether it still matters.
+            let _ = self.common.gate.pass(self.number);
+            match trained {
+                Ok(facts) => self.ended(&Ending::Finished(Box::new(facts)))?,
+                Err(failure) => self.failed(failure)?,
+            }
+            if self.common.gate.end(self.number) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&self, ending: &Ending) -> io::Result<()> {
+        self.common.tell(self.number, from_runner::Message::Ended(v1::Ending::from(ending)))
+    }
+
+    /// Tells of a failure. Where the device has failed this process for good, every lane fails sooner or later: the first one is
+    /// to blame as far as anybody can tell, so the others say nothing, and the process ends.
+    fn failed(&self, failure: Failure) -> io::Result<()> {
+        let _verdict = self.common.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        let may_be_the_device = failure.kind == FailureKind::Infrastructure;
+        let unwell = may_be_the_device && !trainer::is_well(self.common.device);
+        self.ended(&Ending::Failed(failure))?;
+        if unwell {
+            tracing::error!(device = %self.common.device, "it has failed, and is of no more use to this process");
+            process::exit(UNWELL);
+        }
+        Ok(())
+    }
 }
 
 /// Lets the daemon, and a coordinator beside it, go before the training that fills the machine: what they have to do is short, and
@@ -106,28 +192,29 @@ fn output() -> io::Result<File> {
 }
 
 /// Takes in what the daemon says. When it is gone, so is the runner, in the midst of whatever it does.
-fn listen(jobs: &mpsc::SyncSender<v1::Assignment>, gate: &Gate) {
+fn listen(lanes: &[mpsc::SyncSender<v1::Assignment>], gate: &Gate) {
     let mut stdin = io::stdin().lock();
     loop {
-        match read_message::<v1::ToRunner>(&mut stdin) {
-            Ok(Some(v1::ToRunner { message: Some(to_runner::Message::Train(assignment)) })) => {
-                gate.begin();
+        let Ok(Some(v1::ToRunner { lane, message })) = read_message(&mut stdin) else { process::exit(0) };
+        let lane = lane as usize;
+        match message {
+            Some(to_runner::Message::Train(assignment)) => {
+                gate.begin(lane);
                 // There is one at a time, so there is room.
-                if jobs.send(assignment).is_err() {
+                if lanes.get(lane).is_none_or(|jobs| jobs.send(assignment).is_err()) {
                     return;
                 }
             }
-            Ok(Some(v1::ToRunner { message: Some(to_runner::Message::Stop(_)) })) => gate.stop(),
-            Ok(Some(v1::ToRunner { message: Some(to_runner::Message::Lease(lease)) })) => gate.lease(lease.until),
-            Ok(Some(v1::ToRunner { message: None })) => {}
-            Ok(None) | Err(_) => process::exit(0),
+            Some(to_runner::Message::Stop(_)) => gate.stop(lane),
+            Some(to_runner::Message::Lease(lease)) => gate.lease(lease.until),
+            None => {}
         }
     }
 }
 
 /// Has the gate say so when the process is told to end. With nothing in hand it ends at once.
 #[cfg(unix)]
-fn leave_when_terminated(gate: Arc<Gate>) -> io::Result<()> {
+fn leave_when_terminated(common: Arc<Common>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let mut terminated = {
@@ -136,7 +223,7 @@ fn leave_when_terminated(gate: Arc<Gate>) -> io::Result<()> {
     };
     let wait = move || {
         runtime.block_on(terminated.recv());
-        if !gate.leave() {
+        if !common.gate.leave() {
             process::exit(0);
         }
     };
@@ -145,7 +232,7 @@ fn leave_when_terminated(gate: Arc<Gate>) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn leave_when_terminated(_gate: Arc<Gate>) -> io::Result<()> {
+fn leave_when_terminated(_common: Arc<Common>) -> io::Result<()> {
     Ok(())
 }
 
@@ -201,15 +288,18 @@ fn whole(cache: &Path, digest: Digest) -> Result<PathBuf, Failure> {
 
 /// Tells the daemon what the training loop says, and the loop when to wait and when to stop.
 struct Observer<'a> {
-    gate: &'a Gate,
-    output: &'a mut File,
+    lane: &'a Lane,
     told: Option<Instant>,
     lost: Option<io::Error>,
 }
 
 impl Observer<'_> {
+    fn pass(&self) -> ControlFlow<()> {
+        self.lane.common.gate.pass(self.lane.number)
+    }
+
     fn tell(&mut self, message: from_runner::Message) -> ControlFlow<()> {
-        match write_message(self.output, &v1::FromRunner { message: Some(message) }) {
+        match self.lane.common.tell(self.lane.number, message) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 self.lost = Some(error);
@@ -221,7 +311,7 @@ impl Observer<'_> {
 
 impl trainer::Observer for Observer<'_> {
     fn progress(&mut self, progress: trainer::Progress) -> ControlFlow<()> {
-        self.gate.pass()?;
+        self.pass()?;
         if self.told.is_some_and(|told| told.elapsed() < PACE) {
             return ControlFlow::Continue(());
         }
@@ -236,7 +326,7 @@ impl trainer::Observer for Observer<'_> {
 
     fn epoch(&mut self, epoch: u32, measurements: &Measurements) -> ControlFlow<()> {
         // After the last epoch a stop comes too late, and the job finishes: so each is told in any case.
-        let flow = self.gate.pass();
+        let flow = self.pass();
         self.tell(from_runner::Message::Epoch(convert::epoch(epoch, measurements)))?;
         flow
     }

@@ -1,4 +1,5 @@
-//! Runners: the child processes in which jobs train. On a CPU there is one a slot. It outlives a job, so that data sets stay loaded.
+//! Runners: the child processes in which jobs train. On a processor there is one a slot; on a GPU one for all of its slots, with a lane for
+//! each: a thread, and a stream of its own on the device. A runner outlives a job, so that data sets stay loaded.
 
 mod child;
 mod gate;
@@ -14,6 +15,8 @@ use std::io::{self, Read, Write};
 
 /// A message longer than this is not one of ours.
 const LONGEST: u32 = 16 << 20;
+/// The exit code of a runner whose device has failed it for good: another process may have more luck. (EX_TEMPFAIL, as sysexits.h has it.)
+const UNWELL: i32 = 75;
 
 /// Writes a message behind its length (four bytes, big-endian), as tokio-util's `LengthDelimitedCodec` has it: all at once, so that
 /// whoever reads wakes once.

@@ -1,10 +1,10 @@
 //! A runner seen from the daemon.
 
-use super::LONGEST;
 use super::memory::OutOfMemoryKills;
-use crate::agent::{Event, How, Said};
+use super::{LONGEST, UNWELL};
+use crate::agent::{Equipment, Event, How, Said};
 use futures_util::FutureExt;
-use plusminus_proto::v1::{self, from_runner, to_runner};
+use plusminus_proto::v1::{self, to_runner};
 use prost::Message;
 use prost::bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
@@ -21,41 +21,42 @@ use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 const LOG_LINES: usize = 10;
 /// Bytes of a line that are kept.
 const LOG_LINE: usize = 1_000;
-/// Things that may wait for a runner to hear them: there are two at most, what to train, and to stop.
+/// Things that may wait for a lane of a runner to hear them: there are two at most, what to train, and to stop.
 const QUEUE: usize = 8;
 /// Messages of a runner that are passed on together.
 const TOGETHER: usize = 32;
 
-/// How runners are started: a program and its arguments.
+/// How runners are started: a program and its arguments. What they train with comes behind those: `--device`, `--threads`, `--lanes`.
 #[derive(Clone, Debug)]
 pub struct RunnerOptions {
     /// The program, which calls [`super::serve`].
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<std::ffi::OsString>,
-    /// By what means they train, as their arguments say: for what is told of the memory that they take.
-    pub means: plusminus_trainer::Means,
 }
 
 /// A running child process.
 pub(crate) struct Runner {
-    messages: mpsc::Sender<to_runner::Message>,
+    messages: mpsc::Sender<(u32, to_runner::Message)>,
     /// Only the latest matters.
     lease: watch::Sender<v1::Lease>,
     kill: Option<oneshot::Sender<()>>,
 }
 
 impl Runner {
-    /// Starts the process. What it says comes as events of `slot` and `generation`.
+    /// Starts the process, to train with `equipment`. What it says comes as events of the runner of that number and generation.
     pub fn start(
         options: &RunnerOptions,
-        slot: usize,
-        generation: u64,
+        equipment: &Equipment,
+        (number, generation): (usize, u64),
         events: mpsc::Sender<Event>,
     ) -> io::Result<Runner> {
         let mut command = Command::new(&options.program);
         command
             .args(&options.arguments)
+            .args(["--device", &equipment.means.device.to_string()])
+            .args(["--threads", &equipment.means.threads.to_string()])
+            .args(["--lanes", &equipment.lanes().to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -71,20 +72,20 @@ impl Runner {
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(io::Error::other("the process has no pipes"));
         };
-        let (messages, queue) = mpsc::channel(QUEUE);
+        let (messages, queue) = mpsc::channel(QUEUE * equipment.lanes() as usize);
         let (lease, leases) = watch::channel(v1::Lease::default());
         let (kill, killed) = oneshot::channel();
         tokio::spawn(send(stdin, queue, leases));
-        tokio::spawn(attend((child, kills), stdout, stderr, killed, slot, generation, events));
+        tokio::spawn(attend((child, kills), stdout, stderr, killed, (number, generation), events));
         Ok(Runner { messages, lease, kill: Some(kill) })
     }
 
-    /// Sends a message. If the process has ended, that comes as an event.
-    pub fn tell(&self, message: to_runner::Message) {
+    /// Sends a message for a lane; a lease is for all. If the process has ended, that comes as an event.
+    pub fn tell(&self, lane: u32, message: to_runner::Message) {
         match message {
             to_runner::Message::Lease(lease) => drop(self.lease.send_replace(lease)),
             message => {
-                if let Err(mpsc::error::TrySendError::Full(_)) = self.messages.try_send(message) {
+                if let Err(mpsc::error::TrySendError::Full(_)) = self.messages.try_send((lane, message)) {
                     tracing::error!("a runner was told more than it can have in hand");
                 }
             }
@@ -101,23 +102,23 @@ impl Runner {
 
 async fn send(
     stdin: ChildStdin,
-    mut queue: mpsc::Receiver<to_runner::Message>,
+    mut queue: mpsc::Receiver<(u32, to_runner::Message)>,
     mut leases: watch::Receiver<v1::Lease>,
 ) {
     let mut pipe = FramedWrite::new(stdin, LengthDelimitedCodec::new());
     loop {
-        let message = tokio::select! {
+        let (lane, message) = tokio::select! {
             biased;
             message = queue.recv() => match message {
                 Some(message) => message,
                 None => return,
             },
             changed = leases.changed() => match changed {
-                Ok(()) => to_runner::Message::Lease(*leases.borrow_and_update()),
+                Ok(()) => (0, to_runner::Message::Lease(*leases.borrow_and_update())),
                 Err(_) => return,
             },
         };
-        let bytes = v1::ToRunner { message: Some(message) }.encode_to_vec();
+        let bytes = v1::ToRunner { lane, message: Some(message) }.encode_to_vec();
         if futures_util::SinkExt::send(&mut pipe, Bytes::from(bytes)).await.is_err() {
             return;
         }
@@ -129,8 +130,7 @@ async fn attend(
     stdout: ChildStdout,
     stderr: ChildStderr,
     mut killed: oneshot::Receiver<()>,
-    slot: usize,
-    generation: u64,
+    (runner, generation): (usize, u64),
     events: mpsc::Sender<Event>,
 ) {
     let log = tokio::spawn(tail(stderr));
@@ -145,21 +145,21 @@ async fn attend(
                 let _ = child.start_kill();
             }
             frame = pipe.next() => {
-                let Some(message) = understood(frame) else { break };
-                let (mut messages, mut whole) = (vec![message], true);
+                let Some(said) = understood(frame) else { break };
+                let (mut messages, mut whole) = (vec![said], true);
                 // What has been read already goes along: to wake the agent for each would cost more than to tell it.
                 while whole
                     && messages.len() < TOGETHER.min(events.max_capacity())
                     && let Some(frame) = pipe.next().now_or_never()
                 {
                     match understood(frame) {
-                        Some(message) => messages.push(message),
+                        Some(said) => messages.push(said),
                         None => whole = false,
                     }
                 }
                 let Ok(permits) = events.reserve_many(messages.len()).await else { break };
-                for (permit, message) in permits.zip(messages) {
-                    permit.send(Event::Runner { slot, generation, said: Said::Message(message) });
+                for (permit, said) in permits.zip(messages) {
+                    permit.send(Event::Runner { runner, generation, said });
                 }
                 if !whole {
                     break;
@@ -179,12 +179,13 @@ async fn attend(
     // Something that it has started may keep the pipe open.
     let log = tokio::time::timeout(std::time::Duration::from_secs(1), log).await;
     let log = log.map_or_else(|_| String::new(), Result::unwrap_or_default);
-    let _ = events.send(Event::Runner { slot, generation, said: Said::Exited(how, log) }).await;
+    let _ = events.send(Event::Runner { runner, generation, said: Said::Exited(how, log) }).await;
 }
 
 /// The message in a frame, if it is one.
-fn understood(frame: Option<io::Result<BytesMut>>) -> Option<from_runner::Message> {
-    v1::FromRunner::decode(frame?.ok()?).ok()?.message
+fn understood(frame: Option<io::Result<BytesMut>>) -> Option<Said> {
+    let v1::FromRunner { lane, message } = v1::FromRunner::decode(frame?.ok()?).ok()?;
+    Some(Said::Message(lane, message?))
 }
 
 /// Passes a log on and keeps its last lines.
@@ -229,6 +230,7 @@ fn describe(status: ExitStatus, ran_out_of_memory: impl FnOnce() -> bool) -> How
     }
     match status.code() {
         Some(0) => How::Left,
+        Some(UNWELL) => How::Unwell,
         Some(code) => How::Crashed(format!("ended with exit code {code}")),
         None => How::Crashed("ended".to_owned()),
     }

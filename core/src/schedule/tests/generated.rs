@@ -21,6 +21,7 @@ enum Happening {
     Join(u8, u8, Vec<(u8, u8)>),
     Leave(u8),
     Drain(u8),
+    Resize(u8, u8),
     Heartbeat(u8, Vec<(u8, u8)>),
     Epoch(u8, u8, u8, u8),
     Finish(u8, u8, u8, Vec<At>),
@@ -52,6 +53,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => (session.clone(), 0u8..3, holds.clone()).prop_map(|(s, n, h)| Happening::Join(s, n, h)),
         1 => session.clone().prop_map(Happening::Leave),
         1 => session.clone().prop_map(Happening::Drain),
+        1 => (session.clone(), 0u8..4).prop_map(|(session, slots)| Happening::Resize(session, slots)),
         2 => (session.clone(), holds).prop_map(|(s, h)| Happening::Heartbeat(s, h)),
         2 => (session.clone(), job.clone(), attempt.clone(), 1u8..4)
             .prop_map(|(s, j, a, e)| Happening::Epoch(s, j, a, e)),
@@ -152,6 +154,7 @@ impl Happening {
             }
             Happening::Leave(s) => Event::Left(on(s)),
             Happening::Drain(s) => Event::Draining(on(s)),
+            Happening::Resize(s, slots) => Event::Resized(on(s), slots.into()),
             Happening::Heartbeat(s, holds) => Event::Heartbeat { session: on(s), beat: 1, holds: keys(&holds) },
             Happening::Epoch(s, j, a, e) => report(s, j, a, News::Epoch(u32::from(e), Measurements::new())),
             Happening::Finish(s, j, a, kept) => report(s, j, a, News::Ended(leaving(&kept))),

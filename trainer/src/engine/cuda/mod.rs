@@ -22,7 +22,7 @@ mod update;
 use super::fused::parameters::Order;
 use super::fused::program::Program;
 use super::fused::steps::draw;
-use super::{Checkpoint, Engine, EngineError, LossOfLogits, Moments, Weights};
+use super::{Cause, Checkpoint, Engine, EngineError, LossOfLogits, Moments, Weights};
 use crate::engine::fused::program::Step;
 pub(super) use memory::memory;
 use memory::{Held, Room};
@@ -302,6 +302,11 @@ impl Engine for CudaEngine {
 
 impl From<DeviceError> for EngineError {
     fn from(error: DeviceError) -> Self {
-        EngineError::new(error.to_string())
+        let cause = match &error {
+            DeviceError::OutOfMemory { .. } => Cause::Memory,
+            DeviceError::Missing(_) | DeviceError::Compilation { .. } => Cause::Machine,
+            DeviceError::Failed { .. } | DeviceError::Unfit(_) => Cause::Device,
+        };
+        EngineError { message: error.to_string(), cause }
     }
 }

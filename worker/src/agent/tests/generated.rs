@@ -1,6 +1,7 @@
 //! The agent under generated events, beside a model of what it may say and what its runners may do.
 
 use super::*;
+use plusminus_core::schedule::Ending;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -26,6 +27,8 @@ enum Happening {
         slot: usize,
         leaves: bool,
     },
+    /// The device's memory is full.
+    Full(usize),
     Exit(usize, How),
     Transferred(usize, bool),
     Wait(u64),
@@ -36,7 +39,13 @@ enum Happening {
 
 fn happening() -> impl Strategy<Value = Happening> {
     let number = 0usize..8;
-    let how = prop::sample::select(vec![How::Left, How::Killed, How::OutOfMemory, How::Crashed("crashed".into())]);
+    let how = prop::sample::select(vec![
+        How::Left,
+        How::Unwell,
+        How::Killed,
+        How::OutOfMemory,
+        How::Crashed("crashed".into()),
+    ]);
     prop_oneof![
         3 => prop::sample::select(vec![0, 0, 0, 1, 3]).prop_map(|past| Happening::Connect { past }),
         1 => Just(Happening::ConnectInVain),
@@ -48,6 +57,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => number.clone().prop_map(Happening::Progress),
         5 => number.clone().prop_map(Happening::Epoch),
         4 => (number.clone(), any::<bool>()).prop_map(|(slot, leaves)| Happening::End { slot, leaves }),
+        1 => number.clone().prop_map(Happening::Full),
         1 => (number.clone(), how).prop_map(|(slot, how)| Happening::Exit(slot, how)),
         4 => (number, any::<bool>()).prop_map(|(n, good)| Happening::Transferred(n, good)),
         6 => (1u64..60).prop_map(Happening::Wait),
@@ -64,16 +74,44 @@ fn happening() -> impl Strategy<Value = Happening> {
 struct Process {
     generation: u64,
     until: u64,
-    trains: Option<Of>,
-    epochs: u32,
+    lanes: Vec<Lane>,
     /// When.
     killed: Option<Time>,
 }
 
-const SLOTS: usize = 3;
+#[derive(Clone, Debug, Default)]
+struct Lane {
+    trains: Option<Of>,
+    epochs: u32,
+}
+
+/// A processor of three slots, or two GPUs of two each.
+#[derive(Clone, Copy, Debug)]
+enum Layout {
+    Processor,
+    Gpus,
+}
+
+impl Layout {
+    fn settings(self) -> Settings {
+        match self {
+            Layout::Processor => settings(3),
+            Layout::Gpus => Settings { equipment: vec![gpu(0, 2), gpu(1, 2)], ..settings(0) },
+        }
+    }
+
+    /// Runners, and lanes of each.
+    fn shape(self) -> (usize, usize) {
+        match self {
+            Layout::Processor => (3, 1),
+            Layout::Gpus => (2, 2),
+        }
+    }
+}
 
 /// Everything about the agent, and what was asked of it.
 struct World {
+    layout: Layout,
     agent: Agent,
     now: Time,
     runners: Vec<Option<Process>>,
@@ -99,11 +137,12 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    fn new(layout: Layout) -> Self {
         World {
-            agent: Agent::new(settings(SLOTS as u32)),
+            layout,
+            agent: Agent::new(layout.settings()),
             now: Time(1_000),
-            runners: (0..SLOTS).map(|_| None).collect(),
+            runners: (0..layout.shape().0).map(|_| None).collect(),
             disk: BTreeMap::new(),
             sent: Vec::new(),
             beats: Vec::new(),
@@ -135,12 +174,13 @@ impl World {
                 assert!(self.connected, "nothing is said before a Welcome: {message:?}");
                 self.check_message(message);
             }
-            Effect::Start { slot, generation } => {
-                assert!(self.runners[slot].is_none(), "one runner a slot");
-                self.runners[slot] = Some(Process { generation, until: 0, trains: None, epochs: 0, killed: None });
+            Effect::Start { runner, generation } => {
+                assert!(self.runners[runner].is_none(), "one process a runner");
+                let lanes = vec![Lane::default(); self.layout.shape().1];
+                self.runners[runner] = Some(Process { generation, until: 0, lanes, killed: None });
             }
-            Effect::Tell { slot, generation, message } => {
-                let runner = self.runners[slot].as_mut().filter(|runner| runner.generation == generation);
+            Effect::Tell { runner, generation, lane, message } => {
+                let runner = self.runners[runner].as_mut().filter(|runner| runner.generation == generation);
                 let runner = runner.expect("only runners that live are told anything");
                 assert_eq!(runner.killed, None, "one that is killed is told nothing more");
                 match message {
@@ -150,15 +190,16 @@ impl World {
                     }
                     to_runner::Message::Train(assignment) => {
                         let of = required_attempt(assignment.of.as_ref()).unwrap();
-                        assert!(runner.trains.replace(of).is_none(), "one job a runner");
+                        let lane = &mut runner.lanes[lane as usize];
+                        assert!(lane.trains.replace(of).is_none(), "one job a lane");
                         assert!(!self.stopped.contains(&of), "what is stopped does not begin");
-                        runner.epochs = 0;
+                        lane.epochs = 0;
                     }
-                    to_runner::Message::Stop(_) => assert!(runner.trains.is_some()),
+                    to_runner::Message::Stop(_) => assert!(runner.lanes[lane as usize].trains.is_some()),
                 }
             }
-            Effect::Kill { slot, generation } => {
-                let runner = self.runners[slot].as_mut().filter(|runner| runner.generation == generation);
+            Effect::Kill { runner, generation } => {
+                let runner = self.runners[runner].as_mut().filter(|runner| runner.generation == generation);
                 assert_eq!(runner.expect("it lives").killed.replace(self.now), None, "once");
             }
             Effect::Fetch { of, .. } => self.transfers.push((of, false)),
@@ -194,6 +235,10 @@ impl World {
                 report.of
             }
             from_worker::Message::Progress(progress) => progress.of,
+            from_worker::Message::Devices(v1::Devices { devices }) => {
+                assert!(!self.leaving || devices.iter().all(|device| device.slots == 0), "who leaves takes nothing");
+                return;
+            }
             from_worker::Message::Draining(_) | from_worker::Message::Hello(_) => return,
         };
         let of = required_attempt(of.as_ref()).unwrap();
@@ -210,7 +255,8 @@ impl World {
         let holds: Vec<Of> = self.agent.holds().collect();
         let distinct: BTreeSet<&Of> = holds.iter().collect();
         assert_eq!(distinct.len(), holds.len(), "an attempt is in hand once");
-        let trained = self.runners.iter().flatten().filter_map(|runner| runner.trains);
+        let trained =
+            self.runners.iter().flatten().flat_map(|runner| runner.lanes.iter().filter_map(|lane| lane.trains));
         let ended = self.disk.values().filter(|entry| entry.is_ending()).map(|entry| entry.of);
         for of in trained.chain(ended) {
             assert!(holds.contains(&of), "what is trained or has ended is in hand: {of:?}");
@@ -273,26 +319,29 @@ impl World {
                     self.handle(Event::Told(to_worker::Message::Renewed(v1::Renewed { beat })));
                 }
             }
-            Happening::Progress(slot) => {
-                self.say(slot % SLOTS, from_runner::Message::Progress(v1::Progress::default()));
-            }
+            Happening::Progress(slot) => self.say(slot, from_runner::Message::Progress(v1::Progress::default())),
             Happening::Epoch(slot) => {
-                let Some(runner) = &mut self.runners[slot % SLOTS] else { return };
-                runner.epochs += 1;
-                let epoch = v1::Epoch { epoch: runner.epochs, ..v1::Epoch::default() };
-                self.say(slot % SLOTS, from_runner::Message::Epoch(epoch));
+                let Some(lane) = self.lane(slot) else { return };
+                lane.epochs += 1;
+                let epoch = v1::Epoch { epoch: lane.epochs, ..v1::Epoch::default() };
+                self.say(slot, from_runner::Message::Epoch(epoch));
             }
             Happening::End { slot, leaves } => {
                 let kept = if leaves { &[Digest::of(b"left")][..] } else { &[] };
-                self.say(slot % SLOTS, from_runner::Message::Ended(finished(kept)));
+                self.say(slot, from_runner::Message::Ended(finished(kept)));
+            }
+            Happening::Full(slot) => {
+                let failure = Failure::new(FailureKind::OutOfMemory, "full");
+                self.say(slot, from_runner::Message::Ended(v1::Ending::from(&Ending::Failed(failure))));
             }
             Happening::Exit(slot, how) => {
-                let slot = slot % SLOTS;
-                let Some(runner) = self.runners[slot].take() else { return };
+                let number = slot % self.runners.len();
+                let Some(runner) = self.runners[number].take() else { return };
                 let said = Said::Exited(how, String::new());
-                self.handle(Event::Runner { slot, generation: runner.generation, said });
-                if let Some(of) = runner.trains.filter(|of| !self.stopped.contains(of)) {
-                    assert!(self.disk.values().any(|entry| entry.of == of && entry.is_ending()), "its end is reported");
+                self.handle(Event::Runner { runner: number, generation: runner.generation, said });
+                for of in runner.lanes.into_iter().filter_map(|lane| lane.trains) {
+                    let ended = self.disk.values().any(|entry| entry.of == of && entry.is_ending());
+                    assert!(ended || self.stopped.contains(&of), "its end is reported");
                 }
             }
             Happening::Transferred(number, good) => {
@@ -307,7 +356,7 @@ impl World {
                 self.now = self.now.after(milliseconds);
                 for runner in self.runners.iter_mut().flatten() {
                     if runner.killed.is_some_and(|at| self.now.since(at) >= work::DYING) {
-                        runner.trains = None;
+                        runner.lanes.iter_mut().for_each(|lane| lane.trains = None);
                     }
                 }
                 let before = self.beats.len();
@@ -325,7 +374,7 @@ impl World {
                     disk: std::mem::take(&mut self.disk),
                     assigned: self.assigned,
                     stopped: std::mem::take(&mut self.stopped),
-                    ..World::new()
+                    ..World::new(self.layout)
                 };
                 let entries = self.disk.values().cloned().collect();
                 self.handle(Event::Loaded(entries));
@@ -333,17 +382,25 @@ impl World {
         }
     }
 
-    /// A runner that trains says something, which is kept unless nobody wants to hear it.
+    /// What trains in a slot.
+    fn lane(&mut self, slot: usize) -> Option<&mut Lane> {
+        let (runners, lanes) = self.layout.shape();
+        self.runners[slot % runners].as_mut().map(|runner| &mut runner.lanes[slot / runners % lanes])
+    }
+
+    /// A lane that trains says something, which is kept unless nobody wants to hear it.
     fn say(&mut self, slot: usize, message: from_runner::Message) {
-        let Some(runner) = &mut self.runners[slot] else { return };
-        let Some(of) = runner.trains else { return };
+        let (runners, lanes) = self.layout.shape();
+        let (number, lane) = (slot % runners, slot / runners % lanes);
+        let Some(runner) = &mut self.runners[number] else { return };
+        let Some(of) = runner.lanes[lane].trains else { return };
         let ends = matches!(message, from_runner::Message::Ended(_));
         let kept = !matches!(message, from_runner::Message::Progress(_)) && !self.stopped.contains(&of);
         if ends {
-            runner.trains = None;
+            runner.lanes[lane].trains = None;
         }
         let (generation, before) = (runner.generation, self.disk.len());
-        self.handle(Event::Runner { slot, generation, said: Said::Message(message) });
+        self.handle(Event::Runner { runner: number, generation, said: Said::Message(lane as u32, message) });
         assert_eq!(self.disk.len(), before + usize::from(kept), "what is said is kept until it is acknowledged");
     }
 
@@ -368,8 +425,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_promises_hold_whatever_happens(happenings in prop::collection::vec(happening(), 1..100)) {
-        let mut world = World::new();
+    fn the_promises_hold_whatever_happens(
+        layout in prop::sample::select(vec![Layout::Processor, Layout::Gpus]),
+        happenings in prop::collection::vec(happening(), 1..100),
+    ) {
+        let mut world = World::new(layout);
         for happening in happenings {
             if world.left {
                 world.happen(Happening::Restart);

@@ -9,11 +9,11 @@ fn a_runner_that_does_not_stop_is_killed_and_another_takes_its_place() {
     bench.stop(of(1, 1));
     assert_eq!(bench.agent.due(), bench.now.after(BEAT), "there is a heartbeat before");
     assert_eq!(bench.wait(GRACE - 1), []);
-    assert_eq!(bench.wait(1), [Effect::Kill { slot: 0, generation: 1 }]);
+    assert_eq!(bench.wait(1), [Effect::Kill { runner: 0, generation: 1 }]);
     assert_eq!(bench.wait(1), [], "once");
     bench.exits(0, How::Crashed("was killed".into()));
     let effects = bench.assign(of(2, 1));
-    assert_eq!(effects[0], Effect::Start { slot: 0, generation: 2 });
+    assert_eq!(effects[0], Effect::Start { runner: 0, generation: 2 });
     assert_eq!(bench.epoch(0, 1), [], "a word of the dead one");
 }
 
@@ -52,7 +52,7 @@ fn a_killed_runner_that_does_not_die_fails_its_attempt_and_its_slot_takes_nothin
         bench.says(slot, 1, from_runner::Message::Progress(v1::Progress::default()));
     }
     let mut effects = Vec::new();
-    while !effects.contains(&Effect::Kill { slot: 0, generation: 1 }) {
+    while !effects.contains(&Effect::Kill { runner: 0, generation: 1 }) {
         bench.says(1, 1, from_runner::Message::Progress(v1::Progress::default()));
         effects = bench.wait(1);
     }
@@ -78,7 +78,7 @@ fn a_killed_runner_that_does_not_die_fails_its_attempt_and_its_slot_takes_nothin
     assert_eq!(self::failure(&declined).kind, FailureKind::Preempted, "{declined:?}");
     assert_eq!(bench.connect().0.devices[0].slots, 1, "and the coordinator is told of one slot");
     bench.exits(0, How::Killed);
-    assert_eq!(bench.assign(of(4, 1))[0], Effect::Start { slot: 0, generation: 2 });
+    assert_eq!(bench.assign(of(4, 1))[0], Effect::Start { runner: 0, generation: 2 });
     assert_eq!(bench.connect().0.devices[0].slots, 2);
 }
 
@@ -88,7 +88,7 @@ fn what_waits_for_a_slot_whose_runner_does_not_die_is_given_back_and_who_leaves_
     bench.assign(of(1, 1));
     bench.stop(of(1, 1));
     assert_eq!(bench.assign(of(2, 1)), []);
-    assert_eq!(bench.wait(GRACE), [Effect::Kill { slot: 0, generation: 1 }]);
+    assert_eq!(bench.wait(GRACE), [Effect::Kill { runner: 0, generation: 1 }]);
     assert_eq!(bench.holds(), [of(1, 1), of(2, 1)]);
     bench.wait(work::DYING - 1);
     assert_eq!(bench.holds(), [of(1, 1), of(2, 1)]);
@@ -118,7 +118,7 @@ fn a_runner_that_is_silent_for_too_long_is_killed_and_its_attempt_says_so() {
     assert_eq!(go_on(&mut bench, 5 * STALL), [], "it may read data for long");
     bench.says(0, 1, from_runner::Message::Progress(v1::Progress::default()));
     assert_eq!(go_on(&mut bench, STALL - BEAT), []);
-    assert_eq!(go_on(&mut bench, BEAT), [Effect::Kill { slot: 0, generation: 1 }]);
+    assert_eq!(go_on(&mut bench, BEAT), [Effect::Kill { runner: 0, generation: 1 }]);
     let failure = failure(&bench.exits(0, How::Killed));
     assert_eq!(failure.kind, FailureKind::Infrastructure);
     assert_eq!(failure.message, "the runner process made no progress for 0.04 s; its log ends: the end");
@@ -128,7 +128,7 @@ fn a_runner_that_is_silent_for_too_long_is_killed_and_its_attempt_says_so() {
 fn a_runner_that_never_says_anything_is_killed_too() {
     let mut bench = Bench::connected(1);
     bench.assign(of(1, 1));
-    assert_eq!(go_on(&mut bench, 6 * STALL), [Effect::Kill { slot: 0, generation: 1 }]);
+    assert_eq!(go_on(&mut bench, 6 * STALL), [Effect::Kill { runner: 0, generation: 1 }]);
 }
 
 #[test]
@@ -144,5 +144,5 @@ fn silence_does_not_count_while_the_lease_has_passed() {
     assert_eq!(bench.wait(0), []);
     bench.connect();
     assert_eq!(bench.wait(9), []);
-    assert_eq!(bench.wait(1), [Effect::Kill { slot: 0, generation: 1 }]);
+    assert_eq!(bench.wait(1), [Effect::Kill { runner: 0, generation: 1 }]);
 }

@@ -4,17 +4,18 @@
 
 use super::*;
 
+fn equipment() -> Equipment {
+    let device = v1::Device { name: "cpu".into(), slots: 1, ..v1::Device::default() };
+    Equipment { device, means: plusminus_trainer::Means::default(), uuid: None }
+}
+
 /// What is heard of a program of the shell's.
 async fn heard_of(script: &str) -> Vec<Said> {
-    let options = RunnerOptions {
-        program: "/bin/sh".into(),
-        arguments: vec!["-c".into(), script.into()],
-        means: plusminus_trainer::Means::default(),
-    };
+    let options = RunnerOptions { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] };
     let (events, mut inbox) = mpsc::channel(8);
-    let runner = Runner::start(&options, 3, 5, events).unwrap();
+    let runner = Runner::start(&options, &equipment(), (3, 5), events).unwrap();
     let mut heard = Vec::new();
-    while let Some(Event::Runner { slot: 3, generation: 5, said }) = inbox.recv().await {
+    while let Some(Event::Runner { runner: 3, generation: 5, said }) = inbox.recv().await {
         heard.push(said);
     }
     drop(runner);
@@ -34,6 +35,7 @@ async fn signals_and_exit_codes_are_told_apart_by_name() {
     let cases = [
         ("exit 0", How::Left),
         ("exit 3", crashed("ended with exit code 3")),
+        ("exit 75", How::Unwell),
         ("kill -KILL $$", How::Killed),
         ("kill -SEGV $$", crashed("was killed by SIGSEGV")),
         ("kill -ABRT $$", crashed("was killed by SIGABRT")),
@@ -72,12 +74,11 @@ async fn a_runner_is_told_what_it_is_to_hear_and_the_latest_lease() {
         program: "/bin/sh".into(),
         // Says in its log how many bytes it was told.
         arguments: vec!["-c".into(), "head -c 6 | wc -c >&2".into()],
-        means: plusminus_trainer::Means::default(),
     };
     let (events, mut inbox) = mpsc::channel(8);
-    let runner = Runner::start(&options, 0, 1, events).unwrap();
+    let runner = Runner::start(&options, &equipment(), (0, 1), events).unwrap();
     for until in 1..=100_000 {
-        runner.tell(to_runner::Message::Lease(v1::Lease { until }));
+        runner.tell(0, to_runner::Message::Lease(v1::Lease { until }));
     }
     let Some(Event::Runner { said: Said::Exited(how, log), .. }) = inbox.recv().await else { panic!() };
     assert_eq!((how, log.trim()), (How::Left, "6"));
@@ -85,13 +86,9 @@ async fn a_runner_is_told_what_it_is_to_hear_and_the_latest_lease() {
 
 #[tokio::test]
 async fn a_runner_can_be_killed() {
-    let options = RunnerOptions {
-        program: "/bin/sh".into(),
-        arguments: vec!["-c".into(), "exec sleep 1000".into()],
-        means: plusminus_trainer::Means::default(),
-    };
+    let options = RunnerOptions { program: "/bin/sh".into(), arguments: vec!["-c".into(), "exec sleep 1000".into()] };
     let (events, mut inbox) = mpsc::channel(8);
-    let mut runner = Runner::start(&options, 0, 1, events).unwrap();
+    let mut runner = Runner::start(&options, &equipment(), (0, 1), events).unwrap();
     runner.kill();
     let Some(Event::Runner { said: Said::Exited(how, _), .. }) = inbox.recv().await else { panic!() };
     assert_eq!(how, How::Killed);
