@@ -147,7 +147,7 @@ impl World {
         let count = chance.between(1, 3);
         let mut worker = |number| {
             let slots = chance.between(1, 3) as u32;
-            let device = if chance.one_in(3) { Device::Cuda(0) } else { Device::Cpu };
+            let device = if chance.one_in(3) { Device::Cpu } else { Device::Cuda(0) };
             Worker::new(format!("w{number}"), slots, device)
         };
         let workers = (0..count).map(&mut worker).collect();

@@ -84,7 +84,12 @@ impl World {
                 }
             }
             Kind::FailDevice | Kind::FullDevice => {
-                let Some(id) = self.in_hand(worker, slot).filter(|_| self.workers[worker].device != Device::Cpu) else {
+                let Some(id) = self.on_a_gpu(worker) else {
+                    // Perhaps something will be on one soon.
+                    if fault.lasting > 10 {
+                        let later = Fault { lasting: fault.lasting / 2, ..fault };
+                        self.after(later.lasting, Happening::Befalls(later));
+                    }
                     return Ok(false);
                 };
                 self.pause(id);
@@ -94,7 +99,7 @@ impl World {
                     Failure::new(FailureKind::Infrastructure, "an illegal address")
                 };
                 self.say_ended(id, &Ending::Failed(of_device));
-                if fault.kind == Kind::FailDevice && self.runner_goes(worker, slot).is_some() {
+                if fault.kind == Kind::FailDevice && self.runner_goes(id.0, id.2).is_some() {
                     self.after(1, Happening::DaemonHears(id, Said::Exited(How::Unwell, "it failed".to_owned())));
                 }
             }
@@ -151,10 +156,15 @@ impl World {
         }
     }
 
-    /// What trains in a slot, if it has something in hand.
-    fn in_hand(&self, worker: usize, slot: usize) -> Option<RunnerId> {
-        let runner = self.workers[worker].runners[slot].as_ref().filter(|runner| runner.work.is_some())?;
-        Some((worker, self.workers[worker].process, slot, runner.generation))
+    /// What has something in hand on a GPU: the first from a worker on.
+    fn on_a_gpu(&self, from: usize) -> Option<RunnerId> {
+        let count = self.workers.len();
+        let workers = (from..from + count).map(|number| number % count);
+        let slots = workers.flat_map(|worker| (0..self.workers[worker].runners.len()).map(move |slot| (worker, slot)));
+        slots.filter(|(worker, _)| self.workers[*worker].device != Device::Cpu).find_map(|(worker, slot)| {
+            let runner = self.workers[worker].runners[slot].as_ref().filter(|runner| runner.work.is_some())?;
+            Some((worker, self.workers[worker].process, slot, runner.generation))
+        })
     }
 
     fn freeze_runner(&mut self, worker: usize, slot: usize, until: u64) -> bool {
