@@ -5,6 +5,7 @@
 //! - [`convolution`]: convolutions, by a library that the device has or by kernels of our own.
 //! - [`device`]: what a device does, whichever it is.
 //! - [`gpu`]: a GPU behind CUDA's driver, with cuDNN; [`compile`] and [`cache`] make the kernels' code, `libraries` finds NVIDIA's.
+//! - [`mod@survey`]: which GPUs there are, and how they are.
 //! - `twin`: the processor as a device: the very same sources, compiled by a C compiler, for tests alone.
 //!
 //! *Architecture invariant:* every sum has one order, which follows from the shapes alone. No kernel adds by atomics, and no compiler
@@ -18,12 +19,14 @@ pub mod gpu;
 mod libraries;
 pub mod ops;
 mod signature;
+pub mod survey;
 #[cfg(feature = "twin")]
 pub mod twin;
 
 pub use cache::Cache;
 pub use convolution::{Convolution, Geometry, Pass};
 pub use device::{Device, DeviceError, Memory, Recording};
-pub use gpu::Gpu;
+pub use gpu::{Gpu, is_well};
 pub use libraries::DIRECTORIES;
 pub use signature::Kind;
+pub use survey::{Found, Monitor, Reading, Survey, survey};

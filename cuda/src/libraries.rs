@@ -12,7 +12,59 @@ use std::sync::Once;
 pub const DIRECTORIES: &str = "PLUSMINUS_CUDA_LIBRARIES";
 
 /// Every library that is looked for there, in an order in which each finds those that it needs.
-const ORDER: [&str; 5] = ["libcublasLt", "libcublas", "libnvrtc-builtins", "libnvrtc", "libcudnn"];
+const ORDER: [&str; 6] = ["libnvidia-ml", "libcublasLt", "libcublas", "libnvrtc-builtins", "libnvrtc", "libcudnn"];
+
+/// What is called of the driver, here and by cudarc, which ends the program where one of these is missing.
+const DRIVER: [&[u8]; 34] = [
+    b"cuCtxGetCurrent\0",
+    b"cuCtxSetCurrent\0",
+    b"cuDeviceGet\0",
+    b"cuDeviceGetAttribute\0",
+    b"cuDeviceGetCount\0",
+    b"cuDeviceGetName\0",
+    b"cuDevicePrimaryCtxRelease_v2\0",
+    b"cuDevicePrimaryCtxRetain\0",
+    b"cuDeviceTotalMem_v2\0",
+    b"cuDriverGetVersion\0",
+    b"cuGetErrorName\0",
+    b"cuGetErrorString\0",
+    b"cuGraphDestroy\0",
+    b"cuGraphExecDestroy\0",
+    b"cuGraphInstantiateWithFlags\0",
+    b"cuGraphLaunch\0",
+    b"cuInit\0",
+    b"cuLaunchKernel\0",
+    b"cuMemAllocAsync\0",
+    b"cuMemAlloc_v2\0",
+    b"cuMemFreeAsync\0",
+    b"cuMemFree_v2\0",
+    b"cuMemGetInfo_v2\0",
+    b"cuMemcpyDtoHAsync_v2\0",
+    b"cuMemcpyHtoDAsync_v2\0",
+    b"cuMemsetD8Async\0",
+    b"cuModuleGetFunction\0",
+    b"cuModuleLoadData\0",
+    b"cuModuleUnload\0",
+    b"cuStreamBeginCapture_v2\0",
+    b"cuStreamCreate\0",
+    b"cuStreamDestroy_v2\0",
+    b"cuStreamEndCapture\0",
+    b"cuStreamSynchronize\0",
+];
+
+/// What is called of NVRTC.
+const NVRTC: [&[u8]; 10] = [
+    b"nvrtcCompileProgram\0",
+    b"nvrtcCreateProgram\0",
+    b"nvrtcDestroyProgram\0",
+    b"nvrtcGetCUBIN\0",
+    b"nvrtcGetCUBINSize\0",
+    b"nvrtcGetNumSupportedArchs\0",
+    b"nvrtcGetProgramLog\0",
+    b"nvrtcGetProgramLogSize\0",
+    b"nvrtcGetSupportedArchs\0",
+    b"nvrtcVersion\0",
+];
 
 /// A library that may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +91,17 @@ impl Library {
         }
     }
 
-    /// That it can be loaded.
+    /// That it can be loaded, and is not so old that it lacks what is called.
     pub fn need(self) -> Result<(), DeviceError> {
         if self.is_there() {
-            return Ok(());
+            return self.lacks().map_or(Ok(()), |function| {
+                let (what, version) = match self {
+                    Library::Driver => ("the NVIDIA driver", "525 or later (CUDA 12)"),
+                    Library::Nvrtc => ("NVIDIA's compiler NVRTC", "12 or later"),
+                    Library::Cudnn => ("cuDNN", "9 or later"),
+                };
+                Err(DeviceError::Missing(format!("{what} is too old, it has no {function}: install {version}")))
+            });
         }
         Err(DeviceError::Missing(match self {
             Library::Driver => {
@@ -60,8 +119,25 @@ impl Library {
     }
 }
 
+impl Library {
+    /// A function that is called and that it does not have. It is there.
+    fn lacks(self) -> Option<String> {
+        // SAFETY: the libraries are there, and what is looked up in them is not called.
+        let (library, names) = unsafe {
+            match self {
+                Library::Driver => (cudarc::driver::sys::culib(), &DRIVER[..]),
+                Library::Nvrtc => (cudarc::nvrtc::sys::culib(), &NVRTC[..]),
+                Library::Cudnn => return None,
+            }
+        };
+        // SAFETY: as above.
+        let missing = |name: &&&[u8]| unsafe { library.get::<unsafe extern "C" fn()>(**name) }.is_err();
+        names.iter().find(missing).map(|name| String::from_utf8_lossy(&name[..name.len() - 1]).into_owned())
+    }
+}
+
 /// Loads what [`DIRECTORIES`] has, once. A library that is loaded is found by its name from then on.
-fn load() {
+pub(crate) fn load() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let Some(directories) = std::env::var_os(DIRECTORIES) else { return };

@@ -6,6 +6,9 @@
 #![allow(unsafe_code, reason = "the driver's functions are called by address")]
 
 mod cudnn;
+pub(crate) mod driver;
+
+pub use driver::is_well;
 
 use crate::cache::Cache;
 use crate::compile;
@@ -20,6 +23,7 @@ use cudarc::driver::{
     CudaContext, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg,
 };
 use cudarc::nvrtc::Ptx;
+use driver::failed;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -47,10 +51,6 @@ pub struct Gpu {
 // `Sync`, and every method that uses them takes it by `&mut`.
 unsafe impl Send for Gpu {}
 
-fn failed(call: &'static str) -> impl Fn(DriverError) -> DeviceError {
-    move |error| DeviceError::failed(call, error.to_string())
-}
-
 impl Gpu {
     /// GPU number `ordinal` of those that the driver shows (`CUDA_VISIBLE_DEVICES` says which), with the kernels compiled for it or taken
     /// from `cache`.
@@ -58,10 +58,9 @@ impl Gpu {
     /// # Errors
     /// That there is no driver, library or such GPU, or what they refuse.
     pub fn open(ordinal: usize, cache: Option<&Cache>) -> Result<Self, DeviceError> {
-        Library::Driver.need()?;
+        let count = if driver::start()? { driver::count()? } else { 0 };
         Library::Nvrtc.need()?;
-        let count = CudaContext::device_count().map_err(failed("cuDeviceGetCount"))?;
-        if usize::try_from(count).unwrap_or_default() <= ordinal {
+        if count <= ordinal {
             return Err(DeviceError::Missing(format!(
                 "there is no cuda:{ordinal}: the driver shows {count} GPUs, numbered from 0 (CUDA_VISIBLE_DEVICES says which)"
             )));

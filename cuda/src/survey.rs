@@ -1,0 +1,158 @@
+//! Which GPUs there are, and what NVML says of them at the moment. Nothing is made on a GPU for it, and none is needed.
+//!
+//! *This has not seen a GPU yet.*
+
+use crate::device::DeviceError;
+use crate::gpu::driver;
+use crate::libraries;
+use nvml_wrapper::Nvml;
+use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
+
+/// A GPU that the driver shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// As in `cuda:0`: its place among those that the driver shows, which `CUDA_VISIBLE_DEVICES` chooses and orders.
+    pub number: usize,
+    /// Such as `NVIDIA H100 80GB HBM3`.
+    pub name: String,
+    /// Bytes in all.
+    pub memory: u64,
+    /// Such as 90 for `sm_90`.
+    pub architecture: i32,
+    /// As `nvidia-smi -L` writes it: `GPU-…`, or `MIG-…` for a part of a GPU.
+    pub uuid: String,
+}
+
+/// What the driver has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survey {
+    /// Such as `570.86.15`; nothing where NVML is not there.
+    pub driver: Option<String>,
+    /// The version of CUDA that the driver supports, such as 12 and 8.
+    pub cuda: [i32; 2],
+    /// In the driver's order. There may be none.
+    pub gpus: Vec<Found>,
+}
+
+/// Asks the driver which GPUs there are; nothing where there is no driver.
+///
+/// # Errors
+/// That there is a driver and it refuses, with its words and what may help. To have no GPU is no refusal.
+pub fn survey() -> Result<Option<Survey>, DeviceError> {
+    if !libraries::Library::Driver.is_there() {
+        return Ok(None);
+    }
+    let told = if driver::start()? { driver::told()? } else { Vec::new() };
+    let monitor = Monitor::open();
+    let found = |(number, told): (usize, driver::Told)| {
+        let known = |uuid: &str| monitor.as_ref().map(|monitor| monitor.nvml.device_by_uuid(uuid).is_ok());
+        let uuid = named(told.uuid, &told.name, known);
+        Found { number, name: told.name, memory: told.memory, architecture: told.architecture, uuid }
+    };
+    Ok(Some(Survey {
+        driver: monitor.as_ref().and_then(|monitor| monitor.nvml.sys_driver_version().ok()),
+        cuda: version(driver::version()?),
+        gpus: told.into_iter().enumerate().map(found).collect(),
+    }))
+}
+
+/// 12080 is 12.8.
+fn version(number: i32) -> [i32; 2] {
+    [number / 1000, number % 1000 / 10]
+}
+
+/// A UUID as NVML and nvidia-smi write it. The driver does not say whether it is a GPU's or that of a part of one, so NVML is asked which
+/// of the two it knows; without NVML the name tells, such as `NVIDIA A100-SXM4-40GB MIG 1g.5gb`.
+fn named(uuid: [u8; 16], name: &str, known: impl Fn(&str) -> Option<bool>) -> String {
+    let digits: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-");
+    let (whole, part) = (format!("GPU-{text}"), format!("MIG-{text}"));
+    match (known(&whole), known(&part)) {
+        (Some(true), _) => whole,
+        (_, Some(true)) => part,
+        _ if name.contains(" MIG ") => part,
+        _ => whole,
+    }
+}
+
+/// What NVML says of a GPU at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Bytes that all its users have, whoever they are.
+    pub memory_used: u64,
+    /// Bytes in all.
+    pub memory_total: u64,
+    /// How much of the last second or less some kernel ran, in percent. A part of a GPU does not tell.
+    pub load: Option<u32>,
+    /// °C. A part of a GPU does not tell.
+    pub temperature: Option<u32>,
+}
+
+/// Reads GPUs again and again.
+#[derive(Debug)]
+pub struct Monitor {
+    nvml: Nvml,
+}
+
+impl Monitor {
+    /// Nothing where NVML is not there or does not work: then there are no readings, and nothing else is lost by it.
+    pub fn open() -> Option<Monitor> {
+        libraries::load();
+        Some(Monitor { nvml: Nvml::init().ok()? })
+    }
+
+    /// Reads the GPU, or the part of one, that has this UUID (`GPU-…`, `MIG-…`); nothing if NVML does not know it or does not answer.
+    pub fn read(&self, uuid: &str) -> Option<Reading> {
+        let gpu = self.nvml.device_by_uuid(uuid).ok()?;
+        let memory = gpu.memory_info().ok()?;
+        Some(Reading {
+            memory_used: memory.used,
+            memory_total: memory.total,
+            load: gpu.utilization_rates().ok().map(|load| load.gpu),
+            temperature: gpu.temperature(TemperatureSensor::Gpu).ok(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: [u8; 16] =
+        [0x0A, 0x1B, 0x2C, 0x3D, 0x4E, 0x5F, 0x60, 0x71, 0x82, 0x93, 0xA4, 0xB5, 0xC6, 0xD7, 0xE8, 0xF9];
+    const DIGITS: &str = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
+
+    #[test]
+    fn a_version_of_cuda_is_a_number_before_and_one_after_the_point() {
+        assert_eq!([12080, 13000, 11020].map(version), [[12, 8], [13, 0], [11, 2]]);
+    }
+
+    #[test]
+    fn a_uuid_is_written_as_nvml_writes_it() {
+        let by_nvml = |kind: &'static str| move |uuid: &str| Some(uuid.starts_with(kind));
+        assert_eq!(named(UUID, "NVIDIA A100", by_nvml("GPU-")), format!("GPU-{DIGITS}"));
+        assert_eq!(named(UUID, "NVIDIA A100", by_nvml("MIG-")), format!("MIG-{DIGITS}"));
+        assert_eq!(named(UUID, "NVIDIA A100", |_| Some(false)), format!("GPU-{DIGITS}"));
+    }
+
+    #[test]
+    fn without_nvml_a_part_of_a_gpu_is_known_by_its_name() {
+        assert_eq!(named(UUID, "NVIDIA A100-SXM4-40GB MIG 1g.5gb", |_| None), format!("MIG-{DIGITS}"));
+        assert_eq!(named(UUID, "NVIDIA A100-SXM4-40GB", |_| None), format!("GPU-{DIGITS}"));
+    }
+
+    #[test]
+    fn a_machine_without_a_driver_has_no_survey_and_one_with_a_driver_numbers_its_gpus() {
+        match survey() {
+            Ok(None) => assert!(Monitor::open().is_none_or(|monitor| monitor.read("GPU-0").is_none())),
+            Ok(Some(survey)) => assert!(survey.gpus.iter().enumerate().all(|(i, gpu)| gpu.number == i)),
+            Err(error) => assert!(error.to_string().contains("failed"), "{error}"),
+        }
+    }
+
+    #[test]
+    fn a_monitor_may_be_handed_to_a_thread() {
+        fn may<T: Send + Sync>() {}
+        may::<Monitor>();
+    }
+}
