@@ -194,6 +194,12 @@ static SIGNATURES: LazyLock<BTreeMap<String, Signature>> = LazyLock::new(|| {
 /// What every source begins with.
 pub(crate) const COMMON: &str = include_str!("kernels/common.h");
 
+/// What a kernel takes.
+#[cfg(feature = "twin")]
+pub(crate) fn takes(kernel: &str) -> Option<&'static [Kind]> {
+    SIGNATURES.get(kernel).map(|signature| &*signature.kinds)
+}
+
 /// The names of all kernels.
 pub(crate) fn kernels() -> impl Iterator<Item = &'static str> {
     SIGNATURES.keys().map(String::as_str)
