@@ -6,7 +6,7 @@
 
 use plusminus_cuda::ops::Give;
 use plusminus_cuda::{Cache, Device, DeviceError, Gpu, Kind, Memory, Monitor, is_well, survey};
-use plusminus_stand_in::settings::{FAIL_AFTER, FAIL_ONCE, GPUS, MEMORY, POOLS, START};
+use plusminus_stand_in::settings::{CONTEXT, FAIL_AFTER, FAIL_ONCE, GPUS, MEMORY, POOLS, START};
 use plusminus_stand_in::{test, tests};
 
 /// As the stand-in has them.
@@ -128,28 +128,6 @@ fn values_come_back_as_they_were_and_other_memory_stays_zero() {
 }
 
 #[test]
-fn what_is_recorded_is_done_when_it_is_played_and_every_time() {
-    test("what_is_recorded_is_done_when_it_is_played_and_every_time", &[], || {
-        let mut gpu = Gpu::open(0, None).unwrap();
-        let [one, total] = [on(&mut gpu, &[1.0; 5]), on(&mut gpu, &[0.0; 5])];
-        gpu.record().unwrap();
-        add(&mut gpu, one, total).unwrap();
-        add(&mut gpu, one, total).unwrap();
-        let recording = gpu.recorded().unwrap();
-        assert_eq!(read(&gpu, total).unwrap(), [0.0; 5]);
-        gpu.play(recording).unwrap();
-        gpu.upload(&[3.0; 5], one).unwrap();
-        gpu.play(recording).unwrap();
-        assert_eq!(read(&gpu, total).unwrap(), [8.0; 5]);
-        gpu.forget();
-        assert!(gpu.play(recording).is_err());
-        assert!(gpu.recorded().is_err(), "nothing is being recorded");
-        add(&mut gpu, one, total).unwrap();
-        assert_eq!(read(&gpu, total).unwrap(), [11.0; 5]);
-    });
-}
-
-#[test]
 fn memory_that_does_not_suffice_is_told_apart_and_the_gpu_goes_on() {
     let each: [&[_]; 2] = [&[(MEMORY, "4000")], &[(MEMORY, "4000"), (POOLS, "0")]];
     tests("memory_that_does_not_suffice_is_told_apart_and_the_gpu_goes_on", &each, || {
@@ -211,9 +189,9 @@ fn two_slots_of_one_gpu_do_not_disturb_each_other() {
             for round in 1..=200u8 {
                 gpu.record().unwrap();
                 add(&mut gpu, one, total).unwrap();
-                assert!(is_well(0), "and asking breaks no recording");
                 let recording = gpu.recorded().unwrap();
                 gpu.play(recording).unwrap();
+                assert!(is_well(0), "and asking does not break what the other records");
                 let more = on(&mut gpu, &[2.0; 3]);
                 assert_eq!(read(&gpu, total).unwrap(), [start + f32::from(round); 7]);
                 gpu.free(more).unwrap();
@@ -248,6 +226,37 @@ fn a_gpu_may_be_handed_from_thread_to_thread() {
 }
 
 #[test]
+fn memory_is_given_back_in_whichever_thread() {
+    let name = "memory_is_given_back_in_whichever_thread";
+    tests(name, &[&[(GPUS, "2")], &[(GPUS, "2"), (POOLS, "0")]], || {
+        let monitor = Monitor::open().unwrap();
+        // They keep the contexts that the others share.
+        let _kept = [Gpu::open(0, None).unwrap(), Gpu::open(1, None).unwrap()];
+        let mut gpus = [Gpu::open(0, None).unwrap(), Gpu::open(1, None).unwrap()];
+        let first = gpus.each_mut().map(|gpu| on(gpu, &[1.0; 10]));
+        let _more = gpus.each_mut().map(|gpu| on(gpu, &[1.0; 20]));
+        let used = || [FIRST, SECOND].map(|uuid| monitor.read(uuid).unwrap().memory_used);
+        assert_eq!(used(), [120; 2]);
+        gpus = std::thread::spawn(move || {
+            gpus.each_mut().into_iter().zip(first).for_each(|(gpu, memory)| gpu.free(memory).unwrap());
+            gpus
+        })
+        .join()
+        .unwrap();
+        assert_eq!(used(), [80; 2]);
+        std::thread::spawn(move || drop(gpus)).join().unwrap();
+        assert_eq!(used(), [0; 2]);
+    });
+}
+
+#[test]
+fn a_gpu_without_memory_for_a_context_is_told_as_full() {
+    test("a_gpu_without_memory_for_a_context_is_told_as_full", &[(MEMORY, "4096"), (CONTEXT, "5000")], || {
+        assert_eq!(Gpu::open(0, None).err(), Some(DeviceError::OutOfMemory { wanted: 0 }));
+    });
+}
+
+#[test]
 fn compiled_kernels_are_kept_and_what_is_broken_is_compiled_again() {
     test("compiled_kernels_are_kept_and_what_is_broken_is_compiled_again", &[], || {
         let directory = tempfile::tempdir().unwrap();
@@ -276,5 +285,22 @@ fn where_nvrtc_is_missing_a_gpu_is_told_of_and_not_opened() {
         if Monitor::open().is_none() {
             assert_eq!(survey().unwrap().unwrap().driver, None);
         }
+    });
+}
+
+#[test]
+fn a_driver_that_lacks_what_is_called_is_an_error_and_no_panic() {
+    let directory = tempfile::tempdir().unwrap();
+    // Some library that is certainly here, under the driver's name.
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let other = maps.split_whitespace().find(|word| word.starts_with('/') && word.contains("libc.")).unwrap();
+    std::os::unix::fs::symlink(other, directory.path().join("libcuda.so")).unwrap();
+    let settings = [("LD_LIBRARY_PATH", directory.path().to_str().unwrap())];
+    test("a_driver_that_lacks_what_is_called_is_an_error_and_no_panic", &settings, || {
+        for error in [survey().unwrap_err(), Gpu::open(0, None).err().unwrap()] {
+            let expected = "the NVIDIA driver is too old, it has no cuCtxGetCurrent: install 525 or later (CUDA 12)";
+            assert_eq!(error.to_string(), expected);
+        }
+        assert!(!is_well(0));
     });
 }

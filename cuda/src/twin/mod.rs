@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "kernels are called by their addresses, and memory is handed to them")]
 
 use crate::convolution::Convolution;
-use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, check};
+use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, at_once, check};
 use crate::signature::Kind;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 
@@ -166,6 +166,7 @@ impl Device for Twin {
     }
 
     fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
+        at_once(self.recording.is_some(), "memory is asked for")?;
         if !matches!(kind, Kind::Floats | Kind::Doubles | Kind::Ints) {
             return Err(DeviceError::Unfit(format!("no memory is made of {kind:?}")));
         }
@@ -174,12 +175,14 @@ impl Device for Twin {
     }
 
     fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
+        at_once(self.recording.is_some(), "memory is freed")?;
         self.find(memory)?;
         self.blocks[memory.block] = None;
         Ok(())
     }
 
     fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError> {
+        at_once(self.recording.is_some(), "values are uploaded")?;
         let to = self.floats(to, values.len())?;
         // SAFETY: `to` leads to as many values of a block, which no slice does.
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to, values.len()) };
@@ -187,6 +190,7 @@ impl Device for Twin {
     }
 
     fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError> {
+        at_once(self.recording.is_some(), "values are downloaded")?;
         let from = self.floats(from, values.len())?;
         // SAFETY: `from` leads to as many values of a block, which no slice does.
         unsafe { std::ptr::copy_nonoverlapping(from, values.as_mut_ptr(), values.len()) };
@@ -226,6 +230,7 @@ impl Device for Twin {
     }
 
     fn play(&mut self, recording: Recording) -> Result<(), DeviceError> {
+        at_once(self.recording.is_some(), "a recording is played")?;
         let launches = self.recorded.get(recording.0).cloned();
         let launches = launches.ok_or_else(|| DeviceError::Unfit("no such recording".into()))?;
         launches.iter().try_for_each(|launch| self.run(launch))

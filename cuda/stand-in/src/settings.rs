@@ -11,6 +11,9 @@ pub const GPUS: &str = "PLUSMINUS_STAND_IN_GPUS";
 /// Bytes that each GPU has; 1 GiB if it is not set. All that one process has is counted, and nothing of what others have.
 pub const MEMORY: &str = "PLUSMINUS_STAND_IN_MEMORY";
 
+/// Bytes that a context takes; none if it is not set.
+pub const CONTEXT: &str = "PLUSMINUS_STAND_IN_CONTEXT";
+
 /// Launches that a process may make, those of recordings included; the next one fails with an illegal address, and all that follows.
 pub const FAIL_AFTER: &str = "PLUSMINUS_STAND_IN_FAIL_AFTER";
 
@@ -24,12 +27,13 @@ pub const START: &str = "PLUSMINUS_STAND_IN_START";
 pub const POOLS: &str = "PLUSMINUS_STAND_IN_POOLS";
 
 /// All of them.
-pub const ALL: [&str; 6] = [GPUS, MEMORY, FAIL_AFTER, FAIL_ONCE, START, POOLS];
+pub const ALL: [&str; 7] = [GPUS, MEMORY, CONTEXT, FAIL_AFTER, FAIL_ONCE, START, POOLS];
 
 /// What the variables say.
 pub(crate) struct Settings {
     pub gpus: usize,
     pub memory: u64,
+    pub context: u64,
     pub fail_after: Option<u64>,
     pub fail_once: Option<PathBuf>,
     pub start: u32,
@@ -41,6 +45,7 @@ pub(crate) fn settings() -> &'static Settings {
     static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings {
         gpus: number(GPUS).unwrap_or(1),
         memory: number(MEMORY).unwrap_or(1 << 30),
+        context: number(CONTEXT).unwrap_or(0),
         fail_after: number(FAIL_AFTER),
         fail_once: std::env::var_os(FAIL_ONCE).map(PathBuf::from),
         start: number(START).unwrap_or(0),

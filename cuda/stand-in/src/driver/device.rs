@@ -112,7 +112,15 @@ unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut usize, device: c_int) -> u32 {
     answer(known(device).and_then(|card| {
-        state().cards[card].retained += 1;
+        let (mut state, settings) = (state(), settings());
+        let of = &mut state.cards[card];
+        if of.retained == 0 {
+            if settings.context > settings.memory {
+                return Err(Code::OUT_OF_MEMORY);
+            }
+            of.used = settings.context;
+        }
+        of.retained += 1;
         // SAFETY: the caller's place.
         unsafe { put(context, card + 1) }
     }))
