@@ -6,11 +6,13 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Which rooms each room may use.
-const ROOMS: [(&str, &[&str]); 9] = [
+const ROOMS: [(&str, &[&str]); 10] = [
     ("plusminus-core", &[]),
     ("plusminus-proto", &["plusminus-core"]),
     ("plusminus-kernels", &[]),
     ("plusminus-cuda", &[]),
+    // Tests alone use it: no room is allowed to.
+    ("plusminus-stand-in", &["plusminus-cuda"]),
     ("plusminus-trainer", &["plusminus-core", "plusminus-kernels", "plusminus-cuda"]),
     ("plusminus-coordinator", &["plusminus-core", "plusminus-proto"]),
     (

@@ -14,11 +14,9 @@ use std::sync::LazyLock;
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DeviceError {
     /// The device's memory does not suffice.
-    #[error(
-        "the device's memory is full: {wanted} bytes more were asked for; use fewer slots, a smaller batch or another device"
-    )]
+    #[error("the device's memory is full{}; use fewer slots, a smaller batch or another device", asked(*.wanted))]
     OutOfMemory {
-        /// Bytes that were asked for.
+        /// Bytes that were asked for; 0 if it was for something of the driver's own.
         wanted: usize,
     },
     /// A library is not there that is needed.
@@ -45,10 +43,19 @@ pub enum DeviceError {
     Unfit(String),
 }
 
+fn asked(wanted: usize) -> String {
+    if wanted == 0 { String::new() } else { format!(": {wanted} bytes more were asked for") }
+}
+
 impl DeviceError {
     pub(crate) fn failed(call: impl Into<String>, reason: impl Into<String>) -> Self {
         DeviceError::Failed { call: call.into(), reason: reason.into() }
     }
+}
+
+/// That a device does not record while something is asked that is no launch.
+pub(crate) fn at_once(recording: bool, what: &str) -> Result<(), DeviceError> {
+    if recording { Err(DeviceError::Unfit(format!("{what} while launches are recorded"))) } else { Ok(()) }
 }
 
 /// Values in a device's memory: a handle, valid for the device that gave it until that is told to free the memory it lies in.
@@ -153,7 +160,8 @@ pub trait Device: Send {
     /// The library's refusal.
     fn convolve(&mut self, convolution: &Convolution) -> Result<bool, DeviceError>;
 
-    /// From now on launches are recorded and not done, until [`Device::recorded`].
+    /// From now on launches are recorded and not done, until [`Device::recorded`]. Meanwhile nothing else may be asked: what is copied or
+    /// allocated is no part of a recording.
     ///
     /// # Errors
     /// That it cannot record, or does already.
@@ -194,6 +202,12 @@ static SIGNATURES: LazyLock<BTreeMap<String, Signature>> = LazyLock::new(|| {
 /// What every source begins with.
 pub(crate) const COMMON: &str = include_str!("kernels/common.h");
 
+/// What a kernel takes.
+#[cfg(feature = "twin")]
+pub(crate) fn takes(kernel: &str) -> Option<&'static [Kind]> {
+    SIGNATURES.get(kernel).map(|signature| &*signature.kinds)
+}
+
 /// The names of all kernels.
 pub(crate) fn kernels() -> impl Iterator<Item = &'static str> {
     SIGNATURES.keys().map(String::as_str)
@@ -232,6 +246,13 @@ mod tests {
             count += found.len();
         }
         assert_eq!(kernels().count(), count);
+    }
+
+    #[test]
+    fn memory_that_is_full_is_told_of_with_how_much_was_asked_for_if_that_is_known() {
+        let text = |wanted| DeviceError::OutOfMemory { wanted }.to_string();
+        assert!(text(12).starts_with("the device's memory is full: 12 bytes more were asked for; use fewer slots"));
+        assert!(text(0).starts_with("the device's memory is full; use fewer slots"));
     }
 
     #[test]

@@ -217,7 +217,7 @@ impl Cudnn {
 
     fn make_room(&mut self, bytes: usize, stream: &Arc<CudaStream>) -> Result<(), DeviceError> {
         if bytes > self.workspaces.last().map_or(0, CudaSlice::len) {
-            self.workspaces.push(super::allocated(stream.alloc_zeros::<u8>(bytes), bytes)?);
+            self.workspaces.push(super::allocated::<u8>(stream, bytes)?);
         }
         Ok(())
     }

@@ -29,8 +29,15 @@ pub(super) fn words(error: DriverError) -> String {
     }
 }
 
+/// That memory is short is told apart from other refusals, whatever wants it (a context, a graph): fewer slots may do.
 pub(super) fn failed(call: &'static str) -> impl Fn(DriverError) -> DeviceError {
-    move |error| DeviceError::failed(call, words(error))
+    move |error| {
+        if is_shortage(error) {
+            DeviceError::OutOfMemory { wanted: 0 }
+        } else {
+            DeviceError::failed(call, words(error))
+        }
+    }
 }
 
 /// Starts the driver; whether it has any GPU. It may be started again and again.

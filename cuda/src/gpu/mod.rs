@@ -13,14 +13,15 @@ pub use driver::is_well;
 use crate::cache::Cache;
 use crate::compile;
 use crate::convolution::Convolution;
-use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, check, kernels};
+use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, at_once, check, kernels};
 use crate::libraries::Library;
 use crate::signature::Kind;
 use cudarc::driver::sys::{
     CUdevice_attribute_enum as Attribute, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode_enum as Mode,
 };
 use cudarc::driver::{
-    CudaContext, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DriverError, LaunchConfig, PushKernelArg,
+    CudaContext, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError, LaunchConfig,
+    PushKernelArg, ValidAsZeroBits,
 };
 use cudarc::nvrtc::Ptx;
 use driver::failed;
@@ -45,6 +46,16 @@ pub struct Gpu {
     context: Arc<CudaContext>,
     name: String,
     kin: String,
+    recording: bool,
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        // cudarc frees memory in whatever context the thread is in, which need not be this one or any; and no code may go that still runs.
+        // What failed before has been told or is told again by whoever asks next.
+        let _ = self.context.check_err();
+        let _ = self.stream.synchronize();
+    }
 }
 
 // SAFETY: graphs and cuDNN's handle may be used by one thread at a time, from whichever thread. They are the GPU's own, which is not
@@ -84,7 +95,17 @@ impl Gpu {
         let name = context.name().map_err(failed("cuDeviceGetName"))?;
         // With its name, for what cuDNN thinks fastest may differ between GPUs of one architecture.
         let kin = format!("{name} sm_{architecture} nvrtc {nvrtc}.{minor} {libraries}");
-        Ok(Gpu { graphs: Vec::new(), cudnn, blocks: Vec::new(), functions, stream, context, name, kin })
+        Ok(Gpu {
+            graphs: Vec::new(),
+            cudnn,
+            blocks: Vec::new(),
+            functions,
+            stream,
+            context,
+            name,
+            kin,
+            recording: false,
+        })
     }
 
     /// The block that some memory lies in, and the address of the memory.
@@ -104,11 +125,20 @@ impl Gpu {
     }
 }
 
-/// That memory is short is told apart from other refusals: fewer slots may do.
-fn allocated<T>(result: Result<T, DriverError>, wanted: usize) -> Result<T, DeviceError> {
-    result.map_err(|error| match error.0 {
-        CUresult::CUDA_ERROR_OUT_OF_MEMORY => DeviceError::OutOfMemory { wanted },
-        _ => failed("cuMemAlloc")(error),
+/// Memory for so many values, all of them zero. What was freed is the GPU's again at the latest when the stream has been waited for, so a
+/// refusal before that is none yet.
+fn allocated<T: DeviceRepr + ValidAsZeroBits>(
+    stream: &Arc<CudaStream>,
+    length: usize,
+) -> Result<CudaSlice<T>, DeviceError> {
+    let is_short = |error: &DriverError| error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY;
+    let again = |error: DriverError| match stream.synchronize() {
+        Ok(()) if is_short(&error) => stream.alloc_zeros(length),
+        _ => Err(error),
+    };
+    stream.alloc_zeros(length).or_else(again).map_err(|error| match error {
+        short if is_short(&short) => DeviceError::OutOfMemory { wanted: length * size_of::<T>() },
+        other => failed("cuMemAlloc")(other),
     })
 }
 
@@ -122,16 +152,17 @@ impl Device for Gpu {
     }
 
     fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
+        at_once(self.recording, "memory is asked for")?;
         // The driver gives no memory of no length.
         let room = length.max(1);
         let (block, address) = match kind {
             Kind::Floats | Kind::Ints => {
-                let words = allocated(self.stream.alloc_zeros::<f32>(room), room * size_of::<f32>())?;
+                let words = allocated::<f32>(&self.stream, room)?;
                 let address = words.device_ptr(&self.stream).0;
                 (Block::Words(words), address)
             }
             Kind::Doubles => {
-                let doubles = allocated(self.stream.alloc_zeros::<f64>(room), room * size_of::<f64>())?;
+                let doubles = allocated::<f64>(&self.stream, room)?;
                 let address = doubles.device_ptr(&self.stream).0;
                 (Block::Doubles(doubles), address)
             }
@@ -142,12 +173,16 @@ impl Device for Gpu {
     }
 
     fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
+        at_once(self.recording, "memory is freed")?;
         self.find(memory)?;
+        // cudarc does not when it frees.
+        self.context.bind_to_thread().map_err(failed("cuCtxSetCurrent"))?;
         self.blocks[memory.block] = None;
         Ok(())
     }
 
     fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError> {
+        at_once(self.recording, "values are uploaded")?;
         self.find(to)?;
         if values.len() != to.length {
             return Err(DeviceError::Unfit(format!("{} values for {to:?}", values.len())));
@@ -163,6 +198,7 @@ impl Device for Gpu {
     }
 
     fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError> {
+        at_once(self.recording, "values are downloaded")?;
         if values.len() != from.length {
             return Err(DeviceError::Unfit(format!("{} values from {from:?}", values.len())));
         }
@@ -225,10 +261,14 @@ impl Device for Gpu {
     }
 
     fn record(&mut self) -> Result<(), DeviceError> {
-        self.stream.begin_capture(Mode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL).map_err(failed("cuStreamBeginCapture"))
+        let mode = Mode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).map_err(failed("cuStreamBeginCapture"))?;
+        self.recording = true;
+        Ok(())
     }
 
     fn recorded(&mut self) -> Result<Recording, DeviceError> {
+        self.recording = false;
         let graph = self.stream.end_capture(CUgraphInstantiate_flags(0)).map_err(failed("cuStreamEndCapture"))?;
         let graph = graph.ok_or_else(|| DeviceError::failed("cuStreamEndCapture", "nothing was recorded"))?;
         self.graphs.push(graph);
@@ -236,6 +276,7 @@ impl Device for Gpu {
     }
 
     fn play(&mut self, recording: Recording) -> Result<(), DeviceError> {
+        at_once(self.recording, "a recording is played")?;
         let graph = self.graphs.get(recording.0);
         let graph = graph.ok_or_else(|| DeviceError::Unfit("no such recording".into()))?;
         graph.launch().map_err(failed("cuGraphLaunch"))

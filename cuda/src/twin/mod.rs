@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "kernels are called by their addresses, and memory is handed to them")]
 
 use crate::convolution::Convolution;
-use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, check};
+use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, at_once, check};
 use crate::signature::Kind;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 
@@ -102,35 +102,57 @@ impl Twin {
 
     fn run(&mut self, launch: &Launch) -> Result<(), DeviceError> {
         self.launches += 1;
-        // What arguments are while the kernel runs: eight bytes hold any of them.
-        let mut places = vec![0u64; launch.arguments.len()];
-        for (place, argument) in places.iter_mut().zip(&launch.arguments) {
-            *place = match *argument {
+        let mut values = vec![0u64; launch.arguments.len()];
+        for (value, argument) in values.iter_mut().zip(&launch.arguments) {
+            *value = match *argument {
                 Argument::Memory(memory) => self.find(memory)?.at(memory.start) as u64,
                 Argument::Nothing => 0,
                 Argument::Int(value) => u64::from(value.cast_unsigned()),
                 Argument::Float(value) => u64::from(value.to_bits()),
             };
         }
-        if cfg!(target_endian = "big") {
-            return Err(DeviceError::Missing("the twins run on processors with the low byte first".into()));
-        }
-        let mut addresses: Vec<*mut c_void> = places.iter_mut().map(|place| std::ptr::from_mut(place).cast()).collect();
         let failed = |reason: &str| DeviceError::failed(launch.kernel, reason);
-        let name = CString::new(launch.kernel).map_err(|_| failed("its name has a zero in it"))?;
         // SAFETY: `check` has found that the kernel takes these arguments; memory is this device's own, as `find` has found, and
         // `ops`, which alone makes launches, gives kernels the lengths that they stay within.
-        let code = unsafe { twin_launch(name.as_ptr(), launch.blocks, launch.threads, addresses.as_mut_ptr()) };
-        match code {
-            0 => {}
-            2 => return Err(failed("there is no memory for the threads of a block")),
-            3 => return Err(failed("some threads of a block are over while others wait for them")),
-            _ => return Err(failed("there is no such kernel, or it has too many threads")),
-        }
+        unsafe { call(launch.kernel, launch.blocks, launch.threads, &mut values) }.map_err(failed)?;
         if self.blocks.iter().flatten().all(Block::is_untouched_beside) {
             return Ok(());
         }
         Err(failed("it wrote beside the memory that it was given"))
+    }
+}
+
+/// What a kernel takes; nothing if there is no such kernel.
+pub fn takes(kernel: &str) -> Option<&'static [Kind]> {
+    crate::device::takes(kernel)
+}
+
+/// The name of a kernel, if there is one.
+pub fn name(kernel: &str) -> Option<&'static str> {
+    crate::device::kernels().find(|name| *name == kernel)
+}
+
+/// Runs a kernel, every thread of every block. `values` are its arguments in their order: addresses, and the bits of numbers.
+///
+/// # Errors
+/// That there is no such kernel or it cannot be run so, in words.
+///
+/// # Safety
+/// The values are what the kernel [`takes`], and what it goes through from each address is memory that nobody else uses meanwhile, but
+/// for some words on either side of it.
+pub unsafe fn call(kernel: &str, blocks: u32, threads: u32, values: &mut [u64]) -> Result<(), &'static str> {
+    if cfg!(target_endian = "big") {
+        return Err("the twins run on processors with the low byte first");
+    }
+    // Eight bytes hold any argument.
+    let mut addresses: Vec<*mut c_void> = values.iter_mut().map(|value| std::ptr::from_mut(value).cast()).collect();
+    let name = CString::new(kernel).map_err(|_| "its name has a zero in it")?;
+    // SAFETY: as promised by the caller.
+    match unsafe { twin_launch(name.as_ptr(), blocks, threads, addresses.as_mut_ptr()) } {
+        0 => Ok(()),
+        2 => Err("there is no memory for the threads of a block"),
+        3 => Err("some threads of a block are over while others wait for them"),
+        _ => Err("there is no such kernel, or it has too many threads"),
     }
 }
 
@@ -144,6 +166,7 @@ impl Device for Twin {
     }
 
     fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
+        at_once(self.recording.is_some(), "memory is asked for")?;
         if !matches!(kind, Kind::Floats | Kind::Doubles | Kind::Ints) {
             return Err(DeviceError::Unfit(format!("no memory is made of {kind:?}")));
         }
@@ -152,12 +175,14 @@ impl Device for Twin {
     }
 
     fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
+        at_once(self.recording.is_some(), "memory is freed")?;
         self.find(memory)?;
         self.blocks[memory.block] = None;
         Ok(())
     }
 
     fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError> {
+        at_once(self.recording.is_some(), "values are uploaded")?;
         let to = self.floats(to, values.len())?;
         // SAFETY: `to` leads to as many values of a block, which no slice does.
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to, values.len()) };
@@ -165,6 +190,7 @@ impl Device for Twin {
     }
 
     fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError> {
+        at_once(self.recording.is_some(), "values are downloaded")?;
         let from = self.floats(from, values.len())?;
         // SAFETY: `from` leads to as many values of a block, which no slice does.
         unsafe { std::ptr::copy_nonoverlapping(from, values.as_mut_ptr(), values.len()) };
@@ -204,6 +230,7 @@ impl Device for Twin {
     }
 
     fn play(&mut self, recording: Recording) -> Result<(), DeviceError> {
+        at_once(self.recording.is_some(), "a recording is played")?;
         let launches = self.recorded.get(recording.0).cloned();
         let launches = launches.ok_or_else(|| DeviceError::Unfit("no such recording".into()))?;
         launches.iter().try_for_each(|launch| self.run(launch))

@@ -1,5 +1,5 @@
 //! Every kernel on the processor, beside the room `kernels` (to the last bit), or beside sums in `f64`: for lengths that are no multiples
-//! of a block's, and with other numbers of blocks and threads.
+//! of a block's, and with other numbers of blocks and threads. And once more over the driver's calls, to a stand-in.
 
 mod convolution;
 mod norm;
@@ -8,6 +8,7 @@ mod values;
 use super::*;
 use crate::convolution::Convolution;
 use crate::device::Recording;
+use crate::gpu::Gpu;
 use crate::signature::Kind;
 use crate::twin::Twin;
 use plusminus_kernels::{Instructions, View};
@@ -71,9 +72,17 @@ impl Device for Regrid {
     }
 }
 
-/// Runs something on devices that cut up launches in several ways; what comes out is the same, to the last bit.
+/// Set in the process in which these tests run over the driver's calls.
+const OVER_THE_DRIVER: &str = "PLUSMINUS_TESTS_OVER_THE_DRIVER";
+
+/// Runs something on devices that cut up launches in several ways, or on one behind a driver; what comes out is the same, to the last bit.
 pub(super) fn on_any_grid(work: impl Fn(&mut dyn Device) -> Vec<f32>) -> Vec<f32> {
     let found = work(&mut Twin::new());
+    if std::env::var_os(OVER_THE_DRIVER).is_some() {
+        let other = work(&mut Gpu::open(0, None).unwrap());
+        assert_eq!(bits(&other), bits(&found), "over the driver's calls");
+        return found;
+    }
     for (blocks, threads) in [(1, 1), (1, 32), (3, 7), (40, 96)] {
         let other = work(&mut Regrid { twin: Twin::new(), blocks, threads });
         assert_eq!(bits(&other), bits(&found), "{blocks} blocks of {threads} threads");
@@ -142,6 +151,18 @@ pub(super) fn best() -> Instructions {
     Instructions::best()
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn whatever_kernels_compute_comes_through_the_drivers_calls() {
+    let mut again = plusminus_stand_in::program(std::env::current_exe().unwrap());
+    again.args(["ops::tests", "--skip", "drivers_calls"]).env(OVER_THE_DRIVER, "1");
+    let output = again.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let passed = said.lines().filter(|line| line.ends_with("... ok")).count();
+    assert!(passed >= 20, "{passed} tests\n{said}");
+}
+
 #[test]
 fn a_kernel_that_writes_beside_its_memory_is_noticed() {
     let mut twin = Twin::new();
@@ -177,19 +198,58 @@ fn memory_that_was_freed_is_no_memory() {
     assert!(Give { values: memory, total: memory, add: true }.run(&mut twin).is_err());
 }
 
+/// Everything that may be asked of a device that records, and what may not.
+fn record_and_play(device: &mut dyn Device) {
+    let [one, total] = [on(device, &[1.0; 5]), on(device, &[0.0; 5])];
+    device.record().unwrap();
+    assert!(device.record().is_err(), "it records already");
+    Give { values: one, total, add: true }.run(device).unwrap();
+    let refused = [
+        device.upload(&[2.0; 5], one),
+        device.download(total, &mut [0.0; 5]),
+        device.allocate(Kind::Floats, 1).map(|_| ()),
+        device.free(one),
+        device.play(Recording(0)),
+    ];
+    for refused in refused {
+        assert!(refused.unwrap_err().to_string().ends_with("while launches are recorded"));
+    }
+    Give { values: one, total, add: true }.run(device).unwrap();
+    let recording = device.recorded().unwrap();
+    assert_eq!(read(device, total), [0.0; 5]);
+    device.play(recording).unwrap();
+    device.upload(&[3.0; 5], one).unwrap();
+    device.play(recording).unwrap();
+    assert_eq!(read(device, total), [8.0; 5]);
+    device.forget();
+    assert!(device.play(recording).is_err());
+    assert!(device.recorded().is_err(), "nothing is being recorded");
+    Give { values: one, total, add: true }.run(device).unwrap();
+    assert_eq!(read(device, total), [11.0; 5]);
+}
+
 #[test]
 fn what_is_recorded_is_done_when_it_is_played_and_every_time() {
-    let mut twin = Twin::new();
-    let [one, total] = [on(&mut twin, &[1.0; 5]), on(&mut twin, &[0.0; 5])];
-    twin.record().unwrap();
-    assert!(twin.record().is_err(), "it records already");
-    Give { values: one, total, add: true }.run(&mut twin).unwrap();
-    assert_eq!(read(&twin, total), [0.0; 5]);
-    let recording = twin.recorded().unwrap();
-    twin.play(recording).unwrap();
-    twin.play(recording).unwrap();
-    assert_eq!(read(&twin, total), [2.0; 5]);
-    twin.forget();
-    assert!(twin.play(recording).is_err());
-    assert!(twin.recorded().is_err(), "nothing is being recorded");
+    record_and_play(&mut Twin::new());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_recorded_by_the_drivers_calls_is_done_when_it_is_played_and_every_time() {
+    let name = "ops::tests::what_is_recorded_by_the_drivers_calls_is_done_when_it_is_played_and_every_time";
+    plusminus_stand_in::test(name, &[], || record_and_play(&mut Gpu::open(0, None).unwrap()));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_kernel_that_writes_beside_its_memory_is_noticed_through_the_drivers_calls() {
+    let name = "ops::tests::a_kernel_that_writes_beside_its_memory_is_noticed_through_the_drivers_calls";
+    plusminus_stand_in::test(name, &[], || {
+        let mut gpu = Gpu::open(0, None).unwrap();
+        let [from, to] = [on(&mut gpu, &[1.0; 8]), room(&mut gpu, 4)];
+        let arguments = vec![Argument::Memory(from), Argument::Memory(to), Argument::Int(0), Argument::Int(5)];
+        gpu.launch(&Launch { kernel: "give", blocks: 1, threads: 8, arguments }).unwrap();
+        let error = gpu.download(to, &mut [0.0; 4]).unwrap_err();
+        assert!(error.to_string().contains("CUDA_ERROR_ILLEGAL_ADDRESS"), "{error}");
+    });
 }

@@ -69,12 +69,12 @@ fn a_bias_alone_is_added() {
 
 #[test]
 fn nan_stays_nan_through_a_relu() {
-    let mut twin = Twin::new();
-    let (x, output) = (on(&mut twin, &[f32::NAN, -1.0, 2.0]), room(&mut twin, 3));
-    Join { first: Seen { rectify: true, ..Seen::plain(x) }, second: None, rectify: true, output, channels: 3 }
-        .run(&mut twin)
-        .unwrap();
-    let found = read(&twin, output);
+    let found = on_any_grid(|device| {
+        let (x, output) = (on(device, &[f32::NAN, -1.0, 2.0]), room(device, 3));
+        let first = Seen { rectify: true, ..Seen::plain(x) };
+        Join { first, second: None, rectify: true, output, channels: 3 }.run(device).unwrap();
+        read(device, output)
+    });
     assert!(found[0].is_nan() && found[1..] == [0.0, 2.0]);
 }
 
