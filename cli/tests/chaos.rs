@@ -43,6 +43,9 @@ grid:
 overrides:
   - {when: {loss: dmi}, set: {parent: {set: {loss: cce}, at: best-validation}}}
 ";
+/// A GPU that is made up is a slow one.
+const LITTLE: [(&str, &str); 3] =
+    [("train_size: 1500", "train_size: 96"), ("test_size: 400", "test_size: 32"), ("batch_size: 64", "batch_size: 16")];
 const JOBS: u64 = 6;
 const EPOCHS: u32 = 10;
 /// In seconds.
@@ -107,8 +110,30 @@ impl Drop for Logged {
     }
 }
 
+/// What workers train on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum On {
+    /// A slot of the processor each.
+    Processor,
+    /// Two slots of a GPU each, of which one process has charge.
+    Gpus,
+}
+
+impl On {
+    fn place(self) -> Place {
+        let place = match self {
+            On::Processor => Place::new(),
+            On::Gpus => Place::with_gpus(2, &[]),
+        };
+        let little = LITTLE.iter().filter(|_| self == On::Gpus);
+        place.file("chaos.yaml", little.fold(SWEEP.to_owned(), |sweep, (much, little)| sweep.replace(much, little)));
+        place
+    }
+}
+
 /// A coordinator, two workers, and a way between them.
 struct Cluster {
+    on: On,
     place: Place,
     proxy: Proxy,
     coordinator: Option<Logged>,
@@ -118,11 +143,10 @@ struct Cluster {
 }
 
 impl Cluster {
-    fn start() -> Self {
-        let place = Place::new();
-        place.file("chaos.yaml", SWEEP);
+    fn start(on: On) -> Self {
+        let place = on.place();
         let (mount, workers) = (Mount::new(&place, "size=24m"), vec![None, None]);
-        let mut cluster = Cluster { place, proxy: Proxy::start(), coordinator: None, workers, mount };
+        let mut cluster = Cluster { on, place, proxy: Proxy::start(), coordinator: None, workers, mount };
         cluster.start_coordinator();
         cluster.place.run(&["submit", "chaos.yaml", "--state", "state"]).good();
         (0..2).for_each(|worker| cluster.start_worker(worker));
@@ -143,8 +167,13 @@ impl Cluster {
 
     fn start_worker(&mut self, worker: usize) {
         let (name, url) = (format!("w{worker}"), self.proxy.url());
-        let arguments =
-            ["worker", "--coordinator", &url, "--slots", "1", "--threads", "1", "--name", &name, "--state", &name];
+        let gpu = format!("cuda:{worker}");
+        let (device, slots) = match self.on {
+            On::Processor => ("cpu", "1"),
+            On::Gpus => (&*gpu, "2"),
+        };
+        let arguments = ["worker", "--coordinator", &url, "--device", device, "--slots", slots];
+        let arguments = [&arguments[..], &["--threads", "1", "--name", &name, "--state", &name]].concat();
         let checkpoints = ["--checkpoints", "checkpoints", "--checkpoint-every", "1epochs"];
         let log = format!("{name}.log");
         self.workers[worker] = Some(Logged::start(&self.place, &log, &[&arguments[..], &checkpoints[..]].concat()));
@@ -293,9 +322,17 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 
 #[test]
 fn whatever_befalls_real_processes_the_table_is_that_of_an_undisturbed_sweep() {
+    rounds(On::Processor);
+}
+
+#[test]
+fn whatever_befalls_processes_that_share_gpus_the_table_is_that_of_an_undisturbed_sweep() {
+    rounds(On::Gpus);
+}
+
+fn rounds(on: On) {
     let undisturbed = {
-        let place = Place::new();
-        place.file("chaos.yaml", SWEEP);
+        let place = on.place();
         let table = place.run(&["run", "chaos.yaml", "--state", "state", "--format", "json"]).good();
         (table, weights(&place.path().join("state")))
     };
@@ -303,7 +340,7 @@ fn whatever_befalls_real_processes_the_table_is_that_of_an_undisturbed_sweep() {
     let mut fired: BTreeMap<Fault, (u64, u64)> = BTreeMap::new();
     for seed in first..first + rounds {
         let mut chance = ChaCha8Rng::seed_from_u64(seed);
-        let mut cluster = Cluster::start();
+        let mut cluster = Cluster::start(on);
         // Each kind of fault has its turn, whichever the seed.
         let mut faults: Vec<Fault> = FAULTS.iter().copied().skip((seed % 2) as usize).step_by(2).collect();
         faults.push(FAULTS[chance.next_u32() as usize % FAULTS.len()]);
@@ -326,7 +363,7 @@ fn whatever_befalls_real_processes_the_table_is_that_of_an_undisturbed_sweep() {
             sleep(Duration::from_millis(200));
         }
         assert!(cluster.outcome() == undisturbed, "seed {seed}: another table, or other weights");
-        eprintln!("seed {seed}: {fired:?}");
+        eprintln!("{on:?}, seed {seed}: {fired:?}");
     }
     for (fault, (happened, tried)) in &fired {
         assert!(*happened > 0, "{fault:?} was tried {tried} times and never came to pass");

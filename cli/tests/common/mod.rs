@@ -26,15 +26,26 @@ grid:
 ";
 
 /// A directory to run in.
-pub struct Place(TempDir);
+pub struct Place {
+    directory: TempDir,
+    /// What is set where made-up GPUs are found.
+    gpus: Option<Vec<(&'static str, String)>>,
+}
 
 impl Place {
     pub fn new() -> Self {
-        Place(tempfile::tempdir().unwrap())
+        Place { directory: tempfile::tempdir().unwrap(), gpus: None }
+    }
+
+    /// One on a machine with so many GPUs, which a stand-in for NVIDIA's libraries makes up; `settings` are its own.
+    #[cfg(target_os = "linux")]
+    pub fn with_gpus(gpus: usize, settings: &[(&'static str, String)]) -> Self {
+        let gpus = [(plusminus_stand_in::settings::GPUS, gpus.to_string())];
+        Place { gpus: Some([&gpus[..], settings].concat()), ..Place::new() }
     }
 
     pub fn path(&self) -> &Path {
-        self.0.path()
+        self.directory.path()
     }
 
     /// Writes a file and says where it is.
@@ -47,7 +58,7 @@ impl Place {
 
     /// The binary, in this directory, with none of the caller's settings.
     pub fn plusminus(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_plusminus"));
+        let mut command = self.program();
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
         for variable in ["PLUSMINUS_DATASETS", "PLUSMINUS_STATE", "PLUSMINUS_COORDINATOR", "RUST_LOG", "CLICOLOR_FORCE"]
         {
@@ -56,6 +67,24 @@ impl Place {
         // Where workers keep what they must not forget.
         command.env("XDG_STATE_HOME", self.path().join("user-state"));
         command
+    }
+
+    #[cfg(target_os = "linux")]
+    fn program(&self) -> Command {
+        let mut command = plusminus_stand_in::program(env!("CARGO_BIN_EXE_plusminus"));
+        match &self.gpus {
+            Some(settings) => command.envs(settings.iter().map(|(name, value)| (name, value))),
+            // Whatever this machine has.
+            None => command.env("CUDA_VISIBLE_DEVICES", ""),
+        };
+        // Compiled kernels are kept here.
+        command.env("XDG_CACHE_HOME", self.path().join("user-cache"));
+        command
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn program(&self) -> Command {
+        Command::new(env!("CARGO_BIN_EXE_plusminus"))
     }
 
     /// Runs the binary to its end.

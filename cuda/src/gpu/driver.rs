@@ -6,7 +6,9 @@ use crate::device::DeviceError;
 use crate::libraries::Library;
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute, CUresult};
 use cudarc::driver::{DriverError, result};
+use std::collections::BTreeSet;
 use std::ffi::c_int;
+use std::sync::{Mutex, PoisonError};
 
 /// A GPU as the driver tells of it.
 pub(crate) struct Told {
@@ -139,8 +141,7 @@ fn uuid(device: sys::CUdevice) -> Result<[u8; 16], DeviceError> {
 /// Whether this process can still use GPU number `number`. An illegal access poisons what all its threads share of the GPU (its primary
 /// context): from then on every call is answered with that error, and nothing but another process helps.
 ///
-/// To be asked while what has failed still has its [`Gpu`](super::Gpu): a context that nobody holds is made anew, and that one may be
-/// well. Memory that is short is no illness.
+/// Where there was a [`Gpu`](super::Gpu), it is the same context that is asked ([`keep`]). Memory that is short is no illness.
 pub fn is_well(number: usize) -> bool {
     match start() {
         Ok(true) => {}
@@ -156,6 +157,17 @@ pub fn is_well(number: usize) -> bool {
     // SAFETY: retained above. That it could not be released is told by what was asked.
     let _ = unsafe { result::primary_ctx::release(device) };
     answer.map_or_else(is_shortage, |()| true)
+}
+
+/// Keeps the primary context of GPU number `number` until the process ends, once for each. One that nobody holds is gone, and to make it
+/// anew takes as long as a short job; and what has poisoned it could not be seen any more.
+pub(super) fn keep(number: usize) {
+    static KEPT: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
+    let Ok(device) = device(number) else { return };
+    if KEPT.lock().unwrap_or_else(PoisonError::into_inner).insert(number) {
+        // SAFETY: the handle is one that the driver has given. Where it refuses, whoever asked for a context is told.
+        let _ = unsafe { result::primary_ctx::retain(device) };
+    }
 }
 
 fn is_shortage(error: DriverError) -> bool {

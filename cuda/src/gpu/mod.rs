@@ -77,6 +77,7 @@ impl Gpu {
             )));
         }
         let context = CudaContext::new(ordinal).map_err(failed("cuDevicePrimaryCtxRetain"))?;
+        driver::keep(ordinal);
         // SAFETY: all that is asked of this GPU goes into one stream, in order, so no event has to keep accesses apart.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(failed("cuStreamCreate"))?;
