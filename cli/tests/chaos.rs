@@ -45,7 +45,7 @@ overrides:
 ";
 /// A GPU that is made up is a slow one.
 const LITTLE: [(&str, &str); 3] =
-    [("train_size: 1500", "train_size: 96"), ("test_size: 400", "test_size: 32"), ("batch_size: 64", "batch_size: 16")];
+    [("train_size: 1500", "train_size: 48"), ("test_size: 400", "test_size: 16"), ("batch_size: 64", "batch_size: 8")];
 const JOBS: u64 = 6;
 const EPOCHS: u32 = 10;
 /// In seconds.
@@ -358,7 +358,13 @@ fn rounds(on: On) {
         }
         let began = Instant::now();
         while cluster.count("finished") < JOBS {
-            assert_eq!(cluster.count("failed"), 0, "seed {seed}");
+            if cluster.count("failed") > 0 {
+                // Whoever kills a process of several jobs three times before one of them has done an epoch has them given up.
+                let status = cluster.place.run(&["status", "--state", "state"]).stdout;
+                let slow = on == On::Gpus && status.contains("given up after 3 failures without getting further");
+                assert!(slow, "seed {seed}: {status}");
+                cluster.place.run(&["resume", "chaos", "--failed", "--state", "state"]).good();
+            }
             assert!(began.elapsed() < Duration::from_secs(180), "seed {seed}: the sweep does not end");
             sleep(Duration::from_millis(200));
         }
