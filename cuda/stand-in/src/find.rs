@@ -17,6 +17,9 @@ pub const NVRTC: &[&str] = &["libnvrtc.so", "libnvrtc.so.12"];
 /// The names of NVML.
 pub const NVML: &[&str] = &["libnvidia-ml.so", "libnvidia-ml.so.1"];
 
+/// The names of cuDNN, which shall not be found: a real one would make what it likes of made-up GPUs.
+const HIDDEN: [&str; 3] = ["libcudnn.so", "libcudnn.so.8", "libcudnn.so.9"];
+
 /// Set in a process that [`test()`] started.
 const INSIDE: &str = "PLUSMINUS_STAND_IN_INSIDE";
 
@@ -36,9 +39,17 @@ fn library() -> PathBuf {
     })
 }
 
-/// A directory in which the stand-in has the names of all three libraries. It lies beside the library and is for all tests.
+/// A directory in which the stand-in has the names of all three libraries, and a cuDNN that the system may have is hidden: an empty file
+/// is no library, and no other is looked for. It lies beside the library and is for all tests.
+///
+/// # Panics
+/// If it cannot be made.
 pub fn directory() -> PathBuf {
-    directory_of(&library().with_file_name("stand-in"), &[CUDA, NVRTC, NVML])
+    let directory = directory_of(&library().with_file_name("stand-in"), &[CUDA, NVRTC, NVML]);
+    for name in HIDDEN {
+        std::fs::write(directory.join(name), "").expect("an empty file");
+    }
+    directory
 }
 
 /// A directory in which the stand-in has the names of some libraries.
