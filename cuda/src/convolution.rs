@@ -50,16 +50,21 @@ impl Geometry {
     /// Rows of pixels of a chunk, and how many chunks there are: from the extents alone, so that sums have one order everywhere.
     fn chunks(&self) -> [usize; 2] {
         let lines = (self.samples * self.to[0]).max(1);
-        let wanted = (SUMS / self.weights().max(1)).clamp(1, CHUNKS);
-        let chunk = lines.div_ceil(wanted);
+        let chunk = lines.div_ceil(self.most());
         [chunk, lines.div_ceil(chunk)]
     }
 
-    /// Values that a sum over weights takes beside the weights' gradient, where no library does it.
+    /// Chunks at most, of any number of samples.
+    fn most(&self) -> usize {
+        (SUMS / self.weights().max(1)).clamp(1, CHUNKS)
+    }
+
+    /// Values that a sum over weights takes at most beside the weights' gradient, where no library does it, for so many samples or fewer.
+    /// (Fewer samples may be cut into more chunks: 72 rows into 36 of two, 64 into 64 of one.)
     pub fn scratch(&self) -> usize {
-        match self.chunks() {
-            [_, 1] => 0,
-            [_, chunks] => chunks * self.weights(),
+        match self.most().min(self.samples * self.to[0]) {
+            0 | 1 => 0,
+            chunks => chunks * self.weights(),
         }
     }
 

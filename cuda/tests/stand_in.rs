@@ -262,7 +262,7 @@ fn compiled_kernels_are_kept_and_what_is_broken_is_compiled_again() {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path().to_owned());
         let kin = Gpu::open(0, Some(&cache)).unwrap().kin();
-        assert_eq!(kin, "Stand-in GPU sm_90 nvrtc 12.9 own convolutions");
+        assert_eq!(kin, "Stand-in GPU sm_90 nvrtc 12.999 own convolutions");
         let kept = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
         std::fs::write(&kept, "broken").unwrap();
         Gpu::open(0, Some(&cache)).unwrap();

@@ -17,7 +17,10 @@ pub const NVRTC: &[&str] = &["libnvrtc.so", "libnvrtc.so.12"];
 /// The names of NVML.
 pub const NVML: &[&str] = &["libnvidia-ml.so", "libnvidia-ml.so.1"];
 
-/// Set in a process that [`test`] started.
+/// The names of cuDNN, which shall not be found: a real one would make what it likes of made-up GPUs.
+const HIDDEN: [&str; 3] = ["libcudnn.so", "libcudnn.so.8", "libcudnn.so.9"];
+
+/// Set in a process that [`test()`] started.
 const INSIDE: &str = "PLUSMINUS_STAND_IN_INSIDE";
 
 /// The library itself.
@@ -36,9 +39,17 @@ fn library() -> PathBuf {
     })
 }
 
-/// A directory in which the stand-in has the names of all three libraries. It lies beside the library and is for all tests.
+/// A directory in which the stand-in has the names of all three libraries, and a cuDNN that the system may have is hidden: an empty file
+/// is no library, and no other is looked for. It lies beside the library and is for all tests.
+///
+/// # Panics
+/// If it cannot be made.
 pub fn directory() -> PathBuf {
-    directory_of(&library().with_file_name("stand-in"), &[CUDA, NVRTC, NVML])
+    let directory = directory_of(&library().with_file_name("stand-in"), &[CUDA, NVRTC, NVML]);
+    for name in HIDDEN {
+        std::fs::write(directory.join(name), "").expect("an empty file");
+    }
+    directory
 }
 
 /// A directory in which the stand-in has the names of some libraries.
@@ -60,12 +71,14 @@ pub fn directory_of(directory: &Path, libraries: &[&[&str]]) -> PathBuf {
     directory.to_owned()
 }
 
-/// A process of `program` that finds the stand-in instead of NVIDIA's libraries. [`settings`](crate::settings) are added as variables.
+/// A process of `program` that finds the stand-in instead of NVIDIA's libraries, and keeps compiled kernels beside it and not with the
+/// user's. [`settings`](crate::settings) are added as variables.
 pub fn program(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for variable in crate::settings::ALL.iter().chain(&["CUDA_VISIBLE_DEVICES", "PLUSMINUS_CUDA_LIBRARIES", INSIDE]) {
         command.env_remove(variable);
     }
+    command.env("XDG_CACHE_HOME", directory().join("cache"));
     let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
     let places = std::iter::once(directory()).chain(std::env::split_paths(&others));
     command.env("LD_LIBRARY_PATH", std::env::join_paths(places).expect("no `:` in a path"));
@@ -81,7 +94,7 @@ pub fn test(name: &str, settings: &[(&str, &str)], work: impl FnOnce()) {
     tests(name, &[settings], work);
 }
 
-/// As [`test`], one process after the other for each list of settings.
+/// As [`test()`], one process after the other for each list of settings.
 ///
 /// # Panics
 /// If the test fails in one, with what it printed, or no test has this name.

@@ -6,7 +6,7 @@
 //! think:* what it answers is what their documentation says, as we read it. cuDNN is not there, so our own convolutions run.
 //!
 //! - [`settings`]: the variables that say how it behaves.
-//! - [`test`], [`tests`], [`program`], [`directory`]: how tests use it.
+//! - [`test()`], [`tests`], [`program`], [`directory`]: how tests use it.
 //! - `cards`: the GPUs. `state`: memory, streams and all else that has a handle.
 //! - `driver`, `nvrtc`, `nvml`: the functions, by library.
 //!

@@ -12,7 +12,8 @@ const INVALID_PROGRAM: u32 = 4;
 const INVALID_OPTION: u32 = 5;
 const COMPILATION: u32 = 6;
 
-const VERSION: [c_int; 2] = [12, 9];
+/// One that NVIDIA has not made, so that what is kept of its code on disk is never taken for that of a real one.
+const VERSION: [c_int; 2] = [12, 999];
 
 const ARCHITECTURES: [c_int; 6] = [70, 75, 80, 86, 89, 90];
 

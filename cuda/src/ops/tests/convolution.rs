@@ -108,6 +108,20 @@ fn convolutions_are_what_their_definition_says() {
 }
 
 #[test]
+fn what_a_batch_takes_for_its_sums_suffices_for_smaller_ones() {
+    let row =
+        Geometry { from: [8, 1], to: [8, 1], inputs: 1, outputs: 1, kernel: [1, 1], stride: 1, ..geometries()[0] };
+    let of = |samples| Geometry { samples, margin: [0, 0], ..row };
+    let mut device = Twin::new();
+    for (samples, more) in [(8, 9), (2, 3), (1, 2)] {
+        let [x, y] = [(); 2].map(|()| room(&mut device, of(samples).reads()));
+        let [w, scratch] = [1, of(more).scratch()].map(|length| room(&mut device, length));
+        let convolution = Convolution { geometry: of(samples), pass: Pass::Weights, x, w, y, scratch };
+        convolution.run(&mut device).unwrap_or_else(|error| panic!("{samples} of {more}: {error}"));
+    }
+}
+
+#[test]
 fn extents_that_do_not_fit_are_refused() {
     let mut twin = Twin::new();
     let good = geometries()[0];

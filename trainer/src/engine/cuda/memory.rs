@@ -173,7 +173,6 @@ impl Lengths {
                     copies[read] = Some(length(read));
                 }
                 stored = stored.max(length(step.output()));
-                // A smaller batch is cut into no more chunks.
                 scratch = scratch.max(geometry.scratch());
             }
         }

@@ -1,5 +1,5 @@
 //! The engine for GPUs, on the processor, beside the fused engine: every network, every kind of step. The kernels are those that a GPU
-//! runs; what is not run here is the driver alone. (`engine::tests` sets it beside PyTorch, too.)
+//! runs, and at the end the driver's calls are made to a stand-in. (`engine::tests` sets it beside PyTorch, too.)
 
 use super::CudaEngine;
 use crate::engine::fused::FusedEngine;
@@ -280,4 +280,37 @@ fn any_loss_is_taken() {
     };
     let (found, expected) = (run(&mut cuda(&network, PLAIN)), run(&mut fused(&network, PLAIN)));
     assert!(distance(found.values(), expected.values()) < 1e-6);
+}
+
+/// Over the driver's calls, made to a stand-in: steps that are recorded and played, batches of two sizes, checkpoints.
+#[cfg(target_os = "linux")]
+#[test]
+fn over_the_drivers_calls_two_slots_give_the_twins_bytes_and_take_as_much_memory() {
+    use plusminus_cuda::{Gpu, Monitor};
+    let name = "engine::cuda::tests::over_the_drivers_calls_two_slots_give_the_twins_bytes_and_take_as_much_memory";
+    plusminus_stand_in::test(name, &[], || {
+        let network = networks::everything();
+        let run = |optimizer: &Optimizer, device: Box<dyn Device>| {
+            let mut engine = CudaEngine::new(&network, weights(&network), optimizer.clone(), device).unwrap();
+            let losses = trained(&mut engine, &network, 0..3);
+            assert_eq!(engine.halves.recorded.len(), 4, "two halves of two kinds of batch");
+            let found = (losses, engine.checkpoint().unwrap());
+            (found, engine)
+        };
+        let monitor = Monitor::open().unwrap();
+        let uuid = &plusminus_cuda::survey().unwrap().unwrap().gpus[0].uuid;
+        let used = || monitor.read(uuid).unwrap().memory_used as usize;
+        for optimizer in [SGD, ADAM] {
+            let twin = Shared::default();
+            let (expected, _engine) = run(&optimizer, Box::new(twin.clone()));
+            let slot = || run(&optimizer, Box::new(Gpu::open(0, None).unwrap()));
+            let slots =
+                std::thread::scope(|scope| [scope.spawn(slot), scope.spawn(slot)].map(|slot| slot.join().unwrap()));
+            assert_eq!(used(), 2 * twin.0.lock().unwrap().bytes(), "{optimizer:?}");
+            assert!(slots.iter().all(|(found, _)| *found == expected), "{optimizer:?}");
+            // The largest batch that it was trained on.
+            assert_eq!(device_memory(&network, &optimizer, 5), Some(used() / 2));
+        }
+        assert_eq!(used(), 0);
+    });
 }
