@@ -45,7 +45,7 @@ overrides:
 ";
 /// A GPU that is made up is a slow one.
 const LITTLE: [(&str, &str); 3] =
-    [("train_size: 1500", "train_size: 48"), ("test_size: 400", "test_size: 16"), ("batch_size: 64", "batch_size: 8")];
+    [("train_size: 1500", "train_size: 48"), ("test_size: 400", "test_size: 16"), ("batch_size: 64", "batch_size: 12")];
 const JOBS: u64 = 6;
 const EPOCHS: u32 = 10;
 /// In seconds.
