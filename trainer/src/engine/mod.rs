@@ -8,11 +8,13 @@ mod candle;
 mod cuda;
 mod fused;
 mod gemm;
+mod on_device;
 mod optimizer;
 #[cfg(test)]
 pub(crate) mod tests;
 mod weights;
 
+pub use on_device::{Batch, Inputs, LossOf, OnDevice, Samples};
 pub use optimizer::Moments;
 pub use weights::{Entry, Plan, Role, Weights};
 
@@ -133,6 +135,11 @@ pub trait Engine: Send {
     /// # Errors
     /// That it is another network's or optimiser's, or what went wrong on the device.
     fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), EngineError>;
+
+    /// The engine as one that takes whole steps where its memory is, if it does.
+    fn on_device(&mut self) -> Option<&mut dyn OnDevice> {
+        None
+    }
 }
 
 /// What a job goes on from, whichever engine it came from.
@@ -230,7 +237,7 @@ pub fn engine(
         }
         let cache = plusminus_cuda::Cache::of_user();
         let gpu = plusminus_cuda::Gpu::open(number as usize, cache.as_ref())?;
-        return Ok(Box::new(CudaEngine::new(network, weights, optimizer.clone(), Box::new(gpu))?));
+        return on(Box::new(gpu), network, weights, optimizer);
     }
     if engine != Some(EngineKind::Candle) {
         let instructions = Instructions::best();
@@ -242,6 +249,19 @@ pub fn engine(
         }
     }
     Ok(Box::new(CandleEngine::new(network, weights, optimizer.clone(), candle_core::Device::Cpu)?))
+}
+
+/// An engine for a network on a device that has been opened.
+///
+/// # Errors
+/// The device's refusal, or that no device runs the network.
+pub(crate) fn on(
+    device: Box<dyn plusminus_cuda::Device>,
+    network: &Network,
+    weights: Weights,
+    optimizer: &Optimizer,
+) -> Result<Box<dyn Engine>, EngineError> {
+    Ok(Box::new(CudaEngine::new(network, weights, optimizer.clone(), device)?))
 }
 
 /// Bytes of the machine's memory that an engine for `network` holds while it trains on batches of so many samples; nothing where that is

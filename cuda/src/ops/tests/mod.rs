@@ -7,7 +7,7 @@ mod values;
 
 use super::*;
 use crate::convolution::Convolution;
-use crate::device::Recording;
+use crate::device::{Recording, Room, Values};
 use crate::gpu::Gpu;
 use crate::signature::Kind;
 use crate::twin::Twin;
@@ -37,12 +37,16 @@ impl Device for Regrid {
         self.twin.free(memory)
     }
 
-    fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError> {
-        self.twin.upload(values, to)
+    fn capacity(&self) -> usize {
+        self.twin.capacity()
     }
 
-    fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError> {
-        self.twin.download(from, values)
+    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
+        self.twin.write(values, to)
+    }
+
+    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
+        self.twin.read(from, values)
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError> {
