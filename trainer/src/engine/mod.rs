@@ -18,10 +18,14 @@ pub use on_device::{Batch, Inputs, LossOf, OnDevice, Samples};
 pub use optimizer::Moments;
 pub use weights::{Entry, Plan, Role, Weights};
 
+#[cfg(test)]
+pub(crate) use self::cuda::tests::Shared;
+
 use self::candle::CandleEngine;
 use self::cuda::CudaEngine;
 use self::fused::FusedEngine;
 use self::optimizer::Updater;
+use plusminus_core::methods::losses::DeviceLoss;
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::Instructions;
@@ -275,9 +279,15 @@ pub fn memory(means: Means, network: &Network, optimizer: &Optimizer, batch_size
 }
 
 /// Bytes of a GPU's memory that an engine for `network` holds there while it trains on batches of so many samples, beside the driver's
-/// context and what cuDNN asks for; nothing where no GPU runs the network.
+/// context and what cuDNN asks for; nothing where no GPU runs the network. The data and the loss that it may hold besides are no part of it
+/// ([`Memory::on_device`](crate::Memory::on_device) has all of it).
 pub fn device_memory(network: &Network, optimizer: &Optimizer, batch_size: usize) -> Option<usize> {
     cuda::memory(network, optimizer, batch_size)
+}
+
+/// Bytes of a GPU's memory that it takes to know a loss, for batches of so many of the `given` samples of the training file.
+pub(crate) fn loss_memory(loss: &DeviceLoss, classes: usize, given: usize, batch_size: usize) -> usize {
+    cuda::loss_memory(loss, classes, given, batch_size)
 }
 
 /// How many values an optimiser remembers of every weight that it trains.

@@ -69,6 +69,13 @@ pub enum LossOf<'a> {
 
 /// An engine whose device has memory and a queue of its own.
 pub trait OnDevice {
+    /// Has room for so many samples at a time from now on, so that evaluations, too, take as many together from first to last: in what order
+    /// a library adds up may depend on it.
+    ///
+    /// # Errors
+    /// That the device has not so much memory.
+    fn expect(&mut self, samples: usize) -> Result<(), EngineError>;
+
     /// Copies these samples to the device for as long as the engine lives; whether it has done so, which it does not where they would
     /// take more of its memory than is right.
     ///

@@ -2,6 +2,8 @@
 //! of a block's, and with other numbers of blocks and threads. And once more over the driver's calls, to a stand-in.
 
 mod convolution;
+mod gather;
+mod loss;
 mod norm;
 mod values;
 
@@ -50,7 +52,7 @@ impl Device for Regrid {
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError> {
-        let waits = ["settle", "unsettle", "unsettle_bias"].contains(&launch.kernel);
+        let waits = ["settle", "unsettle", "unsettle_bias", "determinant_invert"].contains(&launch.kernel);
         let (blocks, threads) = if waits { (launch.blocks, launch.threads) } else { (self.blocks, self.threads) };
         self.twin.launch(&Launch { blocks, threads, ..launch.clone() })
     }

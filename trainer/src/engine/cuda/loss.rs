@@ -79,7 +79,7 @@ impl Lengths {
 }
 
 /// Bytes that a loss takes on a device, of `classes`, for `samples` at a time of a training file of `count`.
-pub(super) fn bytes(loss: &DeviceLoss, classes: usize, count: usize, samples: usize) -> usize {
+pub(in crate::engine) fn bytes(loss: &DeviceLoss, classes: usize, count: usize, samples: usize) -> usize {
     let Lengths { labels, parameters, columns, kept, latent, scratch, drawn } =
         Lengths::of(loss, classes, count, samples);
     let optional = [parameters, columns, scratch].into_iter().flatten().sum::<usize>();

@@ -21,7 +21,7 @@ mod memory;
 mod orders;
 mod step;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod update;
 
 use super::fused::parameters::Order;
@@ -31,6 +31,7 @@ use super::{
 };
 use holding::Holding;
 use loss::Known;
+pub(super) use loss::bytes as loss_memory;
 pub(super) use memory::memory;
 use memory::{Held, Room};
 use orders::Orders;
@@ -214,6 +215,10 @@ impl Engine for CudaEngine {
 }
 
 impl OnDevice for CudaEngine {
+    fn expect(&mut self, samples: usize) -> Result<(), EngineError> {
+        self.make_room(samples.max(1))
+    }
+
     fn hold(&mut self, samples: &Samples<'_>) -> Result<bool, EngineError> {
         if let Some(old) = self.holding.take() {
             // Recordings know where the old memory lies.

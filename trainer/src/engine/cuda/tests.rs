@@ -30,7 +30,7 @@ const ADAM: Optimizer = Optimizer::Adam { lr: 0.01, beta1: 0.9, beta2: 0.999, ep
 
 /// A twin that its engine shares with a test.
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Twin>>);
+pub(crate) struct Shared(pub Arc<Mutex<Twin>>);
 
 impl Device for Shared {
     fn name(&self) -> String {

@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::checkpoint::Every;
-use crate::engine::on;
+use crate::engine::{Shared, on};
+use crate::memory::Memory;
 use plusminus_core::id::Attempt;
 use plusminus_core::methods::losses::{DeviceLoss, Dmi, DmiMatrix, Gce, Lccn, TruncatedGce};
 use plusminus_core::outcome::Facts;
@@ -126,6 +127,24 @@ fn data_that_do_not_fit_on_the_device_change_no_byte() {
     let run = Run::with(&job, supplies(), devices(Some(1 << 20))).unwrap();
     assert!(run.held.is_none());
     assert_eq!(repeatable(&run.train(&mut ()).unwrap()), repeatable(&held));
+}
+
+#[test]
+fn what_a_job_takes_of_a_devices_memory_is_told_before_it_is_taken() {
+    for (loss, normalize) in [(truncated(), Normalize::PixelMean), (lccn(), Normalize::Unit)] {
+        let job = job(7, |c| {
+            brief(c);
+            (c.epochs, c.loss, c.normalize) = (1, loss, normalize);
+        });
+        let shared = Shared::default();
+        let device = shared.clone();
+        let engines = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
+            on(Box::new(device.clone()), network, weights, optimizer)
+        };
+        Run::with(&job, supplies(), Arc::new(engines)).unwrap().train(&mut ()).unwrap();
+        let taken = shared.0.lock().unwrap().bytes();
+        assert_eq!(Memory::on_device(&job.configuration), Some(Memory(taken)), "{:?}", job.configuration.loss);
+    }
 }
 
 /// A loss of which no device knows anything.
