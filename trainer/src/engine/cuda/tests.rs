@@ -301,7 +301,7 @@ fn over_the_drivers_calls_two_slots_give_the_twins_bytes_and_take_as_much_memory
         let run = |optimizer: &Optimizer, device: Box<dyn Device>| {
             let mut engine = CudaEngine::new(&network, weights(&network), optimizer.clone(), device).unwrap();
             let losses = trained(&mut engine, &network, 0..3);
-            assert_eq!(engine.halves.recorded.len(), 4, "two halves of two kinds of batch");
+            assert_eq!(engine.recorded.pieces.len(), 6, "two halves and the evaluation, of two kinds of batch");
             let found = (losses, engine.checkpoint().unwrap());
             (found, engine)
         };
