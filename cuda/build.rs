@@ -38,6 +38,7 @@ fn twins() {
                         Kind::Floats => "float*",
                         Kind::Doubles => "double*",
                         Kind::Ints => "int*",
+                        Kind::Bytes => "unsigned char*",
                         Kind::Int => "int",
                         Kind::Float => "float",
                     };

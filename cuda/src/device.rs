@@ -111,6 +111,60 @@ pub struct Launch {
     pub(crate) arguments: Vec<Argument>,
 }
 
+/// Values that are copied to a device.
+#[derive(Clone, Copy, Debug)]
+pub enum Values<'a> {
+    /// For [`Kind::Floats`].
+    Floats(&'a [f32]),
+    /// For [`Kind::Doubles`].
+    Doubles(&'a [f64]),
+    /// For [`Kind::Ints`].
+    Ints(&'a [i32]),
+    /// For [`Kind::Bytes`].
+    Bytes(&'a [u8]),
+}
+
+impl Values<'_> {
+    /// Checks that `to` is of their kind and number.
+    pub(crate) fn fit(&self, to: Memory) -> Result<(), DeviceError> {
+        let (kind, count) = match self {
+            Values::Floats(values) => (Kind::Floats, values.len()),
+            Values::Doubles(values) => (Kind::Doubles, values.len()),
+            Values::Ints(values) => (Kind::Ints, values.len()),
+            Values::Bytes(values) => (Kind::Bytes, values.len()),
+        };
+        if (kind, count) == (to.kind, to.length) {
+            return Ok(());
+        }
+        Err(DeviceError::Unfit(format!("{count} {kind:?} for {to:?}")))
+    }
+}
+
+/// Room for values that are copied from a device.
+#[derive(Debug)]
+pub enum Room<'a> {
+    /// Of [`Kind::Floats`].
+    Floats(&'a mut [f32]),
+    /// Of [`Kind::Doubles`].
+    Doubles(&'a mut [f64]),
+    /// Of [`Kind::Ints`].
+    Ints(&'a mut [i32]),
+    /// Of [`Kind::Bytes`].
+    Bytes(&'a mut [u8]),
+}
+
+impl Room<'_> {
+    /// Checks that `from` is of its kind and length.
+    pub(crate) fn fits(&self, from: Memory) -> Result<(), DeviceError> {
+        match self {
+            Room::Floats(values) => Values::Floats(values).fit(from),
+            Room::Doubles(values) => Values::Doubles(values).fit(from),
+            Room::Ints(values) => Values::Ints(values).fit(from),
+            Room::Bytes(values) => Values::Bytes(values).fit(from),
+        }
+    }
+}
+
 /// What a device has recorded, to be played again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recording(pub(crate) usize);
@@ -136,17 +190,36 @@ pub trait Device: Send {
     /// That it is none of this device's.
     fn free(&mut self, memory: Memory) -> Result<(), DeviceError>;
 
+    /// Bytes of memory that it has in all.
+    fn capacity(&self) -> usize;
+
     /// Copies values to the device.
     ///
     /// # Errors
-    /// That they are not as many as there is memory for, or the driver's refusal.
-    fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError>;
+    /// That they are of another kind, or not as many as there is memory for, or the driver's refusal.
+    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError>;
 
     /// Copies values from the device, after all that was asked for before.
     ///
     /// # Errors
-    /// What went wrong in any of that; or that there are not as many.
-    fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError>;
+    /// What went wrong in any of that; or that they are of another kind, or not as many.
+    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError>;
+
+    /// [`Device::write`] of `f32`.
+    ///
+    /// # Errors
+    /// As there.
+    fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError> {
+        self.write(Values::Floats(values), to)
+    }
+
+    /// [`Device::read`] of `f32`.
+    ///
+    /// # Errors
+    /// As there.
+    fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError> {
+        self.read(from, Room::Floats(values))
+    }
 
     /// Puts a kernel into the queue.
     ///
@@ -184,12 +257,17 @@ pub trait Device: Send {
 }
 
 /// Sources of the kernels, with the names of their files.
-pub(crate) const SOURCES: [(&str, &str); 5] = [
+pub(crate) const SOURCES: [(&str, &str); 9] = [
     ("elementwise.cu", include_str!("kernels/elementwise.cu")),
     ("norm.cu", include_str!("kernels/norm.cu")),
     ("pool.cu", include_str!("kernels/pool.cu")),
     ("convolution.cu", include_str!("kernels/convolution.cu")),
     ("update.cu", include_str!("kernels/update.cu")),
+    ("gather.cu", include_str!("kernels/gather.cu")),
+    // The losses of a batch use what the losses of rows do.
+    ("loss.cu", include_str!("kernels/loss.cu")),
+    ("loss_determinant.cu", include_str!("kernels/loss_determinant.cu")),
+    ("loss_latent.cu", include_str!("kernels/loss_latent.cu")),
 ];
 
 /// What every kernel takes, by its name.
@@ -220,7 +298,7 @@ pub(crate) fn check(launch: &Launch) -> Result<(), DeviceError> {
     };
     let fits = |(argument, kind): (&Argument, &Kind)| match argument {
         Argument::Memory(memory) => memory.kind == *kind,
-        Argument::Nothing => matches!(kind, Kind::Floats | Kind::Doubles | Kind::Ints),
+        Argument::Nothing => kind.size().is_some(),
         Argument::Int(_) => *kind == Kind::Int,
         Argument::Float(_) => *kind == Kind::Float,
     };

@@ -25,7 +25,7 @@ pub mod twin;
 
 pub use cache::Cache;
 pub use convolution::{Convolution, Geometry, Pass};
-pub use device::{Device, DeviceError, Memory, Recording};
+pub use device::{Device, DeviceError, Memory, Recording, Room, Values};
 pub use gpu::{Gpu, is_well};
 pub use libraries::{DIRECTORIES, what_is_missing};
 pub use signature::Kind;

@@ -11,10 +11,25 @@ pub enum Kind {
     Doubles,
     /// `int*`
     Ints,
+    /// `unsigned char*`
+    Bytes,
     /// `int`
     Int,
     /// `float`
     Float,
+}
+
+impl Kind {
+    /// Bytes of a value in a device's memory; nothing of what no memory is made of.
+    #[allow(dead_code, reason = "the build script has no memory")]
+    pub fn size(self) -> Option<usize> {
+        match self {
+            Kind::Floats | Kind::Ints => Some(4),
+            Kind::Doubles => Some(8),
+            Kind::Bytes => Some(1),
+            Kind::Int | Kind::Float => None,
+        }
+    }
 }
 
 /// A kernel.
@@ -48,12 +63,13 @@ pub fn read(source: &str) -> Result<Vec<Signature>, String> {
 
 fn kind(kernel: &str, parameter: &str) -> Result<Kind, String> {
     let words: Vec<&str> = parameter.split_whitespace().filter(|word| *word != "const").collect();
-    match words.first() {
-        Some(&"float*") => Ok(Kind::Floats),
-        Some(&"double*") => Ok(Kind::Doubles),
-        Some(&"int*") => Ok(Kind::Ints),
-        Some(&"int") => Ok(Kind::Int),
-        Some(&"float") => Ok(Kind::Float),
+    match words[..] {
+        ["float*", _] => Ok(Kind::Floats),
+        ["double*", _] => Ok(Kind::Doubles),
+        ["int*", _] => Ok(Kind::Ints),
+        ["unsigned", "char*", _] => Ok(Kind::Bytes),
+        ["int", _] => Ok(Kind::Int),
+        ["float", _] => Ok(Kind::Float),
         _ => Err(format!(
             "{kernel} has a parameter `{}`, which is of none of the types that kernels take",
             parameter.trim()

@@ -5,7 +5,9 @@ use crate::data::listed::IN_MEMORY;
 use crate::engine::{self, Means, Plan};
 use crate::train::EVALUATED;
 use plusminus_core::job::Configuration;
-use plusminus_core::methods::losses::Loss;
+use plusminus_core::methods::augment::Normalize;
+use plusminus_core::methods::losses::{Loss, Setting};
+use plusminus_core::methods::noise::{Noise, TransitionMatrix};
 use std::fmt;
 
 /// What a process has before it trains: code, tables, stacks, what the allocator cannot give back.
@@ -69,6 +71,34 @@ impl Memory {
         let logits = (taken + configuration.tested(test)) * dataset.classes() * size_of::<f32>()
             + held_out * dataset.classes() * size_of::<f64>();
         Some(Memory(PROCESS + images + inputs + held + review + logits + engine))
+    }
+
+    /// What a job of `configuration` takes of a GPU's memory, beside the driver's context and what cuDNN asks for: network, a batch, the loss,
+    /// and the data, where those are in memory here; nothing where no GPU runs the network, or not known how many samples there are.
+    pub fn on_device(configuration: &Configuration) -> Option<Memory> {
+        let dataset = &configuration.dataset;
+        let (classes, shape) = (dataset.classes(), dataset.shape());
+        let network = configuration.model.network(dataset.input(), classes).ok()?;
+        let (train, test) = dataset.sizes()?;
+        let taken = configuration.taken(train);
+        let batch = configuration.batch_size.min(taken.saturating_sub(configuration.held_out(taken)).max(1));
+        let engine = engine::device_memory(&network, &configuration.optimizer, batch)?;
+        let samples = train + dataset.pool() + test;
+        let data = if dataset.vocabulary().is_some() {
+            samples * shape.len() * size_of::<i32>()
+        } else if dataset.is_of_files() && samples * shape.len() > IN_MEMORY {
+            0
+        } else {
+            let centre = if configuration.normalize == Normalize::PixelMean { shape.len() } else { 0 };
+            samples * shape.len() + (256 * shape.channels + centre) * size_of::<f32>()
+        };
+        // What a loss takes does not follow from the labels, nor from what is in its matrix.
+        let given =
+            vec![0; if matches!(configuration.noise, Noise::OpenSet { .. }) { train + dataset.pool() } else { taken }];
+        let transition = Some(TransitionMatrix::identity(classes));
+        let criterion = configuration.loss.criterion(Setting { classes, given: &given, transition }).ok()?;
+        let loss = criterion.on_device().map_or(0, |loss| engine::loss_memory(&loss, classes, given.len(), batch));
+        Some(Memory(engine + data + loss))
     }
 }
 

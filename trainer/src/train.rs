@@ -2,6 +2,7 @@
 //!
 //! - `start`: what a job begins with: its weights, and the transition matrix that its loss has to know.
 //! - `resume`: whether it begins there or after a checkpoint, and how it leaves some.
+//! - `steps`: the steps of an epoch, on whichever side inputs and loss are made.
 //! - `evaluation`: what the network makes of samples that it is not trained on at the moment.
 //! - `diagnose`: what diagnostics need of the run.
 //! - `best`: the weights at the epochs that selections name.
@@ -11,25 +12,27 @@ mod diagnose;
 mod evaluation;
 mod resume;
 mod start;
+mod steps;
 
 use crate::checkpoint::Checkpoints;
-use crate::data::{Cache, Data, Inputs, Labels, feed, shuffle};
-use crate::engine::{Cause, Checkpoint, Engine, EngineError, Means, Plan};
+use crate::data::{Cache, Data, Inputs, Labels};
+use crate::engine::{self, Cause, Checkpoint, Engine, EngineError, Means, Plan, Weights};
 use crate::keep::{Kept, Snapshot};
 use best::Selections;
 pub(crate) use evaluation::EVALUATED;
 use plusminus_core::id::Digest;
 use plusminus_core::job::Job;
 use plusminus_core::logits::probability;
-use plusminus_core::methods::losses::{Criterion, Step};
-use plusminus_core::metric::{Measurements, Metric};
+use plusminus_core::methods::losses::Criterion;
+use plusminus_core::methods::networks::Network;
+use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
-use plusminus_core::random::Stream;
 use resume::{Begun, Course, Ground, Keeper};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use steps::Held;
 
 /// Where a job stands after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +119,9 @@ pub fn train(job: &Job, supplies: Supplies<'_>, observer: &mut dyn Observer) -> 
     Run::new(job, supplies)?.train(observer)
 }
 
+/// What makes engines: one for the job, and those that its beginning and its diagnostics need besides.
+type Engines = dyn Fn(&Network, Weights, &Optimizer) -> Result<Box<dyn Engine>, EngineError>;
+
 /// A job that is being trained.
 struct Run<'a> {
     job: &'a Job,
@@ -123,10 +129,12 @@ struct Run<'a> {
     labels: Labels,
     inputs: Inputs,
     engine: Box<dyn Engine>,
+    /// Where the engine's device holds the data, if it does.
+    held: Option<Held>,
     criterion: Box<dyn Criterion>,
     /// Whether the weights that it begins with come from another training.
     trained_before: bool,
-    means: Means,
+    engines: Arc<Engines>,
     facts: Facts,
     /// Where it stands before [`Run::train`], which takes it.
     course: Course,
@@ -135,6 +143,15 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(job: &'a Job, supplies: Supplies<'_>) -> Result<Self, Failure> {
+        let means = supplies.means;
+        let engines = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
+            engine::engine(means, network, weights, optimizer)
+        };
+        Run::with(job, supplies, Arc::new(engines))
+    }
+
+    /// With engines from elsewhere than [`Supplies::means`].
+    fn with(job: &'a Job, supplies: Supplies<'_>, engines: Arc<Engines>) -> Result<Self, Failure> {
         let configuration = &*job.configuration;
         if configuration.epochs == 0 || configuration.batch_size == 0 {
             return Err(user_error("epochs and batch_size must be at least 1"));
@@ -146,9 +163,12 @@ impl<'a> Run<'a> {
         let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
         let plan = Arc::new(Plan::of(&network));
         let ground = Ground { job, network: &network, plan: &plan, data: &data, labels: &labels };
-        let Begun { engine, criterion, facts, trained_before, course, keeper } = Begun::new(ground, supplies)?;
-        let means = supplies.means;
-        Ok(Run { job, data, labels, inputs, engine, criterion, trained_before, means, facts, course, keeper })
+        let begun = Begun::new(ground, supplies, &*engines)?;
+        let Begun { mut engine, criterion, facts, trained_before, course, keeper } = begun;
+        let batch = configuration.batch_size.min(labels.train.len());
+        engine.on_device().map_or(Ok(()), |device| device.expect(batch)).map_err(failed)?;
+        let held = Held::of(&data, &inputs, &mut *engine)?;
+        Ok(Run { job, data, labels, inputs, engine, held, criterion, trained_before, engines, facts, course, keeper })
     }
 
     fn train(mut self, observer: &mut dyn Observer) -> Result<Trained, Failure> {
@@ -252,52 +272,6 @@ impl<'a> Run<'a> {
             logits.chunks_exact(classes).zip(given).map(|(z, y)| probability(z, y as usize) as f32).collect();
         self.criterion.review(&self.labels.train, &p);
         Ok(())
-    }
-
-    /// One pass over the training samples.
-    fn epoch(&mut self, epoch: u32, observer: &mut dyn Observer) -> Result<Measurements, Failure> {
-        let configuration = &*self.job.configuration;
-        let streams = self.job.streams();
-        let generator = |stream| streams.generator(stream, u64::from(epoch));
-        let (mut augmentation, mut dropout) = (generator(Stream::Augmentation), generator(Stream::Dropout));
-        let mut latent = generator(Stream::Latent);
-        let mut order = self.labels.train.clone();
-        shuffle(&mut order, &mut generator(Stream::Order));
-        let lr = configuration.schedule.lr(configuration.optimizer.lr(), epoch, configuration.epochs);
-        let (epochs, steps) = (configuration.epochs, self.steps());
-        let (mut total, mut step, begun) = (0.0, 0, Instant::now());
-        // In which `observer` had the training wait, for a lease perhaps: that says nothing of its speed.
-        let mut waited = Duration::ZERO;
-        let Run { data, labels, inputs, engine, criterion, .. } = self;
-        let make = |samples: &[usize], batch: &mut Vec<f32>| {
-            let augment = &configuration.augment;
-            inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, batch).map_err(Failure::from)
-        };
-        feed::each(&order, configuration.batch_size, make, |samples, inputs| {
-            step += 1;
-            let labels: Vec<u32> = samples.iter().map(|sample| labels.given[*sample]).collect();
-            let mut of_logits = |logits: &[f32], gradient: &mut [f32]| {
-                criterion.step(Step { logits, labels: &labels, samples, generator: &mut latent }, gradient)
-            };
-            let loss = engine.train_step(inputs, &mut of_logits, lr, &mut dropout).map_err(failed)?;
-            if !loss.is_finite() {
-                return Err(diverged(&format!(
-                    "the loss is {loss} in epoch {epoch}, step {step}, at learning rate {lr}"
-                )));
-            }
-            total += loss * samples.len() as f64;
-            let asked = Instant::now();
-            let flow = observer.progress(Progress { epoch, epochs, step, steps });
-            waited += asked.elapsed();
-            heed(flow, || format!("in epoch {epoch} of {epochs}, after step {step} of {steps}"))
-        })?;
-        // A clock too coarse to see the epoch must not make the speed infinite.
-        let seconds = begun.elapsed().saturating_sub(waited).as_secs_f64().max(1e-9);
-        Ok(Measurements::from([
-            (Metric::TrainLoss, total / order.len() as f64),
-            (Metric::LearningRate, lr),
-            (Metric::ImagesPerSecond, order.len() as f64 / seconds),
-        ]))
     }
 }
 

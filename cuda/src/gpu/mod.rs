@@ -13,7 +13,7 @@ pub use driver::is_well;
 use crate::cache::Cache;
 use crate::compile;
 use crate::convolution::Convolution;
-use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, at_once, check, kernels};
+use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, Room, Values, at_once, check, kernels};
 use crate::libraries::Library;
 use crate::signature::Kind;
 use cudarc::driver::sys::{
@@ -30,9 +30,38 @@ use std::sync::Arc;
 
 /// A block of memory.
 enum Block {
-    /// `f32`, or `int`, which is as long.
-    Words(CudaSlice<f32>),
+    Floats(CudaSlice<f32>),
     Doubles(CudaSlice<f64>),
+    Ints(CudaSlice<i32>),
+    Bytes(CudaSlice<u8>),
+}
+
+impl Block {
+    /// The values of this memory, copied from here into a part of the block.
+    fn write(&mut self, values: Values<'_>, to: Memory, stream: &Arc<CudaStream>) -> Result<(), DeviceError> {
+        let range = to.start..to.start + to.length;
+        let done = match (self, values) {
+            (Block::Floats(all), Values::Floats(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
+            (Block::Doubles(all), Values::Doubles(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
+            (Block::Ints(all), Values::Ints(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
+            (Block::Bytes(all), Values::Bytes(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
+            _ => return Err(DeviceError::Unfit(format!("values of another kind for {to:?}"))),
+        };
+        done.map_err(failed("cuMemcpyHtoDAsync"))
+    }
+
+    /// The reverse.
+    fn read(&self, from: Memory, values: Room<'_>, stream: &Arc<CudaStream>) -> Result<(), DeviceError> {
+        let range = from.start..from.start + from.length;
+        let done = match (self, values) {
+            (Block::Floats(all), Room::Floats(values)) => stream.memcpy_dtoh(&all.slice(range), values),
+            (Block::Doubles(all), Room::Doubles(values)) => stream.memcpy_dtoh(&all.slice(range), values),
+            (Block::Ints(all), Room::Ints(values)) => stream.memcpy_dtoh(&all.slice(range), values),
+            (Block::Bytes(all), Room::Bytes(values)) => stream.memcpy_dtoh(&all.slice(range), values),
+            _ => return Err(DeviceError::Unfit(format!("values of another kind from {from:?}"))),
+        };
+        done.map_err(failed("cuMemcpyDtoHAsync"))
+    }
 }
 
 /// A GPU with a stream, memory and graphs of its own.
@@ -114,15 +143,16 @@ impl Gpu {
         let found = self.blocks.get(memory.block).and_then(Option::as_ref);
         let fits = |(block, kind, _): &&(Block, Kind, u64)| {
             let length = match block {
-                Block::Words(words) => words.len(),
-                Block::Doubles(doubles) => doubles.len(),
+                Block::Floats(values) => values.len(),
+                Block::Doubles(values) => values.len(),
+                Block::Ints(values) => values.len(),
+                Block::Bytes(values) => values.len(),
             };
             *kind == memory.kind && memory.start + memory.length <= length
         };
         let (block, _, address) =
             found.filter(fits).ok_or_else(|| DeviceError::Unfit(format!("no memory of this device's: {memory:?}")))?;
-        let size = if memory.kind == Kind::Doubles { size_of::<f64>() } else { size_of::<f32>() };
-        Ok((block, address + (memory.start * size) as u64))
+        Ok((block, address + (memory.start * memory.kind.size().unwrap_or_default()) as u64))
     }
 }
 
@@ -154,20 +184,33 @@ impl Device for Gpu {
 
     fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
         at_once(self.recording, "memory is asked for")?;
+        if kind.size().is_none() {
+            return Err(DeviceError::Unfit(format!("no memory is made of {kind:?}")));
+        }
         // The driver gives no memory of no length.
         let room = length.max(1);
+        let stream = &self.stream;
         let (block, address) = match kind {
-            Kind::Floats | Kind::Ints => {
-                let words = allocated::<f32>(&self.stream, room)?;
-                let address = words.device_ptr(&self.stream).0;
-                (Block::Words(words), address)
-            }
             Kind::Doubles => {
-                let doubles = allocated::<f64>(&self.stream, room)?;
-                let address = doubles.device_ptr(&self.stream).0;
-                (Block::Doubles(doubles), address)
+                let values = allocated(stream, room)?;
+                let address = values.device_ptr(stream).0;
+                (Block::Doubles(values), address)
             }
-            Kind::Int | Kind::Float => return Err(DeviceError::Unfit(format!("no memory is made of {kind:?}"))),
+            Kind::Ints => {
+                let values = allocated(stream, room)?;
+                let address = values.device_ptr(stream).0;
+                (Block::Ints(values), address)
+            }
+            Kind::Bytes => {
+                let values = allocated(stream, room)?;
+                let address = values.device_ptr(stream).0;
+                (Block::Bytes(values), address)
+            }
+            _ => {
+                let values = allocated(stream, room)?;
+                let address = values.device_ptr(stream).0;
+                (Block::Floats(values), address)
+            }
         };
         self.blocks.push(Some((block, kind, address)));
         Ok(Memory { block: self.blocks.len() - 1, kind, start: 0, length })
@@ -182,34 +225,27 @@ impl Device for Gpu {
         Ok(())
     }
 
-    fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError> {
+    fn capacity(&self) -> usize {
+        // One that cannot say it is given nothing that could be left elsewhere.
+        self.context.total_mem().unwrap_or_default()
+    }
+
+    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
         at_once(self.recording, "values are uploaded")?;
         self.find(to)?;
-        if values.len() != to.length {
-            return Err(DeviceError::Unfit(format!("{} values for {to:?}", values.len())));
-        }
+        values.fit(to)?;
         match &mut self.blocks[to.block] {
-            Some((Block::Words(words), Kind::Floats, _)) if !values.is_empty() => {
-                let mut part = words.slice_mut(to.start..to.start + to.length);
-                self.stream.memcpy_htod(values, &mut part).map_err(failed("cuMemcpyHtoDAsync"))
-            }
-            _ if values.is_empty() => Ok(()),
-            _ => Err(DeviceError::Unfit(format!("values of another kind for {to:?}"))),
+            Some((block, ..)) if !to.is_empty() => block.write(values, to, &self.stream),
+            _ => Ok(()),
         }
     }
 
-    fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError> {
+    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
         at_once(self.recording, "values are downloaded")?;
-        if values.len() != from.length {
-            return Err(DeviceError::Unfit(format!("{} values from {from:?}", values.len())));
-        }
-        match self.find(from)? {
-            _ if values.is_empty() => {}
-            (Block::Words(words), _) if from.kind == Kind::Floats => {
-                let part = words.slice(from.start..from.start + from.length);
-                self.stream.memcpy_dtoh(&part, values).map_err(failed("cuMemcpyDtoHAsync"))?;
-            }
-            _ => return Err(DeviceError::Unfit(format!("values of another kind from {from:?}"))),
+        values.fits(from)?;
+        let (block, _) = self.find(from)?;
+        if !from.is_empty() {
+            block.read(from, values, &self.stream)?;
         }
         self.stream.synchronize().map_err(failed("cuStreamSynchronize"))?;
         // What cudarc could not say when it happened, such as that something was not freed.

@@ -36,3 +36,43 @@ DEVICE float seen(float x, const float* scale, const float* shift, int rectify, 
 DEVICE float let_through(float d, float x, const float* scale, const float* shift, int rectify, int channel) {
     return !rectify || shifted(x, scale, shift, channel) > 0.0f ? d : 0.0f;
 }
+
+#define NOT_A_NUMBER sqrtf(-1.0f)
+
+// A stream of random numbers in the device's memory: eight words of ChaCha's key, and low and high word of how many numbers have been
+// taken from it. (A number takes two words of the stream.)
+DEVICE unsigned long long stream_start(const int* stream) {
+    return (unsigned long long)(unsigned)stream[9] << 32 | (unsigned)stream[8];
+}
+
+DEVICE unsigned rotated(unsigned word, int by) { return word << by | word >> (32 - by); }
+
+DEVICE void quarter(unsigned* words, int a, int b, int c, int d) {
+    words[a] += words[b];
+    words[d] = rotated(words[d] ^ words[a], 16);
+    words[c] += words[d];
+    words[b] = rotated(words[b] ^ words[c], 12);
+    words[a] += words[b];
+    words[d] = rotated(words[d] ^ words[a], 8);
+    words[c] += words[d];
+    words[b] = rotated(words[b] ^ words[c], 7);
+}
+
+// A block of ChaCha with eight rounds, a counter of 64 bits and stream 0 (Bernstein 2008).
+DEVICE void chacha(const int* key, unsigned long long block, unsigned* words) {
+    unsigned start[16] = {0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u};
+    for (int i = 0; i < 8; i++) start[4 + i] = (unsigned)key[i];
+    start[12] = (unsigned)block;
+    start[13] = (unsigned)(block >> 32);
+    for (int i = 0; i < 16; i++) words[i] = start[i];
+    for (int twice = 0; twice < 4; twice++) {
+        for (int i = 0; i < 4; i++) quarter(words, i, i + 4, i + 8, i + 12);
+        for (int i = 0; i < 4; i++) quarter(words, i, (i + 1) % 4 + 4, (i + 2) % 4 + 8, (i + 3) % 4 + 12);
+    }
+    for (int i = 0; i < 16; i++) words[i] += start[i];
+}
+
+// Number j of a block's eight, times 2⁵³.
+DEVICE unsigned long long fraction(const unsigned* words, int j) {
+    return ((unsigned long long)words[2 * j + 1] << 32 | words[2 * j]) >> 11;
+}

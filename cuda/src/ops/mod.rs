@@ -4,11 +4,15 @@
 //! Images are NHWC in `f32`, with channels in whole blocks where batch norm is concerned.
 
 mod elementwise;
+mod gather;
+mod loss;
 mod norm;
 mod pool;
 mod update;
 
 pub use elementwise::{Apply, Arrange, Drop, DropGradient, GatherRows, Give, Join, Mask, SpreadRows, Subsample};
+pub use gather::{Gather, GatherTokens, MOVES, Masks, STREAM};
+pub use loss::{Batch, Determinant, Forward, Imae, Latent, LatentState, Powers, Squares, Total};
 pub use norm::{BLOCK, GradientSums, Norm, Running, Settle, SettleRunning, Unsettle, UnsettleBias, partials};
 pub use pool::{Average, MaxPool, Windows};
 pub use update::{Adam, RATES, Sgd};
@@ -17,6 +21,9 @@ use crate::device::{Argument, Device, DeviceError, Launch, Memory};
 
 /// Threads of a block, where threads do not wait for one another.
 const THREADS: u32 = 256;
+
+/// Threads that a GPU runs together.
+const WARP: usize = 32;
 
 /// Blocks at most: enough for every multiprocessor, few enough to cost little each.
 const BLOCKS: u32 = 1 << 14;
@@ -93,14 +100,33 @@ pub(crate) fn over(
     count: usize,
     arguments: impl IntoIterator<Item = Argument>,
 ) -> Result<(), DeviceError> {
+    in_blocks(device, kernel, [count, THREADS as usize], arguments)
+}
+
+/// The same for few elements with much to do each: a block has a warp's threads, so that several multiprocessors have their share.
+fn over_few(
+    device: &mut dyn Device,
+    kernel: &'static str,
+    count: usize,
+    arguments: impl IntoIterator<Item = Argument>,
+) -> Result<(), DeviceError> {
+    in_blocks(device, kernel, [count, WARP], arguments)
+}
+
+fn in_blocks(
+    device: &mut dyn Device,
+    kernel: &'static str,
+    [count, threads]: [usize; 2],
+    arguments: impl IntoIterator<Item = Argument>,
+) -> Result<(), DeviceError> {
     if count == 0 {
         return Ok(());
     }
     // Every kernel counts in `int`.
     int(count)?;
-    let blocks = count.div_ceil(THREADS as usize).min(BLOCKS as usize) as u32;
+    let blocks = count.div_ceil(threads).min(BLOCKS as usize) as u32;
     let arguments = arguments.into_iter().collect();
-    device.launch(&Launch { kernel, blocks, threads: THREADS, arguments })
+    device.launch(&Launch { kernel, blocks, threads: threads as u32, arguments })
 }
 
 #[cfg(test)]

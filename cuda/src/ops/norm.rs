@@ -8,7 +8,7 @@ use Argument::{Float, Memory as At};
 pub const BLOCK: usize = 16;
 
 /// Threads of a block that adds up chunks: `LANES` × `ROWS` of the kernels.
-const THREADS: u32 = 256;
+pub(super) const THREADS: u32 = 256;
 
 /// Chunks at most, and pixels of a chunk at least.
 const CHUNKS: usize = 1024;

@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "kernels are called by their addresses, and memory is handed to them")]
 
 use crate::convolution::Convolution;
-use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, at_once, check};
+use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, Room, Values, at_once, check};
 use crate::signature::Kind;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 
@@ -60,7 +60,7 @@ impl Drop for Block {
 
 /// Bytes of a value.
 fn size(kind: Kind) -> usize {
-    if kind == Kind::Doubles { size_of::<f64>() } else { size_of::<f32>() }
+    kind.size().unwrap_or_default()
 }
 
 /// The processor as a device.
@@ -71,8 +71,12 @@ pub struct Twin {
     recorded: Vec<Vec<Launch>>,
     /// Whether it refuses to record, so that its user has to do without.
     pub refuses_to_record: bool,
+    /// Bytes of memory that it says it has; any number, where nothing is said.
+    pub capacity: Option<usize>,
     /// Launches so far, played ones included.
     pub launches: usize,
+    /// Bytes that were copied to it so far.
+    pub written: usize,
 }
 
 impl Twin {
@@ -93,11 +97,9 @@ impl Twin {
             .ok_or_else(|| DeviceError::Unfit(format!("no memory of this device's: {memory:?}")))
     }
 
-    fn floats(&self, memory: Memory, count: usize) -> Result<*mut f32, DeviceError> {
-        if memory.kind != Kind::Floats || memory.length != count {
-            return Err(DeviceError::Unfit(format!("{count} values for {memory:?}")));
-        }
-        Ok(self.find(memory)?.at(memory.start).cast())
+    /// The address of some memory.
+    fn address(&self, memory: Memory) -> Result<*mut c_void, DeviceError> {
+        Ok(self.find(memory)?.at(memory.start))
     }
 
     fn run(&mut self, launch: &Launch) -> Result<(), DeviceError> {
@@ -167,7 +169,7 @@ impl Device for Twin {
 
     fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
         at_once(self.recording.is_some(), "memory is asked for")?;
-        if !matches!(kind, Kind::Floats | Kind::Doubles | Kind::Ints) {
+        if kind.size().is_none() {
             return Err(DeviceError::Unfit(format!("no memory is made of {kind:?}")));
         }
         self.blocks.push(Some(Block::new(kind, length)));
@@ -181,19 +183,40 @@ impl Device for Twin {
         Ok(())
     }
 
-    fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError> {
+    fn capacity(&self) -> usize {
+        self.capacity.unwrap_or(usize::MAX)
+    }
+
+    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
         at_once(self.recording.is_some(), "values are uploaded")?;
-        let to = self.floats(to, values.len())?;
-        // SAFETY: `to` leads to as many values of a block, which no slice does.
-        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), to, values.len()) };
+        values.fit(to)?;
+        let bytes = to.length * size(to.kind);
+        self.written += bytes;
+        let to = self.address(to)?.cast::<u8>();
+        let from = match values {
+            Values::Floats(values) => values.as_ptr().cast::<u8>(),
+            Values::Doubles(values) => values.as_ptr().cast(),
+            Values::Ints(values) => values.as_ptr().cast(),
+            Values::Bytes(values) => values.as_ptr(),
+        };
+        // SAFETY: `to` leads to as many values of that kind within a block, which no slice does.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, bytes) };
         Ok(())
     }
 
-    fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError> {
+    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
         at_once(self.recording.is_some(), "values are downloaded")?;
-        let from = self.floats(from, values.len())?;
-        // SAFETY: `from` leads to as many values of a block, which no slice does.
-        unsafe { std::ptr::copy_nonoverlapping(from, values.as_mut_ptr(), values.len()) };
+        values.fits(from)?;
+        let bytes = from.length * size(from.kind);
+        let from = self.address(from)?.cast::<u8>();
+        let to = match values {
+            Room::Floats(values) => values.as_mut_ptr().cast::<u8>(),
+            Room::Doubles(values) => values.as_mut_ptr().cast(),
+            Room::Ints(values) => values.as_mut_ptr().cast(),
+            Room::Bytes(values) => values.as_mut_ptr(),
+        };
+        // SAFETY: `from` leads to as many values of that kind within a block, which no slice does.
+        unsafe { std::ptr::copy_nonoverlapping(from, to, bytes) };
         Ok(())
     }
 

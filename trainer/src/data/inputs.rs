@@ -1,10 +1,11 @@
 //! From pixels to inputs: normalisation, and the random changes of training images. Tokens pass as they are.
 
 use super::error::DataError;
+use super::moves::Moves;
 use super::{ImageShape, Images, Values, unreadable};
 use plusminus_core::methods::augment::{Augment, Normalize};
 use plusminus_core::outcome::Failure;
-use rand::{Rng, RngExt};
+use rand::Rng;
 use std::borrow::Cow;
 
 /// How a job makes inputs of a data set's pixels.
@@ -53,6 +54,19 @@ impl Inputs {
         Ok(Inputs { shape, table: table.collect(), centre })
     }
 
+    /// The input of each pixel value, 256 a channel, and what is taken from each input afterwards; no table where samples are tokens.
+    pub fn table(&self) -> (&[f32], Option<&[f32]>) {
+        (&self.table, self.centre.as_deref())
+    }
+
+    /// Draws what `augment` makes of one sample after another, as [`Inputs::gather_augmented`] does; nothing where samples stay as they are.
+    pub fn moves(&self, samples: usize, augment: &[Augment], generator: &mut impl Rng) -> Vec<Moves> {
+        if augment.is_empty() || self.table.is_empty() {
+            return Vec::new();
+        }
+        (0..samples).map(|_| Moves::draw(self.shape, augment, generator)).collect()
+    }
+
     /// Writes the inputs of these samples one after the other.
     ///
     /// # Errors
@@ -93,22 +107,8 @@ impl Inputs {
         images.each_image(samples, |pixels| {
             let Some(input) = left.next() else { return };
             self.image(pixels, &mut plain);
-            // Where each row and column of the result comes from; nowhere, where it shows padding. Every change moves rows
-            // and columns as wholes, so the two lists are all there is to know.
-            let (mut rows, mut columns) = (places(height), places(width));
-            for change in augment {
-                match *change {
-                    Augment::Crop(padding) => {
-                        rows = cropped(&rows, padding, generator.random_range(0..=2 * padding));
-                        columns = cropped(&columns, padding, generator.random_range(0..=2 * padding));
-                    }
-                    Augment::Flip => {
-                        if generator.random::<bool>() {
-                            columns.reverse();
-                        }
-                    }
-                }
-            }
+            let moves = Moves::draw(self.shape, augment, generator);
+            let (rows, columns) = (moves.rows.origins(), moves.columns.origins());
             for (from, to) in plain.chunks_exact(height * width).zip(input.chunks_exact_mut(height * width)) {
                 for (row, to) in rows.iter().zip(to.chunks_exact_mut(width)) {
                     for (column, to) in columns.iter().zip(to) {
@@ -129,17 +129,6 @@ impl Inputs {
             input.iter_mut().zip(centre).for_each(|(input, mean)| *input -= mean);
         }
     }
-}
-
-fn places(extent: usize) -> Vec<Option<usize>> {
-    (0..extent).map(Some).collect()
-}
-
-/// The window of the original extent that starts at `start` of the places padded on both sides.
-fn cropped(places: &[Option<usize>], padding: usize, start: usize) -> Vec<Option<usize>> {
-    (start..start + places.len())
-        .map(|at| at.checked_sub(padding).and_then(|at| places.get(at).copied().flatten()))
-        .collect()
 }
 
 /// Mean and standard deviation of each channel over these samples. Pixels are whole numbers, so the sums are exact.

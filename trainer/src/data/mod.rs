@@ -14,6 +14,7 @@ mod inputs;
 mod label_file;
 mod labels;
 pub(crate) mod listed;
+mod moves;
 mod mr;
 mod pickle;
 mod split;
@@ -24,6 +25,8 @@ pub use fashion_mnist::DEBIAN;
 pub use images::{Files, Images, Values};
 pub(crate) use inputs::Inputs;
 pub(crate) use labels::{Labels, shuffle};
+pub(crate) use moves::NUMBERS;
+pub use moves::{Axis, Moves};
 
 use plusminus_core::methods::dataset::{Dataset, ImageShape};
 use plusminus_core::methods::split::Split;

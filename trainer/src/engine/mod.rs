@@ -8,18 +8,24 @@ mod candle;
 mod cuda;
 mod fused;
 mod gemm;
+mod on_device;
 mod optimizer;
 #[cfg(test)]
 pub(crate) mod tests;
 mod weights;
 
+pub use on_device::{Batch, Inputs, LossOf, OnDevice, Samples};
 pub use optimizer::Moments;
 pub use weights::{Entry, Plan, Role, Weights};
+
+#[cfg(test)]
+pub(crate) use self::cuda::tests::Shared;
 
 use self::candle::CandleEngine;
 use self::cuda::CudaEngine;
 use self::fused::FusedEngine;
 use self::optimizer::Updater;
+use plusminus_core::methods::losses::DeviceLoss;
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::Instructions;
@@ -133,6 +139,11 @@ pub trait Engine: Send {
     /// # Errors
     /// That it is another network's or optimiser's, or what went wrong on the device.
     fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), EngineError>;
+
+    /// The engine as one that takes whole steps where its memory is, if it does.
+    fn on_device(&mut self) -> Option<&mut dyn OnDevice> {
+        None
+    }
 }
 
 /// What a job goes on from, whichever engine it came from.
@@ -230,7 +241,7 @@ pub fn engine(
         }
         let cache = plusminus_cuda::Cache::of_user();
         let gpu = plusminus_cuda::Gpu::open(number as usize, cache.as_ref())?;
-        return Ok(Box::new(CudaEngine::new(network, weights, optimizer.clone(), Box::new(gpu))?));
+        return on(Box::new(gpu), network, weights, optimizer);
     }
     if engine != Some(EngineKind::Candle) {
         let instructions = Instructions::best();
@@ -244,6 +255,19 @@ pub fn engine(
     Ok(Box::new(CandleEngine::new(network, weights, optimizer.clone(), candle_core::Device::Cpu)?))
 }
 
+/// An engine for a network on a device that has been opened.
+///
+/// # Errors
+/// The device's refusal, or that no device runs the network.
+pub(crate) fn on(
+    device: Box<dyn plusminus_cuda::Device>,
+    network: &Network,
+    weights: Weights,
+    optimizer: &Optimizer,
+) -> Result<Box<dyn Engine>, EngineError> {
+    Ok(Box::new(CudaEngine::new(network, weights, optimizer.clone(), device)?))
+}
+
 /// Bytes of the machine's memory that an engine for `network` holds while it trains on batches of so many samples; nothing where that is
 /// not known: candle asks for each tensor anew, and may have several times what the fused engine has, and a GPU's driver takes what it
 /// wants.
@@ -255,9 +279,15 @@ pub fn memory(means: Means, network: &Network, optimizer: &Optimizer, batch_size
 }
 
 /// Bytes of a GPU's memory that an engine for `network` holds there while it trains on batches of so many samples, beside the driver's
-/// context and what cuDNN asks for; nothing where no GPU runs the network.
+/// context and what cuDNN asks for; nothing where no GPU runs the network. The data and the loss that it may hold besides are no part of it
+/// ([`Memory::on_device`](crate::Memory::on_device) has all of it).
 pub fn device_memory(network: &Network, optimizer: &Optimizer, batch_size: usize) -> Option<usize> {
     cuda::memory(network, optimizer, batch_size)
+}
+
+/// Bytes of a GPU's memory that it takes to know a loss, for batches of so many of the `given` samples of the training file.
+pub(crate) fn loss_memory(loss: &DeviceLoss, classes: usize, given: usize, batch_size: usize) -> usize {
+    cuda::loss_memory(loss, classes, given, batch_size)
 }
 
 /// How many values an optimiser remembers of every weight that it trains.

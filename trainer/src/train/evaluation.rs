@@ -67,7 +67,7 @@ impl Run<'_> {
 
     /// The logits of a part, a row a sample, in the order of its samples.
     pub(super) fn logits(&mut self, part: Part, between: Between<'_>) -> Result<Vec<f32>, Failure> {
-        let Run { job, data, labels, inputs, engine, .. } = self;
+        let Run { job, data, labels, inputs, engine, held, .. } = self;
         let (images, samples) = match part {
             Part::Train => (&data.train, labels.train.clone()),
             Part::Validation => {
@@ -78,10 +78,22 @@ impl Run<'_> {
             Part::Test => (&data.test, (0..job.configuration.tested(data.test.len())).collect()),
         };
         let mut all = Vec::with_capacity(samples.len() * job.configuration.dataset.classes());
-        outputs(&mut **engine, (images, inputs), &samples, |logits| {
+        let mut take = |logits: &[f32]| {
             all.extend_from_slice(logits);
             between()
-        })?;
+        };
+        match (held, engine.on_device()) {
+            (Some(held), Some(device)) => {
+                let start = held.start(data, images);
+                let samples: Vec<usize> = samples.iter().map(|sample| start + sample).collect();
+                let mut outputs = Vec::new();
+                for samples in samples.chunks(device.together().max(1)) {
+                    device.logits_of(samples, &mut outputs).map_err(failed)?;
+                    take(&outputs)?;
+                }
+            }
+            _ => outputs(&mut **engine, (images, inputs), &samples, take)?,
+        }
         Ok(all)
     }
 

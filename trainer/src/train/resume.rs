@@ -2,10 +2,10 @@
 
 use super::best::Selections;
 use super::start::Beginning;
-use super::{Supplies, failed, user_error};
+use super::{Engines, Supplies, failed, user_error};
 use crate::checkpoint::{self, About, Checkpoints, Saved, Shelf, Standing, Unusable};
 use crate::data::{Data, Labels};
-use crate::engine::{self, Cause, Checkpoint, Engine, EngineError, Plan};
+use crate::engine::{Cause, Checkpoint, Engine, EngineError, Plan};
 use plusminus_core::job::Job;
 use plusminus_core::methods::losses::{Criterion, Setting};
 use plusminus_core::methods::networks::Network;
@@ -56,10 +56,10 @@ pub(super) struct Begun {
 
 impl Begun {
     /// After the last checkpoint that is good, if one is asked for and there is one; anew otherwise.
-    pub fn new(ground: Ground<'_>, supplies: Supplies<'_>) -> Result<Self, Failure> {
+    pub fn new(ground: Ground<'_>, supplies: Supplies<'_>, engines: &Engines) -> Result<Self, Failure> {
         let Some(checkpoints) = supplies.checkpoints else {
-            let beginning = Beginning::of(ground, supplies)?;
-            return Begun::of(ground, supplies, beginning).map(|(begun, _)| begun);
+            let beginning = Beginning::of(ground, supplies, engines)?;
+            return Begun::of(ground, (supplies, engines), beginning).map(|(begun, _)| begun);
         };
         let mut shelf = Shelf::open(checkpoints, ground.job.id());
         let lying = shelf.found().unwrap_or_else(|error| {
@@ -68,7 +68,7 @@ impl Begun {
         });
         for found in lying {
             match checkpoint::read(&found.path, ground.job.id(), ground.plan)
-                .and_then(|saved| Begun::resume(ground, supplies, saved))
+                .and_then(|saved| Begun::resume(ground, (supplies, engines), saved))
             {
                 Ok((mut begun, about)) => {
                     tracing::info!("goes on after epoch {} from {}", found.epoch, found.path.display());
@@ -82,27 +82,30 @@ impl Begun {
                 ),
             }
         }
-        let beginning = Beginning::of(ground, supplies)?;
-        let (begun, about) = Begun::of(ground, supplies, beginning)?;
+        let beginning = Beginning::of(ground, supplies, engines)?;
+        let (begun, about) = Begun::of(ground, (supplies, engines), beginning)?;
         Ok(Begun { keeper: Some(Keeper::new(checkpoints, shelf, about, 0)), ..begun })
     }
 
     /// With these weights.
-    fn of(ground: Ground<'_>, supplies: Supplies<'_>, beginning: Beginning) -> Result<(Self, About), Failure> {
+    fn of(
+        ground: Ground<'_>,
+        (supplies, engines): (Supplies<'_>, &Engines),
+        beginning: Beginning,
+    ) -> Result<(Self, About), Failure> {
         let Ground { job, network, plan, data, labels } = ground;
         let Beginning { weights, file, transition, trained_before } = beginning;
         let configuration = &*job.configuration;
         let classes = configuration.dataset.classes();
         let setting = Setting { classes, given: &labels.given, transition: transition.clone() };
         let criterion = configuration.loss.criterion(setting).map_err(user_error)?;
-        let means = supplies.means;
         // An engine that was asked for by name and cannot run the network is no accident: another try ends as this one.
-        let by_name = means.engine.is_some();
+        let by_name = supplies.means.engine.is_some();
         let refused = |error: EngineError| match error.cause {
             Cause::Device if by_name => user_error(error),
             _ => failed(error),
         };
-        let engine = engine::engine(means, network, weights, &configuration.optimizer).map_err(refused)?;
+        let engine = engines(network, weights, &configuration.optimizer).map_err(refused)?;
         let validation = data.held_out(labels, configuration.split).map_err(user_error)?.samples.len();
         let samples = Samples { train: labels.train.len(), validation, test: configuration.tested(data.test.len()) };
         let facts = Facts {
@@ -123,7 +126,11 @@ impl Begun {
 
     /// Where `saved` stood. Of the files that the job began with none is asked for: what came from them is there. But where weights of the
     /// parent are given, they must be those.
-    fn resume(ground: Ground<'_>, supplies: Supplies<'_>, saved: Saved) -> Result<(Self, About), Unusable> {
+    fn resume(
+        ground: Ground<'_>,
+        (supplies, engines): (Supplies<'_>, &Engines),
+        saved: Saved,
+    ) -> Result<(Self, About), Unusable> {
         let Saved { about: before, here, criterion, best, rows } = saved;
         let epochs = ground.job.configuration.epochs;
         if rows.len() > epochs as usize {
@@ -136,7 +143,7 @@ impl Begun {
             // What was to be looked at before the first step has been.
             trained_before: false,
         };
-        let begun = Begun::of(ground, supplies, beginning);
+        let begun = Begun::of(ground, (supplies, engines), beginning);
         let (mut begun, mut about) = begun.map_err(|failure| Unusable::State(failure.message))?;
         if before.engine != about.engine {
             return Err(Unusable::Engine { found: before.engine, expected: about.engine });

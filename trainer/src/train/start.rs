@@ -2,9 +2,9 @@
 
 use super::evaluation::outputs;
 use super::resume::Ground;
-use super::{Supplies, failed, user_error};
+use super::{Engines, Supplies, failed, user_error};
 use crate::data::Inputs;
-use crate::engine::{Plan, Weights, engine};
+use crate::engine::{Plan, Weights};
 use crate::initial::{Loaded, find_and_load};
 use plusminus_core::id::Digest;
 use plusminus_core::job::{Job, Parent, Takes};
@@ -29,7 +29,7 @@ pub(super) struct Beginning {
 
 impl Beginning {
     /// Of a job that is trained from its first epoch.
-    pub fn of(ground: Ground<'_>, supplies: Supplies<'_>) -> Result<Self, Failure> {
+    pub fn of(ground: Ground<'_>, supplies: Supplies<'_>, engines: &Engines) -> Result<Self, Failure> {
         let Ground { job, network, plan, .. } = ground;
         let configuration = &*job.configuration;
         let random = plan.initial(&mut job.streams().generator(Stream::Weights, 0));
@@ -41,7 +41,7 @@ impl Beginning {
         }
         let transition = match (&configuration.loss, parent) {
             (Loss::Forward(Forward::Estimated { percentile }), Some(parent)) => {
-                Some(estimated(*percentile, ground, parent, supplies)?)
+                Some(estimated(*percentile, ground, parent, (supplies, engines))?)
             }
             (Loss::Forward(Forward::Estimated { .. }), None) => {
                 return Err(user_error("an estimated transition matrix needs a `parent`, whose network makes it"));
@@ -93,7 +93,7 @@ fn estimated(
     percentile: f64,
     ground: Ground<'_>,
     parent: &Parent,
-    supplies: Supplies<'_>,
+    (supplies, engines): (Supplies<'_>, &Engines),
 ) -> Result<TransitionMatrix, Failure> {
     let Ground { job, data, labels, .. } = ground;
     let configuration = &parent.configuration;
@@ -101,7 +101,7 @@ fn estimated(
     let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
     let weights = of_parent(parent, &Arc::new(Plan::of(&network)), supplies)?;
     let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train)?;
-    let mut engine = engine(supplies.means, &network, weights, &configuration.optimizer).map_err(failed)?;
+    let mut engine = engines(&network, weights, &configuration.optimizer).map_err(failed)?;
     let mut all = Vec::with_capacity(labels.train.len() * dataset.classes());
     outputs(&mut *engine, (&data.train, &inputs), &labels.train, |logits| {
         all.extend_from_slice(logits);

@@ -3,8 +3,10 @@ mod criteria;
 mod diagnostics;
 mod files;
 mod noise;
+mod on_device;
 
 use super::*;
+use crate::data::shuffle;
 use crate::engine::tests::cce;
 use plusminus_core::diagnostics::Diagnostic;
 use plusminus_core::job::Configuration;
@@ -13,9 +15,11 @@ use plusminus_core::methods::dataset::Dataset;
 use plusminus_core::methods::losses::{Cce, Loss};
 use plusminus_core::methods::networks::Model;
 use plusminus_core::methods::noise::Noise;
-use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::methods::schedule::Schedule;
+use plusminus_core::metric::Metric;
 use plusminus_core::outcome::Samples;
+use plusminus_core::random::Stream;
+use std::time::{Duration, Instant};
 
 /// A job on the data set in the binary, with `change` made to a plain configuration.
 pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {

@@ -1,5 +1,6 @@
 //! What losses that a batch alone decides have in common: arithmetic in `f64`, sums in the order of the samples.
 
+use super::DeviceLoss;
 use crate::logits;
 
 /// Logits and the labels that they are to be held against.
@@ -23,12 +24,22 @@ impl<'a> Batch<'a> {
 pub(super) trait BatchLoss {
     /// The batch loss; writes its gradient with respect to the logits where one is asked for.
     fn batch(&self, batch: Batch<'_>, gradient: Option<&mut [f64]>) -> f64;
+
+    /// The same for a device, where it is known how.
+    fn on_device(&self) -> Option<DeviceLoss> {
+        None
+    }
 }
 
 /// A loss that is a mean over samples.
 pub(super) trait RowLoss {
     /// The sample's loss; writes `weight` times its gradient.
     fn row(&self, logits: &[f64], label: usize, weight: f64, gradient: &mut [f64]) -> f64;
+
+    /// The same for a device, where it is known how.
+    fn on_device(&self) -> Option<DeviceLoss> {
+        None
+    }
 }
 
 /// A loss that is a mean over samples, each a function of its own p_y whose gradient is c·(p − e_y): it differs from CCE
@@ -36,6 +47,11 @@ pub(super) trait RowLoss {
 pub(super) trait SampleLoss {
     /// From ln p_y: the sample's loss, and c.
     fn value_and_scale(&self, log_p: f64) -> (f64, f64);
+
+    /// α, β and q, where the loss is α (−ln p) + β (1 − p^q)/q.
+    fn powers(&self) -> Option<[f64; 3]> {
+        None
+    }
 }
 
 impl<L: RowLoss> BatchLoss for L {
@@ -57,6 +73,10 @@ impl<L: RowLoss> BatchLoss for L {
         }
         total * weight
     }
+
+    fn on_device(&self) -> Option<DeviceLoss> {
+        RowLoss::on_device(self)
+    }
 }
 
 impl<L: SampleLoss> RowLoss for L {
@@ -74,6 +94,11 @@ impl<L: SampleLoss> RowLoss for L {
         }
         gradient[label] = -weight * scale * others;
         value
+    }
+
+    fn on_device(&self) -> Option<DeviceLoss> {
+        let [alpha, beta, q] = self.powers()?;
+        Some(DeviceLoss::Powers { alpha, beta, q, bound: 0.0, kept: None })
     }
 }
 

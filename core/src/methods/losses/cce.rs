@@ -19,6 +19,10 @@ impl SampleLoss for Cce {
     fn value_and_scale(&self, log_p: f64) -> (f64, f64) {
         (-log_p, 1.0)
     }
+
+    fn powers(&self) -> Option<[f64; 3]> {
+        Some([1.0, 0.0, 1.0])
+    }
 }
 
 #[cfg(test)]

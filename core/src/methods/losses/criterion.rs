@@ -1,6 +1,7 @@
 //! A loss at work: what a training step asks of it, and what it remembers from step to step.
 
 use super::batch::{Batch, BatchLoss, check_lengths, rounded, widened};
+use super::{DeviceLoss, Learned};
 use crate::methods::noise::TransitionMatrix;
 
 /// One training step's logits and what belongs to them.
@@ -41,6 +42,20 @@ pub trait Criterion: Send {
 
     /// Loss of samples that are not trained on (all validation samples at once), under their given labels.
     fn value(&self, logits: &[f32], labels: &[u32]) -> f64;
+
+    /// What a device has to know to take the next steps by itself, as [`Criterion::step`] would; nothing where that takes what no device can
+    /// do. It holds until anything but [`Criterion::learned`] is asked of the criterion that changes it.
+    fn on_device(&self) -> Option<DeviceLoss> {
+        None
+    }
+
+    /// Takes in what a device has learned that began with [`Criterion::on_device`]. Losses that learn nothing are never told.
+    ///
+    /// # Errors
+    /// That it is no state of this loss.
+    fn learned(&mut self, learned: Learned) -> Result<(), String> {
+        Err(format!("this loss learns nothing, found {} steps of another loss", learned.steps))
+    }
 
     /// Whether, before the first step, it wants to see what the network makes of every sample that it will be trained on.
     fn wants_start(&self) -> bool {
@@ -103,6 +118,10 @@ impl<L: BatchLoss + Send> Criterion for Stateless<L> {
 
     fn value(&self, logits: &[f32], labels: &[u32]) -> f64 {
         value(&self.loss, logits, self.classes, labels)
+    }
+
+    fn on_device(&self) -> Option<DeviceLoss> {
+        self.loss.on_device()
     }
 }
 

@@ -16,6 +16,7 @@
 //!
 //! The value is −ln ε then, and both sides' limit.
 
+use super::DeviceLoss;
 use super::batch::{Batch, BatchLoss, balance, softmax};
 use super::inverse::inverse;
 use crate::spec::Fields;
@@ -105,6 +106,10 @@ impl BatchLoss for Dmi {
         }
         // −ln(|det| + ε) without leaving the logarithms, in which a determinant of any size stands.
         -(log_determinant.max(log_epsilon) + libm::log1p(libm::exp(-above.abs())))
+    }
+
+    fn on_device(&self) -> Option<DeviceLoss> {
+        Some(DeviceLoss::Determinant { epsilon: self.epsilon, normalised: self.matrix == DmiMatrix::Normalised })
     }
 }
 

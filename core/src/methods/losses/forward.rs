@@ -5,9 +5,9 @@
 //! (2017), theorem 2; the estimate of T is its theorem 3's. r is the posterior of the true label, so a gradient can pull
 //! another class up.
 
-use super::Method;
 use super::batch::{RowLoss, balance, log_sum_exp, softmax, widened};
 use super::criterion::{self, Criterion, Setting, Step};
+use super::{DeviceLoss, Method};
 use crate::methods::noise::{NO_CLASS, TransitionMatrix};
 use crate::spec::Fields;
 use serde::{Deserialize, Serialize};
@@ -107,6 +107,10 @@ impl Criterion for Corrected {
 
     fn value(&self, logits: &[f32], labels: &[u32]) -> f64 {
         criterion::value(&self.posterior, logits, self.posterior.classes, labels)
+    }
+
+    fn on_device(&self) -> Option<DeviceLoss> {
+        Some(DeviceLoss::Forward { log_transition: self.posterior.columns.clone() })
     }
 
     fn transition(&self) -> Option<TransitionMatrix> {

@@ -29,6 +29,10 @@ impl SampleLoss for Gce {
         // −expm1(q ln p)/q: the naive form loses every digit for small q, and its gradient is NaN at p = 0.
         (-libm::expm1(self.q * log_p) / self.q, libm::exp(self.q * log_p))
     }
+
+    fn powers(&self) -> Option<[f64; 3]> {
+        Some(if self.q == 0.0 { [1.0, 0.0, 1.0] } else { [0.0, 1.0, self.q] })
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! No function has this gradient; the value is MAE's. A later survey prints exp(T p)(1 − p): a parenthesis closed too
 //! early, with which the variance of w over p in 0..1 would be 2182 at T = 8 where the authors print 4.55.
 
+use super::DeviceLoss;
 use super::batch::{Batch, BatchLoss, SampleLoss, log_sum_exp};
 use super::mae::Mae;
 use crate::spec::Fields;
@@ -68,6 +69,10 @@ impl BatchLoss for Imae {
             g[label] = -half;
         }
         total / samples
+    }
+
+    fn on_device(&self) -> Option<DeviceLoss> {
+        Some(DeviceLoss::Imae { t: self.t, by_weight: self.normalise == Normalise::BatchWeight })
     }
 }
 

@@ -20,7 +20,7 @@ use super::batch::{Batch, BatchLoss, RowLoss, check_lengths, log_sum_exp, rounde
 use super::criterion::{self, Criterion, Setting, Step};
 use super::forward::Posterior;
 use super::state::{self, Reader};
-use super::{Cce, Method};
+use super::{Cce, DeviceLoss, Latent, Learned, Method};
 use crate::logits::largest;
 use crate::methods::noise::{NO_CLASS, TransitionMatrix};
 use crate::spec::Fields;
@@ -46,6 +46,12 @@ impl Lccn {
             refresh: fields.integer("refresh").at_least(1).or(200),
             warm_up: fields.integer("warm_up").or(20_000),
         }
+    }
+
+    /// Whether T is found anew from the counts before the step that comes after so many.
+    pub(super) fn refreshes(&self, steps: u64) -> bool {
+        let since = steps.checked_sub(self.warm_up);
+        steps > 0 && since.is_some_and(|since| since.is_multiple_of(self.refresh))
     }
 
     /// With this T until something else is known.
@@ -127,6 +133,44 @@ impl Regression {
         }
     }
 
+    /// T, if this can be where the loss stands.
+    fn checked(&self, steps: u64, rows: Vec<f64>, latent: &[u32]) -> Result<TransitionMatrix, String> {
+        let classes = self.classes();
+        let transition = TransitionMatrix::from_rows(classes, rows)?;
+        if latent.len() != self.given.len() {
+            return Err(format!("it is of {} training samples, there are {}", latent.len(), self.given.len()));
+        }
+        if let Some(wrong) = latent.iter().find(|label| **label != UNKNOWN && **label as usize >= classes) {
+            return Err(format!("it has the latent label {wrong}, there are {classes} classes"));
+        }
+        let unlabelled = |(sample, label): (usize, &u32)| *label != UNKNOWN && self.given[sample] == NO_CLASS;
+        if let Some(sample) = (0..).zip(latent).position(unlabelled) {
+            return Err(format!("it has a latent label for sample {sample}, which has no given one"));
+        }
+        if steps > MOST_STEPS {
+            return Err(format!("it is of {steps} steps, and no training has as many"));
+        }
+        Ok(transition)
+    }
+
+    /// Goes on from there.
+    fn go_on(&mut self, steps: u64, transition: TransitionMatrix, latent: Vec<u32>) {
+        self.use_transition(transition);
+        self.steps = steps;
+        self.latent.fill(UNKNOWN);
+        self.counts.fill(0);
+        for (sample, label) in latent.into_iter().enumerate().filter(|(_, label)| *label != UNKNOWN) {
+            self.label(sample, label);
+        }
+    }
+
+    /// What a device has to know.
+    fn latent(&self) -> Latent {
+        let transition = (0..self.classes()).flat_map(|class| self.transition.row(class)).copied().collect();
+        let latent = self.latent.iter().map(|label| (*label != UNKNOWN).then_some(*label)).collect();
+        Latent { loss: self.loss.clone(), learned: Learned { steps: self.steps, transition, latent } }
+    }
+
     fn label(&mut self, sample: usize, latent: u32) {
         let (classes, given) = (self.classes(), self.given[sample] as usize);
         let before = std::mem::replace(&mut self.latent[sample], latent);
@@ -143,8 +187,7 @@ impl Criterion for Regression {
         let classes = self.classes();
         check_lengths(logits, classes, labels, gradient);
         assert_eq!(samples.len(), labels.len(), "a label for every sample");
-        let since = self.steps.checked_sub(self.loss.warm_up);
-        if self.steps > 0 && since.is_some_and(|since| since.is_multiple_of(self.loss.refresh)) {
+        if self.loss.refreshes(self.steps) {
             self.refresh();
         }
         self.steps += 1;
@@ -185,6 +228,18 @@ impl Criterion for Regression {
     /// The given labels' −ln Σ_i p_i T_{iy} under T as it is: what the model says of labels that have no latent ones.
     fn value(&self, logits: &[f32], labels: &[u32]) -> f64 {
         criterion::value(&self.posterior, logits, self.classes(), labels)
+    }
+
+    fn on_device(&self) -> Option<DeviceLoss> {
+        Some(DeviceLoss::Latent(self.latent()))
+    }
+
+    fn learned(&mut self, learned: Learned) -> Result<(), String> {
+        let Learned { steps, transition, latent } = learned;
+        let latent: Vec<u32> = latent.into_iter().map(|label| label.unwrap_or(UNKNOWN)).collect();
+        let transition = self.checked(steps, transition, &latent)?;
+        self.go_on(steps, transition, latent);
+        Ok(())
     }
 
     fn wants_start(&self) -> bool {
@@ -236,31 +291,15 @@ impl Criterion for Regression {
         }
         let rows: Vec<f64> =
             (0..classes * classes).map(|_| Ok(f64::from_le_bytes(reader.take()?))).collect::<Result<_, String>>()?;
-        let transition = TransitionMatrix::from_rows(classes, rows).map_err(|why| reader.wrong(&why))?;
         let found = u64::from_le_bytes(reader.take()?);
         if found != self.given.len() as u64 {
             return Err(reader.wrong(&format!("it is of {found} training samples, there are {}", self.given.len())));
         }
         let latent: Vec<u32> =
             (0..found).map(|_| Ok(u32::from_le_bytes(reader.take()?))).collect::<Result<_, String>>()?;
-        if let Some(wrong) = latent.iter().find(|label| **label != UNKNOWN && **label as usize >= classes) {
-            return Err(reader.wrong(&format!("it has the latent label {wrong}, there are {classes} classes")));
-        }
-        let unlabelled = |(sample, label): (usize, &u32)| *label != UNKNOWN && self.given[sample] == NO_CLASS;
-        if let Some(sample) = (0..).zip(&latent).position(unlabelled) {
-            return Err(reader.wrong(&format!("it has a latent label for sample {sample}, which has no given one")));
-        }
-        if steps > MOST_STEPS {
-            return Err(reader.wrong(&format!("it is of {steps} steps, and no training has as many")));
-        }
+        let transition = self.checked(steps, rows, &latent).map_err(|why| reader.wrong(&why))?;
         reader.finish()?;
-        self.use_transition(transition);
-        self.steps = steps;
-        self.latent.fill(UNKNOWN);
-        self.counts.fill(0);
-        for (sample, label) in latent.into_iter().enumerate().filter(|(_, label)| *label != UNKNOWN) {
-            self.label(sample, label);
-        }
+        self.go_on(steps, transition, latent);
         Ok(())
     }
 }

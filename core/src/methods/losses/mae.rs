@@ -23,6 +23,10 @@ impl SampleLoss for Mae {
         // −expm1 keeps 1 − p_y where p_y is near 1.
         (-2.0 * libm::expm1(log_p), 2.0 * libm::exp(log_p))
     }
+
+    fn powers(&self) -> Option<[f64; 3]> {
+        Some([0.0, 2.0, 1.0])
+    }
 }
 
 #[cfg(test)]

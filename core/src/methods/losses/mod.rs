@@ -7,6 +7,7 @@
 mod batch;
 mod cce;
 mod criterion;
+mod device;
 mod dmi;
 mod forward;
 mod gce;
@@ -23,6 +24,7 @@ mod unhinged;
 
 pub use cce::Cce;
 pub use criterion::{Criterion, Setting, Step};
+pub use device::{DeviceLoss, Latent, Learned};
 pub use dmi::{Dmi, DmiMatrix};
 pub use forward::Forward;
 pub use gce::Gce;

@@ -3,6 +3,7 @@
 //! Ghosh, Kumar & Sastry, "Robust Loss Functions under Label Noise for Deep Neural Networks" (2017), §3: bounded, so more robust
 //! than CCE, but not symmetric. A sum over the classes, not their mean.
 
+use super::DeviceLoss;
 use super::batch::{RowLoss, balance, log_sum_exp};
 use crate::spec::Fields;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,10 @@ impl RowLoss for Mse {
         }
         balance(logits, gradient);
         squares + others * others
+    }
+
+    fn on_device(&self) -> Option<DeviceLoss> {
+        Some(DeviceLoss::Squares)
     }
 }
 

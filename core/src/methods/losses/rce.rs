@@ -28,6 +28,10 @@ impl SampleLoss for Rce {
     fn value_and_scale(&self, log_p: f64) -> (f64, f64) {
         (self.a * libm::expm1(log_p), -self.a * libm::exp(log_p))
     }
+
+    fn powers(&self) -> Option<[f64; 3]> {
+        Some([0.0, -self.a, 1.0])
+    }
 }
 
 #[cfg(test)]

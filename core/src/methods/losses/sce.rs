@@ -35,6 +35,10 @@ impl SampleLoss for Sce {
         let (rce, rce_scale) = Rce { a: self.a }.value_and_scale(log_p);
         (self.alpha * cce + self.beta * rce, self.alpha * cce_scale + self.beta * rce_scale)
     }
+
+    fn powers(&self) -> Option<[f64; 3]> {
+        Some([self.alpha, -self.beta * self.a, 1.0])
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! All losses at once: closed forms as the papers print them, finite differences, extreme logits, names and parameters.
 
-use super::batch::Batch;
+use super::batch::{Batch, SampleLoss};
 use super::forward::Posterior;
 use super::*;
 use crate::methods::noise::TransitionMatrix;
@@ -253,6 +253,60 @@ fn logits_that_are_no_numbers_show_in_every_loss() {
         assert!(peek(&*criterion, &logits, &[0, 1, 2]).0.is_nan(), "{name}");
         assert!(criterion.value(&logits, &[0, 1, 2]).is_nan(), "{name}");
     }
+}
+
+/// (−ln p, 1) and ((1 − p^q)/q, p^q), weighed.
+fn of_powers([alpha, beta, q]: [f64; 3], log_p: f64) -> (f64, f64) {
+    (-alpha * log_p - beta * (q * log_p).exp_m1() / q, alpha + beta * (q * log_p).exp())
+}
+
+#[test]
+fn what_a_device_is_told_of_a_loss_of_powers_is_the_loss() {
+    let losses: [&dyn SampleLoss; 8] = [
+        &Cce {},
+        &Mae {},
+        &Unhinged {},
+        &Rce { a: -4.0 },
+        &Sce { alpha: 0.1, beta: 2.0, a: A },
+        &Gce { q: 0.7 },
+        &Gce { q: 1.0 },
+        &Gce { q: 0.0 },
+    ];
+    for loss in losses {
+        for log_p in [-300.0, -12.0, -0.7, -1e-9] {
+            let (found, expected) = (of_powers(loss.powers().unwrap(), log_p), loss.value_and_scale(log_p));
+            for (found, expected) in [(found.0, expected.0), (found.1, expected.1)] {
+                assert!((found - expected).abs() <= 1e-14 * expected.abs(), "{found} for {expected} at {log_p}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_loss_can_be_told_to_a_device_and_changes_nothing_by_it() {
+    for (name, criterion) in every_criterion(3, &[0, 1, 2]) {
+        let state = criterion.state();
+        let told = criterion.on_device();
+        assert!(told.is_some(), "{name}");
+        assert_eq!((criterion.on_device(), criterion.state()), (told, state), "{name}");
+    }
+    let learned = Learned { steps: 3, transition: Vec::new(), latent: Vec::new() };
+    let mut cce = Loss::Cce(Cce {}).criterion(setting(2, &[0])).unwrap();
+    assert_eq!(cce.learned(learned.clone()).unwrap_err(), "this loss learns nothing, found 3 steps of another loss");
+    let mut lccn = Loss::Lccn(Lccn { alpha: 1.0, refresh: 2, warm_up: 3 }).criterion(setting(2, &[0])).unwrap();
+    let before = lccn.state();
+    assert!(lccn.learned(learned).unwrap_err().starts_with("expected 2 rows of 2 shares"));
+    assert_eq!(lccn.state(), before, "what is refused changes nothing");
+}
+
+#[test]
+fn pruned_samples_and_the_bound_are_told_to_a_device() {
+    let loss = Loss::TruncatedGce(TruncatedGce { q: 0.5, k: 0.25, start: 1, every: 1 });
+    let mut criterion = loss.criterion(setting(2, &[0, 1, 0])).unwrap();
+    criterion.review(&[0, 2], &[0.2, 0.9]);
+    let Some(DeviceLoss::Powers { alpha, beta, q, bound, kept }) = criterion.on_device() else { panic!("no powers") };
+    assert_eq!((alpha, beta, q, kept), (0.0, 1.0, 0.5, Some(vec![false, true, true])));
+    assert!((bound - 1.0).abs() < 1e-12, "(1 − √¼)/½");
 }
 
 #[test]

@@ -10,7 +10,7 @@
 use super::batch::{Batch, RowLoss, SampleLoss, check_lengths, log_sum_exp, rounded, widened};
 use super::criterion::{Criterion, Setting, Step};
 use super::state::{self, Reader};
-use super::{Gce, Method};
+use super::{DeviceLoss, Gce, Method};
 use crate::spec::Fields;
 use serde::{Deserialize, Serialize};
 
@@ -103,6 +103,11 @@ impl Criterion for Pruned {
             total += if value > bound { bound } else { value };
         }
         total / labels.len() as f64
+    }
+
+    fn on_device(&self) -> Option<DeviceLoss> {
+        let [alpha, beta, q] = self.loss.gce().powers()?;
+        Some(DeviceLoss::Powers { alpha, beta, q, bound: self.loss.bound(), kept: Some(self.kept.clone()) })
     }
 
     fn wants_review(&self, epoch: u32) -> bool {

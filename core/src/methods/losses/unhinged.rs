@@ -22,6 +22,10 @@ impl SampleLoss for Unhinged {
     fn value_and_scale(&self, log_p: f64) -> (f64, f64) {
         (-libm::expm1(log_p), libm::exp(log_p))
     }
+
+    fn powers(&self) -> Option<[f64; 3]> {
+        Some([0.0, 1.0, 1.0])
+    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 //! of a block's, and with other numbers of blocks and threads. And once more over the driver's calls, to a stand-in.
 
 mod convolution;
+mod gather;
+mod loss;
 mod norm;
 mod values;
 
 use super::*;
 use crate::convolution::Convolution;
-use crate::device::Recording;
+use crate::device::{Recording, Room, Values};
 use crate::gpu::Gpu;
 use crate::signature::Kind;
 use crate::twin::Twin;
@@ -37,16 +39,20 @@ impl Device for Regrid {
         self.twin.free(memory)
     }
 
-    fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError> {
-        self.twin.upload(values, to)
+    fn capacity(&self) -> usize {
+        self.twin.capacity()
     }
 
-    fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError> {
-        self.twin.download(from, values)
+    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
+        self.twin.write(values, to)
+    }
+
+    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
+        self.twin.read(from, values)
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError> {
-        let waits = ["settle", "unsettle", "unsettle_bias"].contains(&launch.kernel);
+        let waits = ["settle", "unsettle", "unsettle_bias", "determinant_invert"].contains(&launch.kernel);
         let (blocks, threads) = if waits { (launch.blocks, launch.threads) } else { (self.blocks, self.threads) };
         self.twin.launch(&Launch { blocks, threads, ..launch.clone() })
     }

@@ -5,7 +5,7 @@ use super::memory::{Held, Room, geometry, input};
 use crate::engine::fused::affine::{EPSILON, MOMENTUM};
 use crate::engine::fused::program::{Affine, Id, Input, Program, Shape, Step};
 use plusminus_cuda::ops::{
-    Arrange, Average, Drop, GatherRows, Join, MaxPool, Norm, Running, Seen, Settle, SettleRunning, Subsample, Windows,
+    Average, Drop, GatherRows, Join, MaxPool, Norm, Running, Seen, Settle, SettleRunning, Subsample, Windows,
 };
 use plusminus_cuda::{Convolution, Device, DeviceError, Memory, Pass};
 
@@ -101,14 +101,10 @@ impl CudaEngine {
         Ok((Scene { program, held, room, trained, samples }, &mut **device))
     }
 
-    /// A forward pass of the samples that were loaded, to the logits.
+    /// A forward pass of the samples whose inputs stand where the first step reads them, to the logits.
     pub(super) fn forward(&mut self, samples: usize, training: bool) -> Result<(), DeviceError> {
         let (scene, device) = self.scene(samples)?;
         let Scene { program, room, .. } = scene;
-        let shape = scene.shape(0);
-        let images = scene.values(0);
-        let inputs = room.inputs.part(0, images.len());
-        Arrange { from: inputs, to: images, channels: shape.stored, pixels: shape.pixels() }.run(device)?;
         let mut copied = vec![false; program.values.len()];
         for (place, step) in program.steps.iter().enumerate() {
             scene.step(place, step, &mut copied, training, device)?;

@@ -1,5 +1,6 @@
 //! What lies on the device: weights and what the optimiser remembers for as long as the engine lives, and room for a batch.
 
+use super::orders;
 use crate::engine::fused::parameters::Order;
 use crate::engine::fused::program::{Affine, Program, Step, Value};
 use crate::engine::optimizer::Updater;
@@ -150,6 +151,7 @@ impl Held {
 
 /// Lengths of all that a batch takes.
 struct Lengths {
+    orders: usize,
     inputs: usize,
     logits: usize,
     values: Vec<usize>,
@@ -182,6 +184,7 @@ impl Lengths {
             program.steps.iter().map(|step| which(step).then(|| length(step.output()))).collect::<Vec<_>>()
         };
         Lengths {
+            orders: orders::length(samples),
             inputs: length(0),
             logits: samples * program.values[program.logits].shape.channels,
             values: (0..program.values.len()).map(length).collect(),
@@ -196,10 +199,10 @@ impl Lengths {
     }
 
     fn bytes(&self) -> usize {
-        let Lengths { inputs, logits, values, copies, slots, masks, places, partial, stored, scratch } = self;
+        let Lengths { orders, inputs, logits, values, copies, slots, masks, places, partial, stored, scratch } = self;
         let lists = [values, slots].into_iter().flatten().sum::<usize>();
         let optional = [copies, masks, places].into_iter().flatten().flatten().sum::<usize>();
-        (inputs + 2 * logits + lists + optional + partial + stored + scratch) * size_of::<f32>()
+        (orders + inputs + 2 * logits + lists + optional + partial + stored + scratch) * size_of::<f32>()
     }
 }
 
@@ -208,6 +211,8 @@ impl Lengths {
 pub(super) struct Room {
     /// Of so many samples.
     pub samples: usize,
+    /// What the host says to a step.
+    pub orders: Memory,
     /// Inputs as they come.
     pub inputs: Memory,
     /// Logits without the zeroes behind them, and their gradient.
@@ -246,9 +251,11 @@ impl Room {
         let copies = some(Kind::Floats, &lengths.copies)?;
         let masks = some(Kind::Floats, &lengths.masks)?;
         let places = some(Kind::Ints, &lengths.places)?;
+        let orders = device.allocate(Kind::Ints, lengths.orders)?;
         let mut floats = |length| device.allocate(Kind::Floats, length);
         Ok(Room {
             samples,
+            orders,
             inputs: floats(lengths.inputs)?,
             logits: floats(lengths.logits)?,
             gradient: floats(lengths.logits)?,
@@ -266,6 +273,7 @@ impl Room {
     pub fn free(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let Room {
             samples: _,
+            orders,
             inputs,
             logits,
             gradient,
@@ -279,7 +287,7 @@ impl Room {
             scratch,
         } = self;
         let optional = [copies, masks, places].into_iter().flatten().flatten();
-        let single = [inputs, logits, gradient, partial, stored, scratch];
+        let single = [orders, inputs, logits, gradient, partial, stored, scratch];
         single.into_iter().chain(values).chain(slots).chain(optional).try_for_each(|memory| device.free(memory))
     }
 }

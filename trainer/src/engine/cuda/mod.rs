@@ -1,35 +1,46 @@
 //! The engine for GPUs: the fused engine's program, step by step, over a device's memory that is had once.
 //!
 //! - `memory`: what lies on the device, and how much that is.
-//! - `forward`, `backward`: the steps.
-//! - `update`: the optimiser.
+//! - `holding`: the data there. `loss`: the loss that the device knows. `orders`: what the host says to a step.
+//! - `step`: a step, in pieces that are recorded; `forward`, `backward`, `update`: what they are made of.
 //!
 //! It knows a device by the trait [`Device`] alone, so that tests run every line of it on the processor, with the very kernels that a GPU
 //! runs. A convolution's input is copied as its readers see it (batch norm and ReLU applied) where cuDNN could not see it so; other
 //! steps see it through their own kernels.
 //!
-//! The loss is the host's: a step goes to the logits, the loss makes a gradient of them, and the step goes back. Either half is recorded
-//! when it is done for the second time with the same number of samples, and played from then on. What changes from step to step (inputs,
-//! masks, the gradient of the logits, learning rates) lies in the device's memory; nothing of it is part of a recording.
+//! A step goes from the inputs to new weights in one recording, where the device knows the loss; else in two, between which the host makes a
+//! gradient of the logits. A piece is recorded when it is done for the second time with the same number of samples, and played from then
+//! on. What changes from step to step (inputs or the numbers of samples, places in random streams, the host's gradient, learning rates)
+//! lies in the device's memory; nothing of it is part of a recording.
 
 mod backward;
 mod forward;
+mod holding;
+mod loss;
 mod memory;
+mod orders;
+mod step;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod update;
 
 use super::fused::parameters::Order;
 use super::fused::program::Program;
-use super::fused::steps::draw;
-use super::{Cause, Checkpoint, Engine, EngineError, LossOfLogits, Moments, Weights};
-use crate::engine::fused::program::Step;
+use super::{
+    Batch, Cause, Checkpoint, Engine, EngineError, Inputs, LossOf, LossOfLogits, Moments, OnDevice, Samples, Weights,
+};
+use holding::Holding;
+use loss::Known;
+pub(super) use loss::bytes as loss_memory;
 pub(super) use memory::memory;
 use memory::{Held, Room};
+use orders::Orders;
+use plusminus_core::methods::losses::{DeviceLoss, Learned};
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
-use plusminus_cuda::{Device, DeviceError, Recording};
+use plusminus_cuda::{Device, DeviceError};
 use rand_chacha::ChaCha8Rng;
+use step::{Piece, Recorded, Source};
 use update::Rates;
 
 /// Samples that an engine evaluates together that has not trained yet, and so has no room for a batch.
@@ -48,27 +59,17 @@ pub(crate) struct CudaEngine {
     steps: u64,
     logits: Vec<f32>,
     gradient: Vec<f32>,
-    halves: Halves,
-}
-
-/// The two halves of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Half {
-    /// From the inputs to the logits.
-    There,
-    /// From the gradient of the logits to new weights.
-    Back,
-}
-
-/// What is recorded.
-#[derive(Debug, Default)]
-struct Halves {
-    /// By half and number of samples.
-    recorded: Vec<(Half, usize, Recording)>,
-    /// What has been done once, launch by launch.
-    done: Vec<(Half, usize)>,
-    /// Whether the device records nothing.
-    none: bool,
+    /// The data, where the device holds them.
+    holding: Option<Holding>,
+    /// The loss, where the device knows it.
+    known: Option<Known>,
+    orders: Orders,
+    /// Rates that lie on the device.
+    rates: Option<Rates>,
+    /// Losses on the device that nobody has asked for, and those before them.
+    waiting: usize,
+    heard: Vec<f64>,
+    recorded: Recorded,
 }
 
 impl CudaEngine {
@@ -97,145 +98,53 @@ impl CudaEngine {
             steps: 0,
             logits: Vec::new(),
             gradient: Vec::new(),
-            halves: Halves::default(),
+            holding: None,
+            known: None,
+            orders: Orders::default(),
+            rates: None,
+            waiting: 0,
+            heard: Vec::new(),
+            recorded: Recorded::default(),
         })
     }
 
-    /// Makes room for so many samples and takes them in, a sample after the other, each channels × height × width; how many there are.
+    /// Has room for so many samples.
+    fn make_room(&mut self, samples: usize) -> Result<(), EngineError> {
+        if self.room.as_ref().is_some_and(|room| room.samples >= samples) {
+            return Ok(());
+        }
+        // Recordings know where the old memory lies.
+        self.forget();
+        if let Some(old) = self.room.take() {
+            old.free(&mut *self.device)?;
+        }
+        self.room = Some(Room::new(&self.program, samples, &mut *self.device)?);
+        Ok(())
+    }
+
+    /// Makes room for samples and takes them in, one after the other, each channels × height × width; how many there are.
     fn load(&mut self, inputs: &[f32]) -> Result<usize, EngineError> {
         let sample = self.program.values[0].shape.len();
         let samples = inputs.len() / sample.max(1);
         if samples == 0 || samples * sample != inputs.len() {
             return Err(EngineError::new(format!("{} values are no samples of {sample}", inputs.len())));
         }
-        let room = match self.room.take() {
-            Some(room) if room.samples >= samples => room,
-            old => {
-                // Recordings know where the old memory lies.
-                self.device.forget();
-                self.halves = Halves { none: self.halves.none, ..Halves::default() };
-                if let Some(old) = old {
-                    old.free(&mut *self.device)?;
-                }
-                Room::new(&self.program, samples, &mut *self.device)?
-            }
-        };
-        self.device.upload(inputs, room.inputs.part(0, inputs.len()))?;
-        self.room = Some(room);
+        self.make_room(samples)?;
+        if let Some(room) = &self.room {
+            self.device.upload(inputs, room.inputs.part(0, inputs.len()))?;
+        }
         Ok(samples)
     }
 
-    /// Draws dropout's masks, in the order of the steps.
-    fn draw(&mut self, samples: usize, dropout: &mut ChaCha8Rng) -> Result<(), EngineError> {
-        let Some(room) = &self.room else { return Ok(()) };
-        let mut drawn = Vec::new();
-        for (step, mask) in self.program.steps.iter().zip(&room.masks) {
-            let (Step::Dropout { share, output, .. }, Some(mask)) = (step, mask) else { continue };
-            let shape = self.program.values[*output].shape;
-            drawn.clear();
-            drawn.resize(samples * shape.len(), 0.0);
-            draw(&mut drawn, shape, *share, dropout);
-            self.device.upload(&drawn, mask.part(0, drawn.len()))?;
-        }
+    /// Takes in the losses that lie on the device.
+    fn hear(&mut self) -> Result<(), EngineError> {
+        let Some(known) = &self.known else { return Ok(()) };
+        let start = self.heard.len();
+        self.heard.resize(start + self.waiting, 0.0);
+        self.device
+            .read(known.losses.part(0, self.waiting), plusminus_cuda::Room::Doubles(&mut self.heard[start..]))?;
+        self.waiting = 0;
         Ok(())
-    }
-
-    /// Does a half of a step, as it is recorded if it is.
-    fn half(&mut self, half: Half, samples: usize) -> Result<(), EngineError> {
-        let found = self.halves.recorded.iter().find(|(h, s, _)| (*h, *s) == (half, samples));
-        if let Some((_, _, recording)) = found {
-            return Ok(self.device.play(*recording)?);
-        }
-        // The first time libraries choose their ways and take memory, which is no part of a recording.
-        let again = self.halves.done.contains(&(half, samples));
-        if again && !self.halves.none {
-            match self.record(half, samples) {
-                Ok(recording) => {
-                    self.halves.recorded.push((half, samples, recording));
-                    return Ok(self.device.play(recording)?);
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        "{}: steps are launched one by one, for they could not be recorded: {error}",
-                        self.device.name()
-                    );
-                    self.halves.none = true;
-                }
-            }
-        }
-        self.steps_of(half, samples)?;
-        if !again {
-            self.halves.done.push((half, samples));
-        }
-        Ok(())
-    }
-
-    fn record(&mut self, half: Half, samples: usize) -> Result<Recording, DeviceError> {
-        self.device.record()?;
-        let launched = self.steps_of(half, samples);
-        let recorded = self.device.recorded();
-        launched.and(recorded)
-    }
-
-    fn steps_of(&mut self, half: Half, samples: usize) -> Result<(), DeviceError> {
-        match half {
-            Half::There => self.forward(samples, true),
-            Half::Back => {
-                self.backward(samples)?;
-                self.update()
-            }
-        }
-    }
-
-    /// Loss and gradients of a batch, and a step of the optimiser with these rates.
-    fn step(
-        &mut self,
-        inputs: &[f32],
-        loss: &mut LossOfLogits<'_>,
-        rates: Rates,
-        dropout: &mut ChaCha8Rng,
-    ) -> Result<f64, EngineError> {
-        let samples = self.load(inputs)?;
-        self.draw(samples, dropout)?;
-        self.device.upload(&rates, self.held.rates)?;
-        self.half(Half::There, samples)?;
-        let mut logits = std::mem::take(&mut self.logits);
-        logits.clear();
-        self.read_logits(samples, &mut logits)?;
-        self.gradient.resize(logits.len(), 0.0);
-        let loss = loss(&logits, &mut self.gradient);
-        self.logits = logits;
-        if let Some(room) = &self.room {
-            self.device.upload(&self.gradient, room.gradient.part(0, self.gradient.len()))?;
-        }
-        self.half(Half::Back, samples)?;
-        Ok(loss)
-    }
-
-    /// Loss, logits and every weight's gradient; the running statistics move.
-    #[cfg(test)]
-    pub(super) fn gradients(
-        &mut self,
-        inputs: &[f32],
-        loss: &mut LossOfLogits<'_>,
-        dropout: &mut ChaCha8Rng,
-    ) -> Result<super::Gradients, EngineError> {
-        let samples = self.load(inputs)?;
-        self.draw(samples, dropout)?;
-        self.forward(samples, true)?;
-        let mut logits = Vec::new();
-        self.read_logits(samples, &mut logits)?;
-        let mut gradient = vec![0.0; logits.len()];
-        let loss = loss(&logits, &mut gradient);
-        if let Some(room) = &self.room {
-            self.device.upload(&gradient, room.gradient.part(0, gradient.len()))?;
-        }
-        self.backward(samples)?;
-        let (mut stored, mut weights) =
-            (vec![0.0; self.held.gradients.len()], vec![0.0; self.weights.plan().trained()]);
-        self.device.download(self.held.gradients, &mut stored)?;
-        self.program.parameters.restore(&stored, &mut weights);
-        Ok(super::Gradients { loss, logits, weights })
     }
 
     /// Appends the logits of the last forward pass.
@@ -260,10 +169,11 @@ impl Engine for CudaEngine {
         lr: f64,
         dropout: &mut ChaCha8Rng,
     ) -> Result<f64, EngineError> {
-        let rates = update::rates(&self.optimizer, self.steps + 1, lr);
-        let loss = self.step(inputs, loss, rates, dropout)?;
-        self.steps += 1;
-        Ok(loss)
+        let count = inputs.len() / self.program.values[0].shape.len().max(1);
+        // A loss of the host's knows the samples itself.
+        let batch = Batch { samples: &vec![0; count], inputs: Inputs::Made(inputs) };
+        let value = self.step_of(batch, LossOf::Host(loss), lr, dropout)?;
+        value.ok_or_else(|| EngineError::new("a step without a loss"))
     }
 
     fn logits(&mut self, inputs: &[f32], logits: &mut Vec<f32>) -> Result<(), EngineError> {
@@ -273,7 +183,7 @@ impl Engine for CudaEngine {
         let samples = self.room.as_ref().map_or(UNTRAINED, |room| room.samples);
         for inputs in inputs.chunks(samples * sample) {
             let samples = self.load(inputs)?;
-            self.forward(samples, false)?;
+            self.piece(Piece::Evaluation(Source::Made), samples)?;
             self.read_logits(samples, logits)?;
         }
         Ok(())
@@ -296,6 +206,72 @@ impl Engine for CudaEngine {
         self.held.restore(&self.program, &mut *self.device, &weights, &moments)?;
         self.steps = moments.steps;
         self.weights = weights;
+        Ok(())
+    }
+
+    fn on_device(&mut self) -> Option<&mut dyn OnDevice> {
+        Some(self)
+    }
+}
+
+impl OnDevice for CudaEngine {
+    fn expect(&mut self, samples: usize) -> Result<(), EngineError> {
+        self.make_room(samples.max(1))
+    }
+
+    fn hold(&mut self, samples: &Samples<'_>) -> Result<bool, EngineError> {
+        if let Some(old) = self.holding.take() {
+            // Recordings know where the old memory lies.
+            self.forget();
+            old.free(&mut *self.device)?;
+        }
+        self.holding = Holding::new(samples, self.program.values[0].shape, &mut *self.device)?;
+        Ok(self.holding.is_some())
+    }
+
+    fn know(&mut self, loss: &DeviceLoss, given: &[u32]) -> Result<(), EngineError> {
+        self.hear()?;
+        let classes = self.program.values[self.program.logits].shape.channels;
+        let (known, same) = Known::new(self.known.take(), loss, classes, given, &mut *self.device)?;
+        self.known = Some(known);
+        if !same {
+            self.forget();
+        }
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        batch: Batch<'_>,
+        loss: LossOf<'_>,
+        lr: f64,
+        dropout: &mut ChaCha8Rng,
+    ) -> Result<Option<f64>, EngineError> {
+        self.step_of(batch, loss, lr, dropout)
+    }
+
+    fn losses(&mut self) -> Result<Vec<f64>, EngineError> {
+        self.hear()?;
+        Ok(std::mem::take(&mut self.heard))
+    }
+
+    fn learned(&self) -> Result<Option<Learned>, EngineError> {
+        let Some(known) = &self.known else { return Ok(None) };
+        Ok(known.learned(&*self.device)?)
+    }
+
+    fn together(&self) -> usize {
+        self.room.as_ref().map_or(UNTRAINED, |room| room.samples)
+    }
+
+    fn logits_of(&mut self, samples: &[usize], logits: &mut Vec<f32>) -> Result<(), EngineError> {
+        logits.clear();
+        for samples in samples.chunks(self.together()) {
+            self.make_room(samples.len())?;
+            self.name_samples(samples)?;
+            self.piece(Piece::Evaluation(Source::Held { moved: false }), samples.len())?;
+            self.read_logits(samples.len(), logits)?;
+        }
         Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! The engine for GPUs, on the processor, beside the fused engine: every network, every kind of step. The kernels are those that a GPU
 //! runs, and at the end the driver's calls are made to a stand-in. (`engine::tests` sets it beside PyTorch, too.)
 
+mod losses;
+mod steps;
+
 use super::CudaEngine;
 use crate::engine::fused::FusedEngine;
 use crate::engine::fused::tests as networks;
@@ -13,7 +16,7 @@ use plusminus_core::methods::networks::{Downsample, Layer, Model, Network};
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::random::{Stream, Streams};
 use plusminus_cuda::twin::Twin;
-use plusminus_cuda::{Convolution, Device, DeviceError, Kind, Memory, Recording};
+use plusminus_cuda::{Convolution, Device, DeviceError, Kind, Memory, Recording, Room, Values};
 use plusminus_kernels::Instructions;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
@@ -27,7 +30,7 @@ const ADAM: Optimizer = Optimizer::Adam { lr: 0.01, beta1: 0.9, beta2: 0.999, ep
 
 /// A twin that its engine shares with a test.
 #[derive(Clone, Default)]
-struct Shared(Arc<Mutex<Twin>>);
+pub(crate) struct Shared(pub Arc<Mutex<Twin>>);
 
 impl Device for Shared {
     fn name(&self) -> String {
@@ -46,12 +49,16 @@ impl Device for Shared {
         self.0.lock().unwrap().free(memory)
     }
 
-    fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError> {
-        self.0.lock().unwrap().upload(values, to)
+    fn capacity(&self) -> usize {
+        self.0.lock().unwrap().capacity()
     }
 
-    fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError> {
-        self.0.lock().unwrap().download(from, values)
+    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
+        self.0.lock().unwrap().write(values, to)
+    }
+
+    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
+        self.0.lock().unwrap().read(from, values)
     }
 
     fn launch(&mut self, launch: &plusminus_cuda::device::Launch) -> Result<(), DeviceError> {
@@ -193,8 +200,9 @@ fn a_step_that_is_played_gives_the_bytes_of_one_that_is_launched() {
         shared.0.lock().unwrap().refuses_to_record = refuses;
         let mut engine = CudaEngine::new(&network, weights(&network), SGD, Box::new(shared)).unwrap();
         let losses = trained(&mut engine, &network, 0..4);
-        assert_eq!(engine.halves.none, refuses);
-        assert_eq!(engine.halves.recorded.len(), if refuses { 0 } else { 4 }, "two halves of two kinds of batch");
+        assert_eq!(engine.recorded.none, refuses);
+        let pieces = "two halves and the evaluation, of two kinds of batch";
+        assert_eq!(engine.recorded.pieces.len(), if refuses { 0 } else { 6 }, "{pieces}");
         (losses, engine.checkpoint().unwrap())
     };
     assert_eq!(run(false), run(true));
@@ -293,7 +301,7 @@ fn over_the_drivers_calls_two_slots_give_the_twins_bytes_and_take_as_much_memory
         let run = |optimizer: &Optimizer, device: Box<dyn Device>| {
             let mut engine = CudaEngine::new(&network, weights(&network), optimizer.clone(), device).unwrap();
             let losses = trained(&mut engine, &network, 0..3);
-            assert_eq!(engine.halves.recorded.len(), 4, "two halves of two kinds of batch");
+            assert_eq!(engine.recorded.pieces.len(), 6, "two halves and the evaluation, of two kinds of batch");
             let found = (losses, engine.checkpoint().unwrap());
             (found, engine)
         };

@@ -16,7 +16,7 @@ fn noisy(configuration: &mut Configuration) {
 }
 
 /// p of the given label of each training sample, under these weights.
-fn p_given(job: &Job, weights: &crate::engine::Weights) -> Vec<f32> {
+fn p_given(job: &Job, weights: &Weights) -> Vec<f32> {
     let mut run = run_of(job, Means::default());
     let moments = run.engine.checkpoint().unwrap().moments;
     run.engine.restore(Checkpoint { weights: weights.clone(), moments }).unwrap();

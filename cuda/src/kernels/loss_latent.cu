@@ -1,0 +1,74 @@
+// Latent class-conditional noise: a label is drawn for each sample from what its logits and its given label say of the true one, and
+// what was drawn is counted. A sample is in a batch once.
+
+// A new T where the step's second number says so: (counts + α) over its row sums, and ln T, given label by given label. A thread a row.
+// parameters = {α}.
+KERNEL latent_transition(const int* step, const int* counts, const double* parameters, double* transition,
+                         double* columns, int classes) {
+    FOR_EACH(i, classes) {
+        if (!step[1]) continue;
+        double sum = 0.0;
+        for (int y = 0; y < classes; y++) sum += (double)counts[i * classes + y] + parameters[0];
+        for (int y = 0; y < classes; y++) {
+            double share = ((double)counts[i * classes + y] + parameters[0]) / sum;
+            transition[i * classes + y] = share;
+            columns[y * classes + i] = log(share);
+        }
+    }
+}
+
+// Draws every row's latent label: one number a row, in their order. −1 for a row without a given label. The value is CCE under what was
+// drawn, and so is the gradient.
+KERNEL latent_draw(const float* logits, const int* labels, const int* samples, const double* columns, const int* stream,
+                   int* drawn, double* values, float* gradient, int n, int classes, int count) {
+    unsigned long long first = stream_start(stream);
+    FOR_EACH(i, n) {
+        const float* z = logits + i * classes;
+        float* g = gradient + i * classes;
+        int label = label_of(labels, samples, i, classes, count), none = 1, latent = -1, last = -1;
+        drawn[i] = -1;
+        if (label < 0) {
+            nothing_known(values + i, g, classes);
+            continue;
+        }
+        const double* column = columns + label * classes;
+        for (int j = 0; j < classes; j++) none = none && joint(z, column, j) < -LARGEST;
+        const double* offset = none ? 0 : column;
+        double evidence = log_sum_exp(z, offset, classes, -1);
+        unsigned words[16];
+        chacha(stream, (first + i) / 8, words);
+        double left = (double)fraction(words, (int)((first + i) % 8)) * (1.0 / 9007199254740992.0);
+        for (int j = 0; j < classes && latent < 0; j++) {
+            double r = exp(joint(z, offset, j) - evidence);
+            if (left < r) latent = j;
+            if (r > 0.0) last = j;
+            left -= r;
+        }
+        // What rounding has left over goes to the last that can be; where nothing is a number, the label stays.
+        if (latent < 0) latent = last < 0 ? label : last;
+        drawn[i] = latent;
+        double normaliser = log_sum_exp(z, 0, classes, -1);
+        values[i] = normaliser - (double)z[latent];
+        scaled(z, normaliser, latent, 1.0 / (double)n, 1.0, g, classes);
+    }
+}
+
+// Moves the counts from the labels that the samples had before to those that were drawn. A thread a pair of latent and given label.
+KERNEL latent_count(const int* labels, const int* samples, const int* drawn, const int* latent, int* counts, int n,
+                    int classes, int count) {
+    FOR_EACH(i, classes * classes) {
+        int z = i / classes, y = i % classes, moved = 0;
+        for (int row = 0; row < n; row++) {
+            if (drawn[row] < 0 || label_of(labels, samples, row, classes, count) != y) continue;
+            moved += (drawn[row] == z) - (latent[samples[row]] == z);
+        }
+        counts[i] += moved;
+    }
+}
+
+// Keeps what was drawn.
+KERNEL latent_keep(const int* samples, const int* drawn, int* latent, int n) {
+    FOR_EACH(i, n) {
+        if (drawn[i] >= 0) latent[samples[i]] = drawn[i];
+    }
+}

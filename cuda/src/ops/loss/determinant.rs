@@ -1,0 +1,53 @@
+//! The determinant of a batch's counts of given labels against predictions.
+
+use super::{Batch, int};
+use crate::device::{Argument, Device, DeviceError, Launch, Memory};
+use crate::ops::norm::THREADS;
+use crate::ops::{exactly, over};
+use Argument::Memory as At;
+
+/// −ln(|det M| + ε). The value is the batch's as a whole, and lies in the first of the rows' values.
+#[derive(Clone, Copy, Debug)]
+pub struct Determinant {
+    /// `[ε, by]`, in `f64`: M is divided by the number of rows where `by` is not 0.
+    pub parameters: Memory,
+    /// [`Determinant::scratch`] numbers, in `f64`.
+    pub scratch: Memory,
+}
+
+impl Determinant {
+    /// Numbers that it needs room for: p of every row, three matrices, four numbers a class, and one.
+    pub fn scratch(rows: usize, classes: usize) -> usize {
+        rows * classes + 3 * classes * classes + 4 * classes + 1
+    }
+
+    /// Computes it.
+    ///
+    /// # Errors
+    /// If lengths differ, or what the device says.
+    pub fn run(self, device: &mut dyn Device, batch: Batch) -> Result<(), DeviceError> {
+        let (rows, classes, square) = (batch.samples.len(), batch.classes, batch.classes * batch.classes);
+        exactly("parameters of a determinant", self.parameters, 2)?;
+        exactly("room for a determinant", self.scratch, Determinant::scratch(rows, classes))?;
+        batch.check()?;
+        if rows == 0 {
+            return Ok(());
+        }
+        int(2 * square)?;
+        let mut next = 0;
+        let mut take = |length| {
+            next += length;
+            self.scratch.part(next - length, length)
+        };
+        let (p, means, side, inverse) = (take(rows * classes), take(square), take(square), take(square));
+        let (counts, lists, state) = (take(classes), take(3 * classes), take(1));
+        batch.launch(device, "determinant_p", [At(p)])?;
+        let memories = [p, batch.labels, batch.samples, means, counts].map(At);
+        over(device, "determinant_means", square, memories.into_iter().chain(batch.end()?))?;
+        let value = batch.values.part(0, 1);
+        let memories = [p, counts, means, side, inverse, lists, self.parameters, value, state].map(At);
+        let arguments = memories.into_iter().chain([int(rows)?, int(classes)?]).collect();
+        device.launch(&Launch { kernel: "determinant_invert", blocks: 1, threads: THREADS, arguments })?;
+        batch.launch(device, "determinant_gradient", [p, inverse, counts, state, batch.gradient].map(At))
+    }
+}

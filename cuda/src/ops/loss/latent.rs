@@ -1,0 +1,62 @@
+//! Latent labels, drawn and counted on the device.
+
+use super::Batch;
+use crate::device::{Argument, Device, DeviceError, Memory};
+use crate::ops::{STREAM, at_least, exactly, int, over, over_few};
+use Argument::Memory as At;
+
+/// What the loss remembers.
+#[derive(Clone, Copy, Debug)]
+pub struct LatentState {
+    /// The latent label of every sample of the training file, −1 for those that have none yet.
+    pub latent: Memory,
+    /// How many samples have a latent and a given label, \[latent\]\[given\].
+    pub counts: Memory,
+    /// T, row by row, in `f64`.
+    pub transition: Memory,
+    /// ln T, given label by given label, in `f64`.
+    pub columns: Memory,
+}
+
+/// CCE on labels that are drawn from what logits and given label say of the true one. No sample is twice in a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Latent {
+    /// What it remembers.
+    pub state: LatentState,
+    /// `[α]`, in `f64`.
+    pub parameters: Memory,
+    /// The second of these numbers says whether T is found anew before the step.
+    pub step: Memory,
+    /// [`STREAM`] numbers: a number a row is taken.
+    pub stream: Memory,
+    /// Room for a label a row.
+    pub drawn: Memory,
+}
+
+impl Latent {
+    /// Computes it.
+    ///
+    /// # Errors
+    /// If lengths differ, or what the device says.
+    pub fn run(self, device: &mut dyn Device, batch: Batch) -> Result<(), DeviceError> {
+        let Latent { state, parameters, step, stream, drawn } = self;
+        let LatentState { latent, counts, transition, columns } = state;
+        let (classes, pairs, rows) = (batch.classes, batch.classes * batch.classes, batch.samples.len());
+        exactly("latent labels", latent, batch.labels.len())?;
+        for matrix in [counts, transition, columns] {
+            exactly("pairs of labels", matrix, pairs)?;
+        }
+        exactly("parameters of latent labels", parameters, 1)?;
+        at_least("a step's numbers", step, 2)?;
+        exactly("a stream", stream, STREAM)?;
+        exactly("labels that are drawn", drawn, rows)?;
+        batch.check()?;
+        let memories = [step, counts, parameters, transition, columns].map(At);
+        over_few(device, "latent_transition", classes, memories.into_iter().chain([int(classes)?]))?;
+        batch.launch(device, "latent_draw", [columns, stream, drawn, batch.values, batch.gradient].map(At))?;
+        let memories = [batch.labels, batch.samples, drawn, latent, counts].map(At);
+        over(device, "latent_count", pairs, memories.into_iter().chain(batch.end()?))?;
+        let memories = [batch.samples, drawn, latent].map(At);
+        over(device, "latent_keep", rows, memories.into_iter().chain([int(rows)?]))
+    }
+}

@@ -1,0 +1,212 @@
+//! Jobs trained whole on a device with memory of its own, for which the processor stands in: beside the same jobs on the CPU, and beside
+//! themselves where they are interrupted, or where the data do not fit on the device.
+
+use super::*;
+use crate::checkpoint::Every;
+use crate::engine::{Shared, on};
+use crate::memory::Memory;
+use plusminus_core::id::Attempt;
+use plusminus_core::methods::losses::{DeviceLoss, Dmi, DmiMatrix, Gce, Lccn, TruncatedGce};
+use plusminus_core::outcome::Facts;
+use plusminus_cuda::twin::Twin;
+use std::sync::LazyLock;
+
+/// The data set, read once for all of these tests.
+static DATA: LazyLock<Cache> = LazyLock::new(Cache::default);
+
+/// Two epochs of three steps, of 50 images under noise; 10 others held out, 20 tested on. The last batch is smaller.
+fn brief(configuration: &mut Configuration) {
+    (configuration.train_size, configuration.test_size) = (Some(60), Some(20));
+    (configuration.validation, configuration.batch_size, configuration.epochs) = (1.0 / 6.0, 20, 2);
+    configuration.noise = Noise::uniform(0.4);
+    configuration.augment = vec![Augment::Crop(2), Augment::Flip];
+}
+
+fn supplies() -> Supplies<'static> {
+    Supplies { cache: &DATA, means: Means::default(), parent: None, checkpoints: None }
+}
+
+/// Engines on devices that say they have so much memory.
+fn devices(capacity: Option<usize>) -> Arc<Engines> {
+    Arc::new(move |network: &Network, weights: Weights, optimizer: &Optimizer| {
+        let mut twin = Twin::new();
+        twin.capacity = capacity;
+        on(Box::new(twin), network, weights, optimizer)
+    })
+}
+
+fn on_device<'a>(job: &'a Job, supplies: Supplies<'_>) -> Run<'a> {
+    Run::with(job, supplies, devices(None)).unwrap()
+}
+
+/// The largest difference of measurements, and of weights as vectors.
+fn apart(found: &Trained, expected: &Trained) -> (f64, f64) {
+    let rows = found.epochs.iter().zip(&expected.epochs).flat_map(|((_, found), (_, expected))| {
+        assert!(found.keys().eq(expected.keys()));
+        let measured = |(metric, _): &(&Metric, &f64)| **metric != Metric::ImagesPerSecond;
+        let pairs = found.iter().filter(measured).map(|(metric, value)| (*value, expected[metric]));
+        pairs.map(|(found, expected)| (found - expected).abs() / expected.abs().max(1e-3)).collect::<Vec<_>>()
+    });
+    let (found, expected) = (found.weights.last.weights.values(), expected.weights.last.weights.values());
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let between = norm(&mut found.iter().zip(expected).map(|(f, e)| f64::from(*f) - f64::from(*e)));
+    (rows.fold(0.0, f64::max), between / norm(&mut expected.iter().map(|e| f64::from(*e))))
+}
+
+fn lccn() -> Loss {
+    Loss::Lccn(Lccn { alpha: 1.0, refresh: 2, warm_up: 2 })
+}
+
+fn truncated() -> Loss {
+    Loss::TruncatedGce(TruncatedGce { q: 0.7, k: 0.1, start: 1, every: 1 })
+}
+
+#[test]
+fn a_job_on_the_device_goes_where_the_same_job_goes_on_the_processor() {
+    let losses = [Loss::Cce(Cce {}), truncated(), lccn(), Loss::Dmi(Dmi { epsilon: 1e-3, matrix: DmiMatrix::Count })];
+    for loss in losses {
+        let job = job(5, |c| {
+            brief(c);
+            c.loss = loss.clone();
+            c.normalize = Normalize::PixelMean;
+        });
+        let run = on_device(&job, supplies());
+        assert!(run.held.is_some(), "the device holds the data");
+        let found = run.train(&mut ()).unwrap();
+        let expected = train(&job, supplies(), &mut ()).unwrap();
+        let apart = apart(&found, &expected);
+        assert!(apart.0 < 1e-4 && apart.1 < 1e-5, "{loss:?}: measurements and weights differ by {apart:?}");
+        assert_eq!(
+            Facts { engine: String::new(), weights: String::new(), ..found.facts },
+            Facts { engine: String::new(), weights: String::new(), ..expected.facts }
+        );
+    }
+}
+
+/// Stops where it is told to.
+struct Stop(u32, u32);
+
+impl Observer for Stop {
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        let here = (progress.epoch, progress.step) == (self.0, self.1);
+        if here { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+#[test]
+fn a_job_that_is_interrupted_on_the_device_and_goes_on_gives_the_bytes_of_one_that_is_not() {
+    for loss in [truncated(), lccn()] {
+        let job = job(6, |c| {
+            brief(c);
+            (c.loss, c.epochs) = (loss.clone(), 3);
+        });
+        let undisturbed = on_device(&job, supplies()).train(&mut ()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let with = |attempt| {
+            let every: Every = "1epochs".parse().unwrap();
+            let checkpoints = Checkpoints { directory: directory.path(), attempt: Attempt(attempt), every };
+            Supplies { checkpoints: Some(checkpoints), ..supplies() }
+        };
+        for (attempt, stop) in [(1, Stop(2, 2)), (2, Stop(3, 1))] {
+            let failure = on_device(&job, with(attempt)).train(&mut { stop }).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Preempted, "{failure}");
+        }
+        let run = on_device(&job, with(3));
+        assert_eq!(run.course.epoch(), 2, "it goes on");
+        assert_eq!(repeatable(&run.train(&mut ()).unwrap()), repeatable(&undisturbed), "{loss:?}");
+    }
+}
+
+#[test]
+fn data_that_do_not_fit_on_the_device_change_no_byte() {
+    let job = job(7, |c| {
+        brief(c);
+        c.loss = truncated();
+    });
+    let held = on_device(&job, supplies()).train(&mut ()).unwrap();
+    let run = Run::with(&job, supplies(), devices(Some(1 << 20))).unwrap();
+    assert!(run.held.is_none());
+    assert_eq!(repeatable(&run.train(&mut ()).unwrap()), repeatable(&held));
+}
+
+#[test]
+fn what_a_job_takes_of_a_devices_memory_is_told_before_it_is_taken() {
+    for (loss, normalize) in [(truncated(), Normalize::PixelMean), (lccn(), Normalize::Unit)] {
+        let job = job(7, |c| {
+            brief(c);
+            (c.epochs, c.loss, c.normalize) = (1, loss, normalize);
+        });
+        let shared = Shared::default();
+        let device = shared.clone();
+        let engines = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
+            on(Box::new(device.clone()), network, weights, optimizer)
+        };
+        Run::with(&job, supplies(), Arc::new(engines)).unwrap().train(&mut ()).unwrap();
+        let taken = shared.0.lock().unwrap().bytes();
+        assert_eq!(Memory::on_device(&job.configuration), Some(Memory(taken)), "{:?}", job.configuration.loss);
+    }
+}
+
+/// A loss of which no device knows anything.
+struct Unheard(Box<dyn Criterion>);
+
+impl Criterion for Unheard {
+    fn step(&mut self, step: plusminus_core::methods::losses::Step<'_>, gradient: &mut [f32]) -> f64 {
+        self.0.step(step, gradient)
+    }
+
+    fn peek(&self, logits: &[f32], labels: &[u32], samples: &[usize], gradient: &mut [f32]) -> f64 {
+        self.0.peek(logits, labels, samples, gradient)
+    }
+
+    fn value(&self, logits: &[f32], labels: &[u32]) -> f64 {
+        self.0.value(logits, labels)
+    }
+}
+
+#[test]
+fn a_loss_that_the_device_does_not_know_is_the_hosts() {
+    let job = job(8, |c| {
+        brief(c);
+        c.loss = Loss::Gce(Gce { q: 0.7 });
+    });
+    let known = on_device(&job, supplies());
+    assert!(matches!(known.criterion.on_device(), Some(DeviceLoss::Powers { .. })));
+    let known = known.train(&mut ()).unwrap();
+    for capacity in [None, Some(0)] {
+        let mut run = Run::with(&job, supplies(), devices(capacity)).unwrap();
+        run.criterion = Box::new(Unheard(run.criterion));
+        let apart = apart(&run.train(&mut ()).unwrap(), &known);
+        assert!(apart.0 < 1e-5 && apart.1 < 1e-6, "{apart:?}");
+    }
+}
+
+/// Hears how far it has come.
+#[derive(Default)]
+struct Last(Option<Progress>);
+
+impl Observer for Last {
+    fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
+        self.0 = Some(progress);
+        ControlFlow::Continue(())
+    }
+}
+
+#[test]
+fn a_job_that_diverges_on_the_device_names_the_step_and_ends_within_the_epoch() {
+    let job = job(1, |c| {
+        brief(c);
+        (c.epochs, c.batch_size) = (3, 2);
+        c.optimizer = Optimizer::Sgd { lr: 1e12, momentum: 0.0, weight_decay: 0.0, nesterov: false };
+    });
+    let mut last = Last::default();
+    let failure = on_device(&job, supplies()).train(&mut last).unwrap_err();
+    let expected = train(&job, supplies(), &mut ()).unwrap_err();
+    assert_eq!((failure.kind, &failure.message), (FailureKind::Diverged, &expected.message));
+    assert!(failure.message.contains("in epoch 1, step "), "{failure}");
+    assert_eq!(
+        last.0.map(|progress| (progress.epoch, progress.step)),
+        Some((1, 15)),
+        "16 steps are asked for together"
+    );
+}
