@@ -184,11 +184,12 @@ pub trait Device: Send {
 }
 
 /// Sources of the kernels, with the names of their files.
-pub(crate) const SOURCES: [(&str, &str); 5] = [
+pub(crate) const SOURCES: [(&str, &str); 6] = [
     ("elementwise.cu", include_str!("kernels/elementwise.cu")),
     ("norm.cu", include_str!("kernels/norm.cu")),
     ("pool.cu", include_str!("kernels/pool.cu")),
     ("convolution.cu", include_str!("kernels/convolution.cu")),
+    ("text.cu", include_str!("kernels/text.cu")),
     ("update.cu", include_str!("kernels/update.cu")),
 ];
 

@@ -6,11 +6,13 @@
 mod elementwise;
 mod norm;
 mod pool;
+mod text;
 mod update;
 
 pub use elementwise::{Apply, Arrange, Drop, DropGradient, GatherRows, Give, Join, Mask, SpreadRows, Subsample};
 pub use norm::{BLOCK, GradientSums, Norm, Running, Settle, SettleRunning, Unsettle, UnsettleBias, partials};
 pub use pool::{Average, MaxPool, Windows};
+pub use text::{Embedding, Place, Tanh};
 pub use update::{Adam, RATES, Sgd};
 
 use crate::device::{Argument, Device, DeviceError, Launch, Memory};

@@ -11,6 +11,7 @@ mod gemm;
 mod optimizer;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tokens;
 mod weights;
 
 pub use optimizer::Moments;

@@ -3,6 +3,7 @@
 
 mod convolution;
 mod norm;
+mod text;
 mod values;
 
 use super::*;

@@ -5,7 +5,8 @@ use super::memory::{Held, Room, geometry, input};
 use crate::engine::fused::affine::{EPSILON, MOMENTUM};
 use crate::engine::fused::program::{Affine, Id, Input, Program, Shape, Step};
 use plusminus_cuda::ops::{
-    Arrange, Average, Drop, GatherRows, Join, MaxPool, Norm, Running, Seen, Settle, SettleRunning, Subsample, Windows,
+    Arrange, Average, Drop, Embedding, GatherRows, Join, MaxPool, Norm, Place, Running, Seen, Settle, SettleRunning,
+    Subsample, Tanh, Windows,
 };
 use plusminus_cuda::{Convolution, Device, DeviceError, Memory, Pass};
 
@@ -84,6 +85,16 @@ impl Scene<'_> {
             [height, width, stored]
         };
         Subsample { samples: self.samples, from: extent(input.value), to: extent(output), stride }
+    }
+
+    /// The vectors of the tokens that came in.
+    pub fn embedding(&self, vocabulary: usize, stored: usize) -> Embedding {
+        Embedding { tokens: self.values(0), stored, vocabulary }
+    }
+
+    /// Where an input's channels stand among those of an output.
+    pub fn place(&self, [start, channels]: [usize; 2], input: &Input, output: Id) -> Place {
+        Place { stored: self.shape(input.value).stored, channels, wide: self.shape(output).stored, start }
     }
 
     pub fn average(&self, input: &Input) -> Average {
@@ -181,6 +192,18 @@ impl Scene<'_> {
                 self.pool(place, windows, to.len())?.run(device, self.see(input.value), to)
             }
             Step::Average { input, .. } => self.average(input).run(device, self.see(input.value), to),
+            Step::Embedding { vocabulary, .. } => {
+                let vectors = self.weights(step, self.held.parameters);
+                self.embedding(*vocabulary, channels).run(device, vectors, to)
+            }
+            Step::Tanh { input, .. } => Tanh { output: to, channels }.run(device, self.see(input.value)),
+            Step::Concatenate { inputs, .. } => {
+                // What is beside the channels of the network is zero from the beginning.
+                for (place, input) in self.program.places(inputs).zip(inputs) {
+                    self.place(place, input, output).run(device, self.see(input.value), to)?;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -188,7 +211,7 @@ impl Scene<'_> {
     pub fn weights(&self, step: &Step, list: Memory) -> Memory {
         match step {
             Step::Convolution(convolution) => list.part(convolution.weight.start, convolution.weight.len()),
-            Step::Linear { weight, .. } => list.part(weight.start, weight.len()),
+            Step::Linear { weight, .. } | Step::Embedding { weight, .. } => list.part(weight.start, weight.len()),
             _ => list.part(0, 0),
         }
     }

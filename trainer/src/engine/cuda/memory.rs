@@ -6,7 +6,7 @@ use crate::engine::optimizer::Updater;
 use crate::engine::{EngineError, Moments, Plan, Weights};
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
-use plusminus_cuda::ops::{RATES, partials};
+use plusminus_cuda::ops::{Embedding, RATES, partials};
 use plusminus_cuda::{Device, DeviceError, Geometry, Kind, Memory};
 
 /// Bytes of the device's memory that an engine holds once it has taken a step of so many `samples`, beside what cuDNN asks for; nothing
@@ -160,12 +160,14 @@ struct Lengths {
     partial: usize,
     stored: usize,
     scratch: usize,
+    links: usize,
 }
 
 impl Lengths {
     fn of(program: &Program, samples: usize) -> Self {
         let length = |value: usize| samples * program.values[value].shape.len();
         let (mut copies, mut stored, mut scratch) = (vec![None; program.values.len()], 0, 0);
+        let mut links = 0;
         for step in &program.steps {
             if let Some(geometry) = geometry(program, step, samples) {
                 let read = input(step);
@@ -174,6 +176,12 @@ impl Lengths {
                 }
                 stored = stored.max(length(step.output()));
                 scratch = scratch.max(geometry.scratch());
+            }
+            if let Step::Embedding { output, .. } = step {
+                let shape = program.values[*output].shape;
+                let places = samples * shape.pixels();
+                scratch = scratch.max(Embedding::scratch(places, shape.stored));
+                links = Embedding::links(places);
             }
         }
         let of_values = program.values.iter().filter(|value| value.affine.is_some());
@@ -192,14 +200,15 @@ impl Lengths {
             partial: partial.unwrap_or_default(),
             stored,
             scratch,
+            links,
         }
     }
 
     fn bytes(&self) -> usize {
-        let Lengths { inputs, logits, values, copies, slots, masks, places, partial, stored, scratch } = self;
+        let Lengths { inputs, logits, values, copies, slots, masks, places, partial, stored, scratch, links } = self;
         let lists = [values, slots].into_iter().flatten().sum::<usize>();
         let optional = [copies, masks, places].into_iter().flatten().flatten().sum::<usize>();
-        (inputs + 2 * logits + lists + optional + partial + stored + scratch) * size_of::<f32>()
+        (inputs + 2 * logits + lists + optional + partial + stored + scratch + links) * size_of::<f32>()
     }
 }
 
@@ -228,6 +237,8 @@ pub(super) struct Room {
     pub stored: Memory,
     /// Sums of weights' gradients.
     pub scratch: Memory,
+    /// Which tokens are the same.
+    pub links: Memory,
 }
 
 impl Room {
@@ -246,6 +257,7 @@ impl Room {
         let copies = some(Kind::Floats, &lengths.copies)?;
         let masks = some(Kind::Floats, &lengths.masks)?;
         let places = some(Kind::Ints, &lengths.places)?;
+        let links = device.allocate(Kind::Ints, lengths.links)?;
         let mut floats = |length| device.allocate(Kind::Floats, length);
         Ok(Room {
             samples,
@@ -260,6 +272,7 @@ impl Room {
             partial: floats(lengths.partial)?,
             stored: floats(lengths.stored)?,
             scratch: floats(lengths.scratch)?,
+            links,
         })
     }
 
@@ -277,9 +290,10 @@ impl Room {
             partial,
             stored,
             scratch,
+            links,
         } = self;
         let optional = [copies, masks, places].into_iter().flatten().flatten();
-        let single = [inputs, logits, gradient, partial, stored, scratch];
+        let single = [inputs, logits, gradient, partial, stored, scratch, links];
         single.into_iter().chain(values).chain(slots).chain(optional).try_for_each(|memory| device.free(memory))
     }
 }

@@ -22,7 +22,7 @@ mod update;
 use super::fused::parameters::Order;
 use super::fused::program::Program;
 use super::fused::steps::draw;
-use super::{Cause, Checkpoint, Engine, EngineError, LossOfLogits, Moments, Weights};
+use super::{Cause, Checkpoint, Engine, EngineError, LossOfLogits, Moments, Weights, tokens};
 use crate::engine::fused::program::Step;
 pub(super) use memory::memory;
 use memory::{Held, Room};
@@ -107,6 +107,9 @@ impl CudaEngine {
         let samples = inputs.len() / sample.max(1);
         if samples == 0 || samples * sample != inputs.len() {
             return Err(EngineError::new(format!("{} values are no samples of {sample}", inputs.len())));
+        }
+        if let Some(vocabulary) = self.program.vocabulary() {
+            tokens::check(inputs, vocabulary)?;
         }
         let room = match self.room.take() {
             Some(room) if room.samples >= samples => room,
