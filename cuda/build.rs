@@ -38,6 +38,8 @@ fn twins() {
                         Kind::Floats => "float*",
                         Kind::Doubles => "double*",
                         Kind::Ints => "int*",
+                        Kind::Halves => "bits16*",
+                        Kind::Values => "void*",
                         Kind::Int => "int",
                         Kind::Float => "float",
                     };

@@ -11,10 +11,26 @@ pub enum Kind {
     Doubles,
     /// `int*`
     Ints,
+    /// `bits16*`: values of 16 bits
+    Halves,
+    /// `void*`: of floats or values of 16 bits, as an `int` beside it says
+    Values,
     /// `int`
     Int,
     /// `float`
     Float,
+}
+
+impl Kind {
+    /// Bytes of a value, if memory is made of such.
+    pub fn size(self) -> Option<usize> {
+        match self {
+            Kind::Floats | Kind::Ints => Some(4),
+            Kind::Doubles => Some(8),
+            Kind::Halves => Some(2),
+            Kind::Values | Kind::Int | Kind::Float => None,
+        }
+    }
 }
 
 /// A kernel.
@@ -52,6 +68,8 @@ fn kind(kernel: &str, parameter: &str) -> Result<Kind, String> {
         Some(&"float*") => Ok(Kind::Floats),
         Some(&"double*") => Ok(Kind::Doubles),
         Some(&"int*") => Ok(Kind::Ints),
+        Some(&"bits16*") => Ok(Kind::Halves),
+        Some(&"void*") => Ok(Kind::Values),
         Some(&"int") => Ok(Kind::Int),
         Some(&"float") => Ok(Kind::Float),
         _ => Err(format!(

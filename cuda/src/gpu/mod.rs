@@ -33,6 +33,7 @@ enum Block {
     /// `f32`, or `int`, which is as long.
     Words(CudaSlice<f32>),
     Doubles(CudaSlice<f64>),
+    Halves(CudaSlice<u16>),
 }
 
 /// A GPU with a stream, memory and graphs of its own.
@@ -109,6 +110,16 @@ impl Gpu {
         })
     }
 
+    /// The same GPU, where cuDNN may take ways that give other bytes every time: a little faster. [`Device::kin`] says so from now on.
+    #[must_use]
+    pub fn nondeterministic(mut self) -> Self {
+        if let Some(cudnn) = &mut self.cudnn {
+            cudnn.take_any_way();
+        }
+        self.kin += " nondeterministic";
+        self
+    }
+
     /// The block that some memory lies in, and the address of the memory.
     fn find(&self, memory: Memory) -> Result<(&Block, u64), DeviceError> {
         let found = self.blocks.get(memory.block).and_then(Option::as_ref);
@@ -116,12 +127,13 @@ impl Gpu {
             let length = match block {
                 Block::Words(words) => words.len(),
                 Block::Doubles(doubles) => doubles.len(),
+                Block::Halves(halves) => halves.len(),
             };
             *kind == memory.kind && memory.start + memory.length <= length
         };
         let (block, _, address) =
             found.filter(fits).ok_or_else(|| DeviceError::Unfit(format!("no memory of this device's: {memory:?}")))?;
-        let size = if memory.kind == Kind::Doubles { size_of::<f64>() } else { size_of::<f32>() };
+        let size = memory.kind.size().unwrap_or_default();
         Ok((block, address + (memory.start * size) as u64))
     }
 }
@@ -167,7 +179,14 @@ impl Device for Gpu {
                 let address = doubles.device_ptr(&self.stream).0;
                 (Block::Doubles(doubles), address)
             }
-            Kind::Int | Kind::Float => return Err(DeviceError::Unfit(format!("no memory is made of {kind:?}"))),
+            Kind::Halves => {
+                let halves = allocated::<u16>(&self.stream, room)?;
+                let address = halves.device_ptr(&self.stream).0;
+                (Block::Halves(halves), address)
+            }
+            Kind::Values | Kind::Int | Kind::Float => {
+                return Err(DeviceError::Unfit(format!("no memory is made of {kind:?}")));
+            }
         };
         self.blocks.push(Some((block, kind, address)));
         Ok(Memory { block: self.blocks.len() - 1, kind, start: 0, length })
@@ -255,10 +274,11 @@ impl Device for Gpu {
     fn convolve(&mut self, convolution: &Convolution) -> Result<bool, DeviceError> {
         let Convolution { x, w, y, .. } = *convolution;
         let addresses = [self.find(x)?.1, self.find(w)?.1, self.find(y)?.1];
-        match &mut self.cudnn {
-            Some(cudnn) => cudnn.convolve(convolution, addresses, &self.stream),
-            None => Ok(false),
+        let Some(cudnn) = &mut self.cudnn else { return Ok(false) };
+        if !cudnn.knows(convolution) {
+            at_once(self.recording, "cuDNN looks for a way")?;
         }
+        cudnn.convolve(convolution, addresses, &self.stream)
     }
 
     fn record(&mut self) -> Result<(), DeviceError> {

@@ -60,7 +60,7 @@ impl Drop for Block {
 
 /// Bytes of a value.
 fn size(kind: Kind) -> usize {
-    if kind == Kind::Doubles { size_of::<f64>() } else { size_of::<f32>() }
+    kind.size().unwrap_or_default()
 }
 
 /// The processor as a device.
@@ -167,7 +167,7 @@ impl Device for Twin {
 
     fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
         at_once(self.recording.is_some(), "memory is asked for")?;
-        if !matches!(kind, Kind::Floats | Kind::Doubles | Kind::Ints) {
+        if kind.size().is_none() {
             return Err(DeviceError::Unfit(format!("no memory is made of {kind:?}")));
         }
         self.blocks.push(Some(Block::new(kind, length)));
