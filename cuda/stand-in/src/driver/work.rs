@@ -170,7 +170,7 @@ unsafe extern "C" fn cuLaunchKernel(
 unsafe fn value(kind: Kind, at: *const c_void) -> u64 {
     match kind {
         // SAFETY: as the caller says.
-        Kind::Floats | Kind::Doubles | Kind::Ints => unsafe { at.cast::<u64>().read() },
+        Kind::Floats | Kind::Doubles | Kind::Ints | Kind::Halves | Kind::Values => unsafe { at.cast::<u64>().read() },
         // SAFETY: as the caller says.
         Kind::Int | Kind::Float => unsafe { at.cast::<u32>().read() }.into(),
     }
