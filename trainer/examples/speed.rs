@@ -9,6 +9,7 @@ use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::losses::{Cce, Loss};
 use plusminus_core::methods::networks::{Downsample, Layer, Model, word_cnn};
 use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_core::methods::precision::Precision;
 use plusminus_core::random::{Stream, Streams};
 use plusminus_trainer::engine::{Means, Plan, engine, memory};
 use rand::RngExt;
@@ -52,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let streams = Streams::new(0, 0);
     let weights = Arc::new(Plan::of(&network)).initial(&mut streams.generator(Stream::Weights, 0));
     let optimizer = Optimizer::Sgd { lr: 0.01, momentum: 0.9, weight_decay: 5e-4, nesterov: false };
-    let mut engine = engine(means, &network, weights, &optimizer)?;
+    let mut engine = engine(means, Precision::F32, &network, weights, &optimizer)?;
     let mut generator = streams.generator(Stream::Order, 0);
     let mut value = || match network.layers.first() {
         Some(Layer::Embedding { vocabulary, .. }) => generator.random_range(0..*vocabulary) as f32,

@@ -59,7 +59,8 @@ impl Run<'_> {
         let weights = self.engine.weights().map_err(failed)?;
         let Some((network, weights)) = reader(&network, &weights) else { return Ok(None) };
         // It is made anew each time: what it holds would be as much again as the job's own for the whole of the training.
-        let mut engine = engine(self.means, &network, weights, &configuration.optimizer).map_err(failed)?;
+        let mut engine =
+            engine(self.means, configuration.precision, &network, weights, &configuration.optimizer).map_err(failed)?;
         let mut norms = Vec::with_capacity(self.labels.train.len());
         outputs(&mut *engine, (&self.data.train, &self.inputs), &self.labels.train, |features| {
             let norm = |features: &[f32]| features.iter().map(|feature| f64::from(*feature).abs()).sum::<f64>();

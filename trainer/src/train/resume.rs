@@ -102,7 +102,8 @@ impl Begun {
             Cause::Device if by_name => user_error(error),
             _ => failed(error),
         };
-        let engine = engine::engine(means, network, weights, &configuration.optimizer).map_err(refused)?;
+        let engine = engine::engine(means, configuration.precision, network, weights, &configuration.optimizer)
+            .map_err(refused)?;
         let validation = data.held_out(labels, configuration.split).map_err(user_error)?.samples.len();
         let samples = Samples { train: labels.train.len(), validation, test: configuration.tested(data.test.len()) };
         let facts = Facts {

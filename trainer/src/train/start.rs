@@ -101,7 +101,8 @@ fn estimated(
     let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
     let weights = of_parent(parent, &Arc::new(Plan::of(&network)), supplies)?;
     let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train)?;
-    let mut engine = engine(supplies.means, &network, weights, &configuration.optimizer).map_err(failed)?;
+    let mut engine =
+        engine(supplies.means, configuration.precision, &network, weights, &configuration.optimizer).map_err(failed)?;
     let mut all = Vec::with_capacity(labels.train.len() * dataset.classes());
     outputs(&mut *engine, (&data.train, &inputs), &labels.train, |logits| {
         all.extend_from_slice(logits);

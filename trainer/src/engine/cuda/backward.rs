@@ -133,12 +133,12 @@ impl Scene<'_> {
             Apply { gradient, seen, factors, output: to, channels }.run(device)?;
             to
         };
-        let scratch = self.room.scratch;
+        let (scratch, factors) = (self.room.scratch, self.factors());
         let (x, w) = (self.read(input(step)), self.weights(step, self.held.gradients));
-        Convolution { geometry, pass: Pass::Weights, x, w, y, scratch }.run(device)?;
+        Convolution { geometry, pass: Pass::Weights, x, w, y, scratch, factors }.run(device)?;
         let Some((x, add)) = self.target(read) else { return Ok(()) };
         let w = self.weights(step, self.held.parameters);
-        Convolution { geometry, pass: Pass::Back { add }, x, w, y, scratch }.run(device)?;
+        Convolution { geometry, pass: Pass::Back { add }, x, w, y, scratch, factors }.run(device)?;
         self.completed(read, device)
     }
 

@@ -4,11 +4,12 @@ use super::CudaEngine;
 use super::memory::{Held, Room, geometry, input};
 use crate::engine::fused::affine::{EPSILON, MOMENTUM};
 use crate::engine::fused::program::{Affine, Id, Input, Program, Shape, Step};
+use plusminus_core::methods::precision::Precision;
 use plusminus_cuda::ops::{
     Arrange, Average, Drop, Embedding, GatherRows, Join, MaxPool, Norm, Place, Running, Seen, Settle, SettleRunning,
     Subsample, Tanh, Windows,
 };
-use plusminus_cuda::{Convolution, Device, DeviceError, Memory, Pass};
+use plusminus_cuda::{Convolution, Device, DeviceError, Factors, Memory, Pass};
 
 /// What steps look at: the program and where its values lie, for so many samples.
 #[derive(Clone, Copy)]
@@ -19,9 +20,19 @@ pub(super) struct Scene<'a> {
     /// Trained weights of the plan: running statistics come after them.
     pub trained: usize,
     pub samples: usize,
+    pub precision: Precision,
 }
 
 impl Scene<'_> {
+    /// What becomes of the factors of products.
+    pub fn factors(&self) -> Factors {
+        match self.precision {
+            Precision::F32 => Factors::F32,
+            Precision::Tf32 => Factors::Tf32,
+            Precision::Bf16 => Factors::Bf16 { room: self.room.narrow },
+        }
+    }
+
     pub fn shape(&self, id: Id) -> Shape {
         self.program.values[id].shape
     }
@@ -106,10 +117,10 @@ impl Scene<'_> {
 impl CudaEngine {
     /// What steps look at, and the device, if there is room for a batch.
     pub(super) fn scene(&mut self, samples: usize) -> Result<(Scene<'_>, &mut dyn Device), DeviceError> {
-        let CudaEngine { program, device, weights, held, room, .. } = self;
+        let CudaEngine { program, device, weights, held, room, precision, .. } = self;
         let room = room.as_ref().ok_or_else(|| DeviceError::Unfit("no samples were loaded".into()))?;
         let trained = weights.plan().trained();
-        Ok((Scene { program, held, room, trained, samples }, &mut **device))
+        Ok((Scene { program, held, room, trained, samples, precision: *precision }, &mut **device))
     }
 
     /// A forward pass of the samples that were loaded, to the logits.
@@ -164,8 +175,8 @@ impl Scene<'_> {
                 Join { first: self.see(id), second: None, rectify: false, output: copy, channels }.run(device)?;
             }
             let (x, w) = (self.read(id), self.weights(step, self.held.parameters));
-            let scratch = self.room.scratch;
-            return Convolution { geometry, pass: Pass::Forward, x, w, y: to, scratch }.run(device);
+            let (scratch, factors) = (self.room.scratch, self.factors());
+            return Convolution { geometry, pass: Pass::Forward, x, w, y: to, scratch, factors }.run(device);
         }
         match step {
             Step::Convolution(_) | Step::Linear { .. } => Ok(()),

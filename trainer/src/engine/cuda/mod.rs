@@ -28,6 +28,7 @@ pub(super) use memory::memory;
 use memory::{Held, Room};
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_core::methods::precision::Precision;
 use plusminus_cuda::{Device, DeviceError, Recording};
 use rand_chacha::ChaCha8Rng;
 use update::Rates;
@@ -44,6 +45,7 @@ pub(crate) struct CudaEngine {
     weights: Weights,
     held: Held,
     room: Option<Room>,
+    precision: Precision,
     /// Steps of the optimiser.
     steps: u64,
     logits: Vec<f32>,
@@ -94,11 +96,17 @@ impl CudaEngine {
             weights,
             held,
             room: None,
+            precision: Precision::F32,
             steps: 0,
             logits: Vec::new(),
             gradient: Vec::new(),
             halves: Halves::default(),
         })
+    }
+
+    /// The same engine, which multiplies in this precision from now on. It has computed nothing yet.
+    pub fn in_precision(self, precision: Precision) -> Self {
+        CudaEngine { precision, ..self }
     }
 
     /// Makes room for so many samples and takes them in, a sample after the other, each channels × height × width; how many there are.
@@ -120,7 +128,7 @@ impl CudaEngine {
                 if let Some(old) = old {
                     old.free(&mut *self.device)?;
                 }
-                Room::new(&self.program, samples, &mut *self.device)?
+                Room::new(&self.program, samples, self.precision, &mut *self.device)?
             }
         };
         self.device.upload(inputs, room.inputs.part(0, inputs.len()))?;
@@ -253,7 +261,9 @@ impl CudaEngine {
 
 impl Engine for CudaEngine {
     fn name(&self) -> String {
-        format!("fused {} cuda {}", env!("CARGO_PKG_VERSION"), self.device.kin())
+        let precision = if self.precision.is_default() { "" } else { self.precision.name() };
+        let name = format!("fused {} cuda {} {precision}", env!("CARGO_PKG_VERSION"), self.device.kin());
+        name.trim_end().to_owned()
     }
 
     fn train_step(

@@ -1,6 +1,8 @@
 //! The engine for GPUs, on the processor, beside the fused engine: every network, every kind of step. The kernels are those that a GPU
 //! runs, and at the end the driver's calls are made to a stand-in. (`engine::tests` sets it beside PyTorch, too.)
 
+mod precision;
+
 use super::CudaEngine;
 use crate::engine::fused::FusedEngine;
 use crate::engine::fused::tests as networks;
@@ -11,6 +13,7 @@ use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::losses::{Loss, Mae};
 use plusminus_core::methods::networks::{Downsample, Layer, Model, Network, word_cnn};
 use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_core::methods::precision::Precision;
 use plusminus_core::random::{Stream, Streams};
 use plusminus_cuda::twin::Twin;
 use plusminus_cuda::{Convolution, Device, DeviceError, Kind, Memory, Recording};
@@ -246,17 +249,20 @@ fn memory_is_told_before_it_is_taken() {
     let words = word_cnn(500, 20, 2, 0.5).unwrap();
     let cnn = Model::Cnn { dropout: 0.5 }.network(GREY, 10).unwrap();
     for network in [networks::everything(), cnn, projection, words] {
-        for optimizer in [PLAIN, SGD, ADAM] {
+        let precisions =
+            [(PLAIN, Precision::F32), (SGD, Precision::F32), (ADAM, Precision::Tf32), (SGD, Precision::Bf16)];
+        for (optimizer, precision) in precisions {
             let shared = Shared::default();
             let device = Box::new(shared.clone());
             let mut engine = CudaEngine::new(&network, weights(&network), optimizer.clone(), device).unwrap();
+            engine = engine.in_precision(precision);
             let (inputs, labels) = batch(&network, 3);
             // A larger batch after a smaller one: the smaller one's room is given back.
             for count in [1, 3] {
                 let inputs = &inputs[..count * network.input.len()];
                 engine.train_step(inputs, &mut cce(&labels[..count]), 0.1, &mut no_dropout()).unwrap();
             }
-            assert_eq!(Some(shared.0.lock().unwrap().bytes()), device_memory(&network, &optimizer, 3));
+            assert_eq!(Some(shared.0.lock().unwrap().bytes()), device_memory(&network, &optimizer, 3, precision));
         }
     }
 }
@@ -268,7 +274,7 @@ fn a_network_that_the_program_lacks_is_refused_with_a_remedy() {
     let refused = CudaEngine::new(&network, weights(&network), SGD, Box::new(Twin::new())).map(|_| ()).unwrap_err();
     let expected = "no engine runs this network on a GPU (layer 0 is none that an input can go into): train it with `--device cpu`";
     assert_eq!(refused.to_string(), expected);
-    assert_eq!(device_memory(&network, &SGD, 3), None);
+    assert_eq!(device_memory(&network, &SGD, 3, Precision::F32), None);
 }
 
 #[test]

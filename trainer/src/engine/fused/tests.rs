@@ -6,11 +6,14 @@ use super::FusedEngine;
 use crate::engine::candle::CandleEngine;
 use crate::engine::tests::{Peer, cce, no_dropout};
 use crate::engine::{Engine, EngineKind, Gradients, Means, Plan, Weights, engine};
-use networks::{SMALL, classifier, convolution, convolution_of, linear, network, residual};
-pub(in crate::engine) use networks::{blocks_of_any_form, everything, layers_side_by_side, layers_that_no_network_has};
+use networks::{SMALL, classifier, convolution, convolution_of, linear, residual};
+pub(in crate::engine) use networks::{
+    blocks_of_any_form, everything, layers_side_by_side, layers_that_no_network_has, network,
+};
 use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::networks::{Downsample, Kernel, Layer, Model, Network, Shortcut, word_cnn};
 use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_core::methods::precision::Precision;
 use plusminus_core::random::{Stream, Streams};
 use plusminus_kernels::Instructions;
 use rand::RngExt;
@@ -290,7 +293,7 @@ fn an_engine_restored_from_a_checkpoint_goes_on_with_the_same_bytes() {
     for kind in EngineKind::ALL {
         for optimizer in [SGD, adam.clone(), plain.clone()] {
             let means = Means { engine: Some(*kind), ..Means::default() };
-            let new = || engine(means, &network, weights(&network), &optimizer).unwrap();
+            let new = || engine(means, Precision::F32, &network, weights(&network), &optimizer).unwrap();
             let steps = |engine: &mut Box<dyn Engine>, epoch| {
                 let mut dropout = Streams::new(1, 1).generator(Stream::Dropout, epoch);
                 for _ in 0..3 {
