@@ -117,7 +117,8 @@ fn what_a_batch_takes_for_its_sums_suffices_for_smaller_ones() {
     for (samples, more) in [(8, 9), (2, 3), (1, 2)] {
         let [x, y] = [(); 2].map(|()| room(&mut device, of(samples).reads()));
         let [w, scratch] = [1, of(more).scratch()].map(|length| room(&mut device, length));
-        let convolution = Convolution { geometry: of(samples), pass: Pass::Weights, x, w, y, scratch };
+        let convolution =
+            Convolution { geometry: of(samples), pass: Pass::Weights, x, w, y, scratch, factors: Factors::F32 };
         convolution.run(&mut device).unwrap_or_else(|error| panic!("{samples} of {more}: {error}"));
     }
 }

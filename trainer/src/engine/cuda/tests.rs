@@ -329,7 +329,7 @@ fn over_the_drivers_calls_two_slots_give_the_twins_bytes_and_take_as_much_memory
             assert_eq!(used(), 2 * twin.0.lock().unwrap().bytes(), "{optimizer:?}");
             assert!(slots.iter().all(|(found, _)| *found == expected), "{optimizer:?}");
             // The largest batch that it was trained on.
-            assert_eq!(device_memory(&network, &optimizer, 5), Some(used() / 2));
+            assert_eq!(device_memory(&network, &optimizer, 5, Precision::F32), Some(used() / 2));
         }
         assert_eq!(used(), 0);
     });
