@@ -39,6 +39,8 @@ fn twins() {
                         Kind::Doubles => "double*",
                         Kind::Ints => "int*",
                         Kind::Bytes => "unsigned char*",
+                        Kind::Halves => "bits16*",
+                        Kind::Values => "void*",
                         Kind::Int => "int",
                         Kind::Float => "float",
                     };

@@ -119,8 +119,14 @@ fn facts() -> Box<Facts> {
 
 /// Assigns and ends up to `most` jobs, many to a transaction as they come together from a worker of many slots.
 fn train(store: &mut Store, machine: &mut Machine, most: usize) -> usize {
-    let joined =
-        Event::Joined { session: SESSION, worker: WorkerName("w".into()), instance: 1, slots: SLOTS, holds: vec![] };
+    let joined = Event::Joined {
+        session: SESSION,
+        worker: WorkerName("w".into()),
+        instance: 1,
+        slots: SLOTS,
+        gpu: false,
+        holds: vec![],
+    };
     let mut effects = machine.handle(Time(10), Event::Left(SESSION));
     effects.extend(machine.handle(Time(10_000_000), joined));
     let mut ended = 0;

@@ -108,6 +108,7 @@ fn why(machine: &Machine, now: Time, waiting: Waiting) -> v1::waiting::Why {
         }
         Waiting::Until(then) => v1::waiting::Why::RetryMilliseconds(then.0.saturating_sub(now.0)),
         Waiting::Only(sweep) => v1::waiting::Why::Only(sweep.into()),
+        Waiting::Gpu => v1::waiting::Why::NoGpu(v1::NoGpu {}),
         Waiting::Turn(before) => {
             let mut turn = v1::Turn { before: before as u64, ..v1::Turn::default() };
             for worker in machine.workers() {

@@ -8,6 +8,7 @@ use crate::methods::losses::Loss;
 use crate::methods::networks::{InitialWeights, Model};
 use crate::methods::noise::Noise;
 use crate::methods::optimizer::Optimizer;
+use crate::methods::precision::Precision;
 use crate::methods::schedule::Schedule;
 use crate::methods::split::Split;
 use crate::metric::At;
@@ -61,6 +62,9 @@ pub struct Configuration {
     pub augment: Vec<Augment>,
     /// How pixels become inputs.
     pub normalize: Normalize,
+    /// In which precision convolutions and linear layers multiply.
+    #[serde(default, skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
     /// What is measured beside accuracies and losses, each once and in the order of [`Diagnostic::ALL`]. It changes nothing that is
     /// trained, and yet is part of the job, whose results have to be what was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -69,6 +73,19 @@ pub struct Configuration {
     /// says what its parent was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Box<Parent>>,
+}
+
+/// Whether GPUs alone can train jobs of the configuration with this canonical form. What is none can be trained by nobody, and is left
+/// to whoever finds that out.
+pub fn needs_gpu(canonical: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Needs {
+        #[serde(default)]
+        precision: Precision,
+    }
+    // Most have no such key anywhere, and need not be read.
+    canonical.contains("\"precision\"")
+        && serde_json::from_str(canonical).is_ok_and(|Needs { precision }| precision.needs_gpu())
 }
 
 /// Another job whose weights a job builds on.

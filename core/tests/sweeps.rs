@@ -340,6 +340,19 @@ fn a_split_stands_in_the_canonical_form_only_where_it_is_not_at_random() {
 }
 
 #[test]
+fn a_precision_is_a_setting_like_others_and_stands_in_the_canonical_form_only_where_it_is_not_the_papers() {
+    let sweep = sweep("grid: {precision: [f32, tf32, bf16]}\ntable: {rows: [precision]}");
+    let canonical: Vec<String> = sweep.cells.iter().map(|cell| cell.configuration.canonical()).collect();
+    assert!(!canonical[0].contains("precision"), "{}", canonical[0]);
+    for (cell, name) in sweep.cells.iter().zip(["f32", "tf32", "bf16"]).skip(1) {
+        let canonical = cell.configuration.canonical();
+        assert!(canonical.contains(&format!(r#","precision":"{name}""#)), "{canonical}");
+        assert_eq!(serde_json::from_str::<Configuration>(&canonical).unwrap(), *cell.configuration);
+        assert!(plusminus_core::job::needs_gpu(&canonical));
+    }
+}
+
+#[test]
 fn validation_samples_of_the_data_set_are_enough_for_what_asks_for_some() {
     let sweep = read(
         "

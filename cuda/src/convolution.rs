@@ -1,7 +1,7 @@
 //! Convolutions: forward, and the gradients with respect to input and weights. A linear layer is one over images of one pixel.
 
 use crate::device::{Argument, Device, DeviceError, Memory};
-use crate::ops::{exactly, int, over};
+use crate::ops::{Narrow, Widen, at_least, exactly, int, over};
 use Argument::{Int, Memory as At};
 
 /// Values that the chunks of a sum over weights take at most, unless a single chunk has more.
@@ -113,6 +113,32 @@ pub enum Pass {
     Weights,
 }
 
+/// What becomes of the factors of a product before they are multiplied. Sums are `f32` always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Factors {
+    /// Nothing.
+    #[default]
+    F32,
+    /// They are rounded to 10 bits after the leading one: by our own kernels to nearest, ties away from zero; a GPU's library does it in its
+    /// own way.
+    Tf32,
+    /// They are rounded to bfloat16, to nearest, ties to even, and what comes out is, too.
+    Bf16 {
+        /// Room for x, w and y in 16 bits: for as many values each, or more.
+        room: [Memory; 3],
+    },
+}
+
+impl Factors {
+    fn number(self) -> Argument {
+        Int(match self {
+            Factors::F32 => 0,
+            Factors::Tf32 => 1,
+            Factors::Bf16 { .. } => 2,
+        })
+    }
+}
+
 /// A product of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct Convolution {
@@ -128,6 +154,8 @@ pub struct Convolution {
     pub y: Memory,
     /// [`Geometry::scratch`] values or more.
     pub scratch: Memory,
+    /// In what precision.
+    pub factors: Factors,
 }
 
 impl Convolution {
@@ -136,7 +164,7 @@ impl Convolution {
     /// # Errors
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let Convolution { geometry, pass, x, w, y, scratch } = self;
+        let Convolution { geometry, pass, x, w, y, factors, .. } = self;
         geometry.check()?;
         exactly("a convolution's input", x, geometry.reads())?;
         exactly("a convolution's weights", w, geometry.weights())?;
@@ -144,22 +172,48 @@ impl Convolution {
         for count in [x.len(), w.len(), y.len()] {
             int(count)?;
         }
+        let Factors::Bf16 { room } = factors else { return self.multiply(device) };
+        let whats = ["a convolution's input in 16 bits", "its weights in 16 bits", "its output in 16 bits"];
+        for ((what, room), wide) in whats.into_iter().zip(room).zip([x, w, y]) {
+            at_least(what, room, wide.len())?;
+        }
+        let [narrow_x, narrow_w, narrow_y] =
+            [(room[0], x), (room[1], w), (room[2], y)].map(|(room, wide)| room.part(0, wide.len()));
+        let (read, left) = match pass {
+            Pass::Forward => ([(x, narrow_x), (w, narrow_w)], (narrow_y, y, false)),
+            Pass::Back { add } => ([(y, narrow_y), (w, narrow_w)], (narrow_x, x, add)),
+            Pass::Weights => ([(x, narrow_x), (y, narrow_y)], (narrow_w, w, false)),
+        };
+        read.into_iter().try_for_each(|(from, to)| Narrow { from, to }.run(device))?;
+        let pass = if let Pass::Back { .. } = pass { Pass::Back { add: false } } else { pass };
+        Convolution { pass, x: narrow_x, w: narrow_w, y: narrow_y, ..self }.multiply(device)?;
+        let (from, to, add) = left;
+        Widen { from, to, add }.run(device)
+    }
+
+    /// The product, over values of the bits that it says.
+    fn multiply(self, device: &mut dyn Device) -> Result<(), DeviceError> {
+        let Convolution { geometry, pass, x, w, y, scratch, factors } = self;
+        let narrow = matches!(factors, Factors::Bf16 { .. });
+        if [x, w, y].iter().any(|memory| memory.is_narrow() != narrow) {
+            return Err(DeviceError::Unfit(format!("values of other bits than {factors:?} says")));
+        }
         if device.convolve(&self)? {
             return Ok(());
         }
-        let numbers = geometry.numbers()?;
+        let (numbers, precision) = (geometry.numbers()?, factors.number());
         match pass {
             Pass::Forward => {
-                let start = [At(x), At(w), At(y), int(y.len())?];
+                let start = [At(x), At(w), At(y), precision, int(y.len())?];
                 over(device, "convolve", y.len(), start.into_iter().chain(numbers))
             }
             Pass::Back { add } => {
-                let start = [At(y), At(w), At(x), Int(add.into()), int(x.len())?];
+                let start = [At(y), At(w), At(x), precision, Int(add.into()), int(x.len())?];
                 over(device, "convolve_back", x.len(), start.into_iter().chain(numbers))
             }
             Pass::Weights => {
                 let [chunk, chunks] = geometry.chunks();
-                let partial = if chunks == 1 { w } else { scratch };
+                let (partial, sums) = if chunks == 1 { (w, precision) } else { (scratch, Factors::F32.number()) };
                 if partial.len() < chunks * w.len() {
                     let (wanted, found) = (chunks * w.len(), partial.len());
                     return Err(DeviceError::Unfit(format!(
@@ -167,12 +221,12 @@ impl Convolution {
                     )));
                 }
                 let lines = geometry.samples * geometry.to[0];
-                let start = [At(x), At(y), At(partial), int(w.len())?, int(lines)?, int(chunk)?];
+                let start = [At(x), At(y), At(partial), precision, sums, int(w.len())?, int(lines)?, int(chunk)?];
                 over(device, "convolve_weights", chunks * w.len(), start.into_iter().chain(numbers))?;
                 if chunks == 1 {
                     return Ok(());
                 }
-                let arguments = [At(partial), At(w), int(w.len())?, int(chunks)?];
+                let arguments = [At(partial), At(w), precision, int(w.len())?, int(chunks)?];
                 over(device, "sum_chunks", w.len(), arguments)
             }
         }

@@ -73,6 +73,11 @@ impl Memory {
         self.length
     }
 
+    /// Whether they are of 16 bits.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.kind == Kind::Halves
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.length == 0
@@ -227,7 +232,7 @@ pub trait Device: Send {
     /// That its arguments are not what it takes, or the driver's refusal.
     fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError>;
 
-    /// Computes a convolution by a library that is at hand, deterministically and in `f32`; whether there is one that does.
+    /// Computes a convolution by a library that is at hand, in the precision that it says; whether there is one that does.
     ///
     /// # Errors
     /// The library's refusal.
@@ -257,11 +262,13 @@ pub trait Device: Send {
 }
 
 /// Sources of the kernels, with the names of their files.
-pub(crate) const SOURCES: [(&str, &str); 9] = [
+pub(crate) const SOURCES: [(&str, &str); 11] = [
     ("elementwise.cu", include_str!("kernels/elementwise.cu")),
     ("norm.cu", include_str!("kernels/norm.cu")),
     ("pool.cu", include_str!("kernels/pool.cu")),
     ("convolution.cu", include_str!("kernels/convolution.cu")),
+    ("precision.cu", include_str!("kernels/precision.cu")),
+    ("text.cu", include_str!("kernels/text.cu")),
     ("update.cu", include_str!("kernels/update.cu")),
     ("gather.cu", include_str!("kernels/gather.cu")),
     // The losses of a batch use what the losses of rows do.
@@ -297,8 +304,11 @@ pub(crate) fn check(launch: &Launch) -> Result<(), DeviceError> {
         return Err(DeviceError::Unfit(format!("no kernel is called {}", launch.kernel)));
     };
     let fits = |(argument, kind): (&Argument, &Kind)| match argument {
-        Argument::Memory(memory) => memory.kind == *kind,
-        Argument::Nothing => kind.size().is_some(),
+        Argument::Memory(memory) => {
+            let either = *kind == Kind::Values && matches!(memory.kind, Kind::Floats | Kind::Halves);
+            memory.kind == *kind || either
+        }
+        Argument::Nothing => kind.size().is_some() || *kind == Kind::Values,
         Argument::Int(_) => *kind == Kind::Int,
         Argument::Float(_) => *kind == Kind::Float,
     };

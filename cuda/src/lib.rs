@@ -24,7 +24,7 @@ pub mod survey;
 pub mod twin;
 
 pub use cache::Cache;
-pub use convolution::{Convolution, Geometry, Pass};
+pub use convolution::{Convolution, Factors, Geometry, Pass};
 pub use device::{Device, DeviceError, Memory, Recording, Room, Values};
 pub use gpu::{Gpu, is_well};
 pub use libraries::{DIRECTORIES, what_is_missing};

@@ -13,6 +13,10 @@ pub enum Kind {
     Ints,
     /// `unsigned char*`
     Bytes,
+    /// `bits16*`: values of 16 bits
+    Halves,
+    /// `void*`: of floats or values of 16 bits, as an `int` beside it says
+    Values,
     /// `int`
     Int,
     /// `float`
@@ -26,8 +30,9 @@ impl Kind {
         match self {
             Kind::Floats | Kind::Ints => Some(4),
             Kind::Doubles => Some(8),
+            Kind::Halves => Some(2),
             Kind::Bytes => Some(1),
-            Kind::Int | Kind::Float => None,
+            Kind::Values | Kind::Int | Kind::Float => None,
         }
     }
 }
@@ -68,6 +73,8 @@ fn kind(kernel: &str, parameter: &str) -> Result<Kind, String> {
         ["double*", _] => Ok(Kind::Doubles),
         ["int*", _] => Ok(Kind::Ints),
         ["unsigned", "char*", _] => Ok(Kind::Bytes),
+        ["bits16*", _] => Ok(Kind::Halves),
+        ["void*", _] => Ok(Kind::Values),
         ["int", _] => Ok(Kind::Int),
         ["float", _] => Ok(Kind::Float),
         _ => Err(format!(

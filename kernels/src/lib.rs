@@ -16,6 +16,7 @@
 //! | `winograd` | 3×3 convolutions with fewer products |
 //! | `view`, `pixels`, `pool` | what stands between products |
 //! | `update` | steps of optimisers |
+//! | `tangent` | the hyperbolic tangent |
 
 #![allow(
     clippy::needless_range_loop,
@@ -28,6 +29,7 @@ mod lanes;
 mod outer;
 mod pixels;
 mod pool;
+mod tangent;
 mod update;
 mod view;
 mod winograd;
@@ -38,6 +40,7 @@ pub use lanes::{BLOCK, Instructions};
 pub use outer::OuterSum;
 pub use pixels::{Add, GradientApply, GradientSums, Join, Mask, Moments, Pad};
 pub use pool::{Average, MaxPool, MaxPoolGradient, Windows};
+pub use tangent::tanh;
 pub use update::{Adam, Sgd};
 pub use view::View;
 pub use winograd::{

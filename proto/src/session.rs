@@ -42,6 +42,11 @@ pub fn slots(devices: &[v1::Device]) -> u32 {
     devices.iter().map(|device| device.slots).fold(0, u32::saturating_add)
 }
 
+/// Whether they are GPUs: a worker has no others beside one.
+pub fn are_gpus(devices: &[v1::Device]) -> bool {
+    devices.iter().any(|device| device.name.starts_with("cuda:"))
+}
+
 /// What a worker is told of the coordinator that greets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {

@@ -1,4 +1,4 @@
-//! Times steps of training on random images: `speed NETWORK [--batch N] [--steps N] [--warm N] [--threads N] [--engine NAME]`.
+//! Times steps of training on random images or tokens: `speed NETWORK [--batch N] [--steps N] [--warm N] [--threads N] [--engine NAME]`.
 //!
 //! Prints one line of JSON: median and best milliseconds a step, images a second at the median, the most memory that the process ever
 //! held, and what its engine was told to take beforehand, in MiB.
@@ -7,8 +7,9 @@
 
 use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::losses::{Cce, Loss};
-use plusminus_core::methods::networks::{Downsample, Model};
+use plusminus_core::methods::networks::{Downsample, Layer, Model, word_cnn};
 use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_core::methods::precision::Precision;
 use plusminus_core::random::{Stream, Streams};
 use plusminus_trainer::engine::{Means, Plan, engine, memory};
 use rand::RngExt;
@@ -18,9 +19,13 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
+const CLASSES: usize = 10;
+
+const VOCABULARY: usize = 20_000;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let name = arguments.next().ok_or("which network? cnn, resnet18, resnet20, vgg16-bn")?;
+    let name = arguments.next().ok_or("which network? cnn, resnet18, resnet20, vgg16-bn, wordcnn")?;
     let mut options = BTreeMap::new();
     while let Some(option) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{option} wants a value"))?;
@@ -33,28 +38,36 @@ fn main() -> Result<(), Box<dyn Error>> {
         engine: options.get("--engine").map(|name| name.parse()).transpose()?,
         ..Means::default()
     };
-    let (model, channels, extent) = match name.as_str() {
-        "cnn" => (Model::Cnn { dropout: 0.0 }, 1, 28),
-        "resnet18" => (Model::Resnet18, 1, 28),
-        "resnet20" => (Model::Resnet20 { shortcut: Downsample::Pad }, 3, 32),
-        "vgg16-bn" => (Model::Vgg16Bn, 3, 32),
+    let image =
+        |model: Model, channels, extent| model.network(ImageShape { channels, height: extent, width: extent }, CLASSES);
+    let network = match name.as_str() {
+        "cnn" => image(Model::Cnn { dropout: 0.0 }, 1, 28),
+        "resnet18" => image(Model::Resnet18, 1, 28),
+        "resnet20" => image(Model::Resnet20 { shortcut: Downsample::Pad }, 3, 32),
+        "vgg16-bn" => image(Model::Vgg16Bn, 3, 32),
+        // As large as the one for the movie reviews.
+        "wordcnn" => word_cnn(VOCABULARY, 56, CLASSES, 0.5),
         other => return Err(format!("no network is called {other}").into()),
-    };
-    let shape = ImageShape { channels, height: extent, width: extent };
-    let network = model.network(shape, 10)?;
+    }?;
+    let shape = network.input;
     let streams = Streams::new(0, 0);
     let weights = Arc::new(Plan::of(&network)).initial(&mut streams.generator(Stream::Weights, 0));
     let optimizer = Optimizer::Sgd { lr: 0.01, momentum: 0.9, weight_decay: 5e-4, nesterov: false };
-    let mut engine = engine(means, &network, weights, &optimizer)?;
+    let mut engine = engine(means, Precision::F32, &network, weights, &optimizer)?;
     let mut generator = streams.generator(Stream::Order, 0);
-    let inputs: Vec<f32> = (0..batch * shape.len()).map(|_| 2.0 * generator.random::<f32>() - 1.0).collect();
-    let labels: Vec<u32> = (0..batch).map(|_| generator.random_range(0..10)).collect();
+    let mut value = || match network.layers.first() {
+        Some(Layer::Embedding { vocabulary, .. }) => generator.random_range(0..*vocabulary) as f32,
+        _ => 2.0 * generator.random::<f32>() - 1.0,
+    };
+    let inputs: Vec<f32> = (0..batch * shape.len()).map(|_| value()).collect();
+    let labels: Vec<u32> = (0..batch).map(|_| generator.random_range(0..CLASSES as u32)).collect();
     let mut dropout = streams.generator(Stream::Dropout, 0);
     let mut times = Vec::new();
     for step in 0..warm + steps {
         let begun = Instant::now();
-        let mut loss =
-            |logits: &[f32], gradient: &mut [f32]| Loss::Cce(Cce {}).value_and_gradient(logits, 10, &labels, gradient);
+        let mut loss = |logits: &[f32], gradient: &mut [f32]| {
+            Loss::Cce(Cce {}).value_and_gradient(logits, CLASSES, &labels, gradient)
+        };
         engine.train_step(&inputs, &mut loss, 0.01, &mut dropout)?;
         if step >= warm {
             times.push(begun.elapsed().as_secs_f64());

@@ -82,7 +82,7 @@ impl Memory {
         let (train, test) = dataset.sizes()?;
         let taken = configuration.taken(train);
         let batch = configuration.batch_size.min(taken.saturating_sub(configuration.held_out(taken)).max(1));
-        let engine = engine::device_memory(&network, &configuration.optimizer, batch)?;
+        let engine = engine::device_memory(&network, &configuration.optimizer, batch, configuration.precision)?;
         let samples = train + dataset.pool() + test;
         let data = if dataset.vocabulary().is_some() {
             samples * shape.len() * size_of::<i32>()

@@ -143,9 +143,9 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn new(job: &'a Job, supplies: Supplies<'_>) -> Result<Self, Failure> {
-        let means = supplies.means;
+        let (means, precision) = (supplies.means, job.configuration.precision);
         let engines = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
-            engine::engine(means, network, weights, optimizer)
+            engine::engine(means, precision, network, weights, optimizer)
         };
         Run::with(job, supplies, Arc::new(engines))
     }

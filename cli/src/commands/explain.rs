@@ -127,6 +127,9 @@ fn queued(job: &v1::ExplainResponse) -> String {
             job.failures_allowed
         ),
         Why::Only(sweep) => format!("queued, and this coordinator trains `{sweep}` and nothing else"),
+        Why::NoGpu(_) => "queued, and only a GPU can train it (`precision`), which no connected worker has: start \
+                          `plusminus worker` on a machine with one"
+            .to_owned(),
         Why::Turn(turn) => {
             let before = match turn.before {
                 0 => "it is the next".to_owned(),
@@ -273,6 +276,7 @@ fn to_json(job: &v1::ExplainResponse, live: bool) -> Value {
         Why::Parent(parent) => json!({ "for": "parent", "parent": parent.job }),
         Why::RetryMilliseconds(wait) => json!({ "for": "retry", "retry_ms": wait }),
         Why::Only(sweep) => json!({ "for": "other-sweep", "only": sweep }),
+        Why::NoGpu(_) => json!({ "for": "gpu" }),
         Why::Turn(turn) => json!({
             "for": "slot", "before": turn.before, "workers": turn.workers, "slots": turn.slots, "busy": turn.busy,
             "resting": turn.resting,

@@ -30,7 +30,8 @@ pub fn largest(sweep: &Sweep, means: Means) -> Option<Memory> {
 
 fn take_the_same(one: &Configuration, other: &Configuration) -> bool {
     let prunes = |c: &Configuration| matches!(c.loss, Loss::TruncatedGce(_));
-    let split = |c: &Configuration| (c.batch_size, c.train_size, c.test_size, c.validation, c.split, prunes(c));
+    let split =
+        |c: &Configuration| (c.batch_size, c.train_size, c.test_size, c.validation, c.split, prunes(c), c.precision);
     (&one.dataset, &one.model, &one.optimizer, split(one))
         == (&other.dataset, &other.model, &other.optimizer, split(other))
 }

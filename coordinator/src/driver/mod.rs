@@ -245,11 +245,11 @@ impl Driver {
             // Whoever it was has given up waiting.
             Request::Join { outbox, .. } if outbox.is_closed() => return,
             Request::Join { session, worker, instance, devices, holds, outbox } => {
-                let slots = session::slots(&devices);
+                let (slots, gpu) = (session::slots(&devices), session::are_gpus(&devices));
                 info!(%worker, slots, "a worker has connected");
                 self.outboxes.insert(session, outbox);
                 self.board.devices(session, devices);
-                Event::Joined { session, worker, instance, slots, holds }
+                Event::Joined { session, worker, instance, slots, gpu, holds }
             }
             Request::Leave(session) => {
                 self.outboxes.remove(&session);

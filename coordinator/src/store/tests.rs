@@ -50,7 +50,7 @@ fn records(effects: Vec<Effect>) -> Vec<Record> {
 }
 
 fn joined() -> Event {
-    Event::Joined { session: SESSION, worker: WorkerName("w".into()), instance: 1, slots: 2, holds: vec![] }
+    Event::Joined { session: SESSION, worker: WorkerName("w".into()), instance: 1, slots: 2, gpu: false, holds: vec![] }
 }
 
 fn reported(n: u8, attempt: u32, news: News) -> Event {

@@ -11,5 +11,6 @@ pub mod losses;
 pub mod networks;
 pub mod noise;
 pub mod optimizer;
+pub mod precision;
 pub mod schedule;
 pub mod split;

@@ -36,6 +36,8 @@ pub enum Event {
         instance: u64,
         /// How many attempts it runs at once.
         slots: u32,
+        /// Whether it trains on a GPU.
+        gpu: bool,
         /// The attempts that it is still training, or whose ending it has yet to deliver.
         holds: Vec<(JobId, Attempt)>,
     },

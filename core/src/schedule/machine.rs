@@ -7,6 +7,7 @@ use super::state::{Entry, JobState, State};
 use super::view::WorkerView;
 use crate::id::{Attempt, JobId, SweepName, WorkerName};
 use crate::outcome::{Failure, FailureKind};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -47,6 +48,8 @@ struct Connection {
     worker: WorkerName,
     instance: u64,
     slots: u32,
+    /// Whether it trains on a GPU, where every job can be trained.
+    gpu: bool,
     /// What it has been given and has not said to have ended: each takes a slot.
     busy: BTreeSet<(JobId, Attempt)>,
     /// What it last said that it holds.
@@ -58,7 +61,8 @@ struct Connection {
 
 impl Connection {
     fn view(&self, session: Session) -> WorkerView<'_> {
-        WorkerView { session, name: &self.worker, slots: self.slots, busy: &self.busy, rests_until: self.rest.until }
+        let Connection { worker: name, slots, gpu, busy, rest, .. } = self;
+        WorkerView { session, name, slots: *slots, gpu: *gpu, busy, rests_until: rest.until }
     }
 }
 
@@ -179,10 +183,10 @@ impl Machine {
             Event::Submit(ticket, submission) => self.submit(now, ticket, submission, &mut effects),
             Event::Continue(submission) => self.go_on(now, submission, &mut effects),
             Event::Cancel(ticket, name) => self.cancel(now, ticket, name, &mut effects),
-            Event::Joined { session, worker, instance, slots, holds } => {
+            Event::Joined { session, worker, instance, slots, gpu, holds } => {
                 let busy: BTreeSet<_> = holds.into_iter().collect();
                 let (named, rest) = (busy.clone(), Rest::default());
-                let connection = Connection { worker, instance, slots, named, busy, silent: false, rest };
+                let connection = Connection { worker, instance, slots, gpu, named, busy, silent: false, rest };
                 self.joined(now, session, connection, &mut effects);
             }
             Event::Left(session) => {
@@ -423,8 +427,18 @@ impl Machine {
     /// Gives queued jobs to free slots: the next job in turn to the connection with the most free slots.
     fn dispatch(&mut self, now: Time, effects: &mut Vec<Effect>) {
         let mut waiting = Vec::new();
-        while let Some((session, worker)) = self.freest(now) {
-            let Some((job, attempt, seed, configuration)) = self.next_in_turn(now) else { break };
+        loop {
+            let [others, gpus] = [false, true].map(|gpu| self.freest(now, gpu));
+            let Some(entry) = self.next_in_turn(now, gpus.is_some()) else { break };
+            let to = match (others, gpus) {
+                (_, Some(gpus)) if entry.gpu => Some(gpus),
+                // Where jobs wait for a GPU, it is kept free of those that others can train.
+                (Some(others), Some(gpus)) if !self.state.queue.waits_for_gpus() => Some(others.max(gpus)),
+                (others, gpus) => others.or(gpus),
+            };
+            let Some((_, Reverse(session), worker)) = to else { break };
+            let (job, attempt, seed) = (entry.id, Attempt(entry.attempts).next(), entry.seed);
+            let configuration = Arc::clone(&self.state.cells[entry.cell as usize].configuration);
             let families = &self.state.families;
             let origin = families.origin(job).and_then(|origin| Some((origin.job, families.file(origin)?)));
             let keeps = families.wanted(job);
@@ -438,22 +452,23 @@ impl Machine {
         effects.append(&mut waiting);
     }
 
-    fn next_in_turn(&self, now: Time) -> Option<(JobId, Attempt, u64, Arc<str>)> {
+    /// The next job for a worker with a GPU, or without.
+    fn next_in_turn(&self, now: Time, gpu: bool) -> Option<&Entry> {
         let due = |state: &JobState| matches!(state, JobState::Queued { not_before } if *not_before <= now);
-        let mut jobs = self.state.in_turn(self.policy.only.as_ref());
+        let mut jobs = self.state.in_turn(self.policy.only.as_ref(), gpu);
         let is_free = |entry: &Entry| {
             due(&entry.state) && self.state.has_what_it_builds_on(entry.id) && !self.winding.contains_key(&entry.id)
         };
-        let entry = jobs.find(|entry| is_free(entry))?;
-        let configuration = Arc::clone(&self.state.cells[entry.cell as usize].configuration);
-        Some((entry.id, Attempt(entry.attempts).next(), entry.seed, configuration))
+        jobs.find(|entry| is_free(entry))
     }
 
-    fn freest(&self, now: Time) -> Option<(Session, WorkerName)> {
+    /// The connection with the most free slots among those with a GPU, or without.
+    fn freest(&self, now: Time, gpu: bool) -> Option<(usize, Reverse<Session>, WorkerName)> {
         let free = |connection: &Connection| (connection.slots as usize).saturating_sub(connection.busy.len());
-        let candidates = self.connections.iter().filter(|(_, c)| free(c) > 0 && !c.silent && c.rest.until <= now);
-        let freest = candidates.max_by_key(|(session, connection)| (free(connection), std::cmp::Reverse(**session)));
-        freest.map(|(session, connection)| (*session, connection.worker.clone()))
+        let takes = |c: &Connection| c.gpu == gpu && free(c) > 0 && !c.silent && c.rest.until <= now;
+        let candidates = self.connections.iter().filter(|(_, connection)| takes(connection));
+        let freest = candidates.max_by_key(|(session, connection)| (free(connection), Reverse(**session)));
+        freest.map(|(session, connection)| (free(connection), Reverse(*session), connection.worker.clone()))
     }
 }
 

@@ -18,6 +18,7 @@ mod index;
 mod lineage;
 pub mod machine;
 mod membership;
+mod queue;
 pub mod record;
 pub mod state;
 pub mod view;

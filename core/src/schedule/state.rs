@@ -4,8 +4,10 @@ use super::Time;
 use super::family::Families;
 use super::index::Index;
 use super::membership::{Memberships, SetIndex};
+use super::queue::{Place, Queue};
 use super::record::{Ending, NewCell, NewJob, Next, Record, StoredState};
 use crate::id::{Attempt, CellId, JobId, SweepName, WorkerName};
+use crate::job::needs_gpu;
 use crate::outcome::Failure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -57,6 +59,8 @@ pub(super) struct Entry {
     pub id: JobId,
     pub cell: u32,
     pub seed: u64,
+    /// Whether GPUs alone can train it.
+    pub gpu: bool,
     /// Attempts made: the number of the last one.
     pub attempts: u32,
     /// Of these, failures that count towards the limit: those since any attempt came further than all before it.
@@ -92,11 +96,13 @@ pub struct State {
     pub(super) jobs: Vec<Entry>,
     index: Index,
     pub(super) cells: Vec<NewCell>,
+    /// Of each of them, whether GPUs alone can train its jobs.
+    on_gpus: Vec<bool>,
     cell_index: BTreeMap<CellId, u32>,
     pub(super) sweeps: BTreeMap<SweepName, SweepEntry>,
     submissions: u32,
     /// Queued jobs that may be assigned, in their turn; those that wait for a parent come in when it has finished.
-    pub(super) queue: BTreeSet<((u32, u32), JobIndex)>,
+    pub(super) queue: Queue,
     /// Those that would be there but for the time: each with when it comes in.
     pub(super) later: BTreeSet<(Time, (u32, u32), JobIndex)>,
     /// The time that is known to have come. Nothing that is committed; the queue alone follows from it.
@@ -228,6 +234,7 @@ impl State {
     fn learn(&mut self, cells: &[NewCell]) {
         for cell in cells {
             self.cell_index.entry(cell.id).or_insert_with(|| {
+                self.on_gpus.push(needs_gpu(&cell.configuration));
                 self.cells.push(cell.clone());
                 (self.cells.len() - 1) as u32
             });
@@ -240,8 +247,8 @@ impl State {
         let entry = &mut self.jobs[index as usize];
         // The turn is that of the earliest sweep that wants the job.
         if entry.wanted == 0 || turn.0 <= entry.turn.0 {
-            if self.queue.remove(&(entry.turn, index)) {
-                self.queue.insert((turn, index));
+            if self.queue.remove((entry.turn, index), entry.gpu) {
+                self.queue.insert((turn, index), entry.gpu);
             } else if let JobState::Queued { not_before } = entry.state
                 && self.later.remove(&(not_before, entry.turn, index))
             {
@@ -264,10 +271,12 @@ impl State {
 
     fn insert(&mut self, job: &NewJob) -> JobIndex {
         let index = self.jobs.len() as JobIndex;
+        let cell = self.cell_index.get(&job.cell).copied().unwrap_or_default();
         self.jobs.push(Entry {
             id: job.id,
-            cell: self.cell_index.get(&job.cell).copied().unwrap_or_default(),
+            cell,
             seed: job.seed,
+            gpu: self.on_gpus.get(cell as usize).is_some_and(|gpu| *gpu),
             attempts: 0,
             failures: 0,
             reached: 0,
@@ -341,7 +350,7 @@ impl State {
         if !self.has_what_it_builds_on(entry.id) {
             self.take_out(index, not_before);
         } else if not_before <= self.now {
-            self.queue.insert((entry.turn, index));
+            self.queue.insert((entry.turn, index), entry.gpu);
         } else {
             self.later.insert((not_before, entry.turn, index));
         }
@@ -349,8 +358,8 @@ impl State {
 
     /// Takes a job out of the queue that was in it until `not_before`, or since.
     fn take_out(&mut self, index: JobIndex, not_before: Time) {
-        let turn = self.jobs[index as usize].turn;
-        if !self.queue.remove(&(turn, index)) {
+        let Entry { turn, gpu, .. } = self.jobs[index as usize];
+        if !self.queue.remove((turn, index), gpu) {
             self.later.remove(&(not_before, turn, index));
         }
     }
@@ -362,7 +371,7 @@ impl State {
             && not_before <= self.now
         {
             self.later.pop_first();
-            self.queue.insert((turn, index));
+            self.queue.insert((turn, index), self.jobs[index as usize].gpu);
         }
     }
 
@@ -372,12 +381,13 @@ impl State {
         self.job(origin.job) == Some(&JobState::Finished) && self.families.file(origin).is_some()
     }
 
-    /// The jobs that may be assigned now, in the order in which they are to be trained; or, of one sweep, all that there are.
-    pub(super) fn in_turn(&self, only: Option<&SweepName>) -> impl Iterator<Item = &Entry> {
-        let all = only.is_none().then(|| self.queue.iter().map(|(_, index)| index));
-        let one = only.and_then(|name| self.sweeps.get(name)).map(|sweep| sweep.jobs.iter());
+    /// The jobs that may be assigned now to a worker with a GPU, or without, in the order in which they are to be trained; or, of one
+    /// sweep, all that there are.
+    pub(super) fn in_turn(&self, only: Option<&SweepName>, gpu: bool) -> impl Iterator<Item = &Entry> {
+        let all = only.is_none().then(|| self.queue.in_turn(gpu).map(|(_, index): Place| index));
+        let one = only.and_then(|name| self.sweeps.get(name)).map(|sweep| sweep.jobs.iter().copied());
         let indices = all.into_iter().flatten().chain(one.into_iter().flatten());
-        indices.map(|index| &self.jobs[*index as usize])
+        indices.map(|index| &self.jobs[index as usize]).filter(move |entry| gpu || !entry.gpu)
     }
 
     /// What decisions about each job follow from: equal before a restart and after it.

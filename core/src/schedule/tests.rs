@@ -1,6 +1,8 @@
-//! The machine under scripted events; in rooms of their own, jobs that build on others, what is waited for, and generated events.
+//! The machine under scripted events; in rooms of their own, jobs that build on others, jobs that need a GPU, what is
+//! waited for, and generated events.
 
 mod generated;
+mod gpus;
 mod lineage;
 mod waiting;
 
@@ -19,9 +21,21 @@ fn name(text: &str) -> SweepName {
     text.parse().unwrap()
 }
 
+/// A configuration that any worker can train, and one that needs a GPU.
+fn cells() -> [NewCell; 2] {
+    let cell =
+        |name: &[u8], configuration: &str| NewCell { id: CellId::of(&[name]), configuration: configuration.into() };
+    [cell(b"cell", "{}"), cell(b"on a GPU", r#"{"precision":"bf16","parent":{"configuration":{}}}"#)]
+}
+
+/// Which jobs need a GPU.
+fn needs_gpu(seed: u64) -> bool {
+    seed == 9 || seed >= 100
+}
+
 /// The job of that seed: 10 is the parent of 11 and 12, and 11 that of 13.
 fn job(seed: u64) -> NewJob {
-    let cell = CellId::of(&[b"cell"]);
+    let cell = cells()[usize::from(needs_gpu(seed))].id;
     let origin = match seed {
         11 => Some(Origin { job: job(10).id, at: At::Final }),
         12 => Some(Origin { job: job(10).id, at: At::BestValidation }),
@@ -37,7 +51,7 @@ fn file(name: &str) -> Digest {
 }
 
 fn submission(sweep: &str, seeds: impl IntoIterator<Item = u64>) -> Submission {
-    let cells = vec![NewCell { id: CellId::of(&[b"cell"]), configuration: "{}".into() }];
+    let cells = cells().into();
     Submission { name: name(sweep), source: "".into(), cells, jobs: seeds.into_iter().map(job).collect() }
 }
 
@@ -81,7 +95,14 @@ impl Bench {
 
     fn join(&mut self, session: u64, by: u64, slots: u32, holds: &[(u64, u32)]) -> Vec<Effect> {
         let holds = holds.iter().map(|(seed, attempt)| (job(*seed).id, Attempt(*attempt))).collect();
-        self.handle(Event::Joined { session: Session(session), worker: worker(by), instance: by, slots, holds })
+        self.handle(Event::Joined {
+            session: Session(session),
+            worker: worker(by),
+            instance: by,
+            slots,
+            gpu: false,
+            holds,
+        })
     }
 
     fn beat(&mut self, session: u64, holds: Vec<(JobId, Attempt)>) -> Vec<Effect> {
@@ -233,7 +254,14 @@ fn what_a_worker_s_process_took_with_it_when_it_died_costs_a_try() {
     bench.submit("a", 0..1);
     bench.join(1, 1, 1, &[]);
     bench.handle(Event::Left(Session(1)));
-    bench.handle(Event::Joined { session: Session(2), worker: worker(1), instance: 99, slots: 1, holds: vec![] });
+    bench.handle(Event::Joined {
+        session: Session(2),
+        worker: worker(1),
+        instance: 99,
+        slots: 1,
+        gpu: false,
+        holds: vec![],
+    });
     assert_eq!(bench.machine.state().entry(job(0).id).unwrap().failures, 1);
 }
 
@@ -285,7 +313,8 @@ fn a_coordinator_of_one_sweep_trains_that_alone() {
 fn another_process_by_the_name_of_a_connected_worker_is_turned_away() {
     let mut bench = Bench::new();
     bench.join(1, 1, 1, &[]);
-    let other = Event::Joined { session: Session(2), worker: worker(1), instance: 99, slots: 1, holds: vec![] };
+    let other =
+        Event::Joined { session: Session(2), worker: worker(1), instance: 99, slots: 1, gpu: false, holds: vec![] };
     assert_eq!(bench.handle(other), [Effect::Reject(Session(2))]);
     bench.submit("a", 0..2);
     assert!(matches!(bench.state(0), JobState::Running { .. }) && matches!(bench.state(1), JobState::Queued { .. }));

@@ -53,6 +53,8 @@ pub struct WorkerView<'s> {
     pub name: &'s WorkerName,
     /// Attempts that it takes at once.
     pub slots: u32,
+    /// Whether it trains on a GPU.
+    pub gpu: bool,
     /// What it has in hand.
     pub busy: &'s BTreeSet<(JobId, Attempt)>,
     /// Until when it is given nothing, because it gave back what it was given.
@@ -117,7 +119,9 @@ pub enum Waiting {
     Until(Time),
     /// This sweep is trained and nothing else.
     Only(SweepName),
-    /// So many jobs that may be trained come before it.
+    /// GPUs alone can train it, and no connected worker has one.
+    Gpu,
+    /// So many jobs that may be trained come before it, where they can be trained by those who can train it.
     Turn(usize),
 }
 
@@ -153,10 +157,11 @@ impl Machine {
             _ if not_before > now => Waiting::Until(not_before),
             _ => match only.filter(|only| sweeps.iter().all(|(name, _)| name != only)) {
                 Some(only) => Waiting::Only(only.clone()),
+                None if entry.gpu && !self.workers().any(|worker| worker.gpu) => Waiting::Gpu,
                 None => {
                     // Its own time may have come since the queue was last looked at.
                     let precedes = |other: &&Entry| other.id != job && (only.is_some() || other.turn <= entry.turn);
-                    let before = state.in_turn(only).take_while(precedes);
+                    let before = state.in_turn(only, self.workers().any(|worker| worker.gpu)).take_while(precedes);
                     let due =
                         |entry: &&Entry| matches!(entry.state, JobState::Queued { not_before } if not_before <= now);
                     Waiting::Turn(before.filter(due).filter(|entry| state.has_what_it_builds_on(entry.id)).count())

@@ -12,6 +12,7 @@ use crate::methods::losses::Loss;
 use crate::methods::networks::Model;
 use crate::methods::noise::Noise;
 use crate::methods::optimizer::Optimizer;
+use crate::methods::precision::Precision;
 use crate::methods::schedule::Schedule;
 use crate::methods::split::Split;
 use std::collections::BTreeMap;
@@ -97,6 +98,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
     let split = fields.choice("split", Split::CHOICES).or(Split::Random);
     let augment = fields.list_of("augment", Augment::NAMES, Augment::read);
     let normalize = fields.one_of("normalize", Normalize::NAMES, Normalize::read).unwrap_or(Normalize::Channel);
+    let precision = fields.choice("precision", Precision::CHOICES).or(Precision::F32);
     let diagnostics = fields.set_of("diagnostics", Diagnostic::ALL);
     // Its configuration is read where all of the combination is at hand.
     fields.node("parent");
@@ -122,6 +124,7 @@ fn parts(fields: &mut Fields<'_>) -> Option<Configuration> {
         split,
         augment,
         normalize,
+        precision,
         diagnostics,
         parent: None,
     })

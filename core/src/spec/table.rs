@@ -218,7 +218,7 @@ pub(super) fn value_at(path: &Path, configuration: &Configuration) -> Option<Val
     let Configuration { loss, noise, noise_seed, optimizer, schedule, .. } = configuration;
     let Configuration { epochs, batch_size, train_size, test_size, validation, split, augment, normalize, .. } =
         configuration;
-    let Configuration { diagnostics, .. } = configuration;
+    let Configuration { precision, diagnostics, .. } = configuration;
     let (head, rest) = path.0.split_first()?;
     let part = match head.as_str() {
         "dataset" => json(dataset),
@@ -237,6 +237,7 @@ pub(super) fn value_at(path: &Path, configuration: &Configuration) -> Option<Val
         "split" if !split.is_default() => json(split),
         "augment" => json(augment),
         "normalize" => json(normalize),
+        "precision" if !precision.is_default() => json(precision),
         "diagnostics" => json(diagnostics),
         "parent" => json(configuration.parent.as_ref()?),
         _ => return None,

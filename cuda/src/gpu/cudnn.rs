@@ -1,8 +1,13 @@
-//! Convolutions by cuDNN: NHWC in `f32`, by deterministic algorithms and without TF32. Where it has no such algorithm, our own kernels do.
+//! Convolutions by cuDNN: NHWC, in `f32` without TF32, with TF32, or of bfloat16 with sums in `f32`; by deterministic algorithms unless others
+//! are allowed. Where it has none that runs, our own kernels do.
+//!
+//! Which algorithms there are for what is told differently from version to version. So they are tried in the order in which cuDNN thinks of
+//! them, once, when a product is computed for the first time: nothing is measured, and what is chosen follows from the extents, the GPU and
+//! cuDNN's version alone.
 
 #![allow(unsafe_code, reason = "cuDNN is a library of C")]
 
-use crate::convolution::{Convolution, Geometry, Pass};
+use crate::convolution::{Convolution, Factors, Geometry, Pass};
 use crate::device::DeviceError;
 use crate::libraries::Library;
 use cudarc::cudnn::result::{self, CudnnError};
@@ -10,11 +15,123 @@ use cudarc::cudnn::sys;
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr};
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
-use std::ptr::from_ref;
+use std::ptr::{from_ref, null_mut};
 use std::sync::Arc;
 
+/// The oldest version that there are bindings for: others number their answers otherwise.
+const OLDEST: usize = 90_000;
+
 /// Algorithms that are asked for at most.
-const ALGORITHMS: usize = 8;
+const ALGORITHMS: usize = 10;
+
+/// Bytes that an algorithm may take beside what it reads and writes.
+const WORKSPACE: usize = 1 << 28;
+
+/// What of a convolution a way of computing it hangs on.
+type Key = (Geometry, Product, Kind);
+
+/// Which product it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Product {
+    Forward,
+    Back,
+    Weights,
+}
+
+/// In what precision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    F32,
+    Tf32,
+    Bf16,
+}
+
+fn key(convolution: &Convolution) -> Key {
+    let product = match convolution.pass {
+        Pass::Forward => Product::Forward,
+        Pass::Back { .. } => Product::Back,
+        Pass::Weights => Product::Weights,
+    };
+    let kind = match convolution.factors {
+        Factors::F32 => Kind::F32,
+        Factors::Tf32 => Kind::Tf32,
+        Factors::Bf16 { .. } => Kind::Bf16,
+    };
+    (convolution.geometry, product, kind)
+}
+
+/// An algorithm, as cuDNN answers when it is asked for some: `cudnnConvolution…AlgoPerf_t`, with numbers where that has names, for a later
+/// version may answer by a number that has none yet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct Answer {
+    algorithm: c_int,
+    status: c_int,
+    time: f32,
+    memory: usize,
+    determinism: c_int,
+    math: c_int,
+    reserved: [c_int; 3],
+}
+
+const _: () = assert!(
+    size_of::<Answer>() == size_of::<sys::cudnnConvolutionFwdAlgoPerf_t>()
+        && size_of::<Answer>() == size_of::<sys::cudnnConvolutionBwdDataAlgoPerf_t>()
+        && size_of::<Answer>() == size_of::<sys::cudnnConvolutionBwdFilterAlgoPerf_t>()
+);
+
+impl Answer {
+    /// Whether what it names may be tried.
+    fn may_do(&self, deterministic: bool, kind: Kind) -> bool {
+        use sys::cudnnMathType_t as Math;
+        let good = self.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS as c_int;
+        let same = self.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC as c_int;
+        // With FMA alone in `f32` whatever is answered: the descriptor says so, and stays as it is.
+        let math = kind == Kind::F32
+            || [Math::CUDNN_DEFAULT_MATH, Math::CUDNN_TENSOR_OP_MATH, Math::CUDNN_FMA_MATH]
+                .iter()
+                .any(|math| self.math == *math as c_int);
+        good && math && (same || !deterministic) && self.memory <= WORKSPACE
+    }
+
+    fn algorithm(&self, product: Product) -> Option<Algorithm> {
+        use sys::cudnnConvolutionBwdDataAlgo_t as Back;
+        use sys::cudnnConvolutionBwdFilterAlgo_t as Weights;
+        use sys::cudnnConvolutionFwdAlgo_t as Forward;
+        const FORWARD: [Forward; 8] = [
+            Forward::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM,
+            Forward::CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM,
+            Forward::CUDNN_CONVOLUTION_FWD_ALGO_GEMM,
+            Forward::CUDNN_CONVOLUTION_FWD_ALGO_DIRECT,
+            Forward::CUDNN_CONVOLUTION_FWD_ALGO_FFT,
+            Forward::CUDNN_CONVOLUTION_FWD_ALGO_FFT_TILING,
+            Forward::CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD,
+            Forward::CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD_NONFUSED,
+        ];
+        const BACK: [Back; 6] = [
+            Back::CUDNN_CONVOLUTION_BWD_DATA_ALGO_0,
+            Back::CUDNN_CONVOLUTION_BWD_DATA_ALGO_1,
+            Back::CUDNN_CONVOLUTION_BWD_DATA_ALGO_FFT,
+            Back::CUDNN_CONVOLUTION_BWD_DATA_ALGO_FFT_TILING,
+            Back::CUDNN_CONVOLUTION_BWD_DATA_ALGO_WINOGRAD,
+            Back::CUDNN_CONVOLUTION_BWD_DATA_ALGO_WINOGRAD_NONFUSED,
+        ];
+        const WEIGHTS: [Weights; 6] = [
+            Weights::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0,
+            Weights::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1,
+            Weights::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_FFT,
+            Weights::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3,
+            Weights::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_WINOGRAD_NONFUSED,
+            Weights::CUDNN_CONVOLUTION_BWD_FILTER_ALGO_FFT_TILING,
+        ];
+        let number = self.algorithm;
+        match product {
+            Product::Forward => FORWARD.into_iter().find(|one| *one as c_int == number).map(Algorithm::Forward),
+            Product::Back => BACK.into_iter().find(|one| *one as c_int == number).map(Algorithm::Back),
+            Product::Weights => WEIGHTS.into_iter().find(|one| *one as c_int == number).map(Algorithm::Weights),
+        }
+    }
+}
 
 /// An algorithm of each product.
 #[derive(Clone, Copy)]
@@ -42,12 +159,18 @@ struct Described {
 
 impl Drop for Described {
     fn drop(&mut self) {
-        // SAFETY: each was created by `Described::new` and is destroyed once. That one could not be is nothing to act on.
+        let Described { x, y, w, convolution } = *self;
+        // SAFETY: each was created by `Described::new`, if it is one, and is destroyed once. That one could not be is nothing to act on.
         unsafe {
-            let _ = result::destroy_tensor_descriptor(self.x);
-            let _ = result::destroy_tensor_descriptor(self.y);
-            let _ = result::destroy_filter_descriptor(self.w);
-            let _ = result::destroy_convolution_descriptor(self.convolution);
+            for tensor in [x, y].into_iter().filter(|tensor| !tensor.is_null()) {
+                let _ = result::destroy_tensor_descriptor(tensor);
+            }
+            if !w.is_null() {
+                let _ = result::destroy_filter_descriptor(w);
+            }
+            if !convolution.is_null() {
+                let _ = result::destroy_convolution_descriptor(convolution);
+            }
         }
     }
 }
@@ -56,14 +179,28 @@ fn failed(call: &'static str) -> impl Fn(CudnnError) -> DeviceError {
     move |error| DeviceError::failed(call, error.to_string())
 }
 
+/// Whether it is no failure, but a word that something else will have to do.
+fn is_unsupported(error: &CudnnError) -> bool {
+    // All kinds of it have one thousand for themselves.
+    let first = sys::cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED as u32;
+    (first..first + 1000).contains(&(error.0 as u32))
+}
+
 fn int(value: usize) -> Result<c_int, DeviceError> {
     c_int::try_from(value).map_err(|_| DeviceError::Unfit(format!("{value} is more than cuDNN counts")))
 }
 
 impl Described {
-    fn new(geometry: &Geometry) -> Result<Self, DeviceError> {
+    fn new(geometry: &Geometry, kind: Kind) -> Result<Self, DeviceError> {
         let Geometry { samples, from, inputs, to, outputs, kernel, stride, margin } = *geometry;
         let (format, float) = (sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC, sys::cudnnDataType_t::CUDNN_DATA_FLOAT);
+        let (values, math) = match kind {
+            // Without TF32, which keeps 10 bits of a factor.
+            Kind::F32 => (float, sys::cudnnMathType_t::CUDNN_FMA_MATH),
+            // With TF32 where the GPU has it.
+            Kind::Tf32 => (float, sys::cudnnMathType_t::CUDNN_DEFAULT_MATH),
+            Kind::Bf16 => (sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16, sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH),
+        };
         let tensor = |channels, [rows, columns]: [usize; 2]| -> Result<_, DeviceError> {
             Ok([int(samples)?, int(channels)?, int(rows)?, int(columns)?])
         };
@@ -71,24 +208,23 @@ impl Described {
         let w_extent = [int(outputs)?, int(inputs)?, int(kernel[0])?, int(kernel[1])?];
         let (above, left, stride) = (int(margin[0])?, int(margin[1])?, int(stride)?);
         let made = failed("cudnnCreate…Descriptor");
-        let described = Described {
-            x: result::create_tensor_descriptor().map_err(&made)?,
-            y: result::create_tensor_descriptor().map_err(&made)?,
-            w: result::create_filter_descriptor().map_err(&made)?,
-            convolution: result::create_convolution_descriptor().map_err(&made)?,
-        };
+        // One after the other, so that those before one that fails are destroyed.
+        let mut described = Described { x: null_mut(), y: null_mut(), w: null_mut(), convolution: null_mut() };
+        described.x = result::create_tensor_descriptor().map_err(&made)?;
+        described.y = result::create_tensor_descriptor().map_err(&made)?;
+        described.w = result::create_filter_descriptor().map_err(&made)?;
+        described.convolution = result::create_convolution_descriptor().map_err(&made)?;
         let set = failed("cudnnSet…Descriptor");
         // SAFETY: the descriptors were created above and live until they are dropped.
         unsafe {
-            result::set_tensor4d_descriptor(described.x, format, float, x_extent).map_err(&set)?;
-            result::set_tensor4d_descriptor(described.y, format, float, y_extent).map_err(&set)?;
-            result::set_filter4d_descriptor(described.w, float, format, w_extent).map_err(&set)?;
+            result::set_tensor4d_descriptor(described.x, format, values, x_extent).map_err(&set)?;
+            result::set_tensor4d_descriptor(described.y, format, values, y_extent).map_err(&set)?;
+            result::set_filter4d_descriptor(described.w, values, format, w_extent).map_err(&set)?;
             let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
+            // Sums are `f32` always.
             result::set_convolution2d_descriptor(described.convolution, above, left, stride, stride, 1, 1, mode, float)
                 .map_err(&set)?;
-            // No TF32, which keeps 10 bits of a factor.
-            result::set_convolution_math_type(described.convolution, sys::cudnnMathType_t::CUDNN_FMA_MATH)
-                .map_err(&set)?;
+            result::set_convolution_math_type(described.convolution, math).map_err(&set)?;
         }
         Ok(described)
     }
@@ -97,9 +233,10 @@ impl Described {
 /// cuDNN on a stream.
 pub(super) struct Cudnn {
     // Destroyed before the handle.
-    ways: HashMap<(Geometry, u8), Option<Way>>,
+    ways: HashMap<Key, Option<Way>>,
     /// The largest is the last. None is freed, for a graph may know where it is.
     workspaces: Vec<CudaSlice<u8>>,
+    deterministic: bool,
     handle: sys::cudnnHandle_t,
 }
 
@@ -112,14 +249,14 @@ impl Drop for Cudnn {
 }
 
 impl Cudnn {
-    /// Nothing where cuDNN is not installed.
+    /// Nothing where cuDNN is not installed, or one that is too old.
     pub fn open(stream: &Arc<CudaStream>) -> Result<Option<Self>, DeviceError> {
-        if !Library::Cudnn.is_there() {
+        if !Library::Cudnn.is_there() || result::get_version() < OLDEST {
             return Ok(None);
         }
         stream.context().bind_to_thread().map_err(|error| DeviceError::failed("cuCtxSetCurrent", error.to_string()))?;
         let handle = result::create_handle().map_err(failed("cudnnCreate"))?;
-        let cudnn = Cudnn { ways: HashMap::new(), workspaces: Vec::new(), handle };
+        let cudnn = Cudnn { ways: HashMap::new(), workspaces: Vec::new(), deterministic: true, handle };
         // SAFETY: the handle was created above; the stream lives longer, for the GPU drops cuDNN first.
         unsafe { result::set_stream(handle, stream.cu_stream().cast()) }.map_err(failed("cudnnSetStream"))?;
         Ok(Some(cudnn))
@@ -131,145 +268,148 @@ impl Cudnn {
         format!("cudnn {}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
     }
 
+    /// From now on ways are taken, too, that give other bytes every time.
+    pub fn take_any_way(&mut self) {
+        self.deterministic = false;
+        self.ways.clear();
+    }
+
+    /// Whether it has been decided how this is computed.
+    pub fn knows(&self, convolution: &Convolution) -> bool {
+        self.ways.contains_key(&key(convolution))
+    }
+
     /// Computes a product of a convolution over these addresses of x, w and y; whether there is a way.
     pub fn convolve(
         &mut self,
         convolution: &Convolution,
-        [x, w, y]: [u64; 3],
+        addresses: [u64; 3],
         stream: &Arc<CudaStream>,
     ) -> Result<bool, DeviceError> {
         let bound = stream.context().bind_to_thread();
         bound.map_err(|error| DeviceError::failed("cuCtxSetCurrent", error.to_string()))?;
-        let Convolution { geometry, pass, .. } = convolution;
-        let (which, add) = match pass {
-            Pass::Forward => (0, false),
-            Pass::Back { add } => (1, *add),
-            Pass::Weights => (2, false),
-        };
-        let key = (*geometry, which);
-        if !self.ways.contains_key(&key) {
-            let way = self.find(geometry, *pass)?;
-            self.make_room(way.as_ref().map_or(0, |way| way.workspace), stream)?;
-            self.ways.insert(key, way);
+        let key = key(convolution);
+        match self.ways.get(&key) {
+            Some(None) => return Ok(false),
+            Some(Some(way)) => {
+                self.run(way.algorithm, way.workspace, &way.described, convolution.pass, addresses, stream)
+                    .map_err(failed("a convolution of cuDNN's"))?;
+                return Ok(true);
+            }
+            None => {}
         }
-        let Some(Some(Way { algorithm, workspace, described })) = self.ways.get(&key) else { return Ok(false) };
-        let space = self.workspaces.last().map_or(0, |space| space.device_ptr(stream).0) as *mut c_void;
-        let (one, rest) = (1.0f32, if add { 1.0f32 } else { 0.0 });
-        let (alpha, beta) = (from_ref(&one).cast::<c_void>(), from_ref(&rest).cast::<c_void>());
-        let [x, w, y] = [x, w, y].map(|address| address as *mut c_void);
-        let Described { x: xs, y: ys, w: ws, convolution } = *described;
-        // SAFETY: handle and descriptors live; `Convolution::run` has found that x, w and y have the lengths of these extents, and the
-        // workspace has as many bytes as the algorithm asks for.
-        unsafe {
-            match *algorithm {
-                Algorithm::Forward(algorithm) => result::convolution_forward(
-                    self.handle,
-                    alpha,
-                    xs,
-                    x,
-                    ws,
-                    w,
-                    convolution,
-                    algorithm,
-                    space,
-                    *workspace,
-                    beta,
-                    ys,
-                    y,
-                )
-                .map_err(failed("cudnnConvolutionForward"))?,
-                Algorithm::Back(algorithm) => result::convolution_backward_data(
-                    self.handle,
-                    alpha,
-                    ws,
-                    w,
-                    ys,
-                    y,
-                    convolution,
-                    algorithm,
-                    space,
-                    *workspace,
-                    beta,
-                    xs,
-                    x,
-                )
-                .map_err(failed("cudnnConvolutionBackwardData"))?,
-                Algorithm::Weights(algorithm) => result::convolution_backward_filter(
-                    self.handle,
-                    alpha,
-                    xs,
-                    x,
-                    ys,
-                    y,
-                    convolution,
-                    algorithm,
-                    space,
-                    *workspace,
-                    beta,
-                    ws,
-                    w,
-                )
-                .map_err(failed("cudnnConvolutionBackwardFilter"))?,
+        let way = self.find(key, convolution.pass, addresses, stream)?;
+        let found = way.is_some();
+        self.ways.insert(key, way);
+        Ok(found)
+    }
+
+    /// Computes a product for the first time: by the first algorithm that does it, in the order in which cuDNN thinks of them.
+    fn find(
+        &mut self,
+        (geometry, product, kind): Key,
+        pass: Pass,
+        addresses: [u64; 3],
+        stream: &Arc<CudaStream>,
+    ) -> Result<Option<Way>, DeviceError> {
+        let described = Described::new(&geometry, kind)?;
+        let answers = match self.ask(&described, product) {
+            Ok(answers) => answers,
+            Err(error) if is_unsupported(&error) => return Ok(None),
+            Err(error) => return Err(failed("cudnnGetConvolution…Algorithm_v7")(error)),
+        };
+        let fit = answers.iter().filter(|answer| answer.may_do(self.deterministic, kind));
+        let tried: Vec<_> = fit.filter_map(|answer| Some((answer.algorithm(product)?, answer.memory))).collect();
+        for (algorithm, workspace) in tried {
+            self.make_room(workspace, stream)?;
+            match self.run(algorithm, workspace, &described, pass, addresses, stream) {
+                Ok(()) => return Ok(Some(Way { algorithm, workspace, described })),
+                Err(error) if is_unsupported(&error) => {}
+                Err(error) => return Err(failed("a convolution of cuDNN's")(error)),
             }
         }
-        Ok(true)
+        Ok(None)
     }
 
     fn make_room(&mut self, bytes: usize, stream: &Arc<CudaStream>) -> Result<(), DeviceError> {
         if bytes > self.workspaces.last().map_or(0, CudaSlice::len) {
-            self.workspaces.push(super::allocated::<u8>(stream, bytes)?);
+            self.workspaces.push(super::allocated(stream, bytes)?);
         }
         Ok(())
     }
 
-    /// The algorithm that cuDNN thinks the fastest among those that give the same bytes every time and use no TF32. What it thinks
-    /// follows from the extents, the GPU and its version alone: it measures nothing.
-    fn find(&self, geometry: &Geometry, pass: Pass) -> Result<Option<Way>, DeviceError> {
-        let described = Described::new(geometry)?;
-        let Described { x, y, w, convolution } = described;
-        // One that every product's list has the fields of.
-        macro_rules! choose {
-            ($ask:ident, $name:literal, ($($extent:expr),*), $algorithm:path) => {{
-                // SAFETY: a list of numbers, for which all bits zero are values.
-                let mut found = unsafe { std::mem::zeroed::<[_; ALGORITHMS]>() };
-                let mut count = 0;
-                // SAFETY: handle and descriptors live, and there is room for as many answers as are asked for.
-                let code = unsafe {
-                    sys::$ask(self.handle, $($extent),*, ALGORITHMS as c_int, &mut count, found.as_mut_ptr())
-                };
-                code.result().map_err(failed($name))?;
-                let count = usize::try_from(count).unwrap_or_default();
-                let good = found.iter().take(count).find(|answer| {
-                    answer.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS
-                        && answer.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC
-                        && matches!(
-                            answer.mathType,
-                            sys::cudnnMathType_t::CUDNN_FMA_MATH | sys::cudnnMathType_t::CUDNN_DEFAULT_MATH
-                        )
-                });
-                good.map(|answer| ($algorithm(answer.algo), answer.memory))
-            }};
-        }
-        let chosen = match pass {
-            Pass::Forward => choose!(
-                cudnnGetConvolutionForwardAlgorithm_v7,
-                "cudnnGetConvolutionForwardAlgorithm",
-                (x, w, convolution, y),
-                Algorithm::Forward
-            ),
-            Pass::Back { .. } => choose!(
-                cudnnGetConvolutionBackwardDataAlgorithm_v7,
-                "cudnnGetConvolutionBackwardDataAlgorithm",
-                (w, y, convolution, x),
-                Algorithm::Back
-            ),
-            Pass::Weights => choose!(
-                cudnnGetConvolutionBackwardFilterAlgorithm_v7,
-                "cudnnGetConvolutionBackwardFilterAlgorithm",
-                (x, y, convolution, w),
-                Algorithm::Weights
-            ),
+    /// The algorithms that there are, those first of which cuDNN thinks that they are the fastest.
+    fn ask(&self, described: &Described, product: Product) -> Result<Vec<Answer>, CudnnError> {
+        let Described { x, y, w, convolution } = *described;
+        let (mut found, mut count, most) = ([Answer::default(); ALGORITHMS], 0, ALGORITHMS as c_int);
+        let (handle, answers) = (self.handle, found.as_mut_ptr());
+        // SAFETY: handle and descriptors live; there is room for as many answers as are asked for, and each is laid out as cuDNN's.
+        let code = unsafe {
+            match product {
+                Product::Forward => sys::cudnnGetConvolutionForwardAlgorithm_v7(
+                    handle,
+                    x,
+                    w,
+                    convolution,
+                    y,
+                    most,
+                    &mut count,
+                    answers.cast(),
+                ),
+                Product::Back => sys::cudnnGetConvolutionBackwardDataAlgorithm_v7(
+                    handle,
+                    w,
+                    y,
+                    convolution,
+                    x,
+                    most,
+                    &mut count,
+                    answers.cast(),
+                ),
+                Product::Weights => sys::cudnnGetConvolutionBackwardFilterAlgorithm_v7(
+                    handle,
+                    x,
+                    y,
+                    convolution,
+                    w,
+                    most,
+                    &mut count,
+                    answers.cast(),
+                ),
+            }
         };
-        Ok(chosen.map(|(algorithm, workspace)| Way { algorithm, workspace, described }))
+        code.result()?;
+        Ok(found.into_iter().take(usize::try_from(count).unwrap_or_default()).collect())
+    }
+
+    fn run(
+        &self,
+        algorithm: Algorithm,
+        workspace: usize,
+        described: &Described,
+        pass: Pass,
+        addresses: [u64; 3],
+        stream: &Arc<CudaStream>,
+    ) -> Result<(), CudnnError> {
+        let space = self.workspaces.last().map_or(0, |space| space.device_ptr(stream).0) as *mut c_void;
+        let (one, rest) = (1.0f32, if pass == (Pass::Back { add: true }) { 1.0f32 } else { 0.0 });
+        let (alpha, beta) = (from_ref(&one).cast::<c_void>(), from_ref(&rest).cast::<c_void>());
+        let [x, w, y] = addresses.map(|address| address as *mut c_void);
+        let (handle, &Described { x: xs, y: ys, w: ws, convolution: c }) = (self.handle, described);
+        // SAFETY: handle and descriptors live; `Convolution::run` has found that x, w and y have the lengths and bits of these extents, and
+        // the workspace has as many bytes as the algorithm asks for.
+        unsafe {
+            match algorithm {
+                Algorithm::Forward(by) => {
+                    result::convolution_forward(handle, alpha, xs, x, ws, w, c, by, space, workspace, beta, ys, y)
+                }
+                Algorithm::Back(by) => {
+                    result::convolution_backward_data(handle, alpha, ws, w, ys, y, c, by, space, workspace, beta, xs, x)
+                }
+                Algorithm::Weights(by) => result::convolution_backward_filter(
+                    handle, alpha, xs, x, ys, y, c, by, space, workspace, beta, ws, w,
+                ),
+            }
+        }
     }
 }

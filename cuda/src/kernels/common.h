@@ -9,6 +9,14 @@
 #define SHARED __shared__
 #endif
 
+// A value of 16 bits: the upper half of a `float`.
+typedef unsigned short bits16;
+
+// What factors of a product are: as they are, rounded to 10 bits after the leading one, or of 16 bits.
+#define F32 0
+#define TF32 1
+#define BF16 2
+
 // The elements that a thread works on: any number of blocks and threads gives the same values.
 #define FOR_EACH(i, n)                                                                                                 \
     for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < (unsigned)(n); i += gridDim.x * blockDim.x)
@@ -16,6 +24,37 @@
 // Channels and rows of a block that adds up what chunks left: `ops::norm` launches as many threads.
 #define LANES 16
 #define ROWS 16
+
+DEVICE float widened(bits16 value) { return __uint_as_float((unsigned)value << 16); }
+
+// To nearest, ties to even. NaN stays NaN.
+DEVICE bits16 narrowed(float x) {
+    unsigned bits = __float_as_uint(x);
+    if (x != x) return (bits16)(bits >> 16 | 0x40);
+    return (bits16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+// To 10 bits after the leading one, to nearest, ties away from zero.
+DEVICE float in_tf32(float x) {
+    if (x != x) return x;
+    return __uint_as_float((__float_as_uint(x) + 0x1000) & ~0x1fffu);
+}
+
+// Value number `place` as a factor.
+DEVICE float factor(const void* values, unsigned place, int precision) {
+    if (precision == BF16) return widened(((const bits16*)values)[place]);
+    float x = ((const float*)values)[place];
+    return precision == TF32 ? in_tf32(x) : x;
+}
+
+// Value number `place` is what came of a product.
+DEVICE void put(void* values, unsigned place, float x, int precision) {
+    if (precision == BF16) {
+        ((bits16*)values)[place] = narrowed(x);
+    } else {
+        ((float*)values)[place] = x;
+    }
+}
 
 // A stored value before rectification: x, x + shift, or scale · x + shift.
 DEVICE float shifted(float x, const float* scale, const float* shift, int channel) {

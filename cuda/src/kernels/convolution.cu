@@ -1,18 +1,20 @@
 // Convolutions straight from their definition, for where cuDNN is not there or has no deterministic way. Images are NHWC, kernels
 // [output, row, column, input]. A linear layer is a convolution of images of one pixel.
 //
+// Factors may be rounded or of 16 bits (`precision`, above); what comes out is then of 16 bits as well, but sums are `float` in between.
+//
 // Sums run in one order: the products of a piece of a tap's channels (or of a row of pixels) first, then the pieces, so that what is
 // rounded does not grow with the length of a sum.
 #define PIECE 64
 
 // y = x ∗ w: n = samples × height × width × outputs.
-KERNEL convolve(const float* x, const float* w, float* y, int n, int height, int width, int outputs, int from_height,
-                int from_width, int inputs, int rows, int columns, int stride, int above, int left) {
+KERNEL convolve(const void* x, const void* w, void* y, int precision, int n, int height, int width, int outputs,
+                int from_height, int from_width, int inputs, int rows, int columns, int stride, int above, int left) {
     FOR_EACH(i, n) {
         int output = i % outputs, column = i / outputs % width, row = i / outputs / width % height;
         unsigned sample = i / outputs / width / height;
-        const float* image = x + sample * from_height * from_width * inputs;
-        const float* kernel = w + output * rows * columns * inputs;
+        unsigned image = sample * from_height * from_width * inputs;
+        unsigned kernel = output * rows * columns * inputs;
         float sum = 0.0f;
         for (int r = 0; r < rows; r++) {
             int down = row * stride + r - above;
@@ -20,28 +22,30 @@ KERNEL convolve(const float* x, const float* w, float* y, int n, int height, int
             for (int c = 0; c < columns; c++) {
                 int across = column * stride + c - left;
                 if (across < 0 || across >= from_width) continue;
-                const float* pixel = image + (down * from_width + across) * inputs;
-                const float* tap = kernel + (r * columns + c) * inputs;
+                unsigned pixel = image + (down * from_width + across) * inputs;
+                unsigned tap = kernel + (r * columns + c) * inputs;
                 for (int start = 0; start < inputs; start += PIECE) {
                     int end = start + PIECE < inputs ? start + PIECE : inputs;
                     float part = 0.0f;
-                    for (int input = start; input < end; input++) part = fmaf(pixel[input], tap[input], part);
+                    for (int input = start; input < end; input++) {
+                        part = fmaf(factor(x, pixel + input, precision), factor(w, tap + input, precision), part);
+                    }
                     sum += part;
                 }
             }
         }
-        y[i] = sum;
+        put(y, i, sum, precision);
     }
 }
 
-// The gradient with respect to x, written or added: n = samples × from_height × from_width × inputs.
-KERNEL convolve_back(const float* d, const float* w, float* total, int add, int n, int height, int width, int outputs,
+// The gradient with respect to x, written or (of 16 bits never) added: n = samples × from_height × from_width × inputs.
+KERNEL convolve_back(const void* d, const void* w, void* total, int precision, int add, int n, int height, int width, int outputs,
                      int from_height, int from_width, int inputs, int rows, int columns, int stride, int above,
                      int left) {
     FOR_EACH(i, n) {
         int input = i % inputs, column = i / inputs % from_width, row = i / inputs / from_width % from_height;
         unsigned sample = i / inputs / from_width / from_height;
-        const float* image = d + sample * height * width * outputs;
+        unsigned image = sample * height * width * outputs;
         int step = rows * columns * inputs;
         float sum = 0.0f;
         for (int r = 0; r < rows; r++) {
@@ -50,25 +54,26 @@ KERNEL convolve_back(const float* d, const float* w, float* total, int add, int 
             for (int c = 0; c < columns; c++) {
                 int across = column + left - c;
                 if (across < 0 || across % stride != 0 || across / stride >= width) continue;
-                const float* pixel = image + (down / stride * width + across / stride) * outputs;
-                const float* tap = w + (r * columns + c) * inputs + input;
+                unsigned pixel = image + (down / stride * width + across / stride) * outputs;
+                unsigned tap = (r * columns + c) * inputs + input;
                 for (int start = 0; start < outputs; start += PIECE) {
                     int end = start + PIECE < outputs ? start + PIECE : outputs;
                     float part = 0.0f;
                     for (int output = start; output < end; output++) {
-                        part = fmaf(pixel[output], tap[output * step], part);
+                        float of_w = factor(w, tap + output * step, precision);
+                        part = fmaf(factor(d, pixel + output, precision), of_w, part);
                     }
                     sum += part;
                 }
             }
         }
-        total[i] = add ? total[i] + sum : sum;
+        put(total, i, add ? ((const float*)total)[i] + sum : sum, precision);
     }
 }
 
 // The gradient with respect to w of every chunk of rows of pixels: n = outputs × rows × columns × inputs, partial[chunk, n]. There are
-// `lines` = samples × height rows of pixels, `chunk` of them in a chunk.
-KERNEL convolve_weights(const float* x, const float* d, float* partial, int n, int lines, int chunk, int height,
+// `lines` = samples × height rows of pixels, `chunk` of them in a chunk. The sums are of 16 bits if `sums` says so.
+KERNEL convolve_weights(const void* x, const void* d, void* partial, int precision, int sums, int n, int lines, int chunk, int height,
                         int width, int outputs, int from_height, int from_width, int inputs, int rows, int columns,
                         int stride, int above, int left) {
     unsigned chunks = (lines + chunk - 1) / chunk;
@@ -81,25 +86,26 @@ KERNEL convolve_weights(const float* x, const float* d, float* partial, int n, i
         for (int line = first; line < end; line++) {
             int down = line % height * stride + r - above;
             if (down < 0 || down >= from_height) continue;
-            const float* row = x + (unsigned)(line / height * from_height + down) * from_width * inputs + input;
-            const float* gradient = d + (unsigned)line * width * outputs + output;
+            unsigned row = (unsigned)(line / height * from_height + down) * from_width * inputs + input;
+            unsigned gradient = (unsigned)line * width * outputs + output;
             float of_line = 0.0f;
             for (int column = 0; column < width; column++) {
                 int across = column * stride + c - left;
                 if (across < 0 || across >= from_width) continue;
-                of_line = fmaf(row[across * inputs], gradient[column * outputs], of_line);
+                float of_x = factor(x, row + across * inputs, precision);
+                of_line = fmaf(of_x, factor(d, gradient + column * outputs, precision), of_line);
             }
             sum += of_line;
         }
-        partial[i] = sum;
+        put(partial, i, sum, sums);
     }
 }
 
 // The sum of all chunks, in their order.
-KERNEL sum_chunks(const float* partial, float* total, int n, int chunks) {
+KERNEL sum_chunks(const float* partial, void* total, int precision, int n, int chunks) {
     FOR_EACH(i, n) {
         float sum = partial[i];
         for (int chunk = 1; chunk < chunks; chunk++) sum += partial[(unsigned)chunk * n + i];
-        total[i] = sum;
+        put(total, i, sum, precision);
     }
 }

@@ -8,6 +8,8 @@ mod gather;
 mod loss;
 mod norm;
 mod pool;
+mod precision;
+mod text;
 mod update;
 
 pub use elementwise::{Apply, Arrange, Drop, DropGradient, GatherRows, Give, Join, Mask, SpreadRows, Subsample};
@@ -15,6 +17,8 @@ pub use gather::{Gather, GatherTokens, MOVES, Masks, STREAM};
 pub use loss::{Batch, Determinant, Forward, Imae, Latent, LatentState, Powers, Squares, Total};
 pub use norm::{BLOCK, GradientSums, Norm, Running, Settle, SettleRunning, Unsettle, UnsettleBias, partials};
 pub use pool::{Average, MaxPool, Windows};
+pub use precision::{Narrow, Widen};
+pub use text::{Embedding, Place, Tanh};
 pub use update::{Adam, RATES, Sgd};
 
 use crate::device::{Argument, Device, DeviceError, Launch, Memory};
@@ -80,7 +84,7 @@ pub(crate) fn exactly(what: &str, memory: Memory, count: usize) -> Result<(), De
 }
 
 /// Checks that there are so many values or more.
-fn at_least(what: &str, memory: Memory, count: usize) -> Result<(), DeviceError> {
+pub(crate) fn at_least(what: &str, memory: Memory, count: usize) -> Result<(), DeviceError> {
     if memory.len() >= count {
         return Ok(());
     }

@@ -4,6 +4,17 @@
 #include <stddef.h>
 
 #define TWIN
+
+static inline unsigned __float_as_uint(float x) {
+    union { float x; unsigned bits; } both = {.x = x};
+    return both.bits;
+}
+
+static inline float __uint_as_float(unsigned bits) {
+    union { unsigned bits; float x; } both = {.bits = bits};
+    return both.x;
+}
+
 #define KERNEL static void
 #define DEVICE static inline
 // The threads of a block run on one thread of the processor, a block after the other.

@@ -111,6 +111,7 @@ impl World {
                     worker: WorkerName(hello.worker),
                     instance: hello.instance,
                     slots: session::slots(&hello.devices),
+                    gpu: session::are_gpus(&hello.devices),
                     holds: attempts(&hello.holds).ok()?,
                 })
             }

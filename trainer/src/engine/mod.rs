@@ -12,6 +12,7 @@ mod on_device;
 mod optimizer;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tokens;
 mod weights;
 
 pub use on_device::{Batch, Inputs, LossOf, OnDevice, Samples};
@@ -28,6 +29,7 @@ use self::optimizer::Updater;
 use plusminus_core::methods::losses::DeviceLoss;
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_core::methods::precision::Precision;
 use plusminus_kernels::Instructions;
 use rand_chacha::ChaCha8Rng;
 use std::fmt;
@@ -174,12 +176,15 @@ pub struct Means {
     pub engine: Option<EngineKind>,
     /// Threads of the fused engine. Its results do not depend on their number.
     pub threads: NonZeroUsize,
+    /// Whether the same job is to give the same bytes every time. A processor's engines know nothing else; on a GPU it costs a little
+    /// speed. What was trained without says so in its engine's name.
+    pub deterministic: bool,
 }
 
 impl Default for Means {
     /// One core, and the fastest engine.
     fn default() -> Self {
-        Means { device: Device::Cpu, engine: None, threads: NonZeroUsize::MIN }
+        Means { device: Device::Cpu, engine: None, threads: NonZeroUsize::MIN, deterministic: true }
     }
 }
 
@@ -222,17 +227,18 @@ impl FromStr for EngineKind {
     }
 }
 
-/// An engine for a network that starts with `weights`.
+/// An engine for a network that starts with `weights`, and multiplies in this precision.
 ///
 /// # Errors
 /// The device's refusal, or that the engine asked for cannot run the network, or not there.
 pub fn engine(
     means: Means,
+    precision: Precision,
     network: &Network,
     weights: Weights,
     optimizer: &Optimizer,
 ) -> Result<Box<dyn Engine>, EngineError> {
-    let Means { device, engine, threads } = means;
+    let Means { device, engine, threads, deterministic } = means;
     if let Device::Cuda(number) = device {
         if engine == Some(EngineKind::Candle) {
             return Err(EngineError::new(format!(
@@ -241,7 +247,17 @@ pub fn engine(
         }
         let cache = plusminus_cuda::Cache::of_user();
         let gpu = plusminus_cuda::Gpu::open(number as usize, cache.as_ref())?;
-        return on(Box::new(gpu), network, weights, optimizer);
+        let gpu = if deterministic { gpu } else { gpu.nondeterministic() };
+        return on(Box::new(gpu), precision, network, weights, optimizer);
+    }
+    if precision.needs_gpu() {
+        // Another machine may have a GPU.
+        let cause = Cause::Machine;
+        let message = format!(
+            "GPUs alone train in `precision: {}`: expected `--device cuda:0` or another, found `--device cpu`; or leave `precision` away",
+            precision.name()
+        );
+        return Err(EngineError { message, cause });
     }
     if engine != Some(EngineKind::Candle) {
         let instructions = Instructions::best();
@@ -261,11 +277,12 @@ pub fn engine(
 /// The device's refusal, or that no device runs the network.
 pub(crate) fn on(
     device: Box<dyn plusminus_cuda::Device>,
+    precision: Precision,
     network: &Network,
     weights: Weights,
     optimizer: &Optimizer,
 ) -> Result<Box<dyn Engine>, EngineError> {
-    Ok(Box::new(CudaEngine::new(network, weights, optimizer.clone(), device)?))
+    Ok(Box::new(CudaEngine::new(network, weights, optimizer.clone(), device)?.in_precision(precision)))
 }
 
 /// Bytes of the machine's memory that an engine for `network` holds while it trains on batches of so many samples; nothing where that is
@@ -281,8 +298,13 @@ pub fn memory(means: Means, network: &Network, optimizer: &Optimizer, batch_size
 /// Bytes of a GPU's memory that an engine for `network` holds there while it trains on batches of so many samples, beside the driver's
 /// context and what cuDNN asks for; nothing where no GPU runs the network. The data and the loss that it may hold besides are no part of it
 /// ([`Memory::on_device`](crate::Memory::on_device) has all of it).
-pub fn device_memory(network: &Network, optimizer: &Optimizer, batch_size: usize) -> Option<usize> {
-    cuda::memory(network, optimizer, batch_size)
+pub fn device_memory(
+    network: &Network,
+    optimizer: &Optimizer,
+    batch_size: usize,
+    precision: Precision,
+) -> Option<usize> {
+    cuda::memory(network, optimizer, batch_size, precision)
 }
 
 /// Bytes of a GPU's memory that it takes to know a loss, for batches of so many of the `given` samples of the training file.

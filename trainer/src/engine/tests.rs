@@ -9,6 +9,7 @@ use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::losses::{Cce, Loss};
 use plusminus_core::methods::networks::{Downsample, Model, Network};
 use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_core::methods::precision::Precision;
 use plusminus_core::random::{Stream, Streams};
 use plusminus_kernels::Instructions;
 use rand_chacha::ChaCha8Rng;
@@ -338,6 +339,19 @@ fn devices_are_written_as_they_are_read() {
 }
 
 #[test]
+fn a_processor_refuses_a_gpus_precision_and_no_job_is_blamed() {
+    use super::{Cause, Means, engine};
+    let image = ImageShape { channels: 1, height: 28, width: 28 };
+    let network = Model::Cnn { dropout: 0.5 }.network(image, 10).unwrap();
+    let weights = Arc::new(Plan::of(&network)).initial(&mut no_dropout());
+    for (name, precision) in [("tf32", Precision::Tf32), ("bf16", Precision::Bf16)] {
+        let refused = engine(Means::default(), precision, &network, weights.clone(), &SGD).map(|_| ()).unwrap_err();
+        assert!(refused.to_string().contains(&format!("GPUs alone train in `precision: {name}`")), "{refused}");
+        assert_eq!(refused.cause, Cause::Machine);
+    }
+}
+
+#[test]
 fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
     use super::{Device, EngineKind, Means, engine};
     let image = ImageShape { channels: 1, height: 28, width: 28 };
@@ -345,7 +359,7 @@ fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
     let weights = Arc::new(Plan::of(&network)).initial(&mut no_dropout());
     let made = |engine_kind| {
         let means = Means { device: Device::Cuda(4096), engine: engine_kind, ..Means::default() };
-        engine(means, &network, weights.clone(), &SGD).map(|_| ()).unwrap_err().to_string()
+        engine(means, Precision::F32, &network, weights.clone(), &SGD).map(|_| ()).unwrap_err().to_string()
     };
     // Without a driver, without its compiler, or with some GPUs: this one is nowhere.
     let refused = made(None);

@@ -40,6 +40,7 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
         split: Default::default(),
         augment: Vec::new(),
         normalize: Normalize::Unit,
+        precision: Default::default(),
         diagnostics: Vec::new(),
         parent: None,
     };

@@ -71,6 +71,7 @@ pub fn configuration(loss: Loss, noise: Noise) -> Configuration {
         split: Default::default(),
         augment: Vec::new(),
         normalize: Normalize::Unit,
+        precision: Default::default(),
         diagnostics: Vec::new(),
         parent: None,
     }

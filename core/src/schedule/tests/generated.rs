@@ -3,7 +3,7 @@
 use super::super::event::{Again, Effect, Event, News, Report, Session, Ticket};
 use super::super::record::{Ending, Next, Record};
 use super::super::{Counts, JobState, Machine, State, Time};
-use super::{POLICY, file, job, leaving, name, submission, worker};
+use super::{POLICY, file, job, leaving, name, needs_gpu, submission, worker};
 use crate::id::{Attempt, JobId, WorkerName};
 use crate::metric::{At, Measurements};
 use crate::outcome::{Failure, FailureKind};
@@ -103,6 +103,11 @@ fn owner(session: u8) -> WorkerName {
     worker(u64::from(session % 2))
 }
 
+/// Of the two the second has a GPU.
+fn has_gpu(session: Session) -> bool {
+    session.0 % 2 == 1
+}
+
 fn report(session: u8, j: u8, a: u8, news: News) -> Event {
     let report = Report { sequence: 1, job: job(u64::from(j)).id, attempt: Attempt(u32::from(a)), news };
     Event::Reported(Session(u64::from(session)), report)
@@ -150,7 +155,8 @@ impl Happening {
             Happening::Lost(j) => Event::Lost(job(u64::from(j)).id, file(&At::Final.name())),
             Happening::Join(s, slots, holds) => {
                 let (worker, instance) = (owner(s), u64::from(s / 3));
-                Event::Joined { session: on(s), worker, instance, slots: u32::from(slots), holds: keys(&holds) }
+                let (slots, gpu) = (u32::from(slots), has_gpu(on(s)));
+                Event::Joined { session: on(s), worker, instance, slots, gpu, holds: keys(&holds) }
             }
             Happening::Leave(s) => Event::Left(on(s)),
             Happening::Drain(s) => Event::Draining(on(s)),
@@ -191,7 +197,8 @@ fn effects_keep_the_promises(before: &State, effects: &[Effect]) {
                 }
                 state.apply(record);
             }
-            Effect::Assign { job, attempt, origin, keeps, .. } => {
+            Effect::Assign { session, job, attempt, origin, keeps, .. } => {
+                assert!(has_gpu(*session) || !state.entry(*job).unwrap().gpu, "only a GPU trains what needs one");
                 assert_eq!(state.families.origin(*job).map(|origin| origin.job), origin.map(|(parent, _)| parent));
                 assert_eq!(*keeps, state.families.wanted(*job));
                 let current = matches!(state.job(*job), Some(JobState::Running { attempt: a, .. }) if a == attempt);
@@ -207,7 +214,9 @@ fn state_is_sound(machine: &Machine, wanted: &BTreeSet<JobId>) {
     let state = machine.state();
     for entry in &state.jobs {
         let own = |(turn, index): (_, u32)| turn == entry.turn && state.jobs[index as usize].id == entry.id;
-        let queued = state.queue.iter().any(|place| own(*place));
+        let queued = state.queue.in_turn(true).any(own);
+        assert_eq!(state.queue.in_turn(false).any(own), queued && !entry.gpu, "nobody is offered what he cannot train");
+        assert_eq!(entry.gpu, needs_gpu(entry.seed));
         let later = state.later.iter().find(|(_, turn, index)| own((*turn, *index)));
         let later = later.map(|(not_before, ..)| JobState::Queued { not_before: *not_before });
         let comes_later = matches!(entry.state, JobState::Queued { not_before } if not_before > state.now);

@@ -1,7 +1,7 @@
 //! Convolutions beside their definition in `f64`, forward and both ways back.
 
 use super::*;
-use crate::convolution::{Geometry, Pass};
+use crate::convolution::{Factors, Geometry, Pass};
 
 /// Kernels, strides, margins and channels of every kind, and a linear layer.
 fn geometries() -> Vec<Geometry> {
@@ -81,7 +81,8 @@ fn convolutions_are_what_their_definition_says() {
             let [y, added, written, of_w] =
                 [room(device, d.len()), on(device, &before), room(device, x.len()), room(device, w.len())];
             let scratch = room(device, geometry.scratch());
-            let product = Convolution { geometry, pass: Pass::Forward, x: at_x, w: at_w, y, scratch };
+            let product =
+                Convolution { geometry, pass: Pass::Forward, x: at_x, w: at_w, y, scratch, factors: Factors::F32 };
             product.run(device).unwrap();
             let back = Convolution { y: at_d, ..product };
             Convolution { pass: Pass::Back { add: true }, x: added, ..back }.run(device).unwrap();
@@ -116,7 +117,8 @@ fn what_a_batch_takes_for_its_sums_suffices_for_smaller_ones() {
     for (samples, more) in [(8, 9), (2, 3), (1, 2)] {
         let [x, y] = [(); 2].map(|()| room(&mut device, of(samples).reads()));
         let [w, scratch] = [1, of(more).scratch()].map(|length| room(&mut device, length));
-        let convolution = Convolution { geometry: of(samples), pass: Pass::Weights, x, w, y, scratch };
+        let convolution =
+            Convolution { geometry: of(samples), pass: Pass::Weights, x, w, y, scratch, factors: Factors::F32 };
         convolution.run(&mut device).unwrap_or_else(|error| panic!("{samples} of {more}: {error}"));
     }
 }
@@ -133,11 +135,128 @@ fn extents_that_do_not_fit_are_refused() {
         Geometry { samples: 3, ..good },
         Geometry { outputs: 15, ..good },
     ] {
-        let convolution = Convolution { geometry: wrong, pass: Pass::Forward, x, w, y, scratch: w };
+        let convolution =
+            Convolution { geometry: wrong, pass: Pass::Forward, x, w, y, scratch: w, factors: Factors::F32 };
         assert!(convolution.run(&mut twin).is_err(), "{wrong:?}");
     }
     let scratch = w.part(0, good.scratch().min(w.len()) - 1);
-    let weights = Convolution { geometry: good, pass: Pass::Weights, x, w, y, scratch };
+    let weights = Convolution { geometry: good, pass: Pass::Weights, x, w, y, scratch, factors: Factors::F32 };
     assert!(weights.run(&mut twin).unwrap_err().to_string().contains("sums of weights"));
     assert_eq!(twin.launches, 0);
+}
+
+/// To so many bits after the leading one, to nearest, ties away from zero or to even: by arithmetic, not by bits.
+fn rounded(x: f32, bits: i32, ties_to_even: bool) -> f32 {
+    if x == 0.0 {
+        return x;
+    }
+    let step = 2f64.powi(f64::from(x).abs().log2().floor() as i32 - bits);
+    let (whole, steps) = (f64::from(x) / step, f64::from(x) / step);
+    let nearest = if ties_to_even { whole.round_ties_even() } else { steps.round() };
+    (nearest * step) as f32
+}
+
+/// Half-way between two values of so many bits, and beside it.
+fn with_ties(mut values: Vec<f32>, bits: i32) -> Vec<f32> {
+    for (i, value) in values.iter_mut().enumerate().filter(|(i, _)| i % 5 == 0) {
+        let half = 2f32.powi(-bits - 1);
+        let beside = [0.0, f32::EPSILON, -f32::EPSILON][i / 5 % 3];
+        *value = (1.0 + (i % 7) as f32 * 2.0 * half + half + beside) * value.signum();
+    }
+    values
+}
+
+#[test]
+fn values_are_narrowed_to_the_nearest_and_widened_as_they_are() {
+    let values =
+        [with_ties(noise(1, 400), 7), vec![f32::MAX, f32::MIN_POSITIVE, f32::INFINITY, -f32::INFINITY]].concat();
+    let before = noise(2, values.len());
+    let found = on_any_grid(|device| {
+        let narrow = device.allocate(Kind::Halves, values.len()).unwrap();
+        let (from, written, added) = (on(device, &values), room(device, values.len()), on(device, &before));
+        Narrow { from, to: narrow }.run(device).unwrap();
+        Widen { from: narrow, to: written, add: false }.run(device).unwrap();
+        Widen { from: narrow, to: added, add: true }.run(device).unwrap();
+        [written, added].map(|memory| read(device, memory)).concat()
+    });
+    let (written, added) = found.split_at(values.len());
+    let infinite = [f32::INFINITY, f32::MIN_POSITIVE, f32::INFINITY, f32::NEG_INFINITY];
+    let expected: Vec<f32> = values[..400].iter().map(|x| rounded(*x, 7, true)).chain(infinite).collect();
+    assert_eq!(bits(written), bits(&expected));
+    let sums: Vec<f32> = expected.iter().zip(&before).map(|(x, before)| before + x).collect();
+    assert_eq!(bits(added), bits(&sums));
+    let mut twin = Twin::new();
+    let (from, to) = (on(&mut twin, &[f32::NAN]), twin.allocate(Kind::Halves, 1).unwrap());
+    Narrow { from, to }.run(&mut twin).unwrap();
+    Widen { from: to, to: from, add: false }.run(&mut twin).unwrap();
+    assert!(read(&twin, from)[0].is_nan());
+    assert!(Narrow { from, to: from }.run(&mut twin).is_err(), "values of other bits");
+}
+
+/// All products of rounded factors, beside their definition in `f64` over factors that are rounded by arithmetic.
+#[test]
+fn factors_are_rounded_before_they_are_multiplied_and_sums_are_not() {
+    for geometry in geometries().into_iter().take(8) {
+        let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
+        for narrow in [false, true] {
+            let kept = if narrow { 7 } else { 10 };
+            let [x, w, d] = [0, 1, 2].map(|i| with_ties(noise(20 + i as u32, lengths[i]), kept));
+            let before = noise(30, x.len());
+            let found = on_any_grid(|device| {
+                let [at_x, at_w, at_d] = [&x, &w, &d].map(|values| on(device, values));
+                let [y, added, of_w] = [room(device, d.len()), on(device, &before), room(device, w.len())];
+                let scratch = room(device, geometry.scratch());
+                let factors = if narrow {
+                    // Some more than is wanted.
+                    Factors::Bf16 { room: lengths.map(|length| device.allocate(Kind::Halves, length + 3).unwrap()) }
+                } else {
+                    Factors::Tf32
+                };
+                let product = Convolution { geometry, pass: Pass::Forward, x: at_x, w: at_w, y, scratch, factors };
+                product.run(device).unwrap();
+                let back = Convolution { y: at_d, ..product };
+                Convolution { pass: Pass::Back { add: true }, x: added, ..back }.run(device).unwrap();
+                Convolution { pass: Pass::Weights, w: of_w, ..back }.run(device).unwrap();
+                [y, added, of_w].map(|memory| read(device, memory)).concat()
+            });
+            let [x, w, d] = [&x, &w, &d].map(|v| v.iter().map(|v| rounded(*v, kept, narrow)).collect::<Vec<f32>>());
+            let mut expected = (vec![0.0; d.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+            each(&geometry, |at_x, at_w, at_y| {
+                let [x, w, d] = [x[at_x], w[at_w], d[at_y]].map(f64::from);
+                expected.0[at_y] += x * w;
+                expected.1[at_x] += d * w;
+                expected.2[at_w] += d * x;
+            });
+            let (y, rest) = found.split_at(d.len());
+            let (added, of_w) = rest.split_at(x.len());
+            let of_x: Vec<f32> = added.iter().zip(&before).map(|(sum, before)| sum - before).collect();
+            for (what, found, expected) in [("y", y, &expected.0), ("x", &of_x, &expected.1), ("w", of_w, &expected.2)]
+            {
+                let scale = expected.iter().fold(1.0, |most: f64, value| most.max(value.abs()));
+                for (found, expected) in found.iter().zip(expected) {
+                    // Of 16 bits what comes out is rounded, too.
+                    let allowed = 2e-6 * scale + if narrow { expected.abs() / 256.0 } else { 0.0 };
+                    assert!(
+                        (f64::from(*found) - expected).abs() <= allowed,
+                        "{what}: {found} for {expected}, {geometry:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn room_for_factors_of_16_bits_is_checked() {
+    let mut twin = Twin::new();
+    let geometry = geometries()[0];
+    let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
+    let [x, w, y] = lengths.map(|length| room(&mut twin, length));
+    let rooms = lengths.map(|length| twin.allocate(Kind::Halves, length).unwrap());
+    let product =
+        |room| Convolution { geometry, pass: Pass::Forward, x, w, y, scratch: w, factors: Factors::Bf16 { room } };
+    let short = product([rooms[0], rooms[1].part(0, lengths[1] - 1), rooms[2]]).run(&mut twin).unwrap_err();
+    assert!(short.to_string().contains("weights in 16 bits"), "{short}");
+    assert!(product([x, w, y]).run(&mut twin).is_err(), "values of 32 bits");
+    assert!(product(rooms).run(&mut twin).is_ok());
 }

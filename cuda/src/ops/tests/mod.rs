@@ -5,6 +5,7 @@ mod convolution;
 mod gather;
 mod loss;
 mod norm;
+mod text;
 mod values;
 
 use super::*;

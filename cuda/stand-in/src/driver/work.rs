@@ -170,7 +170,9 @@ unsafe extern "C" fn cuLaunchKernel(
 unsafe fn value(kind: Kind, at: *const c_void) -> u64 {
     match kind {
         // SAFETY: as the caller says.
-        Kind::Floats | Kind::Doubles | Kind::Ints | Kind::Bytes => unsafe { at.cast::<u64>().read() },
+        Kind::Floats | Kind::Doubles | Kind::Ints | Kind::Bytes | Kind::Halves | Kind::Values => unsafe {
+            at.cast::<u64>().read()
+        },
         // SAFETY: as the caller says.
         Kind::Int | Kind::Float => unsafe { at.cast::<u32>().read() }.into(),
     }

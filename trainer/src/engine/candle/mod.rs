@@ -9,7 +9,7 @@ mod layers;
 mod ops;
 
 use super::optimizer::Updater;
-use super::{Checkpoint, Engine, EngineError, Gradients, LossOfLogits, Weights, gemm};
+use super::{Checkpoint, Engine, EngineError, Gradients, LossOfLogits, Weights, gemm, tokens};
 use candle_core::{Device, Tensor, Var};
 use layers::{Mode, Node, Pass};
 use plusminus_core::methods::dataset::ImageShape;
@@ -58,11 +58,7 @@ impl CandleEngine {
             return Err(EngineError::new(format!("{} values are no whole number of images", inputs.len())));
         }
         if let Some(vocabulary) = self.vocabulary {
-            // Here, for some devices would read whatever lies beyond the vectors.
-            let is_token = |value: f32| value >= 0.0 && value < vocabulary as f32 && value.fract() == 0.0;
-            if let Some(other) = inputs.iter().find(|value| !is_token(**value)) {
-                return Err(EngineError::new(format!("{other} is none of the {vocabulary} tokens")));
-            }
+            tokens::check(inputs, vocabulary)?;
         }
         let images = Tensor::from_slice(inputs, (count, channels, height, width), &self.device)?;
         Ok(images.permute((0, 2, 3, 1))?.contiguous()?)

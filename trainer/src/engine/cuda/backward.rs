@@ -5,7 +5,7 @@ use super::forward::Scene;
 use super::memory::{geometry, input};
 use crate::engine::fused::convolution::Convolution as Described;
 use crate::engine::fused::program::{Flow, Id, Input, Step};
-use plusminus_cuda::ops::{Apply, DropGradient, Give, GradientSums, Mask, SpreadRows, Unsettle, UnsettleBias};
+use plusminus_cuda::ops::{Apply, DropGradient, Give, GradientSums, Mask, SpreadRows, Tanh, Unsettle, UnsettleBias};
 use plusminus_cuda::{Convolution, Device, DeviceError, Memory, Pass};
 
 impl CudaEngine {
@@ -85,6 +85,25 @@ impl Scene<'_> {
                 self.pool(place, windows, gradient.len())?.back(device, gradient, total, add)?;
                 self.completed(input, device)
             }
+            Step::Embedding { vocabulary, .. } => {
+                let vectors = self.weights(step, self.held.gradients);
+                let embedding = self.embedding(*vocabulary, self.shape(output).stored);
+                embedding.back(device, gradient, vectors, [self.room.links, self.room.scratch])
+            }
+            Step::Tanh { input, .. } => {
+                let Some((total, add)) = self.target(input) else { return Ok(()) };
+                let channels = self.shape(output).stored;
+                Tanh { output: self.values(output), channels }.back(device, gradient, total, add)?;
+                self.completed(input, device)
+            }
+            Step::Concatenate { inputs, .. } => {
+                for (place, input) in self.program.places(inputs).zip(inputs) {
+                    let Some((total, add)) = self.target(input) else { continue };
+                    self.place(place, input, output).back(device, gradient, total, add)?;
+                    self.completed(input, device)?;
+                }
+                Ok(())
+            }
             Step::Average { input, .. } => {
                 let Some((total, add)) = self.target(input) else { return Ok(()) };
                 self.average(input).back(device, gradient, total, add)?;
@@ -114,12 +133,12 @@ impl Scene<'_> {
             Apply { gradient, seen, factors, output: to, channels }.run(device)?;
             to
         };
-        let scratch = self.room.scratch;
+        let (scratch, factors) = (self.room.scratch, self.factors());
         let (x, w) = (self.read(input(step)), self.weights(step, self.held.gradients));
-        Convolution { geometry, pass: Pass::Weights, x, w, y, scratch }.run(device)?;
+        Convolution { geometry, pass: Pass::Weights, x, w, y, scratch, factors }.run(device)?;
         let Some((x, add)) = self.target(read) else { return Ok(()) };
         let w = self.weights(step, self.held.parameters);
-        Convolution { geometry, pass: Pass::Back { add }, x, w, y, scratch }.run(device)?;
+        Convolution { geometry, pass: Pass::Back { add }, x, w, y, scratch, factors }.run(device)?;
         self.completed(read, device)
     }
 

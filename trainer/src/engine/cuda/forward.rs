@@ -4,10 +4,12 @@ use super::CudaEngine;
 use super::memory::{Held, Room, geometry, input};
 use crate::engine::fused::affine::{EPSILON, MOMENTUM};
 use crate::engine::fused::program::{Affine, Id, Input, Program, Shape, Step};
+use plusminus_core::methods::precision::Precision;
 use plusminus_cuda::ops::{
-    Average, Drop, GatherRows, Join, MaxPool, Norm, Running, Seen, Settle, SettleRunning, Subsample, Windows,
+    Average, Drop, Embedding, GatherRows, Join, MaxPool, Norm, Place, Running, Seen, Settle, SettleRunning, Subsample,
+    Tanh, Windows,
 };
-use plusminus_cuda::{Convolution, Device, DeviceError, Memory, Pass};
+use plusminus_cuda::{Convolution, Device, DeviceError, Factors, Memory, Pass};
 
 /// What steps look at: the program and where its values lie, for so many samples.
 #[derive(Clone, Copy)]
@@ -18,9 +20,19 @@ pub(super) struct Scene<'a> {
     /// Trained weights of the plan: running statistics come after them.
     pub trained: usize,
     pub samples: usize,
+    pub precision: Precision,
 }
 
 impl Scene<'_> {
+    /// What becomes of the factors of products.
+    pub fn factors(&self) -> Factors {
+        match self.precision {
+            Precision::F32 => Factors::F32,
+            Precision::Tf32 => Factors::Tf32,
+            Precision::Bf16 => Factors::Bf16 { room: self.room.narrow },
+        }
+    }
+
     pub fn shape(&self, id: Id) -> Shape {
         self.program.values[id].shape
     }
@@ -86,6 +98,16 @@ impl Scene<'_> {
         Subsample { samples: self.samples, from: extent(input.value), to: extent(output), stride }
     }
 
+    /// The vectors of the tokens that came in.
+    pub fn embedding(&self, vocabulary: usize, stored: usize) -> Embedding {
+        Embedding { tokens: self.values(0), stored, vocabulary }
+    }
+
+    /// Where an input's channels stand among those of an output.
+    pub fn place(&self, [start, channels]: [usize; 2], input: &Input, output: Id) -> Place {
+        Place { stored: self.shape(input.value).stored, channels, wide: self.shape(output).stored, start }
+    }
+
     pub fn average(&self, input: &Input) -> Average {
         let from = self.shape(input.value);
         Average { samples: self.samples, pixels: from.pixels(), channels: from.stored }
@@ -95,10 +117,10 @@ impl Scene<'_> {
 impl CudaEngine {
     /// What steps look at, and the device, if there is room for a batch.
     pub(super) fn scene(&mut self, samples: usize) -> Result<(Scene<'_>, &mut dyn Device), DeviceError> {
-        let CudaEngine { program, device, weights, held, room, .. } = self;
+        let CudaEngine { program, device, weights, held, room, precision, .. } = self;
         let room = room.as_ref().ok_or_else(|| DeviceError::Unfit("no samples were loaded".into()))?;
         let trained = weights.plan().trained();
-        Ok((Scene { program, held, room, trained, samples }, &mut **device))
+        Ok((Scene { program, held, room, trained, samples, precision: *precision }, &mut **device))
     }
 
     /// A forward pass of the samples whose inputs stand where the first step reads them, to the logits.
@@ -149,8 +171,8 @@ impl Scene<'_> {
                 Join { first: self.see(id), second: None, rectify: false, output: copy, channels }.run(device)?;
             }
             let (x, w) = (self.read(id), self.weights(step, self.held.parameters));
-            let scratch = self.room.scratch;
-            return Convolution { geometry, pass: Pass::Forward, x, w, y: to, scratch }.run(device);
+            let (scratch, factors) = (self.room.scratch, self.factors());
+            return Convolution { geometry, pass: Pass::Forward, x, w, y: to, scratch, factors }.run(device);
         }
         match step {
             Step::Convolution(_) | Step::Linear { .. } => Ok(()),
@@ -177,6 +199,18 @@ impl Scene<'_> {
                 self.pool(place, windows, to.len())?.run(device, self.see(input.value), to)
             }
             Step::Average { input, .. } => self.average(input).run(device, self.see(input.value), to),
+            Step::Embedding { vocabulary, .. } => {
+                let vectors = self.weights(step, self.held.parameters);
+                self.embedding(*vocabulary, channels).run(device, vectors, to)
+            }
+            Step::Tanh { input, .. } => Tanh { output: to, channels }.run(device, self.see(input.value)),
+            Step::Concatenate { inputs, .. } => {
+                // What is beside the channels of the network is zero from the beginning.
+                for (place, input) in self.program.places(inputs).zip(inputs) {
+                    self.place(place, input, output).run(device, self.see(input.value), to)?;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -184,7 +218,7 @@ impl Scene<'_> {
     pub fn weights(&self, step: &Step, list: Memory) -> Memory {
         match step {
             Step::Convolution(convolution) => list.part(convolution.weight.start, convolution.weight.len()),
-            Step::Linear { weight, .. } => list.part(weight.start, weight.len()),
+            Step::Linear { weight, .. } | Step::Embedding { weight, .. } => list.part(weight.start, weight.len()),
             _ => list.part(0, 0),
         }
     }

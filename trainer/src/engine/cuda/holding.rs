@@ -3,6 +3,7 @@
 use crate::engine::EngineError;
 use crate::engine::Samples;
 use crate::engine::fused::program::Shape;
+use crate::engine::tokens;
 use plusminus_cuda::ops::{Gather, GatherTokens};
 use plusminus_cuda::{Device, DeviceError, Kind, Memory, Values};
 
@@ -21,7 +22,15 @@ pub(super) enum Holding {
 
 impl Holding {
     /// Copies samples of this shape to the device, where they are no more than its share.
-    pub fn new(samples: &Samples<'_>, shape: Shape, device: &mut dyn Device) -> Result<Option<Self>, EngineError> {
+    ///
+    /// # Errors
+    /// A token that is none of the `vocabulary`, whose vector would lie nowhere; or what went wrong on the device.
+    pub fn new(
+        samples: &Samples<'_>,
+        shape: Shape,
+        vocabulary: Option<usize>,
+        device: &mut dyn Device,
+    ) -> Result<Option<Self>, EngineError> {
         if samples.bytes() > device.capacity() / SHARE {
             return Ok(None);
         }
@@ -49,6 +58,9 @@ impl Holding {
             }
             Samples::Tokens { parts } => {
                 parts.iter().try_for_each(|part| whole(part.len()))?;
+                if let Some(vocabulary) = vocabulary {
+                    parts.iter().try_for_each(|part| tokens::check_numbers(part, vocabulary))?;
+                }
                 let tokens = device.allocate(Kind::Ints, parts.iter().map(|part| part.len()).sum())?;
                 let (mut start, mut numbers) = (0, Vec::new());
                 for part in parts.iter().flat_map(|part| part.chunks(TOGETHER)) {

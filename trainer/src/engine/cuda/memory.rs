@@ -7,19 +7,25 @@ use crate::engine::optimizer::Updater;
 use crate::engine::{EngineError, Moments, Plan, Weights};
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
-use plusminus_cuda::ops::{RATES, partials};
+use plusminus_core::methods::precision::Precision;
+use plusminus_cuda::ops::{Embedding, RATES, partials};
 use plusminus_cuda::{Device, DeviceError, Geometry, Kind, Memory};
 
 /// Bytes of the device's memory that an engine holds once it has taken a step of so many `samples`, beside what cuDNN asks for; nothing
 /// where it cannot run the network.
-pub(in crate::engine) fn memory(network: &Network, optimizer: &Optimizer, samples: usize) -> Option<usize> {
+pub(in crate::engine) fn memory(
+    network: &Network,
+    optimizer: &Optimizer,
+    samples: usize,
+    precision: Precision,
+) -> Option<usize> {
     let plan = Plan::of(network);
     let program = Program::new(network, &plan, Order::Rows).ok()?;
     let lists = 2 + Updater::lists(optimizer).into_iter().filter(|there| *there).count();
     let running = plan.len() - plan.trained();
     let affines: usize = program.affines.iter().map(|affine| bytes(of_affine(affine))).sum();
     let held = (lists * program.parameters.len() + running + RATES) * size_of::<f32>() + affines;
-    Some(held + Lengths::of(&program, samples).bytes())
+    Some(held + Lengths::of(&program, samples, precision).bytes())
 }
 
 /// What an affine takes: so many `f32` a channel, and one `f64`, where there is batch norm.
@@ -162,12 +168,15 @@ struct Lengths {
     partial: usize,
     stored: usize,
     scratch: usize,
+    links: usize,
+    narrow: [usize; 3],
 }
 
 impl Lengths {
-    fn of(program: &Program, samples: usize) -> Self {
+    fn of(program: &Program, samples: usize, precision: Precision) -> Self {
         let length = |value: usize| samples * program.values[value].shape.len();
         let (mut copies, mut stored, mut scratch) = (vec![None; program.values.len()], 0, 0);
+        let (mut links, mut narrow) = (0, [0; 3]);
         for step in &program.steps {
             if let Some(geometry) = geometry(program, step, samples) {
                 let read = input(step);
@@ -176,6 +185,16 @@ impl Lengths {
                 }
                 stored = stored.max(length(step.output()));
                 scratch = scratch.max(geometry.scratch());
+                if precision == Precision::Bf16 {
+                    let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
+                    narrow = std::array::from_fn(|i| lengths[i].max(narrow[i]));
+                }
+            }
+            if let Step::Embedding { output, .. } = step {
+                let shape = program.values[*output].shape;
+                let places = samples * shape.pixels();
+                scratch = scratch.max(Embedding::scratch(places, shape.stored));
+                links = Embedding::links(places);
             }
         }
         let of_values = program.values.iter().filter(|value| value.affine.is_some());
@@ -195,14 +214,31 @@ impl Lengths {
             partial: partial.unwrap_or_default(),
             stored,
             scratch,
+            links,
+            narrow,
         }
     }
 
     fn bytes(&self) -> usize {
-        let Lengths { orders, inputs, logits, values, copies, slots, masks, places, partial, stored, scratch } = self;
+        let Lengths {
+            orders,
+            inputs,
+            logits,
+            values,
+            copies,
+            slots,
+            masks,
+            places,
+            partial,
+            stored,
+            scratch,
+            links,
+            narrow,
+        } = self;
         let lists = [values, slots].into_iter().flatten().sum::<usize>();
         let optional = [copies, masks, places].into_iter().flatten().flatten().sum::<usize>();
-        (orders + inputs + 2 * logits + lists + optional + partial + stored + scratch) * size_of::<f32>()
+        (orders + inputs + 2 * logits + lists + optional + partial + stored + scratch + links) * size_of::<f32>()
+            + narrow.iter().sum::<usize>() * size_of::<u16>()
     }
 }
 
@@ -233,11 +269,20 @@ pub(super) struct Room {
     pub stored: Memory,
     /// Sums of weights' gradients.
     pub scratch: Memory,
+    /// Which tokens are the same.
+    pub links: Memory,
+    /// What a convolution reads, its weights and what it leaves, in 16 bits; none where there is no need of them.
+    pub narrow: [Memory; 3],
 }
 
 impl Room {
-    pub fn new(program: &Program, samples: usize, device: &mut dyn Device) -> Result<Self, DeviceError> {
-        let lengths = Lengths::of(program, samples);
+    pub fn new(
+        program: &Program,
+        samples: usize,
+        precision: Precision,
+        device: &mut dyn Device,
+    ) -> Result<Self, DeviceError> {
+        let lengths = Lengths::of(program, samples, precision);
         let mut made = |kind, length| device.allocate(kind, length);
         let mut all =
             |kind, lengths: &[usize]| lengths.iter().map(|length| made(kind, *length)).collect::<Result<Vec<_>, _>>();
@@ -252,6 +297,9 @@ impl Room {
         let masks = some(Kind::Floats, &lengths.masks)?;
         let places = some(Kind::Ints, &lengths.places)?;
         let orders = device.allocate(Kind::Ints, lengths.orders)?;
+        let links = device.allocate(Kind::Ints, lengths.links)?;
+        let [x, w, y] = lengths.narrow.map(|length| device.allocate(Kind::Halves, length));
+        let narrow = [x?, w?, y?];
         let mut floats = |length| device.allocate(Kind::Floats, length);
         Ok(Room {
             samples,
@@ -267,6 +315,8 @@ impl Room {
             partial: floats(lengths.partial)?,
             stored: floats(lengths.stored)?,
             scratch: floats(lengths.scratch)?,
+            links,
+            narrow,
         })
     }
 
@@ -285,10 +335,18 @@ impl Room {
             partial,
             stored,
             scratch,
+            links,
+            narrow,
         } = self;
         let optional = [copies, masks, places].into_iter().flatten().flatten();
-        let single = [orders, inputs, logits, gradient, partial, stored, scratch];
-        single.into_iter().chain(values).chain(slots).chain(optional).try_for_each(|memory| device.free(memory))
+        let single = [orders, inputs, logits, gradient, partial, stored, scratch, links];
+        single
+            .into_iter()
+            .chain(narrow)
+            .chain(values)
+            .chain(slots)
+            .chain(optional)
+            .try_for_each(|memory| device.free(memory))
     }
 }
 

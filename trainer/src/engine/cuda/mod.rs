@@ -28,6 +28,7 @@ use super::fused::parameters::Order;
 use super::fused::program::Program;
 use super::{
     Batch, Cause, Checkpoint, Engine, EngineError, Inputs, LossOf, LossOfLogits, Moments, OnDevice, Samples, Weights,
+    tokens,
 };
 use holding::Holding;
 use loss::Known;
@@ -38,6 +39,7 @@ use orders::Orders;
 use plusminus_core::methods::losses::{DeviceLoss, Learned};
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_core::methods::precision::Precision;
 use plusminus_cuda::{Device, DeviceError};
 use rand_chacha::ChaCha8Rng;
 use step::{Piece, Recorded, Source};
@@ -55,6 +57,7 @@ pub(crate) struct CudaEngine {
     weights: Weights,
     held: Held,
     room: Option<Room>,
+    precision: Precision,
     /// Steps of the optimiser.
     steps: u64,
     logits: Vec<f32>,
@@ -95,6 +98,7 @@ impl CudaEngine {
             weights,
             held,
             room: None,
+            precision: Precision::F32,
             steps: 0,
             logits: Vec::new(),
             gradient: Vec::new(),
@@ -108,6 +112,11 @@ impl CudaEngine {
         })
     }
 
+    /// The same engine, which multiplies in this precision from now on. It has computed nothing yet.
+    pub fn in_precision(self, precision: Precision) -> Self {
+        CudaEngine { precision, ..self }
+    }
+
     /// Has room for so many samples.
     fn make_room(&mut self, samples: usize) -> Result<(), EngineError> {
         if self.room.as_ref().is_some_and(|room| room.samples >= samples) {
@@ -118,7 +127,7 @@ impl CudaEngine {
         if let Some(old) = self.room.take() {
             old.free(&mut *self.device)?;
         }
-        self.room = Some(Room::new(&self.program, samples, &mut *self.device)?);
+        self.room = Some(Room::new(&self.program, samples, self.precision, &mut *self.device)?);
         Ok(())
     }
 
@@ -128,6 +137,9 @@ impl CudaEngine {
         let samples = inputs.len() / sample.max(1);
         if samples == 0 || samples * sample != inputs.len() {
             return Err(EngineError::new(format!("{} values are no samples of {sample}", inputs.len())));
+        }
+        if let Some(vocabulary) = self.program.vocabulary() {
+            tokens::check(inputs, vocabulary)?;
         }
         self.make_room(samples)?;
         if let Some(room) = &self.room {
@@ -159,7 +171,9 @@ impl CudaEngine {
 
 impl Engine for CudaEngine {
     fn name(&self) -> String {
-        format!("fused {} cuda {}", env!("CARGO_PKG_VERSION"), self.device.kin())
+        let precision = if self.precision.is_default() { "" } else { self.precision.name() };
+        let name = format!("fused {} cuda {} {precision}", env!("CARGO_PKG_VERSION"), self.device.kin());
+        name.trim_end().to_owned()
     }
 
     fn train_step(
@@ -225,7 +239,8 @@ impl OnDevice for CudaEngine {
             self.forget();
             old.free(&mut *self.device)?;
         }
-        self.holding = Holding::new(samples, self.program.values[0].shape, &mut *self.device)?;
+        self.holding =
+            Holding::new(samples, self.program.values[0].shape, self.program.vocabulary(), &mut *self.device)?;
         Ok(self.holding.is_some())
     }
 

@@ -2,6 +2,7 @@
 //! runs, and at the end the driver's calls are made to a stand-in. (`engine::tests` sets it beside PyTorch, too.)
 
 mod losses;
+mod precision;
 mod steps;
 
 use super::CudaEngine;
@@ -9,11 +10,12 @@ use crate::engine::fused::FusedEngine;
 use crate::engine::fused::tests as networks;
 use crate::engine::tests::{cce, no_dropout};
 use crate::engine::{Engine, Plan, device_memory};
-use networks::{COLOUR, GREY, distance, samples, weights};
+use networks::{COLOUR, GREY, batch, distance, samples, weights};
 use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::losses::{Loss, Mae};
-use plusminus_core::methods::networks::{Downsample, Layer, Model, Network};
+use plusminus_core::methods::networks::{Downsample, Layer, Model, Network, word_cnn};
 use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_core::methods::precision::Precision;
 use plusminus_core::random::{Stream, Streams};
 use plusminus_cuda::twin::Twin;
 use plusminus_cuda::{Convolution, Device, DeviceError, Kind, Memory, Recording, Room, Values};
@@ -98,7 +100,7 @@ fn fused(network: &Network, optimizer: Optimizer) -> FusedEngine {
 /// Both engines take the same batch; their logits, gradients, statistics and then their evaluations are alike.
 fn agree(what: &str, network: &Network, count: usize) {
     network.check().unwrap();
-    let (inputs, labels) = samples(network.input, count);
+    let (inputs, labels) = batch(network, count);
     let start = weights(network);
     let run = |engine: &mut dyn Engine| {
         let (mut dropout, mut evaluated) = (Streams::new(1, 1).generator(Stream::Dropout, 1), Vec::new());
@@ -145,6 +147,16 @@ fn a_step_of_every_large_network_is_the_fused_engines() {
     // A number of samples at which no ReLU falls the other way for a rounding.
     agree("resnet50", &Model::Resnet50.network(odd, 10).unwrap(), 3);
     agree("vgg16-bn", &Model::Vgg16Bn.network(COLOUR, 10).unwrap(), 4);
+    agree("wordcnn", &word_cnn(500, 20, 2, 0.5).unwrap(), 5);
+}
+
+#[test]
+fn a_step_of_the_deep_residual_networks_is_the_fused_engines() {
+    let small = ImageShape { channels: 3, height: 16, width: 16 };
+    for shortcut in [Downsample::Pad, Downsample::Projection] {
+        agree("resnet56", &Model::Resnet56 { shortcut }.network(small, 10).unwrap(), 2);
+    }
+    agree("resnet34", &Model::Resnet34.network(small, 10).unwrap(), 2);
 }
 
 #[test]
@@ -156,11 +168,14 @@ fn every_kind_of_step_and_block_is_the_fused_engines() {
     for (what, network) in networks::blocks_of_any_form() {
         agree(what, &network, 5);
     }
+    for (what, network) in networks::layers_side_by_side() {
+        agree(what, &network, 5);
+    }
 }
 
 /// Trains on whole batches and parts of batches, more of each than are launched before a step is recorded.
 fn trained(engine: &mut dyn Engine, network: &Network, epochs: std::ops::Range<u64>) -> Vec<f64> {
-    let (inputs, labels) = samples(network.input, 7);
+    let (inputs, labels) = batch(network, 7);
     let mut losses = Vec::new();
     for epoch in epochs {
         let mut dropout = Streams::new(1, 1).generator(Stream::Dropout, epoch);
@@ -179,8 +194,8 @@ fn trained(engine: &mut dyn Engine, network: &Network, epochs: std::ops::Range<u
 
 #[test]
 fn ten_steps_with_every_optimiser_go_where_the_fused_engines_go() {
-    let network = networks::everything();
-    for optimizer in [PLAIN, SGD, ADAM] {
+    let both = || [networks::everything(), word_cnn(500, 20, 2, 0.5).unwrap()];
+    for (network, optimizer) in [PLAIN, SGD, ADAM].iter().flat_map(|o| both().map(|network| (network, o.clone()))) {
         let mut engines = (cuda(&network, optimizer.clone()), fused(&network, optimizer.clone()));
         let found = trained(&mut engines.0, &network, 0..5);
         let expected = trained(&mut engines.1, &network, 0..5);
@@ -238,18 +253,23 @@ fn a_checkpoint_of_another_network_or_optimiser_is_refused() {
 #[test]
 fn memory_is_told_before_it_is_taken() {
     let projection = Model::Resnet20 { shortcut: Downsample::Projection }.network(COLOUR, 10).unwrap();
-    for network in [networks::everything(), Model::Cnn { dropout: 0.5 }.network(GREY, 10).unwrap(), projection] {
-        for optimizer in [PLAIN, SGD, ADAM] {
+    let words = word_cnn(500, 20, 2, 0.5).unwrap();
+    let cnn = Model::Cnn { dropout: 0.5 }.network(GREY, 10).unwrap();
+    for network in [networks::everything(), cnn, projection, words] {
+        let precisions =
+            [(PLAIN, Precision::F32), (SGD, Precision::F32), (ADAM, Precision::Tf32), (SGD, Precision::Bf16)];
+        for (optimizer, precision) in precisions {
             let shared = Shared::default();
             let device = Box::new(shared.clone());
             let mut engine = CudaEngine::new(&network, weights(&network), optimizer.clone(), device).unwrap();
-            let (inputs, labels) = samples(network.input, 3);
+            engine = engine.in_precision(precision);
+            let (inputs, labels) = batch(&network, 3);
             // A larger batch after a smaller one: the smaller one's room is given back.
             for count in [1, 3] {
                 let inputs = &inputs[..count * network.input.len()];
                 engine.train_step(inputs, &mut cce(&labels[..count]), 0.1, &mut no_dropout()).unwrap();
             }
-            assert_eq!(Some(shared.0.lock().unwrap().bytes()), device_memory(&network, &optimizer, 3));
+            assert_eq!(Some(shared.0.lock().unwrap().bytes()), device_memory(&network, &optimizer, 3, precision));
         }
     }
 }
@@ -257,12 +277,11 @@ fn memory_is_told_before_it_is_taken() {
 #[test]
 fn a_network_that_the_program_lacks_is_refused_with_a_remedy() {
     let mut network = Model::Cnn { dropout: 0.5 }.network(GREY, 10).unwrap();
-    network.layers.insert(1, Layer::Tanh);
+    network.layers.insert(0, Layer::Tanh);
     let refused = CudaEngine::new(&network, weights(&network), SGD, Box::new(Twin::new())).map(|_| ()).unwrap_err();
-    let expected =
-        "no engine runs this network on a GPU (layer 1 is of a kind that it lacks): train it with `--device cpu`";
+    let expected = "no engine runs this network on a GPU (layer 0 is none that an input can go into): train it with `--device cpu`";
     assert_eq!(refused.to_string(), expected);
-    assert_eq!(device_memory(&network, &SGD, 3), None);
+    assert_eq!(device_memory(&network, &SGD, 3, Precision::F32), None);
 }
 
 #[test]
@@ -317,7 +336,7 @@ fn over_the_drivers_calls_two_slots_give_the_twins_bytes_and_take_as_much_memory
             assert_eq!(used(), 2 * twin.0.lock().unwrap().bytes(), "{optimizer:?}");
             assert!(slots.iter().all(|(found, _)| *found == expected), "{optimizer:?}");
             // The largest batch that it was trained on.
-            assert_eq!(device_memory(&network, &optimizer, 5), Some(used() / 2));
+            assert_eq!(device_memory(&network, &optimizer, 5, Precision::F32), Some(used() / 2));
         }
         assert_eq!(used(), 0);
     });

@@ -117,7 +117,7 @@ mod tests {
     use crate::engine::tests::cce;
     use crate::engine::{Engine, Weights};
     use plusminus_core::methods::dataset::ImageShape;
-    use plusminus_core::methods::networks::{Downsample, Model};
+    use plusminus_core::methods::networks::{Downsample, Model, word_cnn};
     use plusminus_core::random::{Stream, Streams};
     use plusminus_kernels::Instructions;
     use std::sync::Arc;
@@ -153,7 +153,7 @@ mod tests {
         let weights: Weights = Arc::new(Plan::of(network)).initial(&mut streams.generator(Stream::Weights, 0));
         let engine = FusedEngine::new(network, weights, optimizer.clone(), threads, best);
         let mut engine = engine.unwrap().unwrap();
-        let (inputs, labels) = (vec![0.5; samples * network.input.len()], vec![1; samples]);
+        let (inputs, labels) = (vec![1.0; samples * network.input.len()], vec![1; samples]);
         engine.train_step(&inputs, &mut cce(&labels), 0.1, &mut streams.generator(Stream::Dropout, 0)).unwrap();
         engine.logits(&inputs, &mut Vec::new()).unwrap();
         engine
@@ -171,8 +171,9 @@ mod tests {
             ("resnet50", Model::Resnet50, COLOUR, 8),
             ("vgg16-bn", Model::Vgg16Bn, COLOUR, 16),
         ];
-        for (name, model, shape, samples) in cases {
-            let network = model.network(shape, 10).unwrap();
+        let models = cases.map(|(name, model, shape, samples)| (name, model.network(shape, 10).unwrap(), samples));
+        let words = ("wordcnn", word_cnn(2_000, 30, 2, 0.5).unwrap(), 16);
+        for (name, network, samples) in models.into_iter().chain([words]) {
             let optimizer = if samples == 32 { ADAM } else { SGD };
             let told = memory(&network, &optimizer, samples, threads(1)).unwrap();
             assert_eq!(used(&network, &optimizer, samples, threads(1)).held(), told, "{name}");

@@ -3,7 +3,7 @@
 //! - `program`: what the steps are, found once from the layers. A batch norm, a bias and a ReLU are no steps: they are how readers
 //!   see what a convolution or a linear layer left (`affine`), and are computed while it is copied into the next one.
 //! - `parameters`: the flat list of weights in the order that products want.
-//! - `convolution`, `linear`: the steps with weights. The others stand in `steps`.
+//! - `convolution`, `linear`: the steps with weights; `text`: those of networks for text. The others stand in `steps`.
 //! - `memory`, `team`: buffers, and the threads that share the parts of a step.
 //! - `estimate`: what all of it takes, told beforehand.
 //!
@@ -22,9 +22,10 @@ pub(super) mod steps;
 mod team;
 #[cfg(test)]
 pub(super) mod tests;
+mod text;
 
 use super::optimizer::Updater;
-use super::{Checkpoint, Engine, EngineError, LossOfLogits, Moments, Weights};
+use super::{Checkpoint, Engine, EngineError, LossOfLogits, Moments, Weights, tokens};
 use affine::Moving;
 pub(super) use estimate::memory;
 use memory::Buffer;
@@ -165,6 +166,9 @@ impl FusedEngine {
         let samples = inputs.len() / shape.len().max(1);
         if samples == 0 || samples * shape.len() != inputs.len() {
             return Err(EngineError::new(format!("{} values are no samples of {}", inputs.len(), shape.len())));
+        }
+        if let Some(vocabulary) = self.program.vocabulary() {
+            tokens::check(inputs, vocabulary)?;
         }
         self.make_room(samples);
         let pixels = shape.pixels();

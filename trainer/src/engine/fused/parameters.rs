@@ -86,6 +86,12 @@ impl Parameters {
         )
     }
 
+    /// A place for vectors of so many values each, which are stored as `stored` values.
+    pub fn rows(&mut self, entry: &Entry, values: usize, stored: usize) -> Range<usize> {
+        let layout = Layout::Weights { order: Order::Rows, inputs: values, taps: 1, stored_inputs: stored };
+        self.push(entry, layout, blocks(entry.range.len() / values) * stored)
+    }
+
     fn push(&mut self, entry: &Entry, layout: Layout, length: usize) -> Range<usize> {
         let stored = self.length..self.length + length;
         self.length = stored.end;

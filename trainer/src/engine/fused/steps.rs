@@ -6,7 +6,7 @@ use super::linear::Linear;
 use super::memory::Buffer;
 use super::program::{Flow, Id, Input, Program, Shape, Step};
 use super::team::{Pass, Team, pieces};
-use super::{FusedEngine, State};
+use super::{FusedEngine, State, text};
 use plusminus_kernels::{Add, Average, GradientSums, Join, Mask, MaxPool, MaxPoolGradient, Windows};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -93,6 +93,16 @@ impl FusedEngine {
                         MaxPool { image: x.sample(sample, from.len()), view: x.view, windows, output }
                             .run(team.instructions);
                     });
+                }
+                Step::Embedding { weight, .. } => {
+                    let (tokens, vectors) = (&state.values[0], &parameters[weight.clone()]);
+                    text::Embedding::of(shape).forward(team, samples, tokens, vectors, y);
+                }
+                Step::Tanh { input, .. } => {
+                    text::tangents(team, (samples, shape), state.see(program, input.value), y);
+                }
+                Step::Concatenate { inputs, .. } => {
+                    text::concatenate(program, state, team, (samples, shape), inputs, y);
                 }
                 Step::Average { input, .. } => {
                     let (x, from) = (state.see(program, input.value), program.values[input.value].shape);
@@ -219,6 +229,15 @@ impl FusedEngine {
                         .run(team.instructions);
                     });
                 }
+                Step::Embedding { weight, .. } => {
+                    let (tokens, d) = (&state.values[0], &state.slots[slot]);
+                    let (tokens, d) = (&tokens[..samples * value.shape.pixels()], &d[..samples * size]);
+                    text::Embedding::of(value.shape).backward(team, tokens, d, &mut gradients[weight.clone()]);
+                }
+                Step::Tanh { input, .. } => text::tanh_gradient(program, state, team, samples, input, output, slot),
+                Step::Concatenate { inputs, .. } => {
+                    text::separate(program, state, team, (samples, value.shape), inputs, slot);
+                }
                 Step::Average { input, .. } => {
                     let from = program.values[input.value].shape;
                     let share = (from.pixels() as f32).recip();
@@ -287,7 +306,7 @@ impl State {
     }
 
     /// Lets `work` add every sample's gradient to what a step without weights reads, and completes it.
-    fn give(
+    pub(super) fn give(
         &mut self,
         program: &Program,
         team: &Team,
@@ -328,7 +347,13 @@ impl State {
 }
 
 /// Calls `work` with the number and the values of every sample.
-fn each(team: &Team, samples: usize, size: usize, values: &mut [f32], work: impl Fn(usize, &mut [f32]) + Sync) {
+pub(super) fn each(
+    team: &Team,
+    samples: usize,
+    size: usize,
+    values: &mut [f32],
+    work: impl Fn(usize, &mut [f32]) + Sync,
+) {
     let part = samples.div_ceil(PARTS);
     let parts = pieces(values, size, samples, part).into_iter().enumerate().collect();
     team.each(parts, |(i, values): (usize, &mut [f32]), _| {

@@ -6,11 +6,14 @@ use super::FusedEngine;
 use crate::engine::candle::CandleEngine;
 use crate::engine::tests::{Peer, cce, no_dropout};
 use crate::engine::{Engine, EngineKind, Gradients, Means, Plan, Weights, engine};
-use networks::{SMALL, classifier, convolution, convolution_of, linear, network, residual};
-pub(in crate::engine) use networks::{blocks_of_any_form, everything, layers_that_no_network_has};
+use networks::{SMALL, classifier, convolution, convolution_of, linear, residual};
+pub(in crate::engine) use networks::{
+    blocks_of_any_form, everything, layers_side_by_side, layers_that_no_network_has, network,
+};
 use plusminus_core::methods::dataset::ImageShape;
-use plusminus_core::methods::networks::{Downsample, Kernel, Layer, Model, Network, Shortcut};
+use plusminus_core::methods::networks::{Downsample, Kernel, Layer, Model, Network, Shortcut, word_cnn};
 use plusminus_core::methods::optimizer::Optimizer;
+use plusminus_core::methods::precision::Precision;
 use plusminus_core::random::{Stream, Streams};
 use plusminus_kernels::Instructions;
 use rand::RngExt;
@@ -38,6 +41,16 @@ pub(in crate::engine) fn samples(shape: ImageShape, count: usize) -> (Vec<f32>, 
     (inputs, (0..count as u32).map(|i| (3 * i + 1) % 10).collect())
 }
 
+/// Samples that a network takes: images, or sentences in which one token is frequent.
+pub(in crate::engine) fn batch(network: &Network, count: usize) -> (Vec<f32>, Vec<u32>) {
+    let (mut inputs, labels) = samples(network.input, count);
+    if let Some(Layer::Embedding { vocabulary, .. }) = network.layers.first() {
+        let token = |value: f32| (value.max(0.0) * *vocabulary as f32).floor();
+        inputs.iter_mut().for_each(|value| *value = token(*value));
+    }
+    (inputs, labels.into_iter().map(|label| label % network.classes as u32).collect())
+}
+
 fn fused(network: &Network, threads: usize, instructions: Instructions) -> FusedEngine {
     let threads = NonZeroUsize::new(threads).unwrap();
     FusedEngine::new(network, weights(network), SGD, threads, instructions).unwrap().unwrap()
@@ -58,7 +71,7 @@ pub(in crate::engine) fn distance(found: &[f32], expected: &[f32]) -> f64 {
 /// Both engines take the same batch; their logits, gradients, statistics and then their evaluations are alike.
 fn agree(what: &str, network: &Network, count: usize) {
     network.check().unwrap();
-    let (inputs, labels) = samples(network.input, count);
+    let (inputs, labels) = batch(network, count);
     let mut engines = (fused(network, 1, Instructions::best()), candle(network));
     let dropout = || Streams::new(1, 1).generator(Stream::Dropout, 1);
     let found: Gradients = engines.0.gradients(&inputs, &mut cce(&labels), &mut dropout()).unwrap();
@@ -97,6 +110,7 @@ fn every_network_agrees_with_candle() {
     let odd = ImageShape { channels: 3, height: 33, width: 33 };
     agree("resnet50", &Model::Resnet50.network(odd, 10).unwrap(), 5);
     agree("vgg16-bn", &Model::Vgg16Bn.network(COLOUR, 10).unwrap(), 4);
+    agree("wordcnn", &word_cnn(500, 20, 2, 0.5).unwrap(), 5);
 }
 
 impl Peer for FusedEngine {
@@ -110,6 +124,13 @@ fn layers_that_no_network_has_agree_with_candle() {
     agree("every kind of step", &everything(), 5);
     for (what, network, count) in layers_that_no_network_has() {
         agree(what, &network, count);
+    }
+}
+
+#[test]
+fn networks_for_text_and_layers_side_by_side_agree_with_candle() {
+    for (what, network) in layers_side_by_side() {
+        agree(what, &network, 5);
     }
 }
 
@@ -139,6 +160,7 @@ fn what_the_engine_lacks_is_refused() {
     let before = vec![Layer::BatchNorm(16), Layer::Relu, convolution(16, 16, 3, 1, 1)];
     let pooled = [Layer::MaxPool { kernel: 2, stride: 2, padding: 0 }, Layer::BatchNorm(16)];
     let after_flattening = [Layer::Flatten, residual(vec![linear(16 * 19 * 23, 16 * 19 * 23)])];
+    let flat_beside = || Layer::Branches(vec![vec![Layer::Flatten], vec![Layer::GlobalMaxPool]]);
     let norm = "normalises what is no convolution's or linear layer's";
     for (layers, why) in [
         (stem().into_iter().chain([residual(before)]).collect::<Vec<Layer>>(), norm),
@@ -146,7 +168,10 @@ fn what_the_engine_lacks_is_refused() {
         (stem().into_iter().chain([Layer::BatchNorm(16)]).collect(), norm),
         ([Layer::BatchNorm(3)].into_iter().chain(stem()).collect(), "is none that an input can go into"),
         ([Layer::Relu].into_iter().chain(stem()).collect(), "is none that an input can go into"),
-        (stem().into_iter().chain([Layer::Tanh]).collect(), "is of a kind that it lacks"),
+        (stem().into_iter().chain([Layer::Branches(vec![vec![], vec![]])]).collect(), "joins a value with itself"),
+        (stem().into_iter().chain([flat_beside()]).collect(), "joins a flattened image as channels"),
+        ([Layer::Tanh].into_iter().chain(stem()).collect(), "is none that an input can go into"),
+        ([Layer::Branches(vec![vec![]])].into_iter().chain(stem()).collect(), "is none that an input can go into"),
         (stem().into_iter().chain(after_flattening).collect(), "reads a flattened image as channels"),
     ] {
         let network = network(SMALL, layers.into_iter().chain(classifier(16)));
@@ -174,7 +199,7 @@ fn trained(network: &Network, threads: usize, instructions: Instructions) -> (Ve
 }
 
 fn two_steps(engine: &mut dyn Engine, network: &Network, logits: &mut Vec<f32>) {
-    let (inputs, labels) = samples(network.input, 7);
+    let (inputs, labels) = batch(network, 7);
     let mut dropout = Streams::new(1, 1).generator(Stream::Dropout, 1);
     for part in [0..5, 5..7] {
         let inputs = &inputs[part.start * network.input.len()..part.end * network.input.len()];
@@ -194,6 +219,15 @@ fn a_part_of_a_batch_after_a_whole_one_trains_as_with_candle() {
     assert!(apart < 1e-4, "weights differ by {apart}");
     let apart = distance(&logits.0, &logits.1);
     assert!(apart < 1e-3, "logits differ by {apart}");
+}
+
+#[test]
+fn what_is_no_token_is_refused() {
+    let mut engine = fused(&word_cnn(500, 20, 2, 0.5).unwrap(), 1, Instructions::best());
+    for other in [500.0, -1.0, 0.5, f32::NAN] {
+        let problem = engine.logits(&[[0.0; 19].as_slice(), &[other]].concat(), &mut Vec::new()).unwrap_err();
+        assert_eq!(problem.to_string(), format!("{other} is none of the 500 tokens"));
+    }
 }
 
 #[test]
@@ -231,7 +265,8 @@ fn a_samples_evaluation_does_not_depend_on_the_others() {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bytes() {
-    for network in [everything(), Model::Resnet20 { shortcut: Downsample::Projection }.network(GREY, 10).unwrap()] {
+    let resnet20 = Model::Resnet20 { shortcut: Downsample::Projection }.network(GREY, 10).unwrap();
+    for network in [everything(), resnet20, word_cnn(500, 20, 2, 0.5).unwrap()] {
         let one = trained(&network, 1, Instructions::best());
         for threads in [2, 3] {
             assert!(trained(&network, threads, Instructions::best()) == one, "{threads} threads");
@@ -241,9 +276,11 @@ fn any_number_of_threads_gives_the_same_bytes() {
 
 #[test]
 fn all_instructions_give_the_same_bytes() {
-    let best = trained(&everything(), 1, Instructions::best());
-    for instructions in Instructions::all() {
-        assert!(trained(&everything(), 1, instructions) == best, "{}", instructions.name());
+    for network in [everything(), word_cnn(500, 20, 2, 0.5).unwrap()] {
+        let best = trained(&network, 1, Instructions::best());
+        for instructions in Instructions::all() {
+            assert!(trained(&network, 1, instructions) == best, "{}", instructions.name());
+        }
     }
 }
 
@@ -256,7 +293,7 @@ fn an_engine_restored_from_a_checkpoint_goes_on_with_the_same_bytes() {
     for kind in EngineKind::ALL {
         for optimizer in [SGD, adam.clone(), plain.clone()] {
             let means = Means { engine: Some(*kind), ..Means::default() };
-            let new = || engine(means, &network, weights(&network), &optimizer).unwrap();
+            let new = || engine(means, Precision::F32, &network, weights(&network), &optimizer).unwrap();
             let steps = |engine: &mut Box<dyn Engine>, epoch| {
                 let mut dropout = Streams::new(1, 1).generator(Stream::Dropout, epoch);
                 for _ in 0..3 {

@@ -7,6 +7,7 @@ use crate::engine::{Shared, on};
 use crate::memory::Memory;
 use plusminus_core::id::Attempt;
 use plusminus_core::methods::losses::{DeviceLoss, Dmi, DmiMatrix, Gce, Lccn, TruncatedGce};
+use plusminus_core::methods::precision::Precision;
 use plusminus_core::outcome::Facts;
 use plusminus_cuda::twin::Twin;
 use std::sync::LazyLock;
@@ -31,7 +32,7 @@ fn devices(capacity: Option<usize>) -> Arc<Engines> {
     Arc::new(move |network: &Network, weights: Weights, optimizer: &Optimizer| {
         let mut twin = Twin::new();
         twin.capacity = capacity;
-        on(Box::new(twin), network, weights, optimizer)
+        on(Box::new(twin), Precision::F32, network, weights, optimizer)
     })
 }
 
@@ -139,7 +140,7 @@ fn what_a_job_takes_of_a_devices_memory_is_told_before_it_is_taken() {
         let shared = Shared::default();
         let device = shared.clone();
         let engines = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
-            on(Box::new(device.clone()), network, weights, optimizer)
+            on(Box::new(device.clone()), Precision::F32, network, weights, optimizer)
         };
         Run::with(&job, supplies(), Arc::new(engines)).unwrap().train(&mut ()).unwrap();
         let taken = shared.0.lock().unwrap().bytes();

@@ -290,7 +290,8 @@ fn what_a_device_holds_and_knows_is_told_before_it_is_taken() {
     let batch = Batch { samples: &[0, 3, 1, 2, 8], inputs: engine::Inputs::Held(&[]) };
     engine.step(batch, LossOf::Device(&mut no_dropout()), 0.01, &mut no_dropout()).unwrap();
     let loss = super::super::loss::bytes(&DeviceLoss::Squares, 10, TRAIN, 5);
-    let told = device_memory(&network, &ADAM, 5).unwrap() + samples_of(&[&images], &inputs).bytes() + loss;
+    let told =
+        device_memory(&network, &ADAM, 5, Precision::F32).unwrap() + samples_of(&[&images], &inputs).bytes() + loss;
     assert_eq!(shared.0.lock().unwrap().bytes(), told);
 }
 

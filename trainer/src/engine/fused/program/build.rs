@@ -44,8 +44,18 @@ impl<'a> Builder<'a> {
 
     pub(super) fn layers(&mut self, layers: &[Layer], path: &str, input: Id) -> Result<Id, Unsupported> {
         let mut value = input;
+        let pools = |layer: &Layer| matches!(layer, Layer::MaxPool { .. } | Layer::GlobalMaxPool);
         for (i, layer) in layers.iter().enumerate() {
-            value = self.layer(layer, &format!("{path}{i}."), value)?;
+            // The maximum of what a function that grows gives is what it gives of the maximum: so pool first, and compute it of a part
+            // of the values.
+            let after = layers.get(i + 1);
+            let before = i.checked_sub(1).and_then(|before| layers.get(before));
+            let next = match (layer, after, before) {
+                (Layer::Tanh, Some(pool), _) if pools(pool) => pool,
+                (pool, _, Some(Layer::Tanh)) if pools(pool) => &Layer::Tanh,
+                _ => layer,
+            };
+            value = self.layer(next, &format!("{path}{i}."), value)?;
         }
         Ok(value)
     }
@@ -62,13 +72,14 @@ impl<'a> Builder<'a> {
         let refuse = |why: &str| Err(Unsupported(format!("layer {} {why}", path.trim_end_matches('.'))));
         // The shape of what is read, unless it is a vector that a linear layer may read otherwise.
         let spread = self.flattened.filter(|(flattened, _)| *flattened == value).map(|(_, shape)| shape);
-        if spread.is_some() && !matches!(layer, Layer::Linear { .. } | Layer::Relu | Layer::Dropout(_) | Layer::Flatten)
-        {
+        let keeps = matches!(layer, Layer::Relu | Layer::Dropout(_) | Layer::Tanh | Layer::Flatten);
+        if spread.is_some() && !keeps && !matches!(layer, Layer::Linear { .. }) {
             return refuse("reads a flattened image as channels");
         }
         // What comes in has not its channels in blocks.
         let takes_any = match layer {
-            Layer::Convolution(_) | Layer::Linear { .. } | Layer::Flatten => true,
+            Layer::Convolution(_) | Layer::Linear { .. } | Layer::Flatten | Layer::Embedding { .. } => true,
+            Layer::Branches(branches) => branches.iter().all(|branch| !branch.is_empty()),
             Layer::Residual { shortcut: Shortcut::Projection(around), .. } => !around.is_empty(),
             Layer::Dropout(share) => *share == 0.0,
             _ => false,
@@ -190,12 +201,43 @@ impl<'a> Builder<'a> {
                 }
                 self.join([Some(inside), Some(around)], false)
             }
-            Layer::Embedding { .. } | Layer::Tanh | Layer::Branches(_) => {
-                return refuse("is of a kind that it lacks");
+            Layer::Embedding { vocabulary, dimension } => {
+                let output = self.value(Shape { channels: *dimension, stored: blocks(*dimension), ..shape });
+                let weight = self.program.parameters.rows(entry("weight")?, *dimension, blocks(*dimension));
+                let input = self.input(value);
+                self.program.steps.push(Step::Embedding { input, vocabulary: *vocabulary, output, weight });
+                output
+            }
+            Layer::Tanh => {
+                let output = self.value(shape);
+                let input = self.input(value);
+                self.program.steps.push(Step::Tanh { input, output });
+                output
+            }
+            Layer::Branches(branches) => {
+                // From now on how it is read stands, for several read it.
+                self.program.values[value].taken = true;
+                let mut ends: Vec<Id> = Vec::with_capacity(branches.len());
+                for (branch, layers) in branches.iter().enumerate() {
+                    let end = self.layers(layers, &format!("{path}branches.{branch}."), value)?;
+                    if self.flattened.is_some_and(|(flattened, from)| flattened == end && from.pixels() != 1) {
+                        return refuse("joins a flattened image as channels");
+                    }
+                    if ends.contains(&end) {
+                        return refuse("joins a value with itself");
+                    }
+                    ends.push(end);
+                }
+                let channels = ends.iter().map(|end| self.shape(*end).channels).sum();
+                let extent = ends.first().map_or(shape, |end| self.shape(*end));
+                let output = self.value(Shape { channels, stored: blocks(channels), ..extent });
+                let inputs = ends.into_iter().map(|end| self.input(end)).collect();
+                self.program.steps.push(Step::Concatenate { inputs, output });
+                output
             }
         };
         // What kept a vector's places keeps them.
-        if let (Some(spread), Layer::Dropout(_) | Layer::Relu) = (spread, layer) {
+        if let (Some(spread), true) = (spread, keeps) {
             self.flattened = Some((output, spread));
         }
         Ok(output)

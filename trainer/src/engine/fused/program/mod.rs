@@ -150,6 +150,22 @@ pub(in crate::engine) enum Step {
         share: f64,
         output: Id,
     },
+    /// A vector for every token: row number so and so of the weights, each of as many values as are stored a pixel.
+    Embedding {
+        input: Input,
+        vocabulary: usize,
+        output: Id,
+        weight: Range<usize>,
+    },
+    Tanh {
+        input: Input,
+        output: Id,
+    },
+    /// The channels of several values, one value's after the other's; of each those of the network alone.
+    Concatenate {
+        inputs: Vec<Input>,
+        output: Id,
+    },
 }
 
 impl Step {
@@ -162,7 +178,10 @@ impl Step {
             | Step::Subsample { output, .. }
             | Step::MaxPool { output, .. }
             | Step::Average { output, .. }
-            | Step::Dropout { output, .. } => *output,
+            | Step::Dropout { output, .. }
+            | Step::Embedding { output, .. }
+            | Step::Tanh { output, .. }
+            | Step::Concatenate { output, .. } => *output,
         }
     }
 
@@ -173,8 +192,11 @@ impl Step {
             | Step::Subsample { input, .. }
             | Step::MaxPool { input, .. }
             | Step::Average { input, .. }
-            | Step::Dropout { input, .. } => vec![input],
+            | Step::Dropout { input, .. }
+            | Step::Embedding { input, .. }
+            | Step::Tanh { input, .. } => vec![input],
             Step::Join { inputs, .. } => inputs.iter_mut().flatten().collect(),
+            Step::Concatenate { inputs, .. } => inputs.iter_mut().collect(),
         }
     }
 }
@@ -193,6 +215,23 @@ pub(in crate::engine) struct Program {
 }
 
 impl Program {
+    /// How many tokens there are, if what comes in are numbers of tokens.
+    pub fn vocabulary(&self) -> Option<usize> {
+        self.steps.iter().find_map(|step| match step {
+            Step::Embedding { vocabulary, .. } => Some(*vocabulary),
+            _ => None,
+        })
+    }
+
+    /// Where each of the values that are joined channel after channel begins, and how many of its channels count.
+    pub fn places(&self, inputs: &[Input]) -> impl Iterator<Item = [usize; 2]> {
+        inputs.iter().scan(0, |next, input| {
+            let channels = self.values[input.value].shape.channels;
+            let start = std::mem::replace(next, *next + channels);
+            Some([start, channels])
+        })
+    }
+
     /// The program of `network`, whose weights are laid out as `plan` says and stored in this order.
     pub fn new(network: &Network, plan: &Plan, order: Order) -> Result<Program, Unsupported> {
         let input = Shape { stored: network.input.channels, ..Shape::new(network.input) };

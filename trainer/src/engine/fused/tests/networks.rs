@@ -146,6 +146,50 @@ pub(in crate::engine) fn layers_that_no_network_has() -> Vec<(&'static str, Netw
     ]
 }
 
+/// A network for sentences of so many tokens out of 30, with fewer of everything than the papers'.
+pub(in crate::engine) fn sentences(length: usize, layers: Vec<Layer>) -> Network {
+    let embedding = Layer::Embedding { vocabulary: 30, dimension: 20 };
+    network(ImageShape { channels: 1, height: 1, width: length }, [embedding].into_iter().chain(layers))
+}
+
+/// Networks for text, and layers side by side on images.
+pub(in crate::engine) fn layers_side_by_side() -> Vec<(&'static str, Network)> {
+    use Layer::{BatchNorm, Branches, Dropout, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool, Relu, Tanh};
+    let row =
+        |width: usize, input: usize, output: usize| convolution_of(Kernel::Row(width), [input, output], 1, 0, true);
+    let branch = |width: usize| vec![row(width, 20, 9), Tanh, GlobalMaxPool];
+    let kim = vec![Branches([2, 3, 4].map(branch).into()), Flatten, Dropout(0.5), linear(27, 10)];
+    let deep = vec![
+        Tanh,
+        row(3, 20, 33),
+        Relu,
+        Tanh,
+        MaxPool { kernel: 1, stride: 2, padding: 0 },
+        residual(vec![row(1, 33, 33), Tanh]),
+        GlobalAveragePool,
+        Flatten,
+        Tanh,
+        linear(33, 10),
+    ];
+    let means = vec![GlobalAveragePool, Flatten, linear(20, 10)];
+    let sides = vec![
+        vec![],
+        vec![convolution(16, 7, 3, 1, 1), BatchNorm(7), Relu],
+        vec![Relu, convolution(16, 5, 1, 1, 0), Tanh],
+        vec![Branches(vec![vec![Relu], vec![convolution(16, 3, 1, 1, 0)]]), Dropout(0.5), Relu],
+    ];
+    let images = [convolution_of(Kernel::Square(3), [3, 16], 2, 1, true), Branches(sides), Relu, Tanh];
+    let on_input = vec![vec![convolution(3, 7, 3, 2, 1)], vec![convolution(3, 8, 1, 2, 0), Tanh]];
+    let images = images.into_iter().chain([convolution(16 + 7 + 5 + 19, 20, 3, 2, 1), Tanh]).chain(classifier(20));
+    vec![
+        ("a network for sentences", sentences(11, kim)),
+        ("tangents everywhere", sentences(9, deep)),
+        ("means of vectors", sentences(70, means)),
+        ("branches in branches", network(SMALL, images)),
+        ("branches on the input", network(SMALL, [Branches(on_input), Relu].into_iter().chain(classifier(15)))),
+    ]
+}
+
 /// Residual blocks in one another and beside one another, and blocks of single layers: what shares a buffer on the way back.
 pub(in crate::engine) fn blocks_of_any_form() -> Vec<(&'static str, Network)> {
     use Layer::{BatchNorm, Dropout, MaxPool, Relu};

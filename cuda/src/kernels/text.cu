@@ -1,0 +1,123 @@
+// What networks for text have: vectors of tokens, values side by side, and the hyperbolic tangent. Tokens come as `float`, which holds
+// their numbers exactly.
+//
+// A vector's gradient is the sum of the gradients at the places of its token: within chunks of EMBED_CHUNK places first, then chunk after
+// chunk, always from front to back. Whoever is the first of its kind adds up; nothing is added by atomics.
+
+// tanh x as the room `kernels` computes it, to the last bit: e^(−2|x|) = 2^power e^rest.
+DEVICE float tangent(float x) {
+    double wide = (double)x, size = fabs(wide);
+    if (size < 1e-3) return (float)(wide * (1.0 - wide * wide / 3.0));
+    if (size > 10.0) return x < 0.0f ? -1.0f : 1.0f;
+    if (x != x) return x;
+    double exponent = -2.0 * size;
+    int power = (int)(exponent * 1.4426950408889634 - 0.5);
+    double rest = exponent - (double)power * 0.6931471803691238 - (double)power * 1.9082149292705877e-10;
+    double series = 0.0;
+    series = (series + 1.0 / 39916800.0) * rest;
+    series = (series + 1.0 / 3628800.0) * rest;
+    series = (series + 1.0 / 362880.0) * rest;
+    series = (series + 1.0 / 40320.0) * rest;
+    series = (series + 1.0 / 5040.0) * rest;
+    series = (series + 1.0 / 720.0) * rest;
+    series = (series + 1.0 / 120.0) * rest;
+    series = (series + 1.0 / 24.0) * rest;
+    series = (series + 1.0 / 6.0) * rest;
+    series = (series + 0.5) * rest;
+    double e = ldexp((series + 1.0) * rest + 1.0, power);
+    double y = (1.0 - e) / (1.0 + e);
+    return (float)(wide < 0.0 ? -y : y);
+}
+
+// y = tanh x, with x as it is seen.
+KERNEL tangents(const float* x, const float* scale, const float* shift, int rectify, float* y, int n, int channels) {
+    FOR_EACH(i, n) { y[i] = tangent(seen(x[i], scale, shift, rectify, i % channels)); }
+}
+
+// The gradient of that, written or added.
+KERNEL tangents_gradient(const float* gradient, const float* y, float* total, int add, int n) {
+    FOR_EACH(i, n) {
+        float d = gradient[i] * (1.0f - y[i] * y[i]);
+        total[i] = add ? total[i] + d : d;
+    }
+}
+
+// A value's channels from number `start` on of wider pixels: n = pixels × from_channels, of which `real` count.
+KERNEL place_channels(const float* x, const float* scale, const float* shift, int rectify, float* y, int n,
+                      int from_channels, int real, int channels, int start) {
+    FOR_EACH(i, n) {
+        int channel = i % from_channels;
+        if (channel < real) {
+            y[i / from_channels * channels + start + channel] = seen(x[i], scale, shift, rectify, channel);
+        }
+    }
+}
+
+// The gradient of that, written or added.
+KERNEL place_channels_gradient(const float* gradient, float* total, int add, int n, int from_channels, int real,
+                               int channels, int start) {
+    FOR_EACH(i, n) {
+        int channel = i % from_channels;
+        float d = channel < real ? gradient[i / from_channels * channels + start + channel] : 0.0f;
+        total[i] = add ? total[i] + d : d;
+    }
+}
+
+// The vector of every token: n = places × stored. What is no token has none, and gives NaN.
+KERNEL embed(const float* tokens, const float* vectors, float* y, int n, int stored, int vocabulary) {
+    FOR_EACH(i, n) {
+        float token = tokens[i / stored];
+        int is_one = token >= 0.0f && token < (float)vocabulary;
+        y[i] = is_one ? vectors[(unsigned)token * stored + i % stored] : 0.0f / 0.0f;
+    }
+}
+
+// For every place: whether its token is there before it, and the first place in chunks after its own that has it, or -1:
+// links[{seen before, next}, place].
+KERNEL embed_links(const float* tokens, int* links, int places, int chunk) {
+    FOR_EACH(i, places) {
+        int before = 0, next = -1;
+        for (int other = 0; other < (int)i && !before; other++) before = tokens[other] == tokens[i];
+        for (int other = (i / chunk + 1) * chunk; other < places && next < 0; other++) {
+            if (tokens[other] == tokens[i]) next = other;
+        }
+        links[i] = before;
+        links[places + i] = next;
+    }
+}
+
+// The sum over the places of a chunk that have the token of its first one there: partial[place, channel], for those firsts alone.
+KERNEL embed_chunks(const float* tokens, const float* gradient, float* partial, int n, int stored, int places,
+                    int chunk) {
+    FOR_EACH(i, n) {
+        int place = i / stored, start = place / chunk * chunk;
+        int end = start + chunk < places ? start + chunk : places, before = 0;
+        for (int other = start; other < place && !before; other++) before = tokens[other] == tokens[place];
+        if (before) continue;
+        float sum = gradient[i];
+        for (int other = place + 1; other < end; other++) {
+            if (tokens[other] == tokens[place]) sum += gradient[(unsigned)other * stored + i % stored];
+        }
+        partial[i] = sum;
+    }
+}
+
+// The gradient of the vectors of all tokens that there are; those of others stay as they are. n = places × stored.
+KERNEL embed_gradient(const float* tokens, const int* links, const float* partial, float* total, int n, int stored,
+                      int places, int vocabulary) {
+    FOR_EACH(i, n) {
+        int place = i / stored;
+        float token = tokens[place];
+        if (links[place] || !(token >= 0.0f && token < (float)vocabulary)) continue;
+        float sum = partial[i];
+        for (int next = links[places + place]; next >= 0; next = links[places + next]) {
+            sum += partial[(unsigned)next * stored + i % stored];
+        }
+        total[(unsigned)token * stored + i % stored] = sum;
+    }
+}
+
+// All of them zero.
+KERNEL clear(float* values, int n) {
+    FOR_EACH(i, n) { values[i] = 0.0f; }
+}

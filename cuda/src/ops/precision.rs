@@ -1,0 +1,49 @@
+//! Values of 16 bits.
+
+use super::{exactly, int, over};
+use crate::device::{Argument, Device, DeviceError, Memory};
+use Argument::{Int, Memory as At};
+
+/// Values rounded to bfloat16: 7 bits after the leading one, to nearest, ties to even.
+#[derive(Clone, Copy, Debug)]
+pub struct Narrow {
+    /// In `f32`.
+    pub from: Memory,
+    /// In 16 bits.
+    pub to: Memory,
+}
+
+impl Narrow {
+    /// Computes it.
+    ///
+    /// # Errors
+    /// If lengths or kinds differ, or what the device says.
+    pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
+        let count = self.from.len();
+        exactly("narrow values", self.to, count)?;
+        over(device, "narrow", count, [At(self.from), At(self.to), int(count)?])
+    }
+}
+
+/// The same values in `f32`, written or added.
+#[derive(Clone, Copy, Debug)]
+pub struct Widen {
+    /// In 16 bits.
+    pub from: Memory,
+    /// In `f32`.
+    pub to: Memory,
+    /// Whether they are added to what is there.
+    pub add: bool,
+}
+
+impl Widen {
+    /// Computes it.
+    ///
+    /// # Errors
+    /// If lengths or kinds differ, or what the device says.
+    pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
+        let count = self.from.len();
+        exactly("widened values", self.to, count)?;
+        over(device, "widen", count, [At(self.from), At(self.to), Int(self.add.into()), int(count)?])
+    }
+}
