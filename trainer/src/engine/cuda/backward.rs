@@ -88,7 +88,8 @@ impl Scene<'_> {
             Step::Embedding { vocabulary, .. } => {
                 let vectors = self.weights(step, self.held.gradients);
                 let embedding = self.embedding(*vocabulary, self.shape(output).stored);
-                embedding.back(device, gradient, vectors, [self.room.links, self.room.scratch])
+                let Some(links) = self.room.links else { return Ok(()) };
+                embedding.back(device, gradient, vectors, [links, self.room.scratch])
             }
             Step::Tanh { input, .. } => {
                 let Some((total, add)) = self.target(input) else { return Ok(()) };

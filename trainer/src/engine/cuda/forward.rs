@@ -26,10 +26,11 @@ pub(super) struct Scene<'a> {
 impl Scene<'_> {
     /// What becomes of the factors of products.
     pub fn factors(&self) -> Factors {
-        match self.precision {
-            Precision::F32 => Factors::F32,
-            Precision::Tf32 => Factors::Tf32,
-            Precision::Bf16 => Factors::Bf16 { room: self.room.narrow },
+        match (self.precision, self.room.narrow) {
+            (Precision::Tf32, _) => Factors::Tf32,
+            (Precision::Bf16, Some(room)) => Factors::Bf16 { room },
+            // A network without products has no room for their factors.
+            (Precision::F32 | Precision::Bf16, _) => Factors::F32,
         }
     }
 

@@ -270,9 +270,9 @@ pub(super) struct Room {
     /// Sums of weights' gradients.
     pub scratch: Memory,
     /// Which tokens are the same.
-    pub links: Memory,
+    pub links: Option<Memory>,
     /// What a convolution reads, its weights and what it leaves, in 16 bits; none where there is no need of them.
-    pub narrow: [Memory; 3],
+    pub narrow: Option<[Memory; 3]>,
 }
 
 impl Room {
@@ -297,9 +297,14 @@ impl Room {
         let masks = some(Kind::Floats, &lengths.masks)?;
         let places = some(Kind::Ints, &lengths.places)?;
         let orders = device.allocate(Kind::Ints, lengths.orders)?;
-        let links = device.allocate(Kind::Ints, lengths.links)?;
-        let [x, w, y] = lengths.narrow.map(|length| device.allocate(Kind::Halves, length));
-        let narrow = [x?, w?, y?];
+        // A GPU has no memory of no length, and would give some.
+        let links = if lengths.links > 0 { Some(device.allocate(Kind::Ints, lengths.links)?) } else { None };
+        let narrow = if lengths.narrow == [0; 3] {
+            None
+        } else {
+            let [x, w, y] = lengths.narrow.map(|length| device.allocate(Kind::Halves, length));
+            Some([x?, w?, y?])
+        };
         let mut floats = |length| device.allocate(Kind::Floats, length);
         Ok(Room {
             samples,
@@ -339,10 +344,11 @@ impl Room {
             narrow,
         } = self;
         let optional = [copies, masks, places].into_iter().flatten().flatten();
-        let single = [orders, inputs, logits, gradient, partial, stored, scratch, links];
+        let single = [orders, inputs, logits, gradient, partial, stored, scratch];
         single
             .into_iter()
-            .chain(narrow)
+            .chain(links)
+            .chain(narrow.into_iter().flatten())
             .chain(values)
             .chain(slots)
             .chain(optional)
