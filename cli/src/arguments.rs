@@ -87,6 +87,9 @@ pub struct Training {
     /// Engine that trains [default: the fastest that can run the network]
     #[arg(long, value_name = "NAME", value_parser = engine_parser())]
     pub engine: Option<EngineKind>,
+    /// Let GPUs compute in whichever order is fastest: a job gives other last digits each time, and says so in its engine's name
+    #[arg(long)]
+    pub nondeterministic: bool,
 }
 
 /// On what jobs are trained, and how many at once.

@@ -144,6 +144,11 @@ pub enum CliError {
     /// A worker cannot start.
     #[error(transparent)]
     Worker(#[from] WorkerError),
+    /// A sweep needs GPUs, and none is to train it.
+    #[error(
+        "the sweep has jobs of `precision: {0}`, in which GPUs alone train, and none is used here; take `precision` out of the sweep file, or let workers with GPUs train it: `plusminus coordinator`, `plusminus worker`, `plusminus submit`"
+    )]
+    NoGpu(&'static str),
     /// The devices that were asked for are not here.
     #[error(transparent)]
     NoDevices(#[from] NoDevices),
@@ -182,7 +187,8 @@ impl CliError {
                 Exit::SweepFile
             }
             CliError::UnreadablePublished { .. } | CliError::PublishedProblems { .. } => Exit::SweepFile,
-            CliError::UnknownPublished(..) | CliError::NoReference(..) | CliError::NoDevices(_) => Exit::Unknown,
+            CliError::UnknownPublished(..) | CliError::NoReference(..) => Exit::Unknown,
+            CliError::NoDevices(_) | CliError::NoGpu(_) => Exit::Unknown,
             CliError::NotRunning(_) | CliError::Unreachable { .. } | CliError::BadUrl(_) => Exit::NoCoordinator,
             CliError::NotFound(_) | CliError::UnknownProfile { .. } => Exit::Unknown,
             CliError::Server(error) => match error {

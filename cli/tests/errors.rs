@@ -22,7 +22,8 @@ fn a_worker_pointed_at_nothing_says_so() {
     let place = Place::new();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
-    let said = told(&place, &["worker", "--coordinator", &url, "--patience", "0.3"], 4).replace(&url, "URL");
+    let said = told(&place, &["worker", "--device", "cpu", "--coordinator", &url, "--patience", "0.3"], 4);
+    let said = said.replace(&url, "URL");
     insta::assert_snapshot!(said);
 }
 
@@ -40,7 +41,7 @@ fn a_worker_whose_name_is_taken_says_so() {
 
 #[test]
 fn a_worker_given_no_url_says_what_one_looks_like() {
-    insta::assert_snapshot!(told(&Place::new(), &["worker", "--coordinator", "not a url"], 4));
+    insta::assert_snapshot!(told(&Place::new(), &["worker", "--device", "cpu", "--coordinator", "not a url"], 4));
 }
 
 #[test]

@@ -164,6 +164,22 @@ fn what_there_is_not_is_told_and_the_processor_is_always_there() {
 }
 
 #[test]
+fn what_gpus_alone_train_is_refused_without_one_and_trained_with_one() {
+    let place = Place::with_gpus(1, &[]);
+    place.file(
+        "gpus.yaml",
+        SWEEP.replace("  loss: [", "  precision: [f32, bf16]\n  loss: [").replace("seeds: 2", "seeds: 1"),
+    );
+    let answer = place.run(&["run", "gpus.yaml", "--device", "cpu"]);
+    assert_eq!(answer.code, Some(7), "{}", answer.stderr);
+    assert!(answer.stderr.contains("`precision: bf16`, in which GPUs alone train"), "{}", answer.stderr);
+    place.run(&["run", "gpus.yaml", "--nondeterministic"]).good();
+    let engines: Vec<String> = results(&place).into_values().map(|(_, engine, _)| engine).collect();
+    assert_eq!(engines.iter().filter(|engine| engine.contains(" bf16")).count(), 2, "{engines:?}");
+    assert!(engines.iter().all(|engine| engine.contains("nondeterministic")), "{engines:?}");
+}
+
+#[test]
 fn a_worker_finds_its_gpus_anew_and_the_order_is_that_of_the_variable() {
     let place = Place::with_gpus(3, &[]);
     let (_coordinator, url) = place.coordinator();

@@ -1,12 +1,12 @@
-//! What memory the jobs of a sweep take.
+//! What memory the jobs of a sweep take: of the machine, or of a GPU.
 
 use plusminus_core::job::Configuration;
-use plusminus_core::methods::losses::Loss;
 use plusminus_core::spec::Sweep;
-use plusminus_trainer::{Means, Memory};
+use plusminus_trainer::{Device, Means, Memory};
+use std::mem::discriminant;
 
-/// Of everything that is trained, in the order of [`Sweep::trained`], what a process takes that trains a job of it, where that is
-/// known.
+/// Of everything that is trained, in the order of [`Sweep::trained`], what a process that trains a job of it takes of the machine's
+/// memory, or, where `means` name a GPU, of that one's; where it is known.
 pub fn of_cells(sweep: &Sweep, means: Means) -> Vec<Option<Memory>> {
     // Most cells of a sweep differ in what takes no memory.
     let mut told: Vec<(&Configuration, Option<Memory>)> = Vec::new();
@@ -15,7 +15,10 @@ pub fn of_cells(sweep: &Sweep, means: Means) -> Vec<Option<Memory>> {
         if let Some((_, memory)) = told.iter().find(|(other, _)| take_the_same(other, configuration)) {
             return *memory;
         }
-        let memory = Memory::of(configuration, means);
+        let memory = match means.device {
+            Device::Cpu => Memory::of(configuration, means),
+            Device::Cuda(_) => Memory::on_device(configuration),
+        };
         told.push((configuration, memory));
         memory
     });
@@ -29,9 +32,9 @@ pub fn largest(sweep: &Sweep, means: Means) -> Option<Memory> {
 }
 
 fn take_the_same(one: &Configuration, other: &Configuration) -> bool {
-    let prunes = |c: &Configuration| matches!(c.loss, Loss::TruncatedGce(_));
-    let split =
-        |c: &Configuration| (c.batch_size, c.train_size, c.test_size, c.validation, c.split, prunes(c), c.precision);
-    (&one.dataset, &one.model, &one.optimizer, split(one))
-        == (&other.dataset, &other.model, &other.optimizer, split(other))
+    let split = |c: &Configuration| (c.batch_size, c.train_size, c.test_size, c.validation, c.split);
+    // What a loss remembers depends on which it is.
+    let kept = |c: &Configuration| (discriminant(&c.loss), c.precision);
+    (&one.dataset, &one.model, &one.optimizer, split(one), kept(one))
+        == (&other.dataset, &other.model, &other.optimizer, split(other), kept(other))
 }

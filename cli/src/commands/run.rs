@@ -10,6 +10,7 @@ use plusminus_coordinator::{Coordinator, StoreError};
 use plusminus_core::schedule::Policy;
 use plusminus_core::spec::Sweep;
 use plusminus_proto::v1;
+use plusminus_trainer::Device;
 use plusminus_worker::agent::Equipment;
 use plusminus_worker::equipment::describe;
 use std::ffi::OsStr;
@@ -89,6 +90,13 @@ async fn train(
     let later = sweep.jobs_in_all().saturating_sub(submitted.jobs as usize);
     let need = |means| memory::largest(sweep, means);
     let equipment = worker::equip(&arguments.share, &arguments.training, Some(left.max(later)), need).await?;
+    let wants_gpu = || sweep.trained().into_iter().map(|cell| cell.configuration.precision).find(|p| p.needs_gpu());
+    if left > 0
+        && equipment.iter().all(|equipment| equipment.means.device == Device::Cpu)
+        && let Some(precision) = wants_gpu()
+    {
+        return Err(CliError::NoGpu(precision.name()));
+    }
     if left > 0 {
         describe(&equipment).iter().for_each(|line| terminal::note(line));
     }

@@ -112,7 +112,7 @@ pub async fn equip(
         Devices::Gpus(_, Some(slow)) => terminal::note(&format!("warning: {slow}")),
         Devices::Processor(None) | Devices::Gpus(_, None) => {}
     }
-    let means = Means { engine: training.engine, ..Means::default() };
+    let means = Means { engine: training.engine, deterministic: !training.nondeterministic, ..Means::default() };
     Ok(devices.equip(&Machine::here(), Wanted { slots, threads, jobs }, means, &need))
 }
 
@@ -143,7 +143,7 @@ pub fn forwarded(training: &Training) -> impl Iterator<Item = OsString> + '_ {
     let weights = training.weights.iter().flat_map(|directory| [OsString::from("--weights"), directory.into()]);
     let option = |name: &str, value: String| [OsString::from(name), value.into()];
     let engine = training.engine.iter().flat_map(move |engine| option("--engine", engine.to_string()));
-    datasets.chain(weights).chain(engine)
+    datasets.chain(weights).chain(engine).chain(training.nondeterministic.then(|| "--nondeterministic".into()))
 }
 
 /// The arguments that say `care` again.
