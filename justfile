@@ -29,6 +29,11 @@ test-neon:
 miri:
     RUSTFLAGS="-C target-cpu=x86-64-v3" cargo +nightly miri test --locked -p plusminus-kernels --test kernels -- golden refusals
 
+# The tests that otherwise run over a stand-in for NVIDIA's libraries, over those themselves: for a machine with a GPU.
+test-gpu:
+    PLUSMINUS_STAND_IN_INSIDE=1 cargo test --locked -p plusminus-cuda --lib -- drivers_calls --nocapture
+    PLUSMINUS_STAND_IN_INSIDE=1 cargo test --locked -p plusminus-trainer --lib -- drivers_calls --nocapture
+
 # The kernels' tests with every access to memory checked (a nightly toolchain can).
 sanitize:
     RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked -p plusminus-kernels --test kernels --target x86_64-unknown-linux-gnu
@@ -78,6 +83,11 @@ pytorch-fixtures: _pytorch
 bench-training *ARGS: _pytorch
     cargo build --release --locked -p plusminus-trainer --example speed
     python3 benches/training.py {{ARGS}}
+
+# Time training steps on a GPU, ours (one job and several at once) and PyTorch's.
+bench-gpu *ARGS: _pytorch
+    cargo build --release --locked -p plusminus-trainer --example gpu-speed
+    python3 benches/gpu.py {{ARGS}}
 
 # Time eight trainings of ours and of PyTorch.
 bench-sweep *ARGS: _pytorch

@@ -103,6 +103,7 @@ Shape = tuple[int, int, int]
 BUILDERS: dict[str, Callable[[Shape, int, float], nn.Sequential]] = {
     "cnn": cnn,
     "resnet18": lambda shape, classes, _: resnet(shape[0], classes, [2, 2, 2, 2], 64, True),
+    "resnet34": lambda shape, classes, _: resnet(shape[0], classes, [3, 4, 6, 3], 64, True),
     "resnet20": lambda shape, classes, _: resnet(shape[0], classes, [3, 3, 3], 16, False),
     "resnet20-projection": lambda shape, classes, _: resnet(shape[0], classes, [3, 3, 3], 16, True),
     "vgg16-bn": lambda shape, classes, _: vgg16_bn(shape, classes),
@@ -112,6 +113,7 @@ BUILDERS: dict[str, Callable[[Shape, int, float], nn.Sequential]] = {
 SHAPES: dict[str, Shape] = {
     "cnn": (1, 28, 28),
     "resnet18": (1, 28, 28),
+    "resnet34": (3, 32, 32),
     "resnet20": (3, 32, 32),
     "resnet20-projection": (3, 32, 32),
     "vgg16-bn": (3, 32, 32),
