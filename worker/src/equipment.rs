@@ -102,6 +102,8 @@ pub struct Stock {
     pub survey: Result<Option<Survey>, DeviceError>,
     /// Whether what they take besides is there, and what is missing that can be done without.
     pub libraries: Result<Option<String>, DeviceError>,
+    /// Architectures for which kernels can be compiled here, such as 90 for `sm_90`.
+    pub architectures: Vec<i32>,
 }
 
 /// Why the devices that were asked for cannot be had.
@@ -115,15 +117,25 @@ pub struct NoDevices {
 impl Stock {
     /// What there is here. It takes a moment: a driver that has been idle wakes up.
     pub fn here() -> Self {
-        Stock { survey: plusminus_cuda::survey(), libraries: plusminus_cuda::what_is_missing() }
+        let architectures = plusminus_cuda::compile::architectures().unwrap_or_default();
+        Stock { survey: plusminus_cuda::survey(), libraries: plusminus_cuda::what_is_missing(), architectures }
     }
 
-    /// Chooses among it.
+    /// Chooses among it, for an engine where one is asked for by name.
     ///
     /// # Errors
     /// That what was asked for by name is not there. Where nothing was, the processor is always there.
-    pub fn choose(self, choice: &Choice) -> Result<Devices, NoDevices> {
+    pub fn choose(self, choice: &Choice, engine: Option<EngineKind>) -> Result<Devices, NoDevices> {
         let refused = |why: String| NoDevices { what: format!("--device {choice}"), why };
+        if engine == Some(EngineKind::Candle) {
+            return match choice {
+                Choice::Auto | Choice::Cpu => Ok(Devices::Processor(None)),
+                _ => {
+                    let why = "candle runs on the processor alone: take --device cpu, or --engine fused";
+                    Err(refused(why.to_owned()))
+                }
+            };
+        }
         let gpus = || {
             let survey = match self.survey {
                 Ok(Some(survey)) => survey,
@@ -134,22 +146,39 @@ impl Stock {
                 let [major, minor] = survey.cuda;
                 format!("for CUDA {major}.{minor}")
             });
-            let gpus = survey.gpus.into_iter().map(|found| Gpu {
-                number: found.number as u32,
-                model: found.name,
-                memory: found.memory,
-                uuid: found.uuid,
-                driver: driver.clone(),
-            });
-            let gpus: Vec<Gpu> = gpus.collect();
-            if gpus.is_empty() {
-                return Err("the NVIDIA driver shows no GPU (CUDA_VISIBLE_DEVICES says which it may)".to_owned());
+            let count = match survey.gpus.len() {
+                0 => {
+                    let why = "the NVIDIA driver shows no GPU (CUDA_VISIBLE_DEVICES says which it may)";
+                    return Err(why.to_owned());
+                }
+                1 => "a GPU is here".to_owned(),
+                several => format!("{several} GPUs are here"),
+            };
+            let missing = self.libraries.map_err(|error| format!("{count}, but {error}"))?;
+            let (able, others): (Vec<_>, Vec<_>) =
+                survey.gpus.into_iter().partition(|found| self.architectures.contains(&found.architecture));
+            let others: Vec<String> = others
+                .iter()
+                .map(|found| {
+                    let architecture = found.architecture;
+                    format!("the NVRTC that is here compiles nothing for {} (sm_{architecture})", found.name)
+                })
+                .collect();
+            if able.is_empty() {
+                return Err(format!("{count}, but {}: install another version of it", others.join("; ")));
             }
-            let missing = self.libraries.map_err(|error| {
-                let count =
-                    if gpus.len() == 1 { "a GPU is here".to_owned() } else { format!("{} GPUs are here", gpus.len()) };
-                format!("{count}, but {error}")
-            })?;
+            let gpus: Vec<Gpu> = able
+                .into_iter()
+                .map(|found| Gpu {
+                    number: found.number as u32,
+                    model: found.name,
+                    memory: found.memory,
+                    uuid: found.uuid,
+                    driver: driver.clone(),
+                })
+                .collect();
+            let missing = Some(missing.into_iter().chain(others).collect::<Vec<_>>().join("; "));
+            let missing = missing.filter(|missing| !missing.is_empty());
             Ok((gpus, missing))
         };
         match choice {
@@ -206,7 +235,11 @@ impl Devices {
                     };
                     Equipment { device, means, uuid: Some(gpu.uuid.clone()) }
                 };
-                gpus.iter().map(equip).collect()
+                let mut equipment: Vec<Equipment> = gpus.iter().map(equip).collect();
+                // `--slots` is one number: GPUs of several sizes take as many jobs as the smallest of them.
+                let fewest = equipment.iter().map(|equipment| equipment.device.slots).min().unwrap_or(1);
+                equipment.iter_mut().for_each(|equipment| equipment.device.slots = fewest);
+                equipment
             }
         }
     }
@@ -254,7 +287,7 @@ mod tests {
 
     fn stock(gpus: usize) -> Stock {
         let survey = Survey { driver: Some("570.86".into()), cuda: [12, 8], gpus: (0..gpus).map(found).collect() };
-        Stock { survey: Ok(Some(survey)), libraries: Ok(None) }
+        Stock { survey: Ok(Some(survey)), libraries: Ok(None), architectures: vec![80, 90] }
     }
 
     fn numbers(devices: &Devices) -> Vec<u32> {
@@ -282,10 +315,10 @@ mod tests {
 
     #[test]
     fn all_gpus_are_taken_where_none_is_named_and_in_the_order_in_which_they_are() {
-        assert_eq!(numbers(&stock(2).choose(&Choice::Auto).unwrap()), [0, 1]);
-        assert_eq!(numbers(&stock(2).choose(&Choice::Gpus).unwrap()), [0, 1]);
-        assert_eq!(numbers(&stock(3).choose(&Choice::These(vec![2, 0])).unwrap()), [2, 0]);
-        assert_eq!(stock(2).choose(&Choice::Cpu).unwrap(), Devices::Processor(None));
+        assert_eq!(numbers(&stock(2).choose(&Choice::Auto, None).unwrap()), [0, 1]);
+        assert_eq!(numbers(&stock(2).choose(&Choice::Gpus, None).unwrap()), [0, 1]);
+        assert_eq!(numbers(&stock(3).choose(&Choice::These(vec![2, 0]), None).unwrap()), [2, 0]);
+        assert_eq!(stock(2).choose(&Choice::Cpu, None).unwrap(), Devices::Processor(None));
     }
 
     #[test]
@@ -293,33 +326,53 @@ mod tests {
         let without = |why: &str| Err::<(), _>(DeviceError::Missing(why.into()));
         let broken = without("the driver is of another version");
         let stocks = [
-            (Stock { survey: Ok(None), libraries: Ok(None) }, "no NVIDIA driver is here"),
+            (Stock { survey: Ok(None), ..stock(0) }, "no NVIDIA driver is here"),
             (stock(0), "shows no GPU"),
             (
                 Stock { libraries: without("NVRTC is not here").map(|()| None), ..stock(1) },
                 "a GPU is here, but NVRTC is not here",
             ),
-            (Stock { survey: broken.map(|()| None), libraries: Ok(None) }, "the driver is of another version"),
+            (Stock { survey: broken.map(|()| None), ..stock(0) }, "the driver is of another version"),
+            (Stock { architectures: vec![75], ..stock(1) }, "compiles nothing for NVIDIA H200 (sm_90)"),
         ];
         for (stock, why) in stocks {
-            match stock.clone().choose(&Choice::Auto).unwrap() {
+            match stock.clone().choose(&Choice::Auto, None).unwrap() {
                 Devices::Processor(Some(said)) => assert!(said.contains(why), "{said}"),
                 other => panic!("{other:?}"),
             }
-            let error = stock.choose(&Choice::Gpus).unwrap_err().to_string();
+            let error = stock.choose(&Choice::Gpus, None).unwrap_err().to_string();
             assert!(error.starts_with("--device cuda cannot be used: ") && error.contains(why), "{error}");
         }
     }
 
     #[test]
+    fn a_gpu_that_nothing_can_be_compiled_for_is_left_out_and_told() {
+        let mut mixed = stock(2);
+        if let Ok(Some(survey)) = &mut mixed.survey {
+            (survey.gpus[0].architecture, survey.gpus[0].name) = (120, "NVIDIA RTX 5090".into());
+        }
+        let Devices::Gpus(gpus, Some(told)) = mixed.choose(&Choice::Auto, None).unwrap() else { panic!() };
+        assert_eq!(gpus.iter().map(|gpu| gpu.number).collect::<Vec<_>>(), [1]);
+        assert!(told.contains("compiles nothing for NVIDIA RTX 5090 (sm_120)"), "{told}");
+    }
+
+    #[test]
+    fn candle_trains_on_the_processor_whatever_there_is() {
+        let candle = Some(EngineKind::Candle);
+        assert_eq!(stock(2).choose(&Choice::Auto, candle).unwrap(), Devices::Processor(None));
+        let error = stock(2).choose(&Choice::Gpus, candle).unwrap_err().to_string();
+        assert!(error.contains("--device cpu") && error.contains("--engine fused"), "{error}");
+    }
+
+    #[test]
     fn a_gpu_that_is_not_there_is_told_with_those_that_are() {
-        let error = stock(2).choose(&Choice::These(vec![0, 5])).unwrap_err().to_string();
+        let error = stock(2).choose(&Choice::These(vec![0, 5]), None).unwrap_err().to_string();
         assert_eq!(error, "--device cuda:0,cuda:5 cannot be used: there is no cuda:5 here; there are cuda:0, cuda:1");
     }
 
     #[test]
     fn jobs_at_once_on_a_gpu_are_no_more_than_cores_jobs_and_memory_allow() {
-        let devices = stock(2).choose(&Choice::Auto).unwrap();
+        let devices = stock(2).choose(&Choice::Auto, None).unwrap();
         let slots = |cores: usize, wanted: Wanted, need: Option<usize>| {
             let machine = Machine { cores: NonZeroUsize::new(cores).unwrap(), memory: None };
             let equipment = devices.equip(&machine, wanted, Means::default(), &|_| need.map(Memory));
@@ -336,12 +389,24 @@ mod tests {
     }
 
     #[test]
+    fn gpus_of_several_sizes_take_as_many_jobs_as_the_smallest() {
+        let mut mixed = stock(2);
+        if let Ok(Some(survey)) = &mut mixed.survey {
+            survey.gpus[1].memory = 25 << 30;
+        }
+        let machine = Machine { cores: NonZeroUsize::new(64).unwrap(), memory: None };
+        let devices = mixed.choose(&Choice::Auto, None).unwrap();
+        let equipment = devices.equip(&machine, Wanted::default(), Means::default(), &|_| Some(Memory(8 << 30)));
+        assert_eq!(equipment.iter().map(|equipment| equipment.device.slots).collect::<Vec<_>>(), [3, 3]);
+    }
+
+    #[test]
     fn what_is_trained_on_is_told() {
         let machine = Machine { cores: NonZeroUsize::new(4).unwrap(), memory: None };
         let equip =
             |devices: &Devices| describe(&devices.equip(&machine, Wanted::default(), Means::default(), &|_| None));
         assert_eq!(equip(&Devices::Processor(None)), ["4 jobs at once, one thread each"]);
-        let two = equip(&stock(2).choose(&Choice::Auto).unwrap());
+        let two = equip(&stock(2).choose(&Choice::Auto, None).unwrap());
         assert_eq!(two[1], "cuda:1  NVIDIA H200, 140 GiB, driver 570.86: 2 jobs at once, one thread each");
     }
 }

@@ -47,7 +47,10 @@ impl Sender {
     /// Sends what there is room for; progress leaves some for what matters. Says whether the connection is of any use still.
     pub fn send(&self, message: from_worker::Message) -> bool {
         let needless = matches!(message, from_worker::Message::Progress(_)) && self.0.capacity() < WINDOW + RESERVED;
-        let must_arrive = matches!(message, from_worker::Message::Report(_));
+        let must_arrive = matches!(
+            message,
+            from_worker::Message::Report(_) | from_worker::Message::Devices(_) | from_worker::Message::Draining(_)
+        );
         if needless {
             return true;
         }

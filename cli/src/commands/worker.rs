@@ -101,10 +101,11 @@ pub async fn equip(
     need: impl Fn(Means) -> Option<Memory>,
 ) -> Result<Vec<Equipment>, CliError> {
     let Share { device, slots: Slots(slots), threads } = share.clone();
+    let engine = training.engine;
     // A driver may take its time.
     let found = tokio::task::spawn_blocking(move || match device {
         Choice::Cpu => Ok(Devices::Processor(None)),
-        device => Stock::here().choose(&device),
+        device => Stock::here().choose(&device, engine),
     });
     let devices = found.await.map_err(|error| CliError::Io { what: "cannot look for GPUs", error: error.into() })??;
     match &devices {

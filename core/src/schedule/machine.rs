@@ -429,6 +429,10 @@ impl Machine {
         let mut waiting = Vec::new();
         loop {
             let [others, gpus] = [false, true].map(|gpu| self.freest(now, gpu));
+            // Who looks for a job goes through the queue: not where nobody could take it.
+            if others.is_none() && gpus.is_none() {
+                break;
+            }
             let Some(entry) = self.next_in_turn(now, gpus.is_some()) else { break };
             let to = match (others, gpus) {
                 (_, Some(gpus)) if entry.gpu => Some(gpus),

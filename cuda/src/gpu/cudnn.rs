@@ -34,7 +34,7 @@ type Key = (Geometry, Product, Kind);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Product {
     Forward,
-    Back,
+    Back { add: bool },
     Weights,
 }
 
@@ -49,7 +49,8 @@ enum Kind {
 fn key(convolution: &Convolution) -> Key {
     let product = match convolution.pass {
         Pass::Forward => Product::Forward,
-        Pass::Back { .. } => Product::Back,
+        // A way that writes may be none that adds.
+        Pass::Back { add } => Product::Back { add },
         Pass::Weights => Product::Weights,
     };
     let kind = match convolution.factors {
@@ -127,7 +128,7 @@ impl Answer {
         let number = self.algorithm;
         match product {
             Product::Forward => FORWARD.into_iter().find(|one| *one as c_int == number).map(Algorithm::Forward),
-            Product::Back => BACK.into_iter().find(|one| *one as c_int == number).map(Algorithm::Back),
+            Product::Back { .. } => BACK.into_iter().find(|one| *one as c_int == number).map(Algorithm::Back),
             Product::Weights => WEIGHTS.into_iter().find(|one| *one as c_int == number).map(Algorithm::Weights),
         }
     }
@@ -176,7 +177,12 @@ impl Drop for Described {
 }
 
 fn failed(call: &'static str) -> impl Fn(CudnnError) -> DeviceError {
-    move |error| DeviceError::failed(call, error.to_string())
+    // CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED: fewer slots may do.
+    const FULL: u32 = 4004;
+    move |error| match error.0 as u32 {
+        FULL => DeviceError::OutOfMemory { wanted: 0 },
+        _ => DeviceError::failed(call, error.to_string()),
+    }
 }
 
 /// Whether it is no failure, but a word that something else will have to do.
@@ -356,7 +362,7 @@ impl Cudnn {
                     &mut count,
                     answers.cast(),
                 ),
-                Product::Back => sys::cudnnGetConvolutionBackwardDataAlgorithm_v7(
+                Product::Back { .. } => sys::cudnnGetConvolutionBackwardDataAlgorithm_v7(
                     handle,
                     w,
                     y,

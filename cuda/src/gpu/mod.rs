@@ -77,6 +77,8 @@ pub struct Gpu {
     name: String,
     kin: String,
     recording: bool,
+    /// Whether it reads the machine's memory by itself: then a copy may still read what it copies when the call has returned.
+    reads_here: bool,
 }
 
 impl Drop for Gpu {
@@ -115,6 +117,8 @@ impl Gpu {
         let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
         let architecture = 10 * major + minor;
+        // A driver that does not know of it has no such GPU.
+        let reads_here = attribute(Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS).unwrap_or(0) != 0;
         let code = compile::kernels(architecture, cache)?;
         let module = context.load_module(Ptx::from_binary(code)).map_err(failed("cuModuleLoadData"))?;
         let functions = kernels()
@@ -136,6 +140,7 @@ impl Gpu {
             name,
             kin,
             recording: false,
+            reads_here,
         })
     }
 
@@ -252,9 +257,11 @@ impl Device for Gpu {
         self.find(to)?;
         values.fit(to)?;
         match &mut self.blocks[to.block] {
-            Some((block, ..)) if !to.is_empty() => block.write(values, to, &self.stream),
-            _ => Ok(()),
+            Some((block, ..)) if !to.is_empty() => block.write(values, to, &self.stream)?,
+            _ => return Ok(()),
         }
+        // Elsewhere the driver has copied what is to be copied before the call returns.
+        if self.reads_here { self.stream.synchronize().map_err(failed("cuStreamSynchronize")) } else { Ok(()) }
     }
 
     fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {

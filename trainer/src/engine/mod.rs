@@ -246,7 +246,12 @@ pub fn engine(
             )));
         }
         let cache = plusminus_cuda::Cache::of_user();
-        let gpu = plusminus_cuda::Gpu::open(number as usize, cache.as_ref())?;
+        // A GPU that cannot even be opened is no fault of the job's.
+        let gpu = plusminus_cuda::Gpu::open(number as usize, cache.as_ref()).map_err(|error| {
+            let error = EngineError::from(error);
+            let cause = if error.cause == Cause::Device { Cause::Machine } else { error.cause };
+            EngineError { message: format!("cannot use {device}: {error}"), cause }
+        })?;
         let gpu = if deterministic { gpu } else { gpu.nondeterministic() };
         return on(Box::new(gpu), precision, network, weights, optimizer);
     }

@@ -57,6 +57,8 @@ pub struct Agent {
     heartbeat: u64,
     next_beat: Time,
     watch: Watch,
+    /// Slots of each device, as the coordinator last heard.
+    told_slots: Vec<u32>,
     /// By when it is gone, once it was told to leave.
     leaving: Option<Time>,
     left: bool,
@@ -79,6 +81,7 @@ impl Agent {
             heartbeat: 1_000,
             next_beat: Time(0),
             watch: Watch::default(),
+            told_slots: Vec::new(),
             leaving: None,
             left: false,
             effects: Vec::new(),
@@ -111,6 +114,7 @@ impl Agent {
         self.begin_queued();
         self.hold_up_or_let_go();
         self.beat(now);
+        self.tell_of_slots(now);
         self.say(now);
         self.leave_when_done(now);
         std::mem::take(&mut self.effects)
@@ -168,10 +172,12 @@ impl Agent {
     fn introduce(&mut self, now: Time) {
         self.connected = false;
         self.lease.hello(now);
+        let devices = self.devices(now);
+        self.told_slots = devices.iter().map(|device| device.slots).collect();
         let hello = v1::Hello {
             worker: self.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            devices: self.devices(now),
+            devices,
             holds: self.claims().map(|(job, attempt)| attempt_id(job, attempt)).collect(),
             instance: self.settings.instance,
         };
@@ -191,12 +197,19 @@ impl Agent {
         all.map(|(number, equipment)| v1::Device { slots: slots(number), ..equipment.device.clone() }).collect()
     }
 
-    /// The coordinator shall know how many slots there are now. It hears of it at the next Hello where there is no connection.
-    fn tell_of_devices(&mut self, now: Time) {
-        if self.connected {
-            let devices = v1::Devices { devices: self.devices(now) };
-            self.effects.push(Effect::Send(from_worker::Message::Devices(devices)));
+    /// Tells how many slots there are, where that is not what the coordinator last heard.
+    fn tell_of_slots(&mut self, now: Time) {
+        if self.connected && self.leaving.is_none() {
+            let devices = self.devices(now);
+            if devices.iter().map(|device| device.slots).ne(self.told_slots.iter().copied()) {
+                self.tell_of_devices(devices);
+            }
         }
+    }
+
+    fn tell_of_devices(&mut self, devices: Vec<v1::Device>) {
+        self.told_slots = devices.iter().map(|device| device.slots).collect();
+        self.effects.push(Effect::Send(from_worker::Message::Devices(v1::Devices { devices })));
     }
 
     /// Takes in what sensors say.
@@ -206,7 +219,9 @@ impl Agent {
                 equipment.device.reading = Some(reading);
             }
         }
-        self.tell_of_devices(now);
+        if self.connected {
+            self.tell_of_devices(self.devices(now));
+        }
     }
 
     fn told(&mut self, now: Time, message: to_worker::Message) {

@@ -207,19 +207,21 @@ impl Agent {
                 }
             }
             Said::Exited(how, log) => {
-                let was_stuck = runner.is_stuck(now);
                 (runner.there, runner.killed) = (false, None);
                 let slots = runner.slots.clone();
                 // What waits for weights has not been handed to it.
                 let handed = |work: &mut Work| !matches!(work.stage, Stage::Fetching);
                 let works = self.slots[slots.clone()].iter_mut().map(|slot| slot.work.take_if(handed));
-                for (slot, work) in slots.zip(works.collect::<Vec<_>>()) {
+                let works: Vec<_> = works.collect();
+                // Whoever took the memory: one slot less may do.
+                let crowded = works.iter().flatten().any(|work| !work.alone);
+                if how == How::OutOfMemory && crowded {
+                    self.close(slots.end - 1);
+                }
+                for (slot, work) in slots.zip(works) {
                     if let Some(work) = work {
                         self.lost(now, slot, &work, &how, &log);
                     }
-                }
-                if was_stuck {
-                    self.tell_of_devices(now);
                 }
             }
         }
@@ -239,7 +241,7 @@ impl Agent {
                 let crowded = !work.alone;
                 slot.work = None;
                 if wanted {
-                    self.ended(now, of, ending, crowded.then_some(index));
+                    self.ended(of, ending, crowded.then_some(index));
                 } else {
                     self.next_beat = now;
                 }
@@ -257,12 +259,12 @@ impl Agent {
 
     /// Takes in that a runner has trained its job to the end, or failed: what it leaves for others goes ahead of the news. `crowded` is
     /// its slot, where others were trained beside it.
-    fn ended(&mut self, now: Time, of: Of, ending: v1::Ending, crowded: Option<usize>) {
+    fn ended(&mut self, of: Of, ending: v1::Ending, crowded: Option<usize>) {
         if let (Some(v1::ending::How::Failed(failure)), Some(slot)) = (&ending.how, crowded)
             && failure.kind == i32::from(v1::FailureKind::OutOfMemory)
         {
             let why = format!("{}; it was not alone there, and is tried again with fewer beside it", failure.message);
-            self.close(now, slot);
+            self.close(slot);
             return self.end(of, FailureKind::Preempted, why);
         }
         let kept = match &ending.how {
@@ -307,7 +309,6 @@ impl Agent {
                 (FailureKind::Preempted, why.to_owned())
             }
             (_, How::OutOfMemory) if !work.alone => {
-                self.close(now, slot);
                 let why = "the system ran out of memory with several jobs in one runner process, and killed it; \
                            each is tried again with fewer beside it";
                 (FailureKind::Preempted, why.to_owned())
@@ -374,24 +375,23 @@ impl Agent {
     }
 
     /// A slot takes nothing more, unless it is the only one that its runner has left.
-    fn close(&mut self, now: Time, slot: usize) {
+    fn close(&mut self, slot: usize) {
         let slots = self.runners[self.slots[slot].runner].slots.clone();
-        let open = self.slots[slots].iter().filter(|slot| !slot.closed).count();
-        if open > 1 && !self.slots[slot].closed {
-            self.slots[slot].closed = true;
-            warn!(slot, left = open - 1, "memory is full: fewer jobs are trained at once from now on");
-            self.tell_of_devices(now);
+        let open = self.slots[slots.clone()].iter().filter(|slot| !slot.closed).count();
+        // Another in its place, where it is closed already.
+        let place = std::iter::once(slot).chain(slots.rev()).find(|slot| !self.slots[*slot].closed);
+        if let Some(place) = place.filter(|_| open > 1) {
+            self.slots[place].closed = true;
+            warn!(slot = place, left = open - 1, "memory is full: fewer jobs are trained at once from now on");
         }
     }
 
     /// Gives up what the runners had in hand that were killed and do not end. Their leases have passed, so they train nothing any more,
     /// and others may.
     pub(super) fn give_up_what_does_not_die(&mut self, now: Time) {
-        let mut given_up = false;
         for index in 0..self.slots.len() {
             let Slot { runner, work, .. } = &mut self.slots[index];
             let Some(work) = work.take_if(|_| self.runners[*runner].is_stuck(now)) else { continue };
-            given_up = true;
             warn!(job = %work.of.0, attempt = %work.of.1, slot = index, "a runner was killed and does not end");
             if !work.wanted {
                 self.next_beat = now;
@@ -409,9 +409,6 @@ impl Agent {
             let where_to_look = "look for a disk or a device of the worker's machine that does not answer";
             let message = format!("the runner process {why}, was killed and did not end: {where_to_look}");
             self.end(work.of, FailureKind::Infrastructure, message);
-        }
-        if given_up {
-            self.tell_of_devices(now);
         }
         while self.queue.len() > self.free_slots(now)
             && let Some((of, _)) = self.queue.pop_back()

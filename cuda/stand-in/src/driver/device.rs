@@ -100,6 +100,8 @@ unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, 
         let found = match attribute {
             75 => CAPABILITY[0],
             76 => CAPABILITY[1],
+            // CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS
+            88 => 0,
             // CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED
             115 => settings().pools.into(),
             _ => return Err(Code::INVALID_VALUE),

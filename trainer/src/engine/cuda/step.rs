@@ -37,6 +37,9 @@ pub(super) enum Piece {
     Evaluation(Source),
 }
 
+/// So many recordings may fail before none is tried any more.
+pub(super) const RECORDED_IN_VAIN: usize = 3;
+
 /// What has been recorded.
 #[derive(Debug, Default)]
 pub(super) struct Recorded {
@@ -44,14 +47,14 @@ pub(super) struct Recorded {
     pub pieces: Vec<(Piece, usize, Recording)>,
     /// What has been done once, launch by launch.
     done: Vec<(Piece, usize)>,
-    /// Whether the device records nothing.
-    pub none: bool,
+    /// How often a recording has failed.
+    pub failures: usize,
 }
 
 impl Recorded {
     /// Nothing, now that memory has moved.
     pub fn anew(&self) -> Self {
-        Recorded { none: self.none, ..Recorded::default() }
+        Recorded { failures: self.failures, ..Recorded::default() }
     }
 }
 
@@ -64,18 +67,21 @@ impl CudaEngine {
         }
         // The first time libraries choose their ways and take memory, which is no part of a recording.
         let again = self.recorded.done.contains(&(piece, samples));
-        if again && !self.recorded.none {
+        if again && self.recorded.failures < RECORDED_IN_VAIN {
             match self.record(piece, samples) {
                 Ok(recording) => {
                     self.recorded.pieces.push((piece, samples, recording));
                     return Ok(self.device.play(recording)?);
                 }
+                // What another thread does with the GPU may break a recording, and need not do so again.
                 Err(error) => {
-                    tracing::warn!(
-                        "{}: steps are launched one by one, for they could not be recorded: {error}",
-                        self.device.name()
-                    );
-                    self.recorded.none = true;
+                    self.recorded.failures += 1;
+                    if self.recorded.failures == RECORDED_IN_VAIN {
+                        tracing::warn!(
+                            "{}: steps are launched one by one, for they could not be recorded: {error}",
+                            self.device.name()
+                        );
+                    }
                 }
             }
         }
@@ -252,10 +258,12 @@ impl CudaEngine {
                 }
                 let known = self.known.as_mut().ok_or_else(|| EngineError::new("the device knows no loss"))?;
                 let (refresh, draws) = (known.refreshes(), known.draws());
-                // Recordings know where the old memory lies.
-                if !known.make_room(count, &mut *self.device)? {
+                // Recordings know where the old memory lies, also where there is none for more.
+                let stayed = known.make_room(count, &mut *self.device);
+                if !matches!(stayed, Ok(true)) {
                     self.forget();
                 }
+                stayed?;
                 self.order(samples, moves, refresh, dropout, draws.then_some(&*latent))?;
                 self.piece(Piece::Whole(source), count)?;
                 self.waiting += 1;

@@ -126,6 +126,8 @@ struct World {
     connected: bool,
     /// When the lease passes at the latest.
     until: Time,
+    /// Slots of each device, as they were last told.
+    told: Vec<u32>,
     assigned: u8,
     stopped: BTreeSet<Of>,
     /// Transfers, and whether they are to the coordinator.
@@ -149,6 +151,7 @@ impl World {
             hello: None,
             connected: false,
             until: Time(0),
+            told: Vec::new(),
             assigned: 0,
             stopped: BTreeSet::new(),
             transfers: Vec::new(),
@@ -169,7 +172,10 @@ impl World {
     /// What must hold of an effect.
     fn check(&mut self, effect: Effect) {
         match effect {
-            Effect::Send(from_worker::Message::Hello(_)) => self.hello = Some(self.now),
+            Effect::Send(from_worker::Message::Hello(hello)) => {
+                self.hello = Some(self.now);
+                self.told = hello.devices.iter().map(|device| device.slots).collect();
+            }
             Effect::Send(message) => {
                 assert!(self.connected, "nothing is said before a Welcome: {message:?}");
                 self.check_message(message);
@@ -236,6 +242,7 @@ impl World {
             }
             from_worker::Message::Progress(progress) => progress.of,
             from_worker::Message::Devices(v1::Devices { devices }) => {
+                self.told = devices.iter().map(|device| device.slots).collect();
                 assert!(!self.leaving || devices.iter().all(|device| device.slots == 0), "who leaves takes nothing");
                 return;
             }
@@ -262,6 +269,10 @@ impl World {
             assert!(holds.contains(&of), "what is trained or has ended is in hand: {of:?}");
         }
         assert!(self.agent.due() <= self.now.after(1_000));
+        if self.connected && !self.leaving {
+            let now: Vec<u32> = self.agent.devices(self.now).iter().map(|device| device.slots).collect();
+            assert_eq!(self.told, now, "the coordinator knows how many slots there are");
+        }
     }
 
     fn happen(&mut self, happening: Happening) {

@@ -169,7 +169,18 @@ fn a_runner_that_takes_too_much_of_the_machines_memory_has_fewer_jobs_from_then_
     let failures = failures(&effects);
     assert_eq!(failures.len(), 3);
     assert!(failures.iter().all(|(_, failure)| failure.kind == FailureKind::Preempted), "{failures:?}");
-    assert_eq!(bench.slots(), [1, 3], "one slot is always left");
+    assert_eq!(bench.slots(), [2, 3]);
+}
+
+#[test]
+fn slots_that_change_while_a_connection_is_made_are_told_once_it_counts() {
+    let mut bench = bench(2);
+    (1..=3).for_each(|job| drop(bench.assign(of(job, 1))));
+    let hello = bench.handle(Event::Connecting);
+    assert!(matches!(&hello[..], [Effect::Send(from_worker::Message::Hello(_))]));
+    assert_eq!(told_slots(&bench.of_lane(0, 1, full())), None, "nothing is said before a Welcome");
+    assert_eq!(told_slots(&bench.told(welcome())), Some(vec![1, 2]));
+    assert_eq!(told_slots(&bench.wait(1)), None, "once");
 }
 
 #[test]
