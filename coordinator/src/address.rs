@@ -1,5 +1,6 @@
 //! Where the coordinator of a state directory listens: a file that it writes and that clients read.
 
+use crate::file;
 use crate::store::{self, StoreError};
 use std::fs;
 use std::io::ErrorKind;
@@ -17,12 +18,11 @@ impl AddressFile {
     /// # Errors
     /// If the directory cannot be written.
     pub fn write(directory: &Path, address: SocketAddr) -> Result<Self, StoreError> {
-        let (path, unfinished) = (directory.join(FILE), directory.join(format!("{FILE}.part")));
-        // Whoever finds the file finds all of it.
-        fs::write(&unfinished, format!("http://{address}\n"))
-            .and_then(|()| fs::rename(&unfinished, &path))
-            .map_err(|error| StoreError::Unusable { path: path.clone(), error })?;
-        Ok(AddressFile(path))
+        let path = directory.join(FILE);
+        match file::replace(&path, &format!("http://{address}\n")) {
+            Ok(()) => Ok(AddressFile(path)),
+            Err(error) => Err(StoreError::Unusable { path, error }),
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! How long the leases are that a coordinator gives: a file in the state directory, for the next one. A worker that is cut off counts on
 //! the lease that it was given, whatever a coordinator that has been started again since gives to others.
 
+use crate::file;
 use crate::store::StoreError;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "lease";
@@ -40,14 +41,8 @@ impl LeaseFile {
     /// # Errors
     /// If the directory cannot be written.
     pub fn write(&self, length: u64) -> Result<(), StoreError> {
-        let unfinished = self.path.with_extension("part");
-        let write = || {
-            let mut file = File::create(&unfinished)?;
-            writeln!(file, "{length}")?;
-            file.sync_all()?;
-            fs::rename(&unfinished, &self.path)
-        };
-        write().map_err(|error| StoreError::Unusable { path: self.path.clone(), error })
+        let written = file::replace(&self.path, &format!("{length}\n"));
+        written.map_err(|error| StoreError::Unusable { path: self.path.clone(), error })
     }
 }
 

@@ -4,7 +4,7 @@
 //! - [`store`]: SQLite in the state directory.
 //! - [`server`]: listening, the gRPC services, health and reflection.
 //! - [`explain`]: why a job is where it is.
-//! - `lease`: how long leases were before a restart; `selection`: sweeps that choose hyper-parameters.
+//! - `file`: files written whole; `lease`: how long leases were before a restart; `selection`: sweeps that choose hyper-parameters.
 //! - [`answer`]: what users are told, from the machine and the store; the same with and without a running coordinator.
 //!
 //! *Architecture invariants:* gRPC handlers only translate; only the driver's task touches the machine; only the store's thread writes.
@@ -13,6 +13,7 @@ pub mod address;
 pub mod answer;
 pub mod driver;
 pub mod explain;
+mod file;
 mod lease;
 mod selection;
 pub mod server;

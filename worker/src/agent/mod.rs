@@ -172,8 +172,8 @@ impl Agent {
     fn introduce(&mut self, now: Time) {
         self.connected = false;
         self.lease.hello(now);
-        let devices = self.devices(now);
-        self.told_slots = devices.iter().map(|device| device.slots).collect();
+        self.told_slots = self.open_slots(now).collect();
+        let devices = self.devices();
         let hello = v1::Hello {
             worker: self.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -184,32 +184,34 @@ impl Agent {
         self.effects.push(Effect::Send(from_worker::Message::Hello(hello)));
     }
 
-    /// Its devices as they are now, with the slots that take something.
-    fn devices(&self, now: Time) -> Vec<v1::Device> {
-        let open = |equipment: usize| {
+    /// Slots of each device that take something now.
+    fn open_slots(&self, now: Time) -> impl Iterator<Item = u32> + '_ {
+        let open = move |equipment: usize| {
             let takes = |runner: &&Runner| runner.equipment == equipment && !runner.is_stuck(now);
             let slots = self.runners.iter().filter(takes).flat_map(|runner| &self.slots[runner.slots.clone()]);
             slots.filter(|slot| !slot.closed).count() as u32
         };
         // Who is leaving takes nothing more.
-        let slots = |equipment| if self.leaving.is_some() { 0 } else { open(equipment) };
-        let all = self.settings.equipment.iter().enumerate();
-        all.map(|(number, equipment)| v1::Device { slots: slots(number), ..equipment.device.clone() }).collect()
+        (0..self.settings.equipment.len()).map(move |number| if self.leaving.is_some() { 0 } else { open(number) })
+    }
+
+    /// Its devices, with as many slots as are told of.
+    fn devices(&self) -> Vec<v1::Device> {
+        let all = self.settings.equipment.iter().zip(&self.told_slots);
+        all.map(|(equipment, slots)| v1::Device { slots: *slots, ..equipment.device.clone() }).collect()
     }
 
     /// Tells how many slots there are, where that is not what the coordinator last heard.
     fn tell_of_slots(&mut self, now: Time) {
-        if self.connected && self.leaving.is_none() {
-            let devices = self.devices(now);
-            if devices.iter().map(|device| device.slots).ne(self.told_slots.iter().copied()) {
-                self.tell_of_devices(devices);
-            }
+        if self.connected && self.leaving.is_none() && self.open_slots(now).ne(self.told_slots.iter().copied()) {
+            self.tell_of_devices(now);
         }
     }
 
-    fn tell_of_devices(&mut self, devices: Vec<v1::Device>) {
-        self.told_slots = devices.iter().map(|device| device.slots).collect();
-        self.effects.push(Effect::Send(from_worker::Message::Devices(v1::Devices { devices })));
+    fn tell_of_devices(&mut self, now: Time) {
+        self.told_slots = self.open_slots(now).collect();
+        let devices = v1::Devices { devices: self.devices() };
+        self.effects.push(Effect::Send(from_worker::Message::Devices(devices)));
     }
 
     /// Takes in what sensors say.
@@ -220,7 +222,7 @@ impl Agent {
             }
         }
         if self.connected {
-            self.tell_of_devices(self.devices(now));
+            self.tell_of_devices(now);
         }
     }
 

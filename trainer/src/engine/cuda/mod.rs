@@ -194,8 +194,7 @@ impl Engine for CudaEngine {
         logits.clear();
         let sample = self.program.values[0].shape.len();
         // No more at a time than there is room for, lest evaluating take memory of its own.
-        let samples = self.room.as_ref().map_or(UNTRAINED, |room| room.samples);
-        for inputs in inputs.chunks(samples * sample) {
+        for inputs in inputs.chunks(self.together() * sample) {
             let samples = self.load(inputs)?;
             self.piece(Piece::Evaluation(Source::Made), samples)?;
             self.read_logits(samples, logits)?;

@@ -58,6 +58,11 @@ impl Recorded {
     }
 }
 
+/// Samples as kernels count them. A number that is none of theirs is no sample to them.
+fn numbers(samples: &[usize]) -> impl Iterator<Item = i32> + '_ {
+    samples.iter().map(|sample| i32::try_from(*sample).unwrap_or(-1))
+}
+
 impl CudaEngine {
     /// Does a piece, as it is recorded if it is.
     pub(super) fn piece(&mut self, piece: Piece, samples: usize) -> Result<(), EngineError> {
@@ -188,8 +193,7 @@ impl CudaEngine {
     ) -> Result<(), EngineError> {
         let latent = latent.map_or(Ok([0; STREAM]), stream)?;
         self.orders.begin(self.waiting, refresh, [stream(dropout)?, latent]);
-        // A number that the kernels do not know is no sample to them.
-        self.orders.samples(samples.iter().map(|sample| i32::try_from(*sample).unwrap_or(-1)), moves);
+        self.orders.samples(numbers(samples), moves);
         let Some(room) = &self.room else { return Ok(()) };
         let numbers = self.orders.numbers();
         Ok(self.device.write(Values::Ints(numbers), room.orders.part(0, numbers.len()))?)
@@ -197,7 +201,7 @@ impl CudaEngine {
 
     /// Says to the device which samples an evaluation is of.
     pub(super) fn name_samples(&mut self, samples: &[usize]) -> Result<(), EngineError> {
-        let numbers: Vec<i32> = samples.iter().map(|sample| i32::try_from(*sample).unwrap_or(-1)).collect();
+        let numbers: Vec<i32> = numbers(samples).collect();
         let Some(room) = &self.room else { return Ok(()) };
         Ok(self.device.write(Values::Ints(&numbers), Places(room.orders).samples(numbers.len()))?)
     }

@@ -270,7 +270,7 @@ impl World {
         }
         assert!(self.agent.due() <= self.now.after(1_000));
         if self.connected && !self.leaving {
-            let now: Vec<u32> = self.agent.devices(self.now).iter().map(|device| device.slots).collect();
+            let now: Vec<u32> = self.agent.open_slots(self.now).collect();
             assert_eq!(self.told, now, "the coordinator knows how many slots there are");
         }
     }
