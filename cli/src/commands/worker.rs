@@ -7,7 +7,7 @@ use plusminus_trainer::checkpoint::Every;
 use plusminus_trainer::{Means, Memory};
 use plusminus_worker::agent::Equipment;
 use plusminus_worker::equipment::{Choice, Devices, Stock};
-use plusminus_worker::machine::{Machine, Wanted};
+use plusminus_worker::host::{Host, Wanted};
 use plusminus_worker::runner::RunnerOptions;
 use plusminus_worker::{Options, StateDirectory, WorkerError};
 use std::ffi::OsString;
@@ -114,7 +114,7 @@ pub async fn equip(
         Devices::Processor(None) | Devices::Gpus(_, None) => {}
     }
     let means = Means { engine: training.engine, deterministic: !training.nondeterministic, ..Means::default() };
-    Ok(devices.equip(&Machine::here(), Wanted { slots, threads, jobs }, means, &need))
+    Ok(devices.equip(&Host::here(), Wanted { slots, threads, jobs }, means, &need))
 }
 
 /// The arguments that ask for `equipment` again.
