@@ -8,6 +8,7 @@ mod candle;
 mod cuda;
 mod fused;
 mod gemm;
+mod moves;
 mod on_device;
 mod optimizer;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub(crate) mod tests;
 mod tokens;
 mod weights;
 
+pub use moves::{Axis, Moves};
 pub use on_device::{Batch, Inputs, LossOf, OnDevice, Samples};
 pub use optimizer::Moments;
 pub use weights::{Entry, Plan, Role, Weights};

@@ -4,8 +4,7 @@
 //! All of it may be left: data that it does not hold come as inputs from the host, and a loss that it does not know is computed there.
 //! Inputs and masks are byte for byte the host's; a loss that it computes may differ from core's in the last digits of `f64`.
 
-use super::{EngineError, LossOfLogits};
-use crate::data::Moves;
+use super::{EngineError, LossOfLogits, Moves};
 use plusminus_core::methods::losses::{DeviceLoss, Learned};
 use rand_chacha::ChaCha8Rng;
 

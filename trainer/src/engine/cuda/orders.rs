@@ -1,7 +1,7 @@
 //! What the host says to every step: a few kilobytes at a fixed place of the device's memory, so that a recorded step finds them.
 
-use crate::data::{Moves, NUMBERS};
 use crate::engine::EngineError;
+use crate::engine::moves::{Moves, NUMBERS};
 use plusminus_cuda::Memory;
 use plusminus_cuda::ops::STREAM;
 use rand_chacha::ChaCha8Rng;

@@ -5,7 +5,7 @@ use super::loss::SLOTS;
 use super::orders::{Places, skip, stream};
 use super::update::Rates;
 use super::{CudaEngine, update};
-use crate::data::Moves;
+use crate::engine::Moves;
 use crate::engine::fused::program::Step;
 use crate::engine::{Batch, EngineError, Inputs, LossOf, LossOfLogits};
 use plusminus_cuda::ops::{Arrange, Masks, STREAM};

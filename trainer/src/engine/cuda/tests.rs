@@ -1,6 +1,7 @@
 //! The engine for GPUs, on the processor, beside the fused engine: every network, every kind of step. The kernels are those that a GPU
 //! runs, and at the end the driver's calls are made to a stand-in. (`engine::tests` sets it beside PyTorch, too.)
 
+mod images;
 mod losses;
 mod precision;
 mod steps;

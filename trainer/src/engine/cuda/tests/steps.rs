@@ -1,44 +1,26 @@
 //! Whole steps on the device beside those that come back to the host: the same inputs and masks to the last bit, and the same weights.
 
 use super::super::step::Piece;
+use super::images::{Images, Normalization, PixelInputs};
 use super::*;
-use crate::data::{Images, Inputs, Moves, Values as Pixels};
 use crate::engine::fused::steps::draw;
-use crate::engine::{self, Batch, LossOf, OnDevice, Samples};
-use plusminus_core::methods::augment::{Augment, Normalize};
+use crate::engine::{self, Batch, LossOf, Moves, OnDevice, Samples};
+use plusminus_core::methods::augment::Augment;
 use plusminus_core::methods::losses::{Cce, DeviceLoss, Gce, Lccn, Setting, Step};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 const TRAIN: usize = 13;
 
-/// Images like chance, and as many labels.
-fn images(shape: ImageShape, count: usize) -> Images {
-    let mut generator = Streams::new(9, 9).generator(Stream::Noise, 0);
-    let pixels = (0..count * shape.len()).map(|_| generator.random()).collect();
-    Images::new(shape, pixels, (0..count as u32).map(|i| (7 * i + 3) % 10).collect())
-}
-
 fn generator(stream: Stream, epoch: u64) -> ChaCha8Rng {
     Streams::new(2, 2).generator(stream, epoch)
 }
 
-fn made(images: &Images, normalize: &Normalize) -> Inputs {
-    let train: Vec<usize> = (0..images.len()).collect();
-    Inputs::new(normalize, images, &train).unwrap()
-}
-
-/// What a device holds of these parts.
-fn samples_of<'a>(parts: &[&'a Images], inputs: &'a Inputs) -> Samples<'a> {
-    let (table, centre) = inputs.table();
-    Samples::Images { parts: parts.iter().map(|images| images.bytes()).collect(), table, centre }
-}
-
 /// An engine on a device of its own that holds these images.
-fn holding(network: &Network, optimizer: Optimizer, images: &Images, inputs: &Inputs) -> (CudaEngine, Shared) {
+fn holding(network: &Network, optimizer: Optimizer, images: &Images, inputs: &PixelInputs) -> (CudaEngine, Shared) {
     let shared = Shared::default();
     let mut engine = CudaEngine::new(network, weights(network), optimizer, Box::new(shared.clone())).unwrap();
-    assert!(engine.hold(&samples_of(&[images], inputs)).unwrap());
+    assert!(engine.hold(&inputs.samples(&[images])).unwrap());
     (engine, shared)
 }
 
@@ -61,28 +43,27 @@ fn bits(values: &[f32]) -> Vec<u32> {
 #[test]
 fn inputs_made_on_the_device_are_the_hosts_to_the_last_bit() {
     let network = networks::everything();
-    let images = images(network.input, TRAIN);
+    let images = Images::random(network.input, TRAIN);
     let crops = [
         vec![],
         vec![Augment::Flip],
         vec![Augment::Crop(2), Augment::Flip],
         vec![Augment::Flip, Augment::Crop(1), Augment::Flip, Augment::Crop(5)],
     ];
-    for normalize in [Normalize::Unit, Normalize::Channel, Normalize::PixelMean] {
-        let inputs = made(&images, &normalize);
+    for normalization in [Normalization::Unit, Normalization::Channel, Normalization::PixelMean] {
+        let inputs = PixelInputs::new(network.input, normalization);
         let (mut engine, _) = holding(&network, SGD, &images, &inputs);
         for augment in &crops {
             let mut generators = (generator(Stream::Augmentation, 1), generator(Stream::Augmentation, 1));
             for samples in [&[12, 0, 5, 7][..], &[3], &[1, 2, 4, 6, 8]] {
-                let mut expected = Vec::new();
-                inputs.gather_augmented(&images, samples, augment, &mut generators.0, &mut expected).unwrap();
+                let expected = inputs.gather(&images, samples, augment, &mut generators.0);
                 let moves = inputs.moves(samples.len(), augment, &mut generators.1);
                 let batch = Batch { samples, inputs: engine::Inputs::Held(&moves) };
                 let labels: Vec<u32> = samples.iter().map(|sample| images.labels[*sample]).collect();
                 let loss = &mut cce(&labels);
                 engine.step_of(batch, LossOf::Host(loss), 0.0, &mut no_dropout()).unwrap();
                 let found = entered(&mut engine, samples.len());
-                assert_eq!(bits(&found), bits(&expected), "{normalize:?}, {augment:?}, {samples:?}");
+                assert_eq!(bits(&found), bits(&expected), "{normalization:?}, {augment:?}, {samples:?}");
             }
             assert_eq!(generators.0, generators.1, "{augment:?}");
         }
@@ -92,16 +73,14 @@ fn inputs_made_on_the_device_are_the_hosts_to_the_last_bit() {
 #[test]
 fn several_parts_are_one_after_another_and_tokens_are_taken_as_they_are() {
     let network = networks::everything();
-    let (first, second) = (images(network.input, TRAIN), images(network.input, 3));
-    let inputs = made(&first, &Normalize::Unit);
+    let (first, second) = (Images::random(network.input, TRAIN), Images::random(network.input, 3));
+    let inputs = PixelInputs::new(network.input, Normalization::Unit);
     let mut engine = cuda(&network, SGD);
-    assert!(engine.hold(&samples_of(&[&first, &second], &inputs)).unwrap());
-    let (mut held, mut given, mut batch) = (Vec::new(), Vec::new(), Vec::new());
+    assert!(engine.hold(&inputs.samples(&[&first, &second])).unwrap());
+    let (mut held, mut given) = (Vec::new(), Vec::new());
     engine.logits_of(&[TRAIN + 2, TRAIN, 4], &mut held).unwrap();
-    inputs.gather(&second, &[2, 0], &mut batch).unwrap();
-    let mut whole = batch.clone();
-    inputs.gather(&first, &[4], &mut batch).unwrap();
-    whole.extend(&batch);
+    let of = |images, samples| inputs.gather(images, samples, &[], &mut no_dropout());
+    let whole = [of(&second, &[2, 0][..]), of(&first, &[4])].concat();
     engine.logits(&whole, &mut given).unwrap();
     assert_eq!(bits(&held), bits(&given));
     // A network of numbers takes tokens as well as pixels.
@@ -113,14 +92,12 @@ fn several_parts_are_one_after_another_and_tokens_are_taken_as_they_are() {
     );
     engine.logits_of(&[1], &mut held).unwrap();
     let shape = network.input;
-    let values = Pixels::Tokens(tokens);
-    let all = Images { shape, values, labels: vec![0, 1], foreign: 0 };
-    made(&all, &Normalize::Unit).gather(&all, &[1], &mut batch).unwrap();
+    let expected: Vec<f32> = tokens[shape.len()..].iter().map(|token| *token as f32).collect();
     // Read as pixels with their channels together: as they lie.
     let (scene, device) = engine.scene(1).unwrap();
     let mut found = vec![0.0; shape.len()];
     device.download(scene.values(0), &mut found).unwrap();
-    assert_eq!(found, batch);
+    assert_eq!(found, expected);
 }
 
 #[test]
@@ -166,15 +143,15 @@ enum Way {
 /// Four epochs of three batches, the last one smaller; losses, weights and what the loss has learned.
 fn trained_by(way: Way, loss: &Loss, refuses: bool) -> (Vec<f64>, engine::Checkpoint, Vec<u8>) {
     let network = networks::everything();
-    let images = images(network.input, TRAIN);
-    let inputs = made(&images, &Normalize::Channel);
+    let images = Images::random(network.input, TRAIN);
+    let inputs = PixelInputs::new(network.input, Normalization::Channel);
     let (mut engine, shared) = holding(&network, SGD, &images, &inputs);
     shared.0.lock().unwrap().refuses_to_record = refuses;
     let setting = Setting { classes: 10, given: &images.labels, transition: None };
     let mut criterion = loss.criterion(setting).unwrap();
     let augment = [Augment::Crop(1), Augment::Flip];
     let order: Vec<usize> = (0..TRAIN).map(|i| i * 5 % TRAIN).collect();
-    let (mut losses, mut batch) = (Vec::new(), Vec::new());
+    let mut losses = Vec::new();
     for epoch in 0..4 {
         let [mut dropout, mut latent, mut augmentation] =
             [Stream::Dropout, Stream::Latent, Stream::Augmentation].map(|stream| generator(stream, epoch));
@@ -187,9 +164,9 @@ fn trained_by(way: Way, loss: &Loss, refuses: bool) -> (Vec<f64>, engine::Checkp
             let mut of_logits = |logits: &[f32], gradient: &mut [f32]| {
                 criterion.step(Step { logits, labels: &labels, samples, generator: &mut latent }, gradient)
             };
-            let moves: Vec<Moves>;
+            let (moves, batch): (Vec<Moves>, Vec<f32>);
             let inputs = if matches!(way, Way::Host | Way::HostInputs) {
-                inputs.gather_augmented(&images, samples, &augment, &mut augmentation, &mut batch).unwrap();
+                batch = inputs.gather(&images, samples, &augment, &mut augmentation);
                 engine::Inputs::Made(&batch)
             } else {
                 moves = inputs.moves(samples.len(), &augment, &mut augmentation);
@@ -256,8 +233,8 @@ fn a_whole_step_that_is_played_gives_the_bytes_of_one_that_is_launched() {
 #[test]
 fn a_step_that_is_played_costs_the_host_a_few_kilobytes_and_no_loss_is_waited_for() {
     let network = networks::everything();
-    let images = images(network.input, TRAIN);
-    let inputs = made(&images, &Normalize::Unit);
+    let images = Images::random(network.input, TRAIN);
+    let inputs = PixelInputs::new(network.input, Normalization::Unit);
     let (mut engine, shared) = holding(&network, SGD, &images, &inputs);
     engine.know(&DeviceLoss::Squares, &images.labels).unwrap();
     let mut written = Vec::new();
@@ -283,33 +260,32 @@ fn a_step_that_is_played_costs_the_host_a_few_kilobytes_and_no_loss_is_waited_fo
 #[test]
 fn what_a_device_holds_and_knows_is_told_before_it_is_taken() {
     let network = networks::everything();
-    let images = images(network.input, TRAIN);
-    let inputs = made(&images, &Normalize::PixelMean);
+    let images = Images::random(network.input, TRAIN);
+    let inputs = PixelInputs::new(network.input, Normalization::PixelMean);
     let (mut engine, shared) = holding(&network, ADAM, &images, &inputs);
     engine.know(&DeviceLoss::Squares, &images.labels).unwrap();
     let batch = Batch { samples: &[0, 3, 1, 2, 8], inputs: engine::Inputs::Held(&[]) };
     engine.step(batch, LossOf::Device(&mut no_dropout()), 0.01, &mut no_dropout()).unwrap();
     let loss = super::super::loss::bytes(&DeviceLoss::Squares, 10, TRAIN, 5);
-    let told =
-        device_memory(&network, &ADAM, 5, Precision::F32).unwrap() + samples_of(&[&images], &inputs).bytes() + loss;
+    let told = device_memory(&network, &ADAM, 5, Precision::F32).unwrap() + inputs.samples(&[&images]).bytes() + loss;
     assert_eq!(shared.0.lock().unwrap().bytes(), told);
 }
 
 #[test]
 fn data_beyond_a_devices_share_are_not_held() {
     let network = networks::everything();
-    let images = images(network.input, TRAIN);
-    let inputs = made(&images, &Normalize::Unit);
+    let images = Images::random(network.input, TRAIN);
+    let inputs = PixelInputs::new(network.input, Normalization::Unit);
     let shared = Shared::default();
-    let bytes = samples_of(&[&images], &inputs).bytes();
+    let bytes = inputs.samples(&[&images]).bytes();
     shared.0.lock().unwrap().capacity = Some(8 * bytes - 1);
     let mut engine = CudaEngine::new(&network, weights(&network), SGD, Box::new(shared.clone())).unwrap();
-    assert!(!engine.hold(&samples_of(&[&images], &inputs)).unwrap());
+    assert!(!engine.hold(&inputs.samples(&[&images])).unwrap());
     let batch = Batch { samples: &[0], inputs: engine::Inputs::Held(&[]) };
     let error = engine.step(batch, LossOf::Host(&mut cce(&[0])), 0.1, &mut no_dropout()).unwrap_err();
     assert_eq!(error.to_string(), "the device holds no data");
     shared.0.lock().unwrap().capacity = Some(8 * bytes);
-    assert!(engine.hold(&samples_of(&[&images], &inputs)).unwrap());
+    assert!(engine.hold(&inputs.samples(&[&images])).unwrap());
     let error = engine.step(batch, LossOf::Device(&mut no_dropout()), 0.1, &mut no_dropout()).unwrap_err();
     assert_eq!(error.to_string(), "the device knows no loss");
 }
@@ -317,8 +293,8 @@ fn data_beyond_a_devices_share_are_not_held() {
 #[test]
 fn what_does_not_fit_a_batch_is_refused() {
     let network = networks::everything();
-    let images = images(network.input, TRAIN);
-    let inputs = made(&images, &Normalize::Unit);
+    let images = Images::random(network.input, TRAIN);
+    let inputs = PixelInputs::new(network.input, Normalization::Unit);
     let (mut engine, _) = holding(&network, SGD, &images, &inputs);
     let moves = inputs.moves(2, &[Augment::Flip], &mut generator(Stream::Augmentation, 1));
     let mut refused = |inputs| {

@@ -1,8 +1,8 @@
 //! Crops and flips of an image as where its rows and columns come from. Every change moves rows and columns as wholes, so whatever comes
 //! after whatever, a row of the result is one row of the image, or shows padding; and the rows that show the image lie side by side.
 
-use super::ImageShape;
 use plusminus_core::methods::augment::Augment;
+use plusminus_core::methods::dataset::ImageShape;
 use rand::{Rng, RngExt};
 
 /// Numbers that stand for the [`Moves`] of a sample.
@@ -52,7 +52,7 @@ impl Axis {
     }
 
     /// Where each place comes from.
-    pub(crate) fn origins(self) -> Vec<Option<usize>> {
+    fn origins(self) -> Vec<Option<usize>> {
         (0..self.extent as usize).map(|place| self.origin(place)).collect()
     }
 }
@@ -68,7 +68,7 @@ pub struct Moves {
 
 impl Moves {
     /// Draws what `augment` makes of an image, in its order.
-    pub(crate) fn draw(shape: ImageShape, augment: &[Augment], generator: &mut impl Rng) -> Self {
+    pub fn draw(shape: ImageShape, augment: &[Augment], generator: &mut impl Rng) -> Self {
         let (mut rows, mut columns) = (Axis::new(shape.height), Axis::new(shape.width));
         for change in augment {
             match *change {
@@ -84,6 +84,19 @@ impl Moves {
             }
         }
         Moves { rows, columns }
+    }
+
+    /// Writes the image of this shape that `image` becomes. Padding is 0.
+    pub fn apply(&self, shape: ImageShape, image: &[f32], moved: &mut [f32]) {
+        let ImageShape { height, width, .. } = shape;
+        let (rows, columns) = (self.rows.origins(), self.columns.origins());
+        for (from, to) in image.chunks_exact(height * width).zip(moved.chunks_exact_mut(height * width)) {
+            for (row, to) in rows.iter().zip(to.chunks_exact_mut(width)) {
+                for (column, to) in columns.iter().zip(to) {
+                    *to = row.zip(*column).map_or(0.0, |(row, column)| from[row * width + column]);
+                }
+            }
+        }
     }
 
     /// Both axes as {first, step, from, to}, as a device takes them.
