@@ -3,8 +3,8 @@
 use crate::network::Line;
 use crate::runner::Runner;
 use plusminus_core::id::{Digest, JobId};
+use plusminus_engines::{Device, Means};
 use plusminus_proto::v1;
-use plusminus_trainer::{Device, Means};
 use plusminus_worker::agent::{Agent, Entry, Equipment, Of, Settings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

@@ -7,8 +7,8 @@
 
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::Measurements;
-use plusminus_trainer::engine::ENVIRONMENT;
-use plusminus_trainer::{Cache, Means, Memory, Observer, Supplies, train};
+use plusminus_engines::{ENVIRONMENT, Means};
+use plusminus_trainer::{Cache, Memory, Observer, Supplies, train};
 use serde_json::json;
 use std::error::Error;
 use std::ops::ControlFlow;

@@ -7,7 +7,8 @@
 
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::{Measurements, Metric};
-use plusminus_trainer::{Cache, Datasets, Means, Observer, Progress, Supplies, train};
+use plusminus_engines::Means;
+use plusminus_trainer::{Cache, Datasets, Observer, Progress, Supplies, train};
 use serde_json::{Map, Value, json};
 use std::error::Error;
 use std::ops::ControlFlow;

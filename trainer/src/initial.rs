@@ -8,10 +8,10 @@ mod names;
 mod read;
 
 use crate::data::{Datasets, is_passing, unreadable};
-use crate::engine::{Plan, Weights};
 use names::Names;
 use plusminus_core::methods::networks::{InitialWeights, Network};
 use plusminus_core::outcome::{Failure, Start};
+use plusminus_engines::{Plan, Weights};
 use read::Reader;
 use safetensors::Dtype;
 use std::fs::File;

@@ -2,12 +2,12 @@
 
 use crate::data::feed;
 use crate::data::listed::IN_MEMORY;
-use crate::engine::{self, Means, Plan};
 use crate::train::EVALUATED;
 use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::Normalize;
 use plusminus_core::methods::losses::{Loss, Setting};
 use plusminus_core::methods::noise::{Noise, TransitionMatrix};
+use plusminus_engines::{self as engine, Means, Plan};
 use std::fmt;
 
 /// What a process has before it trains: code, tables, stacks, what the allocator cannot give back.
@@ -105,10 +105,10 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::EngineKind;
     use crate::train::tests::job;
     use plusminus_core::methods::losses::Lccn;
     use plusminus_core::methods::optimizer::Optimizer;
+    use plusminus_engines::EngineKind;
 
     fn told(change: impl FnOnce(&mut Configuration)) -> Memory {
         Memory::of(&job(1, change).configuration, Means::default()).unwrap()

@@ -16,7 +16,6 @@ mod steps;
 
 use crate::checkpoint::Checkpoints;
 use crate::data::{Cache, Data, Inputs, Labels};
-use crate::engine::{self, Cause, Checkpoint, Engine, EngineError, Means, Plan, Weights};
 use crate::keep::{Kept, Snapshot};
 use best::Selections;
 pub(crate) use evaluation::EVALUATED;
@@ -28,6 +27,7 @@ use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
+use plusminus_engines::{self as engine, Cause, Checkpoint, Engine, EngineError, Means, Plan, Weights};
 use resume::{Begun, Course, Ground, Keeper};
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -11,8 +11,9 @@
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
+use plusminus_engines::{Device, Means};
 use plusminus_proto::v1;
-use plusminus_trainer::{Device, Means, Observer};
+use plusminus_trainer::Observer;
 use plusminus_worker::agent::Equipment;
 use plusminus_worker::runner::{RunnerOptions, serve_with};
 use plusminus_worker::{Options, StateDirectory};

@@ -6,9 +6,9 @@
 use crate::agent::Equipment;
 use crate::machine::{Division, Machine, Wanted};
 use plusminus_cuda::{DeviceError, Survey};
+use plusminus_engines::{Device, EngineError, EngineKind, Means};
 use plusminus_proto::v1;
-use plusminus_trainer::engine::EngineError;
-use plusminus_trainer::{Device, EngineKind, Means, Memory};
+use plusminus_trainer::Memory;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::str::FromStr;

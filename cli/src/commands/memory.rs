@@ -2,7 +2,8 @@
 
 use plusminus_core::job::Configuration;
 use plusminus_core::spec::Sweep;
-use plusminus_trainer::{Device, Means, Memory};
+use plusminus_engines::{Device, Means};
+use plusminus_trainer::Memory;
 use std::mem::discriminant;
 
 /// Of everything that is trained, in the order of [`Sweep::trained`], what a process that trains a job of it takes of the machine's

@@ -2,7 +2,7 @@
 
 use crate::arguments::{Runner, Training};
 use crate::exit::{CliError, Exit};
-use plusminus_trainer::Means;
+use plusminus_engines::Means;
 use plusminus_worker::runner::{ChildOptions, serve};
 
 pub fn run(arguments: Runner) -> Result<Exit, CliError> {

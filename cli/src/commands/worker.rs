@@ -3,8 +3,9 @@
 use crate::arguments::{self, Care, Share, Slots, Training};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
+use plusminus_engines::Means;
+use plusminus_trainer::Memory;
 use plusminus_trainer::checkpoint::Every;
-use plusminus_trainer::{Means, Memory};
 use plusminus_worker::agent::Equipment;
 use plusminus_worker::equipment::{Choice, Devices, Stock};
 use plusminus_worker::machine::{Machine, Wanted};

@@ -12,12 +12,12 @@
 //! Weights that several snapshots share are there once. Measurements stand in the head as the bits of an `f64`, so that every one of
 //! them survives. Both ways go through a small buffer: a network's weights are not in memory twice because they are written.
 
-use crate::engine::{Checkpoint, Moments, Plan, Weights};
 use crate::keep::Snapshot;
 use plusminus_core::id::{Digest, JobId};
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::Facts;
+use plusminus_engines::{Checkpoint, Moments, Plan, Weights};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -2,9 +2,9 @@
 
 use super::error::DataError;
 use super::{ImageShape, Images, Values, unreadable};
-use crate::engine::Moves;
 use plusminus_core::methods::augment::{Augment, Normalize};
 use plusminus_core::outcome::Failure;
+use plusminus_engines::Moves;
 use rand::Rng;
 use std::borrow::Cow;
 

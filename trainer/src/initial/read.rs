@@ -2,8 +2,8 @@
 
 use super::names::Names;
 use super::{InitialError, Loaded};
-use crate::engine::{Entry, Role, Weights};
 use plusminus_core::outcome::Start;
+use plusminus_engines::{Entry, Role, Weights};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read};

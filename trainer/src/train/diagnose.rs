@@ -3,10 +3,10 @@
 use super::evaluation::outputs;
 use super::{Between, Run, failed, user_error};
 use crate::diagnostics::{Observed, Seen, measure};
-use crate::engine::{Plan, Weights};
 use plusminus_core::methods::networks::{Layer, Network};
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::Failure;
+use plusminus_engines::{Plan, Weights};
 use std::sync::Arc;
 
 /// The logits of an evaluation, a row a sample, in the order of each part's samples.

@@ -3,11 +3,11 @@
 use super::diagnose::Logits;
 use super::{Between, Run, failed, user_error};
 use crate::data::{HeldOut, Images, Inputs, feed};
-use crate::engine::Engine;
 use plusminus_core::logits::largest;
 use plusminus_core::methods::noise::NO_CLASS;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::Failure;
+use plusminus_engines::Engine;
 
 /// Samples that are evaluated together: a constant, for with their number candle's logits change in their last digits.
 pub(crate) const EVALUATED: usize = 250;

@@ -3,11 +3,11 @@
 
 use super::{Observer, Progress, Run, diverged, failed, heed};
 use crate::data::{Data, Images, Inputs, Values, feed, shuffle};
-use crate::engine::{self, Batch, Engine, EngineError, LossOf, OnDevice, Samples};
 use plusminus_core::methods::losses::{Criterion, Step};
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::Failure;
 use plusminus_core::random::Stream;
+use plusminus_engines::{self as engine, Batch, Engine, EngineError, LossOf, OnDevice, Samples};
 use rand_chacha::ChaCha8Rng;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -7,7 +7,6 @@ mod on_device;
 
 use super::*;
 use crate::data::shuffle;
-use crate::engine::tests::cce;
 use plusminus_core::diagnostics::Diagnostic;
 use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::{Augment, Normalize};
@@ -19,6 +18,7 @@ use plusminus_core::methods::schedule::Schedule;
 use plusminus_core::metric::Metric;
 use plusminus_core::outcome::Samples;
 use plusminus_core::random::Stream;
+use plusminus_engines::testing::cross_entropy;
 use std::time::{Duration, Instant};
 
 /// A job on the data set in the binary, with `change` made to a plain configuration.
@@ -142,7 +142,7 @@ fn two_steps_of_a_resnet(seed: u64, means: Means) -> String {
         let samples: Vec<usize> = (start..start + 8).collect();
         run.inputs.gather(&run.data.train, &samples, &mut batch).unwrap();
         let labels = &run.labels.given[start..start + 8];
-        run.engine.train_step(&batch, &mut cce(labels), 0.1, &mut dropout).unwrap();
+        run.engine.train_step(&batch, &mut cross_entropy(labels), 0.1, &mut dropout).unwrap();
     }
     run.engine.weights().unwrap().digest()
 }
@@ -191,7 +191,7 @@ fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
             let augment = &job.configuration.augment;
             inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, &mut batch).unwrap();
             let labels: Vec<u32> = samples.iter().map(|sample| labels.given[*sample]).collect();
-            let loss = engine.train_step(&batch, &mut cce(&labels), 0.05, &mut dropout).unwrap();
+            let loss = engine.train_step(&batch, &mut cross_entropy(&labels), 0.05, &mut dropout).unwrap();
             total += loss * samples.len() as f64;
         }
         assert_eq!(loss, total / 400.0);

@@ -2,9 +2,9 @@
 
 use plusminus_core::id::{Attempt, Digest, JobId};
 use plusminus_core::outcome::Failure;
+use plusminus_engines::{Device, Means};
 use plusminus_proto::convert::attempt_id;
 use plusminus_proto::v1::{self, from_runner, from_worker, report::News, to_runner, to_worker};
-use plusminus_trainer::{Device, Means};
 use std::collections::BTreeSet;
 use std::time::Duration;
 

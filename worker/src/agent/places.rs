@@ -150,7 +150,7 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plusminus_trainer::{Device, Means};
+    use plusminus_engines::{Device, Means};
 
     #[test]
     fn a_processor_has_a_runner_a_slot_and_a_gpu_one_for_all_of_its_slots() {

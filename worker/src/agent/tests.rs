@@ -8,9 +8,9 @@ mod runners;
 use super::*;
 use plusminus_core::id::{Attempt, Digest, JobId};
 use plusminus_core::outcome::{Failure, FailureKind};
+use plusminus_engines::{Device, Means};
 use plusminus_proto::convert::parent_weights;
 use plusminus_proto::v1::{from_runner, report::News};
-use plusminus_trainer::{Device, Means};
 use std::collections::BTreeSet;
 use std::time::Duration;
 

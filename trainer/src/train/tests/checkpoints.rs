@@ -3,12 +3,12 @@
 use super::*;
 use crate::checkpoint::{self, Every, Standing, remove};
 use crate::data::{Data, Datasets, Images};
-use crate::engine::EngineKind;
 use plusminus_core::id::Attempt;
 use plusminus_core::job::Parent;
 use plusminus_core::methods::losses::{Forward, Lccn, TruncatedGce};
 use plusminus_core::methods::networks::{Downsample, InitialWeights};
 use plusminus_core::metric::At;
+use plusminus_engines::EngineKind;
 use proptest::prelude::*;
 use std::fs;
 use std::path::PathBuf;

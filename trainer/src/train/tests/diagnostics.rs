@@ -1,10 +1,10 @@
 //! Diagnostics of whole jobs: they are there where they are asked for, and change nothing else.
 
 use super::*;
-use crate::engine::EngineKind;
 use plusminus_core::diagnostics::Diagnostic;
 use plusminus_core::methods::networks::Downsample;
 use plusminus_core::metric::Class;
+use plusminus_engines::EngineKind;
 
 fn all() -> Vec<Diagnostic> {
     Diagnostic::ALL.iter().map(|(_, diagnostic)| *diagnostic).collect()
