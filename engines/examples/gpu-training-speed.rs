@@ -13,7 +13,7 @@ use plusminus_core::methods::networks::{Downsample, Model, Network};
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::methods::precision::Precision;
 use plusminus_core::random::{Stream, Streams};
-use plusminus_engines::{Batch, Engine, Inputs, LossOf, Means, Plan, Samples, engine};
+use plusminus_engines::{Batch, Engine, ExecutionOptions, Inputs, LossOf, Plan, Samples, engine};
 use rand::RngExt;
 use serde_json::json;
 use std::error::Error;
@@ -30,7 +30,7 @@ type Failed = Box<dyn Error + Send + Sync>;
 #[derive(Clone, Debug)]
 struct Arguments {
     network: String,
-    means: Means,
+    means: ExecutionOptions,
     precision: Precision,
     jobs: usize,
     batch: usize,
@@ -41,7 +41,7 @@ struct Arguments {
 impl Arguments {
     fn read(mut words: impl Iterator<Item = String>) -> Result<Self, Failed> {
         let network = words.next().ok_or("which network? cnn, resnet18, resnet20, resnet34")?;
-        let means = Means { device: "cuda:0".parse()?, ..Means::default() };
+        let means = ExecutionOptions { device: "cuda:0".parse()?, ..ExecutionOptions::default() };
         let precision = Precision::F32;
         let mut arguments = Arguments { network, means, precision, jobs: 1, batch: 128, block: 50, blocks: 8 };
         while let Some(option) = words.next() {

@@ -11,7 +11,7 @@ use plusminus_core::methods::networks::{Downsample, Layer, Model, word_cnn};
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::methods::precision::Precision;
 use plusminus_core::random::{Stream, Streams};
-use plusminus_engines::{Means, Plan, engine, memory};
+use plusminus_engines::{ExecutionOptions, Plan, engine, memory};
 use rand::RngExt;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -33,10 +33,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let number = |option: &str, default: usize| options.get(option).map_or(Ok(default), |value| value.parse());
     let (batch, steps, warm) = (number("--batch", 128)?, number("--steps", 10)?, number("--warm", 3)?);
-    let means = Means {
+    let means = ExecutionOptions {
         threads: number("--threads", 1)?.try_into()?,
         engine: options.get("--engine").map(|name| name.parse()).transpose()?,
-        ..Means::default()
+        ..ExecutionOptions::default()
     };
     let image =
         |model: Model, channels, extent| model.network(ImageShape { channels, height: extent, width: extent }, CLASSES);

@@ -170,7 +170,7 @@ impl Checkpoint {
 
 /// By what means a job is trained here. None of it is a part of what the job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Means {
+pub struct ExecutionOptions {
     /// Where.
     pub device: Device,
     /// By which engine; `None` for the fastest that can run the network.
@@ -182,10 +182,10 @@ pub struct Means {
     pub deterministic: bool,
 }
 
-impl Default for Means {
+impl Default for ExecutionOptions {
     /// One core, and the fastest engine.
     fn default() -> Self {
-        Means { device: Device::Cpu, engine: None, threads: NonZeroUsize::MIN, deterministic: true }
+        ExecutionOptions { device: Device::Cpu, engine: None, threads: NonZeroUsize::MIN, deterministic: true }
     }
 }
 
@@ -233,13 +233,13 @@ impl FromStr for EngineKind {
 /// # Errors
 /// The device's refusal, or that the engine asked for cannot run the network, or not there.
 pub fn engine(
-    means: Means,
+    means: ExecutionOptions,
     precision: Precision,
     network: &Network,
     weights: Weights,
     optimizer: &Optimizer,
 ) -> Result<Box<dyn Engine>, EngineError> {
-    let Means { device, engine, threads, deterministic } = means;
+    let ExecutionOptions { device, engine, threads, deterministic } = means;
     if let Device::Cuda(number) = device {
         if engine == Some(EngineKind::Candle) {
             return Err(EngineError::new(format!(
@@ -294,7 +294,7 @@ pub fn engine_on_device(
 /// Bytes of the machine's memory that an engine for `network` holds while it trains on batches of so many samples; nothing where that is
 /// not known: candle asks for each tensor anew, and may have several times what the fused engine has, and a GPU's driver takes what it
 /// wants.
-pub fn memory(means: Means, network: &Network, optimizer: &Optimizer, batch_size: usize) -> Option<usize> {
+pub fn memory(means: ExecutionOptions, network: &Network, optimizer: &Optimizer, batch_size: usize) -> Option<usize> {
     match (means.device, means.engine) {
         (Device::Cuda(_), _) | (_, Some(EngineKind::Candle)) => None,
         (Device::Cpu, Some(EngineKind::Fused) | None) => fused::memory(network, optimizer, batch_size, means.threads),

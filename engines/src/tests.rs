@@ -335,12 +335,13 @@ fn devices_are_written_as_they_are_read() {
 
 #[test]
 fn a_processor_refuses_a_gpus_precision_and_no_job_is_blamed() {
-    use super::{Cause, Means, engine};
+    use super::{Cause, ExecutionOptions, engine};
     let image = ImageShape { channels: 1, height: 28, width: 28 };
     let network = Model::Cnn { dropout: 0.5 }.network(image, 10).unwrap();
     let weights = Arc::new(Plan::of(&network)).initial(&mut no_dropout());
     for (name, precision) in [("tf32", Precision::Tf32), ("bf16", Precision::Bf16)] {
-        let refused = engine(Means::default(), precision, &network, weights.clone(), &SGD).map(|_| ()).unwrap_err();
+        let refused =
+            engine(ExecutionOptions::default(), precision, &network, weights.clone(), &SGD).map(|_| ()).unwrap_err();
         assert!(refused.to_string().contains(&format!("GPUs alone train in `precision: {name}`")), "{refused}");
         assert_eq!(refused.cause, Cause::Machine);
     }
@@ -348,12 +349,12 @@ fn a_processor_refuses_a_gpus_precision_and_no_job_is_blamed() {
 
 #[test]
 fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
-    use super::{Device, EngineKind, Means, engine};
+    use super::{Device, EngineKind, ExecutionOptions, engine};
     let image = ImageShape { channels: 1, height: 28, width: 28 };
     let network = Model::Cnn { dropout: 0.5 }.network(image, 10).unwrap();
     let weights = Arc::new(Plan::of(&network)).initial(&mut no_dropout());
     let made = |engine_kind| {
-        let means = Means { device: Device::Cuda(4096), engine: engine_kind, ..Means::default() };
+        let means = ExecutionOptions { device: Device::Cuda(4096), engine: engine_kind, ..ExecutionOptions::default() };
         engine(means, Precision::F32, &network, weights.clone(), &SGD).map(|_| ()).unwrap_err().to_string()
     };
     // Without a driver, without its compiler, or with some GPUs: this one is nowhere.

@@ -7,7 +7,7 @@ use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::Normalize;
 use plusminus_core::methods::losses::{Loss, Setting};
 use plusminus_core::methods::noise::{Noise, TransitionMatrix};
-use plusminus_engines::{self as engine, Means, Plan};
+use plusminus_engines::{self as engine, ExecutionOptions, Plan};
 use std::fmt;
 
 /// What a process has before it trains: code, tables, stacks, what the allocator cannot give back.
@@ -29,7 +29,7 @@ impl fmt::Display for Memory {
 impl Memory {
     /// What a process takes that trains a job of `configuration` by `means`; nothing where that is not known: of candle it is not,
     /// which has no memory of its own but asks for each tensor anew.
-    pub fn of(configuration: &Configuration, means: Means) -> Option<Memory> {
+    pub fn of(configuration: &Configuration, means: ExecutionOptions) -> Option<Memory> {
         let dataset = &configuration.dataset;
         let network = configuration.model.network(dataset.input(), dataset.classes()).ok()?;
         // Of a folder nothing is known but how much of it is kept in memory at most; each image takes a place in lists besides, which is
@@ -111,14 +111,14 @@ mod tests {
     use plusminus_engines::EngineKind;
 
     fn told(change: impl FnOnce(&mut Configuration)) -> Memory {
-        Memory::of(&job(1, change).configuration, Means::default()).unwrap()
+        Memory::of(&job(1, change).configuration, ExecutionOptions::default()).unwrap()
     }
 
     #[test]
     fn a_job_takes_its_data_its_inputs_its_snapshots_and_its_engine() {
         let configuration = job(1, |_| {}).configuration;
         let network = configuration.model.network(configuration.dataset.shape(), 10).unwrap();
-        let engine = engine::memory(Means::default(), &network, &configuration.optimizer, 100).unwrap();
+        let engine = engine::memory(ExecutionOptions::default(), &network, &configuration.optimizer, 100).unwrap();
         let images = 10_000 * (784 + 4) + 8_000 * 32;
         let inputs = 3 * 250 * 784 * 4;
         // After the last epoch and at their best; and the momentum.
@@ -134,7 +134,8 @@ mod tests {
         let with = |momentum: f64| told(|c| c.optimizer = optimizer(momentum)).0;
         let configuration = job(1, |_| {}).configuration;
         let network = configuration.model.network(configuration.dataset.shape(), 10).unwrap();
-        let engine = |momentum| engine::memory(Means::default(), &network, &optimizer(momentum), 100).unwrap();
+        let engine =
+            |momentum| engine::memory(ExecutionOptions::default(), &network, &optimizer(momentum), 100).unwrap();
         assert_eq!(with(0.9) - with(0.0), engine(0.9) - engine(0.0) + 18_378 * 4, "in the engine, and what is held");
         let lccn = Loss::Lccn(Lccn { alpha: 1.0, refresh: 1, warm_up: 0 });
         assert_eq!(told(|c| c.loss = lccn).0 - told(|_| {}).0, 8_000 * 4);
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn what_candle_takes_is_not_known() {
-        let means = Means { engine: Some(EngineKind::Candle), ..Means::default() };
+        let means = ExecutionOptions { engine: Some(EngineKind::Candle), ..ExecutionOptions::default() };
         assert_eq!(Memory::of(&job(1, |_| {}).configuration, means), None);
     }
 

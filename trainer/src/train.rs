@@ -27,7 +27,7 @@ use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
-use plusminus_engines::{self as engine, Cause, Checkpoint, Engine, EngineError, Means, Plan, Weights};
+use plusminus_engines::{self as engine, Cause, Checkpoint, Engine, EngineError, ExecutionOptions, Plan, Weights};
 use resume::{Begun, Course, Ground, Keeper};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -72,7 +72,7 @@ pub struct Supplies<'a> {
     /// The data sets.
     pub cache: &'a Cache,
     /// Where and by which engine.
-    pub means: Means,
+    pub means: ExecutionOptions,
     /// The weights of the job's parent, where the job has one. A job that goes on from a checkpoint needs none; where they are others than
     /// those that the checkpoint was begun from, it begins anew.
     pub parent: Option<ParentWeights<'a>>,

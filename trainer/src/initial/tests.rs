@@ -337,7 +337,7 @@ fn a_job_starts_from_the_file_that_its_configuration_names() {
     use crate::data::Cache;
     use crate::{Supplies, train};
     use plusminus_core::methods::optimizer::Optimizer;
-    use plusminus_engines::Means;
+    use plusminus_engines::ExecutionOptions;
     let directory = tempfile::tempdir().unwrap();
     let named = InitialWeights { file: "a.safetensors".to_owned(), blake3: None };
     let job = job(3, |configuration| {
@@ -353,7 +353,11 @@ fn a_job_starts_from_the_file_that_its_configuration_names() {
     let cache = |directories| Cache::new(Datasets { directories });
     let with = |directories| {
         let cache = cache(directories);
-        train(&job, Supplies { cache: &cache, means: Means::default(), parent: None, checkpoints: None }, &mut ())
+        train(
+            &job,
+            Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None },
+            &mut (),
+        )
     };
     let trained = with(vec![directory.path().to_owned()]).unwrap();
     assert_eq!(trained.weights.last.weights, kept);

@@ -7,7 +7,7 @@ use plusminus_core::id::Digest;
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
 use plusminus_core::schedule::Ending;
-use plusminus_engines::{Device, Means};
+use plusminus_engines::{Device, ExecutionOptions};
 use plusminus_proto::convert::{self, Invalid, required_attempt};
 use plusminus_proto::v1::{self, from_runner, to_runner};
 use plusminus_proto::weights;
@@ -42,7 +42,7 @@ pub struct ChildOptions {
     /// How often one is written.
     pub checkpoint_every: trainer::checkpoint::Every,
     /// By what means its jobs are trained.
-    pub means: Means,
+    pub means: ExecutionOptions,
     /// How many are trained at once; at least one.
     pub lanes: u32,
 }

@@ -52,7 +52,7 @@ fn features_are_those_of_the_network_with_the_weights_of_the_moment() {
             c.model = model.clone();
         });
         let norms = [EngineKind::Fused, EngineKind::Candle].map(|kind| {
-            let mut run = run_of(&job, Means { engine: Some(kind), ..Means::default() });
+            let mut run = run_of(&job, ExecutionOptions { engine: Some(kind), ..ExecutionOptions::default() });
             let norms = run.feature_norms(&mut || Ok(())).unwrap().unwrap();
             let mut checkpoint = run.engine.checkpoint().unwrap();
             let plan = Arc::clone(checkpoint.weights.plan());

@@ -25,7 +25,7 @@ fn brief(configuration: &mut Configuration) {
 }
 
 fn supplies() -> Supplies<'static> {
-    Supplies { cache: &DATA, means: Means::default(), parent: None, checkpoints: None }
+    Supplies { cache: &DATA, means: ExecutionOptions::default(), parent: None, checkpoints: None }
 }
 
 /// Engines on devices that say they have so much memory.
