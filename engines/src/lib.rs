@@ -96,9 +96,11 @@ pub trait Engine: Send {
     /// The engine and what it chose for this machine, such as `fused 0.1.0 cpu avx512`.
     fn name(&self) -> String;
 
-    /// What it shares with those engines alone whose results are byte for byte its own, such as `fused 0.1.0 cpu`: its name, but for
-    /// what no result depends on. A job may go on with another engine of its kin.
-    fn kin(&self) -> String {
+    /// Names everything that results may depend on in this engine, such as `fused 0.1.0 cpu`. Engines with equal keys give equal bytes,
+    /// so a job may resume with another engine that has the key of its checkpoint.
+    ///
+    /// By default the engine's name.
+    fn reproducibility_key(&self) -> String {
         self.name()
     }
 

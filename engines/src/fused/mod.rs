@@ -210,10 +210,10 @@ impl FusedEngine {
 
 impl Engine for FusedEngine {
     fn name(&self) -> String {
-        format!("{} {}", self.kin(), self.team.instructions.name())
+        format!("{} {}", self.reproducibility_key(), self.team.instructions.name())
     }
 
-    fn kin(&self) -> String {
+    fn reproducibility_key(&self) -> String {
         format!("fused {} cpu", env!("CARGO_PKG_VERSION"))
     }
 

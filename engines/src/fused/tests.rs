@@ -317,8 +317,8 @@ fn engines_with_other_instructions_are_of_one_kin() {
     for instructions in Instructions::all() {
         let made = FusedEngine::new(&network, weights(&network), SGD, NonZeroUsize::MIN, instructions);
         let engine = made.unwrap().unwrap();
-        assert_eq!(engine.name(), format!("{} {}", engine.kin(), instructions.name()));
-        assert_eq!(engine.kin(), concat!("fused ", env!("CARGO_PKG_VERSION"), " cpu"));
+        assert_eq!(engine.name(), format!("{} {}", engine.reproducibility_key(), instructions.name()));
+        assert_eq!(engine.reproducibility_key(), concat!("fused ", env!("CARGO_PKG_VERSION"), " cpu"));
     }
 }
 

@@ -42,7 +42,7 @@ const CHUNK: usize = 4 * 1024;
 pub(crate) struct About {
     /// The job.
     pub job: JobId,
-    /// What engines that may go on from it share (`Engine::kin`).
+    /// What engines that may go on from it share (`Engine::reproducibility_key`).
     pub engine: String,
     /// The parent's weights that it was begun from, where there is a parent.
     pub parent: Option<Digest>,

@@ -120,7 +120,8 @@ impl Begun {
             kept: BTreeMap::new(),
         };
         let parent = supplies.parent.map(|parent| parent.digest);
-        let about = About { job: job.id(), engine: engine.kin(), parent, facts: facts.clone(), transition };
+        let about =
+            About { job: job.id(), engine: engine.reproducibility_key(), parent, facts: facts.clone(), transition };
         Ok((Begun { engine, criterion, facts, trained_before, course: Course::default(), keeper: None }, about))
     }
 

@@ -130,5 +130,5 @@ fn a_name_tells_the_precision_where_it_is_not_the_papers() {
     let plain = concat!("fused ", env!("CARGO_PKG_VERSION"), " cuda twin");
     assert_eq!(name(Precision::F32), plain);
     assert_eq!(name(Precision::Tf32), format!("{plain} tf32"));
-    assert_eq!(cuda(&network, SGD).in_precision(Precision::Bf16).kin(), format!("{plain} bf16"));
+    assert_eq!(cuda(&network, SGD).in_precision(Precision::Bf16).reproducibility_key(), format!("{plain} bf16"));
 }
