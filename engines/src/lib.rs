@@ -20,7 +20,7 @@ mod weights;
 
 pub use moves::{Axis, Moves};
 pub use on_device::{Batch, Inputs, LossOf, OnDevice, Samples};
-pub use optimizer::Moments;
+pub use optimizer::OptimizerState;
 pub use weights::{Entry, Plan, Role, Weights};
 
 use self::candle::CandleEngine;
@@ -157,7 +157,7 @@ pub struct Checkpoint {
     /// Every weight.
     pub weights: Weights,
     /// What the optimiser remembers of every trained weight, in the plan's order.
-    pub moments: Moments,
+    pub optimizer: OptimizerState,
 }
 
 impl Checkpoint {

@@ -6,7 +6,7 @@ use plusminus_kernels::{Adam, Instructions, Sgd};
 
 /// What an optimiser remembers between steps, a value a weight.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Moments {
+pub struct OptimizerState {
     /// Steps taken.
     pub steps: u64,
     /// SGD: the momentum, nothing where that is 0. Adam: the mean of the gradients.
@@ -20,15 +20,15 @@ pub struct Moments {
 pub(crate) struct Updater {
     optimizer: Optimizer,
     instructions: Instructions,
-    moments: Moments,
+    state: OptimizerState,
 }
 
 impl Updater {
     /// An optimiser of `weights` weights that has taken no step.
     pub fn new(optimizer: Optimizer, weights: usize, instructions: Instructions) -> Self {
         let [first, second] = Self::lists(&optimizer).map(|there| vec![0.0; if there { weights } else { 0 }]);
-        let moments = Moments { steps: 0, first, second };
-        Updater { optimizer, instructions, moments }
+        let state = OptimizerState { steps: 0, first, second };
+        Updater { optimizer, instructions, state }
     }
 
     /// Which of two lists with a value a weight the optimiser has.
@@ -40,37 +40,37 @@ impl Updater {
     }
 
     /// What it remembers.
-    pub fn moments(&self) -> &Moments {
-        &self.moments
+    pub fn state(&self) -> &OptimizerState {
+        &self.state
     }
 
     /// Goes on from what another remembered.
     ///
     /// # Errors
     /// If that has another number of values.
-    pub fn restore(&mut self, moments: Moments) -> Result<(), EngineError> {
-        let counts = |moments: &Moments| [moments.first.len(), moments.second.len()];
-        let (found, expected) = (counts(&moments), counts(&self.moments));
+    pub fn restore(&mut self, state: OptimizerState) -> Result<(), EngineError> {
+        let counts = |state: &OptimizerState| [state.first.len(), state.second.len()];
+        let (found, expected) = (counts(&state), counts(&self.state));
         if found != expected {
             return Err(EngineError::new(format!(
                 "the optimiser's memory has {found:?} values where this network and optimiser have {expected:?}: it is another \
                  optimiser's; start the job again"
             )));
         }
-        self.moments = moments;
+        self.state = state;
         Ok(())
     }
 
     /// One step along `gradient` at the learning rate `lr`.
     pub fn step(&mut self, weights: &mut [f32], gradient: &[f32], lr: f64) {
         assert_eq!(weights.len(), gradient.len(), "a gradient for every weight");
-        self.moments.steps += 1;
+        self.state.steps += 1;
         match self.optimizer {
             Optimizer::Sgd { momentum, weight_decay, nesterov, .. } => Sgd {
                 weights,
                 gradient,
                 // From v = 0 the first step gives v = g + λ w, as PyTorch's does.
-                velocity: &mut self.moments.first,
+                velocity: &mut self.state.first,
                 lr: lr as f32,
                 momentum: momentum as f32,
                 decay: weight_decay as f32,
@@ -79,14 +79,14 @@ impl Updater {
             .run(self.instructions),
             Optimizer::Adam { beta1, beta2, epsilon, weight_decay, .. } => {
                 // m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ), with the divisions taken out of the loop.
-                let steps = self.moments.steps as f64;
+                let steps = self.state.steps as f64;
                 // Before β is rounded: 1 − β of a rounded 0.999 is off by 1 in 10⁵.
                 let shares = |beta: f64| [beta as f32, (1.0 - beta) as f32];
                 Adam {
                     weights,
                     gradient,
-                    mean: &mut self.moments.first,
-                    square: &mut self.moments.second,
+                    mean: &mut self.state.first,
+                    square: &mut self.state.second,
                     rate: (lr / (1.0 - libm::pow(beta1, steps))) as f32,
                     root: (1.0 - libm::pow(beta2, steps)).sqrt().recip() as f32,
                     beta1: shares(beta1),

@@ -261,8 +261,8 @@ impl<'a> Run<'a> {
         }
         let here = self.engine.checkpoint().map_err(failed)?;
         if let Some(best) = selections.best_validation() {
-            let (weights, moments) = (best.weights.clone(), here.moments.clone());
-            self.engine.restore(Checkpoint { weights, moments }).map_err(failed)?;
+            let (weights, optimizer) = (best.weights.clone(), here.optimizer.clone());
+            self.engine.restore(Checkpoint { weights, optimizer }).map_err(failed)?;
         }
         let logits = self.logits(evaluation::Part::Train, between)?;
         self.engine.restore(here).map_err(failed)?;

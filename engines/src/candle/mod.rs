@@ -146,12 +146,12 @@ impl Engine for CandleEngine {
     }
 
     fn checkpoint(&self) -> Result<Checkpoint, EngineError> {
-        Ok(Checkpoint { weights: self.weights.clone(), moments: self.updater.moments().clone() })
+        Ok(Checkpoint { weights: self.weights.clone(), optimizer: self.updater.state().clone() })
     }
 
     fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), EngineError> {
         checkpoint.fits(self.weights.plan())?;
-        self.updater.restore(checkpoint.moments)?;
+        self.updater.restore(checkpoint.optimizer)?;
         self.weights = checkpoint.weights;
         Ok(())
     }

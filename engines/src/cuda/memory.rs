@@ -4,7 +4,7 @@ use super::orders;
 use crate::fused::parameters::Order;
 use crate::fused::program::{Affine, Program, Step, Value};
 use crate::optimizer::Updater;
-use crate::{EngineError, Moments, Plan, Weights};
+use crate::{EngineError, OptimizerState, Plan, Weights};
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::methods::precision::Precision;
@@ -50,7 +50,7 @@ pub(super) struct Held {
     /// The running statistics, in the plan's order.
     pub running: Memory,
     /// What the optimiser remembers.
-    pub moments: [Option<Memory>; 2],
+    pub optimizer_state: [Option<Memory>; 2],
     pub rates: Memory,
     /// Of every affine with batch norm.
     pub affines: Vec<Option<Moving>>,
@@ -67,7 +67,7 @@ impl Held {
         let count = program.parameters.len();
         let [first, second] = Updater::lists(optimizer);
         let mut list = |there: bool| there.then(|| device.allocate(Kind::Floats, count)).transpose();
-        let moments = [list(first)?, list(second)?];
+        let optimizer_state = [list(first)?, list(second)?];
         let mut floats = |length| device.allocate(Kind::Floats, length);
         let (parameters, gradients) = (floats(count)?, floats(count)?);
         let (running, rates) = (floats(plan.len() - plan.trained())?, floats(RATES)?);
@@ -85,7 +85,7 @@ impl Held {
                 Some(Moving { scale: part(0), shift: part(1), mean: part(2), inverse, factors })
             });
         }
-        let held = Held { parameters, gradients, running, moments, rates, affines };
+        let held = Held { parameters, gradients, running, optimizer_state, rates, affines };
         held.write(program, device, weights)?;
         Ok(held)
     }
@@ -106,7 +106,7 @@ impl Held {
     }
 
     /// What the optimiser remembers, in the plan's order.
-    pub fn moments(
+    pub fn optimizer_state(
         &self,
         program: &Program,
         device: &dyn Device,
@@ -119,29 +119,29 @@ impl Held {
             program.parameters.restore(&stored, &mut values);
             Ok(values)
         };
-        let [first, second] = self.moments;
+        let [first, second] = self.optimizer_state;
         Ok([read(first)?, read(second)?])
     }
 
-    /// Goes on from another engine's weights and moments.
+    /// Goes on from another engine's weights and optimiser state.
     pub fn restore(
         &self,
         program: &Program,
         device: &mut dyn Device,
         weights: &Weights,
-        moments: &Moments,
+        state: &OptimizerState,
     ) -> Result<(), EngineError> {
         let trained = weights.plan().trained();
-        let lists = [&moments.first, &moments.second];
+        let lists = [&state.first, &state.second];
         let found = lists.map(Vec::len);
-        let expected = self.moments.map(|memory| if memory.is_some() { trained } else { 0 });
+        let expected = self.optimizer_state.map(|memory| if memory.is_some() { trained } else { 0 });
         if found != expected {
             return Err(EngineError::new(format!(
                 "the optimiser's memory has {found:?} values where this network and optimiser have {expected:?}: it is another \
                  optimiser's; start the job again"
             )));
         }
-        for (values, memory) in lists.into_iter().zip(self.moments) {
+        for (values, memory) in lists.into_iter().zip(self.optimizer_state) {
             if let Some(memory) = memory {
                 device.upload(&program.parameters.store(values), memory)?;
             }

@@ -27,8 +27,8 @@ mod update;
 use super::fused::parameters::Order;
 use super::fused::program::Program;
 use super::{
-    Batch, Cause, Checkpoint, Engine, EngineError, Inputs, LossOf, LossOfLogits, Moments, OnDevice, Samples, Weights,
-    tokens,
+    Batch, Cause, Checkpoint, Engine, EngineError, Inputs, LossOf, LossOfLogits, OnDevice, OptimizerState, Samples,
+    Weights, tokens,
 };
 use holding::Holding;
 use loss::Known;
@@ -209,15 +209,15 @@ impl Engine for CudaEngine {
     }
 
     fn checkpoint(&self) -> Result<Checkpoint, EngineError> {
-        let [first, second] = self.held.moments(&self.program, &*self.device, self.weights.plan().trained())?;
-        Ok(Checkpoint { weights: self.weights()?, moments: Moments { steps: self.steps, first, second } })
+        let [first, second] = self.held.optimizer_state(&self.program, &*self.device, self.weights.plan().trained())?;
+        Ok(Checkpoint { weights: self.weights()?, optimizer: OptimizerState { steps: self.steps, first, second } })
     }
 
     fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), EngineError> {
         checkpoint.fits(self.weights.plan())?;
-        let Checkpoint { weights, moments } = checkpoint;
-        self.held.restore(&self.program, &mut *self.device, &weights, &moments)?;
-        self.steps = moments.steps;
+        let Checkpoint { weights, optimizer } = checkpoint;
+        self.held.restore(&self.program, &mut *self.device, &weights, &optimizer)?;
+        self.steps = optimizer.steps;
         self.weights = weights;
         Ok(())
     }

@@ -31,7 +31,7 @@ impl CudaEngine {
     pub(super) fn update(&mut self) -> Result<(), DeviceError> {
         let (held, device) = (&self.held, &mut *self.device);
         let (weights, gradient, rates) = (held.parameters, held.gradients, held.rates);
-        match (&self.optimizer, held.moments) {
+        match (&self.optimizer, held.optimizer_state) {
             (Optimizer::Sgd { nesterov, .. }, [velocity, _]) => {
                 Sgd { weights, gradient, velocity, rates, nesterov: *nesterov }.run(device)
             }

@@ -131,12 +131,11 @@ mod tests {
         fn held(&self) -> usize {
             let FusedEngine { program: _, team, updater, weights, parameters, gradients, state } = self;
             let State { room: _, values, slots, affines: _, partials, masks, shared, logits, gradient } = state;
-            let moments = updater.moments();
+            let state = updater.state();
             let scratch = team.scratch.lock().unwrap();
             let buffers = [values, slots, partials, masks].into_iter().flatten().chain(shared);
             let buffers = buffers.chain([parameters, gradients]).chain(scratch.iter().flat_map(|scratch| &scratch.0));
-            let lists =
-                [logits.len(), gradient.len(), weights.values().len(), moments.first.len(), moments.second.len()];
+            let lists = [logits.len(), gradient.len(), weights.values().len(), state.first.len(), state.second.len()];
             (buffers.map(|buffer: &Buffer| buffer.len()).sum::<usize>() + lists.iter().sum::<usize>())
                 * size_of::<f32>()
         }

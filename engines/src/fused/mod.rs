@@ -25,7 +25,7 @@ pub(super) mod tests;
 mod text;
 
 use super::optimizer::Updater;
-use super::{Checkpoint, Engine, EngineError, LossOfLogits, Moments, Weights, tokens};
+use super::{Checkpoint, Engine, EngineError, LossOfLogits, OptimizerState, Weights, tokens};
 use affine::Moving;
 pub(super) use estimate::memory;
 use memory::Buffer;
@@ -261,16 +261,16 @@ impl Engine for FusedEngine {
             }
             values
         };
-        let Moments { steps, first, second } = self.updater.moments();
+        let OptimizerState { steps, first, second } = self.updater.state();
         Ok(Checkpoint {
             weights: self.weights()?,
-            moments: Moments { steps: *steps, first: of(first), second: of(second) },
+            optimizer: OptimizerState { steps: *steps, first: of(first), second: of(second) },
         })
     }
 
     fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), EngineError> {
         checkpoint.fits(self.weights.plan())?;
-        let Moments { steps, first, second } = &checkpoint.moments;
+        let OptimizerState { steps, first, second } = &checkpoint.optimizer;
         let trained = self.weights.plan().trained();
         if let Some(other) = [first, second].map(Vec::len).into_iter().find(|length| ![0, trained].contains(length)) {
             return Err(EngineError::new(format!(
@@ -280,7 +280,7 @@ impl Engine for FusedEngine {
         let of = |values: &[f32]| {
             if values.is_empty() { Vec::new() } else { self.program.parameters.store(values).to_vec() }
         };
-        self.updater.restore(Moments { steps: *steps, first: of(first), second: of(second) })?;
+        self.updater.restore(OptimizerState { steps: *steps, first: of(first), second: of(second) })?;
         self.parameters = self.program.parameters.store(checkpoint.weights.values());
         self.weights = checkpoint.weights;
         Ok(())

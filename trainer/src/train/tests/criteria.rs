@@ -18,8 +18,8 @@ fn noisy(configuration: &mut Configuration) {
 /// p of the given label of each training sample, under these weights.
 fn p_given(job: &Job, weights: &Weights) -> Vec<f32> {
     let mut run = run_of(job, ExecutionOptions::default());
-    let moments = run.engine.checkpoint().unwrap().moments;
-    run.engine.restore(Checkpoint { weights: weights.clone(), moments }).unwrap();
+    let optimizer = run.engine.checkpoint().unwrap().optimizer;
+    run.engine.restore(Checkpoint { weights: weights.clone(), optimizer }).unwrap();
     let logits = run.logits(evaluation::Part::Train, &mut || Ok(())).unwrap();
     let given = run.labels.train.iter().map(|sample| run.labels.given[*sample] as usize);
     logits.chunks_exact(10).zip(given).map(|(z, y)| probability(z, y) as f32).collect()
@@ -112,8 +112,8 @@ fn an_estimate_of_the_transition_matrix_is_the_parents_and_the_weights_are_the_j
     .unwrap();
     let parent = job_of(&parent);
     let mut of_parent = run_of(&parent, ExecutionOptions::default());
-    let moments = of_parent.engine.checkpoint().unwrap().moments;
-    of_parent.engine.restore(Checkpoint { weights: trained.weights.last.weights.clone(), moments }).unwrap();
+    let optimizer = of_parent.engine.checkpoint().unwrap().optimizer;
+    of_parent.engine.restore(Checkpoint { weights: trained.weights.last.weights.clone(), optimizer }).unwrap();
     let logits = of_parent.logits(evaluation::Part::Train, &mut || Ok(())).unwrap();
     assert_eq!(run.criterion.transition(), Some(Forward::estimate(97.0, &logits, 10).unwrap()));
     let random = run_of(&parent, ExecutionOptions::default()).engine.weights().unwrap();
