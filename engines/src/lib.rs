@@ -21,7 +21,7 @@ mod weights;
 pub use moves::{Axis, Moves};
 pub use on_device::{Batch, Inputs, LossOf, OnDevice, Samples};
 pub use optimizer::OptimizerState;
-pub use weights::{Entry, Plan, Role, Weights};
+pub use weights::{Plan, Role, WeightEntry, Weights};
 
 use self::candle::CandleEngine;
 use self::cuda::CudaEngine;

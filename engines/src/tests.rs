@@ -251,7 +251,7 @@ fn agree_with_pytorch(network: &str, count: usize) {
 fn features_give_logits(network: &Network, engine: fn(&Network, Weights) -> Box<dyn Peer>) {
     let weights = Arc::new(Plan::of(network)).initial(&mut Streams::new(1, 1).generator(Stream::Weights, 0));
     let features = network.features().unwrap();
-    let part = weights.part(&Arc::new(Plan::of(&features))).unwrap();
+    let part = weights.subset(&Arc::new(Plan::of(&features))).unwrap();
     let inputs: Vec<f32> = (0..3 * network.input.len()).map(|i| 2.0 * unit(7, i)).collect();
     let run = |network: &Network, weights: Weights| {
         let mut logits = Vec::new();
@@ -295,9 +295,9 @@ fn the_weights_of_another_network_have_no_part_for_it() {
     let image = ImageShape { channels: 3, height: 16, width: 16 };
     let plan = |model: Model, classes| Arc::new(Plan::of(&model.network(image, classes).unwrap()));
     let weights = plan(Model::Cnn8, 10).initial(&mut no_dropout());
-    assert_eq!(weights.part(weights.plan()), Some(weights.clone()));
-    assert_eq!(weights.part(&plan(Model::Cnn8, 9)), None);
-    assert_eq!(weights.part(&plan(Model::Resnet18, 10)), None);
+    assert_eq!(weights.subset(weights.plan()), Some(weights.clone()));
+    assert_eq!(weights.subset(&plan(Model::Cnn8, 9)), None);
+    assert_eq!(weights.subset(&plan(Model::Resnet18, 10)), None);
 }
 
 #[test]

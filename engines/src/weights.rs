@@ -46,7 +46,7 @@ impl Role {
 
 /// One array of weights.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct WeightEntry {
     /// Its place in the network, such as `3.body.0.weight`: stable, and unique in its network.
     pub name: String,
     /// Its extents, as PyTorch has them.
@@ -60,7 +60,7 @@ pub struct Entry {
 /// Which weights a network has: the trained ones first, then running statistics, both in the order of the layers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    entries: Vec<Entry>,
+    entries: Vec<WeightEntry>,
     trained: usize,
     initialisation: Initialisation,
 }
@@ -80,13 +80,13 @@ impl Plan {
             if role.is_trained() {
                 plan.trained = end;
             }
-            plan.entries.push(Entry { name, shape, role, range });
+            plan.entries.push(WeightEntry { name, shape, role, range });
         }
         plan
     }
 
     /// Every array, in order.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[WeightEntry] {
         &self.entries
     }
 
@@ -217,19 +217,19 @@ pub struct Weights {
 
 impl Weights {
     /// Zeroes everywhere.
-    pub fn zeroes(plan: &Arc<Plan>) -> Weights {
+    pub fn zeros(plan: &Arc<Plan>) -> Weights {
         Weights { plan: Arc::clone(plan), values: Arc::new(vec![0.0; plan.len()]) }
     }
 
     /// Of a network with this plan; nothing where it has another number of weights.
-    pub fn of(plan: &Arc<Plan>, values: Vec<f32>) -> Option<Weights> {
+    pub fn from_values(plan: &Arc<Plan>, values: Vec<f32>) -> Option<Weights> {
         (values.len() == plan.len()).then(|| Weights { plan: Arc::clone(plan), values: Arc::new(values) })
     }
 
     /// Those of a part of the network, such as [`Network::features`], where layers have the same places: the arrays that `plan` has,
     /// by their names. Nothing where it has others, or of other extents.
-    pub fn part(&self, plan: &Arc<Plan>) -> Option<Weights> {
-        let mut part = Weights::zeroes(plan);
+    pub fn subset(&self, plan: &Arc<Plan>) -> Option<Weights> {
+        let mut part = Weights::zeros(plan);
         let mut own = self.plan.entries.iter();
         // Both plans have one order.
         for entry in plan.entries() {

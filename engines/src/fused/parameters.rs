@@ -2,7 +2,7 @@
 //! a GPU.
 
 use super::memory::Buffer;
-use crate::{Entry, Plan};
+use crate::{Plan, WeightEntry};
 use plusminus_kernels::BLOCK;
 use std::ops::Range;
 
@@ -72,12 +72,12 @@ impl Parameters {
     }
 
     /// A place for a vector of the plan.
-    pub fn vector(&mut self, entry: &Entry) -> Range<usize> {
+    pub fn vector(&mut self, entry: &WeightEntry) -> Range<usize> {
         self.push(entry, Layout::Vector, blocks(entry.range.len()))
     }
 
     /// A place for kernels of so many `taps` over `inputs` channels, which are stored as `stored_inputs`.
-    pub fn weights(&mut self, entry: &Entry, inputs: usize, taps: usize, stored_inputs: usize) -> Range<usize> {
+    pub fn weights(&mut self, entry: &WeightEntry, inputs: usize, taps: usize, stored_inputs: usize) -> Range<usize> {
         let outputs = entry.range.len() / (inputs * taps);
         self.push(
             entry,
@@ -87,12 +87,12 @@ impl Parameters {
     }
 
     /// A place for vectors of so many values each, which are stored as `stored` values.
-    pub fn rows(&mut self, entry: &Entry, values: usize, stored: usize) -> Range<usize> {
+    pub fn rows(&mut self, entry: &WeightEntry, values: usize, stored: usize) -> Range<usize> {
         let layout = Layout::Weights { order: Order::Rows, inputs: values, taps: 1, stored_inputs: stored };
         self.push(entry, layout, blocks(entry.range.len() / values) * stored)
     }
 
-    fn push(&mut self, entry: &Entry, layout: Layout, length: usize) -> Range<usize> {
+    fn push(&mut self, entry: &WeightEntry, layout: Layout, length: usize) -> Range<usize> {
         let stored = self.length..self.length + length;
         self.length = stored.end;
         self.arrays.push(Array { plan: entry.range.clone(), stored: stored.clone(), layout });

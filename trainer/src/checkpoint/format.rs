@@ -258,7 +258,7 @@ pub(crate) fn read(path: &Path, job: JobId, plan: &Arc<Plan>) -> Result<Saved, U
     }
     let mut sets = BTreeMap::new();
     for epoch in &head.sets {
-        let weights = Weights::of(plan, values(&mut rest, plan.len())?);
+        let weights = Weights::from_values(plan, values(&mut rest, plan.len())?);
         sets.insert(*epoch, weights.ok_or_else(|| contradiction("a set of weights is not whole"))?);
     }
     let [first, second] = head.moments;

@@ -57,7 +57,7 @@ type Array = (String, Dtype, Vec<usize>, Vec<u8>);
 
 /// The arrays of `weights` under the names that `name` gives them.
 fn arrays(weights: &Weights, name: impl Fn(&str) -> String) -> Vec<Array> {
-    let array = |entry: &plusminus_engines::Entry| {
+    let array = |entry: &plusminus_engines::WeightEntry| {
         let bytes = weights.values()[entry.range.clone()].iter().flat_map(|value| value.to_le_bytes()).collect();
         (name(&entry.name), Dtype::F32, entry.shape.clone(), bytes)
     };

@@ -3,7 +3,7 @@
 use super::{Affine, Flow, Id, Input, Norm, Program, Shape, Step, Unsupported, Value};
 use crate::fused::convolution::Convolution;
 use crate::fused::parameters::blocks;
-use crate::{Entry, Plan};
+use crate::{Plan, WeightEntry};
 use plusminus_core::methods::networks::{Layer, Shortcut};
 use std::ops::Range;
 
@@ -63,7 +63,7 @@ impl<'a> Builder<'a> {
     /// Adds `layer`, whose weights' names begin with `path`; what comes out of it.
     fn layer(&mut self, layer: &Layer, path: &str, value: Id) -> Result<Id, Unsupported> {
         let plan = self.plan;
-        let entry = |name: &str| -> Result<&Entry, Unsupported> {
+        let entry = |name: &str| -> Result<&WeightEntry, Unsupported> {
             let name = format!("{path}{name}");
             let found = plan.entries().iter().find(|entry| entry.name == name);
             found.ok_or_else(|| Unsupported(format!("the weights lack {name}")))
