@@ -8,7 +8,6 @@ mod candle;
 mod cuda;
 mod fused;
 mod gemm;
-mod moves;
 mod on_device;
 mod optimizer;
 #[cfg(any(test, feature = "twin"))]
@@ -16,11 +15,12 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod transform;
 mod weights;
 
-pub use moves::{Axis, Moves};
 pub use on_device::{Batch, Inputs, LossOf, OnDevice, Samples};
 pub use optimizer::OptimizerState;
+pub use transform::{AxisTransform, ImageTransform};
 pub use weights::{Plan, Role, WeightEntry, Weights};
 
 use self::candle::CandleEngine;

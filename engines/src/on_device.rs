@@ -4,7 +4,7 @@
 //! All of it may be left: data that it does not hold come as inputs from the host, and a loss that it does not know is computed there.
 //! Inputs and masks are byte for byte the host's; a loss that it computes may differ from core's in the last digits of `f64`.
 
-use super::{EngineError, LossOfLogits, Moves};
+use super::{EngineError, ImageTransform, LossOfLogits};
 use plusminus_core::methods::losses::{DeviceLoss, Learned};
 use rand_chacha::ChaCha8Rng;
 
@@ -46,7 +46,7 @@ pub enum Inputs<'a> {
     /// From the host: a sample after the other, each channels × height × width.
     Made(&'a [f32]),
     /// From the samples that the device holds, each moved; nothing where all stay as they are.
-    Held(&'a [Moves]),
+    Held(&'a [ImageTransform]),
 }
 
 /// A batch for one step.

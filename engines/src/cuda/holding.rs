@@ -89,14 +89,14 @@ impl Holding {
         &self,
         shape: Shape,
         samples: Memory,
-        moves: Option<Memory>,
+        transforms: Option<Memory>,
         to: Memory,
         device: &mut dyn Device,
     ) -> Result<(), DeviceError> {
         match *self {
             Holding::Images { pixels, table, centre } => {
                 let shape = [shape.channels, shape.height, shape.width];
-                Gather { pixels, table, centre, samples, moves, to, shape }.run(device)
+                Gather { pixels, table, centre, samples, moves: transforms, to, shape }.run(device)
             }
             Holding::Tokens(tokens) => {
                 GatherTokens { tokens, samples, to, length: shape.pixels() * shape.channels }.run(device)

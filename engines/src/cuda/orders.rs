@@ -1,7 +1,7 @@
 //! What the host says to every step: a few kilobytes at a fixed place of the device's memory, so that a recorded step finds them.
 
 use crate::EngineError;
-use crate::moves::{Moves, NUMBERS};
+use crate::transform::{ImageTransform, TRANSFORM_NUMBERS};
 use plusminus_cuda::Memory;
 use plusminus_cuda::ops::STREAM;
 use rand_chacha::ChaCha8Rng;
@@ -14,7 +14,7 @@ const HEAD: usize = STEP + 2 * STREAM;
 
 /// How many numbers the orders for so many samples are.
 pub(super) const fn length(samples: usize) -> usize {
-    HEAD + samples * (1 + NUMBERS)
+    HEAD + samples * (1 + TRANSFORM_NUMBERS)
 }
 
 /// Orders for a step, as they are made and as they lie on the device.
@@ -32,9 +32,9 @@ impl Orders {
     }
 
     /// Which samples it takes, and how they are moved, if they are.
-    pub fn samples(&mut self, samples: impl Iterator<Item = i32>, moves: &[Moves]) {
+    pub fn samples(&mut self, samples: impl Iterator<Item = i32>, transforms: &[ImageTransform]) {
         self.numbers.extend(samples);
-        self.numbers.extend(moves.iter().flat_map(Moves::numbers));
+        self.numbers.extend(transforms.iter().flat_map(ImageTransform::numbers));
     }
 
     pub fn numbers(&self) -> &[i32] {
@@ -63,8 +63,8 @@ impl Places {
         self.0.part(HEAD, samples)
     }
 
-    pub fn moves(self, samples: usize) -> Memory {
-        self.0.part(HEAD + samples, NUMBERS * samples)
+    pub fn transforms(self, samples: usize) -> Memory {
+        self.0.part(HEAD + samples, TRANSFORM_NUMBERS * samples)
     }
 }
 

@@ -5,7 +5,7 @@ use super::loss::SLOTS;
 use super::orders::{Places, skip, stream};
 use super::update::Rates;
 use super::{CudaEngine, update};
-use crate::Moves;
+use crate::ImageTransform;
 use crate::fused::program::Step;
 use crate::{Batch, EngineError, Inputs, LossOf, LossOfLogits};
 use plusminus_cuda::ops::{Arrange, Masks, STREAM};
@@ -137,8 +137,8 @@ impl CudaEngine {
             (Source::Made, _) => scene.arrange(device),
             (Source::Held { moved }, Some(holding)) => {
                 let orders = Places(scene.room.orders);
-                let moves = moved.then(|| orders.moves(samples));
-                holding.gather(scene.shape(0), orders.samples(samples), moves, scene.values(0), device)
+                let transforms = moved.then(|| orders.transforms(samples));
+                holding.gather(scene.shape(0), orders.samples(samples), transforms, scene.values(0), device)
             }
             (Source::Held { .. }, None) => Err(DeviceError::Unfit("the device holds no data".into())),
         });
@@ -186,14 +186,14 @@ impl CudaEngine {
     fn order(
         &mut self,
         samples: &[usize],
-        moves: &[Moves],
+        transforms: &[ImageTransform],
         refresh: bool,
         dropout: &ChaCha8Rng,
         latent: Option<&ChaCha8Rng>,
     ) -> Result<(), EngineError> {
         let latent = latent.map_or(Ok([0; STREAM]), stream)?;
         self.orders.begin(self.waiting, refresh, [stream(dropout)?, latent]);
-        self.orders.samples(numbers(samples), moves);
+        self.orders.samples(numbers(samples), transforms);
         let Some(room) = &self.room else { return Ok(()) };
         let numbers = self.orders.numbers();
         Ok(self.device.write(Values::Ints(numbers), room.orders.part(0, numbers.len()))?)
@@ -225,12 +225,12 @@ impl CudaEngine {
                 }
                 Ok(Source::Made)
             }
-            Inputs::Held(moves) => {
-                if !moves.is_empty() && moves.len() != samples {
-                    return Err(EngineError::new(format!("{} moves for a batch of {samples}", moves.len())));
+            Inputs::Held(transforms) => {
+                if !transforms.is_empty() && transforms.len() != samples {
+                    return Err(EngineError::new(format!("{} moves for a batch of {samples}", transforms.len())));
                 }
                 self.make_room(samples)?;
-                Ok(Source::Held { moved: !moves.is_empty() })
+                Ok(Source::Held { moved: !transforms.is_empty() })
             }
         }
     }
@@ -246,11 +246,11 @@ impl CudaEngine {
         let Batch { samples, inputs } = batch;
         let count = samples.len();
         let source = self.take(inputs, count)?;
-        let moves = if let Inputs::Held(moves) = inputs { moves } else { &[] };
+        let transforms = if let Inputs::Held(transforms) = inputs { transforms } else { &[] };
         self.rate(update::rates(&self.optimizer, self.steps + 1, lr))?;
         let value = match loss {
             LossOf::Host(loss) => {
-                self.order(samples, moves, false, dropout, None)?;
+                self.order(samples, transforms, false, dropout, None)?;
                 self.piece(Piece::There(source), count)?;
                 let value = self.ask(loss, count)?;
                 self.piece(Piece::Back, count)?;
@@ -268,7 +268,7 @@ impl CudaEngine {
                     self.forget();
                 }
                 stayed?;
-                self.order(samples, moves, refresh, dropout, draws.then_some(&*latent))?;
+                self.order(samples, transforms, refresh, dropout, draws.then_some(&*latent))?;
                 self.piece(Piece::Whole(source), count)?;
                 self.waiting += 1;
                 self.known.iter_mut().for_each(|known| known.steps += 1);

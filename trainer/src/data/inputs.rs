@@ -4,7 +4,7 @@ use super::error::DataError;
 use super::{ImageShape, Images, Values, unreadable};
 use plusminus_core::methods::augment::{Augment, Normalize};
 use plusminus_core::outcome::Failure;
-use plusminus_engines::Moves;
+use plusminus_engines::ImageTransform;
 use rand::Rng;
 use std::borrow::Cow;
 
@@ -60,11 +60,11 @@ impl Inputs {
     }
 
     /// Draws what `augment` makes of one sample after another, as [`Inputs::gather_augmented`] does; nothing where samples stay as they are.
-    pub fn moves(&self, samples: usize, augment: &[Augment], generator: &mut impl Rng) -> Vec<Moves> {
+    pub fn transforms(&self, samples: usize, augment: &[Augment], generator: &mut impl Rng) -> Vec<ImageTransform> {
         if augment.is_empty() || self.table.is_empty() {
             return Vec::new();
         }
-        (0..samples).map(|_| Moves::draw(self.shape, augment, generator)).collect()
+        (0..samples).map(|_| ImageTransform::draw(self.shape, augment, generator)).collect()
     }
 
     /// Writes the inputs of these samples one after the other.
@@ -106,7 +106,7 @@ impl Inputs {
         images.each_image(samples, |pixels| {
             let Some(input) = left.next() else { return };
             self.image(pixels, &mut plain);
-            Moves::draw(self.shape, augment, generator).apply(self.shape, &plain, input);
+            ImageTransform::draw(self.shape, augment, generator).apply(self.shape, &plain, input);
         })
     }
 

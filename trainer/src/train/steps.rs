@@ -174,8 +174,8 @@ impl Run<'_> {
         };
         if held.is_some() {
             for samples in order.chunks(size) {
-                let moves = inputs.moves(samples.len(), augment, &mut augmentation);
-                steps.step(samples, engine::Inputs::Held(&moves))?;
+                let transforms = inputs.transforms(samples.len(), augment, &mut augmentation);
+                steps.step(samples, engine::Inputs::Held(&transforms))?;
                 taken()?;
             }
         } else {

@@ -1,6 +1,6 @@
 //! Images and their inputs as the host computes them: the reference for inputs that the device computes.
 
-use crate::{Moves, Samples};
+use crate::{ImageTransform, Samples};
 use plusminus_core::methods::augment::Augment;
 use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::random::{Stream, Streams};
@@ -63,9 +63,9 @@ impl PixelInputs {
     }
 
     /// The transforms that `augment` draws for each of the samples; none where samples stay as they are.
-    pub fn moves(&self, samples: usize, augment: &[Augment], generator: &mut ChaCha8Rng) -> Vec<Moves> {
+    pub fn transforms(&self, samples: usize, augment: &[Augment], generator: &mut ChaCha8Rng) -> Vec<ImageTransform> {
         let draws = if augment.is_empty() { 0 } else { samples };
-        (0..draws).map(|_| Moves::draw(self.shape, augment, generator)).collect()
+        (0..draws).map(|_| ImageTransform::draw(self.shape, augment, generator)).collect()
     }
 
     /// The inputs of these samples, each channels × height × width, augmented with draws from `generator`.
@@ -76,12 +76,12 @@ impl PixelInputs {
         augment: &[Augment],
         generator: &mut ChaCha8Rng,
     ) -> Vec<f32> {
-        let moves = self.moves(samples.len(), augment, generator);
+        let transforms = self.transforms(samples.len(), augment, generator);
         let sample = |(i, sample): (usize, &usize)| {
             let plain = self.image(&images.pixels[sample * self.shape.len()..][..self.shape.len()]);
-            let Some(moves) = moves.get(i) else { return plain };
+            let Some(transform) = transforms.get(i) else { return plain };
             let mut moved = vec![0.0; plain.len()];
-            moves.apply(self.shape, &plain, &mut moved);
+            transform.apply(self.shape, &plain, &mut moved);
             moved
         };
         samples.iter().enumerate().flat_map(sample).collect()

@@ -4,7 +4,7 @@ use super::super::step::Piece;
 use super::images::{Images, Normalization, PixelInputs};
 use super::*;
 use crate::fused::steps::draw;
-use crate::{self as engine, Batch, LossOf, Moves, OnDevice, Samples};
+use crate::{self as engine, Batch, ImageTransform, LossOf, OnDevice, Samples};
 use plusminus_core::methods::augment::Augment;
 use plusminus_core::methods::losses::{Cce, DeviceLoss, Gce, Lccn, Setting, Step};
 use rand::RngExt;
@@ -57,8 +57,8 @@ fn inputs_made_on_the_device_are_the_hosts_to_the_last_bit() {
             let mut generators = (generator(Stream::Augmentation, 1), generator(Stream::Augmentation, 1));
             for samples in [&[12, 0, 5, 7][..], &[3], &[1, 2, 4, 6, 8]] {
                 let expected = inputs.gather(&images, samples, augment, &mut generators.0);
-                let moves = inputs.moves(samples.len(), augment, &mut generators.1);
-                let batch = Batch { samples, inputs: engine::Inputs::Held(&moves) };
+                let transforms = inputs.transforms(samples.len(), augment, &mut generators.1);
+                let batch = Batch { samples, inputs: engine::Inputs::Held(&transforms) };
                 let labels: Vec<u32> = samples.iter().map(|sample| images.labels[*sample]).collect();
                 let loss = &mut cross_entropy(&labels);
                 engine.step_of(batch, LossOf::Host(loss), 0.0, &mut no_dropout()).unwrap();
@@ -164,13 +164,13 @@ fn trained_by(way: Way, loss: &Loss, refuses: bool) -> (Vec<f64>, engine::Checkp
             let mut of_logits = |logits: &[f32], gradient: &mut [f32]| {
                 criterion.step(Step { logits, labels: &labels, samples, generator: &mut latent }, gradient)
             };
-            let (moves, batch): (Vec<Moves>, Vec<f32>);
+            let (transforms, batch): (Vec<ImageTransform>, Vec<f32>);
             let inputs = if matches!(way, Way::Host | Way::HostInputs) {
                 batch = inputs.gather(&images, samples, &augment, &mut augmentation);
                 engine::Inputs::Made(&batch)
             } else {
-                moves = inputs.moves(samples.len(), &augment, &mut augmentation);
-                engine::Inputs::Held(&moves)
+                transforms = inputs.transforms(samples.len(), &augment, &mut augmentation);
+                engine::Inputs::Held(&transforms)
             };
             let lr = 0.005 / (1.0 + epoch as f64);
             let loss = match (way, inputs) {
@@ -241,8 +241,8 @@ fn a_step_that_is_played_costs_the_host_a_few_kilobytes_and_no_loss_is_waited_fo
     let mut steps = |engine: &mut CudaEngine, count: usize| {
         for step in 0..count {
             let before = shared.lock().written;
-            let moves = inputs.moves(5, &[Augment::Flip], &mut generator(Stream::Augmentation, step as u64));
-            let batch = Batch { samples: &[0, 3, 1, 2, 8], inputs: engine::Inputs::Held(&moves) };
+            let transforms = inputs.transforms(5, &[Augment::Flip], &mut generator(Stream::Augmentation, step as u64));
+            let batch = Batch { samples: &[0, 3, 1, 2, 8], inputs: engine::Inputs::Held(&transforms) };
             let loss = LossOf::Device(&mut no_dropout());
             assert_eq!(engine.step(batch, loss, 0.01, &mut no_dropout()).unwrap(), None);
             written.push(shared.lock().written - before);
@@ -296,12 +296,12 @@ fn what_does_not_fit_a_batch_is_refused() {
     let images = Images::random(network.input, TRAIN);
     let inputs = PixelInputs::new(network.input, Normalization::Unit);
     let (mut engine, _) = holding(&network, SGD, &images, &inputs);
-    let moves = inputs.moves(2, &[Augment::Flip], &mut generator(Stream::Augmentation, 1));
+    let transforms = inputs.transforms(2, &[Augment::Flip], &mut generator(Stream::Augmentation, 1));
     let mut refused = |inputs| {
         let batch = Batch { samples: &[0, 1, 2], inputs };
         engine.step(batch, LossOf::Host(&mut cross_entropy(&[0; 3])), 0.1, &mut no_dropout()).unwrap_err().to_string()
     };
-    assert_eq!(refused(engine::Inputs::Held(&moves)), "2 moves for a batch of 3");
+    assert_eq!(refused(engine::Inputs::Held(&transforms)), "2 moves for a batch of 3");
     let made = vec![0.0; network.input.len()];
     assert_eq!(refused(engine::Inputs::Made(&made)), "inputs of 1 samples for a batch of 3");
     let mut odd = no_dropout();

@@ -5,12 +5,12 @@ use plusminus_core::methods::augment::Augment;
 use plusminus_core::methods::dataset::ImageShape;
 use rand::{Rng, RngExt};
 
-/// Numbers that stand for the [`Moves`] of a sample.
-pub(crate) const NUMBERS: usize = 8;
+/// Numbers that stand for the [`ImageTransform`] of a sample.
+pub(crate) const TRANSFORM_NUMBERS: usize = 8;
 
 /// Where the rows, or the columns, of a result come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Axis {
+pub struct AxisTransform {
     /// Place i is place `first` + `step` · i of the image for `from` ≤ i < `to`, and padding elsewhere.
     first: i64,
     step: i64,
@@ -19,29 +19,29 @@ pub struct Axis {
     extent: i64,
 }
 
-impl Axis {
+impl AxisTransform {
     /// As they are.
     fn new(extent: usize) -> Self {
         let extent = extent as i64;
-        Axis { first: 0, step: 1, from: 0, to: extent, extent }
+        AxisTransform { first: 0, step: 1, from: 0, to: extent, extent }
     }
 
     /// The window of the original extent that starts at `start` of the places padded on both sides.
     fn cropped(self, padding: usize, start: usize) -> Self {
-        let Axis { first, step, from, to, extent } = self;
+        let AxisTransform { first, step, from, to, extent } = self;
         // Place i is place i + along of what there was, if there is such.
         let along = start as i64 - padding as i64;
         let (from, to) = ((from.max(0) - along).max(0), (to.min(extent) - along).min(extent));
         if from >= to {
-            return Axis { first: 0, step: 1, from: 0, to: 0, extent };
+            return AxisTransform { first: 0, step: 1, from: 0, to: 0, extent };
         }
-        Axis { first: first + step * along, step, from, to, extent }
+        AxisTransform { first: first + step * along, step, from, to, extent }
     }
 
     /// The other way round.
     fn flipped(self) -> Self {
-        let Axis { first, step, from, to, extent } = self;
-        Axis { first: first + step * (extent - 1), step: -step, from: extent - to, to: extent - from, extent }
+        let AxisTransform { first, step, from, to, extent } = self;
+        AxisTransform { first: first + step * (extent - 1), step: -step, from: extent - to, to: extent - from, extent }
     }
 
     /// Where a place comes from; nowhere, where it shows padding.
@@ -59,17 +59,17 @@ impl Axis {
 
 /// Where the rows and columns of a sample come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moves {
+pub struct ImageTransform {
     /// Where the rows come from.
-    pub rows: Axis,
+    pub rows: AxisTransform,
     /// Where the columns come from.
-    pub columns: Axis,
+    pub columns: AxisTransform,
 }
 
-impl Moves {
+impl ImageTransform {
     /// Draws what `augment` makes of an image, in its order.
     pub fn draw(shape: ImageShape, augment: &[Augment], generator: &mut impl Rng) -> Self {
-        let (mut rows, mut columns) = (Axis::new(shape.height), Axis::new(shape.width));
+        let (mut rows, mut columns) = (AxisTransform::new(shape.height), AxisTransform::new(shape.width));
         for change in augment {
             match *change {
                 Augment::Crop(padding) => {
@@ -83,7 +83,7 @@ impl Moves {
                 }
             }
         }
-        Moves { rows, columns }
+        ImageTransform { rows, columns }
     }
 
     /// Writes the image of this shape that `image` becomes. Padding is 0.
@@ -100,8 +100,8 @@ impl Moves {
     }
 
     /// Both axes as {first, step, from, to}, as a device takes them.
-    pub(crate) fn numbers(&self) -> [i32; NUMBERS] {
-        let Moves { rows, columns } = self;
+    pub(crate) fn numbers(&self) -> [i32; TRANSFORM_NUMBERS] {
+        let ImageTransform { rows, columns } = self;
         // None is beyond twice an extent.
         [rows.first, rows.step, rows.from, rows.to, columns.first, columns.step, columns.from, columns.to]
             .map(|number| number as i32)
@@ -126,7 +126,7 @@ mod tests {
             extent in 1usize..12,
             changes in prop::collection::vec(prop::option::of((0usize..15, 0usize..31)), 0..6),
         ) {
-            let (mut axis, mut places) = (Axis::new(extent), (0..extent).map(Some).collect::<Vec<_>>());
+            let (mut axis, mut places) = (AxisTransform::new(extent), (0..extent).map(Some).collect::<Vec<_>>());
             for change in changes {
                 match change {
                     Some((padding, start)) => {
@@ -145,10 +145,10 @@ mod tests {
 
     #[test]
     fn what_is_cropped_away_does_not_come_back() {
-        let axis = Axis::new(4).cropped(2, 4).cropped(2, 0);
+        let axis = AxisTransform::new(4).cropped(2, 4).cropped(2, 0);
         assert_eq!(axis.origins(), [None, None, Some(2), Some(3)]);
-        let gone = Axis::new(4).cropped(4, 8).cropped(4, 0);
+        let gone = AxisTransform::new(4).cropped(4, 8).cropped(4, 0);
         assert_eq!(gone.origins(), [None; 4]);
-        assert_eq!(Axis::new(4).cropped(usize::MAX / 4, 0).origins(), [None; 4], "however far");
+        assert_eq!(AxisTransform::new(4).cropped(usize::MAX / 4, 0).origins(), [None; 4], "however far");
     }
 }
