@@ -13,7 +13,7 @@ use plusminus_core::methods::networks::{Downsample, Model, Network};
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::methods::precision::Precision;
 use plusminus_core::random::{Stream, Streams};
-use plusminus_engines::{Batch, Engine, ExecutionOptions, Inputs, LossOf, Plan, Samples, engine};
+use plusminus_engines::{Batch, BatchInputs, Engine, ExecutionOptions, Plan, Samples, StepLoss, engine};
 use rand::RngExt;
 use serde_json::json;
 use std::error::Error;
@@ -103,12 +103,12 @@ impl Job {
         let setting = Setting { classes: CLASSES, given: &given, transition: None };
         let loss = Loss::Cce(Cce {}).criterion(setting)?.on_device().ok_or("no device knows cross entropy")?;
         let device = engine.on_device().ok_or("this engine has no device of its own: give a GPU with --device")?;
-        device.expect(arguments.batch)?;
+        device.reserve(arguments.batch)?;
         let samples = Samples::Images { parts: vec![&pixels], table: &table, centre: None };
-        if !device.hold(&samples)? {
+        if !device.hold_samples(&samples)? {
             return Err("the GPU's memory does not hold the data".into());
         }
-        device.know(&loss, &given)?;
+        device.set_loss(&loss, &given)?;
         let order = (0..HELD).collect();
         Ok(Job { engine, order, arguments: arguments.clone(), streams, taken: 0 })
     }
@@ -123,10 +123,10 @@ impl Job {
             let start = self.taken % (HELD / batch) * batch;
             let samples = &self.order[start..start + batch];
             self.taken += 1;
-            let batch = Batch { samples, inputs: Inputs::Held(&[]) };
-            device.step(batch, LossOf::Device(&mut latent), 0.01, &mut dropout)?;
+            let batch = Batch { samples, inputs: BatchInputs::Held(&[]) };
+            device.step(batch, StepLoss::Device(&mut latent), 0.01, &mut dropout)?;
         }
-        let losses = device.losses()?;
+        let losses = device.take_losses()?;
         if losses.iter().all(|loss| loss.is_finite()) { Ok(()) } else { Err("the loss is not finite any more".into()) }
     }
 }

@@ -6,9 +6,9 @@
 
 mod candle;
 mod cuda;
+mod device_engine;
 mod fused;
 mod gemm;
-mod on_device;
 mod optimizer;
 #[cfg(any(test, feature = "twin"))]
 pub mod testing;
@@ -18,7 +18,7 @@ mod tokens;
 mod transform;
 mod weights;
 
-pub use on_device::{Batch, Inputs, LossOf, OnDevice, Samples};
+pub use device_engine::{Batch, BatchInputs, DeviceEngine, Samples, StepLoss};
 pub use optimizer::OptimizerState;
 pub use transform::{AxisTransform, ImageTransform};
 pub use weights::{Plan, Role, WeightEntry, Weights};
@@ -146,7 +146,7 @@ pub trait Engine: Send {
     fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), EngineError>;
 
     /// The engine as one that takes whole steps where its memory is, if it does.
-    fn on_device(&mut self) -> Option<&mut dyn OnDevice> {
+    fn on_device(&mut self) -> Option<&mut dyn DeviceEngine> {
         None
     }
 }

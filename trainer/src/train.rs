@@ -166,7 +166,7 @@ impl<'a> Run<'a> {
         let begun = Begun::new(ground, supplies, &*engines)?;
         let Begun { mut engine, criterion, facts, trained_before, course, keeper } = begun;
         let batch = configuration.batch_size.min(labels.train.len());
-        engine.on_device().map_or(Ok(()), |device| device.expect(batch)).map_err(failed)?;
+        engine.on_device().map_or(Ok(()), |device| device.reserve(batch)).map_err(failed)?;
         let held = Held::of(&data, &inputs, &mut *engine)?;
         Ok(Run { job, data, labels, inputs, engine, held, criterion, trained_before, engines, facts, course, keeper })
     }

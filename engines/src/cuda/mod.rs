@@ -27,8 +27,8 @@ mod update;
 use super::fused::parameters::Order;
 use super::fused::program::Program;
 use super::{
-    Batch, Cause, Checkpoint, Engine, EngineError, Inputs, LossOf, LossOfLogits, OnDevice, OptimizerState, Samples,
-    Weights, tokens,
+    Batch, BatchInputs, Cause, Checkpoint, DeviceEngine, Engine, EngineError, LossOfLogits, OptimizerState, Samples,
+    StepLoss, Weights, tokens,
 };
 use holding::Holding;
 use loss::Known;
@@ -185,8 +185,8 @@ impl Engine for CudaEngine {
     ) -> Result<f64, EngineError> {
         let count = inputs.len() / self.program.values[0].shape.len().max(1);
         // A loss of the host's knows the samples itself.
-        let batch = Batch { samples: &vec![0; count], inputs: Inputs::Made(inputs) };
-        let value = self.step_of(batch, LossOf::Host(loss), lr, dropout)?;
+        let batch = Batch { samples: &vec![0; count], inputs: BatchInputs::Host(inputs) };
+        let value = self.step_of(batch, StepLoss::Host(loss), lr, dropout)?;
         value.ok_or_else(|| EngineError::new("a step without a loss"))
     }
 
@@ -194,7 +194,7 @@ impl Engine for CudaEngine {
         logits.clear();
         let sample = self.program.values[0].shape.len();
         // No more at a time than there is room for, lest evaluating take memory of its own.
-        for inputs in inputs.chunks(self.together() * sample) {
+        for inputs in inputs.chunks(self.evaluation_batch() * sample) {
             let samples = self.load(inputs)?;
             self.piece(Piece::Evaluation(Source::Made), samples)?;
             self.read_logits(samples, logits)?;
@@ -222,17 +222,17 @@ impl Engine for CudaEngine {
         Ok(())
     }
 
-    fn on_device(&mut self) -> Option<&mut dyn OnDevice> {
+    fn on_device(&mut self) -> Option<&mut dyn DeviceEngine> {
         Some(self)
     }
 }
 
-impl OnDevice for CudaEngine {
-    fn expect(&mut self, samples: usize) -> Result<(), EngineError> {
+impl DeviceEngine for CudaEngine {
+    fn reserve(&mut self, samples: usize) -> Result<(), EngineError> {
         self.make_room(samples.max(1))
     }
 
-    fn hold(&mut self, samples: &Samples<'_>) -> Result<bool, EngineError> {
+    fn hold_samples(&mut self, samples: &Samples<'_>) -> Result<bool, EngineError> {
         if let Some(old) = self.holding.take() {
             // Recordings know where the old memory lies.
             self.forget();
@@ -243,7 +243,7 @@ impl OnDevice for CudaEngine {
         Ok(self.holding.is_some())
     }
 
-    fn know(&mut self, loss: &DeviceLoss, given: &[u32]) -> Result<(), EngineError> {
+    fn set_loss(&mut self, loss: &DeviceLoss, given: &[u32]) -> Result<(), EngineError> {
         self.hear()?;
         let classes = self.program.values[self.program.logits].shape.channels;
         let (known, same) = Known::new(self.known.take(), loss, classes, given, &mut *self.device)?;
@@ -257,14 +257,14 @@ impl OnDevice for CudaEngine {
     fn step(
         &mut self,
         batch: Batch<'_>,
-        loss: LossOf<'_>,
+        loss: StepLoss<'_>,
         lr: f64,
         dropout: &mut ChaCha8Rng,
     ) -> Result<Option<f64>, EngineError> {
         self.step_of(batch, loss, lr, dropout)
     }
 
-    fn losses(&mut self) -> Result<Vec<f64>, EngineError> {
+    fn take_losses(&mut self) -> Result<Vec<f64>, EngineError> {
         self.hear()?;
         Ok(std::mem::take(&mut self.heard))
     }
@@ -274,13 +274,13 @@ impl OnDevice for CudaEngine {
         Ok(known.learned(&*self.device)?)
     }
 
-    fn together(&self) -> usize {
+    fn evaluation_batch(&self) -> usize {
         self.room.as_ref().map_or(UNTRAINED, |room| room.samples)
     }
 
-    fn logits_of(&mut self, samples: &[usize], logits: &mut Vec<f32>) -> Result<(), EngineError> {
+    fn held_logits(&mut self, samples: &[usize], logits: &mut Vec<f32>) -> Result<(), EngineError> {
         logits.clear();
-        for samples in samples.chunks(self.together()) {
+        for samples in samples.chunks(self.evaluation_batch()) {
             self.make_room(samples.len())?;
             self.name_samples(samples)?;
             self.piece(Piece::Evaluation(Source::Held { moved: false }), samples.len())?;

@@ -7,7 +7,7 @@ use super::update::Rates;
 use super::{CudaEngine, update};
 use crate::ImageTransform;
 use crate::fused::program::Step;
-use crate::{Batch, EngineError, Inputs, LossOf, LossOfLogits};
+use crate::{Batch, BatchInputs, EngineError, LossOfLogits, StepLoss};
 use plusminus_cuda::ops::{Arrange, Masks, STREAM};
 use plusminus_cuda::{Device, DeviceError, Recording, Values};
 use rand_chacha::ChaCha8Rng;
@@ -216,16 +216,16 @@ impl CudaEngine {
     }
 
     /// Takes in what a batch of so many samples has for inputs, and has room for it: where they come from.
-    fn take(&mut self, inputs: Inputs<'_>, samples: usize) -> Result<Source, EngineError> {
+    fn take(&mut self, inputs: BatchInputs<'_>, samples: usize) -> Result<Source, EngineError> {
         match inputs {
-            Inputs::Made(inputs) => {
+            BatchInputs::Host(inputs) => {
                 let found = self.load(inputs)?;
                 if found != samples {
                     return Err(EngineError::new(format!("inputs of {found} samples for a batch of {samples}")));
                 }
                 Ok(Source::Made)
             }
-            Inputs::Held(transforms) => {
+            BatchInputs::Held(transforms) => {
                 if !transforms.is_empty() && transforms.len() != samples {
                     return Err(EngineError::new(format!("{} moves for a batch of {samples}", transforms.len())));
                 }
@@ -239,24 +239,24 @@ impl CudaEngine {
     pub(super) fn step_of(
         &mut self,
         batch: Batch<'_>,
-        loss: LossOf<'_>,
+        loss: StepLoss<'_>,
         lr: f64,
         dropout: &mut ChaCha8Rng,
     ) -> Result<Option<f64>, EngineError> {
         let Batch { samples, inputs } = batch;
         let count = samples.len();
         let source = self.take(inputs, count)?;
-        let transforms = if let Inputs::Held(transforms) = inputs { transforms } else { &[] };
+        let transforms = if let BatchInputs::Held(transforms) = inputs { transforms } else { &[] };
         self.rate(update::rates(&self.optimizer, self.steps + 1, lr))?;
         let value = match loss {
-            LossOf::Host(loss) => {
+            StepLoss::Host(loss) => {
                 self.order(samples, transforms, false, dropout, None)?;
                 self.piece(Piece::There(source), count)?;
                 let value = self.ask(loss, count)?;
                 self.piece(Piece::Back, count)?;
                 Some(value)
             }
-            LossOf::Device(latent) => {
+            StepLoss::Device(latent) => {
                 if self.waiting == SLOTS {
                     self.hear()?;
                 }

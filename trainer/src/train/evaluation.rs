@@ -87,8 +87,8 @@ impl Run<'_> {
                 let start = held.start(data, images);
                 let samples: Vec<usize> = samples.iter().map(|sample| start + sample).collect();
                 let mut outputs = Vec::new();
-                for samples in samples.chunks(device.together().max(1)) {
-                    device.logits_of(samples, &mut outputs).map_err(failed)?;
+                for samples in samples.chunks(device.evaluation_batch().max(1)) {
+                    device.held_logits(samples, &mut outputs).map_err(failed)?;
                     take(&outputs)?;
                 }
             }

@@ -4,7 +4,7 @@ use super::super::step::Piece;
 use super::images::{Images, Normalization, PixelInputs};
 use super::*;
 use crate::fused::steps::draw;
-use crate::{self as engine, Batch, ImageTransform, LossOf, OnDevice, Samples};
+use crate::{self as engine, Batch, BatchInputs, DeviceEngine, ImageTransform, Samples, StepLoss};
 use plusminus_core::methods::augment::Augment;
 use plusminus_core::methods::losses::{Cce, DeviceLoss, Gce, Lccn, Setting, Step};
 use rand::RngExt;
@@ -20,7 +20,7 @@ fn generator(stream: Stream, epoch: u64) -> ChaCha8Rng {
 fn holding(network: &Network, optimizer: Optimizer, images: &Images, inputs: &PixelInputs) -> (CudaEngine, SharedTwin) {
     let shared = SharedTwin::default();
     let mut engine = CudaEngine::new(network, weights(network), optimizer, Box::new(shared.clone())).unwrap();
-    assert!(engine.hold(&inputs.samples(&[images])).unwrap());
+    assert!(engine.hold_samples(&inputs.samples(&[images])).unwrap());
     (engine, shared)
 }
 
@@ -58,10 +58,10 @@ fn inputs_made_on_the_device_are_the_hosts_to_the_last_bit() {
             for samples in [&[12, 0, 5, 7][..], &[3], &[1, 2, 4, 6, 8]] {
                 let expected = inputs.gather(&images, samples, augment, &mut generators.0);
                 let transforms = inputs.transforms(samples.len(), augment, &mut generators.1);
-                let batch = Batch { samples, inputs: engine::Inputs::Held(&transforms) };
+                let batch = Batch { samples, inputs: BatchInputs::Held(&transforms) };
                 let labels: Vec<u32> = samples.iter().map(|sample| images.labels[*sample]).collect();
                 let loss = &mut cross_entropy(&labels);
-                engine.step_of(batch, LossOf::Host(loss), 0.0, &mut no_dropout()).unwrap();
+                engine.step_of(batch, StepLoss::Host(loss), 0.0, &mut no_dropout()).unwrap();
                 let found = entered(&mut engine, samples.len());
                 assert_eq!(bits(&found), bits(&expected), "{normalization:?}, {augment:?}, {samples:?}");
             }
@@ -76,9 +76,9 @@ fn several_parts_are_one_after_another_and_tokens_are_taken_as_they_are() {
     let (first, second) = (Images::random(network.input, TRAIN), Images::random(network.input, 3));
     let inputs = PixelInputs::new(network.input, Normalization::Unit);
     let mut engine = cuda(&network, SGD);
-    assert!(engine.hold(&inputs.samples(&[&first, &second])).unwrap());
+    assert!(engine.hold_samples(&inputs.samples(&[&first, &second])).unwrap());
     let (mut held, mut given) = (Vec::new(), Vec::new());
-    engine.logits_of(&[TRAIN + 2, TRAIN, 4], &mut held).unwrap();
+    engine.held_logits(&[TRAIN + 2, TRAIN, 4], &mut held).unwrap();
     let of = |images, samples| inputs.gather(images, samples, &[], &mut no_dropout());
     let whole = [of(&second, &[2, 0][..]), of(&first, &[4])].concat();
     engine.logits(&whole, &mut given).unwrap();
@@ -87,10 +87,12 @@ fn several_parts_are_one_after_another_and_tokens_are_taken_as_they_are() {
     let tokens: Vec<u32> = (0..2 * network.input.len() as u32).collect();
     assert!(
         engine
-            .hold(&Samples::Tokens { parts: vec![&tokens[..network.input.len()], &tokens[network.input.len()..]] })
+            .hold_samples(&Samples::Tokens {
+                parts: vec![&tokens[..network.input.len()], &tokens[network.input.len()..]]
+            })
             .unwrap()
     );
-    engine.logits_of(&[1], &mut held).unwrap();
+    engine.held_logits(&[1], &mut held).unwrap();
     let shape = network.input;
     let expected: Vec<f32> = tokens[shape.len()..].iter().map(|token| *token as f32).collect();
     // Read as pixels with their channels together: as they lie.
@@ -157,7 +159,7 @@ fn trained_by(way: Way, loss: &Loss, refuses: bool) -> (Vec<f64>, engine::Checkp
             [Stream::Dropout, Stream::Latent, Stream::Augmentation].map(|stream| generator(stream, epoch));
         let known = matches!(way, Way::Device | Way::HostInputs);
         if known {
-            engine.know(&criterion.on_device().unwrap(), &images.labels).unwrap();
+            engine.set_loss(&criterion.on_device().unwrap(), &images.labels).unwrap();
         }
         for samples in order.chunks(5) {
             let labels: Vec<u32> = samples.iter().map(|sample| images.labels[*sample]).collect();
@@ -167,29 +169,29 @@ fn trained_by(way: Way, loss: &Loss, refuses: bool) -> (Vec<f64>, engine::Checkp
             let (transforms, batch): (Vec<ImageTransform>, Vec<f32>);
             let inputs = if matches!(way, Way::Host | Way::HostInputs) {
                 batch = inputs.gather(&images, samples, &augment, &mut augmentation);
-                engine::Inputs::Made(&batch)
+                BatchInputs::Host(&batch)
             } else {
                 transforms = inputs.transforms(samples.len(), &augment, &mut augmentation);
-                engine::Inputs::Held(&transforms)
+                BatchInputs::Held(&transforms)
             };
             let lr = 0.005 / (1.0 + epoch as f64);
             let loss = match (way, inputs) {
-                (Way::Host, engine::Inputs::Made(inputs)) => {
+                (Way::Host, BatchInputs::Host(inputs)) => {
                     Some(engine.train_step(inputs, &mut of_logits, lr, &mut dropout).unwrap())
                 }
                 _ if known => {
-                    let loss = LossOf::Device(&mut latent);
+                    let loss = StepLoss::Device(&mut latent);
                     engine.step(Batch { samples, inputs }, loss, lr, &mut dropout).unwrap()
                 }
                 _ => {
-                    let loss = LossOf::Host(&mut of_logits);
+                    let loss = StepLoss::Host(&mut of_logits);
                     engine.step(Batch { samples, inputs }, loss, lr, &mut dropout).unwrap()
                 }
             };
             losses.extend(loss);
         }
         if known {
-            losses.extend(engine.losses().unwrap());
+            losses.extend(engine.take_losses().unwrap());
             engine.learned().unwrap().into_iter().for_each(|learned| criterion.learned(learned).unwrap());
         }
         assert_eq!(losses.len() as u64, 3 * (epoch + 1));
@@ -236,24 +238,24 @@ fn a_step_that_is_played_costs_the_host_a_few_kilobytes_and_no_loss_is_waited_fo
     let images = Images::random(network.input, TRAIN);
     let inputs = PixelInputs::new(network.input, Normalization::Unit);
     let (mut engine, shared) = holding(&network, SGD, &images, &inputs);
-    engine.know(&DeviceLoss::Squares, &images.labels).unwrap();
+    engine.set_loss(&DeviceLoss::Squares, &images.labels).unwrap();
     let mut written = Vec::new();
     let mut steps = |engine: &mut CudaEngine, count: usize| {
         for step in 0..count {
             let before = shared.lock().written;
             let transforms = inputs.transforms(5, &[Augment::Flip], &mut generator(Stream::Augmentation, step as u64));
-            let batch = Batch { samples: &[0, 3, 1, 2, 8], inputs: engine::Inputs::Held(&transforms) };
-            let loss = LossOf::Device(&mut no_dropout());
+            let batch = Batch { samples: &[0, 3, 1, 2, 8], inputs: BatchInputs::Held(&transforms) };
+            let loss = StepLoss::Device(&mut no_dropout());
             assert_eq!(engine.step(batch, loss, 0.01, &mut no_dropout()).unwrap(), None);
             written.push(shared.lock().written - before);
         }
     };
     // More than the device has room for losses of.
     steps(&mut engine, 34);
-    assert_eq!(engine.losses().unwrap().len(), 34);
-    assert!(engine.losses().unwrap().is_empty(), "each is told once");
+    assert_eq!(engine.take_losses().unwrap().len(), 34);
+    assert!(engine.take_losses().unwrap().is_empty(), "each is told once");
     steps(&mut engine, 3);
-    assert_eq!(engine.losses().unwrap().len(), 3);
+    assert_eq!(engine.take_losses().unwrap().len(), 3);
     assert!(written[1..].iter().all(|bytes| *bytes == 4 * (22 + 9 * 5)), "{written:?}");
 }
 
@@ -263,9 +265,9 @@ fn what_a_device_holds_and_knows_is_told_before_it_is_taken() {
     let images = Images::random(network.input, TRAIN);
     let inputs = PixelInputs::new(network.input, Normalization::PixelMean);
     let (mut engine, shared) = holding(&network, ADAM, &images, &inputs);
-    engine.know(&DeviceLoss::Squares, &images.labels).unwrap();
-    let batch = Batch { samples: &[0, 3, 1, 2, 8], inputs: engine::Inputs::Held(&[]) };
-    engine.step(batch, LossOf::Device(&mut no_dropout()), 0.01, &mut no_dropout()).unwrap();
+    engine.set_loss(&DeviceLoss::Squares, &images.labels).unwrap();
+    let batch = Batch { samples: &[0, 3, 1, 2, 8], inputs: BatchInputs::Held(&[]) };
+    engine.step(batch, StepLoss::Device(&mut no_dropout()), 0.01, &mut no_dropout()).unwrap();
     let loss = super::super::loss::bytes(&DeviceLoss::Squares, 10, TRAIN, 5);
     let told = device_memory(&network, &ADAM, 5, Precision::F32).unwrap() + inputs.samples(&[&images]).bytes() + loss;
     assert_eq!(shared.lock().bytes(), told);
@@ -280,13 +282,13 @@ fn data_beyond_a_devices_share_are_not_held() {
     let bytes = inputs.samples(&[&images]).bytes();
     shared.lock().capacity = Some(8 * bytes - 1);
     let mut engine = CudaEngine::new(&network, weights(&network), SGD, Box::new(shared.clone())).unwrap();
-    assert!(!engine.hold(&inputs.samples(&[&images])).unwrap());
-    let batch = Batch { samples: &[0], inputs: engine::Inputs::Held(&[]) };
-    let error = engine.step(batch, LossOf::Host(&mut cross_entropy(&[0])), 0.1, &mut no_dropout()).unwrap_err();
+    assert!(!engine.hold_samples(&inputs.samples(&[&images])).unwrap());
+    let batch = Batch { samples: &[0], inputs: BatchInputs::Held(&[]) };
+    let error = engine.step(batch, StepLoss::Host(&mut cross_entropy(&[0])), 0.1, &mut no_dropout()).unwrap_err();
     assert_eq!(error.to_string(), "the device holds no data");
     shared.lock().capacity = Some(8 * bytes);
-    assert!(engine.hold(&inputs.samples(&[&images])).unwrap());
-    let error = engine.step(batch, LossOf::Device(&mut no_dropout()), 0.1, &mut no_dropout()).unwrap_err();
+    assert!(engine.hold_samples(&inputs.samples(&[&images])).unwrap());
+    let error = engine.step(batch, StepLoss::Device(&mut no_dropout()), 0.1, &mut no_dropout()).unwrap_err();
     assert_eq!(error.to_string(), "the device knows no loss");
 }
 
@@ -299,16 +301,16 @@ fn what_does_not_fit_a_batch_is_refused() {
     let transforms = inputs.transforms(2, &[Augment::Flip], &mut generator(Stream::Augmentation, 1));
     let mut refused = |inputs| {
         let batch = Batch { samples: &[0, 1, 2], inputs };
-        engine.step(batch, LossOf::Host(&mut cross_entropy(&[0; 3])), 0.1, &mut no_dropout()).unwrap_err().to_string()
+        engine.step(batch, StepLoss::Host(&mut cross_entropy(&[0; 3])), 0.1, &mut no_dropout()).unwrap_err().to_string()
     };
-    assert_eq!(refused(engine::Inputs::Held(&transforms)), "2 moves for a batch of 3");
+    assert_eq!(refused(BatchInputs::Held(&transforms)), "2 moves for a batch of 3");
     let made = vec![0.0; network.input.len()];
-    assert_eq!(refused(engine::Inputs::Made(&made)), "inputs of 1 samples for a batch of 3");
+    assert_eq!(refused(BatchInputs::Host(&made)), "inputs of 1 samples for a batch of 3");
     let mut odd = no_dropout();
     odd.random::<u32>();
-    let batch = Batch { samples: &[0], inputs: engine::Inputs::Held(&[]) };
-    let error = engine.step(batch, LossOf::Host(&mut cross_entropy(&[0])), 0.1, &mut odd).unwrap_err().to_string();
+    let batch = Batch { samples: &[0], inputs: BatchInputs::Held(&[]) };
+    let error = engine.step(batch, StepLoss::Host(&mut cross_entropy(&[0])), 0.1, &mut odd).unwrap_err().to_string();
     assert!(error.contains("stands at word 1 of stream 0"), "{error}");
     let samples = Samples::Images { parts: vec![&[0; 5]], table: &[], centre: None };
-    assert!(engine.hold(&samples).unwrap_err().to_string().contains("5 values are no samples of"));
+    assert!(engine.hold_samples(&samples).unwrap_err().to_string().contains("5 values are no samples of"));
 }

@@ -42,9 +42,9 @@ impl Samples<'_> {
 
 /// Where a step's inputs come from.
 #[derive(Clone, Copy, Debug)]
-pub enum Inputs<'a> {
+pub enum BatchInputs<'a> {
     /// From the host: a sample after the other, each channels × height × width.
-    Made(&'a [f32]),
+    Host(&'a [f32]),
     /// From the samples that the device holds, each moved; nothing where all stay as they are.
     Held(&'a [ImageTransform]),
 }
@@ -55,11 +55,11 @@ pub struct Batch<'a> {
     /// Which samples of the training file, the first part; none is there twice.
     pub samples: &'a [usize],
     /// Their inputs.
-    pub inputs: Inputs<'a>,
+    pub inputs: BatchInputs<'a>,
 }
 
 /// Whose the loss of a step is.
-pub enum LossOf<'a> {
+pub enum StepLoss<'a> {
     /// The host's, which waits for the logits and gives their gradient.
     Host(&'a mut LossOfLogits<'a>),
     /// The one that the device knows. Where it draws anything, it draws a number in 0..1 a sample from this generator.
@@ -67,26 +67,26 @@ pub enum LossOf<'a> {
 }
 
 /// An engine whose device has memory and a queue of its own.
-pub trait OnDevice {
+pub trait DeviceEngine {
     /// Has room for so many samples at a time from now on, so that evaluations, too, take as many together from first to last: in what order
     /// a library adds up may depend on it.
     ///
     /// # Errors
     /// That the device has not so much memory.
-    fn expect(&mut self, samples: usize) -> Result<(), EngineError>;
+    fn reserve(&mut self, samples: usize) -> Result<(), EngineError>;
 
     /// Copies these samples to the device for as long as the engine lives; whether it has done so, which it does not where they would
     /// take more of its memory than is right.
     ///
     /// # Errors
     /// What went wrong on the device.
-    fn hold(&mut self, samples: &Samples<'_>) -> Result<bool, EngineError>;
+    fn hold_samples(&mut self, samples: &Samples<'_>) -> Result<bool, EngineError>;
 
     /// Makes the loss of the next steps known as it stands, with the given label of every sample of the training file.
     ///
     /// # Errors
     /// What went wrong on the device.
-    fn know(&mut self, loss: &DeviceLoss, given: &[u32]) -> Result<(), EngineError>;
+    fn set_loss(&mut self, loss: &DeviceLoss, given: &[u32]) -> Result<(), EngineError>;
 
     /// Puts a step into the queue, as [`Engine::train_step`](super::Engine::train_step) takes one. The value of the host's loss is given
     /// back; that of the device's is told later.
@@ -98,7 +98,7 @@ pub trait OnDevice {
     fn step(
         &mut self,
         batch: Batch<'_>,
-        loss: LossOf<'_>,
+        loss: StepLoss<'_>,
         lr: f64,
         dropout: &mut ChaCha8Rng,
     ) -> Result<Option<f64>, EngineError>;
@@ -107,7 +107,7 @@ pub trait OnDevice {
     ///
     /// # Errors
     /// What went wrong on the device.
-    fn losses(&mut self) -> Result<Vec<f64>, EngineError>;
+    fn take_losses(&mut self) -> Result<Vec<f64>, EngineError>;
 
     /// What the known loss has learned; nothing where it learns nothing.
     ///
@@ -116,11 +116,11 @@ pub trait OnDevice {
     fn learned(&self) -> Result<Option<Learned>, EngineError>;
 
     /// Samples that it likes to evaluate together.
-    fn together(&self) -> usize;
+    fn evaluation_batch(&self) -> usize;
 
     /// As [`Engine::logits`](super::Engine::logits), of samples that the device holds.
     ///
     /// # Errors
     /// What went wrong on the device, and that it holds no data.
-    fn logits_of(&mut self, samples: &[usize], logits: &mut Vec<f32>) -> Result<(), EngineError>;
+    fn held_logits(&mut self, samples: &[usize], logits: &mut Vec<f32>) -> Result<(), EngineError>;
 }
