@@ -13,7 +13,7 @@ use plusminus_core::methods::networks::{Downsample, Model, Network};
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::methods::precision::Precision;
 use plusminus_core::random::{Stream, Streams};
-use plusminus_engines::{Batch, BatchInputs, Engine, ExecutionOptions, Plan, Samples, StepLoss, engine};
+use plusminus_engines::{Batch, BatchInputs, Engine, ExecutionOptions, Plan, Samples, StepLoss, new_engine};
 use rand::RngExt;
 use serde_json::json;
 use std::error::Error;
@@ -94,7 +94,7 @@ impl Job {
         let streams = Streams::new(seed, seed);
         let weights = Arc::new(Plan::of(&network)).initial(&mut streams.generator(Stream::Weights, 0));
         let optimizer = Optimizer::Sgd { lr: 0.01, momentum: 0.9, weight_decay: 5e-4, nesterov: false };
-        let mut engine = engine(arguments.means, arguments.precision, &network, weights, &optimizer)?;
+        let mut engine = new_engine(arguments.means, arguments.precision, &network, weights, &optimizer)?;
         let mut generator = streams.generator(Stream::Order, 0);
         let pixels: Vec<u8> = (0..HELD * network.input.len()).map(|_| generator.random()).collect();
         let table: Vec<f32> =

@@ -11,7 +11,7 @@ use plusminus_core::methods::networks::{Downsample, Layer, Model, word_cnn};
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::methods::precision::Precision;
 use plusminus_core::random::{Stream, Streams};
-use plusminus_engines::{ExecutionOptions, Plan, engine, memory};
+use plusminus_engines::{ExecutionOptions, Plan, host_memory, new_engine};
 use rand::RngExt;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let streams = Streams::new(0, 0);
     let weights = Arc::new(Plan::of(&network)).initial(&mut streams.generator(Stream::Weights, 0));
     let optimizer = Optimizer::Sgd { lr: 0.01, momentum: 0.9, weight_decay: 5e-4, nesterov: false };
-    let mut engine = engine(means, Precision::F32, &network, weights, &optimizer)?;
+    let mut engine = new_engine(means, Precision::F32, &network, weights, &optimizer)?;
     let mut generator = streams.generator(Stream::Order, 0);
     let mut value = || match network.layers.first() {
         Some(Layer::Embedding { vocabulary, .. }) => generator.random_range(0..*vocabulary) as f32,
@@ -83,7 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "best_ms": best * 1e3,
             "images_per_second": batch as f64 / median,
             "peak_mib": peak_mib(),
-            "told_mib": memory(means, &network, &optimizer, batch).map(|bytes| bytes as f64 / f64::from(1 << 20)),
+            "told_mib": host_memory(means, &network, &optimizer, batch).map(|bytes| bytes as f64 / f64::from(1 << 20)),
         })
     );
     Ok(())

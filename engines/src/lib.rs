@@ -234,7 +234,7 @@ impl FromStr for EngineKind {
 ///
 /// # Errors
 /// The device's refusal, or that the engine asked for cannot run the network, or not there.
-pub fn engine(
+pub fn new_engine(
     means: ExecutionOptions,
     precision: Precision,
     network: &Network,
@@ -252,15 +252,15 @@ pub fn engine(
         // A GPU that cannot even be opened is no fault of the job's.
         let gpu = plusminus_cuda::Gpu::open(number as usize, cache.as_ref()).map_err(|error| {
             let error = EngineError::from(error);
-            let cause = if error.cause == Cause::Device { Cause::Machine } else { error.cause };
+            let cause = if error.cause == Cause::Device { Cause::Host } else { error.cause };
             EngineError { message: format!("cannot use {device}: {error}"), cause }
         })?;
         let gpu = if deterministic { gpu } else { gpu.nondeterministic() };
-        return engine_on_device(Box::new(gpu), precision, network, weights, optimizer);
+        return new_engine_on_device(Box::new(gpu), precision, network, weights, optimizer);
     }
     if precision.needs_gpu() {
         // Another machine may have a GPU.
-        let cause = Cause::Machine;
+        let cause = Cause::Host;
         let message = format!(
             "GPUs alone train in `precision: {}`: expected `--device cuda:0` or another, found `--device cpu`; or leave `precision` away",
             precision.name()
@@ -283,7 +283,7 @@ pub fn engine(
 ///
 /// # Errors
 /// The device's refusal, or that no device runs the network.
-pub fn engine_on_device(
+pub fn new_engine_on_device(
     device: Box<dyn plusminus_cuda::Device>,
     precision: Precision,
     network: &Network,
@@ -296,7 +296,12 @@ pub fn engine_on_device(
 /// Bytes of the machine's memory that an engine for `network` holds while it trains on batches of so many samples; nothing where that is
 /// not known: candle asks for each tensor anew, and may have several times what the fused engine has, and a GPU's driver takes what it
 /// wants.
-pub fn memory(means: ExecutionOptions, network: &Network, optimizer: &Optimizer, batch_size: usize) -> Option<usize> {
+pub fn host_memory(
+    means: ExecutionOptions,
+    network: &Network,
+    optimizer: &Optimizer,
+    batch_size: usize,
+) -> Option<usize> {
     match (means.device, means.engine) {
         (Device::Cuda(_), _) | (_, Some(EngineKind::Candle)) => None,
         (Device::Cpu, Some(EngineKind::Fused) | None) => fused::memory(network, optimizer, batch_size, means.threads),
@@ -315,12 +320,12 @@ pub fn device_memory(
 }
 
 /// Bytes of a GPU's memory that it takes to know a loss, for batches of so many of the `given` samples of the training file.
-pub fn loss_memory(loss: &DeviceLoss, classes: usize, given: usize, batch_size: usize) -> usize {
+pub fn device_loss_memory(loss: &DeviceLoss, classes: usize, given: usize, batch_size: usize) -> usize {
     cuda::loss_memory(loss, classes, given, batch_size)
 }
 
 /// How many values an optimiser remembers of every weight that it trains.
-pub fn remembered(optimizer: &Optimizer) -> usize {
+pub fn optimizer_values_per_weight(optimizer: &Optimizer) -> usize {
     Updater::lists(optimizer).into_iter().filter(|there| *there).count()
 }
 
@@ -352,7 +357,7 @@ pub enum Cause {
     /// There is too little memory.
     Memory,
     /// This machine's, which lacks something that another may have.
-    Machine,
+    Host,
 }
 
 impl EngineError {
@@ -363,7 +368,7 @@ impl EngineError {
 
 /// Whether this process can still train on a device. On a GPU there are errors after which nothing more comes of it but errors, until
 /// another process begins anew.
-pub fn is_well(device: Device) -> bool {
+pub fn is_usable(device: Device) -> bool {
     match device {
         Device::Cpu => true,
         Device::Cuda(number) => plusminus_cuda::is_well(number as usize),

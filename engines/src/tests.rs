@@ -335,7 +335,7 @@ fn devices_are_written_as_they_are_read() {
 
 #[test]
 fn a_processor_refuses_a_gpus_precision_and_no_job_is_blamed() {
-    use super::{Cause, ExecutionOptions, engine};
+    use super::{Cause, ExecutionOptions, new_engine};
     let image = ImageShape { channels: 1, height: 28, width: 28 };
     let network = Model::Cnn { dropout: 0.5 }.network(image, 10).unwrap();
     let weights = Arc::new(Plan::of(&network)).initial(&mut no_dropout());
@@ -343,19 +343,19 @@ fn a_processor_refuses_a_gpus_precision_and_no_job_is_blamed() {
         let refused =
             engine(ExecutionOptions::default(), precision, &network, weights.clone(), &SGD).map(|_| ()).unwrap_err();
         assert!(refused.to_string().contains(&format!("GPUs alone train in `precision: {name}`")), "{refused}");
-        assert_eq!(refused.cause, Cause::Machine);
+        assert_eq!(refused.cause, Cause::Host);
     }
 }
 
 #[test]
 fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
-    use super::{Device, EngineKind, ExecutionOptions, engine};
+    use super::{Device, EngineKind, ExecutionOptions, new_engine};
     let image = ImageShape { channels: 1, height: 28, width: 28 };
     let network = Model::Cnn { dropout: 0.5 }.network(image, 10).unwrap();
     let weights = Arc::new(Plan::of(&network)).initial(&mut no_dropout());
     let made = |engine_kind| {
         let means = ExecutionOptions { device: Device::Cuda(4096), engine: engine_kind, ..ExecutionOptions::default() };
-        engine(means, Precision::F32, &network, weights.clone(), &SGD).map(|_| ()).unwrap_err().to_string()
+        new_engine(means, Precision::F32, &network, weights.clone(), &SGD).map(|_| ()).unwrap_err().to_string()
     };
     // Without a driver, without its compiler, or with some GPUs: this one is nowhere.
     let refused = made(None);

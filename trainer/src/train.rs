@@ -27,7 +27,7 @@ use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
-use plusminus_engines::{self as engine, Cause, Checkpoint, Engine, EngineError, ExecutionOptions, Plan, Weights};
+use plusminus_engines::{Cause, Checkpoint, Engine, EngineError, ExecutionOptions, Plan, Weights, new_engine};
 use resume::{Begun, Course, Ground, Keeper};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -145,7 +145,7 @@ impl<'a> Run<'a> {
     fn new(job: &'a Job, supplies: Supplies<'_>) -> Result<Self, Failure> {
         let (means, precision) = (supplies.means, job.configuration.precision);
         let engines = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
-            engine::engine(means, precision, network, weights, optimizer)
+            new_engine(means, precision, network, weights, optimizer)
         };
         Run::with(job, supplies, Arc::new(engines))
     }
@@ -298,7 +298,7 @@ fn failed(error: EngineError) -> Failure {
         Cause::Device => FailureKind::Infrastructure,
         Cause::Memory => FailureKind::OutOfMemory,
         // No fault of the job's.
-        Cause::Machine => FailureKind::Preempted,
+        Cause::Host => FailureKind::Preempted,
     };
     Failure::new(kind, format!("the engine failed: {error}"))
 }

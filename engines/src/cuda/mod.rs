@@ -294,7 +294,7 @@ impl From<DeviceError> for EngineError {
     fn from(error: DeviceError) -> Self {
         let cause = match &error {
             DeviceError::OutOfMemory { .. } => Cause::Memory,
-            DeviceError::Missing(_) | DeviceError::Compilation { .. } => Cause::Machine,
+            DeviceError::Missing(_) | DeviceError::Compilation { .. } => Cause::Host,
             DeviceError::Failed { .. } | DeviceError::Unfit(_) => Cause::Device,
         };
         EngineError { message: error.to_string(), cause }

@@ -7,7 +7,7 @@ use super::linear::Linear;
 use super::memory::SCRATCH;
 use super::parameters::Order;
 use super::program::{Program, Step};
-use crate::{Plan, remembered};
+use crate::{Plan, optimizer_values_per_weight};
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::PLACES;
@@ -18,7 +18,7 @@ pub(crate) fn memory(network: &Network, optimizer: &Optimizer, samples: usize, t
     let plan = Plan::of(network);
     let program = Program::new(network, &plan, Order::Panels).ok()?;
     // Parameters, their gradients, and what the optimiser remembers of them.
-    let lists = 2 + remembered(optimizer);
+    let lists = 2 + optimizer_values_per_weight(optimizer);
     let classes = program.values[program.logits].shape.channels;
     let values = samples * (program.sample() + 2 * classes)
         + lists * program.parameters.len()

@@ -162,7 +162,7 @@ impl Lane {
     fn failed(&self, failure: Failure) -> io::Result<()> {
         let _verdict = self.common.verdict.lock().unwrap_or_else(PoisonError::into_inner);
         let may_be_the_device = failure.kind == FailureKind::Infrastructure;
-        let unwell = may_be_the_device && !plusminus_engines::is_well(self.common.device);
+        let unwell = may_be_the_device && !plusminus_engines::is_usable(self.common.device);
         self.ended(&Ending::Failed(failure))?;
         if unwell {
             tracing::error!(device = %self.common.device, "it has failed, and is of no more use to this process");

@@ -9,7 +9,7 @@ use plusminus_core::methods::losses::{DeviceLoss, Dmi, DmiMatrix, Gce, Lccn, Tru
 use plusminus_core::methods::precision::Precision;
 use plusminus_core::outcome::Facts;
 use plusminus_cuda::twin::Twin;
-use plusminus_engines::engine_on_device as on;
+use plusminus_engines::new_engine_on_device;
 use plusminus_engines::testing::SharedTwin;
 use std::sync::LazyLock;
 
@@ -33,7 +33,7 @@ fn devices(capacity: Option<usize>) -> Arc<Engines> {
     Arc::new(move |network: &Network, weights: Weights, optimizer: &Optimizer| {
         let mut twin = Twin::new();
         twin.capacity = capacity;
-        on(Box::new(twin), Precision::F32, network, weights, optimizer)
+        new_engine_on_device(Box::new(twin), Precision::F32, network, weights, optimizer)
     })
 }
 
@@ -141,7 +141,7 @@ fn what_a_job_takes_of_a_devices_memory_is_told_before_it_is_taken() {
         let shared = SharedTwin::default();
         let device = shared.clone();
         let engines = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
-            on(Box::new(device.clone()), Precision::F32, network, weights, optimizer)
+            new_engine_on_device(Box::new(device.clone()), Precision::F32, network, weights, optimizer)
         };
         Run::with(&job, supplies(), Arc::new(engines)).unwrap().train(&mut ()).unwrap();
         let taken = shared.lock().bytes();
