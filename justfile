@@ -32,7 +32,7 @@ miri:
 # The tests that otherwise run over a stand-in for NVIDIA's libraries, over those themselves: for a machine with a GPU.
 test-gpu:
     PLUSMINUS_STAND_IN_INSIDE=1 cargo test --locked -p plusminus-cuda --lib -- drivers_calls --nocapture
-    PLUSMINUS_STAND_IN_INSIDE=1 cargo test --locked -p plusminus-trainer --lib -- drivers_calls --nocapture
+    PLUSMINUS_STAND_IN_INSIDE=1 cargo test --locked -p plusminus-engines --lib -- drivers_calls --nocapture
 
 # The kernels' tests with every access to memory checked (a nightly toolchain can).
 sanitize:
@@ -75,18 +75,18 @@ _pytorch:
     test -x target/pytorch/bin/python || python3 -m venv target/pytorch
     target/pytorch/bin/python -m pip install --quiet --requirement benches/pytorch/requirements.txt
 
-# Write what PyTorch computes in one training step of each network, for the trainer's tests.
+# Write what PyTorch computes in one training step of each network, for the engines' tests.
 pytorch-fixtures: _pytorch
     target/pytorch/bin/python benches/pytorch/fixtures.py
 
 # Time training steps of our engine and of PyTorch.
 bench-training *ARGS: _pytorch
-    cargo build --release --locked -p plusminus-trainer --example speed
+    cargo build --release --locked -p plusminus-engines --example training-speed
     python3 benches/training.py {{ARGS}}
 
 # Time training steps on a GPU, ours (one job and several at once) and PyTorch's.
 bench-gpu *ARGS: _pytorch
-    cargo build --release --locked -p plusminus-trainer --example gpu-speed
+    cargo build --release --locked -p plusminus-engines --example gpu-training-speed
     python3 benches/gpu.py {{ARGS}}
 
 # Time eight trainings of ours and of PyTorch.

@@ -71,7 +71,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--python", type=pathlib.Path, default=common.PYTHON, help="the Python that has PyTorch")
-    parser.add_argument("--ours", type=pathlib.Path, default=common.RELEASE / "examples/gpu-speed")
+    parser.add_argument("--ours", type=pathlib.Path, default=common.RELEASE / "examples/gpu-training-speed")
     return parser.parse_args()
 
 

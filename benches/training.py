@@ -105,7 +105,7 @@ def parse() -> argparse.Namespace:
         "--without", action="append", default=[], choices=sorted(PEERS.keys() - {REFERENCE}), help="leave out"
     )
     parser.add_argument("--python", type=pathlib.Path, default=common.PYTHON, help="the Python that has PyTorch")
-    parser.add_argument("--ours", type=pathlib.Path, default=common.RELEASE / "examples/speed")
+    parser.add_argument("--ours", type=pathlib.Path, default=common.RELEASE / "examples/training-speed")
     arguments = parser.parse_args()
     unknown = [network for network in arguments.networks if network not in STEPS]
     if unknown:

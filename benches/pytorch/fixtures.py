@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes what PyTorch computes for one training step of each network, for the trainer's engine tests to compare with.
+"""Writes what PyTorch computes for one training step of each network, for the engines' tests to compare with.
 
 Weights, inputs and labels are not in the file but follow from a formula, so that it stays small. With wrapping 32-bit
 arithmetic,
@@ -54,7 +54,7 @@ LABELS = 999
 PROJECTIONS = 2000
 LR = 2.0**-7
 KEPT = 64
-TARGET = pathlib.Path(__file__).resolve().parents[2] / "trainer/tests/fixtures/pytorch-gradients.json"
+TARGET = pathlib.Path(__file__).resolve().parents[2] / "engines/tests/fixtures/pytorch-gradients.json"
 
 
 @dataclass
@@ -102,7 +102,7 @@ def kernel_scale(fan_in: int) -> float:
 
 
 def entries(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    """The arrays of the trainer's plan, in its order."""
+    """The arrays of the engines' plan, in its order."""
     statistics = [(name, buffer) for name, buffer in model.named_buffers() if not name.endswith("num_batches_tracked")]
     return list(model.named_parameters()) + statistics
 

@@ -1,7 +1,7 @@
 """The networks of `core/src/methods/networks`, layer by layer and name by name.
 
 Every network is one `nn.Sequential` in the order of the Rust list of layers, and a block is a `Residual` with `body`
-and `shortcut`: so the state dict has the names and shapes of the trainer's `Plan` (`7.shortcut.1.running_var`).
+and `shortcut`: so the state dict has the names and shapes of the engines' `Plan` (`7.shortcut.1.running_var`).
 """
 
 from collections.abc import Callable

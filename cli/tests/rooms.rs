@@ -6,18 +6,26 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 /// Which rooms each room may use.
-const ROOMS: [(&str, &[&str]); 10] = [
+const ROOMS: [(&str, &[&str]); 11] = [
     ("plusminus-core", &[]),
     ("plusminus-proto", &["plusminus-core"]),
     ("plusminus-kernels", &[]),
     ("plusminus-cuda", &[]),
     // Tests alone use it: no room is allowed to.
     ("plusminus-stand-in", &["plusminus-cuda"]),
-    ("plusminus-trainer", &["plusminus-core", "plusminus-kernels", "plusminus-cuda"]),
+    ("plusminus-engines", &["plusminus-core", "plusminus-kernels", "plusminus-cuda"]),
+    ("plusminus-trainer", &["plusminus-core", "plusminus-kernels", "plusminus-cuda", "plusminus-engines"]),
     ("plusminus-coordinator", &["plusminus-core", "plusminus-proto"]),
     (
         "plusminus-worker",
-        &["plusminus-core", "plusminus-proto", "plusminus-kernels", "plusminus-cuda", "plusminus-trainer"],
+        &[
+            "plusminus-core",
+            "plusminus-proto",
+            "plusminus-kernels",
+            "plusminus-cuda",
+            "plusminus-engines",
+            "plusminus-trainer",
+        ],
     ),
     (
         "plusminus",
@@ -26,6 +34,7 @@ const ROOMS: [(&str, &[&str]); 10] = [
             "plusminus-proto",
             "plusminus-kernels",
             "plusminus-cuda",
+            "plusminus-engines",
             "plusminus-trainer",
             "plusminus-coordinator",
             "plusminus-worker",
@@ -38,6 +47,7 @@ const ROOMS: [(&str, &[&str]); 10] = [
             "plusminus-proto",
             "plusminus-kernels",
             "plusminus-cuda",
+            "plusminus-engines",
             "plusminus-trainer",
             "plusminus-coordinator",
             "plusminus-worker",
@@ -46,10 +56,11 @@ const ROOMS: [(&str, &[&str]); 10] = [
 ];
 
 /// What a room must be built without, by whatever way.
-const ABSENT: [(&str, &[&str]); 5] = [
+const ABSENT: [(&str, &[&str]); 6] = [
     ("plusminus-core", &["tokio", "tonic", "prost", "candle-core", "candle-nn", "rusqlite", "getrandom", "indicatif"]),
     ("plusminus-kernels", &["rayon", "tokio", "serde", "candle-core"]),
     ("plusminus-cuda", &["tokio", "serde", "candle-core", "rayon"]),
+    ("plusminus-engines", &["tokio", "tonic", "prost", "rusqlite", "indicatif"]),
     ("plusminus-trainer", &["tokio", "tonic", "prost", "rusqlite", "indicatif"]),
     ("plusminus-coordinator", &["candle-core", "candle-nn", "cudarc", "indicatif"]),
 ];

@@ -3,8 +3,8 @@
 use crate::network::Line;
 use crate::runner::Runner;
 use plusminus_core::id::{AttemptId, Digest, JobId};
+use plusminus_engines::{Device, ExecutionOptions};
 use plusminus_proto::v1;
-use plusminus_trainer::{Device, Means};
 use plusminus_worker::agent::{Agent, Entry, Equipment, Settings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -72,7 +72,7 @@ impl Worker {
 
     fn equipment(&self) -> Equipment {
         let device = v1::Device { name: self.device.to_string(), slots: self.slots, ..v1::Device::default() };
-        Equipment { device, means: Means { device: self.device, ..Means::default() }, uuid: None }
+        Equipment { device, means: ExecutionOptions { device: self.device, ..ExecutionOptions::default() }, uuid: None }
     }
 
     /// The slots that a runner trains in, by its number.

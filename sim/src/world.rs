@@ -11,8 +11,8 @@ use crate::trace::Trace;
 use crate::worker::Worker;
 use plusminus_core::id::{AttemptId, Digest, JobId};
 use plusminus_core::scheduler::{Event, Session, Ticket};
+use plusminus_engines::Device;
 use plusminus_proto::v1::to_runner;
-use plusminus_trainer::Device;
 use plusminus_worker::agent::{Entry, RunnerEvent};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -7,8 +7,8 @@
 
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::Measurements;
-use plusminus_trainer::engine::ENVIRONMENT;
-use plusminus_trainer::{Cache, Means, Memory, Observer, Supplies, train};
+use plusminus_engines::{ENVIRONMENT, ExecutionOptions};
+use plusminus_trainer::{Cache, Memory, Observer, Supplies, train};
 use serde_json::json;
 use std::error::Error;
 use std::ops::ControlFlow;
@@ -45,7 +45,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         job(json!({"model": {"name": "cnn", "dropout": 0.5}, "epochs": 6, "batch_size": 32}))?,
         job(json!({"model": {"name": "resnet20", "shortcut": "pad"}, "epochs": 2, "batch_size": 128}))?,
     ];
-    let told = jobs.iter().filter_map(|job| Memory::of(&job.configuration, Means::default())).max();
+    let told = jobs.iter().filter_map(|job| Memory::of(&job.configuration, ExecutionOptions::default())).max();
     println!("told beforehand: {}", told.ok_or("of these networks it is known")?);
     let (cache, begun) = (Cache::default(), Instant::now());
     let (mut after, mut warm, mut round) = (0.0, None, 0);
@@ -54,7 +54,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         for job in &jobs {
             train(
                 job,
-                Supplies { cache: &cache, means: Means::default(), parent: None, checkpoints: None },
+                Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None },
                 &mut watcher,
             )
             .map_err(|failure| failure.to_string())?;

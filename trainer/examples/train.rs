@@ -7,7 +7,8 @@
 
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::{Measurements, Metric};
-use plusminus_trainer::{Cache, Datasets, Means, Observer, Progress, Supplies, train};
+use plusminus_engines::ExecutionOptions;
+use plusminus_trainer::{Cache, Datasets, Observer, Progress, Supplies, train};
 use serde_json::{Map, Value, json};
 use std::error::Error;
 use std::ops::ControlFlow;
@@ -67,7 +68,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let directories = directories.iter().flat_map(std::env::split_paths).collect();
     let begun = Instant::now();
     let cache = Cache::new(Datasets { directories });
-    let supplies = Supplies { cache: &cache, means: Means::default(), parent: None, checkpoints: None };
+    let supplies = Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None };
     let trained = train(&job, supplies, &mut Printer { last: begun }).map_err(|e| e.to_string())?;
     println!("{:.2} s, weights {}", begun.elapsed().as_secs_f64(), trained.facts.weights);
     Ok(())

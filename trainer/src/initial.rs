@@ -8,10 +8,10 @@ mod names;
 mod read;
 
 use crate::data::{Datasets, is_passing, unreadable};
-use crate::engine::{Plan, Weights};
 use names::Names;
 use plusminus_core::methods::networks::{InitialWeights, Network};
 use plusminus_core::outcome::{Failure, Start};
+use plusminus_engines::{Plan, Weights};
 use read::Reader;
 use safetensors::Dtype;
 use std::fs::File;
@@ -204,7 +204,7 @@ impl Weights {
     pub fn from_safetensors(bytes: &[u8], plan: &Arc<Plan>) -> Result<Weights, InitialError> {
         let file = "the file of weights".to_owned();
         let (reader, header) = Reader::open(file, bytes, bytes.len() as u64)?;
-        reader.read(&header, &Names::own(plan), Weights::zeroes(plan)).map(|loaded| loaded.weights)
+        reader.read(&header, &Names::own(plan), Weights::zeros(plan)).map(|loaded| loaded.weights)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The weights that a finished job leaves: at its last epoch, at its best, and at its best in validation.
 
-use crate::engine::Weights;
 use crate::file;
 use plusminus_core::id::{Digest, JobId};
 use plusminus_core::metric::EpochSelection;
+use plusminus_engines::Weights;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,10 +113,10 @@ fn at(path: &Path, error: io::Error) -> io::Error {
 mod tests {
     use super::*;
 
-    use crate::engine::Plan;
     use crate::train::tests::job;
     use plusminus_core::job::Job;
     use plusminus_core::random::Stream;
+    use plusminus_engines::Plan;
     use safetensors::SafeTensors;
     use std::sync::Arc;
 

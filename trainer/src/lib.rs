@@ -1,8 +1,7 @@
-//! Trains one job: data, noise, batches, engines, the loop. It knows what a job is and nothing of the network.
+//! Trains one job: data, noise, batches, the loop. It knows what a job is and nothing of the network.
 //!
 //! - [`data`]: data sets from disk or from the binary, checked in full; what a job makes of one.
 //! - `diagnostics`: what is measured beside accuracies where a job asks for it.
-//! - [`engine`]: what runs a network forward and backward.
 //! - [`mod@train`]: the loop, which reports to an [`Observer`] and stops where that says so.
 //! - [`memory`]: what memory a job takes, told beforehand.
 //! - [`initial`]: initial weights from a file.
@@ -15,7 +14,6 @@
 pub mod checkpoint;
 pub mod data;
 pub(crate) mod diagnostics;
-pub mod engine;
 pub(crate) mod file;
 pub mod initial;
 pub mod keep;
@@ -24,7 +22,6 @@ pub mod train;
 
 pub use checkpoint::{Checkpoints, Every};
 pub use data::{Cache, Datasets};
-pub use engine::{Device, EngineKind, Means, is_well};
 pub use keep::Kept;
 pub use memory::Memory;
 pub use train::{Observer, ParentWeights, Progress, Supplies, Trained, train};

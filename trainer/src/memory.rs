@@ -2,12 +2,12 @@
 
 use crate::data::feed;
 use crate::data::listed::IN_MEMORY;
-use crate::engine::{self, Means, Plan};
 use crate::train::EVALUATED;
 use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::Normalize;
 use plusminus_core::methods::losses::{Loss, Setting};
 use plusminus_core::methods::noise::{Noise, TransitionMatrix};
+use plusminus_engines::{self as engines, ExecutionOptions, Plan};
 use std::fmt;
 
 /// What a process has before it trains: code, tables, stacks, what the allocator cannot give back.
@@ -29,7 +29,7 @@ impl fmt::Display for Memory {
 impl Memory {
     /// What a process takes that trains a job of `configuration` by `means`; nothing where that is not known: of candle it is not,
     /// which has no memory of its own but asks for each tensor anew.
-    pub fn of(configuration: &Configuration, means: Means) -> Option<Memory> {
+    pub fn of(configuration: &Configuration, means: ExecutionOptions) -> Option<Memory> {
         let dataset = &configuration.dataset;
         let network = configuration.model.network(dataset.input(), dataset.classes()).ok()?;
         // Of a folder nothing is known but how much of it is kept in memory at most; each image takes a place in lists besides, which is
@@ -39,7 +39,7 @@ impl Memory {
         let held_out = configuration.held_out(taken);
         let most = if dataset.sizes().is_some() { taken.saturating_sub(held_out) } else { taken };
         let batch = configuration.batch_size.min(most.max(1));
-        let engine = engine::memory(means, &network, &configuration.optimizer, batch)?;
+        let engine = engines::host_memory(means, &network, &configuration.optimizer, batch)?;
         let sample = dataset.shape().len();
         // Pixels as bytes, tokens as numbers; of a training sample several labels and places in lists.
         let value = if dataset.vocabulary().is_some() { size_of::<u32>() } else { size_of::<u8>() };
@@ -57,7 +57,8 @@ impl Memory {
         let plan = Plan::of(&network);
         let weights = plan.len() * size_of::<f32>();
         // What else a checkpoint holds: the optimiser's memory, and the loss's of every sample.
-        let moments = engine::remembered(&configuration.optimizer) * plan.trained() * size_of::<f32>();
+        let moments =
+            engines::optimizer_values_per_weight(&configuration.optimizer) * plan.trained() * size_of::<f32>();
         let criterion = match configuration.loss {
             Loss::TruncatedGce(_) => train * size_of::<u8>(),
             Loss::Lccn(_) => train * size_of::<u32>(),
@@ -82,7 +83,7 @@ impl Memory {
         let (train, test) = dataset.sizes()?;
         let taken = configuration.taken(train);
         let batch = configuration.batch_size.min(taken.saturating_sub(configuration.held_out(taken)).max(1));
-        let engine = engine::device_memory(&network, &configuration.optimizer, batch, configuration.precision)?;
+        let engine = engines::device_memory(&network, &configuration.optimizer, batch, configuration.precision)?;
         let samples = train + dataset.pool() + test;
         let data = if dataset.vocabulary().is_some() {
             samples * shape.len() * size_of::<i32>()
@@ -97,7 +98,8 @@ impl Memory {
             vec![0; if matches!(configuration.noise, Noise::OpenSet { .. }) { train + dataset.pool() } else { taken }];
         let transition = Some(TransitionMatrix::identity(classes));
         let criterion = configuration.loss.criterion(Setting { classes, given: &given, transition }).ok()?;
-        let loss = criterion.on_device().map_or(0, |loss| engine::loss_memory(&loss, classes, given.len(), batch));
+        let loss =
+            criterion.on_device().map_or(0, |loss| engines::device_loss_memory(&loss, classes, given.len(), batch));
         Some(Memory(engine + data + loss))
     }
 }
@@ -105,20 +107,21 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::EngineKind;
     use crate::train::tests::job;
     use plusminus_core::methods::losses::Lccn;
     use plusminus_core::methods::optimizer::Optimizer;
+    use plusminus_engines::EngineKind;
 
     fn told(change: impl FnOnce(&mut Configuration)) -> Memory {
-        Memory::of(&job(1, change).configuration, Means::default()).unwrap()
+        Memory::of(&job(1, change).configuration, ExecutionOptions::default()).unwrap()
     }
 
     #[test]
     fn a_job_takes_its_data_its_inputs_its_snapshots_and_its_engine() {
         let configuration = job(1, |_| {}).configuration;
         let network = configuration.model.network(configuration.dataset.shape(), 10).unwrap();
-        let engine = engine::memory(Means::default(), &network, &configuration.optimizer, 100).unwrap();
+        let engine =
+            engines::host_memory(ExecutionOptions::default(), &network, &configuration.optimizer, 100).unwrap();
         let images = 10_000 * (784 + 4) + 8_000 * 32;
         let inputs = 3 * 250 * 784 * 4;
         // After the last epoch and at their best; and the momentum.
@@ -134,7 +137,8 @@ mod tests {
         let with = |momentum: f64| told(|c| c.optimizer = optimizer(momentum)).0;
         let configuration = job(1, |_| {}).configuration;
         let network = configuration.model.network(configuration.dataset.shape(), 10).unwrap();
-        let engine = |momentum| engine::memory(Means::default(), &network, &optimizer(momentum), 100).unwrap();
+        let engine =
+            |momentum| engines::host_memory(ExecutionOptions::default(), &network, &optimizer(momentum), 100).unwrap();
         assert_eq!(with(0.9) - with(0.0), engine(0.9) - engine(0.0) + 18_378 * 4, "in the engine, and what is held");
         let lccn = Loss::Lccn(Lccn { alpha: 1.0, refresh: 1, warm_up: 0 });
         assert_eq!(told(|c| c.loss = lccn).0 - told(|_| {}).0, 8_000 * 4);
@@ -150,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_candle_takes_is_not_known() {
-        let means = Means { engine: Some(EngineKind::Candle), ..Means::default() };
+        let means = ExecutionOptions { engine: Some(EngineKind::Candle), ..ExecutionOptions::default() };
         assert_eq!(Memory::of(&job(1, |_| {}).configuration, means), None);
     }
 

@@ -16,7 +16,6 @@ mod steps;
 
 use crate::checkpoint::Checkpoints;
 use crate::data::{Cache, Data, Inputs, Labels};
-use crate::engine::{self, Cause, Checkpoint, Engine, EngineError, Means, Plan, Weights};
 use crate::keep::{Kept, Snapshot};
 use best::Selections;
 pub(crate) use evaluation::EVALUATED;
@@ -28,6 +27,7 @@ use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
+use plusminus_engines::{Cause, Checkpoint, Engine, EngineError, ExecutionOptions, Plan, Weights, new_engine};
 use resume::{Begun, Course, Ground, Keeper};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -72,7 +72,7 @@ pub struct Supplies<'a> {
     /// The data sets.
     pub cache: &'a Cache,
     /// Where and by which engine.
-    pub means: Means,
+    pub means: ExecutionOptions,
     /// The weights of the job's parent, where the job has one. A job that goes on from a checkpoint needs none; where they are others than
     /// those that the checkpoint was begun from, it begins anew.
     pub parent: Option<ParentWeights<'a>>,
@@ -145,7 +145,7 @@ impl<'a> Run<'a> {
     fn new(job: &'a Job, supplies: Supplies<'_>) -> Result<Self, Failure> {
         let (means, precision) = (supplies.means, job.configuration.precision);
         let engines = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
-            engine::engine(means, precision, network, weights, optimizer)
+            new_engine(means, precision, network, weights, optimizer)
         };
         Run::with(job, supplies, Arc::new(engines))
     }
@@ -166,7 +166,7 @@ impl<'a> Run<'a> {
         let begun = Begun::new(ground, supplies, &*engines)?;
         let Begun { mut engine, criterion, facts, trained_before, course, keeper } = begun;
         let batch = configuration.batch_size.min(labels.train.len());
-        engine.on_device().map_or(Ok(()), |device| device.expect(batch)).map_err(failed)?;
+        engine.on_device().map_or(Ok(()), |device| device.reserve(batch)).map_err(failed)?;
         let held = Held::of(&data, &inputs, &mut *engine)?;
         Ok(Run { job, data, labels, inputs, engine, held, criterion, trained_before, engines, facts, course, keeper })
     }
@@ -261,8 +261,8 @@ impl<'a> Run<'a> {
         }
         let here = self.engine.checkpoint().map_err(failed)?;
         if let Some(best) = selections.best_validation() {
-            let (weights, moments) = (best.weights.clone(), here.moments.clone());
-            self.engine.restore(Checkpoint { weights, moments }).map_err(failed)?;
+            let (weights, optimizer) = (best.weights.clone(), here.optimizer.clone());
+            self.engine.restore(Checkpoint { weights, optimizer }).map_err(failed)?;
         }
         let logits = self.logits(evaluation::Part::Train, between)?;
         self.engine.restore(here).map_err(failed)?;
@@ -298,7 +298,7 @@ fn failed(error: EngineError) -> Failure {
         Cause::Device => FailureKind::Infrastructure,
         Cause::Memory => FailureKind::OutOfMemory,
         // No fault of the job's.
-        Cause::Machine => FailureKind::Preempted,
+        Cause::Host => FailureKind::Preempted,
     };
     Failure::new(kind, format!("the engine failed: {error}"))
 }

@@ -11,8 +11,9 @@
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
+use plusminus_engines::{Device, ExecutionOptions};
 use plusminus_proto::v1;
-use plusminus_trainer::{Device, Means, Observer};
+use plusminus_trainer::Observer;
 use plusminus_worker::agent::Equipment;
 use plusminus_worker::runner::{RunnerOptions, serve_with};
 use plusminus_worker::{Options, StateDirectory};
@@ -93,7 +94,7 @@ async fn work(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         coordinator,
         state: StateDirectory::open(&state)?,
         name: "noop".to_owned(),
-        equipment: vec![Equipment { device, means: Means::default(), uuid: None }],
+        equipment: vec![Equipment { device, means: ExecutionOptions::default(), uuid: None }],
         attached: false,
         patience: Duration::from_secs(10),
         grace: Duration::from_secs(10),

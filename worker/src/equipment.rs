@@ -6,9 +6,9 @@
 use crate::agent::Equipment;
 use crate::host::{Division, Host, Wanted};
 use plusminus_cuda::{DeviceError, Survey};
+use plusminus_engines::{Device, EngineError, EngineKind, ExecutionOptions};
 use plusminus_proto::v1;
-use plusminus_trainer::engine::EngineError;
-use plusminus_trainer::{Device, EngineKind, Means, Memory};
+use plusminus_trainer::Memory;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::str::FromStr;
@@ -202,25 +202,25 @@ impl Stock {
 }
 
 /// What jobs take of a device's memory, where it is known: by what means, to how many bytes.
-pub type Need<'a> = &'a dyn Fn(Means) -> Option<Memory>;
+pub type Need<'a> = &'a dyn Fn(ExecutionOptions) -> Option<Memory>;
 
 impl Devices {
     /// With what a worker trains on them: jobs at once on each device, and threads of each job, as `wanted` says or as there is room for.
-    pub fn equip(&self, machine: &Host, wanted: Wanted, means: Means, need: Need<'_>) -> Vec<Equipment> {
+    pub fn equip(&self, machine: &Host, wanted: Wanted, means: ExecutionOptions, need: Need<'_>) -> Vec<Equipment> {
         match self {
             Devices::Processor(_) => {
                 // candle has one thread.
                 let single = (means.engine == Some(EngineKind::Candle)).then_some(NonZeroUsize::MIN);
                 let wanted = Wanted { threads: wanted.threads.or(single), ..wanted };
-                let means = Means { device: Device::Cpu, ..means };
-                let division = machine.divide(wanted, |threads| Some(need(Means { threads, ..means })?.0));
+                let means = ExecutionOptions { device: Device::Cpu, ..means };
+                let division = machine.divide(wanted, |threads| Some(need(ExecutionOptions { threads, ..means })?.0));
                 let device =
                     v1::Device { name: Device::Cpu.to_string(), slots: division.slots.get(), ..v1::Device::default() };
-                vec![Equipment { device, means: Means { threads: division.threads, ..means }, uuid: None }]
+                vec![Equipment { device, means: ExecutionOptions { threads: division.threads, ..means }, uuid: None }]
             }
             Devices::Gpus(gpus, _) => {
                 let equip = |gpu: &Gpu| {
-                    let means = Means {
+                    let means = ExecutionOptions {
                         device: Device::Cuda(gpu.number),
                         threads: wanted.threads.unwrap_or(NonZeroUsize::MIN),
                         ..means
@@ -375,7 +375,7 @@ mod tests {
         let devices = stock(2).choose(&Choice::Auto, None).unwrap();
         let slots = |cores: usize, wanted: Wanted, need: Option<usize>| {
             let machine = Host { cores: NonZeroUsize::new(cores).unwrap(), memory: None };
-            let equipment = devices.equip(&machine, wanted, Means::default(), &|_| need.map(Memory));
+            let equipment = devices.equip(&machine, wanted, ExecutionOptions::default(), &|_| need.map(Memory));
             equipment.iter().map(|equipment| equipment.device.slots).collect::<Vec<_>>()
         };
         let none = Wanted::default();
@@ -396,15 +396,17 @@ mod tests {
         }
         let machine = Host { cores: NonZeroUsize::new(64).unwrap(), memory: None };
         let devices = mixed.choose(&Choice::Auto, None).unwrap();
-        let equipment = devices.equip(&machine, Wanted::default(), Means::default(), &|_| Some(Memory(8 << 30)));
+        let equipment =
+            devices.equip(&machine, Wanted::default(), ExecutionOptions::default(), &|_| Some(Memory(8 << 30)));
         assert_eq!(equipment.iter().map(|equipment| equipment.device.slots).collect::<Vec<_>>(), [3, 3]);
     }
 
     #[test]
     fn what_is_trained_on_is_told() {
         let machine = Host { cores: NonZeroUsize::new(4).unwrap(), memory: None };
-        let equip =
-            |devices: &Devices| describe(&devices.equip(&machine, Wanted::default(), Means::default(), &|_| None));
+        let equip = |devices: &Devices| {
+            describe(&devices.equip(&machine, Wanted::default(), ExecutionOptions::default(), &|_| None))
+        };
         assert_eq!(equip(&Devices::Processor(None)), ["4 jobs at once, one thread each"]);
         let two = equip(&stock(2).choose(&Choice::Auto, None).unwrap());
         assert_eq!(two[1], "cuda:1  NVIDIA H200, 140 GiB, driver 570.86: 2 jobs at once, one thread each");

@@ -9,7 +9,8 @@ use plusminus_core::id::CellId;
 use plusminus_core::job::Configuration;
 use plusminus_core::report::{Table, names};
 use plusminus_core::sweep_file::{Cell, Sweep};
-use plusminus_trainer::{Means, Memory};
+use plusminus_engines::ExecutionOptions;
+use plusminus_trainer::Memory;
 use plusminus_worker::host::{Division, Host, Wanted};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,8 +96,8 @@ fn divide(sweep: &Sweep) -> Division {
     Host::here().divide(wanted, |threads| Some(memory::largest(sweep, with(threads))?.0))
 }
 
-fn with(threads: NonZeroUsize) -> Means {
-    Means { threads, ..Means::default() }
+fn with(threads: NonZeroUsize) -> ExecutionOptions {
+    ExecutionOptions { threads, ..ExecutionOptions::default() }
 }
 
 /// What a job takes at most, and what as many as `run` would train at once on this machine take.

@@ -2,12 +2,13 @@
 
 use plusminus_core::job::Configuration;
 use plusminus_core::sweep_file::Sweep;
-use plusminus_trainer::{Device, Means, Memory};
+use plusminus_engines::{Device, ExecutionOptions};
+use plusminus_trainer::Memory;
 use std::mem::discriminant;
 
 /// Of everything that is trained, in the order of [`Sweep::trained`], what a process that trains a job of it takes of the machine's
 /// memory, or, where `means` name a GPU, of that one's; where it is known.
-pub fn of_cells(sweep: &Sweep, means: Means) -> Vec<Option<Memory>> {
+pub fn of_cells(sweep: &Sweep, means: ExecutionOptions) -> Vec<Option<Memory>> {
     // Most cells of a sweep differ in what takes no memory.
     let mut told: Vec<(&Configuration, Option<Memory>)> = Vec::new();
     let cells = sweep.trained().into_iter().map(|cell| {
@@ -26,7 +27,7 @@ pub fn of_cells(sweep: &Sweep, means: Means) -> Vec<Option<Memory>> {
 }
 
 /// What the largest job takes, where it is known of all.
-pub fn largest(sweep: &Sweep, means: Means) -> Option<Memory> {
+pub fn largest(sweep: &Sweep, means: ExecutionOptions) -> Option<Memory> {
     let cells = of_cells(sweep, means).into_iter().collect::<Option<Vec<_>>>();
     cells?.into_iter().max()
 }

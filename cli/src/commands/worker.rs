@@ -3,8 +3,9 @@
 use crate::arguments::{self, Care, Share, Slots, Training};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
+use plusminus_engines::ExecutionOptions;
+use plusminus_trainer::Memory;
 use plusminus_trainer::checkpoint::Every;
-use plusminus_trainer::{Means, Memory};
 use plusminus_worker::agent::Equipment;
 use plusminus_worker::equipment::{Choice, Devices, Stock};
 use plusminus_worker::host::{Host, Wanted};
@@ -98,7 +99,7 @@ pub async fn equip(
     share: &Share,
     training: &Training,
     jobs: Option<usize>,
-    need: impl Fn(Means) -> Option<Memory>,
+    need: impl Fn(ExecutionOptions) -> Option<Memory>,
 ) -> Result<Vec<Equipment>, CliError> {
     let Share { device, slots: Slots(slots), threads } = share.clone();
     let engine = training.engine;
@@ -113,7 +114,11 @@ pub async fn equip(
         Devices::Gpus(_, Some(slow)) => terminal::note(&format!("warning: {slow}")),
         Devices::Processor(None) | Devices::Gpus(_, None) => {}
     }
-    let means = Means { engine: training.engine, deterministic: !training.nondeterministic, ..Means::default() };
+    let means = ExecutionOptions {
+        engine: training.engine,
+        deterministic: !training.nondeterministic,
+        ..ExecutionOptions::default()
+    };
     Ok(devices.equip(&Host::here(), Wanted { slots, threads, jobs }, means, &need))
 }
 

@@ -5,7 +5,7 @@ use crate::fault::{Fault, Kind};
 use crate::worker::Worker;
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::scheduler::Ending;
-use plusminus_trainer::Device;
+use plusminus_engines::Device;
 use plusminus_worker::agent::{Event, RunnerEvent, RunnerExit};
 
 impl World {

@@ -12,12 +12,12 @@
 //! Weights that several snapshots share are there once. Measurements stand in the head as the bits of an `f64`, so that every one of
 //! them survives. Both ways go through a small buffer: a network's weights are not in memory twice because they are written.
 
-use crate::engine::{Checkpoint, Moments, Plan, Weights};
 use crate::keep::Snapshot;
 use plusminus_core::id::{Digest, JobId};
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::Facts;
+use plusminus_engines::{Checkpoint, OptimizerState, Plan, Weights};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -42,7 +42,7 @@ const CHUNK: usize = 4 * 1024;
 pub(crate) struct About {
     /// The job.
     pub job: JobId,
-    /// What engines that may go on from it share (`Engine::kin`).
+    /// What engines that may go on from it share (`Engine::reproducibility_key`).
     pub engine: String,
     /// The parent's weights that it was begun from, where there is a parent.
     pub parent: Option<Digest>,
@@ -162,7 +162,7 @@ pub(crate) fn write(out: &mut impl Write, about: &About, standing: Standing<'_>)
             sets.push((snapshot.epoch, &snapshot.weights));
         }
     }
-    let Moments { steps, first, second } = &here.moments;
+    let OptimizerState { steps, first, second } = &here.optimizer;
     let bits = |row: &Measurements| row.iter().map(|(metric, value)| (*metric, Bits::of(*value))).collect();
     let head = Head {
         job: about.job,
@@ -258,11 +258,12 @@ pub(crate) fn read(path: &Path, job: JobId, plan: &Arc<Plan>) -> Result<Saved, U
     }
     let mut sets = BTreeMap::new();
     for epoch in &head.sets {
-        let weights = Weights::of(plan, values(&mut rest, plan.len())?);
+        let weights = Weights::from_values(plan, values(&mut rest, plan.len())?);
         sets.insert(*epoch, weights.ok_or_else(|| contradiction("a set of weights is not whole"))?);
     }
     let [first, second] = head.moments;
-    let moments = Moments { steps: head.steps, first: values(&mut rest, first)?, second: values(&mut rest, second)? };
+    let optimizer =
+        OptimizerState { steps: head.steps, first: values(&mut rest, first)?, second: values(&mut rest, second)? };
     let mut criterion = Vec::new();
     rest.read_to_end(&mut criterion)?;
     let weights = |epoch: u32| sets.get(&epoch).cloned().ok_or_else(|| contradiction("it lacks weights that it names"));
@@ -279,7 +280,7 @@ pub(crate) fn read(path: &Path, job: JobId, plan: &Arc<Plan>) -> Result<Saved, U
             facts: head.facts,
             transition: head.transition,
         },
-        here: Checkpoint { weights: weights(head.epoch)?, moments },
+        here: Checkpoint { weights: weights(head.epoch)?, optimizer },
         criterion,
         best: [test?, validation?, validation_loss?],
         rows: (1..).zip(head.rows.into_iter().map(row)).collect(),

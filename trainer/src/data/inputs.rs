@@ -1,10 +1,10 @@
 //! From pixels to inputs: normalisation, and the random changes of training images. Tokens pass as they are.
 
 use super::error::DataError;
-use super::moves::Moves;
 use super::{ImageShape, Images, Values, unreadable};
 use plusminus_core::methods::augment::{Augment, Normalize};
 use plusminus_core::outcome::Failure;
+use plusminus_engines::ImageTransform;
 use rand::Rng;
 use std::borrow::Cow;
 
@@ -60,11 +60,11 @@ impl Inputs {
     }
 
     /// Draws what `augment` makes of one sample after another, as [`Inputs::gather_augmented`] does; nothing where samples stay as they are.
-    pub fn moves(&self, samples: usize, augment: &[Augment], generator: &mut impl Rng) -> Vec<Moves> {
+    pub fn transforms(&self, samples: usize, augment: &[Augment], generator: &mut impl Rng) -> Vec<ImageTransform> {
         if augment.is_empty() || self.table.is_empty() {
             return Vec::new();
         }
-        (0..samples).map(|_| Moves::draw(self.shape, augment, generator)).collect()
+        (0..samples).map(|_| ImageTransform::draw(self.shape, augment, generator)).collect()
     }
 
     /// Writes the inputs of these samples one after the other.
@@ -100,22 +100,13 @@ impl Inputs {
         if augment.is_empty() || matches!(images.values, Values::Tokens(_)) {
             return self.gather(images, samples, inputs);
         }
-        let ImageShape { height, width, .. } = self.shape;
         let mut plain = vec![0.0; self.shape.len()];
         inputs.resize(samples.len() * self.shape.len(), 0.0);
         let mut left = inputs.chunks_exact_mut(self.shape.len());
         images.each_image(samples, |pixels| {
             let Some(input) = left.next() else { return };
             self.image(pixels, &mut plain);
-            let moves = Moves::draw(self.shape, augment, generator);
-            let (rows, columns) = (moves.rows.origins(), moves.columns.origins());
-            for (from, to) in plain.chunks_exact(height * width).zip(input.chunks_exact_mut(height * width)) {
-                for (row, to) in rows.iter().zip(to.chunks_exact_mut(width)) {
-                    for (column, to) in columns.iter().zip(to) {
-                        *to = row.zip(*column).map_or(0.0, |(row, column)| from[row * width + column]);
-                    }
-                }
-            }
+            ImageTransform::draw(self.shape, augment, generator).apply(self.shape, &plain, input);
         })
     }
 

@@ -14,7 +14,6 @@ mod inputs;
 mod label_file;
 mod labels;
 pub(crate) mod listed;
-mod moves;
 mod mr;
 mod pickle;
 mod split;
@@ -25,8 +24,6 @@ pub use fashion_mnist::DEBIAN;
 pub use images::{Files, Images, Values};
 pub(crate) use inputs::Inputs;
 pub(crate) use labels::{Labels, shuffle};
-pub(crate) use moves::NUMBERS;
-pub use moves::{Axis, Moves};
 
 use plusminus_core::methods::dataset::{Dataset, ImageShape};
 use plusminus_core::methods::split::Split;

@@ -1,7 +1,7 @@
 //! What the arrays of a network are called in a file.
 
-use crate::engine::Plan;
 use plusminus_core::methods::networks::{Layer, Network, Shortcut};
+use plusminus_engines::Plan;
 use safetensors::tensor::Metadata;
 use std::collections::HashMap;
 

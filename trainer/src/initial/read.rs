@@ -2,8 +2,8 @@
 
 use super::names::Names;
 use super::{InitialError, Loaded};
-use crate::engine::{Entry, Role, Weights};
 use plusminus_core::outcome::Start;
+use plusminus_engines::{Role, WeightEntry, Weights};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read};
@@ -43,7 +43,8 @@ impl<R: Read> Reader<R> {
     /// Reads the arrays that have `names`, and puts them into `weights`.
     pub fn read(mut self, header: &Metadata, names: &Names, mut weights: Weights) -> Result<Loaded, InitialError> {
         let plan = weights.plan().clone();
-        let arrays: Vec<(&Entry, &str)> = plan.entries().iter().zip(names.arrays.iter().map(String::as_str)).collect();
+        let arrays: Vec<(&WeightEntry, &str)> =
+            plan.entries().iter().zip(names.arrays.iter().map(String::as_str)).collect();
         let other = names.classifier.is_some_and(|classifier| {
             let [matrix, bias] = classifier.map(|place| (arrays[place].0, header.info(arrays[place].1)));
             matches!((matrix, bias), ((entry, Some(matrix)), (_, Some(bias))) if for_other_classes(entry, matrix, bias))
@@ -78,7 +79,13 @@ impl<R: Read> Reader<R> {
     }
 
     /// Checks that the file has the array that `entry` is, as what it can be read from; if it is `random`, of any extents.
-    fn check(&self, entry: &Entry, name: &str, info: Option<&TensorInfo>, random: bool) -> Result<(), InitialError> {
+    fn check(
+        &self,
+        entry: &WeightEntry,
+        name: &str,
+        info: Option<&TensorInfo>,
+        random: bool,
+    ) -> Result<(), InitialError> {
         let (file, name) = (self.file.clone(), name.to_owned());
         let Some(info) = info else { return Err(InitialError::Missing { file, name }) };
         if !random && info.shape != entry.shape {
@@ -90,7 +97,7 @@ impl<R: Read> Reader<R> {
         Ok(())
     }
 
-    fn check_values(&self, entry: &Entry, name: &str, values: &[f32]) -> Result<(), InitialError> {
+    fn check_values(&self, entry: &WeightEntry, name: &str, values: &[f32]) -> Result<(), InitialError> {
         let variance = entry.role == Role::RunningVariance;
         let sound = |value: f32| value.is_finite() && !(variance && value < 0.0);
         let Some(index) = values.iter().position(|value| !sound(*value)) else { return Ok(()) };
@@ -130,7 +137,7 @@ impl<R: Read> Reader<R> {
 }
 
 /// Whether `matrix` and `bias` are a classifier on the features of the one whose matrix is `entry`, for another number of classes.
-fn for_other_classes(entry: &Entry, matrix: &TensorInfo, bias: &TensorInfo) -> bool {
+fn for_other_classes(entry: &WeightEntry, matrix: &TensorInfo, bias: &TensorInfo) -> bool {
     match (entry.shape.as_slice(), matrix.shape.as_slice(), bias.shape.as_slice()) {
         ([classes, features], [others, found], [biases]) => {
             found == features && others == biases && others != classes && *others > 0

@@ -1,11 +1,11 @@
 use super::*;
-use crate::engine::Role;
 use crate::train::tests::job;
 use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::networks::{
     Convolution, Downsample, Initialisation, Kernel, Layer, Model, Shortcut, word_cnn,
 };
 use plusminus_core::random::{Stream, Streams};
+use plusminus_engines::Role;
 use safetensors::tensor::{TensorView, serialize};
 
 /// A residual network of few weights: a stem, a block in each of two stages, a classifier.
@@ -57,7 +57,7 @@ type Array = (String, Dtype, Vec<usize>, Vec<u8>);
 
 /// The arrays of `weights` under the names that `name` gives them.
 fn arrays(weights: &Weights, name: impl Fn(&str) -> String) -> Vec<Array> {
-    let array = |entry: &crate::engine::Entry| {
+    let array = |entry: &plusminus_engines::WeightEntry| {
         let bytes = weights.values()[entry.range.clone()].iter().flat_map(|value| value.to_le_bytes()).collect();
         (name(&entry.name), Dtype::F32, entry.shape.clone(), bytes)
     };
@@ -335,9 +335,9 @@ fn a_file_is_looked_for_in_every_directory_and_its_digest_is_checked() {
 #[test]
 fn a_job_starts_from_the_file_that_its_configuration_names() {
     use crate::data::Cache;
-    use crate::engine::Means;
     use crate::{Supplies, train};
     use plusminus_core::methods::optimizer::Optimizer;
+    use plusminus_engines::ExecutionOptions;
     let directory = tempfile::tempdir().unwrap();
     let named = InitialWeights { file: "a.safetensors".to_owned(), blake3: None };
     let job = job(3, |configuration| {
@@ -353,7 +353,11 @@ fn a_job_starts_from_the_file_that_its_configuration_names() {
     let cache = |directories| Cache::new(Datasets { directories });
     let with = |directories| {
         let cache = cache(directories);
-        train(&job, Supplies { cache: &cache, means: Means::default(), parent: None, checkpoints: None }, &mut ())
+        train(
+            &job,
+            Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None },
+            &mut (),
+        )
     };
     let trained = with(vec![directory.path().to_owned()]).unwrap();
     assert_eq!(trained.weights.last.weights, kept);

@@ -1,8 +1,8 @@
 //! The weights at the epochs that selections name.
 
-use crate::engine::Weights;
 use crate::keep::{Kept, Snapshot};
 use plusminus_core::metric::{Better, Measurements, Metric};
+use plusminus_engines::Weights;
 
 /// The weights where each selection's metric was best so far.
 #[derive(Default)]
@@ -73,9 +73,9 @@ impl Best {
 mod tests {
     use super::super::tests::job;
     use super::*;
-    use crate::engine::Plan;
     use plusminus_core::methods::dataset::Dataset;
     use plusminus_core::random::Stream;
+    use plusminus_engines::Plan;
     use std::sync::Arc;
 
     #[test]

@@ -3,10 +3,10 @@
 use super::evaluation::outputs;
 use super::{Between, Run, failed, user_error};
 use crate::diagnostics::{Observed, Seen, measure};
-use crate::engine::{Plan, Weights};
 use plusminus_core::methods::networks::{Layer, Network};
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::Failure;
+use plusminus_engines::{Plan, Weights};
 use std::sync::Arc;
 
 /// The logits of an evaluation, a row a sample, in the order of each part's samples.
@@ -74,7 +74,7 @@ impl Run<'_> {
 /// a linear one. Features that are never negative are added up in the network: not every engine gives out a flattened image.
 fn reader(network: &Network, weights: &Weights) -> Option<(Network, Weights)> {
     let features = network.features()?;
-    let kept = weights.part(&Arc::new(Plan::of(&features)))?;
+    let kept = weights.subset(&Arc::new(Plan::of(&features)))?;
     if !is_never_negative(&features.layers) {
         return Some((features, kept));
     }
@@ -82,7 +82,7 @@ fn reader(network: &Network, weights: &Weights) -> Option<(Network, Weights)> {
     layers.push(Layer::Linear { input: features.classes, output: 1 });
     let summing = Network { layers, classes: 1, ..*network };
     let plan = Arc::new(Plan::of(&summing));
-    let mut weights = Weights::zeroes(&plan);
+    let mut weights = Weights::zeros(&plan);
     for entry in plan.entries() {
         let values = &mut weights.values_mut()[entry.range.clone()];
         match kept.plan().entries().iter().find(|own| own.name == entry.name) {

@@ -3,11 +3,11 @@
 use super::diagnose::Logits;
 use super::{Between, Run, failed, user_error};
 use crate::data::{HeldOut, Images, Inputs, feed};
-use crate::engine::Engine;
 use plusminus_core::logits::largest;
 use plusminus_core::methods::noise::NO_CLASS;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::Failure;
+use plusminus_engines::Engine;
 
 /// Samples that are evaluated together: a constant, for with their number candle's logits change in their last digits.
 pub(crate) const EVALUATED: usize = 250;
@@ -87,8 +87,8 @@ impl Run<'_> {
                 let start = held.start(data, images);
                 let samples: Vec<usize> = samples.iter().map(|sample| start + sample).collect();
                 let mut outputs = Vec::new();
-                for samples in samples.chunks(device.together().max(1)) {
-                    device.logits_of(samples, &mut outputs).map_err(failed)?;
+                for samples in samples.chunks(device.evaluation_batch().max(1)) {
+                    device.held_logits(samples, &mut outputs).map_err(failed)?;
                     take(&outputs)?;
                 }
             }

@@ -5,12 +5,12 @@ use super::start::Beginning;
 use super::{Engines, Supplies, failed, user_error};
 use crate::checkpoint::{self, About, Checkpoints, Saved, Shelf, Standing, Unusable};
 use crate::data::{Data, Labels};
-use crate::engine::{Cause, Checkpoint, Engine, EngineError, Plan};
 use plusminus_core::job::Job;
 use plusminus_core::methods::losses::{Criterion, Setting};
 use plusminus_core::methods::networks::Network;
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Facts, Failure, Samples};
+use plusminus_engines::{Cause, Checkpoint, Engine, EngineError, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -120,7 +120,8 @@ impl Begun {
             kept: BTreeMap::new(),
         };
         let parent = supplies.parent.map(|parent| parent.digest);
-        let about = About { job: job.id(), engine: engine.kin(), parent, facts: facts.clone(), transition };
+        let about =
+            About { job: job.id(), engine: engine.reproducibility_key(), parent, facts: facts.clone(), transition };
         Ok((Begun { engine, criterion, facts, trained_before, course: Course::default(), keeper: None }, about))
     }
 

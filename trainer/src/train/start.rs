@@ -4,7 +4,6 @@ use super::evaluation::outputs;
 use super::resume::Ground;
 use super::{Engines, Supplies, failed, user_error};
 use crate::data::Inputs;
-use crate::engine::{Plan, Weights};
 use crate::initial::{Loaded, find_and_load};
 use plusminus_core::id::Digest;
 use plusminus_core::job::{Job, Parent, Takes};
@@ -12,6 +11,7 @@ use plusminus_core::methods::losses::{Forward, Loss};
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::outcome::{Failure, FailureKind, Start};
 use plusminus_core::random::Stream;
+use plusminus_engines::{Plan, Weights};
 use std::fs;
 use std::sync::Arc;
 

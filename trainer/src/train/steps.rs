@@ -3,11 +3,11 @@
 
 use super::{Observer, Progress, Run, diverged, failed, heed};
 use crate::data::{Data, Images, Inputs, Values, feed, shuffle};
-use crate::engine::{self, Batch, Engine, EngineError, LossOf, OnDevice, Samples};
 use plusminus_core::methods::losses::{Criterion, Step};
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::Failure;
 use plusminus_core::random::Stream;
+use plusminus_engines::{Batch, BatchInputs, DeviceEngine, Engine, EngineError, Samples, StepLoss};
 use rand_chacha::ChaCha8Rng;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ impl Held {
     pub fn of(data: &Data, inputs: &Inputs, engine: &mut dyn Engine) -> Result<Option<Self>, Failure> {
         let Some(device) = engine.on_device() else { return Ok(None) };
         let Some(samples) = samples(data, inputs) else { return Ok(None) };
-        Ok(device.hold(&samples).map_err(failed)?.then_some(Held))
+        Ok(device.hold_samples(&samples).map_err(failed)?.then_some(Held))
     }
 
     /// The number of the first sample of these images among all.
@@ -77,12 +77,12 @@ struct Steps<'a> {
 
 impl Steps<'_> {
     /// The next step.
-    fn step(&mut self, samples: &[usize], inputs: engine::Inputs<'_>) -> Result<(), Failure> {
+    fn step(&mut self, samples: &[usize], inputs: BatchInputs<'_>) -> Result<(), Failure> {
         let Steps { engine, criterion, given, lr, dropout, latent, .. } = self;
         self.waiting.push_back(samples.len());
         let batch = Batch { samples, inputs };
         if self.known {
-            on_device(*engine)?.step(batch, LossOf::Device(latent), *lr, dropout).map_err(failed)?;
+            on_device(*engine)?.step(batch, StepLoss::Device(latent), *lr, dropout).map_err(failed)?;
             return if self.waiting.len() < ASKED { Ok(()) } else { self.hear() };
         }
         let labels: Vec<u32> = samples.iter().map(|sample| given[*sample]).collect();
@@ -90,8 +90,8 @@ impl Steps<'_> {
             criterion.step(Step { logits, labels: &labels, samples, generator: latent }, gradient)
         };
         let loss = match inputs {
-            engine::Inputs::Made(inputs) => engine.train_step(inputs, &mut of_logits, *lr, dropout).map(Some),
-            engine::Inputs::Held(_) => on_device(*engine)?.step(batch, LossOf::Host(&mut of_logits), *lr, dropout),
+            BatchInputs::Host(inputs) => engine.train_step(inputs, &mut of_logits, *lr, dropout).map(Some),
+            BatchInputs::Held(_) => on_device(*engine)?.step(batch, StepLoss::Host(&mut of_logits), *lr, dropout),
         };
         loss.map_err(failed)?.map_or(Ok(()), |loss| self.take(loss))
     }
@@ -101,7 +101,7 @@ impl Steps<'_> {
         if !self.known {
             return Ok(());
         }
-        let losses = on_device(self.engine)?.losses().map_err(failed)?;
+        let losses = on_device(self.engine)?.take_losses().map_err(failed)?;
         losses.into_iter().try_for_each(|loss| self.take(loss))
     }
 
@@ -128,7 +128,7 @@ impl Steps<'_> {
 }
 
 /// What holds the data or knows the loss is an engine with a device of its own.
-fn on_device(engine: &mut dyn Engine) -> Result<&mut dyn OnDevice, Failure> {
+fn on_device(engine: &mut dyn Engine) -> Result<&mut dyn DeviceEngine, Failure> {
     engine.on_device().ok_or_else(|| failed(EngineError::new("it has no device of its own")))
 }
 
@@ -146,7 +146,7 @@ impl Run<'_> {
         let (size, augment) = (configuration.batch_size, &configuration.augment);
         let Run { data, labels, inputs, engine, held, criterion, .. } = self;
         let known = match (engine.on_device(), criterion.on_device()) {
-            (Some(device), Some(loss)) => device.know(&loss, &labels.given).map(|()| true).map_err(failed)?,
+            (Some(device), Some(loss)) => device.set_loss(&loss, &labels.given).map(|()| true).map_err(failed)?,
             _ => false,
         };
         let mut steps = Steps {
@@ -174,8 +174,8 @@ impl Run<'_> {
         };
         if held.is_some() {
             for samples in order.chunks(size) {
-                let moves = inputs.moves(samples.len(), augment, &mut augmentation);
-                steps.step(samples, engine::Inputs::Held(&moves))?;
+                let transforms = inputs.transforms(samples.len(), augment, &mut augmentation);
+                steps.step(samples, BatchInputs::Held(&transforms))?;
                 taken()?;
             }
         } else {
@@ -183,7 +183,7 @@ impl Run<'_> {
                 inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, batch).map_err(Failure::from)
             };
             feed::each(&order, size, make, |samples, inputs| {
-                steps.step(samples, engine::Inputs::Made(inputs))?;
+                steps.step(samples, BatchInputs::Host(inputs))?;
                 taken()
             })?;
         }

@@ -7,7 +7,6 @@ mod on_device;
 
 use super::*;
 use crate::data::shuffle;
-use crate::engine::tests::cce;
 use plusminus_core::diagnostics::Diagnostic;
 use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::{Augment, Normalize};
@@ -19,6 +18,7 @@ use plusminus_core::methods::schedule::Schedule;
 use plusminus_core::metric::Metric;
 use plusminus_core::outcome::Samples;
 use plusminus_core::random::Stream;
+use plusminus_engines::testing::cross_entropy;
 use std::time::{Duration, Instant};
 
 /// A job on the data set in the binary, with `change` made to a plain configuration.
@@ -55,7 +55,7 @@ fn small(configuration: &mut Configuration) {
     configuration.noise = Noise::uniform(0.4);
 }
 
-fn train_with(job: &Job, means: Means, observer: &mut dyn Observer) -> Result<Trained, Failure> {
+fn train_with(job: &Job, means: ExecutionOptions, observer: &mut dyn Observer) -> Result<Trained, Failure> {
     train(job, Supplies { cache: &Cache::default(), means, parent: None, checkpoints: None }, observer)
 }
 
@@ -64,12 +64,12 @@ fn left_in(path: &Path) -> ParentWeights<'_> {
     ParentWeights { path, digest: Digest::of(&std::fs::read(path).unwrap()) }
 }
 
-fn run_of(job: &Job, means: Means) -> Run<'_> {
+fn run_of(job: &Job, means: ExecutionOptions) -> Run<'_> {
     Run::new(job, Supplies { cache: &Cache::default(), means, parent: None, checkpoints: None }).unwrap()
 }
 
 fn trained(job: &Job) -> Trained {
-    train_with(job, Means::default(), &mut ()).unwrap()
+    train_with(job, ExecutionOptions::default(), &mut ()).unwrap()
 }
 
 /// Notes what it hears, and stops where it is told to.
@@ -127,12 +127,12 @@ fn a_job_trained_twice_gives_equal_bytes_and_another_seed_gives_others() {
 }
 
 /// So many threads.
-fn threads(number: usize) -> Means {
-    Means { threads: number.try_into().unwrap(), ..Means::default() }
+fn threads(number: usize) -> ExecutionOptions {
+    ExecutionOptions { threads: number.try_into().unwrap(), ..ExecutionOptions::default() }
 }
 
 /// The digest of a ResNet's weights after two steps through the engine alone: an epoch with its evaluation would take a minute.
-fn two_steps_of_a_resnet(seed: u64, means: Means) -> String {
+fn two_steps_of_a_resnet(seed: u64, means: ExecutionOptions) -> String {
     let job = job(seed, |c| {
         c.model = Model::Resnet20 { shortcut: plusminus_core::methods::networks::Downsample::Pad };
     });
@@ -142,7 +142,7 @@ fn two_steps_of_a_resnet(seed: u64, means: Means) -> String {
         let samples: Vec<usize> = (start..start + 8).collect();
         run.inputs.gather(&run.data.train, &samples, &mut batch).unwrap();
         let labels = &run.labels.given[start..start + 8];
-        run.engine.train_step(&batch, &mut cce(labels), 0.1, &mut dropout).unwrap();
+        run.engine.train_step(&batch, &mut cross_entropy(labels), 0.1, &mut dropout).unwrap();
     }
     run.engine.weights().unwrap().digest()
 }
@@ -176,7 +176,7 @@ fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
         c.augment = vec![Augment::Crop(4), Augment::Flip];
         c.normalize = Normalize::PixelMean;
     });
-    let run = || run_of(&job, Means::default());
+    let run = || run_of(&job, ExecutionOptions::default());
     let (mut beside, mut between) = (run(), run());
     let mut batch = Vec::new();
     for epoch in [1, 2] {
@@ -191,7 +191,7 @@ fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
             let augment = &job.configuration.augment;
             inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, &mut batch).unwrap();
             let labels: Vec<u32> = samples.iter().map(|sample| labels.given[*sample]).collect();
-            let loss = engine.train_step(&batch, &mut cce(&labels), 0.05, &mut dropout).unwrap();
+            let loss = engine.train_step(&batch, &mut cross_entropy(&labels), 0.05, &mut dropout).unwrap();
             total += loss * samples.len() as f64;
         }
         assert_eq!(loss, total / 400.0);
@@ -208,7 +208,7 @@ fn a_job_that_takes_the_first_samples_counts_and_trains_on_no_others() {
         c.batch_size = 20;
     });
     let mut recorder = Recorder::default();
-    let trained = train_with(&job, Means::default(), &mut recorder).unwrap();
+    let trained = train_with(&job, ExecutionOptions::default(), &mut recorder).unwrap();
     assert_eq!(trained.facts.samples, Samples { train: 30, validation: 30, test: 40 });
     assert_eq!(recorder.steps(), [(1, 1), (1, 2)]);
 }
@@ -221,7 +221,7 @@ fn an_observer_hears_every_step_and_epoch_and_the_facts_agree() {
         c.batch_size = 150;
     });
     let mut recorder = Recorder::default();
-    let trained = train_with(&job, Means::default(), &mut recorder).unwrap();
+    let trained = train_with(&job, ExecutionOptions::default(), &mut recorder).unwrap();
     let samples = Samples { train: 400, validation: 7_600, test: 2_000 };
     assert_eq!(trained.facts.samples, samples);
     assert_eq!(trained.facts.data, Cache::default().get(&Dataset::FashionMnist10k).unwrap().digest);
@@ -244,7 +244,7 @@ fn what_a_job_does_not_have_is_not_measured() {
     });
     // A batch larger than the training file is one step.
     let mut recorder = Recorder::default();
-    let trained = train_with(&job, Means::default(), &mut recorder).unwrap();
+    let trained = train_with(&job, ExecutionOptions::default(), &mut recorder).unwrap();
     assert_eq!(recorder.steps(), [(1, 1)]);
     for metric in [Metric::NoisyAccuracy, Metric::RecoveredAccuracy, Metric::ValidationLoss, Metric::ValidationAccuracy]
     {
@@ -277,7 +277,7 @@ fn a_stop_ends_a_job_as_preempted() {
         (30, "in the evaluation after epoch 1 of 1"),
     ] {
         let mut recorder = Recorder { patience: Some(patience), ..Recorder::default() };
-        let failure = train_with(&job, Means::default(), &mut recorder).unwrap_err();
+        let failure = train_with(&job, ExecutionOptions::default(), &mut recorder).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Preempted);
         assert!(failure.message.contains(when), "{}", failure.message);
         assert_eq!((recorder.heard.len(), recorder.epochs.len()), (patience, 0), "nothing is done after a stop");
@@ -291,7 +291,7 @@ fn a_learning_rate_far_too_high_diverges_by_name() {
         c.epochs = 5;
         c.optimizer = Optimizer::Sgd { lr: 1e12, momentum: 0.0, weight_decay: 0.0, nesterov: false };
     });
-    let failure = train_with(&job, Means::default(), &mut ()).unwrap_err();
+    let failure = train_with(&job, ExecutionOptions::default(), &mut ()).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Diverged);
     assert!(
         failure.message.contains("epoch 1") && failure.message.contains("lower optimizer.lr"),
@@ -302,7 +302,7 @@ fn a_learning_rate_far_too_high_diverges_by_name() {
 
 #[test]
 fn what_cannot_be_had_is_the_users_error() {
-    let kind = |job: Job| train_with(&job, Means::default(), &mut ()).unwrap_err().kind;
+    let kind = |job: Job| train_with(&job, ExecutionOptions::default(), &mut ()).unwrap_err().kind;
     assert_eq!(kind(job(0, |c| c.validation = 0.99999)), FailureKind::UserError);
     assert_eq!(kind(job(0, |c| c.epochs = 0)), FailureKind::UserError);
     assert_eq!(kind(job(0, |c| c.batch_size = 0)), FailureKind::UserError);
@@ -329,7 +329,7 @@ impl Observer for Slow {
 fn the_time_in_which_training_waits_for_a_lease_is_no_part_of_its_speed() {
     let job = job(1, |c| (c.train_size, c.test_size, c.batch_size) = (Some(20), Some(10), 5));
     let (mut slow, begun) = (Slow::default(), Instant::now());
-    let trained = train_with(&job, Means::default(), &mut slow).unwrap();
+    let trained = train_with(&job, ExecutionOptions::default(), &mut slow).unwrap();
     // All that was not waited for, the evaluation included: so however busy the machine is, training took no longer.
     let busy = begun.elapsed() - slow.0;
     let speed = trained.epochs[0].1[&Metric::ImagesPerSecond];

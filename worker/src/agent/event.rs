@@ -2,9 +2,9 @@
 
 use plusminus_core::id::{AttemptId, Digest, JobId};
 use plusminus_core::outcome::Failure;
+use plusminus_engines::{Device, ExecutionOptions};
 use plusminus_proto::convert::attempt_id;
 use plusminus_proto::v1::{self, from_runner, from_worker, report::Body, to_runner, to_worker};
-use plusminus_trainer::{Device, Means};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub struct Equipment {
     /// What the coordinator is told of it. Its slots are those that it has at first: there are fewer once its memory was full.
     pub device: v1::Device,
     /// By what means. On a GPU one runner trains in all slots, so that one process has the device; elsewhere each slot has its own.
-    pub means: Means,
+    pub means: ExecutionOptions,
     /// By what name NVML knows it, which reads its sensors; nothing where there are none.
     pub uuid: Option<String>,
 }

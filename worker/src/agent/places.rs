@@ -151,13 +151,13 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plusminus_trainer::{Device, Means};
+    use plusminus_engines::{Device, ExecutionOptions};
 
     #[test]
     fn a_processor_has_a_runner_a_slot_and_a_gpu_one_for_all_of_its_slots() {
         let equipment = |device: Device, slots| Equipment {
             device: v1::Device { name: device.to_string(), slots, ..v1::Device::default() },
-            means: Means { device, ..Means::default() },
+            means: ExecutionOptions { device, ..ExecutionOptions::default() },
             uuid: None,
         };
         let of = |equipment: &[Equipment]| {

@@ -8,9 +8,9 @@ mod runners;
 use super::*;
 use plusminus_core::id::{Attempt, AttemptId, Digest, JobId};
 use plusminus_core::outcome::{Failure, FailureKind};
+use plusminus_engines::{Device, ExecutionOptions};
 use plusminus_proto::convert::parent_weights;
 use plusminus_proto::v1::{from_runner, report::Body};
-use plusminus_trainer::{Device, Means};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ const STALL: u64 = 40;
 
 fn processor(slots: u32) -> Equipment {
     let device = v1::Device { name: "cpu".into(), slots, ..v1::Device::default() };
-    Equipment { device, means: Means::default(), uuid: None }
+    Equipment { device, means: ExecutionOptions::default(), uuid: None }
 }
 
 fn gpu(number: u32, slots: u32) -> Equipment {
-    let means = Means { device: Device::Cuda(number), ..Means::default() };
+    let means = ExecutionOptions { device: Device::Cuda(number), ..ExecutionOptions::default() };
     let device = v1::Device { name: means.device.to_string(), slots, ..v1::Device::default() };
     Equipment { device, means, uuid: None }
 }

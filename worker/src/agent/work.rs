@@ -6,9 +6,10 @@ use super::outbox::failed;
 use super::places::{Death, LOADING, Runner, Slot, Stage, Work};
 use plusminus_core::id::{AttemptId, Digest};
 use plusminus_core::outcome::{Failure, FailureKind};
+use plusminus_engines::ExecutionOptions;
 use plusminus_proto::convert::{self, attempt_id};
 use plusminus_proto::v1::{self, from_runner, from_worker, report::Body, to_runner};
-use plusminus_trainer::{Means, Memory};
+use plusminus_trainer::Memory;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use tracing::{debug, warn};
@@ -430,7 +431,7 @@ impl Agent {
 }
 
 /// What training takes, in a half-sentence; nothing where it is not known.
-fn memory(assignment: &v1::Assignment, means: Means) -> String {
+fn memory(assignment: &v1::Assignment, means: ExecutionOptions) -> String {
     let memory = assignment.job().ok().and_then(|job| Memory::of(&job.configuration, means));
     memory.map_or_else(String::new, |memory| format!(" (the job takes about {memory})"))
 }
@@ -441,6 +442,6 @@ mod tests {
 
     #[test]
     fn what_cannot_be_estimated_is_not_told() {
-        assert_eq!(memory(&v1::Assignment::default(), Means::default()), "");
+        assert_eq!(memory(&v1::Assignment::default(), ExecutionOptions::default()), "");
     }
 }

@@ -7,6 +7,7 @@ use plusminus_core::id::{AttemptId, Digest};
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
 use plusminus_core::scheduler::Ending;
+use plusminus_engines::{Device, ExecutionOptions};
 use plusminus_proto::convert::{self, Invalid, required_attempt};
 use plusminus_proto::v1::{self, from_runner, to_runner};
 use plusminus_proto::weights;
@@ -41,7 +42,7 @@ pub struct ChildOptions {
     /// How often one is written.
     pub checkpoint_every: trainer::checkpoint::Every,
     /// By what means its jobs are trained.
-    pub means: trainer::Means,
+    pub means: ExecutionOptions,
     /// How many are trained at once; at least one.
     pub lanes: u32,
 }
@@ -66,7 +67,7 @@ pub fn serve(options: ChildOptions) -> io::Result<()> {
 ///
 /// # Errors
 /// As of [`serve`].
-pub fn serve_with<T>(lanes: u32, device: trainer::Device, lane: impl Fn() -> T) -> io::Result<()>
+pub fn serve_with<T>(lanes: u32, device: Device, lane: impl Fn() -> T) -> io::Result<()>
 where
     T: FnMut(&v1::Assignment, &mut dyn trainer::Observer) -> Result<Facts, Failure> + Send + 'static,
 {
@@ -108,7 +109,7 @@ impl Drop for Fuse {
 struct Common {
     gate: Gate,
     output: Mutex<File>,
-    device: trainer::Device,
+    device: Device,
     /// Held by who has found that the device has failed for good, until the process ends.
     verdict: Mutex<()>,
 }
@@ -161,7 +162,7 @@ impl Lane {
     fn failed(&self, failure: Failure) -> io::Result<()> {
         let _verdict = self.common.verdict.lock().unwrap_or_else(PoisonError::into_inner);
         let may_be_the_device = failure.kind == FailureKind::Infrastructure;
-        let unwell = may_be_the_device && !trainer::is_well(self.common.device);
+        let unwell = may_be_the_device && !plusminus_engines::is_usable(self.common.device);
         self.ended(&Ending::Failed(failure))?;
         if unwell {
             tracing::error!(device = %self.common.device, "it has failed, and is of no more use to this process");

@@ -60,7 +60,7 @@ impl Runner {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .envs(plusminus_trainer::engine::ENVIRONMENT.iter().copied())
+            .envs(plusminus_engines::ENVIRONMENT.iter().copied())
             .kill_on_drop(true);
         // The terminal's Ctrl-C is for the daemon, which tells its runners.
         #[cfg(unix)]

@@ -1,4 +1,4 @@
-//! Losses however launches are cut up, and what they refuse. (That their numbers are core's is the trainer's tests' to say: it knows both.)
+//! Losses however launches are cut up, and what they refuse. (That their numbers are core's is the engines' tests' to say: it knows both.)
 
 use super::gather::{bytes, doubles, ints};
 use super::*;

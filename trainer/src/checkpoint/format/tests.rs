@@ -54,7 +54,7 @@ impl Course {
                 facts,
                 transition,
             },
-            here: Checkpoint { weights: last, moments: Moments { steps: 12, first, second: Vec::new() } },
+            here: Checkpoint { weights: last, optimizer: OptimizerState { steps: 12, first, second: Vec::new() } },
             second: Snapshot { epoch: 2, weights: weights(2) },
             rows: (1..).zip([0, 1, 2].map(row)).collect(),
         }
@@ -97,7 +97,7 @@ fn what_is_written_is_read_again_bit_by_bit() {
     let found = read_bytes(&bytes, &job).unwrap();
     assert_eq!((&found.about, &found.criterion[..]), (&course.about, &b"state"[..]));
     assert_eq!(bits(found.here.weights.values()), bits(course.here.weights.values()));
-    assert_eq!(found.here.moments, course.here.moments);
+    assert_eq!(found.here.optimizer, course.here.optimizer);
     let bits_of = |rows: &[(u32, Measurements)]| -> Vec<(u32, Vec<(Metric, u64)>)> {
         let row = |row: &Measurements| row.iter().map(|(metric, value)| (*metric, value.to_bits())).collect();
         rows.iter().map(|(epoch, values)| (*epoch, row(values))).collect()

@@ -3,12 +3,12 @@
 use super::*;
 use crate::checkpoint::{self, Every, Standing, remove};
 use crate::data::{Data, Datasets, Images};
-use crate::engine::EngineKind;
 use plusminus_core::id::Attempt;
 use plusminus_core::job::Parent;
 use plusminus_core::methods::losses::{Forward, Lccn, TruncatedGce};
 use plusminus_core::methods::networks::{Downsample, InitialWeights};
 use plusminus_core::metric::EpochSelection;
+use plusminus_engines::EngineKind;
 use proptest::prelude::*;
 use std::fs;
 use std::path::PathBuf;
@@ -47,7 +47,12 @@ fn residual(configuration: &mut Configuration) {
 
 /// With what jobs are trained here, but for checkpoints.
 fn supplies(kind: EngineKind) -> Supplies<'static> {
-    Supplies { cache: &DATA, means: Means { engine: Some(kind), ..Means::default() }, parent: None, checkpoints: None }
+    Supplies {
+        cache: &DATA,
+        means: ExecutionOptions { engine: Some(kind), ..ExecutionOptions::default() },
+        parent: None,
+        checkpoints: None,
+    }
 }
 
 /// The same with checkpoints in a directory.
@@ -237,7 +242,7 @@ fn a_checkpoint_of_another_engine_other_data_or_another_job_is_not_used() {
     assert_eq!(goes_on_after(&one, candle), 0);
     // By an engine of its kin on a processor with other instructions.
     let file = &files(directory.path(), &one)[1];
-    let plan = Arc::clone(run_of(&one, Means::default()).engine.weights().unwrap().plan());
+    let plan = Arc::clone(run_of(&one, ExecutionOptions::default()).engine.weights().unwrap().plan());
     let mut saved = checkpoint::read(file, one.id(), &plan).unwrap();
     saved.about.facts.engine = "fused on something else".to_owned();
     let parts = saved.best.each_ref().map(|best| best.as_ref().map(|(value, snapshot)| (*value, snapshot)));

@@ -17,9 +17,9 @@ fn noisy(configuration: &mut Configuration) {
 
 /// p of the given label of each training sample, under these weights.
 fn p_given(job: &Job, weights: &Weights) -> Vec<f32> {
-    let mut run = run_of(job, Means::default());
-    let moments = run.engine.checkpoint().unwrap().moments;
-    run.engine.restore(Checkpoint { weights: weights.clone(), moments }).unwrap();
+    let mut run = run_of(job, ExecutionOptions::default());
+    let optimizer = run.engine.checkpoint().unwrap().optimizer;
+    run.engine.restore(Checkpoint { weights: weights.clone(), optimizer }).unwrap();
     let logits = run.logits(evaluation::Part::Train, &mut || Ok(())).unwrap();
     let given = run.labels.train.iter().map(|sample| run.labels.given[*sample] as usize);
     logits.chunks_exact(10).zip(given).map(|(z, y)| probability(z, y) as f32).collect()
@@ -33,7 +33,7 @@ fn pruning_looks_with_the_weights_best_in_validation_and_the_training_goes_on_as
         noisy(c);
         c.loss = Loss::TruncatedGce(TruncatedGce { q: 0.7, k, start: 1, every: 1 });
     });
-    let mut run = run_of(&job, Means::default());
+    let mut run = run_of(&job, ExecutionOptions::default());
     let mut selections = Selections::default();
     let mut seen = Vec::new();
     for (epoch, accuracy) in [(1, 0.5), (2, 0.4), (3, 0.6)] {
@@ -82,8 +82,12 @@ fn a_child_starts_from_the_weights_of_its_parent_that_it_asks_for() {
             c.parent = Some(parent.clone());
         });
         let cache = Cache::default();
-        let supplies =
-            Supplies { cache: &cache, means: Means::default(), parent: Some(left_in(&file)), checkpoints: None };
+        let supplies = Supplies {
+            cache: &cache,
+            means: ExecutionOptions::default(),
+            parent: Some(left_in(&file)),
+            checkpoints: None,
+        };
         let run = Run::new(&child, supplies).unwrap();
         let (_, expected) = trained.weights.selections().find(|(selection, _)| *selection == at).unwrap();
         assert_eq!(run.engine.weights().unwrap(), expected.weights, "{at}");
@@ -106,16 +110,16 @@ fn an_estimate_of_the_transition_matrix_is_the_parents_and_the_weights_are_the_j
     let cache = Cache::default();
     let run = Run::new(
         &job,
-        Supplies { cache: &cache, means: Means::default(), parent: Some(left_in(&file)), checkpoints: None },
+        Supplies { cache: &cache, means: ExecutionOptions::default(), parent: Some(left_in(&file)), checkpoints: None },
     )
     .unwrap();
     let parent = job_of(&parent);
-    let mut of_parent = run_of(&parent, Means::default());
-    let moments = of_parent.engine.checkpoint().unwrap().moments;
-    of_parent.engine.restore(Checkpoint { weights: trained.weights.last.weights.clone(), moments }).unwrap();
+    let mut of_parent = run_of(&parent, ExecutionOptions::default());
+    let optimizer = of_parent.engine.checkpoint().unwrap().optimizer;
+    of_parent.engine.restore(Checkpoint { weights: trained.weights.last.weights.clone(), optimizer }).unwrap();
     let logits = of_parent.logits(evaluation::Part::Train, &mut || Ok(())).unwrap();
     assert_eq!(run.criterion.transition(), Some(Forward::estimate(97.0, &logits, 10).unwrap()));
-    let random = run_of(&parent, Means::default()).engine.weights().unwrap();
+    let random = run_of(&parent, ExecutionOptions::default()).engine.weights().unwrap();
     assert_eq!(run.engine.weights().unwrap(), random, "of the same seed");
 }
 
@@ -136,7 +140,12 @@ fn lccn_looks_at_a_network_that_has_learned_and_at_no_other() {
         let cache = Cache::default();
         let mut run = Run::new(
             &job,
-            Supplies { cache: &cache, means: Means::default(), parent: Some(left_in(&file)), checkpoints: None },
+            Supplies {
+                cache: &cache,
+                means: ExecutionOptions::default(),
+                parent: Some(left_in(&file)),
+                checkpoints: None,
+            },
         )
         .unwrap();
         let before = run.criterion.transition();

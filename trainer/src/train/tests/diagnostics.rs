@@ -1,10 +1,10 @@
 //! Diagnostics of whole jobs: they are there where they are asked for, and change nothing else.
 
 use super::*;
-use crate::engine::EngineKind;
 use plusminus_core::diagnostics::Diagnostic;
 use plusminus_core::methods::networks::Downsample;
 use plusminus_core::metric::Class;
+use plusminus_engines::EngineKind;
 
 fn all() -> Vec<Diagnostic> {
     Diagnostic::ALL.iter().map(|(_, diagnostic)| *diagnostic).collect()
@@ -52,7 +52,7 @@ fn features_are_those_of_the_network_with_the_weights_of_the_moment() {
             c.model = model.clone();
         });
         let norms = [EngineKind::Fused, EngineKind::Candle].map(|kind| {
-            let mut run = run_of(&job, Means { engine: Some(kind), ..Means::default() });
+            let mut run = run_of(&job, ExecutionOptions { engine: Some(kind), ..ExecutionOptions::default() });
             let norms = run.feature_norms(&mut || Ok(())).unwrap().unwrap();
             let mut checkpoint = run.engine.checkpoint().unwrap();
             let plan = Arc::clone(checkpoint.weights.plan());

@@ -39,7 +39,7 @@ fn clothes(change: impl FnOnce(&mut Configuration)) -> Job {
 
 fn train_on(job: &Job, data: Data) -> Result<Trained, Failure> {
     let cache = Cache::holding(SET, data);
-    train(job, Supplies { cache: &cache, means: Means::default(), parent: None, checkpoints: None }, &mut ())
+    train(job, Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None }, &mut ())
 }
 
 #[test]
@@ -67,7 +67,8 @@ fn a_data_sets_own_validation_samples_have_their_own_labels_whatever_the_noise()
     let job = clothes(|c| c.noise = Noise::uniform(1.0));
     let cache = Cache::holding(SET, data);
     let run =
-        Run::new(&job, Supplies { cache: &cache, means: Means::default(), parent: None, checkpoints: None }).unwrap();
+        Run::new(&job, Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None })
+            .unwrap();
     assert_eq!((run.facts.noise_rate, run.labels.train.len()), (1.0, 40));
     assert_eq!(run.held_out().unwrap().labels, validation.labels);
 }

@@ -12,7 +12,8 @@ fn measured(noise: Noise, cache: &Cache) -> (Facts, Measurements) {
         c.optimizer = Optimizer::Sgd { lr: 0.02, momentum: 0.9, weight_decay: 0.0, nesterov: false };
     });
     let trained =
-        train(&job, Supplies { cache, means: Means::default(), parent: None, checkpoints: None }, &mut ()).unwrap();
+        train(&job, Supplies { cache, means: ExecutionOptions::default(), parent: None, checkpoints: None }, &mut ())
+            .unwrap();
     (trained.facts, trained.epochs[0].1.clone())
 }
 

@@ -3,13 +3,14 @@
 
 use super::*;
 use crate::checkpoint::Every;
-use crate::engine::{Shared, on};
 use crate::memory::Memory;
 use plusminus_core::id::Attempt;
 use plusminus_core::methods::losses::{DeviceLoss, Dmi, DmiMatrix, Gce, Lccn, TruncatedGce};
 use plusminus_core::methods::precision::Precision;
 use plusminus_core::outcome::Facts;
 use plusminus_cuda::twin::Twin;
+use plusminus_engines::new_engine_on_device;
+use plusminus_engines::testing::SharedTwin;
 use std::sync::LazyLock;
 
 /// The data set, read once for all of these tests.
@@ -24,7 +25,7 @@ fn brief(configuration: &mut Configuration) {
 }
 
 fn supplies() -> Supplies<'static> {
-    Supplies { cache: &DATA, means: Means::default(), parent: None, checkpoints: None }
+    Supplies { cache: &DATA, means: ExecutionOptions::default(), parent: None, checkpoints: None }
 }
 
 /// Engines on devices that say they have so much memory.
@@ -32,7 +33,7 @@ fn devices(capacity: Option<usize>) -> Arc<Engines> {
     Arc::new(move |network: &Network, weights: Weights, optimizer: &Optimizer| {
         let mut twin = Twin::new();
         twin.capacity = capacity;
-        on(Box::new(twin), Precision::F32, network, weights, optimizer)
+        new_engine_on_device(Box::new(twin), Precision::F32, network, weights, optimizer)
     })
 }
 
@@ -137,13 +138,13 @@ fn what_a_job_takes_of_a_devices_memory_is_told_before_it_is_taken() {
             brief(c);
             (c.epochs, c.loss, c.normalize) = (1, loss, normalize);
         });
-        let shared = Shared::default();
+        let shared = SharedTwin::default();
         let device = shared.clone();
         let engines = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
-            on(Box::new(device.clone()), Precision::F32, network, weights, optimizer)
+            new_engine_on_device(Box::new(device.clone()), Precision::F32, network, weights, optimizer)
         };
         Run::with(&job, supplies(), Arc::new(engines)).unwrap().train(&mut ()).unwrap();
-        let taken = shared.0.lock().unwrap().bytes();
+        let taken = shared.lock().bytes();
         assert_eq!(Memory::on_device(&job.configuration), Some(Memory(taken)), "{:?}", job.configuration.loss);
     }
 }

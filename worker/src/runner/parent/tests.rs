@@ -6,7 +6,7 @@ use super::*;
 
 fn equipment() -> Equipment {
     let device = v1::Device { name: "cpu".into(), slots: 1, ..v1::Device::default() };
-    Equipment { device, means: plusminus_trainer::Means::default(), uuid: None }
+    Equipment { device, means: plusminus_engines::ExecutionOptions::default(), uuid: None }
 }
 
 /// What is heard of a program of the shell's.

@@ -1,0 +1,76 @@
+//! Helpers for tests of this crate and of those that use it.
+
+use plusminus_core::methods::losses::{Cce, Loss};
+use plusminus_cuda::twin::Twin;
+use plusminus_cuda::{Convolution, Device, DeviceError, Kind, Memory, Recording, Room, Values};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The loss of an engine's step: the mean cross entropy of a batch with these labels.
+pub fn cross_entropy(labels: &[u32]) -> impl FnMut(&[f32], &mut [f32]) -> f64 {
+    |logits, gradient| Loss::Cce(Cce {}).value_and_gradient(logits, logits.len() / labels.len(), labels, gradient)
+}
+
+/// A twin that an engine shares with its test.
+#[derive(Clone, Default)]
+pub struct SharedTwin(Arc<Mutex<Twin>>);
+
+impl SharedTwin {
+    /// The twin, locked.
+    pub fn lock(&self) -> MutexGuard<'_, Twin> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Device for SharedTwin {
+    fn name(&self) -> String {
+        self.lock().name()
+    }
+
+    fn kin(&self) -> String {
+        self.lock().kin()
+    }
+
+    fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
+        self.lock().allocate(kind, length)
+    }
+
+    fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
+        self.lock().free(memory)
+    }
+
+    fn capacity(&self) -> usize {
+        self.lock().capacity()
+    }
+
+    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
+        self.lock().write(values, to)
+    }
+
+    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
+        self.lock().read(from, values)
+    }
+
+    fn launch(&mut self, launch: &plusminus_cuda::device::Launch) -> Result<(), DeviceError> {
+        self.lock().launch(launch)
+    }
+
+    fn convolve(&mut self, convolution: &Convolution) -> Result<bool, DeviceError> {
+        self.lock().convolve(convolution)
+    }
+
+    fn record(&mut self) -> Result<(), DeviceError> {
+        self.lock().record()
+    }
+
+    fn recorded(&mut self) -> Result<Recording, DeviceError> {
+        self.lock().recorded()
+    }
+
+    fn play(&mut self, recording: Recording) -> Result<(), DeviceError> {
+        self.lock().play(recording)
+    }
+
+    fn forget(&mut self) {
+        self.lock().forget();
+    }
+}
