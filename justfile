@@ -54,6 +54,11 @@ simulate-again SEED:
 chaos ROUNDS="50" SEED="0":
     PLUSMINUS_CHAOS_ROUNDS={{ROUNDS}} PLUSMINUS_CHAOS_SEED={{SEED}} cargo test --locked -p plusminus --test chaos -- --nocapture
 
+# Build the book into target/book; mdBook is installed on first use.
+book:
+    test -x target/mdbook/bin/mdbook || cargo install mdbook --locked --root target/mdbook
+    target/mdbook/bin/mdbook build docs
+
 # The table that the README shows.
 quickstart:
     cargo run --release -- run sweeps/quickstart.yaml
