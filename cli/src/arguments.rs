@@ -5,7 +5,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use plusminus_core::report::Format;
 use plusminus_engines::{Device, EngineKind};
-use plusminus_trainer::checkpoint::Every;
+use plusminus_trainer::checkpoint::CheckpointInterval;
 use plusminus_worker::equipment::Choice;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -117,7 +117,7 @@ pub struct Care {
     pub checkpoints: Option<PathBuf>,
     /// How often a job is kept, at the end of an epoch: such as 60s, 5m or 10epochs
     #[arg(long, value_name = "HOW", default_value_t)]
-    pub checkpoint_every: Every,
+    pub checkpoint_every: CheckpointInterval,
     /// How long jobs may take to stop, with a checkpoint, when the worker is told to leave
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub grace: Duration,
@@ -282,7 +282,7 @@ pub struct Runner {
     pub checkpoints: PathBuf,
     /// How often a job is kept
     #[arg(long, value_name = "HOW", default_value_t)]
-    pub checkpoint_every: Every,
+    pub checkpoint_every: CheckpointInterval,
     /// What to train on: cpu, or a GPU such as cuda:0
     #[arg(long, value_name = "DEVICE")]
     pub device: Device,

@@ -8,7 +8,7 @@
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::Measurements;
 use plusminus_engines::{ENVIRONMENT, ExecutionOptions};
-use plusminus_trainer::{Cache, Memory, Observer, Supplies, train};
+use plusminus_trainer::{DatasetCache, MemoryEstimate, Observer, TrainInputs, train};
 use serde_json::json;
 use std::error::Error;
 use std::ops::ControlFlow;
@@ -45,23 +45,24 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         job(json!({"model": {"name": "cnn", "dropout": 0.5}, "epochs": 6, "batch_size": 32}))?,
         job(json!({"model": {"name": "resnet20", "shortcut": "pad"}, "epochs": 2, "batch_size": 128}))?,
     ];
-    let told = jobs.iter().filter_map(|job| Memory::of(&job.configuration, ExecutionOptions::default())).max();
+    let told =
+        jobs.iter().filter_map(|job| MemoryEstimate::on_host(&job.configuration, ExecutionOptions::default())).max();
     println!("told beforehand: {}", told.ok_or("of these networks it is known")?);
-    let (cache, begun) = (Cache::default(), Instant::now());
+    let (cache, started) = (DatasetCache::default(), Instant::now());
     let (mut after, mut warm, mut round) = (0.0, None, 0);
-    while begun.elapsed() < Duration::from_secs_f64(60.0 * minutes) || round <= WARM {
+    while started.elapsed() < Duration::from_secs_f64(60.0 * minutes) || round <= WARM {
         let mut watcher = Watcher(0.0);
         for job in &jobs {
             train(
                 job,
-                Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None },
+                TrainInputs { cache: &cache, execution: ExecutionOptions::default(), parent: None, checkpoints: None },
                 &mut watcher,
             )
             .map_err(|failure| failure.to_string())?;
         }
         round += 1;
         after = watcher.0;
-        println!("round {round}, {:.0} s: {after:.1} MiB", begun.elapsed().as_secs_f64());
+        println!("round {round}, {:.0} s: {after:.1} MiB", started.elapsed().as_secs_f64());
         if round == WARM {
             warm = Some(after);
         }

@@ -8,7 +8,7 @@
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_engines::ExecutionOptions;
-use plusminus_trainer::{Cache, Datasets, Observer, Progress, Supplies, train};
+use plusminus_trainer::{DataDirectories, DatasetCache, Observer, Progress, TrainInputs, train};
 use serde_json::{Map, Value, json};
 use std::error::Error;
 use std::ops::ControlFlow;
@@ -66,10 +66,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let job = Job::new(Arc::new(configuration), cell, seed);
     let directories = std::env::var_os("PLUSMINUS_DATASETS");
     let directories = directories.iter().flat_map(std::env::split_paths).collect();
-    let begun = Instant::now();
-    let cache = Cache::new(Datasets { directories });
-    let supplies = Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None };
-    let trained = train(&job, supplies, &mut Printer { last: begun }).map_err(|e| e.to_string())?;
-    println!("{:.2} s, weights {}", begun.elapsed().as_secs_f64(), trained.facts.weights);
+    let started = Instant::now();
+    let cache = DatasetCache::new(DataDirectories { directories });
+    let train_inputs =
+        TrainInputs { cache: &cache, execution: ExecutionOptions::default(), parent: None, checkpoints: None };
+    let trained = train(&job, train_inputs, &mut Printer { last: started }).map_err(|e| e.to_string())?;
+    println!("{:.2} s, weights {}", started.elapsed().as_secs_f64(), trained.facts.weights);
     Ok(())
 }

@@ -14,7 +14,7 @@ use std::cell::OnceCell;
 
 /// Samples and what the network makes of them.
 #[derive(Clone, Copy)]
-pub(crate) struct Seen<'a> {
+pub(crate) struct EvaluatedSamples<'a> {
     /// Which of the file these are.
     pub samples: &'a [usize],
     /// A row a sample.
@@ -25,7 +25,7 @@ pub(crate) struct Seen<'a> {
     pub truth: &'a [u32],
 }
 
-impl<'a> Seen<'a> {
+impl<'a> EvaluatedSamples<'a> {
     fn view(&self, classes: usize) -> Result<View<'a>, Failure> {
         View::new(classes, self.logits, self.given, self.truth).map_err(|what| {
             Failure::new(FailureKind::Infrastructure, format!("the evaluation for the diagnostics went wrong: {what}"))
@@ -34,7 +34,7 @@ impl<'a> Seen<'a> {
 }
 
 /// What an evaluation has seen.
-pub(crate) struct Observed<'a> {
+pub(crate) struct Evaluation<'a> {
     /// The job, which says what is wanted.
     pub job: &'a Job,
     /// After which epoch, from 1.
@@ -44,11 +44,11 @@ pub(crate) struct Observed<'a> {
     /// What became of the labels.
     pub realised: &'a TransitionMatrix,
     /// The samples that are trained on, in file order.
-    pub train: Seen<'a>,
+    pub train: EvaluatedSamples<'a>,
     /// Those that are held out.
-    pub validation: Seen<'a>,
+    pub validation: EvaluatedSamples<'a>,
     /// The test samples, whose given labels are their true ones.
-    pub test: Seen<'a>,
+    pub test: EvaluatedSamples<'a>,
 }
 
 /// ‖f‖₁ of every training sample, f being what the last layer takes in; nothing where that layer is not a linear one. It costs a
@@ -59,7 +59,7 @@ pub(crate) type FeatureNorms<'a> = &'a mut dyn FnMut() -> Result<Option<Vec<f64>
 ///
 /// # Errors
 /// Those of `features`, and `Infrastructure` where there are not as many labels and logits as samples.
-pub(crate) fn measure(observed: &Observed<'_>, features: FeatureNorms<'_>) -> Result<Measurements, Failure> {
+pub(crate) fn measure(observed: &Evaluation<'_>, features: FeatureNorms<'_>) -> Result<Measurements, Failure> {
     let configuration = &*observed.job.configuration;
     let mut measurements = Measurements::new();
     if configuration.diagnostics.is_empty() {
@@ -96,8 +96,8 @@ pub(crate) fn measure(observed: &Observed<'_>, features: FeatureNorms<'_>) -> Re
 
 /// The gradients of all training samples, in batches of the job's size in file order: of a loss that looks at a whole batch, a
 /// sample's gradient is the one that it has in that company. The network is as it is evaluated, without dropout and augmentation.
-fn gradients_of(observed: &Observed<'_>, classes: usize) -> Gradients {
-    let Seen { samples, logits, given, truth } = observed.train;
+fn gradients_of(observed: &Evaluation<'_>, classes: usize) -> Gradients {
+    let EvaluatedSamples { samples, logits, given, truth } = observed.train;
     let size = observed.job.configuration.batch_size.max(1);
     let (mut gradients, mut gradient) = (Gradients::default(), vec![0.0; size.min(samples.len()) * classes]);
     let batches =
@@ -112,14 +112,14 @@ fn gradients_of(observed: &Observed<'_>, classes: usize) -> Gradients {
 }
 
 /// Nothing for losses that prune none.
-fn pruned(observed: &Observed<'_>) -> Measurements {
-    let Seen { samples, given, truth, .. } = observed.train;
+fn pruned(observed: &Evaluation<'_>) -> Measurements {
+    let EvaluatedSamples { samples, given, truth, .. } = observed.train;
     let Some(kept) = observed.criterion.kept() else { return Measurements::new() };
     let kept: Vec<bool> = samples.iter().map(|sample| kept.get(*sample).copied().unwrap_or(true)).collect();
     pruning(given, truth, &kept)
 }
 
-fn dependences(observed: &Observed<'_>, train: &View<'_>, validation: &View<'_>) -> Measurements {
+fn dependences(observed: &Evaluation<'_>, train: &View<'_>, validation: &View<'_>) -> Measurements {
     let mut generator = observed.job.streams().generator(Stream::Diagnostics, u64::from(observed.epoch));
     let on_train = dependence(train, &mut generator);
     let on_validation = dependence(validation, &mut generator);
@@ -160,14 +160,14 @@ mod tests {
     fn measured(diagnostics: &[Diagnostic], criterion: &dyn Criterion, batch_size: usize) -> (Measurements, usize) {
         let small = small();
         let job = job(1, |c| (c.diagnostics, c.batch_size) = (diagnostics.to_vec(), batch_size));
-        let seen = |range: std::ops::Range<usize>| Seen {
+        let seen = |range: std::ops::Range<usize>| EvaluatedSamples {
             samples: &small.samples[range.clone()],
             logits: &small.logits[range.start * CLASSES..range.end * CLASSES],
             given: &small.given[range.clone()],
             truth: &small.truth[range],
         };
         let realised = TransitionMatrix::realised(CLASSES, &small.truth, &small.given);
-        let observed = Observed {
+        let observed = Evaluation {
             job: &job,
             epoch: 1,
             criterion,
@@ -260,10 +260,10 @@ mod tests {
     #[test]
     fn lengths_that_disagree_are_a_failure_and_no_panic() {
         let (job, cce) = (job(1, |c| c.diagnostics = all()), criterion(&cce()));
-        let nothing = Seen { samples: &[], logits: &[], given: &[], truth: &[] };
+        let nothing = EvaluatedSamples { samples: &[], logits: &[], given: &[], truth: &[] };
         let realised = TransitionMatrix::identity(CLASSES);
-        let part = Seen { samples: &[0], logits: &[0.0; 9], given: &[0], truth: &[0] };
-        let of = |train| Observed {
+        let part = EvaluatedSamples { samples: &[0], logits: &[0.0; 9], given: &[0], truth: &[0] };
+        let of = |train| Evaluation {
             job: &job,
             epoch: 1,
             criterion: &*cce,

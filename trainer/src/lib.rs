@@ -11,17 +11,17 @@
 //! *Architecture invariant:* everything random comes from the job's own streams, and everything is summed in one order: a job
 //! trained twice gives the same bytes, whatever the number of threads. No loss is written here; they are core's.
 
+pub(crate) mod atomic_file;
 pub mod checkpoint;
 pub mod data;
 pub(crate) mod diagnostics;
-pub(crate) mod file;
-pub mod initial;
-pub mod keep;
+pub mod initial_weights;
+pub mod kept_weights;
 pub mod memory;
 pub mod train;
 
-pub use checkpoint::{Checkpoints, Every};
-pub use data::{Cache, Datasets};
-pub use keep::Kept;
-pub use memory::Memory;
-pub use train::{Observer, ParentWeights, Progress, Supplies, Trained, train};
+pub use checkpoint::{CheckpointInterval, CheckpointOptions};
+pub use data::{DataDirectories, DatasetCache};
+pub use kept_weights::KeptWeights;
+pub use memory::MemoryEstimate;
+pub use train::{Observer, ParentWeights, Progress, TrainInputs, TrainedJob, train};

@@ -1,8 +1,8 @@
 //! What memory the training of a job takes, told before it begins.
 
-use crate::data::feed;
-use crate::data::listed::IN_MEMORY;
-use crate::train::EVALUATED;
+use crate::data::image_list::MAX_IN_MEMORY;
+use crate::data::prefetch;
+use crate::train::EVALUATION_BATCH;
 use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::Normalize;
 use plusminus_core::methods::losses::{Loss, Setting};
@@ -18,39 +18,39 @@ const NAME: usize = 64;
 
 /// So many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Memory(pub usize);
+pub struct MemoryEstimate(pub usize);
 
-impl fmt::Display for Memory {
+impl fmt::Display for MemoryEstimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} MiB", self.0.div_ceil(1 << 20))
     }
 }
 
-impl Memory {
-    /// What a process takes that trains a job of `configuration` by `means`; nothing where that is not known: of candle it is not,
+impl MemoryEstimate {
+    /// What a process takes that trains a job of `configuration` by `execution`; nothing where that is not known: of candle it is not,
     /// which has no memory of its own but asks for each tensor anew.
-    pub fn of(configuration: &Configuration, means: ExecutionOptions) -> Option<Memory> {
+    pub fn on_host(configuration: &Configuration, execution: ExecutionOptions) -> Option<MemoryEstimate> {
         let dataset = &configuration.dataset;
         let network = configuration.model.network(dataset.input(), dataset.classes()).ok()?;
         // Of a folder nothing is known but how much of it is kept in memory at most; each image takes a place in lists besides, which is
         // little beside its pixels.
-        let (train, test) = dataset.sizes().unwrap_or((IN_MEMORY / dataset.shape().len().max(1), 0));
+        let (train, test) = dataset.sizes().unwrap_or((MAX_IN_MEMORY / dataset.shape().len().max(1), 0));
         let taken = configuration.taken(train);
         let held_out = configuration.held_out(taken);
         let most = if dataset.sizes().is_some() { taken.saturating_sub(held_out) } else { taken };
         let batch = configuration.batch_size.min(most.max(1));
-        let engine = engines::host_memory(means, &network, &configuration.optimizer, batch)?;
+        let engine = engines::host_memory(execution, &network, &configuration.optimizer, batch)?;
         let sample = dataset.shape().len();
         // Pixels as bytes, tokens as numbers; of a training sample several labels and places in lists.
         let value = if dataset.vocabulary().is_some() { size_of::<u32>() } else { size_of::<u8>() };
         let samples = train + dataset.pool() + test;
         let pixels = match samples.saturating_mul(sample * value) {
             // Decoded whenever they are asked for.
-            pixels if dataset.is_of_files() && pixels > IN_MEMORY => samples * NAME,
+            pixels if dataset.is_of_files() && pixels > MAX_IN_MEMORY => samples * NAME,
             pixels => pixels,
         };
         let images = pixels + samples * size_of::<u32>() + taken * 4 * size_of::<usize>();
-        let inputs = feed::BUFFERS * batch.max(EVALUATED) * sample * size_of::<f32>();
+        let inputs = prefetch::BUFFERS * batch.max(EVALUATION_BATCH) * sample * size_of::<f32>();
         // As they stood after the last epoch, which a checkpoint holds for as long as the next one takes; at their best, and at their
         // two bests in validation. Where two are of one epoch they are shared.
         let snapshots = if configuration.validates() { 4 } else { 2 };
@@ -71,12 +71,12 @@ impl Memory {
         // An evaluation keeps the logits of its parts, those that a loss is taken of also in `f64`.
         let logits = (taken + configuration.tested(test)) * dataset.classes() * size_of::<f32>()
             + held_out * dataset.classes() * size_of::<f64>();
-        Some(Memory(PROCESS + images + inputs + held + review + logits + engine))
+        Some(MemoryEstimate(PROCESS + images + inputs + held + review + logits + engine))
     }
 
     /// What a job of `configuration` takes of a GPU's memory, beside the driver's context and what cuDNN asks for: network, a batch, the loss,
     /// and the data, where those are in memory here; nothing where no GPU runs the network, or not known how many samples there are.
-    pub fn on_device(configuration: &Configuration) -> Option<Memory> {
+    pub fn on_device(configuration: &Configuration) -> Option<MemoryEstimate> {
         let dataset = &configuration.dataset;
         let (classes, shape) = (dataset.classes(), dataset.shape());
         let network = configuration.model.network(dataset.input(), classes).ok()?;
@@ -87,7 +87,7 @@ impl Memory {
         let samples = train + dataset.pool() + test;
         let data = if dataset.vocabulary().is_some() {
             samples * shape.len() * size_of::<i32>()
-        } else if dataset.is_of_files() && samples * shape.len() > IN_MEMORY {
+        } else if dataset.is_of_files() && samples * shape.len() > MAX_IN_MEMORY {
             0
         } else {
             let centre = if configuration.normalize == Normalize::PixelMean { shape.len() } else { 0 };
@@ -100,7 +100,7 @@ impl Memory {
         let criterion = configuration.loss.criterion(Setting { classes, given: &given, transition }).ok()?;
         let loss =
             criterion.on_device().map_or(0, |loss| engines::device_loss_memory(&loss, classes, given.len(), batch));
-        Some(Memory(engine + data + loss))
+        Some(MemoryEstimate(engine + data + loss))
     }
 }
 
@@ -112,8 +112,8 @@ mod tests {
     use plusminus_core::methods::optimizer::Optimizer;
     use plusminus_engines::EngineKind;
 
-    fn told(change: impl FnOnce(&mut Configuration)) -> Memory {
-        Memory::of(&job(1, change).configuration, ExecutionOptions::default()).unwrap()
+    fn told(change: impl FnOnce(&mut Configuration)) -> MemoryEstimate {
+        MemoryEstimate::on_host(&job(1, change).configuration, ExecutionOptions::default()).unwrap()
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
         // After the last epoch and at their best; and the momentum.
         let snapshots = (2 + 1) * 18_378 * 4;
         let logits = (8_000 + 2_000) * 10 * 4;
-        assert_eq!(told(|_| {}), Memory((16 << 20) + images + inputs + snapshots + logits + engine));
+        assert_eq!(told(|_| {}), MemoryEstimate((16 << 20) + images + inputs + snapshots + logits + engine));
         assert_eq!(told(|c| c.validation = 0.5).0 - told(|_| {}).0, 2 * 18_378 * 4 + 4_000 * 10 * 8);
     }
 
@@ -154,14 +154,14 @@ mod tests {
 
     #[test]
     fn what_candle_takes_is_not_known() {
-        let means = ExecutionOptions { engine: Some(EngineKind::Candle), ..ExecutionOptions::default() };
-        assert_eq!(Memory::of(&job(1, |_| {}).configuration, means), None);
+        let execution = ExecutionOptions { engine: Some(EngineKind::Candle), ..ExecutionOptions::default() };
+        assert_eq!(MemoryEstimate::on_host(&job(1, |_| {}).configuration, execution), None);
     }
 
     #[test]
     fn memory_is_shown_in_mebibytes_rounded_up() {
         assert_eq!(
-            [Memory(0), Memory(1 << 20), Memory((1 << 20) + 1)].map(|m| m.to_string()),
+            [MemoryEstimate(0), MemoryEstimate(1 << 20), MemoryEstimate((1 << 20) + 1)].map(|m| m.to_string()),
             ["0 MiB", "1 MiB", "2 MiB"]
         );
     }

@@ -8,7 +8,7 @@ use crate::host::{Division, Host, Wanted};
 use plusminus_cuda::{DeviceError, Survey};
 use plusminus_engines::{Device, EngineError, EngineKind, ExecutionOptions};
 use plusminus_proto::v1;
-use plusminus_trainer::Memory;
+use plusminus_trainer::MemoryEstimate;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::str::FromStr;
@@ -202,7 +202,7 @@ impl Stock {
 }
 
 /// What jobs take of a device's memory, where it is known: by what means, to how many bytes.
-pub type Need<'a> = &'a dyn Fn(ExecutionOptions) -> Option<Memory>;
+pub type Need<'a> = &'a dyn Fn(ExecutionOptions) -> Option<MemoryEstimate>;
 
 impl Devices {
     /// With what a worker trains on them: jobs at once on each device, and threads of each job, as `wanted` says or as there is room for.
@@ -246,14 +246,14 @@ impl Devices {
 }
 
 /// Jobs at once on one of `gpus` GPUs. Each takes a thread of the processor that launches its steps, and one that has its next batch ready.
-fn lanes(gpu: &Gpu, gpus: usize, machine: &Host, wanted: Wanted, need: Option<Memory>) -> NonZeroU32 {
+fn lanes(gpu: &Gpu, gpus: usize, machine: &Host, wanted: Wanted, need: Option<MemoryEstimate>) -> NonZeroU32 {
     if let Some(slots) = wanted.slots {
         return slots;
     }
     let cores = machine.cores.get() / gpus;
     let jobs = wanted.jobs.map_or(usize::MAX, |jobs| jobs.div_ceil(gpus));
     let fit = match need {
-        Some(Memory(bytes)) if bytes > 0 => (gpu.memory.saturating_sub(DRIVERS) / bytes as u64) as usize,
+        Some(MemoryEstimate(bytes)) if bytes > 0 => (gpu.memory.saturating_sub(DRIVERS) / bytes as u64) as usize,
         _ => usize::MAX,
     };
     let most = cores.min(jobs).min(fit).min(LANES as usize);
@@ -375,7 +375,7 @@ mod tests {
         let devices = stock(2).choose(&Choice::Auto, None).unwrap();
         let slots = |cores: usize, wanted: Wanted, need: Option<usize>| {
             let machine = Host { cores: NonZeroUsize::new(cores).unwrap(), memory: None };
-            let equipment = devices.equip(&machine, wanted, ExecutionOptions::default(), &|_| need.map(Memory));
+            let equipment = devices.equip(&machine, wanted, ExecutionOptions::default(), &|_| need.map(MemoryEstimate));
             equipment.iter().map(|equipment| equipment.device.slots).collect::<Vec<_>>()
         };
         let none = Wanted::default();
@@ -397,7 +397,7 @@ mod tests {
         let machine = Host { cores: NonZeroUsize::new(64).unwrap(), memory: None };
         let devices = mixed.choose(&Choice::Auto, None).unwrap();
         let equipment =
-            devices.equip(&machine, Wanted::default(), ExecutionOptions::default(), &|_| Some(Memory(8 << 30)));
+            devices.equip(&machine, Wanted::default(), ExecutionOptions::default(), &|_| Some(MemoryEstimate(8 << 30)));
         assert_eq!(equipment.iter().map(|equipment| equipment.device.slots).collect::<Vec<_>>(), [3, 3]);
     }
 

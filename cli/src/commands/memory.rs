@@ -3,22 +3,22 @@
 use plusminus_core::job::Configuration;
 use plusminus_core::sweep_file::Sweep;
 use plusminus_engines::{Device, ExecutionOptions};
-use plusminus_trainer::Memory;
+use plusminus_trainer::MemoryEstimate;
 use std::mem::discriminant;
 
 /// Of everything that is trained, in the order of [`Sweep::trained`], what a process that trains a job of it takes of the machine's
 /// memory, or, where `means` name a GPU, of that one's; where it is known.
-pub fn of_cells(sweep: &Sweep, means: ExecutionOptions) -> Vec<Option<Memory>> {
+pub fn of_cells(sweep: &Sweep, means: ExecutionOptions) -> Vec<Option<MemoryEstimate>> {
     // Most cells of a sweep differ in what takes no memory.
-    let mut told: Vec<(&Configuration, Option<Memory>)> = Vec::new();
+    let mut told: Vec<(&Configuration, Option<MemoryEstimate>)> = Vec::new();
     let cells = sweep.trained().into_iter().map(|cell| {
         let configuration = &*cell.configuration;
         if let Some((_, memory)) = told.iter().find(|(other, _)| take_the_same(other, configuration)) {
             return *memory;
         }
         let memory = match means.device {
-            Device::Cpu => Memory::of(configuration, means),
-            Device::Cuda(_) => Memory::on_device(configuration),
+            Device::Cpu => MemoryEstimate::on_host(configuration, means),
+            Device::Cuda(_) => MemoryEstimate::on_device(configuration),
         };
         told.push((configuration, memory));
         memory
@@ -27,7 +27,7 @@ pub fn of_cells(sweep: &Sweep, means: ExecutionOptions) -> Vec<Option<Memory>> {
 }
 
 /// What the largest job takes, where it is known of all.
-pub fn largest(sweep: &Sweep, means: ExecutionOptions) -> Option<Memory> {
+pub fn largest(sweep: &Sweep, means: ExecutionOptions) -> Option<MemoryEstimate> {
     let cells = of_cells(sweep, means).into_iter().collect::<Option<Vec<_>>>();
     cells?.into_iter().max()
 }

@@ -4,8 +4,8 @@ use crate::arguments::{self, Care, Share, Slots, Training};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
 use plusminus_engines::ExecutionOptions;
-use plusminus_trainer::Memory;
-use plusminus_trainer::checkpoint::Every;
+use plusminus_trainer::MemoryEstimate;
+use plusminus_trainer::checkpoint::CheckpointInterval;
 use plusminus_worker::agent::Equipment;
 use plusminus_worker::equipment::{Choice, Devices, Stock};
 use plusminus_worker::host::{Host, Wanted};
@@ -99,7 +99,7 @@ pub async fn equip(
     share: &Share,
     training: &Training,
     jobs: Option<usize>,
-    need: impl Fn(ExecutionOptions) -> Option<Memory>,
+    need: impl Fn(ExecutionOptions) -> Option<MemoryEstimate>,
 ) -> Result<Vec<Equipment>, CliError> {
     let Share { device, slots: Slots(slots), threads } = share.clone();
     let engine = training.engine;
@@ -135,7 +135,7 @@ pub fn of_equipment(equipment: &[Equipment]) -> impl Iterator<Item = OsString> +
 }
 
 /// How this very program is started as a runner.
-fn runner(training: &Training, every: Every) -> Result<RunnerOptions, CliError> {
+fn runner(training: &Training, every: CheckpointInterval) -> Result<RunnerOptions, CliError> {
     let program =
         std::env::current_exe().map_err(|error| CliError::Io { what: "cannot find this program's file", error })?;
     let mut arguments = vec![OsString::from("runner"), "--checkpoint-every".into(), every.to_string().into()];

@@ -12,7 +12,7 @@
 //! Weights that several snapshots share are there once. Measurements stand in the head as the bits of an `f64`, so that every one of
 //! them survives. Both ways go through a small buffer: a network's weights are not in memory twice because they are written.
 
-use crate::keep::Snapshot;
+use crate::kept_weights::Snapshot;
 use plusminus_core::id::{Digest, JobId};
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
@@ -39,7 +39,7 @@ const CHUNK: usize = 4 * 1024;
 
 /// What a checkpoint belongs to, the same for all of a training.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct About {
+pub(crate) struct CheckpointOrigin {
     /// The job.
     pub job: JobId,
     /// What engines that may go on from it share (`Engine::reproducibility_key`).
@@ -54,7 +54,7 @@ pub(crate) struct About {
 
 /// Where a training stands after an epoch.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing<'a> {
+pub(crate) struct TrainingState<'a> {
     /// Weights and the optimiser's memory.
     pub here: &'a Checkpoint,
     /// The criterion's state.
@@ -65,10 +65,10 @@ pub(crate) struct Standing<'a> {
     pub rows: &'a [(u32, Measurements)],
 }
 
-/// What a checkpoint gives back: [`About`] and [`Standing`].
+/// What a checkpoint gives back: [`CheckpointOrigin`] and [`TrainingState`].
 #[derive(Clone, Debug)]
-pub(crate) struct Saved {
-    pub about: About,
+pub(crate) struct SavedCheckpoint {
+    pub about: CheckpointOrigin,
     pub here: Checkpoint,
     pub criterion: Vec<u8>,
     pub best: [Option<(f64, Snapshot)>; 3],
@@ -77,7 +77,7 @@ pub(crate) struct Saved {
 
 /// Why a file is not used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unusable {
+pub(crate) enum CheckpointError {
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
     #[error("it is no checkpoint of plusminus")]
@@ -153,8 +153,8 @@ impl Head {
 ///
 /// # Errors
 /// That of `out`.
-pub(crate) fn write(out: &mut impl Write, about: &About, standing: Standing<'_>) -> io::Result<()> {
-    let Standing { here, criterion, best, rows } = standing;
+pub(crate) fn write(out: &mut impl Write, about: &CheckpointOrigin, standing: TrainingState<'_>) -> io::Result<()> {
+    let TrainingState { here, criterion, best, rows } = standing;
     let epoch = rows.len() as u32;
     let mut sets = vec![(epoch, &here.weights)];
     for (_, snapshot) in best.iter().flatten() {
@@ -219,18 +219,18 @@ impl<W: Write> Write for Summing<W> {
 ///
 /// # Errors
 /// Why it is not to be used.
-pub(crate) fn read(path: &Path, job: JobId, plan: &Arc<Plan>) -> Result<Saved, Unusable> {
+pub(crate) fn read(path: &Path, job: JobId, plan: &Arc<Plan>) -> Result<SavedCheckpoint, CheckpointError> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     let start = check_format(&mut file)?;
-    let content = length.checked_sub(CHECKSUM).filter(|content| *content >= start).ok_or(Unusable::Damaged)?;
+    let content = length.checked_sub(CHECKSUM).filter(|content| *content >= start).ok_or(CheckpointError::Damaged)?;
     file.seek(SeekFrom::Start(0))?;
     let mut sum = blake3::Hasher::new();
     sum.update_reader((&mut file).take(content))?;
     let mut expected = [0; CHECKSUM as usize];
     file.read_exact(&mut expected)?;
     if sum.finalize() != blake3::Hash::from_bytes(expected) {
-        return Err(Unusable::Damaged);
+        return Err(CheckpointError::Damaged);
     }
     file.seek(SeekFrom::Start(start))?;
     let mut rest = BufReader::with_capacity(1 << 16, file).take(content - start);
@@ -245,13 +245,13 @@ pub(crate) fn read(path: &Path, job: JobId, plan: &Arc<Plan>) -> Result<Saved, U
     let head: Head = serde_json::from_slice(&bytes).map_err(|error| contradiction(&error.to_string()))?;
     drop(bytes);
     if head.job != job {
-        return Err(Unusable::Job(head.job));
+        return Err(CheckpointError::Job(head.job));
     }
     if head.body() != Some(rest.limit()) {
         return Err(contradiction("there is more or less of it than its head says"));
     }
     if head.values != plan.len() {
-        return Err(Unusable::State(format!("it has {} weights, the network {}", head.values, plan.len())));
+        return Err(CheckpointError::State(format!("it has {} weights, the network {}", head.values, plan.len())));
     }
     if head.epoch == 0 || head.rows.len() != head.epoch as usize || head.sets.first() != Some(&head.epoch) {
         return Err(contradiction("its measurements or weights are not those of its epochs"));
@@ -270,10 +270,10 @@ pub(crate) fn read(path: &Path, job: JobId, plan: &Arc<Plan>) -> Result<Saved, U
     let best = head.best.map(|best| {
         best.map(|(epoch, value)| Ok((value.value(), Snapshot { epoch, weights: weights(epoch)? }))).transpose()
     });
-    let [test, validation, validation_loss]: [Result<_, Unusable>; 3] = best;
+    let [test, validation, validation_loss]: [Result<_, CheckpointError>; 3] = best;
     let row = |row: BTreeMap<Metric, Bits>| row.into_iter().map(|(metric, value)| (metric, value.value())).collect();
-    Ok(Saved {
-        about: About {
+    Ok(SavedCheckpoint {
+        about: CheckpointOrigin {
             job: head.job,
             engine: head.engine,
             parent: head.parent,
@@ -287,18 +287,18 @@ pub(crate) fn read(path: &Path, job: JobId, plan: &Arc<Plan>) -> Result<Saved, U
     })
 }
 
-fn contradiction(what: &str) -> Unusable {
-    Unusable::Contents(what.to_owned())
+fn contradiction(what: &str) -> CheckpointError {
+    CheckpointError::Contents(what.to_owned())
 }
 
 /// Reads the first line; how long it is.
-fn check_format(file: &mut File) -> Result<u64, Unusable> {
+fn check_format(file: &mut File) -> Result<u64, CheckpointError> {
     let mut line = Vec::new();
     // No number of a format is longer than this leaves room for.
     BufReader::new(file.take(MAGIC.len() as u64 + 8)).read_until(b'\n', &mut line)?;
-    let version = line.strip_prefix(MAGIC).and_then(|rest| rest.strip_suffix(b"\n")).ok_or(Unusable::Foreign)?;
+    let version = line.strip_prefix(MAGIC).and_then(|rest| rest.strip_suffix(b"\n")).ok_or(CheckpointError::Foreign)?;
     if version != VERSION.as_bytes() {
-        return Err(Unusable::Version(String::from_utf8_lossy(version).into_owned()));
+        return Err(CheckpointError::Version(String::from_utf8_lossy(version).into_owned()));
     }
     Ok(line.len() as u64)
 }

@@ -1,6 +1,6 @@
 //! Checkpoints: files from which a job that is tried again goes on.
 //!
-//! - `every`: how often one is written.
+//! - `interval`: how often one is written.
 //! - `format`: what is in a file.
 //! - `directory`: which files there are, what takes whose place, and which are to go.
 //!
@@ -11,11 +11,11 @@
 //! *Architecture invariant:* a job that goes on from a checkpoint gives the bytes that it would have given without. So those of
 //! every attempt are as good, and one that another engine or other data made, or that is not whole, is not used at all.
 
-mod directory;
-mod every;
 mod format;
+mod interval;
+mod store;
 
-pub(crate) use directory::Shelf;
-pub use directory::{Checkpoints, remove};
-pub use every::{Every, UnknownEvery};
-pub(crate) use format::{About, Saved, Standing, Unusable, read, write};
+pub(crate) use format::{CheckpointError, CheckpointOrigin, SavedCheckpoint, TrainingState, read, write};
+pub use interval::{CheckpointInterval, InvalidCheckpointInterval};
+pub(crate) use store::CheckpointStore;
+pub use store::{CheckpointOptions, remove};

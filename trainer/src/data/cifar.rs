@@ -2,8 +2,8 @@
 //! hold the same images in the same order.
 
 use super::error::DataError;
-use super::pickle::{self, Batch};
-use super::{Data, Datasets, Images, Values};
+use super::pickle::{self, CifarBatch};
+use super::{DataDirectories, LoadedDataset, SampleSet, SampleValues};
 use plusminus_core::methods::dataset::Dataset;
 use plusminus_core::methods::noise::NO_CLASS;
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// One of the two data sets: in which forms it is published.
-struct Set {
+struct CifarDataset {
     dataset: Dataset,
     /// Images in each training file, and in the test file.
     samples: (usize, usize),
@@ -30,18 +30,18 @@ struct Version {
     /// The test file.
     test: &'static str,
     /// What a file is.
-    form: Form,
+    form: Format,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Form {
+enum Format {
     /// For each image so many bytes for labels, of which the last is the one that counts, then its values.
     Binary { labels: usize },
     /// What Python's `pickle` wrote.
     Pickle,
 }
 
-const TEN: Set = Set {
+const TEN: CifarDataset = CifarDataset {
     dataset: Dataset::Cifar10,
     samples: (10_000, 10_000),
     versions: [
@@ -55,19 +55,19 @@ const TEN: Set = Set {
                 "data_batch_5.bin",
             ],
             test: "test_batch.bin",
-            form: Form::Binary { labels: 1 },
+            form: Format::Binary { labels: 1 },
         },
         Version {
             folder: "cifar-10-batches-py",
             training: &["data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"],
             test: "test_batch",
-            form: Form::Pickle,
+            form: Format::Pickle,
         },
     ],
     remedy: "unpack https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
 };
 
-const HUNDRED: Set = Set {
+const HUNDRED: CifarDataset = CifarDataset {
     dataset: Dataset::Cifar100,
     samples: (50_000, 10_000),
     versions: [
@@ -76,36 +76,36 @@ const HUNDRED: Set = Set {
             training: &["train.bin"],
             test: "test.bin",
             // The coarse class (of twenty), then the fine one.
-            form: Form::Binary { labels: 2 },
+            form: Format::Binary { labels: 2 },
         },
-        Version { folder: "cifar-100-python", training: &["train"], test: "test", form: Form::Pickle },
+        Version { folder: "cifar-100-python", training: &["train"], test: "test", form: Format::Pickle },
     ],
     remedy: "unpack https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
 };
 
 /// CIFAR-10 from the first place that has any of its files.
-pub(super) fn ten(datasets: &Datasets) -> Result<Data, DataError> {
+pub(super) fn ten(datasets: &DataDirectories) -> Result<LoadedDataset, DataError> {
     TEN.search(datasets)
 }
 
 /// CIFAR-100, with its fine classes, from the first place that has any of its files.
-pub(super) fn hundred(datasets: &Datasets) -> Result<Data, DataError> {
+pub(super) fn hundred(datasets: &DataDirectories) -> Result<LoadedDataset, DataError> {
     HUNDRED.search(datasets)
 }
 
 /// CIFAR-10, its training images followed by those of CIFAR-100, which belong to no class.
-pub(super) fn open_set(datasets: &Datasets) -> Result<Data, DataError> {
+pub(super) fn open_set(datasets: &DataDirectories) -> Result<LoadedDataset, DataError> {
     joined(ten(datasets)?, hundred(datasets)?)
 }
 
-fn joined(own: Data, other: Data) -> Result<Data, DataError> {
-    let Data { mut train, test, .. } = own;
-    if let (Values::Bytes(pixels), Values::Bytes(foreign)) = (&mut train.values, &other.train.values) {
+fn joined(own: LoadedDataset, other: LoadedDataset) -> Result<LoadedDataset, DataError> {
+    let LoadedDataset { mut train, test, .. } = own;
+    if let (SampleValues::Bytes(pixels), SampleValues::Bytes(foreign)) = (&mut train.values, &other.train.values) {
         pixels.extend_from_slice(foreign);
     }
     train.foreign = other.train.len();
     train.labels.extend(std::iter::repeat_n(NO_CLASS, other.train.len()));
-    Ok(Data::new(train, test))
+    Ok(LoadedDataset::new(train, test))
 }
 
 impl Version {
@@ -115,8 +115,8 @@ impl Version {
     }
 }
 
-impl Set {
-    fn search(&self, datasets: &Datasets) -> Result<Data, DataError> {
+impl CifarDataset {
+    fn search(&self, datasets: &DataDirectories) -> Result<LoadedDataset, DataError> {
         let folders = |place: PathBuf| {
             self.versions.iter().map(|version| place.join(version.folder)).chain([place.clone()]).collect::<Vec<_>>()
         };
@@ -131,7 +131,7 @@ impl Set {
         }
     }
 
-    fn read(&self, place: &Path, version: &Version) -> Result<Data, DataError> {
+    fn read(&self, place: &Path, version: &Version) -> Result<LoadedDataset, DataError> {
         if let Some(file) = version.files().find(|file| !place.join(file).is_file()) {
             let (directory, files) = (place.to_owned(), vec![file.to_owned()]);
             return Err(DataError::Incomplete { name: self.dataset.name(), directory, files });
@@ -141,9 +141,9 @@ impl Set {
             let samples = files.len() * each;
             let (mut all, mut given) = (Vec::with_capacity(samples * shape.len()), Vec::with_capacity(samples));
             for path in files.iter().map(|file| place.join(file)) {
-                let Batch { pixels, labels } = match version.form {
-                    Form::Binary { labels } => read_binary(&path, each, labels, shape.len())?,
-                    Form::Pickle => pickle::read(&path, each, shape.len())?,
+                let CifarBatch { pixels, labels } = match version.form {
+                    Format::Binary { labels } => read_binary(&path, each, labels, shape.len())?,
+                    Format::Pickle => pickle::read(&path, each, shape.len())?,
                 };
                 let classes = self.dataset.classes();
                 let wrong = |(_, label): &(usize, u8)| usize::from(*label) >= classes;
@@ -153,15 +153,15 @@ impl Set {
                 all.extend(pixels);
                 given.extend(labels.into_iter().map(u32::from));
             }
-            Ok(Images::new(shape, all, given))
+            Ok(SampleSet::new(shape, all, given))
         };
         let (train, test) = self.samples;
-        Ok(Data::new(images(version.training, train)?, images(&[version.test], test)?))
+        Ok(LoadedDataset::new(images(version.training, train)?, images(&[version.test], test)?))
     }
 }
 
 /// A file of the binary version: for each image so many bytes for `labels`, of which the last is taken, then its values.
-fn read_binary(path: &Path, samples: usize, labels: usize, values: usize) -> Result<Batch, DataError> {
+fn read_binary(path: &Path, samples: usize, labels: usize, values: usize) -> Result<CifarBatch, DataError> {
     let size = samples * (labels + values);
     let mut bytes = Vec::with_capacity(size + 1);
     // One byte more than there should be, so that no file can take more memory than the data set needs.
@@ -174,7 +174,7 @@ fn read_binary(path: &Path, samples: usize, labels: usize, values: usize) -> Res
         found if found > expected => return Err(DataError::Trailing { path, expected }),
         _ => {}
     }
-    let mut batch = Batch { pixels: Vec::with_capacity(samples * values), labels: Vec::with_capacity(samples) };
+    let mut batch = CifarBatch { pixels: Vec::with_capacity(samples * values), labels: Vec::with_capacity(samples) };
     for record in bytes.chunks_exact(labels + values) {
         let (label, pixels) = record.split_at(labels);
         batch.labels.extend(label.last());
@@ -192,30 +192,30 @@ mod tests {
     const VALUES: usize = 3 * 32 * 32;
 
     /// The two images of file `file`, and their labels below `classes`.
-    fn batch(file: usize, classes: usize) -> Batch {
+    fn batch(file: usize, classes: usize) -> CifarBatch {
         let value = |i: usize| (i % 251) as u8;
         let pixels = (0..2 * VALUES).map(|i| value(i + file)).collect();
-        Batch { pixels, labels: vec![value(file), value(classes - 1 - file)] }
+        CifarBatch { pixels, labels: vec![value(file), value(classes - 1 - file)] }
     }
 
     /// A binary file; where there is a byte more for another label, 19 stands there.
-    fn binary(batch: &Batch, labels: usize) -> Vec<u8> {
+    fn binary(batch: &CifarBatch, labels: usize) -> Vec<u8> {
         let records = batch.labels.iter().zip(batch.pixels.chunks_exact(VALUES));
         records.flat_map(|(label, pixels)| [&vec![19; labels - 1][..], &[*label], pixels].concat()).collect()
     }
 
-    fn bytes(version: &Version, batch: &Batch) -> Vec<u8> {
+    fn bytes(version: &Version, batch: &CifarBatch) -> Vec<u8> {
         match version.form {
-            Form::Binary { labels } => binary(batch, labels),
-            Form::Pickle if version.folder == "cifar-100-python" => {
+            Format::Binary { labels } => binary(batch, labels),
+            Format::Pickle if version.folder == "cifar-100-python" => {
                 saved("fine_labels", &batch.labels, VALUES, &batch.pixels, false)
             }
-            Form::Pickle => saved("labels", &batch.labels, VALUES, &batch.pixels, false),
+            Format::Pickle => saved("labels", &batch.labels, VALUES, &batch.pixels, false),
         }
     }
 
     /// Writes a version of a data set with two images a file.
-    fn write(place: &Path, set: &Set, version: &Version) {
+    fn write(place: &Path, set: &CifarDataset, version: &Version) {
         fs::create_dir_all(place).unwrap();
         for (number, file) in version.files().enumerate() {
             fs::write(place.join(file), bytes(version, &batch(number, set.dataset.classes()))).unwrap();
@@ -223,12 +223,12 @@ mod tests {
     }
 
     /// With two images in each file.
-    fn small(set: Set) -> Set {
-        Set { samples: (2, 2), ..set }
+    fn small(set: CifarDataset) -> CifarDataset {
+        CifarDataset { samples: (2, 2), ..set }
     }
 
-    fn found(set: Set, directory: &Path) -> Result<Data, DataError> {
-        small(set).search(&Datasets { directories: vec![directory.to_owned()] })
+    fn found(set: CifarDataset, directory: &Path) -> Result<LoadedDataset, DataError> {
+        small(set).search(&DataDirectories { directories: vec![directory.to_owned()] })
     }
 
     #[test]
@@ -264,7 +264,7 @@ mod tests {
         for part in ["cifar-10-binary.tar.gz", "--datasets DIR", "PLUSMINUS_DATASETS"] {
             assert!(text.contains(part), "{text}");
         }
-        let text = ten(&Datasets::default()).unwrap_err().to_string();
+        let text = ten(&DataDirectories::default()).unwrap_err().to_string();
         assert!(text.starts_with("the data set cifar-10 was not found, for there was no place to look in: "), "{text}");
     }
 
@@ -305,7 +305,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             write(directory.path(), &TEN, &version);
             let path = directory.path().join(version.test);
-            let wrong = Batch { labels: vec![9, 10], ..batch(5, 10) };
+            let wrong = CifarBatch { labels: vec![9, 10], ..batch(5, 10) };
             fs::write(&path, bytes(&version, &wrong)).unwrap();
             let error = found(TEN, directory.path()).unwrap_err();
             assert!(
@@ -335,7 +335,7 @@ mod tests {
             assert!(text.contains("cifar-100-binary.tar.gz"), "{text}");
             write(directory.path(), &HUNDRED, &version);
             let path = directory.path().join(version.test);
-            let wrong = Batch { labels: vec![99, 100], ..batch(1, 100) };
+            let wrong = CifarBatch { labels: vec![99, 100], ..batch(1, 100) };
             fs::write(&path, bytes(&version, &wrong)).unwrap();
             let error = found(HUNDRED, directory.path()).unwrap_err();
             assert!(
@@ -357,7 +357,7 @@ mod tests {
         write(&directory.path().join("cifar-10-batches-bin"), &TEN, &TEN.versions[0]);
         write(&directory.path().join("cifar-100-binary"), &HUNDRED, &HUNDRED.versions[0]);
         let (ten, hundred) = (found(TEN, directory.path()).unwrap(), found(HUNDRED, directory.path()).unwrap());
-        let Data { train, test, digest, .. } = joined(ten.clone(), hundred.clone()).unwrap();
+        let LoadedDataset { train, test, digest, .. } = joined(ten.clone(), hundred.clone()).unwrap();
         assert_eq!((train.len(), train.samples(), train.foreign), (12, 10, 2));
         assert_eq!(train.labels[..10], ten.train.labels);
         assert_eq!(train.labels[10..], [NO_CLASS; 2]);

@@ -6,8 +6,8 @@
 //! stand in a folder `annotations`. What labels are true is not known of the training images: their given labels stand for them.
 
 use super::error::DataError;
-use super::listed::{self, Listed};
-use super::{Data, Datasets};
+use super::image_list::{self, ImageList};
+use super::{DataDirectories, LoadedDataset};
 use plusminus_core::methods::dataset::Dataset;
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,11 +25,11 @@ const PARTS: [(&str, &str); 3] =
 const MOST: u64 = 1 << 28;
 
 /// The whole data set from the first place that has any of its lists.
-pub(super) fn from_disk(datasets: &Datasets, dataset: &Dataset) -> Result<Data, DataError> {
-    search(datasets, dataset, listed::IN_MEMORY)
+pub(super) fn from_disk(datasets: &DataDirectories, dataset: &Dataset) -> Result<LoadedDataset, DataError> {
+    search(datasets, dataset, image_list::MAX_IN_MEMORY)
 }
 
-fn search(datasets: &Datasets, dataset: &Dataset, limit: usize) -> Result<Data, DataError> {
+fn search(datasets: &DataDirectories, dataset: &Dataset, limit: usize) -> Result<LoadedDataset, DataError> {
     let name = dataset.name();
     let lists = || PARTS.iter().map(|(list, _)| *list).chain([NOISY, CLEAN]);
     let places: Vec<(PathBuf, PathBuf)> = datasets
@@ -53,7 +53,7 @@ fn search(datasets: &Datasets, dataset: &Dataset, limit: usize) -> Result<Data, 
     let part = |(list, kv): (&str, &str)| {
         let labels = labels.iter().find(|(name, _)| *name == kv).map(|(_, labels)| labels);
         let path = place.join(list);
-        let mut part = Listed::new(root.clone());
+        let mut part = ImageList::new(root.clone());
         for (line, key) in lines(&read(&path)?) {
             match labels.and_then(|labels| labels.get(key)) {
                 Some(label) => part.push(key, *label),
@@ -70,7 +70,7 @@ fn search(datasets: &Datasets, dataset: &Dataset, limit: usize) -> Result<Data, 
         Ok(part)
     };
     let [train, validation, test] = PARTS.map(part);
-    listed::load(dataset.shape(), train?, Some(validation?), test?, limit)
+    image_list::load(dataset.shape(), train?, Some(validation?), test?, limit)
 }
 
 fn read(path: &Path) -> Result<String, DataError> {
@@ -107,15 +107,15 @@ fn labels<'t>(path: &Path, text: &'t str, classes: usize) -> Result<HashMap<&'t 
 
 #[cfg(test)]
 mod tests {
-    use super::super::Values;
+    use super::super::SampleValues;
     use super::super::decode::tests::picture;
     use super::*;
     use std::fs;
 
     const SET: Dataset = Dataset::Clothing1M { size: 4 };
 
-    fn found(directory: &Path, limit: usize) -> Result<Data, DataError> {
-        search(&Datasets { directories: vec![directory.to_owned()] }, &SET, limit)
+    fn found(directory: &Path, limit: usize) -> Result<LoadedDataset, DataError> {
+        search(&DataDirectories { directories: vec![directory.to_owned()] }, &SET, limit)
     }
 
     /// Images `images/N.jpg` of grey 10 · N: 0 to 3 to train on, 4 and 5 for validation, 6 for the test.
@@ -146,7 +146,7 @@ mod tests {
             let validation = data.validation.unwrap();
             assert_eq!(data.train.labels, [13, 0, 1, 7], "noisy labels, in the order of the list");
             assert_eq!((validation.labels.as_slice(), data.test.labels.as_slice()), (&[4, 5][..], &[6][..]));
-            let grey = |images: &super::super::Images, i: usize| images.image(i)[0];
+            let grey = |images: &super::super::SampleSet, i: usize| images.image(i)[0];
             assert!(grey(&data.train, 0).abs_diff(20) <= 1 && grey(&validation, 1).abs_diff(50) <= 1);
         }
     }
@@ -156,7 +156,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path(), directory.path());
         let data = found(directory.path(), 100).unwrap();
-        assert!(matches!(data.validation.as_ref().unwrap().values, Values::Files(_)));
+        assert!(matches!(data.validation.as_ref().unwrap().values, SampleValues::Files(_)));
         let mut greys = Vec::new();
         data.train.each_image(&[3, 1], |pixels| greys.push(pixels[7])).unwrap();
         assert!(greys[0].abs_diff(30) <= 1 && greys[1] <= 1, "{greys:?}");

@@ -5,8 +5,8 @@
 //! each number the cat (0) first, then the dog (1).
 
 use super::error::DataError;
-use super::listed::{self, Listed};
-use super::{Data, Datasets};
+use super::image_list::{self, ImageList};
+use super::{DataDirectories, LoadedDataset};
 use plusminus_core::methods::dataset::Dataset;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -15,13 +15,18 @@ use std::path::PathBuf;
 const CLASSES: [&str; 2] = ["cat", "dog"];
 
 /// The whole data set from the first place that has any of its images, each stretched to the extent that is asked for.
-pub(super) fn from_disk(datasets: &Datasets, dataset: &Dataset) -> Result<Data, DataError> {
+pub(super) fn from_disk(datasets: &DataDirectories, dataset: &Dataset) -> Result<LoadedDataset, DataError> {
     let (train, test) = dataset.sizes().unwrap_or_default();
-    search(datasets, dataset, (train + test) / CLASSES.len(), listed::IN_MEMORY)
+    search(datasets, dataset, (train + test) / CLASSES.len(), image_list::MAX_IN_MEMORY)
 }
 
 /// As [`from_disk`], with `each` images of each class.
-fn search(datasets: &Datasets, dataset: &Dataset, each: usize, limit: usize) -> Result<Data, DataError> {
+fn search(
+    datasets: &DataDirectories,
+    dataset: &Dataset,
+    each: usize,
+    limit: usize,
+) -> Result<LoadedDataset, DataError> {
     let name = dataset.name();
     let places: Vec<PathBuf> = datasets.places(dataset).flat_map(|place| [place.join("train"), place]).collect();
     let first = |place: &&PathBuf| CLASSES.iter().any(|class| place.join(format!("{class}.0.jpg")).is_file());
@@ -29,8 +34,8 @@ fn search(datasets: &Datasets, dataset: &Dataset, each: usize, limit: usize) -> 
         let remedy = "unpack train.zip of https://www.kaggle.com/c/dogs-vs-cats/data";
         return Err(DataError::NotFound { name, looked: places, remedy });
     };
-    let there: BTreeSet<String> = listed::names(place, false)?.into_iter().collect();
-    let (mut train, mut test) = (Listed::new(place.clone()), Listed::new(place.clone()));
+    let there: BTreeSet<String> = image_list::names(place, false)?.into_iter().collect();
+    let (mut train, mut test) = (ImageList::new(place.clone()), ImageList::new(place.clone()));
     for number in 0..each {
         for (class, label) in CLASSES.iter().zip(0..) {
             let file = format!("{class}.{number}.jpg");
@@ -41,12 +46,12 @@ fn search(datasets: &Datasets, dataset: &Dataset, each: usize, limit: usize) -> 
             part.push(file, label);
         }
     }
-    listed::load(dataset.shape(), train, None, test, limit)
+    image_list::load(dataset.shape(), train, None, test, limit)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Values;
+    use super::super::SampleValues;
     use super::super::decode::tests::picture;
     use super::*;
     use std::fs;
@@ -65,8 +70,8 @@ mod tests {
         }
     }
 
-    fn found(directory: &Path, limit: usize) -> Result<Data, DataError> {
-        search(&Datasets { directories: vec![directory.to_owned()] }, &SET, 4, limit)
+    fn found(directory: &Path, limit: usize) -> Result<LoadedDataset, DataError> {
+        search(&DataDirectories { directories: vec![directory.to_owned()] }, &SET, 4, limit)
     }
 
     #[test]
@@ -86,8 +91,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path());
         let (kept, streamed) = (found(directory.path(), 8 * 48).unwrap(), found(directory.path(), 8 * 48 - 1).unwrap());
-        assert!(matches!((&kept.test.values, &streamed.test.values), (Values::Bytes(_), Values::Files(_))));
-        let pixels = |data: &Data| {
+        assert!(matches!((&kept.test.values, &streamed.test.values), (SampleValues::Bytes(_), SampleValues::Files(_))));
+        let pixels = |data: &LoadedDataset| {
             let mut seen = Vec::new();
             data.train.each_image(&[5, 0, 5], |pixels| seen.extend_from_slice(pixels)).unwrap();
             seen

@@ -1,8 +1,8 @@
 //! Fashion-MNIST (Xiao, Rasul & Vollgraf 2017), from disk, and the part of it that ships with the binary.
 
 use super::error::DataError;
-use super::idx::{self, Source};
-use super::{Data, Datasets, Images};
+use super::idx::{self, IdxSource};
+use super::{DataDirectories, LoadedDataset, SampleSet};
 use plusminus_core::methods::dataset::Dataset;
 use std::path::{Path, PathBuf};
 
@@ -16,12 +16,12 @@ const FILES: [&str; 4] =
     ["train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"];
 
 /// The whole data set from the first place that has any of its files.
-pub(super) fn from_disk(datasets: &Datasets) -> Result<Data, DataError> {
+pub(super) fn from_disk(datasets: &DataDirectories) -> Result<LoadedDataset, DataError> {
     search(datasets, Path::new(DEBIAN))
 }
 
 /// As [`from_disk`], with the place that is looked at last.
-fn search(datasets: &Datasets, fallback: &Path) -> Result<Data, DataError> {
+fn search(datasets: &DataDirectories, fallback: &Path) -> Result<LoadedDataset, DataError> {
     let dataset = Dataset::FashionMnist;
     let places: Vec<PathBuf> = datasets.places(&dataset).chain([fallback.to_owned()]).collect();
     let Some(place) = places.iter().find(|place| FILES.iter().any(|file| find(place, file).is_some())) else {
@@ -30,7 +30,7 @@ fn search(datasets: &Datasets, fallback: &Path) -> Result<Data, DataError> {
         return Err(DataError::NotFound { name: dataset.name(), looked: places, remedy });
     };
     let open = |file: &'static str| match find(place, file) {
-        Some(path) => Ok(Source::file(path)),
+        Some(path) => Ok(IdxSource::file(path)),
         None => {
             let files = vec![file.to_owned(), format!("{file}.gz")];
             Err(DataError::Incomplete { name: dataset.name(), directory: place.clone(), files })
@@ -41,14 +41,14 @@ fn search(datasets: &Datasets, fallback: &Path) -> Result<Data, DataError> {
 }
 
 /// The data set with two classes: bags, which are class 8, and all the rest.
-pub(super) fn bags(datasets: &Datasets) -> Result<Data, DataError> {
-    let Data { mut train, mut test, .. } = from_disk(datasets)?;
+pub(super) fn bags(datasets: &DataDirectories) -> Result<LoadedDataset, DataError> {
+    let LoadedDataset { mut train, mut test, .. } = from_disk(datasets)?;
     [&mut train, &mut test].into_iter().for_each(as_bags);
-    Ok(Data::new(train, test))
+    Ok(LoadedDataset::new(train, test))
 }
 
 /// Bags become 0 and clothes 1 (Xu et al. 2019, §5.1).
-fn as_bags(images: &mut Images) {
+fn as_bags(images: &mut SampleSet) {
     images.labels.iter_mut().for_each(|label| *label = u32::from(*label != BAG));
 }
 
@@ -58,10 +58,10 @@ fn find(place: &Path, file: &str) -> Option<PathBuf> {
 }
 
 /// The part in the binary: see `data/fashion-mnist-10k/README.md` in this crate.
-pub(super) fn from_binary() -> Result<Data, DataError> {
+pub(super) fn from_binary() -> Result<LoadedDataset, DataError> {
     macro_rules! embedded {
         ($file:literal) => {
-            Source::embedded($file, include_bytes!(concat!("../../data/fashion-mnist-10k/", $file)))
+            IdxSource::embedded($file, include_bytes!(concat!("../../data/fashion-mnist-10k/", $file)))
         };
     }
     let sources = [
@@ -75,20 +75,20 @@ pub(super) fn from_binary() -> Result<Data, DataError> {
 
 fn read(
     dataset: &Dataset,
-    [train_images, train_labels, test_images, test_labels]: [Source; 4],
-) -> Result<Data, DataError> {
+    [train_images, train_labels, test_images, test_labels]: [IdxSource; 4],
+) -> Result<LoadedDataset, DataError> {
     let (train, test) = dataset.sizes().unwrap_or_default();
     let read = |images, labels, samples| idx::read(images, labels, samples, dataset.shape(), dataset.classes());
-    Ok(Data::new(read(&train_images, &train_labels, train)?, read(&test_images, &test_labels, test)?))
+    Ok(LoadedDataset::new(read(&train_images, &train_labels, train)?, read(&test_images, &test_labels, test)?))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Cache, Values};
+    use super::super::{DatasetCache, SampleValues};
     use super::*;
     use std::sync::Arc;
 
-    fn counts(images: &Images) -> Vec<usize> {
+    fn counts(images: &SampleSet) -> Vec<usize> {
         (0..10).map(|class| images.labels.iter().filter(|label| **label == class).count()).collect()
     }
 
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn the_part_in_the_binary_is_the_first_of_every_class_in_file_order() {
         // Where the whole data set is not installed there is nothing to compare with.
-        let Ok(whole) = from_disk(&Datasets::default()) else { return };
+        let Ok(whole) = from_disk(&DataDirectories::default()) else { return };
         let part = from_binary().unwrap();
         for (whole, part, each) in [(&whole.train, &part.train, 800), (&whole.test, &part.test, 200)] {
             let mut seen = [0; 10];
@@ -124,15 +124,15 @@ mod tests {
     fn the_digest_follows_every_pixel_and_label() {
         let data = from_binary().unwrap();
         assert_eq!(data.digest, "14ef6d1f08e447de6afa4af3fcdee70eab5a217ca16fbd907a604a712f6b18be");
-        let changed = |change: fn(&mut Data)| {
+        let changed = |change: fn(&mut LoadedDataset)| {
             let mut other = data.clone();
             change(&mut other);
-            Data::new(other.train, other.test).digest
+            LoadedDataset::new(other.train, other.test).digest
         };
         assert_eq!(changed(|_| {}), data.digest);
         assert_ne!(
             changed(|data| match &mut data.train.values {
-                Values::Bytes(pixels) => pixels[7] ^= 1,
+                SampleValues::Bytes(pixels) => pixels[7] ^= 1,
                 other => panic!("{other:?}"),
             }),
             data.digest
@@ -150,18 +150,18 @@ mod tests {
         assert_eq!(images.labels.iter().sum::<u32>(), 1_800);
         // Where the whole data set is not installed there is nothing more to see.
         let Ok(data) = bags_of_disk() else { return };
-        let share = |images: &Images| images.labels.iter().filter(|label| **label == 0).count();
+        let share = |images: &SampleSet| images.labels.iter().filter(|label| **label == 0).count();
         assert_eq!((share(&data.train), share(&data.test)), (6_000, 1_000));
         assert!(data.train.labels.iter().all(|label| *label < 2));
     }
 
-    fn bags_of_disk() -> Result<Data, DataError> {
-        bags(&Datasets::default())
+    fn bags_of_disk() -> Result<LoadedDataset, DataError> {
+        bags(&DataDirectories::default())
     }
 
     #[test]
     fn a_data_set_is_read_once() {
-        let cache = Cache::default();
+        let cache = DatasetCache::default();
         let (a, b) = (cache.get(&Dataset::FashionMnist10k).unwrap(), cache.get(&Dataset::FashionMnist10k).unwrap());
         assert!(Arc::ptr_eq(&a, &b));
     }
@@ -170,7 +170,7 @@ mod tests {
     fn a_missing_data_set_names_every_place_and_a_remedy() {
         let empty = tempfile::tempdir().unwrap();
         let (given, fallback) = (empty.path().join("given"), empty.path().join("fallback"));
-        let error = search(&Datasets { directories: vec![given.clone()] }, &fallback).unwrap_err();
+        let error = search(&DataDirectories { directories: vec![given.clone()] }, &fallback).unwrap_err();
         let text = error.to_string();
         let places = [given.join("fashion-mnist"), given, fallback].map(|place| place.display().to_string()).join(", ");
         for part in [&places, "dataset-fashion-mnist", "github.com", "--datasets DIR", "PLUSMINUS_DATASETS"] {
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn the_fallback_is_looked_at_last() {
         let [given, fallback] = [0, 1].map(|_| tempfile::tempdir().unwrap());
-        let datasets = Datasets { directories: vec![given.path().to_owned()] };
+        let datasets = DataDirectories { directories: vec![given.path().to_owned()] };
         let place_of_a_part = || match search(&datasets, fallback.path()).unwrap_err() {
             DataError::Incomplete { directory, .. } => directory,
             other => panic!("{other}"),
@@ -196,7 +196,7 @@ mod tests {
     fn a_directory_with_a_part_of_the_files_says_which_one_is_missing() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(FILES[0]), b"").unwrap();
-        let error = from_disk(&Datasets { directories: vec![directory.path().to_owned()] }).unwrap_err();
+        let error = from_disk(&DataDirectories { directories: vec![directory.path().to_owned()] }).unwrap_err();
         assert!(matches!(&error, DataError::Incomplete { files, .. } if files[0] == FILES[1]), "{error}");
     }
 }

@@ -4,17 +4,17 @@
 //! second, each class's in the order of their names, so that the first or the last of them are of all classes.
 
 use super::error::DataError;
-use super::listed::{self, Listed, names};
-use super::{Data, Datasets};
+use super::image_list::{self, ImageList, names};
+use super::{DataDirectories, LoadedDataset};
 use plusminus_core::methods::dataset::{Dataset, Folder};
 use std::path::{Path, PathBuf};
 
 /// The data set from the first place that has the folder.
-pub(super) fn from_disk(datasets: &Datasets, folder: &Folder) -> Result<Data, DataError> {
-    search(datasets, folder, listed::IN_MEMORY)
+pub(super) fn from_disk(datasets: &DataDirectories, folder: &Folder) -> Result<LoadedDataset, DataError> {
+    search(datasets, folder, image_list::MAX_IN_MEMORY)
 }
 
-fn search(datasets: &Datasets, folder: &Folder, limit: usize) -> Result<Data, DataError> {
+fn search(datasets: &DataDirectories, folder: &Folder, limit: usize) -> Result<LoadedDataset, DataError> {
     let path = Path::new(&folder.path);
     let looked: Vec<PathBuf> = match path.is_absolute() {
         true => vec![path.to_owned()],
@@ -40,10 +40,10 @@ fn search(datasets: &Datasets, folder: &Folder, limit: usize) -> Result<Data, Da
         return Err(DataError::Extents { path: test_part, expected, found });
     }
     let (train, test) = (part(train_part, &classes)?, part(test_part, &classes)?);
-    listed::load(Dataset::Folder(folder.clone()).shape(), train, None, test, limit)
+    image_list::load(Dataset::Folder(folder.clone()).shape(), train, None, test, limit)
 }
 
-fn part(root: PathBuf, classes: &[String]) -> Result<Listed, DataError> {
+fn part(root: PathBuf, classes: &[String]) -> Result<ImageList, DataError> {
     let mut files = Vec::with_capacity(classes.len());
     for class in classes {
         let path = root.join(class);
@@ -54,7 +54,7 @@ fn part(root: PathBuf, classes: &[String]) -> Result<Listed, DataError> {
         }
         files.push(found);
     }
-    let mut listed = Listed::new(root);
+    let mut listed = ImageList::new(root);
     for turn in 0..files.iter().map(Vec::len).max().unwrap_or(0) {
         for ((class, files), label) in classes.iter().zip(&files).zip(0..) {
             if let Some(file) = files.get(turn) {
@@ -98,8 +98,8 @@ mod tests {
         directory
     }
 
-    fn found(directory: &Path, folder: &Folder) -> Result<Data, DataError> {
-        from_disk(&Datasets { directories: vec![directory.to_owned()] }, folder)
+    fn found(directory: &Path, folder: &Folder) -> Result<LoadedDataset, DataError> {
+        from_disk(&DataDirectories { directories: vec![directory.to_owned()] }, folder)
     }
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!((data.train.labels.as_slice(), data.test.labels.as_slice()), (&[0, 1, 0, 0][..], &[0, 1][..]));
         assert_eq!(data.train.bytes(), [[10; 4], [50; 4], [20; 4], [30; 4]].concat());
         let absolute = directory.path().join("insects").display().to_string();
-        assert_eq!(from_disk(&Datasets::default(), &folder(&absolute, 2)).unwrap(), data);
+        assert_eq!(from_disk(&DataDirectories::default(), &folder(&absolute, 2)).unwrap(), data);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! big-endian; plain or compressed with gzip, told apart by content rather than name.
 
 use super::error::DataError;
-use super::{ImageShape, Images};
+use super::{ImageShape, SampleSet};
 use flate2::bufread::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -13,7 +13,7 @@ const IMAGES: u32 = 2051;
 const LABELS: u32 = 2049;
 
 /// Where the bytes of a file are from.
-pub(super) struct Source {
+pub(super) struct IdxSource {
     /// For messages, and where the file is.
     path: PathBuf,
     /// The bytes, where they are in the binary rather than on disk.
@@ -21,27 +21,27 @@ pub(super) struct Source {
 }
 
 /// A file whose header has been read and is of the right kind.
-struct Opened<'a> {
-    source: &'a Source,
+struct IdxReader<'a> {
+    source: &'a IdxSource,
     /// What follows the header, uncompressed.
     values: Box<dyn Read>,
     compressed: bool,
     extents: Vec<u32>,
 }
 
-impl Source {
+impl IdxSource {
     /// A file on disk.
     pub fn file(path: PathBuf) -> Self {
-        Source { path, embedded: None }
+        IdxSource { path, embedded: None }
     }
 
     /// A file in the binary.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Self {
-        Source { path: name.into(), embedded: Some(bytes) }
+        IdxSource { path: name.into(), embedded: Some(bytes) }
     }
 
     /// Reads the header, which must have this magic number and so many extents.
-    fn open(&self, kind: &'static str, magic: u32, extents: usize) -> Result<Opened<'_>, DataError> {
+    fn open(&self, kind: &'static str, magic: u32, extents: usize) -> Result<IdxReader<'_>, DataError> {
         let path = || self.path.clone();
         let refused = |source| DataError::Read { path: path(), source };
         let mut bytes: Box<dyn BufRead> = match self.embedded {
@@ -50,7 +50,7 @@ impl Source {
         };
         let compressed = bytes.fill_buf().map_err(refused)?.starts_with(&GZIP);
         let values: Box<dyn Read> = if compressed { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) };
-        let mut opened = Opened { source: self, values, compressed, extents: Vec::new() };
+        let mut opened = IdxReader { source: self, values, compressed, extents: Vec::new() };
         let header = 4 * (1 + extents);
         let head = opened.take(header)?;
         let mut numbers = head.as_chunks::<4>().0.iter().map(|word| u32::from_be_bytes(*word));
@@ -67,7 +67,7 @@ impl Source {
     }
 }
 
-impl Opened<'_> {
+impl IdxReader<'_> {
     /// The next bytes: so many, or fewer at the file's end.
     fn take(&mut self, limit: usize) -> Result<Vec<u8>, DataError> {
         let mut bytes = Vec::with_capacity(limit);
@@ -103,12 +103,12 @@ impl Opened<'_> {
 
 /// A pair of files: `samples` grey images of this extent, and their labels below `classes`.
 pub(super) fn read(
-    images: &Source,
-    labels: &Source,
+    images: &IdxSource,
+    labels: &IdxSource,
     samples: usize,
     shape: ImageShape,
     classes: usize,
-) -> Result<Images, DataError> {
+) -> Result<SampleSet, DataError> {
     let (opened_images, opened_labels) = (images.open("images", IMAGES, 3)?, labels.open("labels", LABELS, 1)?);
     let (a, b) = (opened_images.extents[0] as usize, opened_labels.extents[0] as usize);
     // Where one of them is right, that they disagree says more than that the other is wrong.
@@ -121,7 +121,7 @@ pub(super) fn read(
     if let Some((index, label)) = values.iter().copied().enumerate().find(|(_, label)| usize::from(*label) >= classes) {
         return Err(DataError::Label { path: labels.path.clone(), index, label, classes });
     }
-    Ok(Images::new(shape, pixels, values.into_iter().map(u32::from).collect()))
+    Ok(SampleSet::new(shape, pixels, values.into_iter().map(u32::from).collect()))
 }
 
 #[cfg(test)]
@@ -151,14 +151,14 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn read_pair(images: Vec<u8>, labels: Vec<u8>) -> Result<Images, DataError> {
-        let source = |name: &str, bytes: Vec<u8>| Source::embedded(name, bytes.leak());
+    fn read_pair(images: Vec<u8>, labels: Vec<u8>) -> Result<SampleSet, DataError> {
+        let source = |name: &str, bytes: Vec<u8>| IdxSource::embedded(name, bytes.leak());
         read(&source("pictures", images), &source("names", labels), 2, SHAPE, 2)
     }
 
     #[test]
     fn a_pair_is_read_plain_and_compressed() {
-        let expected = Images::new(SHAPE, (0..12).collect(), vec![1, 0]);
+        let expected = SampleSet::new(SHAPE, (0..12).collect(), vec![1, 0]);
         assert_eq!(read_pair(images(), labels()).unwrap(), expected);
         assert_eq!(read_pair(gzip(&images()), labels()).unwrap(), expected);
         assert_eq!(expected.image(1), [6, 7, 8, 9, 10, 11]);
@@ -208,7 +208,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pictures");
         std::fs::write(&path, images()).unwrap();
-        let pair = || read(&Source::file(path.clone()), &Source::embedded("names", labels().leak()), 2, SHAPE, 2);
+        let pair = || read(&IdxSource::file(path.clone()), &IdxSource::embedded("names", labels().leak()), 2, SHAPE, 2);
         assert_eq!(pair().unwrap().bytes(), (0..12).collect::<Vec<u8>>());
         // Far more than there is memory, and nearly nothing on disk.
         File::options().append(true).open(&path).and_then(|file| file.set_len(1 << 40)).unwrap();
@@ -217,8 +217,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_cannot_be_read() {
-        let nowhere = Source::file("nowhere/pictures".into());
-        let error = read(&nowhere, &Source::embedded("names", labels().leak()), 2, SHAPE, 2).unwrap_err();
+        let nowhere = IdxSource::file("nowhere/pictures".into());
+        let error = read(&nowhere, &IdxSource::embedded("names", labels().leak()), 2, SHAPE, 2).unwrap_err();
         assert!(matches!(error, DataError::Read { .. }) && error.to_string().contains("nowhere/pictures"), "{error}");
     }
 

@@ -1,6 +1,6 @@
 //! Given labels from a text file: a label a line in the order of the training file, or `index,label` a line in any order.
 
-use super::{Datasets, is_passing, unreadable};
+use super::{DataDirectories, is_passing, unreadable};
 use plusminus_core::methods::dataset::Dataset;
 use plusminus_core::outcome::Failure;
 use std::fs::File;
@@ -24,7 +24,7 @@ pub(crate) enum LabelFileError {
     Read { path: PathBuf, source: io::Error },
     /// It is no text, or so long that it can be no list of the labels.
     #[error("{} is no list of {samples} labels: expected a text with a label a line", path.display())]
-    NoList { path: PathBuf, samples: usize },
+    NotALabelList { path: PathBuf, samples: usize },
     /// A line is something else.
     #[error("{}, line {line}: expected {expected}, found `{found}`", path.display())]
     Line { path: PathBuf, line: usize, expected: &'static str, found: String },
@@ -62,7 +62,7 @@ fn listed(places: &[PathBuf]) -> String {
 
 /// The labels in `file`, one for each of the `samples` of the training file, from the first place that has it.
 pub(super) fn read(
-    datasets: &Datasets,
+    datasets: &DataDirectories,
     dataset: &Dataset,
     file: &str,
     samples: usize,
@@ -76,7 +76,7 @@ pub(super) fn read(
     File::open(path)
         .and_then(|file| file.take(longest as u64 + 1).read_to_end(&mut bytes))
         .map_err(|source| LabelFileError::Read { path: path.clone(), source })?;
-    let no_list = || LabelFileError::NoList { path: path.clone(), samples };
+    let no_list = || LabelFileError::NotALabelList { path: path.clone(), samples };
     if bytes.len() > longest {
         return Err(no_list());
     }
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn the_file_is_looked_for_beside_the_data_set_and_in_its_folder() {
         let directory = tempfile::tempdir().unwrap();
-        let datasets = Datasets { directories: vec![directory.path().to_owned()] };
+        let datasets = DataDirectories { directories: vec![directory.path().to_owned()] };
         let found = || read(&datasets, &Dataset::Cifar10, "human.txt", 2).map_err(|error| error.to_string());
         let message = found().unwrap_err();
         assert!(message.starts_with("the labels human.txt were not found as "), "{message}");
@@ -203,9 +203,10 @@ mod tests {
     #[test]
     fn a_file_that_is_no_text_or_far_too_long_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let datasets = Datasets { directories: vec![directory.path().to_owned()] };
+        let datasets = DataDirectories { directories: vec![directory.path().to_owned()] };
         let path = directory.path().join("a");
-        let refused = || matches!(read(&datasets, &Dataset::Cifar10, "a", 2), Err(LabelFileError::NoList { .. }));
+        let refused =
+            || matches!(read(&datasets, &Dataset::Cifar10, "a", 2), Err(LabelFileError::NotALabelList { .. }));
         fs::write(&path, [0x80, 0xff]).unwrap();
         assert!(refused());
         fs::write(&path, b"1\n2\n").unwrap();

@@ -1,7 +1,7 @@
 //! The labels a job trains on: which samples are held out, and what noise makes of every label.
 
 use super::split::split;
-use super::{Data, Datasets, Images, label_file, unreadable};
+use super::{DataDirectories, LoadedDataset, SampleSet, label_file, unreadable};
 use plusminus_core::job::Job;
 use plusminus_core::methods::noise::{NO_CLASS, Noise, TransitionMatrix, replacements};
 use plusminus_core::outcome::Failure;
@@ -32,7 +32,7 @@ impl Labels {
     ///
     /// # Errors
     /// What the configuration asks for that the data set, or the file of labels, cannot give.
-    pub fn of(job: &Job, images: &Images, datasets: &Datasets) -> Result<Self, Failure> {
+    pub fn of(job: &Job, images: &SampleSet, datasets: &DataDirectories) -> Result<Self, Failure> {
         let refused = |why: String| unreadable(why, false);
         let configuration = &job.configuration;
         let (streams, dataset) = (job.streams(), &configuration.dataset);
@@ -90,7 +90,7 @@ impl Labels {
 
     /// What the job's results are to be compared by: the digest of `data`, and of the given labels where they come from a file
     /// too, for its name in the configuration does not say what is in it.
-    pub fn digest(&self, data: &Data) -> String {
+    pub fn digest(&self, data: &LoadedDataset) -> String {
         if !self.from_file {
             return data.digest.clone();
         }
@@ -118,20 +118,20 @@ mod tests {
     use plusminus_core::methods::losses::{Gce, Loss};
     use plusminus_core::methods::noise::Draw;
 
-    fn images() -> Images {
+    fn images() -> SampleSet {
         let labels = (0..1_000).map(|i| i % 10).collect();
-        Images::new(ImageShape { channels: 1, height: 1, width: 1 }, vec![0; 1_000], labels)
+        SampleSet::new(ImageShape { channels: 1, height: 1, width: 1 }, vec![0; 1_000], labels)
     }
 
     /// With 700 images that belong to no class.
-    fn with_pool() -> Images {
-        let Images { shape, mut labels, .. } = images();
+    fn with_pool() -> SampleSet {
+        let SampleSet { shape, mut labels, .. } = images();
         labels.resize(1_700, NO_CLASS);
-        Images { foreign: 700, ..Images::new(shape, vec![0; 1_700], labels) }
+        SampleSet { foreign: 700, ..SampleSet::new(shape, vec![0; 1_700], labels) }
     }
 
-    fn of(images: &Images, seed: u64, change: impl FnOnce(&mut Configuration)) -> Result<Labels, String> {
-        Labels::of(&job(seed, change), images, &Datasets::default()).map_err(|failure| failure.message)
+    fn of(images: &SampleSet, seed: u64, change: impl FnOnce(&mut Configuration)) -> Result<Labels, String> {
+        Labels::of(&job(seed, change), images, &DataDirectories::default()).map_err(|failure| failure.message)
     }
 
     fn noisy(seed: u64, change: impl FnOnce(&mut Configuration)) -> Labels {
@@ -139,7 +139,7 @@ mod tests {
             c.noise = Noise::uniform(0.4);
             change(c);
         });
-        Labels::of(&job, &images(), &Datasets::default()).unwrap()
+        Labels::of(&job, &images(), &DataDirectories::default()).unwrap()
     }
 
     #[test]
@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn labels_from_a_file_are_given_as_they_stand_and_are_a_part_of_the_digest() {
         let directory = tempfile::tempdir().unwrap();
-        let datasets = Datasets { directories: vec![directory.path().to_owned()] };
+        let datasets = DataDirectories { directories: vec![directory.path().to_owned()] };
         let labels = |shift: u32, take: usize| {
             let text: String = images().labels.iter().map(|label| format!("{}\n", (label + shift) % 10)).collect();
             std::fs::write(directory.path().join("human.txt"), text).unwrap();
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!((right.noise_rate, wrong.noise_rate), (0.0, 1.0));
         assert_eq!(wrong.transition.row(9)[0], 1.0);
         assert_eq!(labels(1, 40).given, wrong.given[..40]);
-        let data = Data::new(images(), images());
+        let data = LoadedDataset::new(images(), images());
         assert_ne!(right.digest(&data), wrong.digest(&data));
         assert_ne!(right.digest(&data), data.digest);
         assert_eq!(noisy(1, |_| {}).digest(&data), data.digest);

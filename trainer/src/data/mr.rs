@@ -7,7 +7,7 @@
 
 use super::error::DataError;
 use super::labels::shuffle;
-use super::{Data, Datasets, Images, Values};
+use super::{DataDirectories, LoadedDataset, SampleSet, SampleValues};
 use plusminus_core::methods::dataset::{Dataset, ImageShape};
 use plusminus_core::random::{Stream, Streams};
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ const SEED: u64 = u64::from_le_bytes(*b"polarity");
 const MOST: u64 = 4 << 20;
 
 /// What is expected of the files.
-struct Expected {
+struct ExpectedSizes {
     /// Sentences in each.
     sentences: usize,
     /// Sentences of both that are the test part.
@@ -40,10 +40,10 @@ struct Expected {
 }
 
 /// The whole data set from the first place that has any of its files.
-pub(super) fn from_disk(datasets: &Datasets) -> Result<Data, DataError> {
+pub(super) fn from_disk(datasets: &DataDirectories) -> Result<LoadedDataset, DataError> {
     let dataset = Dataset::Mr;
     let (train, test) = dataset.sizes().unwrap_or_default();
-    let expected = Expected {
+    let expected = ExpectedSizes {
         sentences: (train + test) / FILES.len(),
         test,
         length: dataset.shape().width,
@@ -52,7 +52,7 @@ pub(super) fn from_disk(datasets: &Datasets) -> Result<Data, DataError> {
     search(datasets, &expected)
 }
 
-fn search(datasets: &Datasets, expected: &Expected) -> Result<Data, DataError> {
+fn search(datasets: &DataDirectories, expected: &ExpectedSizes) -> Result<LoadedDataset, DataError> {
     let name = Dataset::Mr.name();
     let places: Vec<PathBuf> = datasets.places(&Dataset::Mr).flat_map(|place| [place.join(FOLDER), place]).collect();
     let Some(place) = places.iter().find(|place| FILES.iter().any(|file| place.join(file).is_file())) else {
@@ -96,9 +96,9 @@ fn search(datasets: &Datasets, expected: &Expected) -> Result<Data, DataError> {
     let images = |order: &[usize]| {
         let tokens = order.iter().flat_map(|row| &rows[*row].0).copied().collect();
         let labels = order.iter().map(|row| rows[*row].1).collect();
-        Images { shape, values: Values::Tokens(tokens), labels, foreign: 0 }
+        SampleSet { shape, values: SampleValues::Tokens(tokens), labels, foreign: 0 }
     };
-    Ok(Data::new(images(train), images(test)))
+    Ok(LoadedDataset::new(images(train), images(test)))
 }
 
 /// The words of each line.
@@ -141,24 +141,24 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fs;
 
-    const SMALL: Expected = Expected { sentences: 4, test: 3, length: 5, vocabulary: 12 };
+    const SMALL: ExpectedSizes = ExpectedSizes { sentences: 4, test: 3, length: 5, vocabulary: 12 };
 
     /// Ten words in all.
     const NEGATIVE: &str = "a bad film\nbad , bad\nit isn't good\n\n";
     const POSITIVE: &str = "good\na good film !\ngood\nit is a\n";
 
-    fn found(negative: &[u8], positive: &[u8], expected: &Expected) -> Result<Data, DataError> {
+    fn found(negative: &[u8], positive: &[u8], expected: &ExpectedSizes) -> Result<LoadedDataset, DataError> {
         let directory = tempfile::tempdir().unwrap();
         let folder = directory.path().join(FOLDER);
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join(FILES[0]), negative).unwrap();
         fs::write(folder.join(FILES[1]), positive).unwrap();
-        search(&Datasets { directories: vec![directory.path().to_owned()] }, expected)
+        search(&DataDirectories { directories: vec![directory.path().to_owned()] }, expected)
     }
 
-    fn tokens(images: &Images) -> Vec<&[u32]> {
+    fn tokens(images: &SampleSet) -> Vec<&[u32]> {
         match &images.values {
-            Values::Tokens(tokens) => tokens.chunks_exact(images.shape.len()).collect(),
+            SampleValues::Tokens(tokens) => tokens.chunks_exact(images.shape.len()).collect(),
             other => panic!("{other:?}"),
         }
     }
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn the_test_part_is_the_same_every_time() {
         let lines = |word: &str| (0..40).map(|i| format!("{word}{i}\n")).collect::<String>();
-        let expected = Expected { sentences: 40, test: 20, length: 5, vocabulary: 81 };
+        let expected = ExpectedSizes { sentences: 40, test: 20, length: 5, vocabulary: 81 };
         let read = || found(lines("no").as_bytes(), lines("yes").as_bytes(), &expected).unwrap();
         let data = read();
         assert_eq!(data, read());
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn files_that_are_not_what_they_should_be_are_refused() {
-        let told = |negative: &[u8], positive: &[u8], expected: &Expected| {
+        let told = |negative: &[u8], positive: &[u8], expected: &ExpectedSizes| {
             let text = found(negative, positive, expected).unwrap_err().to_string();
             text.split_once(": ").unwrap().1.to_owned()
         };
@@ -225,7 +225,7 @@ mod tests {
             told(long.as_bytes(), p, &SMALL),
             format!("expected at most 5 words a line, found 6 in line 3{remedy}")
         );
-        let few = Expected { vocabulary: 9, ..SMALL };
+        let few = ExpectedSizes { vocabulary: 9, ..SMALL };
         assert_eq!(told(n, p, &few), format!("expected at most 8 different words, found 9 up to here{remedy}"));
         assert_eq!(
             told(&vec![b'a'; 5 << 20], p, &SMALL),
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_data_set_that_is_missing_or_of_which_half_is_says_so() {
         let directory = tempfile::tempdir().unwrap();
-        let datasets = Datasets { directories: vec![directory.path().to_owned()] };
+        let datasets = DataDirectories { directories: vec![directory.path().to_owned()] };
         let text = from_disk(&datasets).unwrap_err().to_string();
         assert!(text.contains("rt-polaritydata.tar.gz") && text.contains("--datasets DIR"), "{text}");
         fs::write(directory.path().join(FILES[1]), POSITIVE).unwrap();
@@ -251,7 +251,7 @@ mod tests {
         if !directory.join("mr").is_dir() {
             return;
         }
-        let data = from_disk(&Datasets { directories: vec![directory] }).unwrap();
+        let data = from_disk(&DataDirectories { directories: vec![directory] }).unwrap();
         assert_eq!((data.train.len(), data.test.len()), (9_595, 1_067));
         let all = || [&data.train, &data.test].into_iter().flat_map(tokens);
         assert_eq!(all().flatten().max(), Some(&18_764));

@@ -14,7 +14,7 @@ use std::fs::File;
 use std::path::Path;
 
 /// A batch of images.
-pub(super) struct Batch {
+pub(super) struct CifarBatch {
     /// An image after the other.
     pub pixels: Vec<u8>,
     /// A label an image, whatever it is.
@@ -23,7 +23,7 @@ pub(super) struct Batch {
 
 /// The map in the file. What else is in it (`filenames`, `batch_label`, `coarse_labels`) is not used.
 #[derive(Deserialize)]
-struct Saved {
+struct PickledBatch {
     data: Array,
     #[serde(alias = "fine_labels")]
     labels: Vec<u8>,
@@ -58,7 +58,7 @@ impl<'de> Deserialize<'de> for Bytes {
 }
 
 /// The file's batch, which must be of `samples` images of `values` bytes each.
-pub(super) fn read(path: &Path, samples: usize, values: usize) -> Result<Batch, DataError> {
+pub(super) fn read(path: &Path, samples: usize, values: usize) -> Result<CifarBatch, DataError> {
     let refused = |source| DataError::Read { path: path.to_owned(), source };
     let wrong = |expected, found| Err(DataError::Extents { path: path.to_owned(), expected, found });
     let file = File::open(path).map_err(refused)?;
@@ -69,7 +69,7 @@ pub(super) fn read(path: &Path, samples: usize, values: usize) -> Result<Batch, 
         return wrong(format!("at most {limit} bytes"), format!("{size}"));
     }
     let options = DeOptions::new().replace_unresolved_globals();
-    let Saved { data: Array(_, (rows, columns), _, by_column, Bytes(bytes)), labels } =
+    let PickledBatch { data: Array(_, (rows, columns), _, by_column, Bytes(bytes)), labels } =
         serde_pickle::from_reader(file, options)
             .map_err(|source| DataError::Pickle { path: path.to_owned(), source: Box::new(source) })?;
     if (rows, columns, labels.len()) != (samples, values, samples) {
@@ -84,7 +84,7 @@ pub(super) fn read(path: &Path, samples: usize, values: usize) -> Result<Batch, 
     } else {
         bytes
     };
-    Ok(Batch { pixels, labels })
+    Ok(CifarBatch { pixels, labels })
 }
 
 #[cfg(test)]

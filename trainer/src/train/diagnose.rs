@@ -1,8 +1,8 @@
 //! What a job's diagnostics need of the run: labels by sample, and the features that its network sees.
 
 use super::evaluation::outputs;
-use super::{Between, Run, failed, user_error};
-use crate::diagnostics::{Observed, Seen, measure};
+use super::{Run, StopCheck, failed, user_error};
+use crate::diagnostics::{EvaluatedSamples, Evaluation, measure};
 use plusminus_core::methods::networks::{Layer, Network};
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::Failure;
@@ -22,7 +22,7 @@ impl Run<'_> {
         &self,
         epoch: u32,
         logits: Logits<'_>,
-        between: Between<'_>,
+        check_stop: StopCheck<'_>,
     ) -> Result<Measurements, Failure> {
         if self.job.configuration.diagnostics.is_empty() {
             return Ok(Measurements::new());
@@ -34,37 +34,42 @@ impl Run<'_> {
         let truth = of(&held_out.images.labels, &held_out.samples);
         let tested: Vec<usize> = (0..self.job.configuration.tested(self.data.test.len())).collect();
         let test = &self.data.test.labels[..tested.len()];
-        let observed = Observed {
+        let observed = Evaluation {
             job: self.job,
             epoch,
             criterion: &*self.criterion,
             realised: &self.labels.transition,
-            train: Seen { samples: &self.labels.train, logits: logits.train, given: &train.0, truth: &train.1 },
-            validation: Seen {
+            train: EvaluatedSamples {
+                samples: &self.labels.train,
+                logits: logits.train,
+                given: &train.0,
+                truth: &train.1,
+            },
+            validation: EvaluatedSamples {
                 samples: &held_out.samples,
                 logits: logits.validation,
                 given: &held_out.labels,
                 truth: &truth,
             },
-            test: Seen { samples: &tested, logits: logits.test, given: test, truth: test },
+            test: EvaluatedSamples { samples: &tested, logits: logits.test, given: test, truth: test },
         };
-        measure(&observed, &mut || self.feature_norms(&mut *between))
+        measure(&observed, &mut || self.feature_norms(&mut *check_stop))
     }
 
     /// ‖f‖₁ of every training sample, f being what the last layer takes in; nothing where that layer is not a linear one.
-    pub(super) fn feature_norms(&self, between: Between<'_>) -> Result<Option<Vec<f64>>, Failure> {
+    pub(super) fn feature_norms(&self, check_stop: StopCheck<'_>) -> Result<Option<Vec<f64>>, Failure> {
         let configuration = &*self.job.configuration;
         let dataset = &configuration.dataset;
         let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
         let weights = self.engine.weights().map_err(failed)?;
         let Some((network, weights)) = reader(&network, &weights) else { return Ok(None) };
         // It is made anew each time: what it holds would be as much again as the job's own for the whole of the training.
-        let mut engine = (self.engines)(&network, weights, &configuration.optimizer).map_err(failed)?;
+        let mut engine = (self.engine_factory)(&network, weights, &configuration.optimizer).map_err(failed)?;
         let mut norms = Vec::with_capacity(self.labels.train.len());
         outputs(&mut *engine, (&self.data.train, &self.inputs), &self.labels.train, |features| {
             let norm = |features: &[f32]| features.iter().map(|feature| f64::from(*feature).abs()).sum::<f64>();
             norms.extend(features.chunks_exact(network.classes).map(norm));
-            between()
+            check_stop()
         })?;
         Ok(Some(norms))
     }

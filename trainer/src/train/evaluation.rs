@@ -1,8 +1,8 @@
 //! What the network makes of samples that it is not trained on at the moment.
 
 use super::diagnose::Logits;
-use super::{Between, Run, failed, user_error};
-use crate::data::{HeldOut, Images, Inputs, feed};
+use super::{Run, StopCheck, failed, user_error};
+use crate::data::{InputPipeline, SampleSet, ValidationSamples, prefetch};
 use plusminus_core::logits::largest;
 use plusminus_core::methods::noise::NO_CLASS;
 use plusminus_core::metric::{Measurements, Metric};
@@ -10,11 +10,11 @@ use plusminus_core::outcome::Failure;
 use plusminus_engines::Engine;
 
 /// Samples that are evaluated together: a constant, for with their number candle's logits change in their last digits.
-pub(crate) const EVALUATED: usize = 250;
+pub(crate) const EVALUATION_BATCH: usize = 250;
 
 /// The samples of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum Subset {
     /// Those that are trained on, as they are, without augmentation.
     Train,
     /// Those that are held out.
@@ -25,15 +25,15 @@ pub(super) enum Part {
 
 impl Run<'_> {
     /// Measures the network as it stands, on training images as they are, on validation and on test samples.
-    /// `between` is called after every few samples, and its failure ends the evaluation.
+    /// `check_stop` is called after every few samples, and its failure ends the evaluation.
     pub(super) fn evaluate(
         &mut self,
         epoch: u32,
         measurements: &mut Measurements,
-        between: Between<'_>,
+        check_stop: StopCheck<'_>,
     ) -> Result<(), Failure> {
-        let train = self.logits(Part::Train, between)?;
-        let (mut clean, mut noisy, mut recovered) = (Share::default(), Share::default(), Share::default());
+        let train = self.logits(Subset::Train, check_stop)?;
+        let (mut clean, mut noisy, mut recovered) = (Accuracy::default(), Accuracy::default(), Accuracy::default());
         for (class, sample) in self.classes(&train).zip(&self.labels.train) {
             let (given, label) = (self.labels.given[*sample], self.data.train.labels[*sample]);
             if given == label {
@@ -45,12 +45,13 @@ impl Run<'_> {
                 }
             }
         }
-        let validation = self.logits(Part::Validation, between)?;
+        let validation = self.logits(Subset::Validation, check_stop)?;
         let given = self.held_out()?.labels;
         let loss = (!given.is_empty()).then(|| self.criterion.value(&validation, &given));
-        let right = Share::of(self.classes(&validation).zip(given).map(|(class, given)| class == given));
-        let test = self.logits(Part::Test, between)?;
-        let tested = Share::of(self.classes(&test).zip(&self.data.test.labels).map(|(class, label)| class == *label));
+        let right = Accuracy::of(self.classes(&validation).zip(given).map(|(class, given)| class == given));
+        let test = self.logits(Subset::Test, check_stop)?;
+        let tested =
+            Accuracy::of(self.classes(&test).zip(&self.data.test.labels).map(|(class, label)| class == *label));
         let found = [
             (Metric::CleanAccuracy, clean.value()),
             (Metric::NoisyAccuracy, noisy.value()),
@@ -61,26 +62,26 @@ impl Run<'_> {
         ];
         measurements.extend(found.into_iter().filter_map(|(metric, value)| Some((metric, value?))));
         let logits = Logits { train: &train, validation: &validation, test: &test };
-        measurements.extend(self.diagnose(epoch, logits, between)?);
+        measurements.extend(self.diagnose(epoch, logits, check_stop)?);
         Ok(())
     }
 
     /// The logits of a part, a row a sample, in the order of its samples.
-    pub(super) fn logits(&mut self, part: Part, between: Between<'_>) -> Result<Vec<f32>, Failure> {
+    pub(super) fn logits(&mut self, part: Subset, check_stop: StopCheck<'_>) -> Result<Vec<f32>, Failure> {
         let Run { job, data, labels, inputs, engine, held, .. } = self;
         let (images, samples) = match part {
-            Part::Train => (&data.train, labels.train.clone()),
-            Part::Validation => {
-                let HeldOut { images, samples, .. } =
+            Subset::Train => (&data.train, labels.train.clone()),
+            Subset::Validation => {
+                let ValidationSamples { images, samples, .. } =
                     data.held_out(labels, job.configuration.split).map_err(user_error)?;
                 (images, samples)
             }
-            Part::Test => (&data.test, (0..job.configuration.tested(data.test.len())).collect()),
+            Subset::Test => (&data.test, (0..job.configuration.tested(data.test.len())).collect()),
         };
         let mut all = Vec::with_capacity(samples.len() * job.configuration.dataset.classes());
         let mut take = |logits: &[f32]| {
             all.extend_from_slice(logits);
-            between()
+            check_stop()
         };
         match (held, engine.on_device()) {
             (Some(held), Some(device)) => {
@@ -98,7 +99,7 @@ impl Run<'_> {
     }
 
     /// What the job validates on.
-    pub(super) fn held_out(&self) -> Result<HeldOut<'_>, Failure> {
+    pub(super) fn held_out(&self) -> Result<ValidationSamples<'_>, Failure> {
         self.data.held_out(&self.labels, self.job.configuration.split).map_err(user_error)
     }
 
@@ -112,13 +113,13 @@ impl Run<'_> {
 /// augmentation, until it fails.
 pub(super) fn outputs(
     engine: &mut dyn Engine,
-    (images, inputs): (&Images, &Inputs),
+    (images, inputs): (&SampleSet, &InputPipeline),
     samples: &[usize],
     mut take: impl FnMut(&[f32]) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut outputs = Vec::new();
     let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(images, samples, batch).map_err(Failure::from);
-    feed::each(samples, EVALUATED, make, |_, inputs| {
+    prefetch::for_each_batch(samples, EVALUATION_BATCH, make, |_, inputs| {
         engine.logits(inputs, &mut outputs).map_err(failed)?;
         take(&outputs)
     })
@@ -126,14 +127,14 @@ pub(super) fn outputs(
 
 /// A share that is counted.
 #[derive(Clone, Copy, Default)]
-struct Share {
+struct Accuracy {
     hits: usize,
     of: usize,
 }
 
-impl Share {
+impl Accuracy {
     fn of(hits: impl Iterator<Item = bool>) -> Self {
-        let mut share = Share::default();
+        let mut share = Accuracy::default();
         hits.for_each(|hit| share.count(hit));
         share
     }

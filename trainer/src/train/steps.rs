@@ -1,8 +1,8 @@
 //! The steps of an epoch. Inputs and loss are each made on the host or where the engine's device is, as far as that can: a step is the same,
 //! and what is drawn for it is drawn in the same order.
 
-use super::{Observer, Progress, Run, diverged, failed, heed};
-use crate::data::{Data, Images, Inputs, Values, feed, shuffle};
+use super::{Observer, Progress, Run, diverged, failed, stop_on_break};
+use crate::data::{InputPipeline, LoadedDataset, SampleSet, SampleValues, prefetch, shuffle};
 use plusminus_core::methods::losses::{Criterion, Step};
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::Failure;
@@ -18,38 +18,38 @@ const ASKED: usize = 16;
 
 /// A job's data on its engine's device: the training file, then the data set's own validation samples, then the test file.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Held;
+pub(super) struct DeviceData;
 
-impl Held {
+impl DeviceData {
     /// Has the engine hold the data, where it can and they are in memory.
-    pub fn of(data: &Data, inputs: &Inputs, engine: &mut dyn Engine) -> Result<Option<Self>, Failure> {
+    pub fn of(data: &LoadedDataset, inputs: &InputPipeline, engine: &mut dyn Engine) -> Result<Option<Self>, Failure> {
         let Some(device) = engine.on_device() else { return Ok(None) };
         let Some(samples) = samples(data, inputs) else { return Ok(None) };
-        Ok(device.hold_samples(&samples).map_err(failed)?.then_some(Held))
+        Ok(device.hold_samples(&samples).map_err(failed)?.then_some(DeviceData))
     }
 
     /// The number of the first sample of these images among all.
-    pub fn start(self, data: &Data, images: &Images) -> usize {
+    pub fn start(self, data: &LoadedDataset, images: &SampleSet) -> usize {
         let before = parts(data).into_iter().take_while(|part| !std::ptr::eq(*part, images));
-        before.map(Images::len).sum()
+        before.map(SampleSet::len).sum()
     }
 }
 
 /// All parts, in the order in which a device has them.
-fn parts(data: &Data) -> Vec<&Images> {
+fn parts(data: &LoadedDataset) -> Vec<&SampleSet> {
     [Some(&data.train), data.validation.as_ref(), Some(&data.test)].into_iter().flatten().collect()
 }
 
 /// What a device would hold; nothing where any of it is in files.
-fn samples<'a>(data: &'a Data, inputs: &'a Inputs) -> Option<Samples<'a>> {
+fn samples<'a>(data: &'a LoadedDataset, inputs: &'a InputPipeline) -> Option<Samples<'a>> {
     let parts = parts(data);
     let (table, centre) = inputs.table();
     let bytes = parts.iter().map(|images| match &images.values {
-        Values::Bytes(bytes) => Some(&**bytes),
+        SampleValues::Bytes(bytes) => Some(&**bytes),
         _ => None,
     });
     let tokens = parts.iter().map(|images| match &images.values {
-        Values::Tokens(tokens) => Some(&**tokens),
+        SampleValues::Tokens(tokens) => Some(&**tokens),
         _ => None,
     });
     let images = bytes.collect::<Option<_>>().map(|parts| Samples::Images { parts, table, centre });
@@ -57,7 +57,7 @@ fn samples<'a>(data: &'a Data, inputs: &'a Inputs) -> Option<Samples<'a>> {
 }
 
 /// What takes the steps of an epoch.
-struct Steps<'a> {
+struct EpochSteps<'a> {
     engine: &'a mut dyn Engine,
     criterion: &'a mut dyn Criterion,
     /// Given labels of the training file.
@@ -75,10 +75,10 @@ struct Steps<'a> {
     total: f64,
 }
 
-impl Steps<'_> {
+impl EpochSteps<'_> {
     /// The next step.
     fn step(&mut self, samples: &[usize], inputs: BatchInputs<'_>) -> Result<(), Failure> {
-        let Steps { engine, criterion, given, lr, dropout, latent, .. } = self;
+        let EpochSteps { engine, criterion, given, lr, dropout, latent, .. } = self;
         self.waiting.push_back(samples.len());
         let batch = Batch { samples, inputs };
         if self.known {
@@ -109,7 +109,7 @@ impl Steps<'_> {
     fn take(&mut self, loss: f64) -> Result<(), Failure> {
         self.heard += 1;
         if !loss.is_finite() {
-            let Steps { epoch, lr, heard, .. } = self;
+            let EpochSteps { epoch, lr, heard, .. } = self;
             return Err(diverged(&format!("the loss is {loss} in epoch {epoch}, step {heard}, at learning rate {lr}")));
         }
         self.total += loss * self.waiting.pop_front().unwrap_or_default() as f64;
@@ -149,7 +149,7 @@ impl Run<'_> {
             (Some(device), Some(loss)) => device.set_loss(&loss, &labels.given).map(|()| true).map_err(failed)?,
             _ => false,
         };
-        let mut steps = Steps {
+        let mut steps = EpochSteps {
             engine: &mut **engine,
             criterion: &mut **criterion,
             given: &labels.given,
@@ -162,7 +162,7 @@ impl Run<'_> {
             heard: 0,
             total: 0.0,
         };
-        let (mut step, begun) = (0, Instant::now());
+        let (mut step, started) = (0, Instant::now());
         // In which `observer` had the training wait, for a lease perhaps: that says nothing of its speed.
         let mut waited = Duration::ZERO;
         let mut taken = || {
@@ -170,7 +170,7 @@ impl Run<'_> {
             let asked = Instant::now();
             let flow = observer.progress(Progress { epoch, epochs, step, steps: count });
             waited += asked.elapsed();
-            heed(flow, || format!("in epoch {epoch} of {epochs}, after step {step} of {count}"))
+            stop_on_break(flow, || format!("in epoch {epoch} of {epochs}, after step {step} of {count}"))
         };
         if held.is_some() {
             for samples in order.chunks(size) {
@@ -182,14 +182,14 @@ impl Run<'_> {
             let make = |samples: &[usize], batch: &mut Vec<f32>| {
                 inputs.gather_augmented(&data.train, samples, augment, &mut augmentation, batch).map_err(Failure::from)
             };
-            feed::each(&order, size, make, |samples, inputs| {
+            prefetch::for_each_batch(&order, size, make, |samples, inputs| {
                 steps.step(samples, BatchInputs::Host(inputs))?;
                 taken()
             })?;
         }
         steps.hear()?;
         // A clock too coarse to see the epoch must not make the speed infinite.
-        let seconds = begun.elapsed().saturating_sub(waited).as_secs_f64().max(1e-9);
+        let seconds = started.elapsed().saturating_sub(waited).as_secs_f64().max(1e-9);
         steps.learn()?;
         Ok(Measurements::from([
             (Metric::TrainLoss, steps.total / order.len() as f64),

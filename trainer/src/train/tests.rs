@@ -55,8 +55,8 @@ fn small(configuration: &mut Configuration) {
     configuration.noise = Noise::uniform(0.4);
 }
 
-fn train_with(job: &Job, means: ExecutionOptions, observer: &mut dyn Observer) -> Result<Trained, Failure> {
-    train(job, Supplies { cache: &Cache::default(), means, parent: None, checkpoints: None }, observer)
+fn train_with(job: &Job, execution: ExecutionOptions, observer: &mut dyn Observer) -> Result<TrainedJob, Failure> {
+    train(job, TrainInputs { cache: &DatasetCache::default(), execution, parent: None, checkpoints: None }, observer)
 }
 
 /// The weights in a file that some job has left.
@@ -64,11 +64,11 @@ fn left_in(path: &Path) -> ParentWeights<'_> {
     ParentWeights { path, digest: Digest::of(&std::fs::read(path).unwrap()) }
 }
 
-fn run_of(job: &Job, means: ExecutionOptions) -> Run<'_> {
-    Run::new(job, Supplies { cache: &Cache::default(), means, parent: None, checkpoints: None }).unwrap()
+fn run_of(job: &Job, execution: ExecutionOptions) -> Run<'_> {
+    Run::new(job, TrainInputs { cache: &DatasetCache::default(), execution, parent: None, checkpoints: None }).unwrap()
 }
 
-fn trained(job: &Job) -> Trained {
+fn trained(job: &Job) -> TrainedJob {
     train_with(job, ExecutionOptions::default(), &mut ()).unwrap()
 }
 
@@ -104,7 +104,7 @@ impl Observer for Recorder {
 }
 
 /// What does not depend on the clock.
-fn repeatable(trained: &Trained) -> (Facts, Vec<Measurements>, &Kept) {
+fn repeatable(trained: &TrainedJob) -> (Facts, Vec<Measurements>, &KeptWeights) {
     let rows = trained.epochs.iter().map(|(_, row)| {
         let mut row = row.clone();
         row.remove(&Metric::ImagesPerSecond);
@@ -132,11 +132,11 @@ fn threads(number: usize) -> ExecutionOptions {
 }
 
 /// The digest of a ResNet's weights after two steps through the engine alone: an epoch with its evaluation would take a minute.
-fn two_steps_of_a_resnet(seed: u64, means: ExecutionOptions) -> String {
+fn two_steps_of_a_resnet(seed: u64, execution: ExecutionOptions) -> String {
     let job = job(seed, |c| {
         c.model = Model::Resnet20 { shortcut: plusminus_core::methods::networks::Downsample::Pad };
     });
-    let mut run = run_of(&job, means);
+    let mut run = run_of(&job, execution);
     let (mut batch, mut dropout) = (Vec::new(), job.streams().generator(Stream::Dropout, 1));
     for start in [0, 8] {
         let samples: Vec<usize> = (start..start + 8).collect();
@@ -177,15 +177,15 @@ fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
         c.normalize = Normalize::PixelMean;
     });
     let run = || run_of(&job, ExecutionOptions::default());
-    let (mut beside, mut between) = (run(), run());
+    let (mut beside, mut check_stop) = (run(), run());
     let mut batch = Vec::new();
     for epoch in [1, 2] {
         let loss = beside.epoch(epoch, &mut ()).unwrap()[&Metric::TrainLoss];
         let generator = |stream| job.streams().generator(stream, u64::from(epoch));
-        let mut order = between.labels.train.clone();
+        let mut order = check_stop.labels.train.clone();
         shuffle(&mut order, &mut generator(Stream::Order));
         let (mut augmentation, mut dropout) = (generator(Stream::Augmentation), generator(Stream::Dropout));
-        let Run { data, labels, inputs, engine, .. } = &mut between;
+        let Run { data, labels, inputs, engine, .. } = &mut check_stop;
         let mut total = 0.0;
         for samples in order.chunks(150) {
             let augment = &job.configuration.augment;
@@ -195,7 +195,7 @@ fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
             total += loss * samples.len() as f64;
         }
         assert_eq!(loss, total / 400.0);
-        assert_eq!(beside.engine.weights().unwrap().digest(), between.engine.weights().unwrap().digest());
+        assert_eq!(beside.engine.weights().unwrap().digest(), check_stop.engine.weights().unwrap().digest());
     }
 }
 
@@ -224,7 +224,7 @@ fn an_observer_hears_every_step_and_epoch_and_the_facts_agree() {
     let trained = train_with(&job, ExecutionOptions::default(), &mut recorder).unwrap();
     let samples = Samples { train: 400, validation: 7_600, test: 2_000 };
     assert_eq!(trained.facts.samples, samples);
-    assert_eq!(trained.facts.data, Cache::default().get(&Dataset::FashionMnist10k).unwrap().digest);
+    assert_eq!(trained.facts.data, DatasetCache::default().get(&Dataset::FashionMnist10k).unwrap().digest);
     assert!(trained.facts.engine.starts_with("fused "), "{}", trained.facts.engine);
     assert_eq!(recorder.steps(), [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]);
     assert!(recorder.heard.iter().all(|progress| (progress.epochs, progress.steps) == (2, 3)));
@@ -317,9 +317,9 @@ struct Slow(Duration);
 impl Observer for Slow {
     fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
         if progress.step > 0 {
-            let begun = Instant::now();
+            let started = Instant::now();
             std::thread::sleep(Duration::from_millis(400));
-            self.0 += begun.elapsed();
+            self.0 += started.elapsed();
         }
         ControlFlow::Continue(())
     }
@@ -328,10 +328,10 @@ impl Observer for Slow {
 #[test]
 fn the_time_in_which_training_waits_for_a_lease_is_no_part_of_its_speed() {
     let job = job(1, |c| (c.train_size, c.test_size, c.batch_size) = (Some(20), Some(10), 5));
-    let (mut slow, begun) = (Slow::default(), Instant::now());
+    let (mut slow, started) = (Slow::default(), Instant::now());
     let trained = train_with(&job, ExecutionOptions::default(), &mut slow).unwrap();
     // All that was not waited for, the evaluation included: so however busy the machine is, training took no longer.
-    let busy = begun.elapsed() - slow.0;
+    let busy = started.elapsed() - slow.0;
     let speed = trained.epochs[0].1[&Metric::ImagesPerSecond];
     assert!(speed >= 20.0 / busy.as_secs_f64(), "{speed} images/s, {busy:?}");
 }

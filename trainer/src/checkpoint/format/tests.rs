@@ -18,15 +18,15 @@ fn plan(job: &Job) -> Arc<Plan> {
 }
 
 /// A training that stands after its third epoch, the second of which was best in both ways of validation.
-struct Course {
-    about: About,
+struct Fixture {
+    about: CheckpointOrigin,
     here: Checkpoint,
     second: Snapshot,
     rows: Vec<(u32, Measurements)>,
 }
 
-impl Course {
-    fn of(job: &Job) -> Course {
+impl Fixture {
+    fn of(job: &Job) -> Fixture {
         let plan = plan(job);
         let weights = |epoch| plan.initial(&mut job.streams().generator(Stream::Weights, epoch));
         let mut last = weights(3);
@@ -46,8 +46,8 @@ impl Course {
             start: None,
         };
         let transition = Some(facts.transition.clone());
-        Course {
-            about: About {
+        Fixture {
+            about: CheckpointOrigin {
                 job: job.id(),
                 engine: "fused 1 cpu".to_owned(),
                 parent: Some(Digest::of(b"weights")),
@@ -60,9 +60,9 @@ impl Course {
         }
     }
 
-    fn standing(&self) -> Standing<'_> {
+    fn standing(&self) -> TrainingState<'_> {
         let best = [None, Some((f64::from_bits(0x7FF8_0000_0000_0042), &self.second)), Some((-0.0, &self.second))];
-        Standing { here: &self.here, criterion: b"state", best, rows: &self.rows }
+        TrainingState { here: &self.here, criterion: b"state", best, rows: &self.rows }
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -80,7 +80,7 @@ fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     (directory, path)
 }
 
-fn read_bytes(bytes: &[u8], job: &Job) -> Result<Saved, Unusable> {
+fn read_bytes(bytes: &[u8], job: &Job) -> Result<SavedCheckpoint, CheckpointError> {
     let (_directory, path) = file(bytes);
     read(&path, job.id(), &plan(job))
 }
@@ -92,23 +92,23 @@ fn bits(values: &[f32]) -> Vec<u32> {
 #[test]
 fn what_is_written_is_read_again_bit_by_bit() {
     let job = job(1, |_| {});
-    let course = Course::of(&job);
-    let bytes = course.bytes();
+    let state = Fixture::of(&job);
+    let bytes = state.bytes();
     let found = read_bytes(&bytes, &job).unwrap();
-    assert_eq!((&found.about, &found.criterion[..]), (&course.about, &b"state"[..]));
-    assert_eq!(bits(found.here.weights.values()), bits(course.here.weights.values()));
-    assert_eq!(found.here.optimizer, course.here.optimizer);
+    assert_eq!((&found.about, &found.criterion[..]), (&state.about, &b"state"[..]));
+    assert_eq!(bits(found.here.weights.values()), bits(state.here.weights.values()));
+    assert_eq!(found.here.optimizer, state.here.optimizer);
     let bits_of = |rows: &[(u32, Measurements)]| -> Vec<(u32, Vec<(Metric, u64)>)> {
         let row = |row: &Measurements| row.iter().map(|(metric, value)| (*metric, value.to_bits())).collect();
         rows.iter().map(|(epoch, values)| (*epoch, row(values))).collect()
     };
-    assert_eq!(bits_of(&found.rows), bits_of(&course.rows));
-    for (found, expected) in found.best.iter().zip(course.standing().best) {
+    assert_eq!(bits_of(&found.rows), bits_of(&state.rows));
+    for (found, expected) in found.best.iter().zip(state.standing().best) {
         let of = |value: f64, snapshot: &Snapshot| (value.to_bits(), snapshot.clone());
         assert_eq!(found.as_ref().map(|(v, s)| of(*v, s)), expected.map(|(v, s)| of(v, s)));
     }
     let best = found.best;
-    let again = Standing {
+    let again = TrainingState {
         here: &found.here,
         criterion: &found.criterion,
         best: best.each_ref().map(|best| best.as_ref().map(|(value, snapshot)| (*value, snapshot))),
@@ -122,16 +122,16 @@ fn what_is_written_is_read_again_bit_by_bit() {
 #[test]
 fn weights_that_snapshots_share_are_written_once() {
     let job = job(1, |_| {});
-    let course = Course::of(&job);
+    let state = Fixture::of(&job);
     let plan = plan(&job);
     let lists = (2 * plan.len() + plan.trained()) * size_of::<f32>();
-    assert!((lists..lists + 2_000).contains(&course.bytes().len()));
+    assert!((lists..lists + 2_000).contains(&state.bytes().len()));
 }
 
 #[test]
 fn what_is_no_checkpoint_of_this_job_and_this_format_is_told_apart() {
     let (job, other) = (job(1, |_| {}), job(2, |_| {}));
-    let bytes = Course::of(&job).bytes();
+    let bytes = Fixture::of(&job).bytes();
     let why = |bytes: &[u8], job: &Job| read_bytes(bytes, job).unwrap_err().to_string();
     assert_eq!(why(&bytes, &other), format!("it is of job {}", job.id()));
     assert_eq!(why(b"", &job), "it is no checkpoint of plusminus");
@@ -147,14 +147,14 @@ fn what_is_no_checkpoint_of_this_job_and_this_format_is_told_apart() {
     }
     let missing = tempfile::tempdir().unwrap();
     let error = read(&missing.path().join("a"), job.id(), &plan(&job)).unwrap_err();
-    assert!(matches!(error, Unusable::Io(_)), "{error}");
+    assert!(matches!(error, CheckpointError::Io(_)), "{error}");
 }
 
 #[test]
 fn a_file_with_a_right_checksum_and_wrong_contents_is_refused_too() {
     let job = job(1, |_| {});
-    let course = Course::of(&job);
-    let bytes = course.bytes();
+    let state = Fixture::of(&job);
+    let bytes = state.bytes();
     let line = MAGIC.len() + VERSION.len() + 1;
     let length = u64::from_le_bytes(bytes[line..line + 8].try_into().unwrap()) as usize;
     let body = &bytes[line + 8 + length..bytes.len() - CHECKSUM as usize];
@@ -193,7 +193,7 @@ proptest! {
     #[test]
     fn a_file_with_any_byte_changed_or_any_part_lacking_is_refused(place in any::<prop::sample::Index>(), flip in 0..=255u8) {
         let job = job(1, |_| {});
-        let mut bytes = Course::of(&job).bytes();
+        let mut bytes = Fixture::of(&job).bytes();
         let place = place.index(bytes.len());
         // A change to nothing: cut off there.
         if flip == 0 { bytes.truncate(place) } else { bytes[place] ^= flip }
@@ -206,7 +206,7 @@ proptest! {
     ) {
         // Its checksum made right again: what checksums are there to keep out.
         let job = job(1, |_| {});
-        let mut bytes = Course::of(&job).bytes();
+        let mut bytes = Fixture::of(&job).bytes();
         let content = bytes.len() - CHECKSUM as usize;
         let place = place.index(2_000);
         bytes[place] ^= flip;

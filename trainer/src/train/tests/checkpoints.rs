@@ -1,8 +1,8 @@
 //! Jobs that are interrupted and go on give what they would have given, whatever becomes of their checkpoints.
 
 use super::*;
-use crate::checkpoint::{self, Every, Standing, remove};
-use crate::data::{Data, Datasets, Images};
+use crate::checkpoint::{self, CheckpointInterval, TrainingState, remove};
+use crate::data::{DataDirectories, LoadedDataset, SampleSet};
 use plusminus_core::id::Attempt;
 use plusminus_core::job::Parent;
 use plusminus_core::methods::losses::{Forward, Lccn, TruncatedGce};
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 /// The data set, read once for all of these tests.
-static DATA: LazyLock<Cache> = LazyLock::new(Cache::default);
+static DATA: LazyLock<DatasetCache> = LazyLock::new(DatasetCache::default);
 
 /// Four epochs of three steps, of 60 images under noise; 30 others held out, 20 tested on.
 fn brief(configuration: &mut Configuration) {
@@ -46,23 +46,26 @@ fn residual(configuration: &mut Configuration) {
 }
 
 /// With what jobs are trained here, but for checkpoints.
-fn supplies(kind: EngineKind) -> Supplies<'static> {
-    Supplies {
+fn train_inputs(kind: EngineKind) -> TrainInputs<'static> {
+    TrainInputs {
         cache: &DATA,
-        means: ExecutionOptions { engine: Some(kind), ..ExecutionOptions::default() },
+        execution: ExecutionOptions { engine: Some(kind), ..ExecutionOptions::default() },
         parent: None,
         checkpoints: None,
     }
 }
 
 /// The same with checkpoints in a directory.
-fn with<'a>(supplies: Supplies<'a>, directory: &'a Path, attempt: u32, every: &str) -> Supplies<'a> {
-    let every: Every = every.parse().unwrap();
-    Supplies { checkpoints: Some(Checkpoints { directory, attempt: Attempt(attempt), every }), ..supplies }
+fn with<'a>(train_inputs: TrainInputs<'a>, directory: &'a Path, attempt: u32, interval: &str) -> TrainInputs<'a> {
+    let interval: CheckpointInterval = interval.parse().unwrap();
+    TrainInputs {
+        checkpoints: Some(CheckpointOptions { directory, attempt: Attempt(attempt), interval }),
+        ..train_inputs
+    }
 }
 
-fn fused<'a>(directory: &'a Path, attempt: u32, every: &str) -> Supplies<'a> {
-    with(supplies(EngineKind::Fused), directory, attempt, every)
+fn fused<'a>(directory: &'a Path, attempt: u32, interval: &str) -> TrainInputs<'a> {
+    with(train_inputs(EngineKind::Fused), directory, attempt, interval)
 }
 
 /// Stops a training at a moment, and notes what it hears.
@@ -118,13 +121,13 @@ fn files(directory: &Path, job: &Job) -> Vec<PathBuf> {
     files
 }
 
-fn preempted(result: Result<Trained, Failure>) {
+fn preempted(result: Result<TrainedJob, Failure>) {
     let failure = result.map(|_| ()).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Preempted, "{failure}");
 }
 
 /// Trains a job in as many attempts as it has epochs, each stopped after one epoch or in the midst of the next one.
-fn in_pieces(job: &Job, supplies: Supplies<'_>, whole: &Trained) {
+fn in_pieces(job: &Job, train_inputs: TrainInputs<'_>, whole: &TrainedJob) {
     let directory = tempfile::tempdir().unwrap();
     let epochs = job.configuration.epochs;
     for epoch in 1..epochs {
@@ -134,13 +137,13 @@ fn in_pieces(job: &Job, supplies: Supplies<'_>, whole: &Trained) {
             2 => Stopper::within(epoch + 1, 1),
             _ => Stopper::within(epoch + 1, 3),
         };
-        preempted(train(job, with(supplies, directory.path(), epoch, "1000epochs"), &mut stopper));
+        preempted(train(job, with(train_inputs, directory.path(), epoch, "1000epochs"), &mut stopper));
         assert_eq!(stopper.told(), (1..=epoch).collect::<Vec<_>>(), "attempt {epoch}");
         assert_eq!(stopper.trained().first(), Some(&epoch), "attempt {epoch}");
         assert_eq!(files(directory.path(), job).len(), 2.min(epoch as usize));
     }
     let mut last = Stopper::default();
-    let trained = train(job, with(supplies, directory.path(), epochs, "1000epochs"), &mut last).unwrap();
+    let trained = train(job, with(train_inputs, directory.path(), epochs, "1000epochs"), &mut last).unwrap();
     assert_eq!(repeatable(&trained), repeatable(whole));
     assert_eq!((last.trained(), &last.epochs), (vec![epochs], &trained.epochs));
 }
@@ -150,8 +153,8 @@ fn a_job_that_is_interrupted_after_every_epoch_gives_the_bytes_of_one_that_never
     for kind in [EngineKind::Fused, EngineKind::Candle] {
         for change in [brief, truncated, lccn, residual] {
             let job = job(4, change);
-            let whole = train(&job, supplies(kind), &mut ()).unwrap();
-            in_pieces(&job, supplies(kind), &whole);
+            let whole = train(&job, train_inputs(kind), &mut ()).unwrap();
+            in_pieces(&job, train_inputs(kind), &whole);
         }
     }
 }
@@ -159,7 +162,7 @@ fn a_job_that_is_interrupted_after_every_epoch_gives_the_bytes_of_one_that_never
 #[test]
 fn one_interruption_after_any_epoch_changes_nothing_and_nothing_is_asked_for_beyond_the_last() {
     let job = job(4, truncated);
-    let whole = train(&job, supplies(EngineKind::Fused), &mut ()).unwrap();
+    let whole = train(&job, train_inputs(EngineKind::Fused), &mut ()).unwrap();
     for epoch in 1..=4 {
         let directory = tempfile::tempdir().unwrap();
         let first = train(&job, fused(directory.path(), 1, "1epochs"), &mut Stopper::after(epoch));
@@ -191,9 +194,9 @@ fn a_stop_while_epochs_are_told_again_is_heeded_and_loses_nothing() {
 #[test]
 fn checkpoints_are_left_as_often_as_was_asked_and_go_when_they_are_removed() {
     let job = job(4, brief);
-    for (every, left) in [("1epochs", vec![3, 4]), ("3epochs", vec![3]), ("1000s", vec![])] {
+    for (interval, left) in [("1epochs", vec![3, 4]), ("3epochs", vec![3]), ("1000s", vec![])] {
         let directory = tempfile::tempdir().unwrap();
-        train(&job, fused(directory.path(), 7, every), &mut ()).unwrap();
+        train(&job, fused(directory.path(), 7, interval), &mut ()).unwrap();
         let names = left.iter().map(|epoch| format!("epoch-{epoch}-attempt-7.checkpoint"));
         let root = directory.path().join(job.id().to_string());
         assert_eq!(files(directory.path(), &job), names.map(|name| root.join(name)).collect::<Vec<_>>(), "{every}");
@@ -210,14 +213,14 @@ fn after_three(job: &Job) -> tempfile::TempDir {
 }
 
 /// After which epoch a second attempt would go on.
-fn goes_on_after(job: &Job, supplies: Supplies<'_>) -> u32 {
-    Run::new(job, supplies).unwrap().course.epoch()
+fn goes_on_after(job: &Job, train_inputs: TrainInputs<'_>) -> u32 {
+    Run::new(job, train_inputs).unwrap().state.epoch()
 }
 
 #[test]
 fn where_the_last_checkpoint_is_damaged_the_one_before_is_used_and_then_the_start() {
     let job = job(4, lccn);
-    let whole = train(&job, supplies(EngineKind::Fused), &mut ()).unwrap();
+    let whole = train(&job, train_inputs(EngineKind::Fused), &mut ()).unwrap();
     let directory = after_three(&job);
     let [second, third] = files(directory.path(), &job).try_into().unwrap();
     let damage = |path: &Path| fs::write(path, &fs::read(path).unwrap()[1..]).unwrap();
@@ -238,7 +241,7 @@ fn a_checkpoint_of_another_engine_other_data_or_another_job_is_not_used() {
     let one = job(4, brief);
     let directory = after_three(&one);
     assert_eq!(goes_on_after(&one, fused(directory.path(), 2, "1epochs")), 3);
-    let candle = with(supplies(EngineKind::Candle), directory.path(), 2, "1epochs");
+    let candle = with(train_inputs(EngineKind::Candle), directory.path(), 2, "1epochs");
     assert_eq!(goes_on_after(&one, candle), 0);
     // By an engine of its kin on a processor with other instructions.
     let file = &files(directory.path(), &one)[1];
@@ -246,15 +249,15 @@ fn a_checkpoint_of_another_engine_other_data_or_another_job_is_not_used() {
     let mut saved = checkpoint::read(file, one.id(), &plan).unwrap();
     saved.about.facts.engine = "fused on something else".to_owned();
     let parts = saved.best.each_ref().map(|best| best.as_ref().map(|(value, snapshot)| (*value, snapshot)));
-    let standing = Standing { here: &saved.here, criterion: &saved.criterion, best: parts, rows: &saved.rows };
+    let standing = TrainingState { here: &saved.here, criterion: &saved.criterion, best: parts, rows: &saved.rows };
     checkpoint::write(&mut fs::File::create(file).unwrap(), &saved.about, standing).unwrap();
     assert_eq!(goes_on_after(&one, fused(directory.path(), 2, "1epochs")), 3);
     let data = DATA.get(&Dataset::FashionMnist10k).unwrap();
-    let Images { mut labels, .. } = data.train.clone();
+    let SampleSet { mut labels, .. } = data.train.clone();
     labels[0] = (labels[0] + 1) % 10;
-    let changed = Data::new(Images { labels, ..data.train.clone() }, data.test.clone());
-    let cache = Cache::holding(Dataset::FashionMnist10k, changed);
-    assert_eq!(goes_on_after(&one, Supplies { cache: &cache, ..fused(directory.path(), 2, "1epochs") }), 0);
+    let changed = LoadedDataset::new(SampleSet { labels, ..data.train.clone() }, data.test.clone());
+    let cache = DatasetCache::holding(Dataset::FashionMnist10k, changed);
+    assert_eq!(goes_on_after(&one, TrainInputs { cache: &cache, ..fused(directory.path(), 2, "1epochs") }), 0);
     let other = job(5, brief);
     let [from, to] = [&one, &other].map(|job| directory.path().join(job.id().to_string()));
     fs::rename(from, to).unwrap();
@@ -274,7 +277,7 @@ fn a_disk_that_takes_no_checkpoint_ends_no_training_and_is_tried_again() {
         }
     }
     let job = job(4, brief);
-    let whole = train(&job, supplies(EngineKind::Fused), &mut ()).unwrap();
+    let whole = train(&job, train_inputs(EngineKind::Fused), &mut ()).unwrap();
     for (mended, left) in [(9, 0), (4, 1), (2, 2)] {
         let directory = tempfile::tempdir().unwrap();
         let blocked = directory.path().join("checkpoints");
@@ -288,10 +291,10 @@ fn a_disk_that_takes_no_checkpoint_ends_no_training_and_is_tried_again() {
     let blocked = directory.path().join("checkpoints");
     fs::write(&blocked, b"a file where a directory should be").unwrap();
     let mut run = Run::new(&job, fused(&blocked, 1, "1epochs")).unwrap();
-    let mut course = std::mem::take(&mut run.course);
-    run.pass(1, &mut course, &mut ()).unwrap();
+    let mut state = std::mem::take(&mut run.state);
+    run.pass(1, &mut state, &mut ()).unwrap();
     fs::remove_file(&blocked).unwrap();
-    run.keeper.unwrap().write(&course);
+    run.checkpoint_writer.unwrap().write(&state);
     assert_eq!(goes_on_after(&job, fused(&blocked, 2, "1epochs")), 1);
 }
 
@@ -299,11 +302,11 @@ fn a_disk_that_takes_no_checkpoint_ends_no_training_and_is_tried_again() {
 fn what_came_from_other_files_at_the_start_is_not_asked_for_again() {
     let files = tempfile::tempdir().unwrap();
     let parent = job(4, brief);
-    let of_parent = train(&parent, supplies(EngineKind::Fused), &mut ()).unwrap();
-    of_parent.weights.write(files.path(), parent.id()).unwrap();
+    let of_parent = train(&parent, train_inputs(EngineKind::Fused), &mut ()).unwrap();
+    of_parent.weights.write_named(files.path(), parent.id()).unwrap();
     let weights = files.path().join(parent.id().to_string()).join("final.safetensors");
     fs::copy(&weights, files.path().join("named.safetensors")).unwrap();
-    let cache = Cache::new(Datasets { directories: vec![files.path().to_owned()] });
+    let cache = DatasetCache::new(DataDirectories { directories: vec![files.path().to_owned()] });
     let built_on = |configuration: &mut Configuration| {
         let of = Parent { configuration: (*parent.configuration).clone(), at: EpochSelection::Final };
         configuration.parent = Some(Box::new(of));
@@ -323,18 +326,18 @@ fn what_came_from_other_files_at_the_start_is_not_asked_for_again() {
     });
     let directory = tempfile::tempdir().unwrap();
     let jobs = [(estimated, Some(&weights)), (latent, Some(&weights)), (named, None)];
-    let begun = jobs.map(|(job, file)| {
-        let supplies =
-            Supplies { cache: &cache, parent: file.map(|file| left_in(file)), ..supplies(EngineKind::Fused) };
-        let whole = train(&job, supplies, &mut ()).unwrap();
-        preempted(train(&job, with(supplies, directory.path(), 1, "1epochs"), &mut Stopper::after(2)));
+    let started = jobs.map(|(job, file)| {
+        let train_inputs =
+            TrainInputs { cache: &cache, parent: file.map(|file| left_in(file)), ..train_inputs(EngineKind::Fused) };
+        let whole = train(&job, train_inputs, &mut ()).unwrap();
+        preempted(train(&job, with(train_inputs, directory.path(), 1, "1epochs"), &mut Stopper::after(2)));
         (job, whole)
     });
     files.close().unwrap();
-    for (job, whole) in begun {
+    for (job, whole) in started {
         let mut stopper = Stopper::default();
-        let supplies = Supplies { cache: &cache, ..fused(directory.path(), 2, "1epochs") };
-        let trained = train(&job, supplies, &mut stopper).unwrap();
+        let train_inputs = TrainInputs { cache: &cache, ..fused(directory.path(), 2, "1epochs") };
+        let trained = train(&job, train_inputs, &mut stopper).unwrap();
         assert_eq!((repeatable(&trained), stopper.trained()), (repeatable(&whole), vec![3, 4]));
     }
 }
@@ -343,8 +346,8 @@ fn what_came_from_other_files_at_the_start_is_not_asked_for_again() {
 fn a_checkpoint_that_was_begun_from_other_weights_of_the_parent_is_not_used() {
     let place = tempfile::tempdir().unwrap();
     let parent = job(4, brief);
-    let left = train(&parent, supplies(EngineKind::Fused), &mut ()).unwrap().weights;
-    left.write(place.path(), parent.id()).unwrap();
+    let left = train(&parent, train_inputs(EngineKind::Fused), &mut ()).unwrap().weights;
+    left.write_named(place.path(), parent.id()).unwrap();
     let [last, best] = ["final", "best-validation"]
         .map(|name| place.path().join(parent.id().to_string()).join(name).with_extension("safetensors"));
     let child = job(4, |c| {
@@ -352,7 +355,8 @@ fn a_checkpoint_that_was_begun_from_other_weights_of_the_parent_is_not_used() {
         c.parent = Some(Box::new(Parent { configuration: (*parent.configuration).clone(), at: EpochSelection::Final }));
     });
     let directory = tempfile::tempdir().unwrap();
-    let given = |file, attempt| Supplies { parent: Some(left_in(file)), ..fused(directory.path(), attempt, "1epochs") };
+    let given =
+        |file, attempt| TrainInputs { parent: Some(left_in(file)), ..fused(directory.path(), attempt, "1epochs") };
     preempted(train(&child, given(&last, 1), &mut Stopper::after(2)));
     assert_eq!(goes_on_after(&child, given(&last, 2)), 2);
     assert_eq!(goes_on_after(&child, given(&best, 2)), 0, "it begins anew, from these");
@@ -393,7 +397,7 @@ proptest! {
         if cut { bytes.truncate(place) } else { bytes[place] ^= flip.max(1) }
         fs::write(&files(directory.path(), job)[1], bytes).unwrap();
         let run = Run::new(job, fused(directory.path(), 2, "1epochs")).unwrap();
-        prop_assert_eq!(run.course.epoch(), 2);
+        prop_assert_eq!(run.state.epoch(), 2);
         let older = Run::new(job, fused(directory.path(), 2, "1epochs")).unwrap();
         prop_assert_eq!(run.engine.checkpoint().unwrap(), older.engine.checkpoint().unwrap());
     }

@@ -1,6 +1,6 @@
 //! What criteria see of a run, and what jobs take from their parents.
 
-use super::super::best::Selections;
+use super::super::best_snapshots::BestSnapshots;
 use super::*;
 use plusminus_core::job::Parent;
 use plusminus_core::methods::losses::{Dmi, DmiMatrix, Forward, Lccn, TruncatedGce};
@@ -20,7 +20,7 @@ fn p_given(job: &Job, weights: &Weights) -> Vec<f32> {
     let mut run = run_of(job, ExecutionOptions::default());
     let optimizer = run.engine.checkpoint().unwrap().optimizer;
     run.engine.restore(Checkpoint { weights: weights.clone(), optimizer }).unwrap();
-    let logits = run.logits(evaluation::Part::Train, &mut || Ok(())).unwrap();
+    let logits = run.logits(evaluation::Subset::Train, &mut || Ok(())).unwrap();
     let given = run.labels.train.iter().map(|sample| run.labels.given[*sample] as usize);
     logits.chunks_exact(10).zip(given).map(|(z, y)| probability(z, y) as f32).collect()
 }
@@ -34,7 +34,7 @@ fn pruning_looks_with_the_weights_best_in_validation_and_the_training_goes_on_as
         c.loss = Loss::TruncatedGce(TruncatedGce { q: 0.7, k, start: 1, every: 1 });
     });
     let mut run = run_of(&job, ExecutionOptions::default());
-    let mut selections = Selections::default();
+    let mut selections = BestSnapshots::default();
     let mut seen = Vec::new();
     for (epoch, accuracy) in [(1, 0.5), (2, 0.4), (3, 0.6)] {
         run.epoch(epoch, &mut ()).unwrap();
@@ -59,7 +59,7 @@ fn pruning_looks_with_the_weights_best_in_validation_and_the_training_goes_on_as
 fn parent(
     change: impl Fn(&mut Configuration),
     at: EpochSelection,
-) -> (Box<Parent>, Trained, tempfile::TempDir, PathBuf) {
+) -> (Box<Parent>, TrainedJob, tempfile::TempDir, PathBuf) {
     let parent = job(2, |c| {
         noisy(c);
         change(c);
@@ -67,7 +67,7 @@ fn parent(
     });
     let trained = trained(&parent);
     let directory = tempfile::tempdir().unwrap();
-    trained.weights.write(directory.path(), parent.id()).unwrap();
+    trained.weights.write_named(directory.path(), parent.id()).unwrap();
     let file = directory.path().join(parent.id().to_string()).join(format!("{at}.safetensors"));
     (Box::new(Parent { configuration: (*parent.configuration).clone(), at }), trained, directory, file)
 }
@@ -81,20 +81,20 @@ fn a_child_starts_from_the_weights_of_its_parent_that_it_asks_for() {
             c.loss = Loss::Dmi(Dmi { epsilon: 1e-3, matrix: DmiMatrix::Count });
             c.parent = Some(parent.clone());
         });
-        let cache = Cache::default();
-        let supplies = Supplies {
+        let cache = DatasetCache::default();
+        let train_inputs = TrainInputs {
             cache: &cache,
-            means: ExecutionOptions::default(),
+            execution: ExecutionOptions::default(),
             parent: Some(left_in(&file)),
             checkpoints: None,
         };
-        let run = Run::new(&child, supplies).unwrap();
+        let run = Run::new(&child, train_inputs).unwrap();
         let (_, expected) = trained.weights.selections().find(|(selection, _)| *selection == at).unwrap();
         assert_eq!(run.engine.weights().unwrap(), expected.weights, "{at}");
-        let failure = Run::new(&child, Supplies { parent: None, ..supplies }).err().unwrap();
+        let failure = Run::new(&child, TrainInputs { parent: None, ..train_inputs }).err().unwrap();
         assert_eq!(failure.kind, FailureKind::Infrastructure, "{failure}");
         let other = ParentWeights { path: &file, digest: Digest::of(b"what it should be") };
-        let failure = Run::new(&child, Supplies { parent: Some(other), ..supplies }).err().unwrap();
+        let failure = Run::new(&child, TrainInputs { parent: Some(other), ..train_inputs }).err().unwrap();
         assert!(failure.kind == FailureKind::Infrastructure && failure.message.contains("damaged"), "{failure}");
     }
 }
@@ -107,17 +107,22 @@ fn an_estimate_of_the_transition_matrix_is_the_parents_and_the_weights_are_the_j
         c.loss = Loss::Forward(Forward::Estimated { percentile: 97.0 });
         c.parent = Some(parent.clone());
     });
-    let cache = Cache::default();
+    let cache = DatasetCache::default();
     let run = Run::new(
         &job,
-        Supplies { cache: &cache, means: ExecutionOptions::default(), parent: Some(left_in(&file)), checkpoints: None },
+        TrainInputs {
+            cache: &cache,
+            execution: ExecutionOptions::default(),
+            parent: Some(left_in(&file)),
+            checkpoints: None,
+        },
     )
     .unwrap();
     let parent = job_of(&parent);
     let mut of_parent = run_of(&parent, ExecutionOptions::default());
     let optimizer = of_parent.engine.checkpoint().unwrap().optimizer;
     of_parent.engine.restore(Checkpoint { weights: trained.weights.last.weights.clone(), optimizer }).unwrap();
-    let logits = of_parent.logits(evaluation::Part::Train, &mut || Ok(())).unwrap();
+    let logits = of_parent.logits(evaluation::Subset::Train, &mut || Ok(())).unwrap();
     assert_eq!(run.criterion.transition(), Some(Forward::estimate(97.0, &logits, 10).unwrap()));
     let random = run_of(&parent, ExecutionOptions::default()).engine.weights().unwrap();
     assert_eq!(run.engine.weights().unwrap(), random, "of the same seed");
@@ -137,12 +142,12 @@ fn lccn_looks_at_a_network_that_has_learned_and_at_no_other() {
             c.loss = Loss::Lccn(Lccn { alpha: 1.0, refresh: 200, warm_up: 100 });
             c.parent = parent;
         });
-        let cache = Cache::default();
+        let cache = DatasetCache::default();
         let mut run = Run::new(
             &job,
-            Supplies {
+            TrainInputs {
                 cache: &cache,
-                means: ExecutionOptions::default(),
+                execution: ExecutionOptions::default(),
                 parent: Some(left_in(&file)),
                 checkpoints: None,
             },

@@ -11,7 +11,7 @@ fn all() -> Vec<Diagnostic> {
 }
 
 /// Two epochs of 150 images, 50 held out, of labels a third of which is wrong.
-fn with(diagnostics: Vec<Diagnostic>) -> Trained {
+fn with(diagnostics: Vec<Diagnostic>) -> TrainedJob {
     trained(&job(3, |c| {
         (c.train_size, c.validation, c.epochs, c.batch_size) = (Some(200), 0.25, 2, 50);
         (c.noise, c.diagnostics) = (Noise::uniform(1.0 / 3.0), diagnostics);
@@ -62,7 +62,7 @@ fn features_are_those_of_the_network_with_the_weights_of_the_moment() {
             checkpoint.weights.values_mut()[matrix.range.clone()].fill(1.0);
             checkpoint.weights.values_mut()[bias.range.clone()].fill(0.0);
             run.engine.restore(checkpoint).unwrap();
-            let logits = run.logits(evaluation::Part::Train, &mut || Ok(())).unwrap();
+            let logits = run.logits(evaluation::Subset::Train, &mut || Ok(())).unwrap();
             let sums: Vec<f64> = logits.chunks_exact(10).map(|row| f64::from(row[0])).collect();
             (norms, sums)
         });

@@ -1,14 +1,14 @@
 //! Jobs on images that are decoded when they are asked for.
 
 use super::*;
-use crate::data::{Data, Files, Images, Values};
+use crate::data::{ImageFiles, LoadedDataset, SampleSet, SampleValues};
 use plusminus_core::methods::split::Split;
 use std::path::Path;
 
 const SET: Dataset = Dataset::Clothing1M { size: 16 };
 
 /// Images `FIRST.png` and so many after it, each of one colour, which says its class.
-fn files(root: &Path, first: usize, count: usize) -> Images {
+fn files(root: &Path, first: usize, count: usize) -> SampleSet {
     let labels: Vec<u32> = (first..first + count).map(|i| (i % 2) as u32).collect();
     let file = |i: usize| {
         let name = format!("{i}.png");
@@ -17,16 +17,17 @@ fn files(root: &Path, first: usize, count: usize) -> Images {
         let size = root.join(&name).metadata().unwrap().len();
         (name.into_boxed_str(), size)
     };
-    let values = Values::Files(Files { root: root.to_owned(), files: (first..first + count).map(file).collect() });
-    Images { shape: SET.shape(), values, labels, foreign: 0 }
+    let values =
+        SampleValues::Files(ImageFiles { root: root.to_owned(), files: (first..first + count).map(file).collect() });
+    SampleSet { shape: SET.shape(), values, labels, foreign: 0 }
 }
 
 /// The same with every image decoded.
-fn decoded(images: &Images) -> Images {
+fn decoded(images: &SampleSet) -> SampleSet {
     let samples: Vec<usize> = (0..images.len()).collect();
     let mut pixels = Vec::new();
     images.each_image(&samples, |image| pixels.extend_from_slice(image)).unwrap();
-    Images::new(images.shape, pixels, images.labels.clone())
+    SampleSet::new(images.shape, pixels, images.labels.clone())
 }
 
 fn clothes(change: impl FnOnce(&mut Configuration)) -> Job {
@@ -37,9 +38,13 @@ fn clothes(change: impl FnOnce(&mut Configuration)) -> Job {
     })
 }
 
-fn train_on(job: &Job, data: Data) -> Result<Trained, Failure> {
-    let cache = Cache::holding(SET, data);
-    train(job, Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None }, &mut ())
+fn train_on(job: &Job, data: LoadedDataset) -> Result<TrainedJob, Failure> {
+    let cache = DatasetCache::holding(SET, data);
+    train(
+        job,
+        TrainInputs { cache: &cache, execution: ExecutionOptions::default(), parent: None, checkpoints: None },
+        &mut (),
+    )
 }
 
 #[test]
@@ -47,12 +52,13 @@ fn images_that_are_decoded_when_they_are_asked_for_train_as_those_in_memory_do()
     let directory = tempfile::tempdir().unwrap();
     let parts = [(0, 40), (40, 20), (60, 30)].map(|(first, count)| files(directory.path(), first, count));
     let kept = parts.each_ref().map(decoded);
-    let data = |[train, validation, test]: [Images; 3]| Data::with_validation(train, Some(validation), test);
+    let data =
+        |[train, validation, test]: [SampleSet; 3]| LoadedDataset::with_validation(train, Some(validation), test);
     let (streamed, kept) =
         (train_on(&clothes(|_| {}), data(parts)).unwrap(), train_on(&clothes(|_| {}), data(kept)).unwrap());
     assert_eq!(streamed.facts.weights, kept.facts.weights);
     assert_eq!(streamed.facts.samples, Samples { train: 40, validation: 20, test: 30 });
-    let measured = |trained: &Trained, metric| trained.epochs[0].1[&metric];
+    let measured = |trained: &TrainedJob, metric| trained.epochs[0].1[&metric];
     for metric in [Metric::ValidationAccuracy, Metric::ValidationLoss, Metric::TestAccuracy] {
         assert_eq!(measured(&streamed, metric), measured(&kept, metric), "{metric}");
     }
@@ -63,12 +69,14 @@ fn a_data_sets_own_validation_samples_have_their_own_labels_whatever_the_noise()
     let directory = tempfile::tempdir().unwrap();
     let parts = [(0, 40), (40, 20), (60, 30)].map(|(first, count)| decoded(&files(directory.path(), first, count)));
     let [train, validation, test] = parts;
-    let data = Data::with_validation(train, Some(validation.clone()), test);
+    let data = LoadedDataset::with_validation(train, Some(validation.clone()), test);
     let job = clothes(|c| c.noise = Noise::uniform(1.0));
-    let cache = Cache::holding(SET, data);
-    let run =
-        Run::new(&job, Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None })
-            .unwrap();
+    let cache = DatasetCache::holding(SET, data);
+    let run = Run::new(
+        &job,
+        TrainInputs { cache: &cache, execution: ExecutionOptions::default(), parent: None, checkpoints: None },
+    )
+    .unwrap();
     assert_eq!((run.facts.noise_rate, run.labels.train.len()), (1.0, 40));
     assert_eq!(run.held_out().unwrap().labels, validation.labels);
 }
@@ -82,7 +90,7 @@ fn an_image_that_breaks_ends_the_job_and_is_named() {
         let path = directory.path().join(format!("{broken}.png"));
         std::fs::write(&path, b"no image").unwrap();
         let job = clothes(|c| c.normalize = Normalize::Unit);
-        let failure = train_on(&job, Data::with_validation(train, Some(validation), test)).unwrap_err();
+        let failure = train_on(&job, LoadedDataset::with_validation(train, Some(validation), test)).unwrap_err();
         assert_eq!(failure.kind, FailureKind::UserError);
         let told = format!("{} is not a whole JPEG or PNG image", path.display());
         assert!(failure.message.starts_with(&told), "{}", failure.message);
@@ -102,14 +110,14 @@ fn an_image_that_the_system_cannot_read_fails_the_attempt_and_not_the_job() {
         std::os::unix::fs::symlink("/proc/self/mem", &path).unwrap();
         for normalize in [Normalize::Unit, Normalize::PixelMean] {
             let job = clothes(|c| c.normalize = normalize.clone());
-            let data = Data::with_validation(train.clone(), Some(validation.clone()), test.clone());
+            let data = LoadedDataset::with_validation(train.clone(), Some(validation.clone()), test.clone());
             let failure = train_on(&job, data).unwrap_err();
             assert_eq!(failure.kind, FailureKind::Infrastructure, "{failure}");
             assert!(failure.message.contains(&path.display().to_string()), "{failure}");
         }
         std::fs::remove_file(&path).unwrap();
         let job = clothes(|c| c.normalize = Normalize::Unit);
-        let failure = train_on(&job, Data::with_validation(train, Some(validation), test)).unwrap_err();
+        let failure = train_on(&job, LoadedDataset::with_validation(train, Some(validation), test)).unwrap_err();
         assert_eq!(failure.kind, FailureKind::UserError, "it is not there any more: {failure}");
     }
 }

@@ -2,8 +2,8 @@
 //! themselves where they are interrupted, or where the data do not fit on the device.
 
 use super::*;
-use crate::checkpoint::Every;
-use crate::memory::Memory;
+use crate::checkpoint::CheckpointInterval;
+use crate::memory::MemoryEstimate;
 use plusminus_core::id::Attempt;
 use plusminus_core::methods::losses::{DeviceLoss, Dmi, DmiMatrix, Gce, Lccn, TruncatedGce};
 use plusminus_core::methods::precision::Precision;
@@ -14,7 +14,7 @@ use plusminus_engines::testing::SharedTwin;
 use std::sync::LazyLock;
 
 /// The data set, read once for all of these tests.
-static DATA: LazyLock<Cache> = LazyLock::new(Cache::default);
+static DATA: LazyLock<DatasetCache> = LazyLock::new(DatasetCache::default);
 
 /// Two epochs of three steps, of 50 images under noise; 10 others held out, 20 tested on. The last batch is smaller.
 fn brief(configuration: &mut Configuration) {
@@ -24,12 +24,12 @@ fn brief(configuration: &mut Configuration) {
     configuration.augment = vec![Augment::Crop(2), Augment::Flip];
 }
 
-fn supplies() -> Supplies<'static> {
-    Supplies { cache: &DATA, means: ExecutionOptions::default(), parent: None, checkpoints: None }
+fn train_inputs() -> TrainInputs<'static> {
+    TrainInputs { cache: &DATA, execution: ExecutionOptions::default(), parent: None, checkpoints: None }
 }
 
 /// Engines on devices that say they have so much memory.
-fn devices(capacity: Option<usize>) -> Arc<Engines> {
+fn devices(capacity: Option<usize>) -> Arc<EngineFactory> {
     Arc::new(move |network: &Network, weights: Weights, optimizer: &Optimizer| {
         let mut twin = Twin::new();
         twin.capacity = capacity;
@@ -37,12 +37,12 @@ fn devices(capacity: Option<usize>) -> Arc<Engines> {
     })
 }
 
-fn on_device<'a>(job: &'a Job, supplies: Supplies<'_>) -> Run<'a> {
-    Run::with(job, supplies, devices(None)).unwrap()
+fn on_device<'a>(job: &'a Job, train_inputs: TrainInputs<'_>) -> Run<'a> {
+    Run::with(job, train_inputs, devices(None)).unwrap()
 }
 
 /// The largest difference of measurements, and of weights as vectors.
-fn apart(found: &Trained, expected: &Trained) -> (f64, f64) {
+fn apart(found: &TrainedJob, expected: &TrainedJob) -> (f64, f64) {
     let rows = found.epochs.iter().zip(&expected.epochs).flat_map(|((_, found), (_, expected))| {
         assert!(found.keys().eq(expected.keys()));
         let measured = |(metric, _): &(&Metric, &f64)| **metric != Metric::ImagesPerSecond;
@@ -51,8 +51,8 @@ fn apart(found: &Trained, expected: &Trained) -> (f64, f64) {
     });
     let (found, expected) = (found.weights.last.weights.values(), expected.weights.last.weights.values());
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let between = norm(&mut found.iter().zip(expected).map(|(f, e)| f64::from(*f) - f64::from(*e)));
-    (rows.fold(0.0, f64::max), between / norm(&mut expected.iter().map(|e| f64::from(*e))))
+    let check_stop = norm(&mut found.iter().zip(expected).map(|(f, e)| f64::from(*f) - f64::from(*e)));
+    (rows.fold(0.0, f64::max), check_stop / norm(&mut expected.iter().map(|e| f64::from(*e))))
 }
 
 fn lccn() -> Loss {
@@ -72,10 +72,10 @@ fn a_job_on_the_device_goes_where_the_same_job_goes_on_the_processor() {
             c.loss = loss.clone();
             c.normalize = Normalize::PixelMean;
         });
-        let run = on_device(&job, supplies());
+        let run = on_device(&job, train_inputs());
         assert!(run.held.is_some(), "the device holds the data");
         let found = run.train(&mut ()).unwrap();
-        let expected = train(&job, supplies(), &mut ()).unwrap();
+        let expected = train(&job, train_inputs(), &mut ()).unwrap();
         let apart = apart(&found, &expected);
         assert!(apart.0 < 1e-4 && apart.1 < 1e-5, "{loss:?}: measurements and weights differ by {apart:?}");
         assert_eq!(
@@ -102,19 +102,19 @@ fn a_job_that_is_interrupted_on_the_device_and_goes_on_gives_the_bytes_of_one_th
             brief(c);
             (c.loss, c.epochs) = (loss.clone(), 3);
         });
-        let undisturbed = on_device(&job, supplies()).train(&mut ()).unwrap();
+        let undisturbed = on_device(&job, train_inputs()).train(&mut ()).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let with = |attempt| {
-            let every: Every = "1epochs".parse().unwrap();
-            let checkpoints = Checkpoints { directory: directory.path(), attempt: Attempt(attempt), every };
-            Supplies { checkpoints: Some(checkpoints), ..supplies() }
+            let interval: CheckpointInterval = "1epochs".parse().unwrap();
+            let checkpoints = CheckpointOptions { directory: directory.path(), attempt: Attempt(attempt), interval };
+            TrainInputs { checkpoints: Some(checkpoints), ..train_inputs() }
         };
         for (attempt, stop) in [(1, Stop(2, 2)), (2, Stop(3, 1))] {
             let failure = on_device(&job, with(attempt)).train(&mut { stop }).unwrap_err();
             assert_eq!(failure.kind, FailureKind::Preempted, "{failure}");
         }
         let run = on_device(&job, with(3));
-        assert_eq!(run.course.epoch(), 2, "it goes on");
+        assert_eq!(run.state.epoch(), 2, "it goes on");
         assert_eq!(repeatable(&run.train(&mut ()).unwrap()), repeatable(&undisturbed), "{loss:?}");
     }
 }
@@ -125,8 +125,8 @@ fn data_that_do_not_fit_on_the_device_change_no_byte() {
         brief(c);
         c.loss = truncated();
     });
-    let held = on_device(&job, supplies()).train(&mut ()).unwrap();
-    let run = Run::with(&job, supplies(), devices(Some(1 << 20))).unwrap();
+    let held = on_device(&job, train_inputs()).train(&mut ()).unwrap();
+    let run = Run::with(&job, train_inputs(), devices(Some(1 << 20))).unwrap();
     assert!(run.held.is_none());
     assert_eq!(repeatable(&run.train(&mut ()).unwrap()), repeatable(&held));
 }
@@ -140,12 +140,17 @@ fn what_a_job_takes_of_a_devices_memory_is_told_before_it_is_taken() {
         });
         let shared = SharedTwin::default();
         let device = shared.clone();
-        let engines = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
+        let engine_factory = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
             new_engine_on_device(Box::new(device.clone()), Precision::F32, network, weights, optimizer)
         };
-        Run::with(&job, supplies(), Arc::new(engines)).unwrap().train(&mut ()).unwrap();
+        Run::with(&job, train_inputs(), Arc::new(engine_factory)).unwrap().train(&mut ()).unwrap();
         let taken = shared.lock().bytes();
-        assert_eq!(Memory::on_device(&job.configuration), Some(Memory(taken)), "{:?}", job.configuration.loss);
+        assert_eq!(
+            MemoryEstimate::on_device(&job.configuration),
+            Some(MemoryEstimate(taken)),
+            "{:?}",
+            job.configuration.loss
+        );
     }
 }
 
@@ -172,11 +177,11 @@ fn a_loss_that_the_device_does_not_know_is_the_hosts() {
         brief(c);
         c.loss = Loss::Gce(Gce { q: 0.7 });
     });
-    let known = on_device(&job, supplies());
+    let known = on_device(&job, train_inputs());
     assert!(matches!(known.criterion.on_device(), Some(DeviceLoss::Powers { .. })));
     let known = known.train(&mut ()).unwrap();
     for capacity in [None, Some(0)] {
-        let mut run = Run::with(&job, supplies(), devices(capacity)).unwrap();
+        let mut run = Run::with(&job, train_inputs(), devices(capacity)).unwrap();
         run.criterion = Box::new(Unheard(run.criterion));
         let apart = apart(&run.train(&mut ()).unwrap(), &known);
         assert!(apart.0 < 1e-5 && apart.1 < 1e-6, "{apart:?}");
@@ -202,8 +207,8 @@ fn a_job_that_diverges_on_the_device_names_the_step_and_ends_within_the_epoch() 
         c.optimizer = Optimizer::Sgd { lr: 1e12, momentum: 0.0, weight_decay: 0.0, nesterov: false };
     });
     let mut last = Last::default();
-    let failure = on_device(&job, supplies()).train(&mut last).unwrap_err();
-    let expected = train(&job, supplies(), &mut ()).unwrap_err();
+    let failure = on_device(&job, train_inputs()).train(&mut last).unwrap_err();
+    let expected = train(&job, train_inputs(), &mut ()).unwrap_err();
     assert_eq!((failure.kind, &failure.message), (FailureKind::Diverged, &expected.message));
     assert!(failure.message.contains("in epoch 1, step "), "{failure}");
     assert_eq!(

@@ -1,7 +1,7 @@
 //! A safetensors file from its beginning to its end.
 
-use super::names::Names;
-use super::{InitialError, Loaded};
+use super::array_names::ArrayNames;
+use super::{InitialWeightsError, LoadedWeights};
 use plusminus_core::outcome::Start;
 use plusminus_engines::{Role, WeightEntry, Weights};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
@@ -12,16 +12,16 @@ use std::io::{self, ErrorKind, Read};
 const LONGEST_HEADER: u64 = 16 << 20;
 
 /// A file that is read, with what it is called in errors and the digest of what was read.
-pub(super) struct Reader<R> {
+pub(super) struct SafetensorsReader<R> {
     file: String,
     source: R,
     hasher: blake3::Hasher,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> SafetensorsReader<R> {
     /// Reads the header of a file of so many bytes, which must account for all of them.
-    pub fn open(file: String, source: R, length: u64) -> Result<(Self, Metadata), InitialError> {
-        let mut reader = Reader { file, source, hasher: blake3::Hasher::new() };
+    pub fn open(file: String, source: R, length: u64) -> Result<(Self, Metadata), InitialWeightsError> {
+        let mut reader = SafetensorsReader { file, source, hasher: blake3::Hasher::new() };
         if length < 8 {
             return Err(reader.format(format!("it has {length} bytes, and the length of a header alone takes 8")));
         }
@@ -41,7 +41,12 @@ impl<R: Read> Reader<R> {
     }
 
     /// Reads the arrays that have `names`, and puts them into `weights`.
-    pub fn read(mut self, header: &Metadata, names: &Names, mut weights: Weights) -> Result<Loaded, InitialError> {
+    pub fn read(
+        mut self,
+        header: &Metadata,
+        names: &ArrayNames,
+        mut weights: Weights,
+    ) -> Result<LoadedWeights, InitialWeightsError> {
         let plan = weights.plan().clone();
         let arrays: Vec<(&WeightEntry, &str)> =
             plan.entries().iter().zip(names.arrays.iter().map(String::as_str)).collect();
@@ -58,7 +63,7 @@ impl<R: Read> Reader<R> {
         let keys = header.offset_keys();
         let ignored = |name: &str| names.ignored.is_some_and(|ending| name.ends_with(ending));
         if let Some(name) = keys.iter().find(|name| !places.contains_key(name.as_str()) && !ignored(name)) {
-            return Err(InitialError::Unknown { file: self.file, name: name.clone() });
+            return Err(InitialWeightsError::Unknown { file: self.file, name: name.clone() });
         }
         // In the order of the file, in which one begins where the one before ends.
         for (name, info) in keys.iter().filter_map(|name| Some((name, header.info(name)?))) {
@@ -75,7 +80,7 @@ impl<R: Read> Reader<R> {
             }
         }
         let digest = self.hasher.finalize().to_hex().to_string();
-        Ok(Loaded { weights, start: Start { digest, random_classifier: other } })
+        Ok(LoadedWeights { weights, start: Start { digest, random_classifier: other } })
     }
 
     /// Checks that the file has the array that `entry` is, as what it can be read from; if it is `random`, of any extents.
@@ -85,29 +90,34 @@ impl<R: Read> Reader<R> {
         name: &str,
         info: Option<&TensorInfo>,
         random: bool,
-    ) -> Result<(), InitialError> {
+    ) -> Result<(), InitialWeightsError> {
         let (file, name) = (self.file.clone(), name.to_owned());
-        let Some(info) = info else { return Err(InitialError::Missing { file, name }) };
+        let Some(info) = info else { return Err(InitialWeightsError::Missing { file, name }) };
         if !random && info.shape != entry.shape {
-            return Err(InitialError::Shape { file, name, expected: entry.shape.clone(), found: info.shape.clone() });
+            return Err(InitialWeightsError::Shape {
+                file,
+                name,
+                expected: entry.shape.clone(),
+                found: info.shape.clone(),
+            });
         }
         if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(InitialError::Type { file, name, found: info.dtype });
+            return Err(InitialWeightsError::Type { file, name, found: info.dtype });
         }
         Ok(())
     }
 
-    fn check_values(&self, entry: &WeightEntry, name: &str, values: &[f32]) -> Result<(), InitialError> {
+    fn check_values(&self, entry: &WeightEntry, name: &str, values: &[f32]) -> Result<(), InitialWeightsError> {
         let variance = entry.role == Role::RunningVariance;
         let sound = |value: f32| value.is_finite() && !(variance && value < 0.0);
         let Some(index) = values.iter().position(|value| !sound(*value)) else { return Ok(()) };
         let expected = if variance { "a finite number that is not negative" } else { "a finite number" };
         let (file, name) = (self.file.clone(), name.to_owned());
-        Err(InitialError::Value { file, name, index, value: values[index], expected })
+        Err(InitialWeightsError::Value { file, name, index, value: values[index], expected })
     }
 
     /// The next so many bytes.
-    fn take(&mut self, bytes: usize) -> Result<Vec<u8>, InitialError> {
+    fn take(&mut self, bytes: usize) -> Result<Vec<u8>, InitialWeightsError> {
         let mut taken = vec![0; bytes];
         let read = self.source.read_exact(&mut taken);
         self.hasher.update(&taken);
@@ -115,7 +125,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// Passes over the next so many bytes.
-    fn skip(&mut self, bytes: u64) -> Result<(), InitialError> {
+    fn skip(&mut self, bytes: u64) -> Result<(), InitialWeightsError> {
         match io::copy(&mut self.source.by_ref().take(bytes), &mut self.hasher) {
             Ok(skipped) if skipped == bytes => Ok(()),
             Ok(_) => Err(self.failed(ErrorKind::UnexpectedEof.into())),
@@ -123,16 +133,16 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn failed(&self, source: io::Error) -> InitialError {
+    fn failed(&self, source: io::Error) -> InitialWeightsError {
         match source.kind() {
             // It became shorter while it was read.
             ErrorKind::UnexpectedEof => self.format("it ends too soon".to_owned()),
-            _ => InitialError::Read { file: self.file.clone(), source },
+            _ => InitialWeightsError::Read { file: self.file.clone(), source },
         }
     }
 
-    fn format(&self, problem: String) -> InitialError {
-        InitialError::Format { file: self.file.clone(), problem }
+    fn format(&self, problem: String) -> InitialWeightsError {
+        InitialWeightsError::Format { file: self.file.clone(), problem }
     }
 }
 

@@ -1,18 +1,18 @@
 //! The weights at the epochs that selections name.
 
-use crate::keep::{Kept, Snapshot};
+use crate::kept_weights::{KeptWeights, Snapshot};
 use plusminus_core::metric::{Better, Measurements, Metric};
 use plusminus_engines::Weights;
 
 /// The weights where each selection's metric was best so far.
 #[derive(Default)]
-pub(super) struct Selections {
-    test: Best,
-    validation: Best,
-    validation_loss: Best,
+pub(super) struct BestSnapshots {
+    test: BestSnapshot,
+    validation: BestSnapshot,
+    validation_loss: BestSnapshot,
 }
 
-impl Selections {
+impl BestSnapshots {
     /// Takes in what was measured after an epoch.
     pub fn offer(&mut self, measurements: &Measurements, epoch: u32, weights: &Weights) {
         self.test.offer(Metric::TestAccuracy, measurements, epoch, weights);
@@ -26,10 +26,10 @@ impl Selections {
             .map(|best| best.0.as_ref().map(|(value, snapshot)| (*value, snapshot)))
     }
 
-    /// Goes on from [`Selections::parts`].
+    /// Goes on from [`BestSnapshots::parts`].
     pub fn from_parts(parts: [Option<(f64, Snapshot)>; 3]) -> Self {
-        let [test, validation, validation_loss] = parts.map(Best);
-        Selections { test, validation, validation_loss }
+        let [test, validation, validation_loss] = parts.map(BestSnapshot);
+        BestSnapshots { test, validation, validation_loss }
     }
 
     /// The weights best in validation, where there is validation.
@@ -38,8 +38,8 @@ impl Selections {
     }
 
     /// What a job leaves that ends with `last`.
-    pub fn finish(self, last: Snapshot) -> Kept {
-        Kept {
+    pub fn finish(self, last: Snapshot) -> KeptWeights {
+        KeptWeights {
             best: self.test.into_snapshot().unwrap_or_else(|| last.clone()),
             best_validation: self.validation.into_snapshot(),
             best_validation_loss: self.validation_loss.into_snapshot(),
@@ -50,9 +50,9 @@ impl Selections {
 
 /// The weights where a metric was best so far, the earliest of equals.
 #[derive(Default)]
-struct Best(Option<(f64, Snapshot)>);
+struct BestSnapshot(Option<(f64, Snapshot)>);
 
-impl Best {
+impl BestSnapshot {
     fn offer(&mut self, metric: Metric, measurements: &Measurements, epoch: u32, weights: &Weights) {
         let Some(&value) = measurements.get(&metric) else { return };
         let is_better = |best: f64| match metric.better() {
@@ -84,7 +84,7 @@ mod tests {
         let network = job.configuration.model.network(Dataset::FashionMnist.shape(), 10).unwrap();
         let weights = Arc::new(Plan::of(&network)).initial(&mut job.streams().generator(Stream::Weights, 0));
         let chosen = |metric, values: [Option<f64>; 5]| {
-            let mut best = Best::default();
+            let mut best = BestSnapshot::default();
             for (epoch, value) in (1..).zip(values) {
                 let row = value.map(|value| (metric, value)).into_iter().collect();
                 best.offer(metric, &row, epoch, &weights);

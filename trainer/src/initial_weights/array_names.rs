@@ -6,7 +6,7 @@ use safetensors::tensor::Metadata;
 use std::collections::HashMap;
 
 /// The names that a file's arrays have.
-pub(super) struct Names {
+pub(super) struct ArrayNames {
     /// Of every array of the plan, in its order.
     pub arrays: Vec<String>,
     /// The places of the classifier's matrix and bias among them, where another number of classes is no error.
@@ -15,16 +15,16 @@ pub(super) struct Names {
     pub ignored: Option<&'static str>,
 }
 
-impl Names {
+impl ArrayNames {
     /// The plan's own, for a file that has all of it.
-    pub fn own(plan: &Plan) -> Names {
+    pub fn own(plan: &Plan) -> ArrayNames {
         let arrays = plan.entries().iter().map(|entry| entry.name.clone()).collect();
-        Names { arrays, classifier: None, ignored: None }
+        ArrayNames { arrays, classifier: None, ignored: None }
     }
 
     /// Torchvision's, if the file has any of them; else the plan's.
-    pub fn of(network: &Network, plan: &Plan, header: &Metadata) -> Names {
-        let own = Names::own(plan);
+    pub fn of(network: &Network, plan: &Plan, header: &Metadata) -> ArrayNames {
+        let own = ArrayNames::own(plan);
         let classifier = || {
             let last = network.layers.len().checked_sub(1)?;
             let place = |array: &str| own.arrays.iter().position(|name| *name == format!("{last}.{array}"));
@@ -33,8 +33,8 @@ impl Names {
         let classifier = classifier();
         match torchvision(network, plan).filter(|names| names.iter().any(|name| header.info(name).is_some())) {
             // How many batches batch norm has seen: without a momentum that depends on it nobody asks.
-            Some(arrays) => Names { arrays, classifier, ignored: Some(".num_batches_tracked") },
-            None => Names { classifier, ..own },
+            Some(arrays) => ArrayNames { arrays, classifier, ignored: Some(".num_batches_tracked") },
+            None => ArrayNames { classifier, ..own },
         }
     }
 }

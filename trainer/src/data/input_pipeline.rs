@@ -1,7 +1,7 @@
 //! From pixels to inputs: normalisation, and the random changes of training images. Tokens pass as they are.
 
 use super::error::DataError;
-use super::{ImageShape, Images, Values, unreadable};
+use super::{ImageShape, SampleSet, SampleValues, unreadable};
 use plusminus_core::methods::augment::{Augment, Normalize};
 use plusminus_core::outcome::Failure;
 use plusminus_engines::ImageTransform;
@@ -10,7 +10,7 @@ use std::borrow::Cow;
 
 /// How a job makes inputs of a data set's pixels.
 #[derive(Clone, Debug)]
-pub(crate) struct Inputs {
+pub(crate) struct InputPipeline {
     shape: ImageShape,
     /// The input of each pixel value, 256 a channel.
     table: Vec<f32>,
@@ -18,16 +18,16 @@ pub(crate) struct Inputs {
     centre: Option<Vec<f32>>,
 }
 
-impl Inputs {
+impl InputPipeline {
     /// What `normalize` says, with its statistics over the samples `train` of `images`: validation and test samples have no
     /// part in them.
     ///
     /// # Errors
     /// What is wrong with the constants, or with a file whose pixels the statistics ask for.
-    pub fn new(normalize: &Normalize, images: &Images, train: &[usize]) -> Result<Self, Failure> {
+    pub fn new(normalize: &Normalize, images: &SampleSet, train: &[usize]) -> Result<Self, Failure> {
         let shape = images.shape;
-        if let Values::Tokens(_) = images.values {
-            return Ok(Inputs { shape, table: Vec::new(), centre: None });
+        if let SampleValues::Tokens(_) = images.values {
+            return Ok(InputPipeline { shape, table: Vec::new(), centre: None });
         }
         let unit = (vec![0.0; shape.channels], vec![1.0; shape.channels]);
         let (mean, std) = match normalize {
@@ -51,7 +51,7 @@ impl Inputs {
             Normalize::PixelMean => Some(pixel_means(images, train)?),
             _ => None,
         };
-        Ok(Inputs { shape, table: table.collect(), centre })
+        Ok(InputPipeline { shape, table: table.collect(), centre })
     }
 
     /// The input of each pixel value, 256 a channel, and what is taken from each input afterwards; no table where samples are tokens.
@@ -59,7 +59,7 @@ impl Inputs {
         (&self.table, self.centre.as_deref())
     }
 
-    /// Draws what `augment` makes of one sample after another, as [`Inputs::gather_augmented`] does; nothing where samples stay as they are.
+    /// Draws what `augment` makes of one sample after another, as [`InputPipeline::gather_augmented`] does; nothing where samples stay as they are.
     pub fn transforms(&self, samples: usize, augment: &[Augment], generator: &mut impl Rng) -> Vec<ImageTransform> {
         if augment.is_empty() || self.table.is_empty() {
             return Vec::new();
@@ -71,11 +71,11 @@ impl Inputs {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn gather(&self, images: &Images, samples: &[usize], inputs: &mut Vec<f32>) -> Result<(), DataError> {
+    pub fn gather(&self, images: &SampleSet, samples: &[usize], inputs: &mut Vec<f32>) -> Result<(), DataError> {
         let length = self.shape.len();
         inputs.resize(samples.len() * length, 0.0);
         let mut rows = inputs.chunks_exact_mut(length);
-        if let Values::Tokens(tokens) = &images.values {
+        if let SampleValues::Tokens(tokens) = &images.values {
             for (sample, row) in samples.iter().zip(rows) {
                 let tokens = &tokens[sample * length..][..length];
                 row.iter_mut().zip(tokens).for_each(|(input, token)| *input = *token as f32);
@@ -85,19 +85,19 @@ impl Inputs {
         images.each_image(samples, |pixels| rows.next().into_iter().for_each(|row| self.image(pixels, row)))
     }
 
-    /// As [`Inputs::gather`], each image changed as `augment` says, in its order, with draws from `generator`.
+    /// As [`InputPipeline::gather`], each image changed as `augment` says, in its order, with draws from `generator`.
     ///
     /// # Errors
     /// A file that cannot be read.
     pub fn gather_augmented(
         &self,
-        images: &Images,
+        images: &SampleSet,
         samples: &[usize],
         augment: &[Augment],
         generator: &mut impl Rng,
         inputs: &mut Vec<f32>,
     ) -> Result<(), DataError> {
-        if augment.is_empty() || matches!(images.values, Values::Tokens(_)) {
+        if augment.is_empty() || matches!(images.values, SampleValues::Tokens(_)) {
             return self.gather(images, samples, inputs);
         }
         let mut plain = vec![0.0; self.shape.len()];
@@ -123,7 +123,7 @@ impl Inputs {
 }
 
 /// Mean and standard deviation of each channel over these samples. Pixels are whole numbers, so the sums are exact.
-fn channel_moments(images: &Images, samples: &[usize]) -> Result<(Vec<f64>, Vec<f64>), DataError> {
+fn channel_moments(images: &SampleSet, samples: &[usize]) -> Result<(Vec<f64>, Vec<f64>), DataError> {
     let samples = surveyed(images, samples);
     let ImageShape { channels, height, width } = images.shape;
     let mut sums = vec![(0u64, 0u64); channels];
@@ -146,7 +146,7 @@ fn channel_moments(images: &Images, samples: &[usize]) -> Result<(Vec<f64>, Vec<
     Ok(moments.unzip())
 }
 
-fn pixel_means(images: &Images, samples: &[usize]) -> Result<Vec<f32>, DataError> {
+fn pixel_means(images: &SampleSet, samples: &[usize]) -> Result<Vec<f32>, DataError> {
     let samples = surveyed(images, samples);
     let mut sums = vec![0u64; images.shape.len()];
     images.each_image(&samples, |pixels| {
@@ -157,10 +157,10 @@ fn pixel_means(images: &Images, samples: &[usize]) -> Result<Vec<f32>, DataError
 
 /// The samples that statistics are taken of: all, or where images are decoded whenever they are asked for, so many that lie evenly
 /// among them. The first ones would often be of one class.
-fn surveyed<'s>(images: &Images, samples: &'s [usize]) -> Cow<'s, [usize]> {
+fn surveyed<'s>(images: &SampleSet, samples: &'s [usize]) -> Cow<'s, [usize]> {
     const MOST: usize = 10_000;
     match images.values {
-        Values::Files(_) if samples.len() > MOST => {
+        SampleValues::Files(_) if samples.len() > MOST => {
             (0..MOST).map(|i| samples[(i as u64 * samples.len() as u64 / MOST as u64) as usize]).collect()
         }
         _ => Cow::Borrowed(samples),
@@ -173,14 +173,14 @@ mod tests {
     use plusminus_core::random::{Stream, Streams};
 
     /// Two images of two channels, 1×2; a third that no statistics may see.
-    fn images() -> Images {
+    fn images() -> SampleSet {
         let shape = ImageShape { channels: 2, height: 1, width: 2 };
-        Images::new(shape, vec![0, 255, 10, 10, 255, 0, 30, 30, 99, 99, 99, 99], vec![0, 1, 0])
+        SampleSet::new(shape, vec![0, 255, 10, 10, 255, 0, 30, 30, 99, 99, 99, 99], vec![0, 1, 0])
     }
 
     fn gathered(normalize: &Normalize) -> Vec<f32> {
         let mut inputs = Vec::new();
-        Inputs::new(normalize, &images(), &[0, 1]).unwrap().gather(&images(), &[0, 1], &mut inputs).unwrap();
+        InputPipeline::new(normalize, &images(), &[0, 1]).unwrap().gather(&images(), &[0, 1], &mut inputs).unwrap();
         inputs
     }
 
@@ -206,12 +206,12 @@ mod tests {
 
     #[test]
     fn tokens_pass_as_they_are_whatever_is_done_to_images() {
-        let values = Values::Tokens(vec![0, 5, 18_764, 1, 2, 3]);
+        let values = SampleValues::Tokens(vec![0, 5, 18_764, 1, 2, 3]);
         let shape = ImageShape { channels: 1, height: 1, width: 3 };
-        let images = Images { shape, values, labels: vec![0, 1], foreign: 0 };
+        let images = SampleSet { shape, values, labels: vec![0, 1], foreign: 0 };
         let mut generator = Streams::new(5, 5).generator(Stream::Augmentation, 1);
         for normalize in [Normalize::Unit, Normalize::Channel, Normalize::PixelMean] {
-            let inputs = Inputs::new(&normalize, &images, &[0, 1]).unwrap();
+            let inputs = InputPipeline::new(&normalize, &images, &[0, 1]).unwrap();
             let mut found = Vec::new();
             let augment = [Augment::Crop(1), Augment::Flip];
             inputs.gather_augmented(&images, &[1, 0], &augment, &mut generator, &mut found).unwrap();
@@ -222,17 +222,17 @@ mod tests {
     #[test]
     fn constants_for_another_number_of_channels_are_refused() {
         let constants = Normalize::Constants { mean: vec![0.0], std: vec![1.0] };
-        assert!(Inputs::new(&constants, &images(), &[0]).unwrap_err().message.contains("2 channels"));
+        assert!(InputPipeline::new(&constants, &images(), &[0]).unwrap_err().message.contains("2 channels"));
     }
 
     /// One grey image, 3×3, numbered from 1.
-    fn numbered() -> Images {
+    fn numbered() -> SampleSet {
         let shape = ImageShape { channels: 1, height: 3, width: 3 };
-        Images::new(shape, (1..=9).collect(), vec![0])
+        SampleSet::new(shape, (1..=9).collect(), vec![0])
     }
 
     fn augmented(augment: &[Augment], epoch: u64) -> Vec<u32> {
-        let inputs = Inputs::new(&Normalize::Unit, &numbered(), &[0]).unwrap();
+        let inputs = InputPipeline::new(&Normalize::Unit, &numbered(), &[0]).unwrap();
         let mut generator = Streams::new(5, 5).generator(Stream::Augmentation, epoch);
         let mut values = Vec::new();
         inputs.gather_augmented(&numbered(), &[0], augment, &mut generator, &mut values).unwrap();

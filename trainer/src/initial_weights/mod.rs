@@ -4,15 +4,15 @@
 //! account for every byte, every array must be one that the network has, with its extents, and every value finite. Only a
 //! classifier for another number of classes is no error: then the network's own keeps its random start.
 
-mod names;
-mod read;
+mod array_names;
+mod reader;
 
-use crate::data::{Datasets, is_passing, unreadable};
-use names::Names;
+use crate::data::{DataDirectories, is_passing, unreadable};
+use array_names::ArrayNames;
 use plusminus_core::methods::networks::{InitialWeights, Network};
 use plusminus_core::outcome::{Failure, Start};
 use plusminus_engines::{Plan, Weights};
-use read::Reader;
+use reader::SafetensorsReader;
 use safetensors::Dtype;
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 /// Why initial weights cannot be had. Every message says which file, what was expected and found, and what to do.
 #[derive(Debug, thiserror::Error)]
-pub enum InitialError {
+pub enum InitialWeightsError {
     /// The name is none that a sweep file may have.
     #[error("`{file}` names no file of initial weights: {expected}")]
     Name {
@@ -126,9 +126,9 @@ pub enum InitialError {
     },
 }
 
-impl From<InitialError> for Failure {
-    fn from(error: InitialError) -> Self {
-        let passing = matches!(&error, InitialError::Read { source, .. } if is_passing(source));
+impl From<InitialWeightsError> for Failure {
+    fn from(error: InitialWeightsError) -> Self {
+        let passing = matches!(&error, InitialWeightsError::Read { source, .. } if is_passing(source));
         unreadable(error, passing)
     }
 }
@@ -143,7 +143,7 @@ fn listed(places: &[PathBuf]) -> String {
 
 /// Weights that come from a file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Loaded {
+pub struct LoadedWeights {
     /// All of them: those that the file has not are as they were.
     pub weights: Weights,
     /// What is to be remembered of the file.
@@ -156,21 +156,21 @@ pub struct Loaded {
 /// Why it cannot be had; besides those of [`load`] that it is nowhere, or is not the one whose digest is asked for.
 pub fn find_and_load(
     named: &InitialWeights,
-    datasets: &Datasets,
+    datasets: &DataDirectories,
     network: &Network,
     random: Weights,
-) -> Result<Loaded, InitialError> {
+) -> Result<LoadedWeights, InitialWeightsError> {
     // A configuration may come from elsewhere than a sweep file.
     let file = &named.file;
-    let wrong = |expected| InitialError::Name { file: file.clone(), expected };
+    let wrong = |expected| InitialWeightsError::Name { file: file.clone(), expected };
     InitialWeights::check_file(file).map_err(wrong)?;
     let looked: Vec<PathBuf> = datasets.directories.iter().map(|directory| directory.join(file)).collect();
     let Some(path) = looked.iter().find(|path| path.is_file()) else {
-        return Err(InitialError::NotFound { file: file.clone(), looked });
+        return Err(InitialWeightsError::NotFound { file: file.clone(), looked });
     };
     let loaded = load(path, network, random)?;
     match &named.blake3 {
-        Some(expected) if *expected != loaded.start.digest => Err(InitialError::Digest {
+        Some(expected) if *expected != loaded.start.digest => Err(InitialWeightsError::Digest {
             file: path.display().to_string(),
             expected: expected.clone(),
             found: loaded.start.digest,
@@ -186,13 +186,13 @@ pub fn find_and_load(
 ///
 /// # Errors
 /// What is wrong with the file, or how it does not fit the network.
-pub fn load(path: &Path, network: &Network, random: Weights) -> Result<Loaded, InitialError> {
+pub fn load(path: &Path, network: &Network, random: Weights) -> Result<LoadedWeights, InitialWeightsError> {
     let file = path.display().to_string();
-    let failed = |source| InitialError::Read { file: file.clone(), source };
+    let failed = |source| InitialWeightsError::Read { file: file.clone(), source };
     let opened = File::open(path).map_err(failed)?;
     let length = opened.metadata().map_err(failed)?.len();
-    let (reader, header) = Reader::open(file, BufReader::new(opened), length)?;
-    let names = Names::of(network, random.plan(), &header);
+    let (reader, header) = SafetensorsReader::open(file, BufReader::new(opened), length)?;
+    let names = ArrayNames::of(network, random.plan(), &header);
     reader.read(&header, &names, random)
 }
 
@@ -200,10 +200,10 @@ pub fn load(path: &Path, network: &Network, random: Weights) -> Result<Loaded, I
 ///
 /// # Errors
 /// What is wrong with the bytes, or how they do not fit the plan.
-pub fn from_safetensors(bytes: &[u8], plan: &Arc<Plan>) -> Result<Weights, InitialError> {
+pub fn from_safetensors(bytes: &[u8], plan: &Arc<Plan>) -> Result<Weights, InitialWeightsError> {
     let file = "the file of weights".to_owned();
-    let (reader, header) = Reader::open(file, bytes, bytes.len() as u64)?;
-    reader.read(&header, &Names::own(plan), Weights::zeros(plan)).map(|loaded| loaded.weights)
+    let (reader, header) = SafetensorsReader::open(file, bytes, bytes.len() as u64)?;
+    reader.read(&header, &ArrayNames::own(plan), Weights::zeros(plan)).map(|loaded| loaded.weights)
 }
 
 #[cfg(test)]

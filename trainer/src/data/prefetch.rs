@@ -23,7 +23,7 @@ pub(crate) const BUFFERS: usize = AHEAD + 1;
 ///
 /// # Errors
 /// The first failure, in the order of the batches, of making or of work: the batches before it have been worked on, and none after it.
-pub(crate) fn each<'s, E: Send>(
+pub(crate) fn for_each_batch<'s, E: Send>(
     samples: &'s [usize],
     size: usize,
     mut make: impl FnMut(&[usize], &mut Vec<f32>) -> Result<(), E> + Send,
@@ -78,7 +78,7 @@ mod tests {
     /// What the work on every batch sees.
     fn seen(samples: &[usize], size: usize) -> Vec<(Vec<usize>, Vec<f32>)> {
         let mut seen = Vec::new();
-        let Ok(()) = each(samples, size, copy, |batch, inputs| {
+        let Ok(()) = for_each_batch(samples, size, copy, |batch, inputs| {
             seen.push((batch.to_vec(), inputs.to_vec()));
             Ok::<_, Infallible>(())
         });
@@ -107,7 +107,7 @@ mod tests {
             made.fetch_add(1, Ordering::SeqCst);
             copy(batch, inputs)
         };
-        let Ok(()) = each(&[0; 40], 1, make, |_, _| {
+        let Ok(()) = for_each_batch(&[0; 40], 1, make, |_, _| {
             // Time to get ahead.
             thread::sleep(Duration::from_millis(1));
             done += 1;
@@ -126,7 +126,7 @@ mod tests {
                 made.fetch_add(1, Ordering::SeqCst);
                 Ok(())
             };
-            let stopped = each(&[0; 40], 1, make, |_, _| {
+            let stopped = for_each_batch(&[0; 40], 1, make, |_, _| {
                 done += 1;
                 if done == stop { Err("enough") } else { Ok(()) }
             });
@@ -144,7 +144,7 @@ mod tests {
             if batch[0] < 7 { Ok(()) } else { Err(format!("no {}", batch[0])) }
         };
         let samples: Vec<usize> = (0..40).collect();
-        let failed = each(&samples, 1, make, |batch, _| {
+        let failed = for_each_batch(&samples, 1, make, |batch, _| {
             done.push(batch[0]);
             Ok(())
         });
@@ -164,7 +164,7 @@ mod tests {
                 Ok::<_, Infallible>(())
             };
             let samples: Vec<usize> = (0..40).collect();
-            let call = AssertUnwindSafe(|| each(&samples, 1, make, work));
+            let call = AssertUnwindSafe(|| for_each_batch(&samples, 1, make, work));
             *panic::catch_unwind(call).unwrap_err().downcast::<String>().unwrap()
         };
         assert_eq!(caught(20, 99), "made 20");

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 /// Samples with their labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Images {
+pub struct SampleSet {
     /// Extent of every sample.
     pub shape: ImageShape,
     /// What the samples hold.
-    pub values: Values,
+    pub values: SampleValues,
     /// A label a sample, [`NO_CLASS`](plusminus_core::methods::noise::NO_CLASS) for an image of no class.
     pub labels: Vec<u32>,
     /// How many of the last images belong to no class of the data set: only open-set noise takes them.
@@ -21,35 +21,35 @@ pub struct Images {
 
 /// What samples hold, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Values {
+pub enum SampleValues {
     /// Pixels, each sample channels × height × width.
     Bytes(Vec<u8>),
     /// Numbers of tokens.
     Tokens(Vec<u32>),
     /// Files that are decoded whenever they are asked for: too many for memory.
-    Files(Files),
+    Files(ImageFiles),
 }
 
 /// Image files, one a sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Files {
+pub struct ImageFiles {
     /// The directory that they are in.
     pub root: PathBuf,
     /// Each file's path from there, and its size in bytes.
     pub files: Vec<(Box<str>, u64)>,
 }
 
-impl Files {
+impl ImageFiles {
     /// Where the file of a sample is.
     pub fn path(&self, sample: usize) -> PathBuf {
         self.root.join(&*self.files[sample].0)
     }
 }
 
-impl Images {
+impl SampleSet {
     /// Images in memory that all belong to classes of the data set.
     pub fn new(shape: ImageShape, pixels: Vec<u8>, labels: Vec<u32>) -> Self {
-        Images { shape, values: Values::Bytes(pixels), labels, foreign: 0 }
+        SampleSet { shape, values: SampleValues::Bytes(pixels), labels, foreign: 0 }
     }
 
     /// How many there are.
@@ -76,9 +76,11 @@ impl Images {
         const TOGETHER: usize = 64;
         let length = self.shape.len();
         match &self.values {
-            Values::Bytes(pixels) => samples.iter().for_each(|sample| visit(&pixels[sample * length..][..length])),
-            Values::Tokens(_) => {}
-            Values::Files(files) => {
+            SampleValues::Bytes(pixels) => {
+                samples.iter().for_each(|sample| visit(&pixels[sample * length..][..length]))
+            }
+            SampleValues::Tokens(_) => {}
+            SampleValues::Files(files) => {
                 for samples in samples.chunks(TOGETHER) {
                     let mut pixels = vec![0; samples.len() * length];
                     decode::all(samples.len(), |i| files.path(samples[i]), self.shape, &mut pixels)?;
@@ -93,10 +95,10 @@ impl Images {
     pub(super) fn hash(&self, hasher: &mut Hasher) {
         hasher.update(&(self.len() as u64).to_le_bytes());
         match &self.values {
-            Values::Bytes(pixels) => _ = hasher.update(pixels),
-            Values::Tokens(tokens) => update(hasher, tokens),
+            SampleValues::Bytes(pixels) => _ = hasher.update(pixels),
+            SampleValues::Tokens(tokens) => update(hasher, tokens),
             // What they hold would take as long to read as an epoch: that they have their names and sizes has to be enough.
-            Values::Files(files) => {
+            SampleValues::Files(files) => {
                 for (path, size) in &files.files {
                     hasher
                         .update(&(path.len() as u64).to_le_bytes())
@@ -117,11 +119,11 @@ fn update(hasher: &mut Hasher, values: &[u32]) {
 }
 
 #[cfg(test)]
-impl Images {
+impl SampleSet {
     /// The pixels in memory.
     pub fn bytes(&self) -> &[u8] {
         match &self.values {
-            Values::Bytes(bytes) => bytes,
+            SampleValues::Bytes(bytes) => bytes,
             other => panic!("{other:?}"),
         }
     }

@@ -4,8 +4,8 @@
 //! share, so that any of them can go on, and a past attempt may still be at work: it is not known to be gone. So no file is ever changed
 //! in place, and no attempt takes away what a later one has written.
 
-use super::Every;
-use crate::file;
+use super::CheckpointInterval;
+use crate::atomic_file;
 use plusminus_core::id::{Attempt, JobId};
 use std::cmp::Reverse;
 use std::fs::{self, File};
@@ -20,13 +20,13 @@ const CHECKPOINT: &str = ".checkpoint";
 
 /// Where a job's checkpoints are kept, who writes them, and how often.
 #[derive(Clone, Copy, Debug)]
-pub struct Checkpoints<'a> {
+pub struct CheckpointOptions<'a> {
     /// The directory of all jobs' checkpoints. It is made when the first is written.
     pub directory: &'a Path,
     /// Which attempt at the job this is.
     pub attempt: Attempt,
     /// How often one is written.
-    pub every: Every,
+    pub interval: CheckpointInterval,
 }
 
 /// Removes every checkpoint of `job` from `directory`, of all attempts, for when its result is safe or it is given up. There need be none.
@@ -56,29 +56,29 @@ pub(crate) struct Found {
 
 /// The checkpoints of one job, as one attempt at it sees them.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct CheckpointStore {
     directory: PathBuf,
     attempt: Attempt,
     /// Those that this attempt went on from or has written, the last one last.
     good: Vec<PathBuf>,
 }
 
-impl Shelf {
+impl CheckpointStore {
     /// The checkpoints of `job`. What past attempts and this one have left of files that they were writing goes.
-    pub fn open(checkpoints: Checkpoints<'_>, job: JobId) -> Self {
-        let Checkpoints { directory, attempt, .. } = checkpoints;
-        let shelf = Shelf { directory: directory.join(job.to_string()), attempt, good: Vec::new() };
-        for name in shelf.names().unwrap_or_default() {
+    pub fn open(checkpoints: CheckpointOptions<'_>, job: JobId) -> Self {
+        let CheckpointOptions { directory, attempt, .. } = checkpoints;
+        let store = CheckpointStore { directory: directory.join(job.to_string()), attempt, good: Vec::new() };
+        for name in store.names().unwrap_or_default() {
             let of = name
-                .strip_suffix(file::TEMPORARY)
+                .strip_suffix(atomic_file::TEMPORARY_SUFFIX)
                 .and_then(|name| name.split_once(CHECKPOINT))
                 .and_then(|(s, _)| parsed(s));
             if of.is_some_and(|(_, of)| of <= attempt) {
                 // What cannot be removed takes up room and nothing else.
-                let _ = fs::remove_file(shelf.directory.join(name));
+                let _ = fs::remove_file(store.directory.join(name));
             }
         }
-        shelf
+        store
     }
 
     /// The job's checkpoints, those of the latest epoch first.
@@ -112,11 +112,11 @@ impl Shelf {
     ) -> io::Result<()> {
         if !self.directory.is_dir() {
             fs::create_dir_all(&self.directory)?;
-            self.directory.parent().map_or(Ok(()), file::sync)?;
+            self.directory.parent().map_or(Ok(()), atomic_file::sync_directory)?;
         }
         let path = self.directory.join(format!("epoch-{epoch}-attempt-{}{CHECKPOINT}", self.attempt));
-        file::replace(&path, write)?;
-        file::sync(&self.directory)?;
+        atomic_file::write(&path, write)?;
+        atomic_file::sync_directory(&self.directory)?;
         self.good.push(path);
         self.good.drain(..self.good.len().saturating_sub(KEPT));
         for old in self.found()? {
@@ -158,41 +158,44 @@ mod tests {
         "00112233445566778899aabbccddeeff".parse().unwrap()
     }
 
-    fn shelf(directory: &Path, attempt: u32) -> Shelf {
-        Shelf::open(Checkpoints { directory, attempt: Attempt(attempt), every: Every::default() }, job())
+    fn store(directory: &Path, attempt: u32) -> CheckpointStore {
+        CheckpointStore::open(
+            CheckpointOptions { directory, attempt: Attempt(attempt), interval: CheckpointInterval::default() },
+            job(),
+        )
     }
 
-    fn put(shelf: &mut Shelf, epoch: u32) {
-        shelf.write(epoch, |out| write!(out, "{epoch}")).unwrap();
+    fn put(store: &mut CheckpointStore, epoch: u32) {
+        store.write(epoch, |out| write!(out, "{epoch}")).unwrap();
     }
 
-    fn lying(shelf: &Shelf) -> Vec<(u32, u32)> {
-        shelf.found().unwrap().into_iter().map(|found| (found.epoch, found.attempt.0)).collect()
+    fn lying(store: &CheckpointStore) -> Vec<(u32, u32)> {
+        store.found().unwrap().into_iter().map(|found| (found.epoch, found.attempt.0)).collect()
     }
 
     #[test]
     fn the_last_two_are_kept() {
         let directory = tempfile::tempdir().unwrap();
-        let mut shelf = shelf(&directory.path().join("made/when/needed"), 1);
+        let mut store = store(&directory.path().join("made/when/needed"), 1);
         for epoch in [1, 2, 5, 12] {
-            put(&mut shelf, epoch);
+            put(&mut store, epoch);
         }
-        assert_eq!(lying(&shelf), [(12, 1), (5, 1)]);
-        assert_eq!(fs::read(&shelf.found().unwrap()[0].path).unwrap(), b"12");
-        assert_eq!(shelf.names().unwrap().len(), 2, "and nothing else");
+        assert_eq!(lying(&store), [(12, 1), (5, 1)]);
+        assert_eq!(fs::read(&store.found().unwrap()[0].path).unwrap(), b"12");
+        assert_eq!(store.names().unwrap().len(), 2, "and nothing else");
         remove(&directory.path().join("made/when/needed"), job()).unwrap();
-        assert_eq!(lying(&shelf), []);
+        assert_eq!(lying(&store), []);
         remove(directory.path(), job()).unwrap();
-        put(&mut shelf, 13);
-        assert_eq!(lying(&shelf), [(13, 1)], "the directory is made again");
+        put(&mut store, 13);
+        assert_eq!(lying(&store), [(13, 1)], "the directory is made again");
     }
 
     #[test]
     fn what_was_not_good_goes_once_there_is_another_and_not_before() {
         let directory = tempfile::tempdir().unwrap();
-        let mut first = shelf(directory.path(), 1);
+        let mut first = store(directory.path(), 1);
         [7, 8, 9].into_iter().for_each(|epoch| put(&mut first, epoch));
-        let mut second = shelf(directory.path(), 2);
+        let mut second = store(directory.path(), 2);
         // The newest is damaged, say.
         let before = second.found().unwrap().remove(1);
         second.keep(before);
@@ -204,13 +207,13 @@ mod tests {
     #[test]
     fn a_past_attempt_takes_nothing_away_from_a_later_one() {
         let directory = tempfile::tempdir().unwrap();
-        let (mut past, mut later) = (shelf(directory.path(), 1), shelf(directory.path(), 2));
+        let (mut past, mut later) = (store(directory.path(), 1), store(directory.path(), 2));
         put(&mut later, 3);
         put(&mut later, 4);
         fs::write(later.directory.join("epoch-5-attempt-2.checkpoint.abc.tmp"), b"half").unwrap();
         [5, 6, 7].into_iter().for_each(|epoch| put(&mut past, epoch));
         assert_eq!(lying(&past), [(7, 1), (6, 1), (4, 2), (3, 2)]);
-        shelf(directory.path(), 1);
+        store(directory.path(), 1);
         assert_eq!(past.names().unwrap().len(), 5, "the later attempt is writing");
         put(&mut later, 5);
         assert_eq!(lying(&past), [(5, 2), (4, 2)]);
@@ -219,12 +222,12 @@ mod tests {
     #[test]
     fn what_is_left_of_a_file_that_was_being_written_goes_and_what_others_have_put_there_stays() {
         let directory = tempfile::tempdir().unwrap();
-        let mut first = shelf(directory.path(), 1);
+        let mut first = store(directory.path(), 1);
         put(&mut first, 1);
         for name in ["epoch-2-attempt-1.checkpoint.x1y2.tmp", "notes.txt", "epoch-x-attempt-1.checkpoint", ".tmp"] {
             fs::write(first.directory.join(name), b"half").unwrap();
         }
-        let second = shelf(directory.path(), 2);
+        let second = store(directory.path(), 2);
         let mut names = second.names().unwrap();
         names.sort();
         assert_eq!(names, [".tmp", "epoch-1-attempt-1.checkpoint", "epoch-x-attempt-1.checkpoint", "notes.txt"]);
@@ -235,14 +238,14 @@ mod tests {
     fn a_file_where_the_directory_should_be_is_an_error_and_no_loss() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(job().to_string()), b"in the way").unwrap();
-        let mut shelf = shelf(directory.path(), 1);
-        assert!(shelf.found().is_err());
-        assert!(shelf.write(1, |_| Ok(())).is_err());
+        let mut store = store(directory.path(), 1);
+        assert!(store.found().is_err());
+        assert!(store.write(1, |_| Ok(())).is_err());
         fs::remove_file(directory.path().join(job().to_string())).unwrap();
-        let full = shelf.write(1, |_| Err(io::Error::from(ErrorKind::StorageFull))).unwrap_err();
+        let full = store.write(1, |_| Err(io::Error::from(ErrorKind::StorageFull))).unwrap_err();
         assert_eq!(full.kind(), ErrorKind::StorageFull);
-        assert!(shelf.names().unwrap().is_empty(), "nothing is left of it");
-        put(&mut shelf, 1);
-        assert_eq!(lying(&shelf), [(1, 1)]);
+        assert!(store.names().unwrap().is_empty(), "nothing is left of it");
+        put(&mut store, 1);
+        assert_eq!(lying(&store), [(1, 1)]);
     }
 }

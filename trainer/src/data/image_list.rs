@@ -1,16 +1,16 @@
 //! Data sets of image files: what a list of files becomes.
 
 use super::error::DataError;
-use super::{Data, Files, ImageShape, Images, Values, decode};
+use super::{ImageFiles, ImageShape, LoadedDataset, SampleSet, SampleValues, decode};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Decoded images of one data set that are kept in memory, in bytes at most. Of larger sets each image is decoded whenever it is asked for.
-pub(crate) const IN_MEMORY: usize = 1 << 30;
+pub(crate) const MAX_IN_MEMORY: usize = 1 << 30;
 
 /// Image files with their labels.
 #[derive(Debug)]
-pub(super) struct Listed {
+pub(super) struct ImageList {
     /// The directory that paths start from.
     pub root: PathBuf,
     /// Each file's path from there.
@@ -19,10 +19,10 @@ pub(super) struct Listed {
     pub labels: Vec<u32>,
 }
 
-impl Listed {
+impl ImageList {
     /// No files yet.
     pub fn new(root: PathBuf) -> Self {
-        Listed { root, files: Vec::new(), labels: Vec::new() }
+        ImageList { root, files: Vec::new(), labels: Vec::new() }
     }
 
     /// One more.
@@ -32,21 +32,21 @@ impl Listed {
     }
 
     /// The pixels, decoded now.
-    fn decoded(self, shape: ImageShape) -> Result<Images, DataError> {
+    fn decoded(self, shape: ImageShape) -> Result<SampleSet, DataError> {
         let mut pixels = vec![0; self.files.len() * shape.len()];
         decode::all(self.files.len(), |i| self.root.join(&*self.files[i]), shape, &mut pixels)?;
-        Ok(Images::new(shape, pixels, self.labels))
+        Ok(SampleSet::new(shape, pixels, self.labels))
     }
 
     /// The files, each of which is there.
-    fn streamed(self, shape: ImageShape) -> Result<Images, DataError> {
-        let Listed { root, files, labels } = self;
+    fn streamed(self, shape: ImageShape) -> Result<SampleSet, DataError> {
+        let ImageList { root, files, labels } = self;
         let sized = files.into_iter().map(|file| {
             let size = size(&root.join(&*file))?;
             Ok((file, size))
         });
         let files = sized.collect::<Result<Vec<_>, _>>()?;
-        Ok(Images { shape, values: Values::Files(Files { root, files }), labels, foreign: 0 })
+        Ok(SampleSet { shape, values: SampleValues::Files(ImageFiles { root, files }), labels, foreign: 0 })
     }
 }
 
@@ -61,15 +61,15 @@ fn size(path: &Path) -> Result<u64, DataError> {
 /// asked for.
 pub(super) fn load(
     shape: ImageShape,
-    train: Listed,
-    validation: Option<Listed>,
-    test: Listed,
+    train: ImageList,
+    validation: Option<ImageList>,
+    test: ImageList,
     limit: usize,
-) -> Result<Data, DataError> {
+) -> Result<LoadedDataset, DataError> {
     let images = [Some(&train), validation.as_ref(), Some(&test)].into_iter().flatten();
     let bytes = images.map(|listed| listed.files.len().saturating_mul(shape.len())).fold(0, usize::saturating_add);
-    let load = |listed: Listed| if bytes <= limit { listed.decoded(shape) } else { listed.streamed(shape) };
-    Ok(Data::with_validation(load(train)?, validation.map(load).transpose()?, load(test)?))
+    let load = |listed: ImageList| if bytes <= limit { listed.decoded(shape) } else { listed.streamed(shape) };
+    Ok(LoadedDataset::with_validation(load(train)?, validation.map(load).transpose()?, load(test)?))
 }
 
 /// The names in a directory, in their order, hidden ones left out: of its directories, or of its JPEG and PNG files.

@@ -1,6 +1,6 @@
 //! The weights that a finished job leaves: at its last epoch, at its best, and at its best in validation.
 
-use crate::file;
+use crate::atomic_file;
 use plusminus_core::id::{Digest, JobId};
 use plusminus_core::metric::EpochSelection;
 use plusminus_engines::Weights;
@@ -22,7 +22,7 @@ pub struct Snapshot {
 
 /// The weights that a job leaves.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Kept {
+pub struct KeptWeights {
     /// After the last epoch.
     pub last: Snapshot,
     /// After the epoch with the highest test accuracy, the earliest of equals.
@@ -33,7 +33,7 @@ pub struct Kept {
     pub best_validation_loss: Option<Snapshot>,
 }
 
-impl Kept {
+impl KeptWeights {
     /// Each selection that the job has.
     pub fn selections(&self) -> impl Iterator<Item = (EpochSelection, &Snapshot)> {
         let accuracy = self.best_validation.as_ref().map(|snapshot| (EpochSelection::BestValidation, snapshot));
@@ -49,18 +49,18 @@ impl Kept {
     ///
     /// # Errors
     /// The file system's, with the file's path.
-    pub fn write(&self, directory: &Path, job: JobId) -> io::Result<Vec<PathBuf>> {
+    pub fn write_named(&self, directory: &Path, job: JobId) -> io::Result<Vec<PathBuf>> {
         let directory = directory.join(job.to_string());
         fs::create_dir_all(&directory).map_err(|error| at(&directory, error))?;
         let mut paths = Vec::new();
         for (selection, snapshot) in self.selections() {
             let path = directory.join(format!("{selection}.safetensors"));
             let bytes = snapshot.safetensors(job, selection)?;
-            file::replace(&path, |out| out.write_all(&bytes)).map_err(|error| at(&path, error))?;
+            atomic_file::write(&path, |out| out.write_all(&bytes)).map_err(|error| at(&path, error))?;
             paths.push(path);
         }
         // The new names are on disk once their directory is.
-        file::sync(&directory).map_err(|error| at(&directory, error))?;
+        atomic_file::sync_directory(&directory).map_err(|error| at(&directory, error))?;
         Ok(paths)
     }
 
@@ -68,7 +68,7 @@ impl Kept {
     ///
     /// # Errors
     /// The file system's, with the file's path; `InvalidInput` where the job has no such selection.
-    pub fn leave(
+    pub fn write_by_digest(
         &self,
         directory: &Path,
         job: JobId,
@@ -81,11 +81,11 @@ impl Kept {
             let bytes = snapshot.ok_or_else(missing)?.safetensors(job, *selection)?;
             let digest = Digest::of(&bytes);
             let path = directory.join(digest.file_name());
-            file::replace(&path, |out| out.write_all(&bytes)).map_err(|error| at(&path, error))?;
+            atomic_file::write(&path, |out| out.write_all(&bytes)).map_err(|error| at(&path, error))?;
             Ok((*selection, digest))
         };
         let left = wanted.iter().map(leave).collect::<io::Result<_>>()?;
-        file::sync(directory).map_err(|error| at(directory, error))?;
+        atomic_file::sync_directory(directory).map_err(|error| at(directory, error))?;
         Ok(left)
     }
 }
@@ -121,12 +121,17 @@ mod tests {
     use std::sync::Arc;
 
     /// Weights that are not trained, as those of a job that has all but one selection.
-    fn kept(job: &Job) -> Kept {
+    fn kept(job: &Job) -> KeptWeights {
         let dataset = &job.configuration.dataset;
         let network = job.configuration.model.network(dataset.input(), dataset.classes()).unwrap();
         let weights = Arc::new(Plan::of(&network)).initial(&mut job.streams().generator(Stream::Weights, 0));
         let snapshot = |epoch| Snapshot { epoch, weights: weights.clone() };
-        Kept { last: snapshot(3), best: snapshot(2), best_validation: Some(snapshot(1)), best_validation_loss: None }
+        KeptWeights {
+            last: snapshot(3),
+            best: snapshot(2),
+            best_validation: Some(snapshot(1)),
+            best_validation_loss: None,
+        }
     }
 
     #[test]
@@ -137,7 +142,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         // Several times: each takes the place of the one before, with equal bytes.
         let write = || {
-            let paths = kept.write(directory.path(), job.id()).unwrap();
+            let paths = kept.write_named(directory.path(), job.id()).unwrap();
             (paths.iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>(), paths)
         };
         let (first, paths) = write();
@@ -167,17 +172,17 @@ mod tests {
         let kept = kept(&job);
         let directory = tempfile::tempdir().unwrap();
         let wanted = BTreeSet::from([EpochSelection::Final, EpochSelection::BestValidation]);
-        let left = kept.leave(directory.path(), job.id(), &wanted).unwrap();
+        let left = kept.write_by_digest(directory.path(), job.id(), &wanted).unwrap();
         assert_eq!(left.keys().copied().collect::<BTreeSet<_>>(), wanted);
         for digest in left.values() {
             let bytes = fs::read(directory.path().join(digest.file_name())).unwrap();
             assert_eq!(Digest::of(&bytes), *digest);
         }
         assert_ne!(left[&EpochSelection::Final], left[&EpochSelection::BestValidation], "which is said in the file");
-        assert_eq!(kept.leave(directory.path(), job.id(), &wanted).unwrap(), left);
+        assert_eq!(kept.write_by_digest(directory.path(), job.id(), &wanted).unwrap(), left);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
         let other = BTreeSet::from([EpochSelection::BestValidationLoss]);
-        let error = kept.leave(directory.path(), job.id(), &other).unwrap_err();
+        let error = kept.write_by_digest(directory.path(), job.id(), &other).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "not the file system's");
         assert_eq!(error.to_string(), "the job has no weights at best-validation-loss");
     }

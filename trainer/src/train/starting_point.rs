@@ -1,10 +1,10 @@
 //! What a job begins with: its weights, and the transition matrix that its loss has to know. Both may come from another job, its parent.
 
 use super::evaluation::outputs;
-use super::resume::Ground;
-use super::{Engines, Supplies, failed, user_error};
-use crate::data::Inputs;
-use crate::initial::{Loaded, find_and_load, from_safetensors};
+use super::prepared_run::JobContext;
+use super::{EngineFactory, TrainInputs, failed, user_error};
+use crate::data::InputPipeline;
+use crate::initial_weights::{LoadedWeights, find_and_load, from_safetensors};
 use plusminus_core::id::Digest;
 use plusminus_core::job::{Job, Parent, Takes};
 use plusminus_core::methods::losses::{Forward, Loss};
@@ -16,7 +16,7 @@ use std::fs;
 use std::sync::Arc;
 
 /// What a job begins with.
-pub(super) struct Beginning {
+pub(super) struct StartingPoint {
     /// Its weights.
     pub weights: Weights,
     /// The file that they came from, if the configuration names one.
@@ -27,21 +27,25 @@ pub(super) struct Beginning {
     pub trained_before: bool,
 }
 
-impl Beginning {
+impl StartingPoint {
     /// Of a job that is trained from its first epoch.
-    pub fn of(ground: Ground<'_>, supplies: Supplies<'_>, engines: &Engines) -> Result<Self, Failure> {
-        let Ground { job, network, plan, .. } = ground;
+    pub fn of(
+        context: JobContext<'_>,
+        train_inputs: TrainInputs<'_>,
+        engine_factory: &EngineFactory,
+    ) -> Result<Self, Failure> {
+        let JobContext { job, network, plan, .. } = context;
         let configuration = &*job.configuration;
         let random = plan.initial(&mut job.streams().generator(Stream::Weights, 0));
         let parent = configuration.parent.as_deref();
         if let (Some(parent), Takes::Weights) = (parent, configuration.takes()) {
-            let weights = of_parent(parent, plan, supplies)?;
+            let weights = of_parent(parent, plan, train_inputs)?;
             let transition = true_transition(job)?;
-            return Ok(Beginning { weights, file: None, transition, trained_before: true });
+            return Ok(StartingPoint { weights, file: None, transition, trained_before: true });
         }
         let transition = match (&configuration.loss, parent) {
             (Loss::Forward(Forward::Estimated { percentile }), Some(parent)) => {
-                Some(estimated(*percentile, ground, parent, (supplies, engines))?)
+                Some(estimated(*percentile, context, parent, (train_inputs, engine_factory))?)
             }
             (Loss::Forward(Forward::Estimated { .. }), None) => {
                 return Err(user_error("an estimated transition matrix needs a `parent`, whose network makes it"));
@@ -51,13 +55,13 @@ impl Beginning {
         let (weights, file) = match &configuration.initial_weights {
             None => (random, None),
             Some(named) => {
-                let loaded = find_and_load(named, supplies.cache.datasets(), network, random);
-                let Loaded { weights, start } = loaded?;
+                let loaded = find_and_load(named, train_inputs.cache.datasets(), network, random);
+                let LoadedWeights { weights, start } = loaded?;
                 (weights, Some(start))
             }
         };
         let trained_before = file.as_ref().is_some_and(|file| !file.random_classifier);
-        Ok(Beginning { weights, file, transition, trained_before })
+        Ok(StartingPoint { weights, file, transition, trained_before })
     }
 }
 
@@ -73,11 +77,11 @@ fn true_transition(job: &Job) -> Result<Option<TransitionMatrix>, Failure> {
 }
 
 /// The weights that the parent has left.
-fn of_parent(parent: &Parent, plan: &Arc<Plan>, supplies: Supplies<'_>) -> Result<Weights, Failure> {
+fn of_parent(parent: &Parent, plan: &Arc<Plan>, train_inputs: TrainInputs<'_>) -> Result<Weights, Failure> {
     let at = parent.at;
     let lost = |problem: String| Failure::new(FailureKind::Infrastructure, problem);
     let given =
-        supplies.parent.ok_or_else(|| lost(format!("the weights of the parent ({at}) were not handed over")))?;
+        train_inputs.parent.ok_or_else(|| lost(format!("the weights of the parent ({at}) were not handed over")))?;
     let path = given.path.display();
     let bytes = fs::read(given.path).map_err(|error| lost(format!("{path}: {error}")))?;
     let (expected, found) = (given.digest, Digest::of(&bytes));
@@ -91,17 +95,17 @@ fn of_parent(parent: &Parent, plan: &Arc<Plan>, supplies: Supplies<'_>) -> Resul
 /// T̂ from what the parent's network says of the samples that are trained on.
 fn estimated(
     percentile: f64,
-    ground: Ground<'_>,
+    context: JobContext<'_>,
     parent: &Parent,
-    (supplies, engines): (Supplies<'_>, &Engines),
+    (train_inputs, engine_factory): (TrainInputs<'_>, &EngineFactory),
 ) -> Result<TransitionMatrix, Failure> {
-    let Ground { job, data, labels, .. } = ground;
+    let JobContext { job, data, labels, .. } = context;
     let configuration = &parent.configuration;
     let dataset = &job.configuration.dataset;
     let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
-    let weights = of_parent(parent, &Arc::new(Plan::of(&network)), supplies)?;
-    let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train)?;
-    let mut engine = engines(&network, weights, &configuration.optimizer).map_err(failed)?;
+    let weights = of_parent(parent, &Arc::new(Plan::of(&network)), train_inputs)?;
+    let inputs = InputPipeline::new(&configuration.normalize, &data.train, &labels.train)?;
+    let mut engine = engine_factory(&network, weights, &configuration.optimizer).map_err(failed)?;
     let mut all = Vec::with_capacity(labels.train.len() * dataset.classes());
     outputs(&mut *engine, (&data.train, &inputs), &labels.train, |logits| {
         all.extend_from_slice(logits);

@@ -1,24 +1,24 @@
 //! The loop: epochs of steps, an evaluation after each.
 //!
-//! - `start`: what a job begins with: its weights, and the transition matrix that its loss has to know.
-//! - `resume`: whether it begins there or after a checkpoint, and how it leaves some.
+//! - `starting_point`: what a job begins with: its weights, and the transition matrix that its loss has to know.
+//! - `prepared_run`: whether it begins there or after a checkpoint, and how it leaves some.
 //! - `steps`: the steps of an epoch, on whichever side inputs and loss are made.
 //! - `evaluation`: what the network makes of samples that it is not trained on at the moment.
 //! - `diagnose`: what diagnostics need of the run.
-//! - `best`: the weights at the epochs that selections name.
+//! - `best_snapshots`: the weights at the epochs that selections name.
 
-mod best;
+mod best_snapshots;
 mod diagnose;
 mod evaluation;
-mod resume;
-mod start;
+mod prepared_run;
+mod starting_point;
 mod steps;
 
-use crate::checkpoint::Checkpoints;
-use crate::data::{Cache, Data, Inputs, Labels};
-use crate::keep::{Kept, Snapshot};
-use best::Selections;
-pub(crate) use evaluation::EVALUATED;
+use crate::checkpoint::CheckpointOptions;
+use crate::data::{DatasetCache, InputPipeline, Labels, LoadedDataset};
+use crate::kept_weights::{KeptWeights, Snapshot};
+use best_snapshots::BestSnapshots;
+pub(crate) use evaluation::EVALUATION_BATCH;
 use plusminus_core::id::Digest;
 use plusminus_core::job::Job;
 use plusminus_core::logits::probability;
@@ -28,11 +28,11 @@ use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
 use plusminus_engines::{Cause, Checkpoint, Engine, EngineError, ExecutionOptions, Plan, Weights, new_engine};
-use resume::{Begun, Course, Ground, Keeper};
+use prepared_run::{CheckpointWriter, JobContext, PreparedRun, RunState};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use steps::Held;
+use steps::DeviceData;
 
 /// Where a job stands after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,16 +68,16 @@ impl Observer for () {}
 
 /// What a job is trained with.
 #[derive(Clone, Copy, Debug)]
-pub struct Supplies<'a> {
+pub struct TrainInputs<'a> {
     /// The data sets.
-    pub cache: &'a Cache,
+    pub cache: &'a DatasetCache,
     /// Where and by which engine.
-    pub means: ExecutionOptions,
+    pub execution: ExecutionOptions,
     /// The weights of the job's parent, where the job has one. A job that goes on from a checkpoint needs none; where they are others than
     /// those that the checkpoint was begun from, it begins anew.
     pub parent: Option<ParentWeights<'a>>,
     /// Where the job's checkpoints are, if it shall go on from one and leave others.
-    pub checkpoints: Option<Checkpoints<'a>>,
+    pub checkpoints: Option<CheckpointOptions<'a>>,
 }
 
 /// Weights that a job builds on.
@@ -91,19 +91,19 @@ pub struct ParentWeights<'a> {
 
 /// What a finished job leaves.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trained {
+pub struct TrainedJob {
     /// What is known of it.
     pub facts: Facts,
     /// Every epoch's measurements, in order, from epoch 1.
     pub epochs: Vec<(u32, Measurements)>,
     /// Its weights.
-    pub weights: Kept,
+    pub weights: KeptWeights,
 }
 
-/// Trains `job` with `supplies` to its last epoch: from its first one, or from the one after the last good checkpoint where `supplies` has
+/// Trains `job` with `train_inputs` to its last epoch: from its first one, or from the one after the last good checkpoint where `train_inputs` has
 /// checkpoints and there is one. `observer` hears of the epochs before that again, from the first, before the training goes on.
 ///
-/// Checkpoints are left as often as `supplies` says, and where the job is stopped or fails in a way that another try may not. The
+/// Checkpoints are left as often as `train_inputs` says, and where the job is stopped or fails in a way that another try may not. The
 /// caller removes them ([`checkpoint::remove`](crate::checkpoint::remove)) once the result is safe. One that cannot be written is told
 /// and ends nothing.
 ///
@@ -115,109 +115,123 @@ pub struct Trained {
 /// `UserError` where the data set or the configuration cannot be had, `Diverged` where the loss, a weight or a measurement is no
 /// longer finite, `Preempted` where `observer` says stop, `Infrastructure` where the device fails, or the system cannot read data that are
 /// there ([`DataError::is_transient`](crate::data::DataError::is_transient)).
-pub fn train(job: &Job, supplies: Supplies<'_>, observer: &mut dyn Observer) -> Result<Trained, Failure> {
-    Run::new(job, supplies)?.train(observer)
+pub fn train(job: &Job, train_inputs: TrainInputs<'_>, observer: &mut dyn Observer) -> Result<TrainedJob, Failure> {
+    Run::new(job, train_inputs)?.train(observer)
 }
 
 /// What makes engines: one for the job, and those that its beginning and its diagnostics need besides.
-type Engines = dyn Fn(&Network, Weights, &Optimizer) -> Result<Box<dyn Engine>, EngineError>;
+type EngineFactory = dyn Fn(&Network, Weights, &Optimizer) -> Result<Box<dyn Engine>, EngineError>;
 
 /// A job that is being trained.
 struct Run<'a> {
     job: &'a Job,
-    data: Arc<Data>,
+    data: Arc<LoadedDataset>,
     labels: Labels,
-    inputs: Inputs,
+    inputs: InputPipeline,
     engine: Box<dyn Engine>,
     /// Where the engine's device holds the data, if it does.
-    held: Option<Held>,
+    held: Option<DeviceData>,
     criterion: Box<dyn Criterion>,
     /// Whether the weights that it begins with come from another training.
     trained_before: bool,
-    engines: Arc<Engines>,
+    engine_factory: Arc<EngineFactory>,
     facts: Facts,
     /// Where it stands before [`Run::train`], which takes it.
-    course: Course,
-    keeper: Option<Keeper>,
+    state: RunState,
+    checkpoint_writer: Option<CheckpointWriter>,
 }
 
 impl<'a> Run<'a> {
-    fn new(job: &'a Job, supplies: Supplies<'_>) -> Result<Self, Failure> {
-        let (means, precision) = (supplies.means, job.configuration.precision);
-        let engines = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
-            new_engine(means, precision, network, weights, optimizer)
+    fn new(job: &'a Job, train_inputs: TrainInputs<'_>) -> Result<Self, Failure> {
+        let (execution, precision) = (train_inputs.execution, job.configuration.precision);
+        let engine_factory = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
+            new_engine(execution, precision, network, weights, optimizer)
         };
-        Run::with(job, supplies, Arc::new(engines))
+        Run::with(job, train_inputs, Arc::new(engine_factory))
     }
 
-    /// With engines from elsewhere than [`Supplies::means`].
-    fn with(job: &'a Job, supplies: Supplies<'_>, engines: Arc<Engines>) -> Result<Self, Failure> {
+    /// With engines from elsewhere than [`TrainInputs::execution`].
+    fn with(job: &'a Job, train_inputs: TrainInputs<'_>, engine_factory: Arc<EngineFactory>) -> Result<Self, Failure> {
         let configuration = &*job.configuration;
         if configuration.epochs == 0 || configuration.batch_size == 0 {
             return Err(user_error("epochs and batch_size must be at least 1"));
         }
         let dataset = &configuration.dataset;
-        let data = supplies.cache.get(dataset)?;
-        let labels = Labels::of(job, &data.train, supplies.cache.datasets())?;
-        let inputs = Inputs::new(&configuration.normalize, &data.train, &labels.train)?;
+        let data = train_inputs.cache.get(dataset)?;
+        let labels = Labels::of(job, &data.train, train_inputs.cache.datasets())?;
+        let inputs = InputPipeline::new(&configuration.normalize, &data.train, &labels.train)?;
         let network = configuration.model.network(dataset.input(), dataset.classes()).map_err(user_error)?;
         let plan = Arc::new(Plan::of(&network));
-        let ground = Ground { job, network: &network, plan: &plan, data: &data, labels: &labels };
-        let begun = Begun::new(ground, supplies, &*engines)?;
-        let Begun { mut engine, criterion, facts, trained_before, course, keeper } = begun;
+        let context = JobContext { job, network: &network, plan: &plan, data: &data, labels: &labels };
+        let prepared = PreparedRun::new(context, train_inputs, &*engine_factory)?;
+        let PreparedRun { mut engine, criterion, facts, trained_before, state, checkpoint_writer } = prepared;
         let batch = configuration.batch_size.min(labels.train.len());
         engine.on_device().map_or(Ok(()), |device| device.reserve(batch)).map_err(failed)?;
-        let held = Held::of(&data, &inputs, &mut *engine)?;
-        Ok(Run { job, data, labels, inputs, engine, held, criterion, trained_before, engines, facts, course, keeper })
+        let held = DeviceData::of(&data, &inputs, &mut *engine)?;
+        Ok(Run {
+            job,
+            data,
+            labels,
+            inputs,
+            engine,
+            held,
+            criterion,
+            trained_before,
+            engine_factory,
+            facts,
+            state,
+            checkpoint_writer,
+        })
     }
 
-    fn train(mut self, observer: &mut dyn Observer) -> Result<Trained, Failure> {
+    fn train(mut self, observer: &mut dyn Observer) -> Result<TrainedJob, Failure> {
         let epochs = self.job.configuration.epochs;
-        let mut course = std::mem::take(&mut self.course);
-        let done = course.epoch();
+        let mut state = std::mem::take(&mut self.state);
+        let done = state.epoch();
         if done == 0 {
             let beginning = Progress { epoch: 1, epochs, step: 0, steps: self.steps() };
             self.start(&mut || {
-                heed(observer.progress(beginning), || "in the review before the first epoch".to_owned())
+                stop_on_break(observer.progress(beginning), || "in the review before the first epoch".to_owned())
             })?;
         }
-        for (epoch, row) in &course.rows {
+        for (epoch, row) in &state.rows {
             let flow = observer.epoch(*epoch, row);
             if done < epochs {
-                heed(flow, || format!("before it went on after epoch {done} of {epochs}"))?;
+                stop_on_break(flow, || format!("before it went on after epoch {done} of {epochs}"))?;
             }
         }
         for epoch in done + 1..=epochs {
-            if let Err(failure) = self.pass(epoch, &mut course, observer) {
-                if let Some(keeper) = self.keeper.as_mut().filter(|_| failure.kind.is_transient()) {
-                    keeper.write(&course);
+            if let Err(failure) = self.pass(epoch, &mut state, observer) {
+                if let Some(checkpoint_writer) = self.checkpoint_writer.as_mut().filter(|_| failure.kind.is_transient())
+                {
+                    checkpoint_writer.write(&state);
                 }
                 return Err(failure);
             }
         }
-        self.keeper = None;
+        self.checkpoint_writer = None;
         let weights = self.engine.weights().map_err(failed)?;
         self.facts.weights = weights.digest();
-        let weights = course.selections.finish(Snapshot { epoch: epochs, weights });
-        Ok(Trained { facts: self.facts, epochs: course.rows, weights })
+        let weights = state.selections.finish(Snapshot { epoch: epochs, weights });
+        Ok(TrainedJob { facts: self.facts, epochs: state.rows, weights })
     }
 
-    /// One epoch with what comes before and after. Where it fails, `course` is as it was, unless it is what `observer` says to the
+    /// One epoch with what comes before and after. Where it fails, `state` is as it was, unless it is what `observer` says to the
     /// epoch that fails: then the epoch is done.
-    fn pass(&mut self, epoch: u32, course: &mut Course, observer: &mut dyn Observer) -> Result<(), Failure> {
+    fn pass(&mut self, epoch: u32, state: &mut RunState, observer: &mut dyn Observer) -> Result<(), Failure> {
         let epochs = self.job.configuration.epochs;
         let before = Progress { epoch, epochs, step: 0, steps: self.steps() };
-        self.review(epoch, &course.selections, &mut || {
-            heed(observer.progress(before), || format!("in the review before epoch {epoch} of {epochs}"))
+        self.review(epoch, &state.selections, &mut || {
+            stop_on_break(observer.progress(before), || format!("in the review before epoch {epoch} of {epochs}"))
         })?;
         let mut measurements = self.epoch(epoch, observer)?;
         let done = Progress { step: self.steps(), ..before };
         self.evaluate(epoch, &mut measurements, &mut || {
-            heed(observer.progress(done), || format!("in the evaluation after epoch {epoch} of {epochs}"))
+            stop_on_break(observer.progress(done), || format!("in the evaluation after epoch {epoch} of {epochs}"))
         })?;
         // From here on nothing is interrupted, so what the last epoch left is not needed while this one's is copied.
-        self.keeper.iter_mut().for_each(Keeper::let_go);
-        let here = self.keeper.is_some().then(|| self.engine.checkpoint()).transpose().map_err(failed)?;
+        self.checkpoint_writer.iter_mut().for_each(CheckpointWriter::discard_held);
+        let here = self.checkpoint_writer.is_some().then(|| self.engine.checkpoint()).transpose().map_err(failed)?;
         let weights = match &here {
             Some(here) => here.weights.clone(),
             None => self.engine.weights().map_err(failed)?,
@@ -228,14 +242,14 @@ impl<'a> Run<'a> {
         if let Some((metric, value)) = measurements.iter().find(|(_, value)| !value.is_finite()) {
             return Err(diverged(&format!("{metric} is {value} after epoch {epoch}")));
         }
-        course.selections.offer(&measurements, epoch, &weights);
+        state.selections.offer(&measurements, epoch, &weights);
         let flow = observer.epoch(epoch, &measurements);
-        course.rows.push((epoch, measurements));
-        if let Some((keeper, here)) = self.keeper.as_mut().zip(here) {
-            keeper.epoch(course, here, self.criterion.state());
+        state.rows.push((epoch, measurements));
+        if let Some((checkpoint_writer, here)) = self.checkpoint_writer.as_mut().zip(here) {
+            checkpoint_writer.epoch(state, here, self.criterion.state());
         }
         // After the last it is too late.
-        if epoch < epochs { heed(flow, || format!("after epoch {epoch} of {epochs}")) } else { Ok(()) }
+        if epoch < epochs { stop_on_break(flow, || format!("after epoch {epoch} of {epochs}")) } else { Ok(()) }
     }
 
     /// Steps in an epoch; the last takes what is left.
@@ -245,9 +259,9 @@ impl<'a> Run<'a> {
 
     /// Shows the criterion the whole training set before the first step, where it wants to see it and the network has learned something
     /// already: what random weights make of it tells nothing.
-    fn start(&mut self, between: Between<'_>) -> Result<(), Failure> {
+    fn start(&mut self, check_stop: StopCheck<'_>) -> Result<(), Failure> {
         if self.trained_before && self.criterion.wants_start() {
-            let logits = self.logits(evaluation::Part::Train, between)?;
+            let logits = self.logits(evaluation::Subset::Train, check_stop)?;
             self.criterion.start(&self.labels.train, &logits);
         }
         Ok(())
@@ -255,7 +269,7 @@ impl<'a> Run<'a> {
 
     /// Shows the criterion the whole training set before `epoch`, where it wants to see it, under the weights best in validation so
     /// far; under those at hand where there are none. The engine goes on as if nothing had been.
-    fn review(&mut self, epoch: u32, selections: &Selections, between: Between<'_>) -> Result<(), Failure> {
+    fn review(&mut self, epoch: u32, selections: &BestSnapshots, check_stop: StopCheck<'_>) -> Result<(), Failure> {
         if !self.criterion.wants_review(epoch) {
             return Ok(());
         }
@@ -264,7 +278,7 @@ impl<'a> Run<'a> {
             let (weights, optimizer) = (best.weights.clone(), here.optimizer.clone());
             self.engine.restore(Checkpoint { weights, optimizer }).map_err(failed)?;
         }
-        let logits = self.logits(evaluation::Part::Train, between)?;
+        let logits = self.logits(evaluation::Subset::Train, check_stop)?;
         self.engine.restore(here).map_err(failed)?;
         let classes = self.job.configuration.dataset.classes();
         let given = self.labels.train.iter().map(|sample| self.labels.given[*sample]);
@@ -276,9 +290,9 @@ impl<'a> Run<'a> {
 }
 
 /// What an evaluation does every now and then: it asks whether it shall go on.
-type Between<'a> = &'a mut dyn FnMut() -> Result<(), Failure>;
+type StopCheck<'a> = &'a mut dyn FnMut() -> Result<(), Failure>;
 
-fn heed(flow: ControlFlow<()>, when: impl FnOnce() -> String) -> Result<(), Failure> {
+fn stop_on_break(flow: ControlFlow<()>, when: impl FnOnce() -> String) -> Result<(), Failure> {
     match flow {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(Failure::new(FailureKind::Preempted, format!("stopped {}", when()))),

@@ -72,7 +72,7 @@ fn file(arrays: &[Array]) -> Vec<u8> {
 }
 
 /// Writes `bytes` to a file and reads it for `network`.
-fn loaded(bytes: &[u8], network: &Network, random: Weights) -> Result<Loaded, InitialError> {
+fn loaded(bytes: &[u8], network: &Network, random: Weights) -> Result<LoadedWeights, InitialWeightsError> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.safetensors");
     std::fs::write(&path, bytes).unwrap();
@@ -128,7 +128,10 @@ fn torchvisions_names_are_read_and_its_counters_of_batches_are_passed_over() {
     assert_eq!(found.weights, kept);
     assert_eq!(found.start.digest, blake3::hash(&bytes).to_hex().to_string());
     let refused = from_safetensors(&bytes, kept.plan()).unwrap_err();
-    assert!(matches!(refused, InitialError::Missing { .. }), "what jobs hand on has the plan's names: {refused}");
+    assert!(
+        matches!(refused, InitialWeightsError::Missing { .. }),
+        "what jobs hand on has the plan's names: {refused}"
+    );
 }
 
 #[test]
@@ -168,7 +171,7 @@ fn a_classifier_for_another_number_of_classes_keeps_its_random_start() {
         }
     }
     let refused = from_safetensors(&file(&arrays(&kept, str::to_owned)), random.plan()).unwrap_err();
-    assert!(matches!(refused, InitialError::Shape { .. }), "between jobs it is another network: {refused}");
+    assert!(matches!(refused, InitialWeightsError::Shape { .. }), "between jobs it is another network: {refused}");
 }
 
 /// What is said of the small network's file after `change`, without the file's path.
@@ -241,7 +244,7 @@ fn a_file_cut_anywhere_or_with_a_byte_more_is_refused() {
     let kept = weights(&network, 1);
     let whole = file(&arrays(&kept, str::to_owned));
     let refused = |bytes: &[u8]| match loaded(bytes, &network, kept.clone()) {
-        Err(InitialError::Format { problem, .. }) => problem,
+        Err(InitialWeightsError::Format { problem, .. }) => problem,
         other => panic!("{other:?}"),
     };
     for length in (0..whole.len()).step_by(97).chain([7, 8, 9, whole.len() - 1]) {
@@ -260,7 +263,7 @@ fn a_header_that_lies_is_refused() {
     let with = |header: &str, size: u64| {
         let bytes = [&size.to_le_bytes(), header.as_bytes(), &[0; 16]].concat();
         match loaded(&bytes, &network, random.clone()) {
-            Err(error @ InitialError::Format { .. }) => error.to_string(),
+            Err(error @ InitialWeightsError::Format { .. }) => error.to_string(),
             other => panic!("{header}: {other:?}"),
         }
     };
@@ -313,8 +316,8 @@ fn a_file_is_looked_for_in_every_directory_and_its_digest_is_checked() {
     std::fs::write(full.path().join("of/a.safetensors"), &bytes).unwrap();
     // A directory of that name is no file.
     std::fs::create_dir_all(empty.path().join("of/a.safetensors")).unwrap();
-    let datasets = Datasets { directories: vec![empty.path().to_owned(), full.path().to_owned()] };
-    let find = |name: &str, blake3: Option<String>, datasets: &Datasets| {
+    let datasets = DataDirectories { directories: vec![empty.path().to_owned(), full.path().to_owned()] };
+    let find = |name: &str, blake3: Option<String>, datasets: &DataDirectories| {
         find_and_load(&InitialWeights { file: name.to_owned(), blake3 }, datasets, &network, random.clone())
     };
     let digest = blake3::hash(&bytes).to_hex().to_string();
@@ -326,16 +329,16 @@ fn a_file_is_looked_for_in_every_directory_and_its_digest_is_checked() {
     let absent = find("b.safetensors", None, &datasets).unwrap_err().to_string();
     assert!(absent.starts_with("the initial weights b.safetensors were not found as "), "{absent}");
     assert!(absent.contains(&full.path().join("b.safetensors").display().to_string()), "{absent}");
-    let nowhere = find("b.safetensors", None, &Datasets::default()).unwrap_err().to_string();
+    let nowhere = find("b.safetensors", None, &DataDirectories::default()).unwrap_err().to_string();
     assert!(nowhere.contains("for there was no place to look in"), "{nowhere}");
     let outside = find("../a.safetensors", None, &datasets).unwrap_err();
-    assert!(matches!(outside, InitialError::Name { .. }), "{outside}");
+    assert!(matches!(outside, InitialWeightsError::Name { .. }), "{outside}");
 }
 
 #[test]
 fn a_job_starts_from_the_file_that_its_configuration_names() {
-    use crate::data::Cache;
-    use crate::{Supplies, train};
+    use crate::data::DatasetCache;
+    use crate::{TrainInputs, train};
     use plusminus_core::methods::optimizer::Optimizer;
     use plusminus_engines::ExecutionOptions;
     let directory = tempfile::tempdir().unwrap();
@@ -350,12 +353,12 @@ fn a_job_starts_from_the_file_that_its_configuration_names() {
     let kept = weights(&job.configuration.model.network(shape, 10).unwrap(), 1);
     let bytes = file(&arrays(&kept, str::to_owned));
     std::fs::write(directory.path().join("a.safetensors"), &bytes).unwrap();
-    let cache = |directories| Cache::new(Datasets { directories });
+    let cache = |directories| DatasetCache::new(DataDirectories { directories });
     let with = |directories| {
         let cache = cache(directories);
         train(
             &job,
-            Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None },
+            TrainInputs { cache: &cache, execution: ExecutionOptions::default(), parent: None, checkpoints: None },
             &mut (),
         )
     };
