@@ -1,16 +1,16 @@
-//! Files that are there in full, with their content on disk, or not at all.
+//! Atomic writes: after a crash, a file has its whole content or does not exist.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-/// The last part of a temporary file's name.
+/// The extension of temporary files.
 pub(crate) const TEMPORARY_SUFFIX: &str = ".tmp";
 
-/// Writes beside the file, then takes its place; the temporary name begins as the file's does. It is nobody else's, so that two attempts
-/// at one job on one disk do not write into each other's, and what is left of a full disk's file goes when this ends.
+/// Writes a temporary file in the same directory and renames it to `path`. The temporary name starts with the name of `path` and is
+/// unique, so that two attempts at one job do not write to the same file. It is removed on an error, such as a full disk.
 ///
-/// The new name is on disk once the directory is (see [`sync_directory`]).
+/// The content is on disk when this returns; the new name is on disk after [`sync_directory`].
 ///
 /// # Errors
 /// The file system's.
@@ -19,9 +19,9 @@ pub(crate) fn write(
     write_content: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
 ) -> io::Result<()> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file in a directory"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the path does not name a file"));
     };
-    // Made by hand: a file of tempfile's own making would be readable by its owner alone.
+    // `make_in` rather than `tempfile_in`, whose files only their owner can read.
     let mut temporary = tempfile::Builder::new()
         .prefix(&format!("{}.", name.display()))
         .suffix(TEMPORARY_SUFFIX)

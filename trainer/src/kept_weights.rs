@@ -1,4 +1,4 @@
-//! The weights that a finished job leaves: at its last epoch, at its best, and at its best in validation.
+//! The weights that a finished job keeps, and the files that hold them: of the last epoch and of the best ones.
 
 use crate::atomic_file;
 use plusminus_core::id::{Digest, JobId};
@@ -11,30 +11,30 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Weights at one epoch.
+/// The weights after one epoch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// The epoch after which they stood so, from 1.
+    /// The weights are those after this epoch, counted from 1.
     pub epoch: u32,
-    /// The weights.
+    /// All weights, running statistics included.
     pub weights: Weights,
 }
 
-/// The weights that a job leaves.
+/// The weights that a finished job keeps. The earliest epoch wins a tie.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeptWeights {
-    /// After the last epoch.
+    /// Those of the last epoch.
     pub last: Snapshot,
-    /// After the epoch with the highest test accuracy, the earliest of equals.
+    /// Those with the highest test accuracy.
     pub best: Snapshot,
-    /// After the epoch with the highest validation accuracy, the earliest of equals; where there are validation samples.
+    /// Those with the highest validation accuracy; `None` without validation samples.
     pub best_validation: Option<Snapshot>,
-    /// After the epoch with the lowest validation loss, the earliest of equals; where there are validation samples.
+    /// Those with the lowest validation loss; `None` without validation samples.
     pub best_validation_loss: Option<Snapshot>,
 }
 
 impl KeptWeights {
-    /// Each selection that the job has.
+    /// Every epoch selection for which there are weights.
     pub fn selections(&self) -> impl Iterator<Item = (EpochSelection, &Snapshot)> {
         let accuracy = self.best_validation.as_ref().map(|snapshot| (EpochSelection::BestValidation, snapshot));
         let loss = self.best_validation_loss.as_ref().map(|snapshot| (EpochSelection::BestValidationLoss, snapshot));
@@ -44,55 +44,57 @@ impl KeptWeights {
             .chain(loss)
     }
 
-    /// Writes `DIRECTORY/<job>/{final,best,best-validation}.safetensors` and gives their paths. A file is there in full, with
-    /// its content on disk, or not at all.
+    /// Writes one file for each epoch selection, `DIRECTORY/<job>/<selection>.safetensors`, and returns the paths. Each write is atomic.
     ///
     /// # Errors
-    /// The file system's, with the file's path.
+    /// The file system's, with the path.
     pub fn write_named(&self, directory: &Path, job: JobId) -> io::Result<Vec<PathBuf>> {
         let directory = directory.join(job.to_string());
-        fs::create_dir_all(&directory).map_err(|error| at(&directory, error))?;
+        fs::create_dir_all(&directory).map_err(|error| with_path(&directory, error))?;
         let mut paths = Vec::new();
         for (selection, snapshot) in self.selections() {
             let path = directory.join(format!("{selection}.safetensors"));
             let bytes = snapshot.safetensors(job, selection)?;
-            atomic_file::write(&path, |out| out.write_all(&bytes)).map_err(|error| at(&path, error))?;
+            atomic_file::write(&path, |out| out.write_all(&bytes)).map_err(|error| with_path(&path, error))?;
             paths.push(path);
         }
-        // The new names are on disk once their directory is.
-        atomic_file::sync_directory(&directory).map_err(|error| at(&directory, error))?;
+        atomic_file::sync_directory(&directory).map_err(|error| with_path(&directory, error))?;
         Ok(paths)
     }
 
-    /// Writes the `wanted` selections as `DIRECTORY/<digest>.safetensors`, for jobs that build on them, and gives their digests.
+    /// Writes the `wanted` selections as `DIRECTORY/<digest>.safetensors`, for child jobs, and returns their digests.
     ///
     /// # Errors
-    /// The file system's, with the file's path; `InvalidInput` where the job has no such selection.
+    /// The file system's, with the path; `InvalidInput` if the job has no weights for a selection.
     pub fn write_by_digest(
         &self,
         directory: &Path,
         job: JobId,
         wanted: &BTreeSet<EpochSelection>,
     ) -> io::Result<BTreeMap<EpochSelection, Digest>> {
-        let leave = |selection: &EpochSelection| {
-            let snapshot = self.selections().find(|(at, _)| at == selection).map(|(_, snapshot)| snapshot);
-            let missing =
-                || io::Error::new(io::ErrorKind::InvalidInput, format!("the job has no weights at {selection}"));
+        let write = |selection: &EpochSelection| {
+            let snapshot = self.selections().find(|(own, _)| own == selection).map(|(_, snapshot)| snapshot);
+            let missing = || {
+                io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    format!("the job has no weights for the epoch selection {selection}"),
+                )
+            };
             let bytes = snapshot.ok_or_else(missing)?.safetensors(job, *selection)?;
             let digest = Digest::of(&bytes);
             let path = directory.join(digest.file_name());
-            atomic_file::write(&path, |out| out.write_all(&bytes)).map_err(|error| at(&path, error))?;
+            atomic_file::write(&path, |out| out.write_all(&bytes)).map_err(|error| with_path(&path, error))?;
             Ok((*selection, digest))
         };
-        let left = wanted.iter().map(leave).collect::<io::Result<_>>()?;
-        atomic_file::sync_directory(directory).map_err(|error| at(directory, error))?;
-        Ok(left)
+        let written = wanted.iter().map(write).collect::<io::Result<_>>()?;
+        atomic_file::sync_directory(directory).map_err(|error| with_path(directory, error))?;
+        Ok(written)
     }
 }
 
 impl Snapshot {
-    /// The bytes of a safetensors file: every array under its name, running statistics included, and what it is of as JSON
-    /// under `plusminus`. One key, for the library writes several in any order, and equal weights shall give equal files.
+    /// The bytes of a safetensors file with every array under its name. The metadata key `plusminus` holds job, epoch and selection as
+    /// JSON. It is a single key because the library writes several in any order, and equal weights must give equal files.
     fn safetensors(&self, job: JobId, selection: EpochSelection) -> io::Result<Vec<u8>> {
         let bytes: Vec<u8> = self.weights.values().iter().flat_map(|value| value.to_le_bytes()).collect();
         let views = self.weights.plan().entries().iter().map(|entry| {
@@ -100,12 +102,12 @@ impl Snapshot {
             TensorView::new(Dtype::F32, entry.shape.clone(), bytes).map(|view| (entry.name.as_str(), view))
         });
         let views = views.collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
-        let about = json!({"job": job.to_string(), "epoch": self.epoch, "selection": selection.to_string()});
-        serialize(views, Some([("plusminus".to_owned(), about.to_string())].into())).map_err(io::Error::other)
+        let metadata = json!({"job": job.to_string(), "epoch": self.epoch, "selection": selection.to_string()});
+        serialize(views, Some([("plusminus".to_owned(), metadata.to_string())].into())).map_err(io::Error::other)
     }
 }
 
-fn at(path: &Path, error: io::Error) -> io::Error {
+fn with_path(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
@@ -120,7 +122,7 @@ mod tests {
     use safetensors::SafeTensors;
     use std::sync::Arc;
 
-    /// Weights that are not trained, as those of a job that has all but one selection.
+    /// Untrained weights for all selections but one.
     fn kept(job: &Job) -> KeptWeights {
         let dataset = &job.configuration.dataset;
         let network = job.configuration.model.network(dataset.input(), dataset.classes()).unwrap();
@@ -135,12 +137,12 @@ mod tests {
     }
 
     #[test]
-    fn files_hold_every_array_under_its_name_and_nothing_is_left_beside_them() {
+    fn files_hold_every_array_and_no_temporary_file_remains() {
         let job = job(1, |_| {});
         let kept = kept(&job);
         let weights = &kept.last.weights;
         let directory = tempfile::tempdir().unwrap();
-        // Several times: each takes the place of the one before, with equal bytes.
+        // Repeated writes replace the files with equal bytes.
         let write = || {
             let paths = kept.write_named(directory.path(), job.id()).unwrap();
             (paths.iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>(), paths)
@@ -155,8 +157,9 @@ mod tests {
         assert_eq!(names, ["best-validation.safetensors", "best.safetensors", "final.safetensors"]);
         assert!(paths[0].ends_with("final.safetensors"));
         let (_, header) = SafeTensors::read_metadata(&first[0]).unwrap();
-        let about: serde_json::Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["plusminus"]).unwrap();
-        assert_eq!(about, json!({"job": job.id().to_string(), "epoch": 3, "selection": "final"}));
+        let metadata: serde_json::Value =
+            serde_json::from_str(&header.metadata().as_ref().unwrap()["plusminus"]).unwrap();
+        assert_eq!(metadata, json!({"job": job.id().to_string(), "epoch": 3, "selection": "final"}));
         let file = SafeTensors::deserialize(&first[0]).unwrap();
         assert_eq!(file.len(), weights.plan().entries().len());
         for entry in weights.plan().entries() {
@@ -167,23 +170,27 @@ mod tests {
     }
 
     #[test]
-    fn weights_that_are_left_for_others_are_called_by_what_is_in_them() {
+    fn weights_for_child_jobs_are_named_by_their_digest() {
         let job = job(1, |_| {});
         let kept = kept(&job);
         let directory = tempfile::tempdir().unwrap();
         let wanted = BTreeSet::from([EpochSelection::Final, EpochSelection::BestValidation]);
-        let left = kept.write_by_digest(directory.path(), job.id(), &wanted).unwrap();
-        assert_eq!(left.keys().copied().collect::<BTreeSet<_>>(), wanted);
-        for digest in left.values() {
+        let written = kept.write_by_digest(directory.path(), job.id(), &wanted).unwrap();
+        assert_eq!(written.keys().copied().collect::<BTreeSet<_>>(), wanted);
+        for digest in written.values() {
             let bytes = fs::read(directory.path().join(digest.file_name())).unwrap();
             assert_eq!(Digest::of(&bytes), *digest);
         }
-        assert_ne!(left[&EpochSelection::Final], left[&EpochSelection::BestValidation], "which is said in the file");
-        assert_eq!(kept.write_by_digest(directory.path(), job.id(), &wanted).unwrap(), left);
+        assert_ne!(
+            written[&EpochSelection::Final],
+            written[&EpochSelection::BestValidation],
+            "the file names its selection"
+        );
+        assert_eq!(kept.write_by_digest(directory.path(), job.id(), &wanted).unwrap(), written);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
         let other = BTreeSet::from([EpochSelection::BestValidationLoss]);
         let error = kept.write_by_digest(directory.path(), job.id(), &other).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "not the file system's");
-        assert_eq!(error.to_string(), "the job has no weights at best-validation-loss");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "not an error of the file system");
+        assert_eq!(error.to_string(), "the job has no weights for the epoch selection best-validation-loss");
     }
 }

@@ -1,10 +1,11 @@
-//! Which files a job's checkpoints are.
+//! The checkpoint files of a job.
 //!
-//! They lie in `DIRECTORY/<job>/` as `epoch-<epoch>-attempt-<attempt>.checkpoint`. The directory may be on a disk that several workers
-//! share, so that any of them can go on, and a past attempt may still be at work: it is not known to be gone. So no file is ever changed
-//! in place, and no attempt takes away what a later one has written.
+//! They lie in `DIRECTORY/<job>/` as `epoch-<epoch>-attempt-<attempt>.checkpoint`. Several workers may share the directory, so that any
+//! of them can resume a job, and a stale attempt may still run. Therefore no file is changed in place, and a temporary file of a later
+//! attempt is left alone.
 
-use super::CheckpointInterval;
+use super::interval::CheckpointInterval;
+use super::policy::CheckpointId;
 use crate::atomic_file;
 use plusminus_core::id::{Attempt, JobId};
 use std::cmp::Reverse;
@@ -12,27 +13,25 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// How many checkpoints are kept: should the last turn out to be damaged, there is the one before.
-const KEPT: usize = 2;
-
-/// The last part of a file's name.
+/// The extension of checkpoint files.
 const CHECKPOINT: &str = ".checkpoint";
 
-/// Where a job's checkpoints are kept, who writes them, and how often.
+/// Where and how often an attempt writes checkpoints.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckpointOptions<'a> {
-    /// The directory of all jobs' checkpoints. It is made when the first is written.
+    /// The directory of all jobs' checkpoints. The first write creates it.
     pub directory: &'a Path,
-    /// Which attempt at the job this is.
+    /// The number of this attempt.
     pub attempt: Attempt,
-    /// How often one is written.
+    /// How often a checkpoint is written.
     pub interval: CheckpointInterval,
 }
 
-/// Removes every checkpoint of `job` from `directory`, of all attempts, for when its result is safe or it is given up. There need be none.
+/// Removes the checkpoints of all attempts at `job` from `directory`, once its result is safe or the job is abandoned. It succeeds if
+/// there are none.
 ///
 /// # Errors
-/// The file system's, with the path; the checkpoints may then be there in part.
+/// The file system's, with the path. Some checkpoints may remain.
 pub fn remove(directory: &Path, job: JobId) -> io::Result<()> {
     let directory = directory.join(job.to_string());
     match fs::remove_dir_all(&directory) {
@@ -43,97 +42,76 @@ pub fn remove(directory: &Path, job: JobId) -> io::Result<()> {
     }
 }
 
-/// A checkpoint that lies in a directory, which may be good or not.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// The file.
-    pub path: PathBuf,
-    /// The epoch after which it was made.
-    pub epoch: u32,
-    /// By which attempt.
-    pub attempt: Attempt,
-}
-
-/// The checkpoints of one job, as one attempt at it sees them.
+/// The checkpoints of one job, usable or not.
 #[derive(Debug)]
 pub(crate) struct CheckpointStore {
     directory: PathBuf,
-    attempt: Attempt,
-    /// Those that this attempt went on from or has written, the last one last.
-    good: Vec<PathBuf>,
 }
 
 impl CheckpointStore {
-    /// The checkpoints of `job`. What past attempts and this one have left of files that they were writing goes.
-    pub fn open(checkpoints: CheckpointOptions<'_>, job: JobId) -> Self {
-        let CheckpointOptions { directory, attempt, .. } = checkpoints;
-        let store = CheckpointStore { directory: directory.join(job.to_string()), attempt, good: Vec::new() };
+    /// Opens the checkpoints of `job`, and removes the temporary files that this and earlier attempts left behind.
+    pub fn open(options: CheckpointOptions<'_>, job: JobId) -> Self {
+        let CheckpointOptions { directory, attempt, .. } = options;
+        let store = CheckpointStore { directory: directory.join(job.to_string()) };
         for name in store.names().unwrap_or_default() {
-            let of = name
+            let id = name
                 .strip_suffix(atomic_file::TEMPORARY_SUFFIX)
                 .and_then(|name| name.split_once(CHECKPOINT))
-                .and_then(|(s, _)| parsed(s));
-            if of.is_some_and(|(_, of)| of <= attempt) {
-                // What cannot be removed takes up room and nothing else.
+                .and_then(|(stem, _)| parse_stem(stem));
+            if id.is_some_and(|id| id.attempt <= attempt) {
+                // A file that cannot be removed only takes space.
                 let _ = fs::remove_file(store.directory.join(name));
             }
         }
         store
     }
 
-    /// The job's checkpoints, those of the latest epoch first.
+    /// The job's checkpoints, the latest epoch first.
     ///
     /// # Errors
-    /// That the directory is there and cannot be read.
-    pub fn found(&self) -> io::Result<Vec<Found>> {
-        let found = |name: String| {
-            let (epoch, attempt) = parsed(name.strip_suffix(CHECKPOINT)?)?;
-            Some(Found { path: self.directory.join(&name), epoch, attempt })
-        };
-        let mut all: Vec<Found> = self.names()?.into_iter().filter_map(found).collect();
-        all.sort_by_key(|found| Reverse((found.epoch, found.attempt)));
+    /// The directory exists and cannot be read.
+    pub fn list(&self) -> io::Result<Vec<CheckpointId>> {
+        let id = |name: String| parse_stem(name.strip_suffix(CHECKPOINT)?).filter(|id| file_name(*id) == name);
+        let mut all: Vec<CheckpointId> = self.names()?.into_iter().filter_map(id).collect();
+        all.sort_by_key(|id| Reverse(*id));
         Ok(all)
     }
 
-    /// This one has proved to be good: it is kept until two others are.
-    pub fn keep(&mut self, found: Found) {
-        self.good.push(found.path);
+    /// The path of a checkpoint.
+    pub fn path(&self, id: CheckpointId) -> PathBuf {
+        self.directory.join(file_name(id))
     }
 
-    /// Has `write` write the checkpoint after `epoch`. It is on disk when this returns; then all but the last two that are good go, but
-    /// for those of later attempts.
+    /// Writes a checkpoint, with the content that `write_content` produces. It is on disk when this returns.
     ///
     /// # Errors
-    /// The file system's. What was there before is there still.
+    /// The file system's. Existing checkpoints are unchanged.
     pub fn write(
-        &mut self,
-        epoch: u32,
-        write: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
+        &self,
+        id: CheckpointId,
+        write_content: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
     ) -> io::Result<()> {
         if !self.directory.is_dir() {
             fs::create_dir_all(&self.directory)?;
             self.directory.parent().map_or(Ok(()), atomic_file::sync_directory)?;
         }
-        let path = self.directory.join(format!("epoch-{epoch}-attempt-{}{CHECKPOINT}", self.attempt));
-        atomic_file::write(&path, write)?;
-        atomic_file::sync_directory(&self.directory)?;
-        self.good.push(path);
-        self.good.drain(..self.good.len().saturating_sub(KEPT));
-        for old in self.found()? {
-            if old.attempt <= self.attempt && !self.good.contains(&old.path) {
-                // It is tried again with the next one.
-                let _ = fs::remove_file(&old.path);
-            }
-        }
-        Ok(())
+        atomic_file::write(&self.path(id), write_content)?;
+        atomic_file::sync_directory(&self.directory)
     }
 
-    /// Where they lie.
+    /// Removes these checkpoints as far as possible.
+    pub fn remove(&self, ids: &[CheckpointId]) {
+        for id in ids {
+            let _ = fs::remove_file(self.path(*id));
+        }
+    }
+
+    /// The directory of the job's checkpoints.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The names in the directory, which need not be there.
+    /// The names in the directory; none if it does not exist.
     fn names(&self) -> io::Result<Vec<String>> {
         let entries = match fs::read_dir(&self.directory) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -143,10 +121,14 @@ impl CheckpointStore {
     }
 }
 
-/// Epoch and attempt of a file's name without its last part.
-fn parsed(name: &str) -> Option<(u32, Attempt)> {
-    let (epoch, attempt) = name.strip_prefix("epoch-")?.split_once("-attempt-")?;
-    Some((epoch.parse().ok()?, Attempt(attempt.parse().ok()?)))
+fn file_name(CheckpointId { epoch, attempt }: CheckpointId) -> String {
+    format!("epoch-{epoch}-attempt-{attempt}{CHECKPOINT}")
+}
+
+/// Parses a file name without its extension.
+fn parse_stem(stem: &str) -> Option<CheckpointId> {
+    let (epoch, attempt) = stem.strip_prefix("epoch-")?.split_once("-attempt-")?;
+    Some(CheckpointId { epoch: epoch.parse().ok()?, attempt: Attempt(attempt.parse().ok()?) })
 }
 
 #[cfg(test)]
@@ -159,71 +141,44 @@ mod tests {
     }
 
     fn store(directory: &Path, attempt: u32) -> CheckpointStore {
-        CheckpointStore::open(
-            CheckpointOptions { directory, attempt: Attempt(attempt), interval: CheckpointInterval::default() },
-            job(),
-        )
+        let interval = CheckpointInterval::default();
+        CheckpointStore::open(CheckpointOptions { directory, attempt: Attempt(attempt), interval }, job())
     }
 
-    fn put(store: &mut CheckpointStore, epoch: u32) {
-        store.write(epoch, |out| write!(out, "{epoch}")).unwrap();
+    fn id(epoch: u32, attempt: u32) -> CheckpointId {
+        CheckpointId { epoch, attempt: Attempt(attempt) }
     }
 
-    fn lying(store: &CheckpointStore) -> Vec<(u32, u32)> {
-        store.found().unwrap().into_iter().map(|found| (found.epoch, found.attempt.0)).collect()
+    fn put(store: &CheckpointStore, epoch: u32, attempt: u32) {
+        store.write(id(epoch, attempt), |out| write!(out, "{epoch}")).unwrap();
     }
 
     #[test]
-    fn the_last_two_are_kept() {
+    fn checkpoints_are_written_listed_and_removed() {
         let directory = tempfile::tempdir().unwrap();
-        let mut store = store(&directory.path().join("made/when/needed"), 1);
-        for epoch in [1, 2, 5, 12] {
-            put(&mut store, epoch);
-        }
-        assert_eq!(lying(&store), [(12, 1), (5, 1)]);
-        assert_eq!(fs::read(&store.found().unwrap()[0].path).unwrap(), b"12");
-        assert_eq!(store.names().unwrap().len(), 2, "and nothing else");
-        remove(&directory.path().join("made/when/needed"), job()).unwrap();
-        assert_eq!(lying(&store), []);
+        let root = directory.path().join("made/when/needed");
+        let store = store(&root, 1);
+        assert_eq!(store.list().unwrap(), []);
+        [1, 12, 5, 2].into_iter().for_each(|epoch| put(&store, epoch, 1));
+        put(&store, 5, 2);
+        assert_eq!(store.list().unwrap(), [id(12, 1), id(5, 2), id(5, 1), id(2, 1), id(1, 1)]);
+        assert_eq!(fs::read(store.path(id(12, 1))).unwrap(), b"12");
+        assert!(store.path(id(12, 1)).ends_with(format!("{}/epoch-12-attempt-1.checkpoint", job())));
+        store.remove(&[id(5, 1), id(7, 7), id(1, 1)]);
+        assert_eq!(store.list().unwrap(), [id(12, 1), id(5, 2), id(2, 1)]);
+        assert_eq!(store.names().unwrap().len(), 3, "no other file remains");
+        remove(&root, job()).unwrap();
+        assert_eq!(store.list().unwrap(), []);
         remove(directory.path(), job()).unwrap();
-        put(&mut store, 13);
-        assert_eq!(lying(&store), [(13, 1)], "the directory is made again");
+        put(&store, 13, 1);
+        assert_eq!(store.list().unwrap(), [id(13, 1)], "a write creates the directory again");
     }
 
     #[test]
-    fn what_was_not_good_goes_once_there_is_another_and_not_before() {
+    fn temporary_files_of_this_and_earlier_attempts_are_removed() {
         let directory = tempfile::tempdir().unwrap();
-        let mut first = store(directory.path(), 1);
-        [7, 8, 9].into_iter().for_each(|epoch| put(&mut first, epoch));
-        let mut second = store(directory.path(), 2);
-        // The newest is damaged, say.
-        let before = second.found().unwrap().remove(1);
-        second.keep(before);
-        assert_eq!(lying(&second), [(9, 1), (8, 1)]);
-        put(&mut second, 9);
-        assert_eq!(lying(&second), [(9, 2), (8, 1)]);
-    }
-
-    #[test]
-    fn a_past_attempt_takes_nothing_away_from_a_later_one() {
-        let directory = tempfile::tempdir().unwrap();
-        let (mut past, mut later) = (store(directory.path(), 1), store(directory.path(), 2));
-        put(&mut later, 3);
-        put(&mut later, 4);
-        fs::write(later.directory.join("epoch-5-attempt-2.checkpoint.abc.tmp"), b"half").unwrap();
-        [5, 6, 7].into_iter().for_each(|epoch| put(&mut past, epoch));
-        assert_eq!(lying(&past), [(7, 1), (6, 1), (4, 2), (3, 2)]);
-        store(directory.path(), 1);
-        assert_eq!(past.names().unwrap().len(), 5, "the later attempt is writing");
-        put(&mut later, 5);
-        assert_eq!(lying(&past), [(5, 2), (4, 2)]);
-    }
-
-    #[test]
-    fn what_is_left_of_a_file_that_was_being_written_goes_and_what_others_have_put_there_stays() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut first = store(directory.path(), 1);
-        put(&mut first, 1);
+        let first = store(directory.path(), 1);
+        put(&first, 1, 1);
         for name in ["epoch-2-attempt-1.checkpoint.x1y2.tmp", "notes.txt", "epoch-x-attempt-1.checkpoint", ".tmp"] {
             fs::write(first.directory.join(name), b"half").unwrap();
         }
@@ -231,21 +186,31 @@ mod tests {
         let mut names = second.names().unwrap();
         names.sort();
         assert_eq!(names, [".tmp", "epoch-1-attempt-1.checkpoint", "epoch-x-attempt-1.checkpoint", "notes.txt"]);
-        assert_eq!(lying(&second), [(1, 1)]);
+        assert_eq!(second.list().unwrap(), [id(1, 1)]);
     }
 
     #[test]
-    fn a_file_where_the_directory_should_be_is_an_error_and_no_loss() {
+    fn a_temporary_file_of_a_later_attempt_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let later = store(directory.path(), 2);
+        put(&later, 3, 2);
+        fs::write(later.directory.join("epoch-5-attempt-2.checkpoint.abc.tmp"), b"half").unwrap();
+        store(directory.path(), 1);
+        assert_eq!(later.names().unwrap().len(), 2, "the later attempt is writing");
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_directory_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(job().to_string()), b"in the way").unwrap();
-        let mut store = store(directory.path(), 1);
-        assert!(store.found().is_err());
-        assert!(store.write(1, |_| Ok(())).is_err());
+        let store = store(directory.path(), 1);
+        assert!(store.list().is_err());
+        assert!(store.write(id(1, 1), |_| Ok(())).is_err());
         fs::remove_file(directory.path().join(job().to_string())).unwrap();
-        let full = store.write(1, |_| Err(io::Error::from(ErrorKind::StorageFull))).unwrap_err();
+        let full = store.write(id(1, 1), |_| Err(io::Error::from(ErrorKind::StorageFull))).unwrap_err();
         assert_eq!(full.kind(), ErrorKind::StorageFull);
-        assert!(store.names().unwrap().is_empty(), "nothing is left of it");
-        put(&mut store, 1);
-        assert_eq!(lying(&store), [(1, 1)]);
+        assert!(store.names().unwrap().is_empty(), "a failed write leaves no file");
+        put(&store, 1, 1);
+        assert_eq!(store.list().unwrap(), [id(1, 1)]);
     }
 }

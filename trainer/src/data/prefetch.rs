@@ -1,28 +1,26 @@
-//! Batches made beside the work on them: a thread makes the inputs of the next ones while this one is worked on, so that a step
-//! waits for none but the first.
+//! Prefetches batches: a thread makes the inputs of the next batches during the work on the current one.
 //!
-//! *Architecture invariant:* one thread makes all batches of a pass, in their order, so what is drawn for them at random is drawn as if
-//! they were made in between, and no result depends on which thread was faster.
+//! *Architecture invariant:* one thread makes all batches of a pass, in their order. Random draws therefore happen in the same order as
+//! without prefetching, and no result depends on which thread is faster.
 
 use std::panic;
 use std::sync::mpsc;
 use std::thread;
 
-/// Batches that wait for the work on the one at hand.
+/// The number of batches that are made ahead.
 const AHEAD: usize = 2;
 
-/// Batches in memory: those, and the one that is worked on.
+/// The number of batches in memory: those ahead, and the current one.
 pub(crate) const BUFFERS: usize = AHEAD + 1;
 
-/// Cuts `samples` into batches of `size`, of which the last takes what is left; has `make` write the inputs of each, one after
-/// another on a thread of its own; and has `work` take each with its inputs, in the same order on this thread, until one of either
-/// fails.
+/// Divides `samples` into batches of `size`; the last batch takes the rest. `make` writes the inputs of each batch, in order, on another
+/// thread. `work` receives each batch with its inputs, in the same order, on this thread. The first error of either ends the pass.
 ///
-/// There are as many buffers as batches may be in memory, and they go round: where all are full the other thread sleeps until
-/// one has been worked on. It ends with this call, however this ends; if it panics, so does this.
+/// [`BUFFERS`] buffers circulate: if all are full, the other thread sleeps until `work` has finished with one. The thread ends before
+/// this function returns. If it panics, so does this function.
 ///
 /// # Errors
-/// The first failure, in the order of the batches, of making or of work: the batches before it have been worked on, and none after it.
+/// The first error of `make` or `work`, in the order of the batches. `work` has received the batches before it and none after it.
 pub(crate) fn for_each_batch<'s, E: Send>(
     samples: &'s [usize],
     size: usize,
@@ -33,12 +31,12 @@ pub(crate) fn for_each_batch<'s, E: Send>(
         let (full, made) = mpsc::channel();
         let (emptied, empty) = mpsc::channel();
         for _ in 0..BUFFERS {
-            // The other end is still in this function.
+            // Cannot fail: the receiver is alive.
             let _ = emptied.send(Vec::new());
         }
         let maker = scope.spawn(move || {
             for batch in samples.chunks(size) {
-                // Where the work has ended early there is nobody at the other end.
+                // The channel is closed if `work` failed.
                 let Ok(mut inputs) = empty.recv() else { return };
                 let made = make(batch, &mut inputs);
                 let failed = made.is_err();
@@ -48,11 +46,11 @@ pub(crate) fn for_each_batch<'s, E: Send>(
             }
         });
         for batch in samples.chunks(size) {
-            // The maker goes away without the last batch, and without saying why, only where it panics.
+            // The channel closes before the last batch only if the maker panicked.
             let Ok(inputs) = made.recv() else { break };
             let inputs = inputs?;
             work(batch, &inputs)?;
-            // Once the last batch has been made nobody takes them back.
+            // Fails once the maker has made the last batch.
             let _ = emptied.send(inputs);
         }
         maker.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
@@ -68,14 +66,14 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    /// A sample's input is its number.
+    /// Makes each sample's number its input.
     fn copy<E>(batch: &[usize], inputs: &mut Vec<f32>) -> Result<(), E> {
         inputs.clear();
         inputs.extend(batch.iter().map(|sample| *sample as f32));
         Ok(())
     }
 
-    /// What the work on every batch sees.
+    /// The batches and inputs that `work` receives.
     fn seen(samples: &[usize], size: usize) -> Vec<(Vec<usize>, Vec<f32>)> {
         let mut seen = Vec::new();
         let Ok(()) = for_each_batch(samples, size, copy, |batch, inputs| {
@@ -86,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn every_batch_comes_once_in_its_order_with_its_own_inputs_and_the_last_takes_what_is_left() {
+    fn batches_arrive_once_and_in_order_with_their_own_inputs() {
         let samples: Vec<usize> = (0..47).rev().collect();
         let seen = seen(&samples, 5);
         assert_eq!(seen.iter().map(|(batch, _)| batch.len()).collect::<Vec<_>>(), [[5; 9].as_slice(), &[2]].concat());
@@ -95,31 +93,31 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_is_larger_than_all_samples_takes_them_and_no_samples_make_no_batch() {
+    fn a_large_batch_takes_all_samples_and_no_samples_make_no_batch() {
         assert_eq!(seen(&[3, 1], 100), [(vec![3, 1], vec![3.0, 1.0])]);
         assert!(seen(&[], 100).is_empty());
     }
 
     #[test]
-    fn no_more_batches_are_made_ahead_than_there_are_buffers() {
+    fn at_most_as_many_batches_are_made_ahead_as_there_are_buffers() {
         let (made, mut done) = (AtomicUsize::new(0), 0);
         let make = |batch: &[usize], inputs: &mut Vec<f32>| {
             made.fetch_add(1, Ordering::SeqCst);
             copy(batch, inputs)
         };
         let Ok(()) = for_each_batch(&[0; 40], 1, make, |_, _| {
-            // Time to get ahead.
+            // Gives the maker time to get ahead.
             thread::sleep(Duration::from_millis(1));
             done += 1;
             let made = made.load(Ordering::SeqCst);
-            assert!(made <= done + AHEAD, "{made} made with {done} at work");
+            assert!(made <= done + AHEAD, "{made} made, {done} worked on");
             Ok::<_, Infallible>(())
         });
         assert_eq!((made.into_inner(), done), (40, 40));
     }
 
     #[test]
-    fn work_that_stops_early_ends_the_making_of_batches() {
+    fn an_error_of_the_work_ends_the_making_of_batches() {
         for stop in [1, 2, 7, 40] {
             let (made, mut done) = (AtomicUsize::new(0), 0);
             let make = |_: &[usize], _: &mut Vec<f32>| {
@@ -132,12 +130,12 @@ mod tests {
             });
             assert_eq!((stopped, done), (Err("enough"), stop));
             let made = made.into_inner();
-            assert!(made <= stop + AHEAD, "{made} made when {stop} had been worked on");
+            assert!(made <= stop + AHEAD, "{made} made, {stop} worked on");
         }
     }
 
     #[test]
-    fn a_batch_that_cannot_be_made_fails_after_those_before_it_have_been_worked_on() {
+    fn an_error_of_the_maker_arrives_after_the_batches_before_it() {
         let (made, mut done) = (AtomicUsize::new(0), Vec::new());
         let make = |batch: &[usize], _: &mut Vec<f32>| {
             made.fetch_add(1, Ordering::SeqCst);
@@ -153,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_on_either_thread_ends_both_and_reaches_the_caller() {
+    fn a_panic_on_either_thread_reaches_the_caller() {
         let caught = |making: usize, working: usize| {
             let make = |batch: &[usize], _: &mut Vec<f32>| {
                 assert!(batch[0] != making, "made {making}");

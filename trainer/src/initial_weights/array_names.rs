@@ -1,53 +1,53 @@
-//! What the arrays of a network are called in a file.
+//! The names of a network's arrays in a file: those of the plan, or torchvision's.
 
 use plusminus_core::methods::networks::{Layer, Network, Shortcut};
 use plusminus_engines::Plan;
 use safetensors::tensor::Metadata;
 use std::collections::HashMap;
 
-/// The names that a file's arrays have.
+/// The names of the arrays in a file.
 pub(super) struct ArrayNames {
-    /// Of every array of the plan, in its order.
+    /// The name of every array of the plan, in the plan's order.
     pub arrays: Vec<String>,
-    /// The places of the classifier's matrix and bias among them, where another number of classes is no error.
+    /// The positions of the classifier's matrix and bias, if another number of classes is allowed.
     pub classifier: Option<[usize; 2]>,
-    /// How the names of arrays end that are no weights.
+    /// The ending of names whose arrays are ignored.
     pub ignored: Option<&'static str>,
 }
 
 impl ArrayNames {
-    /// The plan's own, for a file that has all of it.
+    /// The names of the plan, for a file with exactly its arrays.
     pub fn own(plan: &Plan) -> ArrayNames {
         let arrays = plan.entries().iter().map(|entry| entry.name.clone()).collect();
         ArrayNames { arrays, classifier: None, ignored: None }
     }
 
-    /// Torchvision's, if the file has any of them; else the plan's.
+    /// Torchvision's names if the file has any of them, otherwise those of the plan.
     pub fn of(network: &Network, plan: &Plan, header: &Metadata) -> ArrayNames {
         let own = ArrayNames::own(plan);
         let classifier = || {
             let last = network.layers.len().checked_sub(1)?;
-            let place = |array: &str| own.arrays.iter().position(|name| *name == format!("{last}.{array}"));
-            matches!(network.layers[last], Layer::Linear { .. }).then_some([place("weight")?, place("bias")?])
+            let position = |array: &str| own.arrays.iter().position(|name| *name == format!("{last}.{array}"));
+            matches!(network.layers[last], Layer::Linear { .. }).then_some([position("weight")?, position("bias")?])
         };
         let classifier = classifier();
         match torchvision(network, plan).filter(|names| names.iter().any(|name| header.info(name).is_some())) {
-            // How many batches batch norm has seen: without a momentum that depends on it nobody asks.
+            // Batch norm's counter of batches. It only matters for a momentum that depends on it.
             Some(arrays) => ArrayNames { arrays, classifier, ignored: Some(".num_batches_tracked") },
             None => ArrayNames { classifier, ..own },
         }
     }
 }
 
-/// What torchvision's ResNets call the arrays of a residual network: `conv1` and `bn1` before the blocks, `layer1.0.conv1` in them,
-/// `layer2.0.downsample.0` around them, `fc` after them. A stage begins with the first block, and wherever a block changes extents.
-/// Nothing where the network has layers with weights elsewhere.
+/// The names of torchvision's ResNets for the arrays of a residual network: `conv1` and `bn1` before the blocks, `layer1.0.conv1` in a
+/// block, `layer2.0.downsample.0` in a shortcut, `fc` after the blocks. A stage begins at the first block and at every block that changes
+/// the shape. `None` if the network has weights in other positions.
 fn torchvision(network: &Network, plan: &Plan) -> Option<Vec<String>> {
     let layers = &network.layers;
     let first = layers.iter().position(|layer| matches!(layer, Layer::Residual { .. }))?;
-    // What the places of layers are called, with a dot at the end of both.
-    let mut places = HashMap::new();
-    number(&layers[..first], "", "", &mut places);
+    // The prefix of a layer's arrays, ours to theirs; both end with a dot.
+    let mut prefixes = HashMap::new();
+    number(&layers[..first], "", "", &mut prefixes);
     let (mut stage, mut block) = (0, 0);
     for (i, layer) in layers.iter().enumerate().skip(first) {
         match layer {
@@ -57,28 +57,28 @@ fn torchvision(network: &Network, plan: &Plan) -> Option<Vec<String>> {
                     _ => (stage + 1, 0),
                 };
                 let theirs = format!("layer{stage}.{block}.");
-                number(body, &format!("{i}.body."), &theirs, &mut places);
+                number(body, &format!("{i}.body."), &theirs, &mut prefixes);
                 if let Shortcut::Projection(around) = shortcut {
                     for j in 0..around.len() {
-                        places.insert(format!("{i}.shortcut.{j}."), format!("{theirs}downsample.{j}."));
+                        prefixes.insert(format!("{i}.shortcut.{j}."), format!("{theirs}downsample.{j}."));
                     }
                 }
             }
             Layer::Linear { .. } if i + 1 == layers.len() => {
-                places.insert(format!("{i}."), "fc.".to_owned());
+                prefixes.insert(format!("{i}."), "fc.".to_owned());
             }
             _ => {}
         }
     }
     let name = |ours: &str| {
-        let (place, array) = ours.split_at(ours.rfind('.')? + 1);
-        Some(format!("{}{array}", places.get(place)?))
+        let (prefix, array) = ours.split_at(ours.rfind('.')? + 1);
+        Some(format!("{}{array}", prefixes.get(prefix)?))
     };
     plan.entries().iter().map(|entry| name(&entry.name)).collect()
 }
 
-/// Numbers convolutions from 1, and batch norms as the convolutions before them.
-fn number(layers: &[Layer], ours: &str, theirs: &str, places: &mut HashMap<String, String>) {
+/// Numbers convolutions from 1, and each batch norm like the convolution before it.
+fn number(layers: &[Layer], ours: &str, theirs: &str, prefixes: &mut HashMap<String, String>) {
     let mut convolutions = 0;
     for (i, layer) in layers.iter().enumerate() {
         let name = match layer {
@@ -89,7 +89,7 @@ fn number(layers: &[Layer], ours: &str, theirs: &str, places: &mut HashMap<Strin
             Layer::BatchNorm(_) => "bn",
             _ => continue,
         };
-        places.insert(format!("{ours}{i}."), format!("{theirs}{name}{convolutions}."));
+        prefixes.insert(format!("{ours}{i}."), format!("{theirs}{name}{convolutions}."));
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
         (network, plan, names)
     }
 
-    /// How many parameters and buffers torchvision's have, counters of batches left out.
+    /// The counts are those of torchvision's parameters and buffers, without the counters of batches.
     #[test]
     fn every_array_of_a_residual_network_has_torchvisions_name() {
         for (model, count) in [(Model::Resnet18, 102), (Model::Resnet34, 182), (Model::Resnet50, 267)] {
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stand_for_arrays_of_torchvisions_extents() {
+    fn arrays_have_the_shapes_of_torchvisions_arrays() {
         let shapes = |model| {
             let (_, plan, names) = names(model);
             let shapes = plan.entries().iter().map(|entry| entry.shape.clone());
@@ -147,12 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_torchvision_has_not_so_has_the_plans_names_alone() {
+    fn other_networks_have_no_torchvision_names() {
         assert_eq!(names(Model::Vgg16Bn).2, None);
         assert_eq!(names(Model::Cnn8).2, None);
-        assert!(names(Model::Resnet20 { shortcut: Downsample::Pad }).2.is_some(), "the same scheme serves");
+        assert!(names(Model::Resnet20 { shortcut: Downsample::Pad }).2.is_some(), "a residual network");
         let (mut network, plan, _) = names(Model::Resnet18);
-        // A classifier of two layers is none that `fc` can be.
+        // Torchvision has no name for a classifier of two layers.
         network.layers.push(Layer::Linear { input: 10, output: 10 });
         assert_eq!(torchvision(&network, &plan), None);
     }

@@ -1,17 +1,26 @@
-//! A safetensors file from its beginning to its end.
+//! Reads a safetensors file from start to end.
 
 use super::array_names::ArrayNames;
-use super::{InitialWeightsError, LoadedWeights};
+use super::error::InitialWeightsError;
 use plusminus_core::outcome::Start;
 use plusminus_engines::{Role, WeightEntry, Weights};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Read};
 
-/// The longest header, in bytes. ResNet-50's has 40,000.
+/// The most bytes of a header. That of ResNet-50 has 40,000.
 const LONGEST_HEADER: u64 = 16 << 20;
 
-/// A file that is read, with what it is called in errors and the digest of what was read.
+/// Weights that were read from a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedWeights {
+    /// All weights of the network. A classifier that the file does not provide has its random values.
+    pub weights: Weights,
+    /// The file's digest, for the facts of the job.
+    pub start: Start,
+}
+
+/// A file with its name for error messages and the digest of the bytes read so far.
 pub(super) struct SafetensorsReader<R> {
     file: String,
     source: R,
@@ -19,19 +28,19 @@ pub(super) struct SafetensorsReader<R> {
 }
 
 impl<R: Read> SafetensorsReader<R> {
-    /// Reads the header of a file of so many bytes, which must account for all of them.
+    /// Reads the header of a file of `length` bytes. It must account for all of them.
     pub fn open(file: String, source: R, length: u64) -> Result<(Self, Metadata), InitialWeightsError> {
         let mut reader = SafetensorsReader { file, source, hasher: blake3::Hasher::new() };
         if length < 8 {
-            return Err(reader.format(format!("it has {length} bytes, and the length of a header alone takes 8")));
+            return Err(reader.format(format!("expected at least 8 bytes, found {length}")));
         }
-        let size = u64::from_le_bytes(reader.take(8)?.try_into().unwrap_or_default());
+        let size = u64::from_le_bytes(reader.read_bytes(8)?.try_into().unwrap_or_default());
         if size > LONGEST_HEADER || size > length - 8 {
-            return Err(reader.format(format!("it has {length} bytes, and its first eight name {size} for the header")));
+            return Err(reader.format(format!("the file has {length} bytes, its header claims {size}")));
         }
-        let header = reader.take(size as usize)?;
+        let header = reader.read_bytes(size as usize)?;
         let header: Metadata =
-            serde_json::from_slice(&header).map_err(|error| reader.format(format!("its header: {error}")))?;
+            serde_json::from_slice(&header).map_err(|error| reader.format(format!("malformed header: {error}")))?;
         let expected = (header.data_len() as u64).checked_add(8 + size);
         if expected != Some(length) {
             let expected = expected.map_or_else(|| "more".to_owned(), |expected| expected.to_string());
@@ -40,7 +49,7 @@ impl<R: Read> SafetensorsReader<R> {
         Ok((reader, header))
     }
 
-    /// Reads the arrays that have `names`, and puts them into `weights`.
+    /// Reads the arrays with these `names` into `weights`.
     pub fn read(
         mut self,
         header: &Metadata,
@@ -50,28 +59,31 @@ impl<R: Read> SafetensorsReader<R> {
         let plan = weights.plan().clone();
         let arrays: Vec<(&WeightEntry, &str)> =
             plan.entries().iter().zip(names.arrays.iter().map(String::as_str)).collect();
-        let other = names.classifier.is_some_and(|classifier| {
-            let [matrix, bias] = classifier.map(|place| (arrays[place].0, header.info(arrays[place].1)));
+        let other_classes = names.classifier.is_some_and(|classifier| {
+            let [matrix, bias] = classifier.map(|position| (arrays[position].0, header.info(arrays[position].1)));
             matches!((matrix, bias), ((entry, Some(matrix)), (_, Some(bias))) if for_other_classes(entry, matrix, bias))
         });
-        let random = |place: usize| other && names.classifier.is_some_and(|classifier| classifier.contains(&place));
-        // Before a value is read: what is read then is no more than the network has.
-        for (place, (entry, name)) in arrays.iter().enumerate() {
-            self.check(entry, name, header.info(name), random(place))?;
+        let stays_random = |position: usize| {
+            other_classes && names.classifier.is_some_and(|classifier| classifier.contains(&position))
+        };
+        // All checks come before the first value is read, so no more is read than the network has.
+        for (position, (entry, name)) in arrays.iter().enumerate() {
+            self.check(entry, name, header.info(name), stays_random(position))?;
         }
-        let places: HashMap<&str, usize> = arrays.iter().enumerate().map(|(place, (_, name))| (*name, place)).collect();
+        let positions: HashMap<&str, usize> =
+            arrays.iter().enumerate().map(|(position, (_, name))| (*name, position)).collect();
         let keys = header.offset_keys();
         let ignored = |name: &str| names.ignored.is_some_and(|ending| name.ends_with(ending));
-        if let Some(name) = keys.iter().find(|name| !places.contains_key(name.as_str()) && !ignored(name)) {
+        if let Some(name) = keys.iter().find(|name| !positions.contains_key(name.as_str()) && !ignored(name)) {
             return Err(InitialWeightsError::Unknown { file: self.file, name: name.clone() });
         }
-        // In the order of the file, in which one begins where the one before ends.
+        // In the order of the file, where arrays follow each other without gaps.
         for (name, info) in keys.iter().filter_map(|name| Some((name, header.info(name)?))) {
             let bytes = info.data_offsets.1 - info.data_offsets.0;
-            match places.get(name.as_str()) {
-                Some(place) if !random(*place) => {
-                    let bytes = self.take(bytes)?;
-                    let entry = arrays[*place].0;
+            match positions.get(name.as_str()) {
+                Some(position) if !stays_random(*position) => {
+                    let bytes = self.read_bytes(bytes)?;
+                    let entry = arrays[*position].0;
                     let values = &mut weights.values_mut()[entry.range.clone()];
                     convert(&bytes, info.dtype, values);
                     self.check_values(entry, name, values)?;
@@ -80,10 +92,10 @@ impl<R: Read> SafetensorsReader<R> {
             }
         }
         let digest = self.hasher.finalize().to_hex().to_string();
-        Ok(LoadedWeights { weights, start: Start { digest, random_classifier: other } })
+        Ok(LoadedWeights { weights, start: Start { digest, random_classifier: other_classes } })
     }
 
-    /// Checks that the file has the array that `entry` is, as what it can be read from; if it is `random`, of any extents.
+    /// Checks the presence, shape and element type of the array for `entry`. An array that stays `random` may have any shape.
     fn check(
         &self,
         entry: &WeightEntry,
@@ -116,18 +128,18 @@ impl<R: Read> SafetensorsReader<R> {
         Err(InitialWeightsError::Value { file, name, index, value: values[index], expected })
     }
 
-    /// The next so many bytes.
-    fn take(&mut self, bytes: usize) -> Result<Vec<u8>, InitialWeightsError> {
-        let mut taken = vec![0; bytes];
-        let read = self.source.read_exact(&mut taken);
-        self.hasher.update(&taken);
-        read.map(|()| taken).map_err(|error| self.failed(error))
+    /// Reads the next `count` bytes.
+    fn read_bytes(&mut self, count: usize) -> Result<Vec<u8>, InitialWeightsError> {
+        let mut bytes = vec![0; count];
+        let read = self.source.read_exact(&mut bytes);
+        self.hasher.update(&bytes);
+        read.map(|()| bytes).map_err(|error| self.failed(error))
     }
 
-    /// Passes over the next so many bytes.
-    fn skip(&mut self, bytes: u64) -> Result<(), InitialWeightsError> {
-        match io::copy(&mut self.source.by_ref().take(bytes), &mut self.hasher) {
-            Ok(skipped) if skipped == bytes => Ok(()),
+    /// Skips the next `count` bytes, which still count for the digest.
+    fn skip(&mut self, count: u64) -> Result<(), InitialWeightsError> {
+        match io::copy(&mut self.source.by_ref().take(count), &mut self.hasher) {
+            Ok(skipped) if skipped == count => Ok(()),
             Ok(_) => Err(self.failed(ErrorKind::UnexpectedEof.into())),
             Err(error) => Err(self.failed(error)),
         }
@@ -135,8 +147,8 @@ impl<R: Read> SafetensorsReader<R> {
 
     fn failed(&self, source: io::Error) -> InitialWeightsError {
         match source.kind() {
-            // It became shorter while it was read.
-            ErrorKind::UnexpectedEof => self.format("it ends too soon".to_owned()),
+            // The file became shorter while it was read.
+            ErrorKind::UnexpectedEof => self.format("it ends too early".to_owned()),
             _ => InitialWeightsError::Read { file: self.file.clone(), source },
         }
     }
@@ -146,7 +158,7 @@ impl<R: Read> SafetensorsReader<R> {
     }
 }
 
-/// Whether `matrix` and `bias` are a classifier on the features of the one whose matrix is `entry`, for another number of classes.
+/// Whether `matrix` and `bias` are a classifier with as many features as `entry`, for another number of classes.
 fn for_other_classes(entry: &WeightEntry, matrix: &TensorInfo, bias: &TensorInfo) -> bool {
     match (entry.shape.as_slice(), matrix.shape.as_slice(), bias.shape.as_slice()) {
         ([classes, features], [others, found], [biases]) => {
@@ -156,11 +168,11 @@ fn for_other_classes(entry: &WeightEntry, matrix: &TensorInfo, bias: &TensorInfo
     }
 }
 
-/// Puts little-endian values into `values`, of which there are as many.
+/// Converts little-endian numbers of type `dtype` to `values`, which has the right length.
 fn convert(bytes: &[u8], dtype: Dtype, values: &mut [f32]) {
     match dtype {
         Dtype::F16 => half(bytes, values, from_f16),
-        // The upper half of an `f32`.
+        // BF16 is the upper half of an `f32`.
         Dtype::BF16 => half(bytes, values, |bits| f32::from_bits(u32::from(bits) << 16)),
         _ => {
             let bytes = bytes.as_chunks().0.iter();
@@ -174,7 +186,7 @@ fn half(bytes: &[u8], values: &mut [f32], value: impl Fn(u16) -> f32) {
     bytes.zip(values).for_each(|(bytes, to)| *to = value(u16::from_le_bytes(*bytes)));
 }
 
-/// A number of IEEE 754's binary16: all are numbers of `f32`.
+/// The value of an IEEE 754 binary16 number. `f32` represents all of them.
 fn from_f16(bits: u16) -> f32 {
     let (exponent, fraction) = (i32::from(bits >> 10 & 0x1F), f32::from(bits & 0x3FF));
     let size = match exponent {
@@ -192,7 +204,7 @@ mod tests {
     use candle_core::{DType, Device, Tensor};
 
     #[test]
-    fn every_number_of_two_bytes_is_converted_as_candle_does() {
+    fn half_precision_numbers_convert_as_in_candle() {
         let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
         for (dtype, theirs) in [(Dtype::F16, DType::F16), (Dtype::BF16, DType::BF16)] {
             let mut found = vec![0.0; 1 << 16];

@@ -1,14 +1,18 @@
 use super::*;
+use crate::data::DataDirectories;
 use crate::train::tests::job;
 use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::networks::{
-    Convolution, Downsample, Initialisation, Kernel, Layer, Model, Shortcut, word_cnn,
+    Convolution, Downsample, InitialWeights, Initialisation, Kernel, Layer, Model, Network, Shortcut, word_cnn,
 };
+use plusminus_core::outcome::Start;
 use plusminus_core::random::{Stream, Streams};
-use plusminus_engines::Role;
+use plusminus_engines::{Plan, Role, Weights};
+use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize};
+use std::sync::Arc;
 
-/// A residual network of few weights: a stem, a block in each of two stages, a classifier.
+/// A small residual network: a stem, two stages of one block each, a classifier.
 fn small(classes: usize) -> Network {
     let convolution = |input, output, extent, stride| {
         let kernel = Kernel::Square(extent);
@@ -40,7 +44,7 @@ fn small(classes: usize) -> Network {
 fn weights(network: &Network, seed: u64) -> Weights {
     let plan = Arc::new(Plan::of(network));
     let mut weights = plan.initial(&mut Streams::new(seed, seed).generator(Stream::Weights, 0));
-    // Statistics and batch norm's factors that differ from array to array, and numbers that two bytes hold.
+    // Values that differ between arrays and that half precision represents exactly.
     let wholes = weights.values_mut().iter_mut().enumerate();
     wholes.for_each(|(i, value)| *value += (i % 7) as f32 / 4.0);
     for (i, value) in weights.values_mut().iter_mut().enumerate() {
@@ -52,10 +56,10 @@ fn weights(network: &Network, seed: u64) -> Weights {
     weights
 }
 
-/// An array of a file: its name, type, shape and bytes.
+/// An array of a file: name, element type, shape and bytes.
 type Array = (String, Dtype, Vec<usize>, Vec<u8>);
 
-/// The arrays of `weights` under the names that `name` gives them.
+/// The arrays of `weights`, renamed by `name`.
 fn arrays(weights: &Weights, name: impl Fn(&str) -> String) -> Vec<Array> {
     let array = |entry: &plusminus_engines::WeightEntry| {
         let bytes = weights.values()[entry.range.clone()].iter().flat_map(|value| value.to_le_bytes()).collect();
@@ -79,7 +83,7 @@ fn loaded(bytes: &[u8], network: &Network, random: Weights) -> Result<LoadedWeig
     load(&path, network, random)
 }
 
-/// Torchvision's names of the small network's layers.
+/// Torchvision's name for an array of the small network.
 fn theirs(ours: &str) -> String {
     let (place, array) = ours.split_at(ours.rfind('.').unwrap());
     let place = match place {
@@ -102,7 +106,7 @@ fn theirs(ours: &str) -> String {
 }
 
 #[test]
-fn what_a_job_wrote_another_starts_from() {
+fn a_file_by_a_job_is_read() {
     let network = small(10);
     let (kept, random) = (weights(&network, 1), weights(&network, 2));
     let bytes = file(&arrays(&kept, str::to_owned));
@@ -114,14 +118,14 @@ fn what_a_job_wrote_another_starts_from() {
 }
 
 #[test]
-fn torchvisions_names_are_read_and_its_counters_of_batches_are_passed_over() {
+fn torchvisions_names_are_read_and_its_batch_counters_ignored() {
     let network = small(10);
     let (kept, random) = (weights(&network, 1), weights(&network, 2));
     let mut arrays = arrays(&kept, theirs);
     for norm in ["bn1", "layer1.0.bn1", "layer2.0.downsample.1"] {
         arrays.push((format!("{norm}.num_batches_tracked"), Dtype::I64, vec![], vec![7; 8]));
     }
-    // In another order than the network's.
+    // Another order than the network's.
     arrays.reverse();
     let bytes = file(&arrays);
     let found = loaded(&bytes, &network, random).unwrap();
@@ -130,12 +134,12 @@ fn torchvisions_names_are_read_and_its_counters_of_batches_are_passed_over() {
     let refused = from_safetensors(&bytes, kept.plan()).unwrap_err();
     assert!(
         matches!(refused, InitialWeightsError::Missing { .. }),
-        "what jobs hand on has the plan's names: {refused}"
+        "weights of a parent job have the plan's names: {refused}"
     );
 }
 
 #[test]
-fn halves_are_read() {
+fn half_precision_files_are_read() {
     let network = small(10);
     let (kept, random) = (weights(&network, 1), weights(&network, 2));
     for (dtype, of) in [
@@ -158,7 +162,7 @@ fn halves_are_read() {
 }
 
 #[test]
-fn a_classifier_for_another_number_of_classes_keeps_its_random_start() {
+fn a_classifier_for_other_classes_stays_random() {
     let (from, to) = (small(10), small(4));
     let (kept, random) = (weights(&from, 1), weights(&to, 2));
     for name in [theirs as fn(&str) -> String, str::to_owned] {
@@ -171,10 +175,13 @@ fn a_classifier_for_another_number_of_classes_keeps_its_random_start() {
         }
     }
     let refused = from_safetensors(&file(&arrays(&kept, str::to_owned)), random.plan()).unwrap_err();
-    assert!(matches!(refused, InitialWeightsError::Shape { .. }), "between jobs it is another network: {refused}");
+    assert!(
+        matches!(refused, InitialWeightsError::Shape { .. }),
+        "weights of a parent job must fit exactly: {refused}"
+    );
 }
 
-/// What is said of the small network's file after `change`, without the file's path.
+/// The error for the small network's file after `change`, without the file's path.
 fn problem(change: impl FnOnce(&mut Vec<Array>)) -> String {
     let network = small(10);
     let mut arrays = arrays(&weights(&network, 1), theirs);
@@ -189,7 +196,7 @@ fn array<'a>(arrays: &'a mut [Array], name: &str) -> &'a mut Array {
 }
 
 #[test]
-fn an_array_that_does_not_fit_is_named_with_both_shapes() {
+fn an_array_that_does_not_fit_is_an_error_with_both_shapes() {
     let reshaped = |name: &'static str, shape: Vec<usize>| {
         problem(move |arrays| {
             let (_, _, to, bytes) = array(arrays, name);
@@ -197,49 +204,49 @@ fn an_array_that_does_not_fit_is_named_with_both_shapes() {
             *to = shape;
         })
     };
-    let of_another = ": it holds the weights of another network";
+    let remedy = "; use a file for this network";
     assert_eq!(
         reshaped("conv1.weight", vec![4, 3, 3, 3]),
-        format!("`conv1.weight` in has the shape [4, 3, 3, 3], expected [4, 1, 3, 3]{of_another}")
+        format!("`conv1.weight` in has the shape [4, 3, 3, 3], expected [4, 1, 3, 3]{remedy}")
     );
-    // Neither half of a classifier, nor one on other features, is a classifier for other classes.
-    assert_eq!(reshaped("fc.bias", vec![7]), format!("`fc.bias` in has the shape [7], expected [10]{of_another}"));
+    // Half a classifier, or one with other features, is not a classifier for other classes.
+    assert_eq!(reshaped("fc.bias", vec![7]), format!("`fc.bias` in has the shape [7], expected [10]{remedy}"));
     assert_eq!(
         reshaped("fc.weight", vec![7, 5]),
-        format!("`fc.weight` in has the shape [7, 5], expected [10, 6]{of_another}")
+        format!("`fc.weight` in has the shape [7, 5], expected [10, 6]{remedy}")
     );
     assert_eq!(
         problem(|arrays| arrays.retain(|array| array.0 != "layer2.0.bn2.running_var")),
-        format!("has no array `layer2.0.bn2.running_var`{of_another}")
+        format!("has no array `layer2.0.bn2.running_var`, which the network needs{remedy}")
     );
     assert_eq!(
         problem(|arrays| arrays.push(("layer2.1.conv1.weight".to_owned(), Dtype::F32, vec![1], vec![0; 4]))),
-        format!("has an array `layer2.1.conv1.weight`, and the network has none{of_another}")
+        format!("has an array `layer2.1.conv1.weight`, which the network does not have{remedy}")
     );
     assert_eq!(
         problem(|arrays| {
             let (_, dtype, _, bytes) = array(arrays, "fc.bias");
             (*dtype, *bytes) = (Dtype::F64, vec![0; 80]);
         }),
-        "`fc.bias` in is of type F64, expected F32, F16 or BF16: convert it"
+        "`fc.bias` in has the type F64, expected F32, F16 or BF16; convert it"
     );
 }
 
 #[test]
-fn a_value_that_no_network_can_have_is_named() {
+fn a_value_that_is_not_finite_is_an_error() {
     let with = |name: &'static str, value: f32| {
         problem(move |arrays| array(arrays, name).3[8..12].copy_from_slice(&value.to_le_bytes()))
     };
     assert_eq!(
         with("layer1.0.conv2.weight", f32::NAN),
-        "value 2 of `layer1.0.conv2.weight` in is NaN, expected a finite number: the training that wrote it went wrong"
+        "value 2 of `layer1.0.conv2.weight` in is NaN, expected a finite number; the training that wrote the file diverged"
     );
     assert!(with("fc.bias", f32::INFINITY).starts_with("value 2 of `fc.bias` in is inf"));
     assert!(with("bn1.running_var", -0.5).contains("expected a finite number that is not negative"));
 }
 
 #[test]
-fn a_file_cut_anywhere_or_with_a_byte_more_is_refused() {
+fn a_truncated_or_extended_file_is_an_error() {
     let network = small(10);
     let kept = weights(&network, 1);
     let whole = file(&arrays(&kept, str::to_owned));
@@ -253,11 +260,11 @@ fn a_file_cut_anywhere_or_with_a_byte_more_is_refused() {
     }
     let more = [whole.as_slice(), &[0]].concat();
     assert_eq!(refused(&more), format!("expected {} bytes, found {}", whole.len(), more.len()));
-    assert_eq!(refused(&[]), "it has 0 bytes, and the length of a header alone takes 8");
+    assert_eq!(refused(&[]), "expected at least 8 bytes, found 0");
 }
 
 #[test]
-fn a_header_that_lies_is_refused() {
+fn a_header_that_contradicts_the_file_is_an_error() {
     let network = small(10);
     let random = weights(&network, 1);
     let with = |header: &str, size: u64| {
@@ -268,7 +275,7 @@ fn a_header_that_lies_is_refused() {
         }
     };
     for size in [u64::MAX, u64::MAX - 7, i64::MAX as u64, 1 << 40, 18 << 20, 19] {
-        assert!(with("{}", size).contains(&format!("its first eight name {size} for the header")));
+        assert!(with("{}", size).contains(&format!("its header claims {size}")));
     }
     let array = |shape: &str, from: u64, to: u64| {
         let header = format!(r#"{{"conv1.weight":{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}}}"#);
@@ -285,13 +292,13 @@ fn a_header_that_lies_is_refused() {
     for header in ["", "{", "[]", "null", "{\"a\":1}", "\u{feff}{}", &"[".repeat(100_000), &"{\"a\":".repeat(10_000)] {
         with(header, header.len() as u64);
     }
-    // Two arrays of one name, of which the one covers what the other leaves.
+    // Two arrays of one name that cover the file together.
     let twice = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[8,16]}}"#;
     with(twice, twice.len() as u64);
 }
 
 #[test]
-fn any_change_of_a_byte_of_the_header_is_refused_or_reads_something() {
+fn no_change_of_a_header_byte_causes_a_panic() {
     let network = small(10);
     let random = weights(&network, 1);
     let whole = file(&arrays(&random, str::to_owned));
@@ -300,43 +307,43 @@ fn any_change_of_a_byte_of_the_header_is_refused_or_reads_something() {
         for byte in [0, b'9', b'"', 0xFF] {
             let mut bytes = whole.clone();
             bytes[at] = byte;
-            // Whatever comes of it, no panic.
+            // Error or not, no panic.
             let _ = from_safetensors(&bytes, random.plan());
         }
     }
 }
 
 #[test]
-fn a_file_is_looked_for_in_every_directory_and_its_digest_is_checked() {
+fn every_directory_is_searched_and_the_digest_is_checked() {
     let network = small(10);
     let (kept, random) = (weights(&network, 1), weights(&network, 2));
     let bytes = file(&arrays(&kept, str::to_owned));
     let [empty, full] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     std::fs::create_dir(full.path().join("of")).unwrap();
     std::fs::write(full.path().join("of/a.safetensors"), &bytes).unwrap();
-    // A directory of that name is no file.
+    // A directory of that name is not a match.
     std::fs::create_dir_all(empty.path().join("of/a.safetensors")).unwrap();
-    let datasets = DataDirectories { directories: vec![empty.path().to_owned(), full.path().to_owned()] };
-    let find = |name: &str, blake3: Option<String>, datasets: &DataDirectories| {
-        find_and_load(&InitialWeights { file: name.to_owned(), blake3 }, datasets, &network, random.clone())
+    let directories = DataDirectories { directories: vec![empty.path().to_owned(), full.path().to_owned()] };
+    let find = |name: &str, blake3: Option<String>, directories: &DataDirectories| {
+        find_and_load(&InitialWeights { file: name.to_owned(), blake3 }, directories, &network, random.clone())
     };
     let digest = blake3::hash(&bytes).to_hex().to_string();
     for blake3 in [None, Some(digest.clone())] {
-        assert_eq!(find("of/a.safetensors", blake3, &datasets).unwrap().weights, kept);
+        assert_eq!(find("of/a.safetensors", blake3, &directories).unwrap().weights, kept);
     }
-    let other = find("of/a.safetensors", Some("0".repeat(64)), &datasets).unwrap_err().to_string();
-    assert!(other.contains(&format!("has the BLAKE3 {digest}, expected 0000")), "{other}");
-    let absent = find("b.safetensors", None, &datasets).unwrap_err().to_string();
-    assert!(absent.starts_with("the initial weights b.safetensors were not found as "), "{absent}");
+    let other = find("of/a.safetensors", Some("0".repeat(64)), &directories).unwrap_err().to_string();
+    assert!(other.contains(&format!("has the BLAKE3 digest {digest}, expected 0000")), "{other}");
+    let absent = find("b.safetensors", None, &directories).unwrap_err().to_string();
+    assert!(absent.starts_with("initial weights `b.safetensors` not found; searched "), "{absent}");
     assert!(absent.contains(&full.path().join("b.safetensors").display().to_string()), "{absent}");
     let nowhere = find("b.safetensors", None, &DataDirectories::default()).unwrap_err().to_string();
-    assert!(nowhere.contains("for there was no place to look in"), "{nowhere}");
-    let outside = find("../a.safetensors", None, &datasets).unwrap_err();
+    assert!(nowhere.contains("not found: no `--datasets` directory was given"), "{nowhere}");
+    let outside = find("../a.safetensors", None, &directories).unwrap_err();
     assert!(matches!(outside, InitialWeightsError::Name { .. }), "{outside}");
 }
 
 #[test]
-fn a_job_starts_from_the_file_that_its_configuration_names() {
+fn a_job_starts_from_the_file_in_its_configuration() {
     use crate::data::DatasetCache;
     use crate::{TrainInputs, train};
     use plusminus_core::methods::optimizer::Optimizer;
@@ -345,7 +352,7 @@ fn a_job_starts_from_the_file_that_its_configuration_names() {
     let named = InitialWeights { file: "a.safetensors".to_owned(), blake3: None };
     let job = job(3, |configuration| {
         configuration.train_size = Some(200);
-        // Nothing changes the weights.
+        // No step changes the weights.
         configuration.optimizer = Optimizer::Sgd { lr: 0.0, momentum: 0.0, weight_decay: 0.0, nesterov: false };
         configuration.initial_weights = Some(named);
     });
@@ -356,11 +363,7 @@ fn a_job_starts_from_the_file_that_its_configuration_names() {
     let cache = |directories| DatasetCache::new(DataDirectories { directories });
     let with = |directories| {
         let cache = cache(directories);
-        train(
-            &job,
-            TrainInputs { cache: &cache, execution: ExecutionOptions::default(), parent: None, checkpoints: None },
-            &mut (),
-        )
+        train(&job, TrainInputs::new(&cache, ExecutionOptions::default()), &mut ())
     };
     let trained = with(vec![directory.path().to_owned()]).unwrap();
     assert_eq!(trained.weights.last.weights, kept);
@@ -371,7 +374,7 @@ fn a_job_starts_from_the_file_that_its_configuration_names() {
 }
 
 #[test]
-fn networks_of_every_kind_read_what_they_wrote() {
+fn every_kind_of_network_reads_its_own_file() {
     let image = ImageShape { channels: 3, height: 32, width: 32 };
     let models = [
         Model::Cnn { dropout: 0.5 },

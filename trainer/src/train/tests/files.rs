@@ -1,4 +1,4 @@
-//! Jobs on images that are decoded when they are asked for.
+//! Jobs on images that are decoded when they are used.
 
 use super::*;
 use crate::data::{ImageFiles, LoadedDataset, SampleSet, SampleValues};
@@ -7,7 +7,7 @@ use std::path::Path;
 
 const SET: Dataset = Dataset::Clothing1M { size: 16 };
 
-/// Images `FIRST.png` and so many after it, each of one colour, which says its class.
+/// Writes `count` images of one colour each, from `FIRST.png` on. The colour depends on the class.
 fn files(root: &Path, first: usize, count: usize) -> SampleSet {
     let labels: Vec<u32> = (first..first + count).map(|i| (i % 2) as u32).collect();
     let file = |i: usize| {
@@ -22,11 +22,11 @@ fn files(root: &Path, first: usize, count: usize) -> SampleSet {
     SampleSet { shape: SET.shape(), values, labels, foreign: 0 }
 }
 
-/// The same with every image decoded.
+/// The same samples, decoded.
 fn decoded(images: &SampleSet) -> SampleSet {
     let samples: Vec<usize> = (0..images.len()).collect();
     let mut pixels = Vec::new();
-    images.each_image(&samples, |image| pixels.extend_from_slice(image)).unwrap();
+    images.for_each_image(&samples, |image| pixels.extend_from_slice(image)).unwrap();
     SampleSet::new(images.shape, pixels, images.labels.clone())
 }
 
@@ -40,15 +40,11 @@ fn clothes(change: impl FnOnce(&mut Configuration)) -> Job {
 
 fn train_on(job: &Job, data: LoadedDataset) -> Result<TrainedJob, Failure> {
     let cache = DatasetCache::holding(SET, data);
-    train(
-        job,
-        TrainInputs { cache: &cache, execution: ExecutionOptions::default(), parent: None, checkpoints: None },
-        &mut (),
-    )
+    train(job, TrainInputs::new(&cache, ExecutionOptions::default()), &mut ())
 }
 
 #[test]
-fn images_that_are_decoded_when_they_are_asked_for_train_as_those_in_memory_do() {
+fn images_in_files_and_in_memory_give_the_same_results() {
     let directory = tempfile::tempdir().unwrap();
     let parts = [(0, 40), (40, 20), (60, 30)].map(|(first, count)| files(directory.path(), first, count));
     let kept = parts.each_ref().map(decoded);
@@ -65,24 +61,20 @@ fn images_that_are_decoded_when_they_are_asked_for_train_as_those_in_memory_do()
 }
 
 #[test]
-fn a_data_sets_own_validation_samples_have_their_own_labels_whatever_the_noise() {
+fn a_data_sets_own_validation_samples_have_no_noise() {
     let directory = tempfile::tempdir().unwrap();
     let parts = [(0, 40), (40, 20), (60, 30)].map(|(first, count)| decoded(&files(directory.path(), first, count)));
     let [train, validation, test] = parts;
     let data = LoadedDataset::with_validation(train, Some(validation.clone()), test);
     let job = clothes(|c| c.noise = Noise::uniform(1.0));
     let cache = DatasetCache::holding(SET, data);
-    let run = Run::new(
-        &job,
-        TrainInputs { cache: &cache, execution: ExecutionOptions::default(), parent: None, checkpoints: None },
-    )
-    .unwrap();
+    let run = Run::new(&job, TrainInputs::new(&cache, ExecutionOptions::default())).unwrap();
     assert_eq!((run.facts.noise_rate, run.labels.train.len()), (1.0, 40));
-    assert_eq!(run.held_out().unwrap().labels, validation.labels);
+    assert_eq!(run.validation_samples().unwrap().labels, validation.labels);
 }
 
 #[test]
-fn an_image_that_breaks_ends_the_job_and_is_named() {
+fn a_damaged_image_fails_the_job() {
     let directory = tempfile::tempdir().unwrap();
     for broken in [17, 45, 71] {
         let parts = [(0, 40), (40, 20), (60, 30)].map(|(first, count)| files(directory.path(), first, count));
@@ -92,15 +84,15 @@ fn an_image_that_breaks_ends_the_job_and_is_named() {
         let job = clothes(|c| c.normalize = Normalize::Unit);
         let failure = train_on(&job, LoadedDataset::with_validation(train, Some(validation), test)).unwrap_err();
         assert_eq!(failure.kind, FailureKind::UserError);
-        let told = format!("{} is not a whole JPEG or PNG image", path.display());
-        assert!(failure.message.starts_with(&told), "{}", failure.message);
+        let expected = format!("{} is not a complete JPEG or PNG image", path.display());
+        assert!(failure.message.starts_with(&expected), "{}", failure.message);
     }
 }
 
-/// The system has a file that is there and cannot be read from its beginning, as one on a disk that fails.
+/// Uses a file of the system that exists and cannot be read, like a file on a failing disk.
 #[cfg(target_os = "linux")]
 #[test]
-fn an_image_that_the_system_cannot_read_fails_the_attempt_and_not_the_job() {
+fn an_image_that_the_system_cannot_read_fails_the_attempt_only() {
     let directory = tempfile::tempdir().unwrap();
     for failing in [17, 45, 71] {
         let parts = [(0, 40), (40, 20), (60, 30)].map(|(first, count)| files(directory.path(), first, count));
@@ -118,6 +110,6 @@ fn an_image_that_the_system_cannot_read_fails_the_attempt_and_not_the_job() {
         std::fs::remove_file(&path).unwrap();
         let job = clothes(|c| c.normalize = Normalize::Unit);
         let failure = train_on(&job, LoadedDataset::with_validation(train, Some(validation), test)).unwrap_err();
-        assert_eq!(failure.kind, FailureKind::UserError, "it is not there any more: {failure}");
+        assert_eq!(failure.kind, FailureKind::UserError, "the file is missing: {failure}");
     }
 }
