@@ -1,38 +1,41 @@
-//! What the host says to every step: a few kilobytes at a fixed place of the device's memory, so that a recorded step finds them.
+//! The numbers that the host sends for every step: a few kilobytes at a fixed address, where a recorded step reads them.
+//!
+//! Layout: the index of the loss and whether to refresh the transition matrix; the positions of dropout's and the loss's random streams;
+//! the indices of the samples; their transforms.
 
-use crate::EngineError;
+use crate::error::EngineError;
 use crate::transform::{ImageTransform, TRANSFORM_NUMBERS};
 use plusminus_cuda::Memory;
 use plusminus_cuda::ops::STREAM;
 use rand_chacha::ChaCha8Rng;
 
-/// Which of the losses the step's is, and whether the loss finds its matrix anew.
+/// The index of the step's loss, and whether the loss refreshes its transition matrix.
 const STEP: usize = 2;
 
-/// What comes before the samples.
+/// Numbers before the samples.
 const HEAD: usize = STEP + 2 * STREAM;
 
-/// How many numbers the orders for so many samples are.
+/// The number of parameters for a step of `samples` samples.
 pub(super) const fn length(samples: usize) -> usize {
     HEAD + samples * (1 + TRANSFORM_NUMBERS)
 }
 
-/// Orders for a step, as they are made and as they lie on the device.
+/// The parameters of a step on the host.
 #[derive(Debug, Default)]
-pub(super) struct Orders {
+pub(super) struct StepParameters {
     numbers: Vec<i32>,
 }
 
-impl Orders {
-    /// Begins the orders for a step that draws from these streams.
-    pub fn begin(&mut self, slot: usize, refresh: bool, streams: [[i32; STREAM]; 2]) {
+impl StepParameters {
+    /// Starts the parameters of a step with these random streams, for dropout and for the loss.
+    pub fn start(&mut self, loss_index: usize, refresh: bool, streams: [[i32; STREAM]; 2]) {
         self.numbers.clear();
-        self.numbers.extend([slot as i32, i32::from(refresh)]);
+        self.numbers.extend([loss_index as i32, i32::from(refresh)]);
         self.numbers.extend(streams.as_flattened());
     }
 
-    /// Which samples it takes, and how they are moved, if they are.
-    pub fn samples(&mut self, samples: impl Iterator<Item = i32>, transforms: &[ImageTransform]) {
+    /// Appends the indices of the samples and their transforms, if any.
+    pub fn append_samples(&mut self, samples: impl Iterator<Item = i32>, transforms: &[ImageTransform]) {
         self.numbers.extend(samples);
         self.numbers.extend(transforms.iter().flat_map(ImageTransform::numbers));
     }
@@ -42,43 +45,47 @@ impl Orders {
     }
 }
 
-/// The parts of the memory in which orders lie.
+/// The parameters of a step in device memory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Places(pub Memory);
+pub(super) struct DeviceStepParameters(pub Memory);
 
-impl Places {
+impl DeviceStepParameters {
+    /// The index of the loss, and whether to refresh the transition matrix.
     pub fn step(self) -> Memory {
         self.0.part(0, STEP)
     }
 
+    /// The position of dropout's random stream.
     pub fn dropout(self) -> Memory {
         self.0.part(STEP, STREAM)
     }
 
+    /// The position of the loss's random stream.
     pub fn latent(self) -> Memory {
         self.0.part(STEP + STREAM, STREAM)
     }
 
+    /// The indices of the samples.
     pub fn samples(self, samples: usize) -> Memory {
         self.0.part(HEAD, samples)
     }
 
+    /// The transforms of the samples.
     pub fn transforms(self, samples: usize) -> Memory {
         self.0.part(HEAD + samples, TRANSFORM_NUMBERS * samples)
     }
 }
 
-/// Words of the stream that a number in 0..1 takes.
+/// Words of a random stream per number in 0..1.
 const WORDS: u128 = 2;
 
-/// Where a generator stands, as the device's kernels take it.
+/// A generator's seed and position in the form that the device's kernels read: eight words of the seed, then two of the position.
 pub(super) fn stream(generator: &ChaCha8Rng) -> Result<[i32; STREAM], EngineError> {
     let words = generator.get_word_pos();
     let numbers = u64::try_from(words / WORDS);
     let (Ok(numbers), true) = (numbers, generator.get_stream() == 0 && words.is_multiple_of(WORDS)) else {
         return Err(EngineError::new(format!(
-            "a step on the device draws whole numbers from the first stream of a seed, found one that stands at word {words} of \
-             stream {}",
+            "a step on the device expects a generator on stream 0 at an even word, found word {words} of stream {}",
             generator.get_stream()
         )));
     };
@@ -91,7 +98,7 @@ pub(super) fn stream(generator: &ChaCha8Rng) -> Result<[i32; STREAM], EngineErro
     Ok(found)
 }
 
-/// Leaves a generator where it stands after so many numbers.
+/// Advances a generator by this many numbers in 0..1.
 pub(super) fn skip(generator: &mut ChaCha8Rng, numbers: usize) {
     generator.set_word_pos(generator.get_word_pos() + WORDS * numbers as u128);
 }
