@@ -8,7 +8,7 @@ const EPSILON: f64 = 1e-5;
 
 /// Mean and variance of each channel over one batch.
 #[derive(Debug)]
-pub(in super::super) struct BatchStatistics {
+pub(crate) struct BatchStatistics {
     /// `[channel]`.
     pub mean: Vec<f64>,
     /// The biased variance, `[channel]`.
@@ -49,7 +49,7 @@ fn reciprocal(variance: f64) -> f64 {
 }
 
 /// Batch norm in training: scale · (x − mean)/√(variance + ε) + shift, on (x, scale, shift), with the statistics of the batch.
-pub(in super::super) struct BatchNorm {
+pub(crate) struct BatchNorm {
     /// Whether a ReLU follows.
     pub relu: bool,
     /// Receives the statistics in the forward pass.
@@ -183,7 +183,7 @@ fn apply(x: &[f32], affine: impl Iterator<Item = (f32, f32)>, relu: bool) -> Vec
 }
 
 /// Batch norm in evaluation: an affine map, from running statistics. It has no gradient.
-pub(in super::super) struct BatchNormEvaluation {
+pub(crate) struct BatchNormEvaluation {
     affine: Vec<(f32, f32)>,
     relu: bool,
 }

@@ -21,7 +21,7 @@ const OUTPUTS: usize = 16;
 ///
 /// x is `[samples, rows, columns, input]`; the kernels are `[output, input, rows, columns]`.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Convolve {
+pub(crate) struct Convolve {
     /// The stride of the windows.
     pub stride: usize,
     /// Rows of zeros above and below the image, and columns of zeros on both sides.

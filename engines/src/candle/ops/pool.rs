@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor
 use std::ops::Range;
 
 /// Max pooling. Of equal maxima the first, row by row, receives the gradient.
-pub(in super::super) struct MaxPool {
+pub(crate) struct MaxPool {
     /// Rows and columns of the window.
     pub kernel: (usize, usize),
     /// The stride of the windows.
@@ -135,7 +135,7 @@ impl CustomOp1 for MaxPool {
 }
 
 /// The mean of each channel over the image: `[n, h, w, c]` to `[n, 1, 1, c]`.
-pub(in super::super) struct GlobalAverage;
+pub(crate) struct GlobalAverage;
 
 impl Operation<1> for GlobalAverage {
     fn custom(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
@@ -180,7 +180,7 @@ impl CustomOp1 for GlobalAverage {
 }
 
 /// Every `stride`-th pixel, with additional channels of zeros (He et al. 2016, option A).
-pub(in super::super) struct PadChannels {
+pub(crate) struct PadChannels {
     /// The stride.
     pub stride: usize,
     /// Output channels, at least as many as input channels.

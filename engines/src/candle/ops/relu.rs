@@ -16,7 +16,7 @@ fn masked(output: &Tensor, gradient: &Tensor) -> Result<Tensor> {
 }
 
 /// max(x, 0).
-pub(in super::super) struct Relu;
+pub(crate) struct Relu;
 
 impl Operation<1> for Relu {
     fn custom(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
@@ -45,7 +45,7 @@ impl CustomOp1 for Relu {
 }
 
 /// max(a + b, 0): the end of a residual block.
-pub(in super::super) struct AddRelu;
+pub(crate) struct AddRelu;
 
 impl Operation<2> for AddRelu {
     fn custom(self, [a, b]: [&Tensor; 2]) -> Result<Tensor> {
