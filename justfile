@@ -3,7 +3,7 @@
 _default:
     @just --list
 
-# Formatting, lints and licences: what CI asks besides the tests.
+# Formatting, lints, documentation and licences: all that CI checks besides the tests.
 lint:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -11,7 +11,7 @@ lint:
     cargo fetch --locked
     cargo deny --offline check bans licenses sources
 
-# The tests.
+# All tests.
 test:
     cargo test --workspace --locked
 
@@ -23,46 +23,51 @@ test-neon:
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
     cargo test --locked -p plusminus-kernels --target aarch64-unknown-linux-gnu
 
-# Needs `rustup component add miri rust-src --toolchain nightly`. AVX-512 is more than Miri knows, and most tests take it too long.
+# Needs `rustup component add miri rust-src --toolchain nightly`. Miri does not support AVX-512, and most tests take too long in it.
 
-# Every kernel once in Miri, which tells of undefined behaviour, with AVX2.
+# Every kernel once in Miri, which detects undefined behaviour, with AVX2.
 miri:
     RUSTFLAGS="-C target-cpu=x86-64-v3" cargo +nightly miri test --locked -p plusminus-kernels --test kernels -- golden refusals
 
-# The tests that otherwise run over a stand-in for NVIDIA's libraries, over those themselves: for a machine with a GPU.
+# On a host with a GPU: the tests that otherwise use a stand-in for NVIDIA's libraries.
 test-gpu:
     PLUSMINUS_STAND_IN_INSIDE=1 cargo test --locked -p plusminus-cuda --lib -- drivers_calls --nocapture
     PLUSMINUS_STAND_IN_INSIDE=1 cargo test --locked -p plusminus-engines --lib -- drivers_calls --nocapture
 
-# The kernels' tests with every access to memory checked (a nightly toolchain can).
+# The kernels' tests with the address sanitizer; needs a nightly toolchain.
 sanitize:
     RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked -p plusminus-kernels --test kernels --target x86_64-unknown-linux-gnu
 
-# The smoke profile of every sweep that ships, on made-up data: half an hour or so on two cores.
+# The smoke profile of every sweep that ships, on synthetic data: about half an hour on two cores.
 smoke:
     cargo test --locked -p plusminus --test shipped -- --include-ignored --test-threads 1
 
-# Simulate clusters under faults of every kind. A seed that breaks a promise is told, and what happened last before it did.
+# Simulate clusters under faults of every kind. Prints the seed that breaks a promise, and the last events before.
 simulate CLUSTERS="10000" SEED="0":
     cargo run --release --locked -p plusminus-sim -- --clusters {{CLUSTERS}} --seed {{SEED}}
 
-# All that happens in the cluster of one seed, a line each.
+# Replay the cluster of one seed: one line per event.
 simulate-again SEED:
     cargo run --release --locked -p plusminus-sim -- --seed {{SEED}} --trace
 
-# Real processes killed, frozen, cut off and filled up, again and again: half a minute a round.
+# Kill, freeze, disconnect and fill up real processes: half a minute per round.
 chaos ROUNDS="50" SEED="0":
     PLUSMINUS_CHAOS_ROUNDS={{ROUNDS}} PLUSMINUS_CHAOS_SEED={{SEED}} cargo test --locked -p plusminus --test chaos -- --nocapture
 
-# The table that the README shows.
+# Build the book into target/book; mdBook is installed on first use.
+book:
+    test -x target/mdbook/bin/mdbook || cargo install mdbook --locked --root target/mdbook
+    target/mdbook/bin/mdbook build docs
+
+# Print the table of the README.
 quickstart:
     cargo run --release -- run sweeps/quickstart.yaml
 
-# One training from the command line: epochs, measurements, images a second.
+# Train one job from the command line: epochs, measurements, images per second.
 train *ARGS:
     cargo run --release -p plusminus-trainer --example train -- {{ARGS}}
 
-# Train for some minutes, and fail if memory grows.
+# Train for some minutes and fail if memory grows.
 soak MINUTES="10":
     cargo run --release -p plusminus-trainer --example soak -- {{MINUTES}}
 
@@ -70,12 +75,12 @@ soak MINUTES="10":
 make-fashion-mnist-10k DIR="/usr/share/datasets/fashion-mnist":
     python3 trainer/data/make-fashion-mnist-10k.py {{DIR}}
 
-# A virtual environment with PyTorch, for what is measured against it (benches/README.md).
+# A virtual environment with PyTorch, for the benchmarks (benches/README.md).
 _pytorch:
     test -x target/pytorch/bin/python || python3 -m venv target/pytorch
     target/pytorch/bin/python -m pip install --quiet --requirement benches/pytorch/requirements.txt
 
-# Write what PyTorch computes in one training step of each network, for the engines' tests.
+# Write PyTorch's results of one training step of each network, for the engines' tests.
 pytorch-fixtures: _pytorch
     target/pytorch/bin/python benches/pytorch/fixtures.py
 
@@ -89,17 +94,17 @@ bench-gpu *ARGS: _pytorch
     cargo build --release --locked -p plusminus-engines --example gpu-training-speed
     python3 benches/gpu.py {{ARGS}}
 
-# Time eight trainings of ours and of PyTorch.
+# Time eight trainings in our engine and in PyTorch.
 bench-sweep *ARGS: _pytorch
     cargo build --release --locked
     python3 benches/sweep.py {{ARGS}}
 
-# What a job costs beside its training, each figure beside its target; beside HyperQueue's where HQ is its program (benches/README.md).
+# Measure the cost of a job besides its training, against targets, and against HyperQueue if HQ names its program (benches/README.md).
 bench-orchestration *ARGS:
     cargo build --release --locked -p plusminus -p plusminus-worker --bin plusminus --example noop-worker
     python3 benches/orchestration.py {{ARGS}}
 
-# Compare the test accuracies that ours and PyTorch reach, with data sets from DATASETS/fashion-mnist and DATASETS/cifar-10.
+# Compare the test accuracies of our engine and PyTorch, with data sets from DATASETS/fashion-mnist and DATASETS/cifar-10.
 bench-accuracy DATASETS: _pytorch
     cargo build --release --locked
     just _accuracy fashion-mnist-cnn {{DATASETS}} cnn fashion-mnist fashion-mnist --epochs 10 --lr 0.01

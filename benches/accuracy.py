@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Compares the test accuracies that PyTorch and we reach with the same settings.
+"""Compares the test accuracies that PyTorch and plusminus reach with the same settings.
 
 usage: accuracy.py PYTORCH.jsonl OURS.json
 
-PYTORCH.jsonl is what `pytorch/train.py` printed, OURS.json what `plusminus table SWEEP --format json` did. Both give
-a value a seed after the last epoch, whose seeds mean nothing to each other; so Welch's t-test for two samples of
-unequal variance is what fits. They agree where it does not tell the means apart at 5 %. The exit code is 1 where it does.
+PYTORCH.jsonl is the output of `pytorch/train.py`, OURS.json that of `plusminus table SWEEP --format json`. Both have one
+value per seed after the last epoch. The seeds of the two sides are unrelated, so the test is Welch's t-test for two samples
+of unequal variance. They agree if it shows no difference at 5 %; otherwise the exit code is 1.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import common
 
 @dataclass
 class Sample:
-    """Test accuracies in percent, one a seed."""
+    """Test accuracies in percent, one per seed."""
 
     values: list[float]
 
@@ -40,7 +40,7 @@ class Sample:
 
 
 def pytorch(path: pathlib.Path) -> Sample:
-    """Each seed's value after the last epoch that the settings ask for."""
+    """Each seed's value after the last epoch of the settings."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     epochs = next(line["settings"]["epochs"] for line in lines if "settings" in line)
     return Sample([100 * line["test_accuracy"] for line in lines if line.get("epoch") == epochs])
@@ -65,7 +65,7 @@ def compare(theirs: Sample, found: Sample) -> tuple[float, float, float]:
 
 
 def probability(t: float, freedom: float) -> float:
-    """That Student's t with so many degrees of freedom lies further from 0 than `t`: the density by Simpson's rule."""
+    """Two-sided probability of Student's t beyond `t`; integrates the density by Simpson's rule."""
     scale = math.gamma((freedom + 1) / 2) / (math.sqrt(freedom * math.pi) * math.gamma(freedom / 2))
     steps = 2000
     width = abs(t) / steps

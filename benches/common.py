@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: places, and tables in Markdown."""
+"""Paths and Markdown tables that the scripts of this folder share."""
 
 import pathlib
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ PYTORCH = ROOT / "benches/pytorch"
 
 
 def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are numbers."""
+    """A table whose first column is text; the others are numbers."""
     widths = [max(len(row[column]) for row in [headers, *rows]) for column in range(len(headers))]
 
     def line(cells: Sequence[str]) -> str:

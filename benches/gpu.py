@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Times training steps on a GPU, ours and PyTorch's in turn, and prints a table a network.
+"""Times training steps on a GPU, ours and PyTorch's in turn, and prints a table per network.
 
-Ours as one job and as several at once (their images a second together), PyTorch's eager, compiled and as a CUDA graph. A figure is the
+Ours runs as one job and as several at once (total images per second), PyTorch's eager, compiled and as a CUDA graph. A figure is the
 median over the rounds; the speed is the median over the rounds of the ratio to the fastest of PyTorch's in the same
 round, and to eager.
 """
@@ -21,7 +21,7 @@ LONGEST = 600
 
 
 def run(command: list[str]) -> dict[str, float] | str:
-    """Its line of JSON, or why there is none."""
+    """The command's line of JSON, or the reason why it printed none."""
     try:
         finished = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=True)
         return json.loads(finished.stdout.splitlines()[-1])

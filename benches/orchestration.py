@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Measures what a job costs beside its training, and prints each figure beside its target and HyperQueue's.
+"""Measures the cost of a job besides its training, and prints each figure next to its target and HyperQueue's.
 
 Coordinator, worker daemon and runners are the real processes, over gRPC and pipes, with the store on disk; only the
-runners' training loop is one that does nothing (`worker/examples/noop-worker.rs`). What a phase begins with is a fresh
-state directory. Times are of the wall clock, so other work on the machine counts; processor times are of
+runners' training loop does nothing (`worker/examples/noop-worker.rs`). Each phase starts with a fresh
+state directory. Times are wall-clock times, so other work on the host counts; processor times are of
 `/proc/PID/stat`.
 """
 
@@ -33,7 +33,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Figure:
-    """A row of the table: the values of each side, and how good ours must be."""
+    """A row of the table: the values of each side, and the target for ours."""
 
     name: str
     unit: str
@@ -70,13 +70,13 @@ def say(text: str) -> None:
 
 
 def processor(pid: int) -> float:
-    """Seconds of processor that a process has had, all its threads and the children it has waited for."""
+    """Processor seconds of a process: all its threads, and the children that it has waited for."""
     after = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return sum(map(int, after[11:15])) / TICKS
 
 
 def memory(pid: int) -> float:
-    """The most memory that a process has had, in MB."""
+    """Peak memory of a process in MB."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024 / 1e6
@@ -89,7 +89,7 @@ def children(pid: int) -> list[int]:
 
 @contextlib.contextmanager
 def process(command: list[str], log: pathlib.Path, stop: int = signal.SIGINT) -> Iterator[subprocess.Popen]:
-    """Runs a daemon, which is told to stop in the end."""
+    """Runs a daemon, and stops it at the end."""
     with log.open("ab") as output:
         daemon = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -123,7 +123,7 @@ def wait(what: str, holds: Callable[[], bool], pause: float, longest: float = LO
 
 
 class Ours:
-    """A state directory and whoever works on it."""
+    """A state directory and the processes that use it."""
 
     def __init__(self, arguments: argparse.Namespace, place: pathlib.Path) -> None:
         self.program, self.noop = str(arguments.ours), str(arguments.noop)
@@ -134,7 +134,7 @@ class Ours:
     def coordinator(self, stop: int = signal.SIGKILL) -> Iterator[tuple[subprocess.Popen, float]]:
         """A coordinator, and the seconds from its start to its first answer."""
         began, address = time.monotonic(), self.state / "address"
-        # The one before may have been killed.
+        # The previous coordinator may have been killed.
         address.unlink(missing_ok=True)
         command = [self.program, "coordinator", "--listen", "127.0.0.1:0", "--state", str(self.state)]
         with process(command, self.place / "coordinator.log", stop) as daemon:
@@ -172,7 +172,7 @@ class Ours:
 
     def finish(self) -> float:
         """Waits for the last job; seconds between the first assignment and the last ending, as stored."""
-        # Jobs are trained in order, so that the last one is looked at first and the whole table only in the end.
+        # Jobs are trained in order: check the last one first, and the whole table only at the end.
         left = """SELECT count(*) FROM (SELECT 1 FROM job_states WHERE state IN ('queued', 'running')
                                         ORDER BY number DESC LIMIT 1)"""
         wait("the end of the sweep", lambda: self.ask(left) == (0,), 0.25)
@@ -184,7 +184,7 @@ class Ours:
 
 
 def many(figures: dict[str, Figure], arguments: argparse.Namespace, place: pathlib.Path) -> None:
-    """Submissions, restarts, and one sweep to its end."""
+    """Submissions, restarts, and one complete sweep."""
     jobs = arguments.jobs
     for index in range(arguments.rounds):
         ours = Ours(arguments, place / f"many-{index}")
@@ -208,7 +208,7 @@ def many(figures: dict[str, Figure], arguments: argparse.Namespace, place: pathl
 
 
 def points(figures: dict[str, Figure], arguments: argparse.Namespace, place: pathlib.Path) -> None:
-    """Jobs that tell of many epochs."""
+    """Jobs that report many epochs."""
     jobs, epochs = 1280, arguments.epochs
     ours = Ours(arguments, place / "points")
     with ours.coordinator() as (daemon, _):
@@ -253,7 +253,7 @@ def million(figures: dict[str, Figure], arguments: argparse.Namespace, place: pa
 
 
 def hyperqueue(figures: dict[str, Figure], arguments: argparse.Namespace, place: pathlib.Path) -> None:
-    """The same with `hq`: as many tasks in one array, a worker of as many CPUs, the journal on disk."""
+    """The same with `hq`: the same number of tasks in one array, a worker of as many CPUs, the journal on disk."""
     hq, jobs = str(arguments.hq), arguments.jobs
     for index in range(arguments.rounds):
         own = place / f"hq-{index}"
@@ -274,11 +274,11 @@ def hyperqueue(figures: dict[str, Figure], arguments: argparse.Namespace, place:
 
         with serving():
             began = time.monotonic()
-            # Nothing is kept of what tasks print.
+            # The output of tasks is discarded.
             quiet = ["--stdout", "none", "--stderr", "none"]
             run([*base, "submit", *quiet, "--cwd", "/tmp", "--array", f"1-{jobs}", "--", arguments.task])
             figures["submit"].theirs.append(time.monotonic() - began)
-            # It writes its journal every 30 s unless it is told to.
+            # It writes its journal only every 30 s, unless asked to.
             run([*base, "journal", "flush"])
         with serving() as (daemon, took):
             figures["restore"].theirs.append(took)
@@ -298,7 +298,7 @@ def hyperqueue(figures: dict[str, Figure], arguments: argparse.Namespace, place:
 
 
 def waiting(base: list[str]) -> int:
-    """Tasks that are yet to end."""
+    """Number of unfinished tasks."""
     listed = json.loads(run([*base, "--output-mode", "json", "job", "list", "--all"]))
     return sum(job["task_stats"]["waiting"] + job["task_stats"]["running"] for job in listed)
 

@@ -1,10 +1,9 @@
 #!/usr/bin/env python3
 """Times a whole sweep, ours and PyTorch's, in turn, and prints a table.
 
-Ours is `plusminus run` with a fresh state directory; PyTorch's is `pytorch/jobs.py`, which trains the same jobs in so
-many processes of so many threads. Seconds are of the whole command, from its start to its end. Memory is the largest
-sum, over the processes of a command, of their proportional set sizes (what they share counts once), looked at twice a
-second.
+Ours is `plusminus run` with a fresh state directory; PyTorch's is `pytorch/jobs.py`, which trains the same jobs with a given
+number of processes and threads. Seconds are those of the whole command. Memory is the largest sum of the proportional
+set sizes (shared memory counts once) of a command's processes, sampled twice a second.
 """
 
 import argparse
@@ -45,7 +44,7 @@ def family(root: int) -> Iterator[int]:
     parents: dict[int, list[int]] = {}
     for stat in PROC.glob("[0-9]*/stat"):
         try:
-            # The name, in brackets, may hold anything.
+            # The name, in brackets, may contain any character.
             parent = int(stat.read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
@@ -65,7 +64,7 @@ def proportional_mib(process: int) -> float:
 
 
 class Watch:
-    """The largest memory of a process and its descendants, as long as it lives."""
+    """Peak memory of a process and its descendants."""
 
     def __init__(self, process: int) -> None:
         self.peak = 0.0
@@ -96,7 +95,7 @@ def run(command: list[str]) -> Result:
 
 
 def accuracy(output: dict) -> float:
-    """Of PyTorch's line, or of our table's only cell."""
+    """The accuracy in PyTorch's line, or in our table's only cell."""
     return output["cells"][0][0]["mean"] if "cells" in output else output["test_accuracy"]
 
 
@@ -112,7 +111,7 @@ def contenders(arguments: argparse.Namespace) -> dict[str, Row]:
 
 
 def run_fresh(command: list[str]) -> Result:
-    """Ours with a state directory of its own."""
+    """Runs ours with a fresh state directory."""
     with tempfile.TemporaryDirectory() as state:
         return run([*command, "--state", state])
 

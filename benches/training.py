@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Times training steps of our engine and of PyTorch in turn, and prints a table a network.
+"""Times training steps of our engine and of PyTorch in turn, and prints a table per network.
 
-Every round runs each of them once in a process of its own, so that what else the machine does falls on all alike. A
+Every round runs each of them once in a process of its own, so that other work on the host affects all alike. A
 figure is the median over the rounds of each process's median; the speed is the median over the rounds of the ratio to
 PyTorch with channels last in the same round (above 1: faster).
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import common
 
-# Steps that are timed and steps before them: a round takes some two minutes on two cores, compilation not counted.
+# Timed steps, and steps before them. A round takes about two minutes on two cores, without compilation.
 STEPS = {"cnn": (60, 10), "resnet20": (8, 2), "resnet18": (3, 1), "vgg16-bn": (3, 1)}
 OURS = "plusminus"
 REFERENCE = "PyTorch, channels last"
@@ -31,7 +31,7 @@ LONGEST = 900
 
 @dataclass
 class Row:
-    """One contender's results: one a round, None where it failed."""
+    """One contender's results: one per round, None if it failed."""
 
     command: list[str]
     results: list[dict[str, float] | None] = field(default_factory=list)
@@ -49,7 +49,7 @@ def contenders(arguments: argparse.Namespace, network: str) -> dict[str, Row]:
 
 
 def run(row: Row) -> None:
-    """One more result of `row`; a contender that fails is not asked again."""
+    """Adds a result to `row`; a contender that fails is not run again."""
     result = None
     if not row.failure:
         try:
@@ -63,7 +63,7 @@ def run(row: Row) -> None:
 
 
 def reason(output: str) -> str:
-    """The line of a program's last words that names the error."""
+    """The line of a program's last output that names the error."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     named = [line for line in lines if "Error" in line or "error:" in line]
     return (named or lines or ["no output"])[-1]

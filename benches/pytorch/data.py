@@ -63,7 +63,7 @@ def load(name: str, folder: pathlib.Path, limit: int | None = None) -> Data:
 
 
 def normalisation(images: np.ndarray) -> np.ndarray:
-    """The input of every pixel value in each channel: what the trainer's `normalize: channel` makes of it."""
+    """The input for every pixel value in each channel, as the trainer's `normalize: channel` computes it."""
     channels = images.shape[1]
     table = np.empty((channels, 256), np.float32)
     values = np.arange(256) / 255.0

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes what PyTorch computes for one training step of each network, for the engines' tests to compare with.
+"""Writes PyTorch's results of one training step of each network, for the engines' tests.
 
 Weights, inputs and labels are not in the file but follow from a formula, so that it stays small. With wrapping 32-bit
 arithmetic,
@@ -136,7 +136,7 @@ def batch_of(case: Case, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor
 
 
 def step(case: Case, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Everything that one training step gives, by name, in float64."""
+    """All results of one training step by name, in float64."""
     model, (inputs, labels) = model_of(case, dtype), batch_of(case, dtype)
     training = model.train()(inputs)
     loss = F.cross_entropy(training, labels)
@@ -153,7 +153,7 @@ def step(case: Case, dtype: torch.dtype) -> dict[str, torch.Tensor]:
 
 
 def decisions(case: Case, dtype: torch.dtype) -> list[torch.Tensor]:
-    """What every ReLU and max pool of the network decides on: the sign of a value, and by how much a maximum is one."""
+    """The margin of every decision of a ReLU or max pool: the distance of a value from 0, or of a maximum from the next value."""
     model, seen = model_of(case, dtype).train(), []
 
     def look(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
@@ -190,7 +190,7 @@ def search(tries: int) -> None:
 
 
 def digits(value: float) -> float:
-    """Nine of them; what is but the rounding error of a 0 becomes one."""
+    """The number with nine digits; a rounding error of 0 becomes 0."""
     return float(f"{value:.9g}") if abs(value) > 1e-12 else 0.0
 
 

@@ -2,11 +2,11 @@
 """Times PyTorch's training steps of one network on a GPU, and prints one JSON line.
 
 Channels last, f32 without TF32 unless `--tf32`, cuDNN's choice by trials, the fused optimiser, the data on the GPU. A
-step is forward, mean cross entropy, backward and SGD with momentum 0.9 and weight decay 5e-4. Steps are queued and not
-waited for, so a block of them is timed, to the last loss of it.
+step is forward, mean cross entropy, backward and SGD with momentum 0.9 and weight decay 5e-4. Steps are queued without
+waiting, so a block of steps is timed, until its last loss.
 
 `--mode eager` launches step by step, `compiled` goes through `torch.compile`, `graph` records a whole step as a CUDA graph
-and plays it.
+and replays it.
 """
 
 import argparse

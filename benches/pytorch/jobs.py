@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Trains the jobs of `benches/sweeps/resnet20-8-jobs.yaml` with PyTorch, and prints one JSON line.
 
-A pool of processes, each of which trains one job after another: they are forked when PyTorch is imported and the data
-set is in memory, so both are paid for once. After every epoch a job is evaluated as the trainer does it: on the
-training and on the test images.
+Each process of a pool trains one job after another. The processes are forked after PyTorch is imported and the data set
+is in memory, so both are paid for once. After every epoch a job is evaluated as in the trainer: on the training and on
+the test images.
 """
 
 import argparse
@@ -29,7 +29,7 @@ IMAGES = pathlib.Path(__file__).resolve().parents[2] / "trainer/data/fashion-mni
 
 @dataclass
 class Worker:
-    """What a process of the pool trains with."""
+    """The settings and data of a process of the pool."""
 
     samples: data.Data
     layout: torch.memory_format
@@ -39,7 +39,7 @@ worker: Worker
 
 
 def start(given: Worker, threads: int) -> None:
-    """The first thing that a process of the pool does."""
+    """Initialises a process of the pool."""
     global worker
     worker = given
     torch.set_num_threads(threads)
@@ -61,7 +61,7 @@ def job(seed: int) -> float:
 
 def train_all(arguments: argparse.Namespace) -> list[float]:
     given = Worker(data.load("fashion-mnist-10k", IMAGES, TRAIN_SIZE), LAYOUTS[arguments.layout])
-    # Forked processes get what is given as it is: nothing is copied.
+    # Forked processes share the arguments: nothing is copied.
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(arguments.processes, context, start, (given, arguments.threads)) as pool:
         return list(pool.map(job, range(arguments.jobs)))

@@ -109,7 +109,7 @@ BUILDERS: dict[str, Callable[[Shape, int, float], nn.Sequential]] = {
     "vgg16-bn": lambda shape, classes, _: vgg16_bn(shape, classes),
 }
 
-# What the speed of each network is measured on.
+# The input on which the speed of each network is measured.
 SHAPES: dict[str, Shape] = {
     "cnn": (1, 28, 28),
     "resnet18": (1, 28, 28),

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Trains one network on one data set as the trainer does, and prints one JSON line an epoch.
+"""Trains one network on one data set as the trainer does, and prints one JSON line per epoch.
 
 The first line holds the settings. Plain cross entropy, SGD with a constant learning rate, no augmentation, no label
-noise; every sample is seen once an epoch, so the last batch may be smaller.
+noise; every epoch sees each sample once, so the last batch may be smaller.
 """
 
 import argparse

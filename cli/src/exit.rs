@@ -2,7 +2,7 @@
 
 use plusminus_coordinator::answer::AnswerError;
 use plusminus_coordinator::{BackupError, ServerError, StoreError};
-use plusminus_core::spec::Problem;
+use plusminus_core::input::Problem;
 use plusminus_proto::endpoint::BadUrl;
 use plusminus_worker::WorkerError;
 use plusminus_worker::equipment::NoDevices;

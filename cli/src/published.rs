@@ -1,7 +1,7 @@
 //! The published results that a sweep can be set beside: those that ship inside the program, and files.
 
 use crate::exit::CliError;
-use plusminus_core::spec::{Published, read_published};
+use plusminus_core::sweep_file::{Published, read_published};
 use std::fs;
 use std::path::{MAIN_SEPARATOR, Path};
 
@@ -120,7 +120,7 @@ grid:
   noise: [{kind: uniform, rate: [0.2, 0.8]}, {kind: class-dependent, rate: 0.1}]
   loss: [cce, {name: gce, q: 0.7}]
 ";
-        let sweep = plusminus_core::spec::read(text, 100).unwrap();
+        let sweep = plusminus_core::sweep_file::read(text, 100).unwrap();
         let published = find("gce-table1").unwrap();
         assert_eq!(sweep.cells.len(), 6);
         for cell in &sweep.cells {

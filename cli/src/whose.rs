@@ -4,9 +4,9 @@ use crate::arguments::Whose;
 use crate::exit::CliError;
 use plusminus_coordinator::address;
 use plusminus_coordinator::answer::AtRest;
-use plusminus_core::metric::{At, Metric};
+use plusminus_core::metric::{EpochSelection, Metric};
 use plusminus_core::report::JobResult;
-use plusminus_core::spec::{self, Sweep, Sweeps};
+use plusminus_core::sweep_file::{self, Sweep, Sweeps};
 use plusminus_proto::STALLED;
 use plusminus_proto::endpoint::{endpoint, root_cause};
 use plusminus_proto::v1::{self, sweep_service_client::SweepServiceClient};
@@ -79,7 +79,7 @@ impl SweepFile {
             let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error());
             CliError::Unreadable { path: path.to_owned(), error }
         })?;
-        match spec::read_all(&text, spec::MAX_JOBS) {
+        match sweep_file::read_all(&text, sweep_file::MAX_JOBS) {
             Ok(sweeps) => Ok((text, sweeps)),
             Err(problems) => Err(CliError::Problems { file: path.display().to_string(), source_text: text, problems }),
         }
@@ -266,7 +266,12 @@ impl Client {
     ///
     /// # Errors
     /// If there is no such sweep.
-    pub async fn results(&mut self, sweep: &str, metric: Option<Metric>, at: Option<At>) -> Result<Results, CliError> {
+    pub async fn results(
+        &mut self,
+        sweep: &str,
+        metric: Option<Metric>,
+        at: Option<EpochSelection>,
+    ) -> Result<Results, CliError> {
         let request = v1::ResultsRequest {
             sweep: sweep.to_owned(),
             metric: metric.map_or_else(String::new, |metric| metric.name().to_owned()),

@@ -6,7 +6,7 @@
 mod common;
 
 use common::{Daemon, Place, children, eventually, signal};
-use plusminus_proto::v1::{self, report::News};
+use plusminus_proto::v1::{self, report::Body};
 use prost::Message;
 use rusqlite::Connection;
 use std::fs;
@@ -72,8 +72,8 @@ fn holds_a_result(outbox: &Path) -> bool {
     let Ok(mut reports) = outbox.prepare("SELECT report FROM reports") else { return false };
     let reports: Vec<Vec<u8>> = reports.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     let finished = |bytes: &Vec<u8>| {
-        let news = v1::Report::decode(bytes.as_slice()).unwrap().news;
-        matches!(news, Some(News::Ended(v1::Ending { how: Some(v1::ending::How::Finished(_)) })))
+        let body = v1::Report::decode(bytes.as_slice()).unwrap().body;
+        matches!(body, Some(Body::Ended(v1::Ending { how: Some(v1::ending::How::Finished(_)) })))
     };
     reports.iter().any(finished)
 }

@@ -4,14 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that fails has nothing to say")]
 
 use plusminus_coordinator::Store;
-use plusminus_core::id::WorkerName;
+use plusminus_core::id::{AttemptId, WorkerName};
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::{Facts, Samples};
-use plusminus_core::schedule::{
-    Effect, Ending, Event, Machine, NewCell, NewJob, News, Policy, Record, Report, Session, Submission, Ticket, Time,
+use plusminus_core::scheduler::{
+    Effect, Ending, Event, NewCell, NewJob, Policy, Record, Report, ReportBody, Scheduler, Session, Submission, Ticket,
+    WallTime,
 };
-use plusminus_core::spec;
+use plusminus_core::sweep_file;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -27,7 +28,7 @@ fn main() {
     let jobs: u64 = arguments.next().map_or(100_000, |jobs| jobs.parse().unwrap());
     let place = arguments.next().map_or_else(std::env::temp_dir, Into::into);
     let directory = tempfile::tempdir_in(place).unwrap();
-    let (mut store, mut machine) = (Store::open(directory.path()).unwrap(), Machine::new(Policy::default()));
+    let (mut store, mut machine) = (Store::open(directory.path()).unwrap(), Scheduler::new(Policy::default()));
 
     let source = format!(
         "sweep: many\nseeds: {}\nbase: {{dataset: fashion-mnist-10k, model: cnn, optimizer: adam, epochs: 1}}\n\
@@ -38,7 +39,7 @@ fn main() {
     let submission = read(&source);
     let count = submission.jobs.len() as f64;
     let expanded = (began.elapsed(), cpu());
-    let effects = machine.handle(Time(1), Event::Submit(Ticket(0), submission));
+    let effects = machine.handle(WallTime(1), Event::Submit(Ticket(0), submission));
     let handled = (began.elapsed(), cpu());
     store.commit(&records(effects)).unwrap();
     let phase = |what, (wall, cpu): (Duration, Duration), before: (Duration, Duration)| {
@@ -82,7 +83,7 @@ fn main() {
 
 /// The submission of a sweep file.
 fn read(source: &str) -> Submission {
-    let sweep = spec::read(source, 10_000_000).unwrap();
+    let sweep = sweep_file::read(source, 10_000_000).unwrap();
     let cells = sweep.trained().into_iter();
     let cells = cells.map(|cell| NewCell { id: cell.id, configuration: cell.configuration.canonical().into() });
     let jobs = sweep.jobs().map(|job| NewJob { id: job.id(), cell: job.cell, seed: job.seed, origin: None });
@@ -100,7 +101,7 @@ fn restore(directory: &Path, store: Store, count: f64, what: &str) {
     let opened = began.elapsed();
     let records = store.records().unwrap();
     let read = began.elapsed();
-    let machine = Machine::restart(Policy::default(), records, Time(1));
+    let machine = Scheduler::restart(Policy::default(), records, WallTime(1));
     let [opened, read, all] = [opened, read, began.elapsed()].map(|at| at.as_secs_f64());
     let cpu = (cpu() - used).as_secs_f64();
     println!("  opened {opened:.3} s, read {:.3} s, taken in {:.3} s; {cpu:.2} s of CPU", read - opened, all - read);
@@ -118,7 +119,7 @@ fn facts() -> Box<Facts> {
 }
 
 /// Assigns and ends up to `most` jobs, many to a transaction as they come together from a worker of many slots.
-fn train(store: &mut Store, machine: &mut Machine, most: usize) -> usize {
+fn train(store: &mut Store, machine: &mut Scheduler, most: usize) -> usize {
     let joined = Event::Joined {
         session: SESSION,
         worker: WorkerName("w".into()),
@@ -127,8 +128,8 @@ fn train(store: &mut Store, machine: &mut Machine, most: usize) -> usize {
         gpu: false,
         holds: vec![],
     };
-    let mut effects = machine.handle(Time(10), Event::Left(SESSION));
-    effects.extend(machine.handle(Time(10_000_000), joined));
+    let mut effects = machine.handle(WallTime(10), Event::Left(SESSION));
+    effects.extend(machine.handle(WallTime(10_000_000), joined));
     let mut ended = 0;
     while ended < most {
         let mut given = Vec::new();
@@ -136,7 +137,7 @@ fn train(store: &mut Store, machine: &mut Machine, most: usize) -> usize {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Record(record) => batch.push(record),
-                Effect::Assign { job, attempt, .. } => given.push((job, attempt)),
+                Effect::Assign { job, attempt, .. } => given.push(AttemptId { job, attempt }),
                 _ => {}
             }
         }
@@ -145,10 +146,10 @@ fn train(store: &mut Store, machine: &mut Machine, most: usize) -> usize {
             return ended;
         }
         ended += given.len();
-        for (job, attempt) in given {
-            let news = News::Ended(Ending::Finished(facts()));
-            let report = Report { sequence: ended as u64, job, attempt, news };
-            effects.extend(machine.handle(Time(10_000_000), Event::Reported(SESSION, report)));
+        for AttemptId { job, attempt } in given {
+            let body = ReportBody::Ended(Ending::Finished(facts()));
+            let report = Report { sequence: ended as u64, job, attempt, body };
+            effects.extend(machine.handle(WallTime(10_000_000), Event::Reported(SESSION, report)));
         }
     }
     store.commit(&records(effects)).unwrap();
@@ -156,7 +157,7 @@ fn train(store: &mut Store, machine: &mut Machine, most: usize) -> usize {
 }
 
 /// Metric points a second: many attempts tell of their epochs.
-fn epochs(store: &mut Store, machine: &mut Machine) -> f64 {
+fn epochs(store: &mut Store, machine: &mut Scheduler) -> f64 {
     let metrics = [
         Metric::TrainLoss,
         Metric::CleanAccuracy,
@@ -173,12 +174,12 @@ fn epochs(store: &mut Store, machine: &mut Machine) -> f64 {
     while began.elapsed() < Duration::from_secs(3) {
         let mut batch = Vec::new();
         for _ in 0..TOGETHER {
-            let (job, attempt) = running[told % running.len()];
+            let AttemptId { job, attempt } = running[told % running.len()];
             let value = |metric| (metric, 0.1 + 1.0 / (told as f64 + 3.0));
             let measurements = Measurements::from_iter(metrics.map(value));
-            let news = News::Epoch(1 + (told / running.len()) as u32, measurements);
-            let report = Report { sequence: told as u64, job, attempt, news };
-            batch.extend(records(machine.handle(Time(10_000_000), Event::Reported(SESSION, report))));
+            let body = ReportBody::Epoch(1 + (told / running.len()) as u32, measurements);
+            let report = Report { sequence: told as u64, job, attempt, body };
+            batch.extend(records(machine.handle(WallTime(10_000_000), Event::Reported(SESSION, report))));
             told += 1;
         }
         store.commit(&batch).unwrap();

@@ -2,11 +2,11 @@
 
 use crate::explain::Explained;
 use crate::store::{Reader, StoreError};
-use plusminus_core::id::{Attempt, JobId, SweepName};
-use plusminus_core::metric::{At, Measurements, Metric};
+use plusminus_core::id::{Attempt, AttemptId, JobId, SweepName};
+use plusminus_core::metric::{EpochSelection, Measurements, Metric};
 use plusminus_core::outcome::FailureKind;
-use plusminus_core::schedule::{JobState, JobView, Machine, Policy, Session, SweepView, Time};
-use plusminus_core::spec::{self, Sweep};
+use plusminus_core::scheduler::{JobState, JobView, Policy, Scheduler, Session, SweepView, WallTime};
+use plusminus_core::sweep_file::{self, Sweep};
 use plusminus_proto::convert::{self, attempt_id};
 use plusminus_proto::v1;
 use std::collections::BTreeMap;
@@ -64,11 +64,11 @@ impl Board {
     }
 
     /// A job that is being trained: on which worker, since when, and how far it is.
-    pub(crate) fn running(&self, job: &JobView, now: Time) -> Option<v1::RunningJob> {
+    pub(crate) fn running(&self, job: &JobView, now: WallTime) -> Option<v1::RunningJob> {
         let JobState::Running { attempt, worker, since } = &job.state else { return None };
         let line = self.of(job.id, *attempt);
         Some(v1::RunningJob {
-            of: Some(attempt_id(job.id, *attempt)),
+            of: Some(attempt_id(AttemptId::new(job.id, *attempt))),
             cell: job.cell.to_string(),
             seed: job.seed,
             worker: worker.to_string(),
@@ -139,7 +139,12 @@ fn known_sweeps(known: &[String]) -> String {
 ///
 /// # Errors
 /// If there is no such sweep.
-pub fn status(machine: &Machine, board: &Board, now: Time, name: &str) -> Result<v1::StatusResponse, AnswerError> {
+pub fn status(
+    machine: &Scheduler,
+    board: &Board,
+    now: WallTime,
+    name: &str,
+) -> Result<v1::StatusResponse, AnswerError> {
     let sweeps = match name {
         "" => machine.sweeps(),
         name => vec![find(machine, name)?],
@@ -161,11 +166,11 @@ pub fn status(machine: &Machine, board: &Board, now: Time, name: &str) -> Result
 ///
 /// # Errors
 /// If there is no such sweep.
-pub fn source(machine: &Machine, name: &str) -> Result<String, AnswerError> {
+pub fn source(machine: &Scheduler, name: &str) -> Result<String, AnswerError> {
     Ok(find(machine, name)?.source.to_string())
 }
 
-fn find(machine: &Machine, name: &str) -> Result<SweepView, AnswerError> {
+fn find(machine: &Scheduler, name: &str) -> Result<SweepView, AnswerError> {
     let sweep = name.parse().ok().and_then(|name: SweepName| machine.sweep(&name));
     sweep.ok_or_else(|| AnswerError::UnknownSweep {
         name: name.to_owned(),
@@ -173,7 +178,7 @@ fn find(machine: &Machine, name: &str) -> Result<SweepView, AnswerError> {
     })
 }
 
-fn sweep_status(machine: &Machine, board: &Board, sweep: &SweepView, now: Time) -> v1::SweepStatus {
+fn sweep_status(machine: &Scheduler, board: &Board, sweep: &SweepView, now: WallTime) -> v1::SweepStatus {
     let mut running_jobs = Vec::new();
     let mut diverged = 0;
     let mut failures: BTreeMap<(FailureKind, String), (u64, JobId)> = BTreeMap::new();
@@ -220,7 +225,7 @@ impl SweepJobs {
     ///
     /// # Errors
     /// If there is no such sweep.
-    pub fn of(machine: &Machine, name: &str) -> Result<Self, AnswerError> {
+    pub fn of(machine: &Scheduler, name: &str) -> Result<Self, AnswerError> {
         let sweep = find(machine, name)?;
         let jobs = machine.jobs_of(&sweep.name).collect();
         Ok(SweepJobs { sweep: sweep.name, source: sweep.source, jobs })
@@ -270,7 +275,7 @@ impl SweepJobs {
 /// # Errors
 /// If the file is not one that this version reads.
 pub fn as_submitted(source: &str, name: &str) -> Result<Sweep, AnswerError> {
-    let sweeps = spec::read_all(source, spec::MAX_JOBS).ok();
+    let sweeps = sweep_file::read_all(source, sweep_file::MAX_JOBS).ok();
     sweeps.and_then(|sweeps| sweeps.called(name)).ok_or_else(|| AnswerError::OldSource(name.to_owned()))
 }
 
@@ -286,8 +291,8 @@ pub fn metric_named(name: &str) -> Result<Metric, AnswerError> {
 ///
 /// # Errors
 /// If there is none; which there are.
-pub fn at_named(name: &str) -> Result<At, AnswerError> {
-    named("selection", name, || At::NAMES.to_vec())
+pub fn at_named(name: &str) -> Result<EpochSelection, AnswerError> {
+    named("selection", name, || EpochSelection::NAMES.to_vec())
 }
 
 fn named<T: FromStr>(what: &'static str, found: &str, known: fn() -> Vec<&'static str>) -> Result<T, AnswerError> {
@@ -296,7 +301,7 @@ fn named<T: FromStr>(what: &'static str, found: &str, known: fn() -> Vec<&'stati
 
 /// A state directory that no coordinator runs on, to be asked the same questions.
 pub struct AtRest {
-    machine: Machine,
+    machine: Scheduler,
     reader: Reader,
 }
 
@@ -307,7 +312,7 @@ impl AtRest {
     /// If there is no store, or it cannot be read.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let reader = Reader::open(directory)?;
-        let machine = Machine::restart(Policy::default(), reader.records()?, Time(0));
+        let machine = Scheduler::restart(Policy::default(), reader.records()?, WallTime(0));
         Ok(AtRest { machine, reader })
     }
 
@@ -316,7 +321,7 @@ impl AtRest {
     /// # Errors
     /// If there is no such sweep.
     pub fn status(&self, sweep: &str) -> Result<v1::StatusResponse, AnswerError> {
-        status(&self.machine, &Board::default(), Time(0), sweep)
+        status(&self.machine, &Board::default(), WallTime(0), sweep)
     }
 
     /// Why a job is where it is.
@@ -324,7 +329,7 @@ impl AtRest {
     /// # Errors
     /// If there is no such job, or the store cannot be read.
     pub fn explain(&self, job: &str) -> Result<v1::ExplainResponse, AnswerError> {
-        Explained::of(&self.machine, &Board::default(), Time(0), job)?.with_attempts(&self.reader)
+        Explained::of(&self.machine, &Board::default(), WallTime(0), job)?.with_attempts(&self.reader)
     }
 
     /// The jobs of a sweep with one metric.

@@ -3,7 +3,7 @@
 use crate::answer::{AnswerError, Board};
 use crate::store::{AttemptRow, Reader};
 use plusminus_core::id::JobId;
-use plusminus_core::schedule::{JobState, Machine, Position, Time, Waiting};
+use plusminus_core::scheduler::{JobState, Position, Scheduler, Waiting, WallTime};
 use plusminus_proto::convert::job_state;
 use plusminus_proto::v1;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ const NAMED: usize = 4;
 ///
 /// # Errors
 /// If there is none, or more than one.
-pub fn called(machine: &Machine, beginning: &str) -> Result<JobId, AnswerError> {
+pub fn called(machine: &Scheduler, beginning: &str) -> Result<JobId, AnswerError> {
     let no_id = || AnswerError::NoJobId(beginning.to_owned());
     match machine.jobs_called(beginning, NAMED).ok_or_else(no_id)?.as_slice() {
         [] => Err(AnswerError::UnknownJob(beginning.to_owned())),
@@ -34,7 +34,7 @@ pub fn called(machine: &Machine, beginning: &str) -> Result<JobId, AnswerError> 
 ///
 /// # Errors
 /// If one of them is not there, or more than one.
-pub fn chosen(machine: &Machine, beginnings: &[String]) -> Result<BTreeSet<JobId>, AnswerError> {
+pub fn chosen(machine: &Scheduler, beginnings: &[String]) -> Result<BTreeSet<JobId>, AnswerError> {
     beginnings.iter().map(|beginning| called(machine, beginning)).collect()
 }
 
@@ -49,7 +49,7 @@ impl Explained {
     ///
     /// # Errors
     /// If there is none, or more than one.
-    pub fn of(machine: &Machine, board: &Board, now: Time, beginning: &str) -> Result<Self, AnswerError> {
+    pub fn of(machine: &Scheduler, board: &Board, now: WallTime, beginning: &str) -> Result<Self, AnswerError> {
         let job = called(machine, beginning)?;
         let position = machine.position(now, job).ok_or_else(|| AnswerError::UnknownJob(beginning.to_owned()))?;
         let Position { job: view, configuration, sweeps, has_result, failures, waiting, lease } = position;
@@ -100,7 +100,7 @@ fn row(row: AttemptRow) -> v1::AttemptRow {
     }
 }
 
-fn why(machine: &Machine, now: Time, waiting: Waiting) -> v1::waiting::Why {
+fn why(machine: &Scheduler, now: WallTime, waiting: Waiting) -> v1::waiting::Why {
     match waiting {
         Waiting::Parent(job, state) => {
             let (status, _) = job_state(&state);

@@ -7,9 +7,9 @@ use crate::answer::as_submitted;
 use crate::store::{Reader, StoreError};
 use plusminus_core::id::{CellId, JobId, SweepName};
 use plusminus_core::job::Job;
-use plusminus_core::metric::At;
-use plusminus_core::schedule::{JobState, Machine, NewCell, NewJob, Next, Origin, Record, Submission};
-use plusminus_core::spec::{Cell, Decision, Sweep, Trial};
+use plusminus_core::metric::EpochSelection;
+use plusminus_core::scheduler::{JobState, NewCell, NewJob, Next, Origin, Record, Scheduler, Submission};
+use plusminus_core::sweep_file::{Cell, Decision, Sweep, Trial};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinHandle;
@@ -36,7 +36,7 @@ fn submission(sweep: &Sweep, source: Arc<str>, decisions: &[Decision]) -> Submis
     let cell = |cell: &Cell| NewCell { id: cell.id, configuration: cell.configuration.canonical().into() };
     let trained = sweep.trained();
     // A cell's parent has one id under each seed, so its hash is had once.
-    let origins: BTreeMap<CellId, (CellId, At)> =
+    let origins: BTreeMap<CellId, (CellId, EpochSelection)> =
         trained.iter().filter_map(|cell| Some((cell.id, cell.configuration.origin()?))).collect();
     let jobs = sweep.jobs_given(decisions).map(|job| {
         let origin = origins.get(&job.cell).map(|(parent, at)| Origin { job: Job::id_of(*parent, job.seed), at: *at });
@@ -147,7 +147,7 @@ impl Choosing {
     }
 
     /// What is decided, where a finished job has the value that `value` gives.
-    fn decisions(&self, machine: &Machine, value: impl Fn(&JobId) -> Option<f64>) -> Vec<Decision> {
+    fn decisions(&self, machine: &Scheduler, value: impl Fn(&JobId) -> Option<f64>) -> Vec<Decision> {
         self.sweep.decisions(|cell, seed| {
             let Some(job) = self.candidates.get(&(cell, seed)) else { return Trial::Unsettled };
             match machine.state().job(*job) {
@@ -162,7 +162,7 @@ impl Choosing {
 
 impl Selections {
     /// Those of `machine` that are not cancelled, or the one that is trained at all.
-    pub fn of(machine: &Machine, only: Option<SweepName>, reader: Reader) -> Self {
+    pub fn of(machine: &Scheduler, only: Option<SweepName>, reader: Reader) -> Self {
         let reader = Arc::new(Mutex::new(reader));
         let mut selections = Selections { reader, only, sweeps: BTreeMap::new(), due: BTreeSet::new() };
         for view in machine.sweeps().into_iter().filter(|view| !view.cancelled) {
@@ -230,7 +230,7 @@ impl Selections {
 
     /// The next sweep in which something is to be decided by what is committed, if there is one: it is being read. It stays due until it is
     /// decided.
-    pub fn due(&mut self, machine: &Machine) -> Option<Reading> {
+    pub fn due(&mut self, machine: &Scheduler) -> Option<Reading> {
         while let Some(name) = self.due.first().cloned() {
             let Some(choosing) = self.sweeps.get_mut(&name) else {
                 self.due.remove(&name);
@@ -252,7 +252,7 @@ impl Selections {
     }
 
     /// Decides by what was read of a sweep: all the jobs that it is to have, if it lacks any of its winners'.
-    pub fn decide(&mut self, machine: &Machine, of: News, values: &BTreeMap<JobId, f64>) -> Option<Submission> {
+    pub fn decide(&mut self, machine: &Scheduler, of: News, values: &BTreeMap<JobId, f64>) -> Option<Submission> {
         let News { sweep: name, groups: news } = of;
         self.due.remove(&name);
         let choosing = self.sweeps.get_mut(&name)?;

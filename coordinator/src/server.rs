@@ -6,8 +6,8 @@ use crate::lease::LeaseFile;
 use crate::services::{sweeps::Sweeps, workers::Workers};
 use crate::store::backup::WEIGHTS;
 use crate::store::{Store, StoreError};
-use plusminus_core::schedule::Policy;
-use plusminus_core::spec;
+use plusminus_core::scheduler::Policy;
+use plusminus_core::sweep_file;
 use plusminus_proto::DESCRIPTORS;
 use plusminus_proto::endpoint::{KEEPALIVE, KEEPALIVE_TIMEOUT};
 use plusminus_proto::v1::sweep_service_server::SweepServiceServer;
@@ -91,7 +91,7 @@ impl Coordinator {
         policy.lease_before = lease_file.before;
         let (stop_driver, stopped) = oneshot::channel();
         let (driver, handle, inbox) = Driver::new(store, policy, stopped)?;
-        let sweeps = Sweeps::new(handle.clone(), reader, spec::MAX_JOBS);
+        let sweeps = Sweeps::new(handle.clone(), reader, sweep_file::MAX_JOBS);
         let workers = Workers::new(handle, weights);
         let address_file = AddressFile::write(state, address)?;
         Ok(Coordinator {

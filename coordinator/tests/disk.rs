@@ -6,7 +6,7 @@
 mod common;
 
 use common::{SWEEP, Served, Worker, epoch, finished};
-use plusminus_core::schedule::Policy;
+use plusminus_core::scheduler::Policy;
 use plusminus_proto::v1::{self, from_worker, to_worker};
 use std::fs::{self, File};
 use std::io::Write;

@@ -6,9 +6,9 @@ mod common;
 
 use common::{SWEEP, Served, Worker, epoch, finished};
 use plusminus_core::id::Digest;
-use plusminus_core::schedule::Policy;
+use plusminus_core::scheduler::Policy;
 use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
-use plusminus_proto::v1::{self, from_worker, report::News, to_worker};
+use plusminus_proto::v1::{self, from_worker, report::Body, to_worker};
 use std::time::Duration;
 use tonic::Code;
 
@@ -71,7 +71,7 @@ select: {over: [optimizer.lr], by: validation_loss}
 /// An epoch with this validation loss, and the end of the attempt.
 async fn train(worker: &mut Worker, of: &v1::AttemptId, loss: f64) {
     let measurements = [("test_accuracy".to_owned(), 0.5), ("validation_loss".to_owned(), loss)].into();
-    worker.report(1, of, News::Epoch(v1::Epoch { epoch: 1, measurements })).await;
+    worker.report(1, of, Body::Epoch(v1::Epoch { epoch: 1, measurements })).await;
     worker.acknowledged(1).await;
     worker.report(2, of, finished()).await;
     worker.acknowledged(2).await;
@@ -147,7 +147,7 @@ async fn where_no_candidate_can_be_trained_nothing_more_is_queued_and_the_next_s
     served.submit(CHOOSING).await.unwrap();
     let mut worker = Worker::join(&served, "w", 1, vec![]).await;
     let failure = v1::Failure { kind: v1::FailureKind::UserError.into(), message: "no data".to_owned() };
-    let failed = News::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) });
+    let failed = Body::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) });
     for _ in 0..2 {
         let of = worker.assignment().await;
         worker.report(1, &of, failed.clone()).await;
@@ -332,7 +332,7 @@ async fn a_client_that_watches_and_does_not_read_slows_nobody() {
     }
     for sequence in 1..=300 {
         let measurements = [("test_accuracy".to_owned(), 0.5)].into();
-        worker.report(sequence, &of, News::Epoch(v1::Epoch { epoch: sequence as u32, measurements })).await;
+        worker.report(sequence, &of, Body::Epoch(v1::Epoch { epoch: sequence as u32, measurements })).await;
         worker.acknowledged(sequence).await;
     }
     let began = std::time::Instant::now();
@@ -368,7 +368,7 @@ async fn a_user_resumes_a_cancelled_sweep_a_failed_job_and_has_it_explained() {
     assert_eq!((explained.job.clone(), explained.status()), (of.job.clone(), v1::JobStatus::Running));
     assert!(explained.lease_milliseconds > 10_000 && explained.attempts.len() == 1, "{explained:?}");
     let failure = v1::Failure { kind: v1::FailureKind::Diverged.into(), message: "NaN".to_owned() };
-    let failed = News::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) });
+    let failed = Body::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) });
     worker.report(1, &of, failed).await;
     worker.acknowledged(1).await;
     assert_eq!(explain(&of.job).await.unwrap().attempts[0].message, "NaN");

@@ -252,6 +252,22 @@ impl fmt::Display for Attempt {
     }
 }
 
+/// Names one attempt at one job. Every report of a worker carries it, so that reports of superseded attempts can be fenced off.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct AttemptId {
+    /// The job.
+    pub job: JobId,
+    /// The attempt's number, from 1.
+    pub attempt: Attempt,
+}
+
+impl AttemptId {
+    /// The attempt with this number at `job`.
+    pub fn new(job: JobId, attempt: Attempt) -> Self {
+        AttemptId { job, attempt }
+    }
+}
+
 /// A worker daemon, by the name that it gives itself; it keeps the name over reconnections.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct WorkerName(pub String);

@@ -11,7 +11,7 @@ use crate::methods::optimizer::Optimizer;
 use crate::methods::precision::Precision;
 use crate::methods::schedule::Schedule;
 use crate::methods::split::Split;
-use crate::metric::At;
+use crate::metric::EpochSelection;
 use crate::random::Streams;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -95,15 +95,15 @@ pub struct Parent {
     /// What the other job trains.
     pub configuration: Configuration,
     /// Which of its weights, one of [`Parent::SELECTIONS`].
-    pub at: At,
+    pub at: EpochSelection,
 }
 
 impl Parent {
     /// The weights of a job that another may build on, by name. The best on the test samples are not among them.
-    pub const SELECTIONS: &'static [(&'static str, At)] = &[
-        ("final", At::Final),
-        ("best-validation", At::BestValidation),
-        ("best-validation-loss", At::BestValidationLoss),
+    pub const SELECTIONS: &'static [(&'static str, EpochSelection)] = &[
+        ("final", EpochSelection::Final),
+        ("best-validation", EpochSelection::BestValidation),
+        ("best-validation-loss", EpochSelection::BestValidationLoss),
     ];
 }
 
@@ -129,7 +129,7 @@ impl Configuration {
     }
 
     /// The cell of the parent, and which of its weights are asked for.
-    pub fn origin(&self) -> Option<(CellId, At)> {
+    pub fn origin(&self) -> Option<(CellId, EpochSelection)> {
         self.parent.as_ref().map(|parent| (parent.configuration.cell(), parent.at))
     }
 

@@ -5,8 +5,8 @@
 //! - [`diagnostics`]: what is measured of networks under label noise where a configuration asks for it.
 //! - [`logits`]: numerics on logits.
 //! - [`metric`], [`outcome`]: what is measured after an epoch, and how an attempt ends.
-//! - [`spec`]: the sweep file: raw text with places, then checked, then expanded into jobs.
-//! - [`schedule`]: the coordinator's state machine.
+//! - [`sweep_file`]: the sweep file: raw text with places, then checked, then expanded into jobs.
+//! - [`scheduler`]: the coordinator's state machine.
 //! - [`report`]: seeds to mean ± std, tables and their formats.
 //!
 //! *Architecture invariant:* nothing here reads a file, a clock or entropy, knows a network or awaits. Time and seeds are
@@ -14,6 +14,7 @@
 
 pub mod diagnostics;
 pub mod id;
+pub mod input;
 pub mod job;
 pub mod logits;
 pub mod methods;
@@ -21,5 +22,5 @@ pub mod metric;
 pub mod outcome;
 pub mod random;
 pub mod report;
-pub mod schedule;
-pub mod spec;
+pub mod scheduler;
+pub mod sweep_file;

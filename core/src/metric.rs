@@ -1,8 +1,8 @@
-//! What is measured after every epoch, and ([`At`]) what a table shows of a job's epochs.
+//! What is measured after every epoch, and ([`EpochSelection`]) what a table shows of a job's epochs.
 
 mod selection;
 
-pub use selection::{At, Selected, UnknownSelection, select, selected};
+pub use selection::{EpochSelection, Selected, UnknownSelection, select, selected};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::collections::BTreeMap;

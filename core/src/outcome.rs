@@ -2,7 +2,7 @@
 
 use crate::id::Digest;
 use crate::methods::noise::TransitionMatrix;
-use crate::metric::At;
+use crate::metric::EpochSelection;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -94,7 +94,7 @@ pub struct Facts {
     pub weights: String,
     /// The files of weights that it left for jobs that build on it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub kept: BTreeMap<At, Digest>,
+    pub kept: BTreeMap<EpochSelection, Digest>,
     /// Where the initial weights came from, if from a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use plusminus_core::spec;
+use plusminus_core::sweep_file;
 use proptest::prelude::*;
 use std::fmt::Write;
 
@@ -40,7 +40,7 @@ table:
 
 /// Reads `text` and checks what comes back.
 fn is_answered(text: &str) -> Result<(), TestCaseError> {
-    match spec::read(text, 1000) {
+    match sweep_file::read(text, 1000) {
         Ok(sweep) => prop_assert!(!sweep.cells.is_empty() && !sweep.seeds.is_empty()),
         Err(problems) => {
             prop_assert!(!problems.is_empty());
@@ -133,7 +133,7 @@ proptest! {
 
 #[test]
 fn the_good_file_is_good() {
-    let sweep = spec::read(GOOD, 1000).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let sweep = sweep_file::read(GOOD, 1000).unwrap_or_else(|problems| panic!("{problems:#?}"));
     assert_eq!(sweep.cells.len(), (5 * 3 - 1) * 2);
 }
 
@@ -159,7 +159,7 @@ fn what_is_built_to_take_long_does_not() {
     let deep = format!("{}\"'\"{}", "{a: ".repeat(60), "}".repeat(60));
     texts.push(format!("{GOOD}x: {deep}").replace("[*m, 'resnet18']", &format!("[{deep}, {deep}]")));
     for text in texts {
-        let problems = spec::read(&text, spec::MAX_JOBS).unwrap_err();
+        let problems = sweep_file::read(&text, sweep_file::MAX_JOBS).unwrap_err();
         assert!(!problems.is_empty() && problems.len() <= 100);
     }
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use plusminus_core::methods::schedule::Schedule;
-use plusminus_core::spec::{self, Sweep};
+use plusminus_core::sweep_file::{self, Sweep};
 
 const FILE: &str = "
 sweep: table
@@ -34,7 +34,7 @@ profiles:
 ";
 
 fn profile(name: &str) -> Sweep {
-    let sweeps = spec::read_all(FILE, spec::MAX_JOBS).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let sweeps = sweep_file::read_all(FILE, sweep_file::MAX_JOBS).unwrap_or_else(|problems| panic!("{problems:#?}"));
     sweeps.of_profile(Some(name)).unwrap()
 }
 
@@ -56,14 +56,14 @@ fn a_profile_sets_what_it_says_in_every_job_after_all_overrides_and_in_every_par
 #[test]
 fn the_sweep_itself_is_what_it_is_without_profiles() {
     let without = &FILE[..FILE.find("profiles:").unwrap()];
-    let whole = spec::read(FILE, spec::MAX_JOBS).unwrap();
-    assert_eq!(whole, spec::read(without, spec::MAX_JOBS).unwrap());
+    let whole = sweep_file::read(FILE, sweep_file::MAX_JOBS).unwrap();
+    assert_eq!(whole, sweep_file::read(without, sweep_file::MAX_JOBS).unwrap());
     assert_eq!(profile("short").cells.len(), whole.cells.len());
 }
 
 #[test]
 fn a_files_sweeps_are_found_by_their_names() {
-    let sweeps = spec::read_all(FILE, spec::MAX_JOBS).unwrap();
+    let sweeps = sweep_file::read_all(FILE, sweep_file::MAX_JOBS).unwrap();
     let called = |name: &str| sweeps.clone().called(name).map(|sweep| sweep.jobs().len());
     // One of the cells is a parent of others as well, now that it is as short.
     assert_eq!(called("table-smoke"), Some(6 + 4 - 1));
@@ -75,9 +75,9 @@ fn a_files_sweeps_are_found_by_their_names() {
 #[test]
 fn what_is_wrong_in_a_profile_alone_is_a_problem_of_the_file() {
     let wrong = FILE.replace("schedule: constant, ", "");
-    let problems = spec::read(&wrong, spec::MAX_JOBS).unwrap_err();
+    let problems = sweep_file::read(&wrong, sweep_file::MAX_JOBS).unwrap_err();
     assert_eq!(problems[0].title, "the step after epoch 80 never happens");
     let large = FILE.replace("short: {", "short: {seeds: 1000000, ");
-    let problems = spec::read(&large, spec::MAX_JOBS).unwrap_err();
+    let problems = sweep_file::read(&large, sweep_file::MAX_JOBS).unwrap_err();
     assert!(problems[0].title.contains("which is too many"), "{problems:?}");
 }

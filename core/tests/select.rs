@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use plusminus_core::metric::{At, Metric};
-use plusminus_core::spec::{self, Decision, Select, Sweep, Trial};
+use plusminus_core::metric::{EpochSelection, Metric};
+use plusminus_core::sweep_file::{self, Decision, Select, Sweep, Trial};
 
 const FILE: &str = "
 sweep: chosen
@@ -27,7 +27,7 @@ profiles:
 ";
 
 fn read(text: &str) -> Sweep {
-    spec::read(text, spec::MAX_JOBS).unwrap_or_else(|problems| panic!("{problems:#?}"))
+    sweep_file::read(text, sweep_file::MAX_JOBS).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
 fn select(sweep: &Sweep) -> &Select {
@@ -51,7 +51,7 @@ fn cells_that_differ_in_what_is_chosen_alone_are_candidates_of_one_group() {
     let sweep = read(FILE);
     let select = select(&sweep);
     assert_eq!(select.groups, [vec![0, 1, 2, 3], vec![4]]);
-    assert_eq!((select.by, select.at, select.seeds), (Metric::ValidationLoss, At::Best, 1));
+    assert_eq!((select.by, select.at, select.seeds), (Metric::ValidationLoss, EpochSelection::Best, 1));
     let rows: Vec<String> = sweep.table.rows.iter().map(ToString::to_string).collect();
     assert_eq!(rows, ["loss"], "what is chosen is in no row");
 }
@@ -140,7 +140,7 @@ select: {over: [optimizer.lr], by: validation_loss}
 #[test]
 fn a_profile_may_have_one_candidate_and_fewer_seeds_than_the_selection() {
     let text = FILE.replace("validation_loss}", "validation_loss, seeds: 2}");
-    let sweeps = spec::read_all(&text, spec::MAX_JOBS).unwrap();
+    let sweeps = sweep_file::read_all(&text, sweep_file::MAX_JOBS).unwrap();
     let one = sweeps.of_profile(Some("one")).unwrap();
     assert_eq!((&select(&one).groups, select(&one).seeds), (&vec![vec![0], vec![1]], 1));
     assert_eq!(one.jobs().len(), 2);
@@ -149,7 +149,7 @@ fn a_profile_may_have_one_candidate_and_fewer_seeds_than_the_selection() {
 #[test]
 fn the_learning_rate_of_dmi_is_chosen_as_in_its_paper() {
     let text = include_str!("../../sweeps/dmi-fig3-cifar-10.yaml");
-    let sweeps = spec::read_all(text, spec::MAX_JOBS).unwrap();
+    let sweeps = sweep_file::read_all(text, sweep_file::MAX_JOBS).unwrap();
     let sweep = &sweeps.main;
     let contests = select(sweep).groups.iter().filter(|group| group.len() > 1);
     assert_eq!(contests.map(Vec::len).collect::<Vec<_>>(), [3; 5], "under each rate");

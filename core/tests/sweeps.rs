@@ -6,8 +6,8 @@ use plusminus_core::diagnostics::Diagnostic;
 use plusminus_core::job::Configuration;
 use plusminus_core::methods::augment::{Augment, Normalize};
 use plusminus_core::methods::schedule::Schedule;
-use plusminus_core::metric::{At, Metric};
-use plusminus_core::spec::{self, Divergence, Std, Sweep};
+use plusminus_core::metric::{EpochSelection, Metric};
+use plusminus_core::sweep_file::{self, Divergence, Std, Sweep};
 use serde_json::{Value, json};
 
 const BASE: &str = "
@@ -27,7 +27,7 @@ fn sweep(more: &str) -> Sweep {
 }
 
 fn read(text: &str) -> Sweep {
-    spec::read(text, spec::MAX_JOBS).unwrap_or_else(|problems| panic!("{problems:#?}"))
+    sweep_file::read(text, sweep_file::MAX_JOBS).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
 /// What the cells have at the top-level `key`, in order.
@@ -36,7 +36,7 @@ fn values(sweep: &Sweep, key: &str) -> Vec<Value> {
     sweep.cells.iter().map(|cell| value(&cell.configuration)).collect()
 }
 
-fn names(paths: &[spec::Path]) -> Vec<String> {
+fn names(paths: &[sweep_file::Path]) -> Vec<String> {
     paths.iter().map(ToString::to_string).collect()
 }
 
@@ -52,7 +52,10 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((&*configuration.augment, &configuration.normalize), (&[][..], &Normalize::Channel));
     let table = &sweep.table;
     assert_eq!((names(&table.rows), names(&table.columns)), (vec!["loss".to_owned()], vec!["noise".to_owned()]));
-    assert_eq!((table.metric, table.at, table.std, table.bold), (Metric::TestAccuracy, At::Final, Std::Sample, 1));
+    assert_eq!(
+        (table.metric, table.at, table.std, table.bold),
+        (Metric::TestAccuracy, EpochSelection::Final, Std::Sample, 1)
+    );
 }
 
 /// A change here makes every stored result unreachable: results are found by these ids.
@@ -292,7 +295,7 @@ fn a_table_that_is_left_out_shows_every_axis() {
     assert_eq!(names(&whole.table.columns), ["noise"]);
     let half = sweep(&format!("{more}table: {{rows: [noise.kind, noise.rate], at: best, std: population, bold: 0}}"));
     assert_eq!(names(&half.table.columns), ["dataset", "optimizer.lr"]);
-    assert_eq!((half.table.at, half.table.std, half.table.bold), (At::Best, Std::Population, 0));
+    assert_eq!((half.table.at, half.table.std, half.table.bold), (EpochSelection::Best, Std::Population, 0));
 }
 
 #[test]
@@ -304,8 +307,8 @@ fn a_file_of_another_system_reads_the_same() {
 #[test]
 fn as_many_jobs_as_allowed_are_allowed() {
     let text = BASE.replace("seeds: 2", "seeds: 100");
-    assert!(spec::read(&text, 100).is_ok());
-    assert_eq!(spec::read(&text, 99).unwrap_err()[0].title, "the sweep has 100 jobs, which is too many");
+    assert!(sweep_file::read(&text, 100).is_ok());
+    assert_eq!(sweep_file::read(&text, 99).unwrap_err()[0].title, "the sweep has 100 jobs, which is too many");
 }
 
 #[test]
@@ -380,7 +383,7 @@ overrides: [{when: {loss: gce}, set: {parent: {set: {loss: cce, epochs: 20, opti
         let mut expected = Configuration { epochs: 20, parent: None, ..Configuration::clone(own) };
         expected.loss = sweep_of("loss: cce");
         expected.optimizer = parent.configuration.optimizer.clone();
-        assert_eq!((&parent.configuration, parent.at), (&expected, At::Final));
+        assert_eq!((&parent.configuration, parent.at), (&expected, EpochSelection::Final));
         assert_eq!(parent.configuration.optimizer.lr(), own.optimizer.lr());
         assert_eq!(sweep.parents[cell - 2].configuration.as_ref(), &parent.configuration);
         assert_eq!(serde_json::from_str::<Configuration>(&own.canonical()).unwrap(), **own);

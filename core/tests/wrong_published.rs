@@ -1,6 +1,6 @@
 //! Files of published results with something wrong in them: every problem, with its place.
 
-use plusminus_core::spec::read_published;
+use plusminus_core::sweep_file::read_published;
 use std::fmt::Write;
 
 /// The problems of `text`: each with the bytes that it is about.

@@ -3,7 +3,8 @@
 #![allow(clippy::disallowed_methods, reason = "the wrong files are files")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use plusminus_core::spec::{self, Problem};
+use plusminus_core::input::Problem;
+use plusminus_core::sweep_file;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -36,7 +37,7 @@ fn every_wrong_sweep_is_refused_with_reasons() {
         for file in files {
             let text = std::fs::read_to_string(&file).unwrap();
             let name = file.file_stem().unwrap().to_str().unwrap();
-            let problems = spec::read(&text, spec::MAX_JOBS).expect_err(name);
+            let problems = sweep_file::read(&text, sweep_file::MAX_JOBS).expect_err(name);
             assert!(!problems.is_empty(), "{name} says why");
             insta::assert_snapshot!(name, rendered(&text, &problems));
         }

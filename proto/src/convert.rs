@@ -1,13 +1,13 @@
 //! Between the wire and core. Nothing that comes over the wire is trusted: what is missing or malformed is an [`Invalid`].
 
 use crate::v1;
-use plusminus_core::id::{Attempt, CellId, Digest, JobId};
+use plusminus_core::id::{Attempt, AttemptId, CellId, Digest, JobId};
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::methods::noise::TransitionMatrix;
-use plusminus_core::metric::{At, Measurements, Metric};
+use plusminus_core::metric::{EpochSelection, Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples, Start};
-use plusminus_core::schedule::{Ending, JobState, News, Report};
-use plusminus_core::{report, spec};
+use plusminus_core::scheduler::{Ending, JobState, Report, ReportBody};
+use plusminus_core::{input, report};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -32,8 +32,8 @@ fn malformed(field: &'static str, problem: impl ToString) -> Invalid {
 }
 
 /// An attempt's id to the wire.
-pub fn attempt_id(job: JobId, attempt: Attempt) -> v1::AttemptId {
-    v1::AttemptId { job: job.to_string(), attempt: attempt.0 }
+pub fn attempt_id(of: AttemptId) -> v1::AttemptId {
+    v1::AttemptId { job: of.job.to_string(), attempt: of.attempt.0 }
 }
 
 impl v1::AttemptId {
@@ -41,9 +41,9 @@ impl v1::AttemptId {
     ///
     /// # Errors
     /// If it is no job id.
-    pub fn to_core(&self) -> Result<(JobId, Attempt), Invalid> {
+    pub fn to_core(&self) -> Result<AttemptId, Invalid> {
         let job = self.job.parse().map_err(|error| malformed("job", error))?;
-        Ok((job, Attempt(self.attempt)))
+        Ok(AttemptId { job, attempt: Attempt(self.attempt) })
     }
 }
 
@@ -51,7 +51,7 @@ impl v1::AttemptId {
 ///
 /// # Errors
 /// If it is not, or is malformed.
-pub fn required_attempt(of: Option<&v1::AttemptId>) -> Result<(JobId, Attempt), Invalid> {
+pub fn required_attempt(of: Option<&v1::AttemptId>) -> Result<AttemptId, Invalid> {
     of.ok_or(Invalid::Missing("of"))?.to_core()
 }
 
@@ -59,7 +59,7 @@ pub fn required_attempt(of: Option<&v1::AttemptId>) -> Result<(JobId, Attempt), 
 ///
 /// # Errors
 /// If one is malformed.
-pub fn attempts(of: &[v1::AttemptId]) -> Result<Vec<(JobId, Attempt)>, Invalid> {
+pub fn attempts(of: &[v1::AttemptId]) -> Result<Vec<AttemptId>, Invalid> {
     of.iter().map(v1::AttemptId::to_core).collect()
 }
 
@@ -149,7 +149,7 @@ impl TryFrom<v1::Facts> for Facts {
             test: facts.test_samples as usize,
         };
         let kept = facts.kept.iter().map(|(at, digest)| Ok((selection(at)?, self::digest(digest)?)));
-        let kept = kept.collect::<Result<BTreeMap<At, Digest>, Invalid>>()?;
+        let kept = kept.collect::<Result<BTreeMap<EpochSelection, Digest>, Invalid>>()?;
         Ok(Facts {
             parameters: facts.parameters as usize,
             samples,
@@ -189,16 +189,16 @@ impl TryFrom<v1::Report> for Report {
     type Error = Invalid;
 
     fn try_from(report: v1::Report) -> Result<Self, Invalid> {
-        let (job, attempt) = required_attempt(report.of.as_ref())?;
-        let news = match report.news.ok_or(Invalid::Missing("news"))? {
-            v1::report::News::Epoch(epoch) => News::Epoch(epoch.epoch, epoch.to_core()),
-            v1::report::News::Ended(ending) => News::Ended(ending.try_into()?),
+        let AttemptId { job, attempt } = required_attempt(report.of.as_ref())?;
+        let body = match report.body.ok_or(Invalid::Missing("news"))? {
+            v1::report::Body::Epoch(epoch) => ReportBody::Epoch(epoch.epoch, epoch.to_core()),
+            v1::report::Body::Ended(ending) => ReportBody::Ended(ending.try_into()?),
         };
-        Ok(Report { sequence: report.sequence, job, attempt, news })
+        Ok(Report { sequence: report.sequence, job, attempt, body })
     }
 }
 
-fn selection(name: &str) -> Result<At, Invalid> {
+fn selection(name: &str) -> Result<EpochSelection, Invalid> {
     name.parse().map_err(|error| malformed("selection", error))
 }
 
@@ -230,7 +230,7 @@ impl v1::Assignment {
     ///
     /// # Errors
     /// If this version does not know one.
-    pub fn keeps(&self) -> Result<BTreeSet<At>, Invalid> {
+    pub fn keeps(&self) -> Result<BTreeSet<EpochSelection>, Invalid> {
         self.keeps.iter().map(|name| selection(name)).collect()
     }
 
@@ -251,7 +251,7 @@ impl v1::Assignment {
     /// # Errors
     /// If the configuration is not one that this version knows, or is not what the id is a hash of.
     pub fn job(&self) -> Result<Job, Invalid> {
-        let (id, _) = required_attempt(self.of.as_ref())?;
+        let AttemptId { job: id, .. } = required_attempt(self.of.as_ref())?;
         let configuration: Configuration =
             serde_json::from_str(&self.configuration).map_err(|error| malformed("configuration", error))?;
         let cell = configuration.cell();
@@ -266,8 +266,8 @@ impl v1::Assignment {
     }
 }
 
-impl From<&spec::Problem> for v1::Problem {
-    fn from(problem: &spec::Problem) -> Self {
+impl From<&input::Problem> for v1::Problem {
+    fn from(problem: &input::Problem) -> Self {
         v1::Problem {
             title: problem.title.clone(),
             start: problem.span.start as u64,
@@ -278,9 +278,9 @@ impl From<&spec::Problem> for v1::Problem {
     }
 }
 
-impl From<v1::Problem> for spec::Problem {
+impl From<v1::Problem> for input::Problem {
     fn from(problem: v1::Problem) -> Self {
-        spec::Problem {
+        input::Problem {
             title: problem.title,
             span: problem.start as usize..problem.end as usize,
             label: problem.label,

@@ -2,8 +2,9 @@
 
 use crate::convert::{Invalid, attempt_id, attempts, parent_weights, required_attempt};
 use crate::v1::{self, from_worker, to_worker};
+use plusminus_core::id::AttemptId;
 use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_core::schedule::{Effect, Ending, Event, News, Report, Session};
+use plusminus_core::scheduler::{Effect, Ending, Event, Report, ReportBody, Session};
 
 /// How many heartbeats are wanted in a lease.
 const BEATS: u64 = 5;
@@ -30,10 +31,10 @@ pub fn event(session: Session, message: from_worker::Message) -> Result<Option<E
 fn understood(report: v1::Report) -> Result<Report, Invalid> {
     let (sequence, of) = (report.sequence, required_attempt(report.of.as_ref()));
     Report::try_from(report).or_else(|error| {
-        let (job, attempt) = of?;
+        let AttemptId { job, attempt } = of?;
         let message = format!("the worker's report is not understood: {error}; is it of the same version?");
         let failure = Failure::new(FailureKind::Infrastructure, message);
-        Ok(Report { sequence, job, attempt, news: News::Ended(Ending::Failed(failure)) })
+        Ok(Report { sequence, job, attempt, body: ReportBody::Ended(Ending::Failed(failure)) })
     })
 }
 
@@ -61,7 +62,7 @@ pub fn message(effect: &Effect, terms: Terms) -> Option<(Session, to_worker::Mes
     Some(match effect {
         Effect::Assign { session, job, attempt, configuration, seed, origin, keeps } => {
             let assignment = v1::Assignment {
-                of: Some(attempt_id(*job, *attempt)),
+                of: Some(attempt_id(AttemptId::new(*job, *attempt))),
                 configuration: configuration.to_string(),
                 seed: *seed,
                 parent: origin.map(|(parent, file)| parent_weights(parent, file)),
@@ -70,13 +71,13 @@ pub fn message(effect: &Effect, terms: Terms) -> Option<(Session, to_worker::Mes
             (*session, to_worker::Message::Assignment(assignment))
         }
         Effect::Stop { session, job, attempt } => {
-            (*session, to_worker::Message::Stop(v1::Stop { of: Some(attempt_id(*job, *attempt)) }))
+            (*session, to_worker::Message::Stop(v1::Stop { of: Some(attempt_id(AttemptId::new(*job, *attempt))) }))
         }
         Effect::Acknowledge(session, sequence) => {
             (*session, to_worker::Message::Acknowledgement(v1::Acknowledgement { sequence: *sequence }))
         }
         Effect::Welcome(session, past) => {
-            let stop = past.iter().map(|(job, attempt)| attempt_id(*job, *attempt)).collect();
+            let stop = past.iter().copied().map(attempt_id).collect();
             let Terms { lease, store } = terms;
             let welcome = v1::Welcome { heartbeat_milliseconds: lease / BEATS, lease_milliseconds: lease, stop, store };
             (*session, to_worker::Message::Welcome(welcome))

@@ -4,7 +4,7 @@
 use crate::disk::Disk;
 use crate::network::Line;
 use plusminus_core::id::Digest;
-use plusminus_core::schedule::{Effect, Event, Machine, Policy, Record, Session, State, Ticket};
+use plusminus_core::scheduler::{Effect, Event, Policy, Record, Scheduler, Session, State, Ticket};
 use plusminus_proto::session::Terms;
 use plusminus_proto::v1::from_worker;
 use std::collections::{BTreeSet, VecDeque};
@@ -22,7 +22,7 @@ pub(crate) fn policy() -> Policy {
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
     Hello(Line, from_worker::Message),
-    Said(Session, from_worker::Message),
+    Message(Session, from_worker::Message),
     Gone(Session),
     User(Event),
 }
@@ -38,7 +38,7 @@ pub(crate) struct Coordinator {
     /// Which process it is, from 1.
     pub process: u64,
     /// While it lives.
-    pub machine: Option<Machine>,
+    pub machine: Option<Scheduler>,
     pub disk: Disk,
     pub inbox: VecDeque<Request>,
     /// Heartbeats that were answered while a commit was under way: the machine hears of them after it.

@@ -2,8 +2,8 @@
 
 use plusminus_coordinator::{Store, StoreError};
 use plusminus_core::id::{JobId, SweepName};
-use plusminus_core::metric::{At, Metric};
-use plusminus_core::schedule::Record;
+use plusminus_core::metric::{EpochSelection, Metric};
+use plusminus_core::scheduler::Record;
 use std::collections::BTreeMap;
 use tempfile::TempDir;
 
@@ -49,7 +49,7 @@ impl Disk {
     }
 
     /// The test accuracies at a selection, where there is a store to ask.
-    pub fn table(&self, sweep: &SweepName, at: At) -> Result<Option<BTreeMap<JobId, f64>>, StoreError> {
+    pub fn table(&self, sweep: &SweepName, at: EpochSelection) -> Result<Option<BTreeMap<JobId, f64>>, StoreError> {
         match self {
             Disk::Log(_) | Disk::Store(_, None) => Ok(None),
             Disk::Store(_, Some(store)) => store.reader()?.values(sweep, Metric::TestAccuracy, at).map(Some),

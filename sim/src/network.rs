@@ -2,7 +2,7 @@
 //! while, and loses what is on its way when it breaks.
 
 use crate::chance::Chance;
-use plusminus_core::schedule::Session;
+use plusminus_core::scheduler::Session;
 use plusminus_proto::v1::{from_worker, to_worker};
 use std::collections::BTreeMap;
 

@@ -3,9 +3,9 @@
 use crate::chance::Chance;
 use plusminus_core::id::{CellId, Digest, JobId, SweepName};
 use plusminus_core::methods::noise::TransitionMatrix;
-use plusminus_core::metric::{At, Measurements, Metric};
+use plusminus_core::metric::{EpochSelection, Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
-use plusminus_core::schedule::{NewCell, NewJob, Origin, Submission};
+use plusminus_core::scheduler::{NewCell, NewJob, Origin, Submission};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A job of the sweep.
@@ -41,7 +41,7 @@ impl Plan {
         for seed in 0..count {
             let older: Vec<JobId> = jobs.iter().map(|planned| planned.job.id).collect();
             let parent = if families && chance.one_in(3) { chance.of(&older) } else { None };
-            let at = if chance.one_in(2) { At::Final } else { At::Best };
+            let at = if chance.one_in(2) { EpochSelection::Final } else { EpochSelection::Best };
             let epochs = chance.between(1, 6) as u32;
             let fails = chance.one_in(8).then(|| {
                 let kind = if chance.one_in(2) { FailureKind::UserError } else { FailureKind::Diverged };
@@ -100,7 +100,7 @@ impl Plan {
             let of_parent = planned.job.origin.and_then(|origin| all.get(&origin.job).cloned());
             let own = match planned.fails {
                 Some((kind, _)) => Expected::Failed(kind),
-                None => Expected::Finished(planned.weights(At::Final).to_string()),
+                None => Expected::Finished(planned.weights(EpochSelection::Final).to_string()),
             };
             let inherited = match of_parent {
                 Some(Expected::Failed(FailureKind::Diverged)) => Expected::Failed(FailureKind::Diverged),
@@ -115,7 +115,7 @@ impl Plan {
 
 impl Planned {
     /// The weights that it leaves at a selection.
-    pub fn weights(&self, at: At) -> Digest {
+    pub fn weights(&self, at: EpochSelection) -> Digest {
         Digest::of(format!("{} {at}", self.job.id).as_bytes())
     }
 
@@ -140,7 +140,7 @@ impl Planned {
     }
 
     /// The facts of its result, where these weights are to be left.
-    pub fn facts(&self, keeps: &BTreeSet<At>) -> Facts {
+    pub fn facts(&self, keeps: &BTreeSet<EpochSelection>) -> Facts {
         Facts {
             parameters: 1,
             samples: Samples { train: 1, validation: 0, test: 1 },
@@ -148,7 +148,7 @@ impl Planned {
             transition: TransitionMatrix::identity(2),
             data: String::new(),
             engine: "simulated".to_owned(),
-            weights: self.weights(At::Final).to_string(),
+            weights: self.weights(EpochSelection::Final).to_string(),
             start: None,
             kept: keeps.iter().map(|at| (*at, self.weights(*at))).collect(),
         }

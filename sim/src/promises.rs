@@ -1,9 +1,9 @@
 //! What must hold all the time, and in the end.
 
 use crate::plan::{Expected, Plan};
-use plusminus_core::id::{Attempt, JobId};
+use plusminus_core::id::{Attempt, AttemptId, JobId};
 use plusminus_core::metric::Metric;
-use plusminus_core::schedule::{Ending, JobState, Machine, Record};
+use plusminus_core::scheduler::{Ending, JobState, Record, Scheduler};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -40,7 +40,7 @@ pub(crate) struct Promises {
     /// Jobs of these that are trained again, for their weights.
     again: BTreeSet<JobId>,
     /// Rows of every attempt, as committed.
-    epochs: BTreeMap<(JobId, Attempt), BTreeMap<u32, f64>>,
+    epochs: BTreeMap<AttemptId, BTreeMap<u32, f64>>,
     /// The attempt that gave the result.
     by: BTreeMap<JobId, Attempt>,
     training: BTreeMap<JobId, Trainer>,
@@ -73,7 +73,7 @@ impl Promises {
             match record {
                 Record::Epoch { job, attempt, epoch, measurements, .. } => {
                     let value = measurements.get(&Metric::TestAccuracy).copied().unwrap_or(f64::NAN);
-                    let rows = self.epochs.entry((*job, *attempt)).or_default();
+                    let rows = self.epochs.entry(AttemptId::new(*job, *attempt)).or_default();
                     let next = rows.last_key_value().map_or(1, |(last, _)| last + 1);
                     // Said again after a reconnection, a report is a row that is there.
                     if *epoch > next || *epoch < next && rows.get(epoch) != Some(&value) {
@@ -106,7 +106,7 @@ impl Promises {
     }
 
     /// A coordinator has started from its disk: whatever was accepted or finished is there.
-    pub fn restarted(&self, machine: &Machine) -> Result<(), String> {
+    pub fn restarted(&self, machine: &Scheduler) -> Result<(), String> {
         let lost = self.accepted.iter().find(|job| machine.state().job(**job).is_none());
         if let Some(job) = lost {
             return Err(format!("job {job} was accepted, and the coordinator does not know it after a restart"));
@@ -122,7 +122,7 @@ impl Promises {
     }
 
     /// Everything has come to rest: the table is that of an undisturbed sweep.
-    pub fn settled(&self, plan: &Plan, machine: &Machine) -> Result<(), String> {
+    pub fn settled(&self, plan: &Plan, machine: &Scheduler) -> Result<(), String> {
         for (job, expected) in plan.expected() {
             let state = machine.state().job(job);
             match (&expected, state) {
@@ -132,7 +132,7 @@ impl Promises {
             }
             let Some(planned) = plan.job(job) else { continue };
             let whole: BTreeMap<u32, f64> = (1..=planned.epochs).map(|e| (e, planned.accuracy(e))).collect();
-            let rows = self.by.get(&job).and_then(|attempt| self.epochs.get(&(job, *attempt)));
+            let rows = self.by.get(&job).and_then(|attempt| self.epochs.get(&AttemptId::new(job, *attempt)));
             if rows != Some(&whole) {
                 return Err(format!("job {job} should have the rows {whole:?} and has {rows:?}"));
             }

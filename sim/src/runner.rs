@@ -2,7 +2,7 @@
 
 use crate::plan::Planned;
 use plusminus_core::id::JobId;
-use plusminus_core::metric::At;
+use plusminus_core::metric::EpochSelection;
 use std::collections::BTreeSet;
 
 /// An attempt in a runner's hands.
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 pub(crate) struct Work {
     pub job: JobId,
     pub planned: Planned,
-    pub keeps: BTreeSet<At>,
+    pub keeps: BTreeSet<EpochSelection>,
     /// Epochs done.
     pub done: u32,
     /// What is left of the epoch in hand, in milliseconds.

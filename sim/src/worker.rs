@@ -2,10 +2,10 @@
 
 use crate::network::Line;
 use crate::runner::Runner;
-use plusminus_core::id::{Digest, JobId};
+use plusminus_core::id::{AttemptId, Digest, JobId};
 use plusminus_engines::{Device, ExecutionOptions};
 use plusminus_proto::v1;
-use plusminus_worker::agent::{Agent, Entry, Equipment, Of, Settings};
+use plusminus_worker::agent::{Agent, Entry, Equipment, Settings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(crate) struct Worker {
     pub frozen: u64,
     /// The earliest moment for which its daemon has asked to be told that time has passed.
     pub alarm: u64,
-    pub transfers: BTreeSet<Of>,
+    pub transfers: BTreeSet<AttemptId>,
     /// What is on its disk.
     pub outbox: BTreeMap<u64, Entry>,
     pub cache: BTreeSet<Digest>,

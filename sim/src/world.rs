@@ -9,11 +9,11 @@ use crate::plan::Plan;
 use crate::promises::{Broken, Promises};
 use crate::trace::Trace;
 use crate::worker::Worker;
-use plusminus_core::id::{Digest, JobId};
-use plusminus_core::schedule::{Event, Session, Ticket};
+use plusminus_core::id::{AttemptId, Digest, JobId};
+use plusminus_core::scheduler::{Event, Session, Ticket};
 use plusminus_engines::Device;
 use plusminus_proto::v1::to_runner;
-use plusminus_worker::agent::{Entry, Of, Said};
+use plusminus_worker::agent::{Entry, RunnerEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
 mod daemon;
@@ -92,13 +92,13 @@ enum Happening {
     WorkerTick(usize, u64, u64),
     StartWorker(usize),
     RunnerHears(RunnerId, to_runner::Message),
-    DaemonHears(RunnerId, Said),
+    DaemonHears(RunnerId, RunnerEvent),
     RunnerAlarm(RunnerId, u64),
     RunnerThaws(RunnerId),
     RunnerStops(RunnerId),
     Written(usize, u64, Entry),
     Deleted(usize, u64, u64),
-    Transfer(usize, u64, Of, Transfer),
+    Transfer(usize, u64, AttemptId, Transfer),
     Befalls(Fault),
     User(Call),
     Look,
@@ -288,7 +288,7 @@ impl World {
                 }
                 let request = match connection.session {
                     None => Request::Hello(line, message),
-                    Some(session) => Request::Said(session, message),
+                    Some(session) => Request::Message(session, message),
                 };
                 self.coordinator.inbox.push_back(request);
                 self.serve()

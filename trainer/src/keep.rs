@@ -2,7 +2,7 @@
 
 use crate::file;
 use plusminus_core::id::{Digest, JobId};
-use plusminus_core::metric::At;
+use plusminus_core::metric::EpochSelection;
 use plusminus_engines::Weights;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::json;
@@ -35,10 +35,13 @@ pub struct Kept {
 
 impl Kept {
     /// Each selection that the job has.
-    pub fn selections(&self) -> impl Iterator<Item = (At, &Snapshot)> {
-        let accuracy = self.best_validation.as_ref().map(|snapshot| (At::BestValidation, snapshot));
-        let loss = self.best_validation_loss.as_ref().map(|snapshot| (At::BestValidationLoss, snapshot));
-        [(At::Final, &self.last), (At::Best, &self.best)].into_iter().chain(accuracy).chain(loss)
+    pub fn selections(&self) -> impl Iterator<Item = (EpochSelection, &Snapshot)> {
+        let accuracy = self.best_validation.as_ref().map(|snapshot| (EpochSelection::BestValidation, snapshot));
+        let loss = self.best_validation_loss.as_ref().map(|snapshot| (EpochSelection::BestValidationLoss, snapshot));
+        [(EpochSelection::Final, &self.last), (EpochSelection::Best, &self.best)]
+            .into_iter()
+            .chain(accuracy)
+            .chain(loss)
     }
 
     /// Writes `DIRECTORY/<job>/{final,best,best-validation}.safetensors` and gives their paths. A file is there in full, with
@@ -65,8 +68,13 @@ impl Kept {
     ///
     /// # Errors
     /// The file system's, with the file's path; `InvalidInput` where the job has no such selection.
-    pub fn leave(&self, directory: &Path, job: JobId, wanted: &BTreeSet<At>) -> io::Result<BTreeMap<At, Digest>> {
-        let leave = |selection: &At| {
+    pub fn leave(
+        &self,
+        directory: &Path,
+        job: JobId,
+        wanted: &BTreeSet<EpochSelection>,
+    ) -> io::Result<BTreeMap<EpochSelection, Digest>> {
+        let leave = |selection: &EpochSelection| {
             let snapshot = self.selections().find(|(at, _)| at == selection).map(|(_, snapshot)| snapshot);
             let missing =
                 || io::Error::new(io::ErrorKind::InvalidInput, format!("the job has no weights at {selection}"));
@@ -85,7 +93,7 @@ impl Kept {
 impl Snapshot {
     /// The bytes of a safetensors file: every array under its name, running statistics included, and what it is of as JSON
     /// under `plusminus`. One key, for the library writes several in any order, and equal weights shall give equal files.
-    fn safetensors(&self, job: JobId, selection: At) -> io::Result<Vec<u8>> {
+    fn safetensors(&self, job: JobId, selection: EpochSelection) -> io::Result<Vec<u8>> {
         let bytes: Vec<u8> = self.weights.values().iter().flat_map(|value| value.to_le_bytes()).collect();
         let views = self.weights.plan().entries().iter().map(|entry| {
             let bytes = &bytes[entry.range.start * 4..entry.range.end * 4];
@@ -158,17 +166,17 @@ mod tests {
         let job = job(1, |_| {});
         let kept = kept(&job);
         let directory = tempfile::tempdir().unwrap();
-        let wanted = BTreeSet::from([At::Final, At::BestValidation]);
+        let wanted = BTreeSet::from([EpochSelection::Final, EpochSelection::BestValidation]);
         let left = kept.leave(directory.path(), job.id(), &wanted).unwrap();
         assert_eq!(left.keys().copied().collect::<BTreeSet<_>>(), wanted);
         for digest in left.values() {
             let bytes = fs::read(directory.path().join(digest.file_name())).unwrap();
             assert_eq!(Digest::of(&bytes), *digest);
         }
-        assert_ne!(left[&At::Final], left[&At::BestValidation], "which is said in the file");
+        assert_ne!(left[&EpochSelection::Final], left[&EpochSelection::BestValidation], "which is said in the file");
         assert_eq!(kept.leave(directory.path(), job.id(), &wanted).unwrap(), left);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
-        let other = BTreeSet::from([At::BestValidationLoss]);
+        let other = BTreeSet::from([EpochSelection::BestValidationLoss]);
         let error = kept.leave(directory.path(), job.id(), &other).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "not the file system's");
         assert_eq!(error.to_string(), "the job has no weights at best-validation-loss");

@@ -1,7 +1,7 @@
 //! The daemon: it tells the agent what happens on the network, in its runners and by the clock, and does what the agent asks for. It
 //! decides nothing.
 
-use crate::agent::{Agent, Effect, Equipment, Event, How, Of, Said, Settings, Time};
+use crate::agent::{Agent, BootTime, Effect, Equipment, Event, RunnerEvent, RunnerExit, Settings};
 use crate::clock;
 use crate::error::WorkerError;
 use crate::journal::Journal;
@@ -9,7 +9,7 @@ use crate::link::{self, Link, Sender};
 use crate::runner::{Runner, RunnerOptions};
 use crate::state::StateDirectory;
 use crate::weights::{self, Cache};
-use plusminus_core::id::JobId;
+use plusminus_core::id::{AttemptId, JobId};
 use plusminus_cuda::{Monitor, Reading};
 use plusminus_proto::v1::{self, from_worker};
 use std::collections::{BTreeMap, VecDeque};
@@ -73,9 +73,9 @@ pub struct Options {
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), WorkerError> {
     let Options { coordinator, state, name, equipment, .. } = options;
     let Options { attached, patience, grace, stall, cache, checkpoints, mut runner, .. } = options;
-    let (news, mut of_link) = mpsc::channel(QUEUE);
+    let (event, mut of_link) = mpsc::channel(QUEUE);
     let (events, mut of_work) = mpsc::channel(QUEUE);
-    let link = Link::new(&coordinator, news)?;
+    let link = Link::new(&coordinator, event)?;
     let cache = Cache::open(&cache.unwrap_or_else(|| state.path().join("cache")))?;
     let checkpoints = checkpoints.unwrap_or_else(|| state.path().join("checkpoints"));
     // A runner is told where it is, whatever its own directory.
@@ -129,22 +129,22 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
                 }
                 daemon.tell(Event::Tick)
             }
-            Some(mut news) = of_link.recv() => {
+            Some(mut event) = of_link.recv() => {
                 let mut left = TOGETHER;
                 loop {
-                    if let link::News::GaveUp(error) = news {
+                    if let link::LinkEvent::GaveUp(error) = event {
                         break 'working Err(error);
                     }
-                    if matches!(news, link::News::Connected(..)) && !mem::replace(&mut known, true) {
+                    if matches!(event, link::LinkEvent::Connected(..)) && !mem::replace(&mut known, true) {
                         info!(name, slots, "connected to {coordinator}");
                     }
-                    let flow = daemon.of_link(news);
+                    let flow = daemon.of_link(event);
                     left -= 1;
                     if left == 0 || flow.is_break() {
                         break flow;
                     }
                     match of_link.try_recv() {
-                        Ok(next) => news = next,
+                        Ok(next) => event = next,
                         Err(_) => break flow,
                     }
                 }
@@ -199,7 +199,7 @@ struct Daemon {
     agent: Agent,
     /// By number: which it is, and the process.
     runners: Vec<Option<(u64, Runner)>>,
-    transfers: BTreeMap<Of, AbortHandle>,
+    transfers: BTreeMap<AttemptId, AbortHandle>,
     cache: Arc<Cache>,
     checkpoints: PathBuf,
     journal: Journal,
@@ -219,16 +219,16 @@ struct Daemon {
 /// What is to be done now, and again whenever so much time has passed.
 struct Every {
     pause: u64,
-    next: Time,
+    next: BootTime,
 }
 
 impl Every {
     fn new(pause: Duration) -> Self {
-        Every { pause: pause.as_millis() as u64, next: Time(0) }
+        Every { pause: pause.as_millis() as u64, next: BootTime(0) }
     }
 
     /// Whether it is to be done now; then it is not to be done again for a while.
-    fn is_due(&mut self, now: Time) -> bool {
+    fn is_due(&mut self, now: BootTime) -> bool {
         let due = self.next <= now;
         if due {
             self.next = now.after(self.pause);
@@ -238,23 +238,23 @@ impl Every {
 }
 
 impl Daemon {
-    fn of_link(&mut self, news: link::News) -> ControlFlow<()> {
-        match news {
-            link::News::Connecting(reply) => {
+    fn of_link(&mut self, event: link::LinkEvent) -> ControlFlow<()> {
+        match event {
+            link::LinkEvent::Connecting(reply) => {
                 self.link = None;
                 self.introduction = Some(reply);
                 self.tell(Event::Connecting)
             }
-            link::News::Connected(sender, welcome) => {
+            link::LinkEvent::Connected(sender, welcome) => {
                 self.link = Some(sender);
                 self.tell(Event::Told(v1::to_worker::Message::Welcome(welcome)))
             }
-            link::News::Told(message) => self.tell(Event::Told(message)),
-            link::News::Disconnected => {
+            link::LinkEvent::Told(message) => self.tell(Event::Told(message)),
+            link::LinkEvent::Disconnected => {
                 self.link = None;
                 self.tell(Event::Disconnected)
             }
-            link::News::GaveUp(_) => ControlFlow::Break(()),
+            link::LinkEvent::GaveUp(_) => ControlFlow::Break(()),
         }
     }
 
@@ -349,7 +349,7 @@ impl Daemon {
                 None
             }
             Err(error) => {
-                let said = Said::Exited(How::NotStarted(error.to_string()), String::new());
+                let said = RunnerEvent::Exited(RunnerExit::NotStarted(error.to_string()), String::new());
                 Some(Event::Runner { runner: number, generation, said })
             }
         }
@@ -361,7 +361,7 @@ impl Daemon {
     }
 
     /// Has a transfer made beside the loop; what comes of it comes as an event.
-    fn transfer(&mut self, of: Of, transfer: impl Future<Output = Event> + Send + 'static) {
+    fn transfer(&mut self, of: AttemptId, transfer: impl Future<Output = Event> + Send + 'static) {
         let events = self.events.clone();
         let task = tokio::spawn(async move {
             let event = transfer.await;
@@ -437,7 +437,7 @@ mod tests {
     fn checkpoints_that_are_nobodys_are_looked_for_at_the_start_and_once_a_day() {
         let mut looking = Every::new(LOOKED_FOR);
         const HOUR: u64 = 3_600_000;
-        let due: Vec<u64> = (5..=100).filter(|hour| looking.is_due(Time(hour * HOUR))).collect();
+        let due: Vec<u64> = (5..=100).filter(|hour| looking.is_due(BootTime(hour * HOUR))).collect();
         assert_eq!(due, [5, 29, 53, 77]);
     }
 

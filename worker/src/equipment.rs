@@ -4,7 +4,7 @@
 //! in `f32` is not byte for byte what a processor computes, so a sweep that shall be reproduced names its devices.
 
 use crate::agent::Equipment;
-use crate::machine::{Division, Machine, Wanted};
+use crate::host::{Division, Host, Wanted};
 use plusminus_cuda::{DeviceError, Survey};
 use plusminus_engines::{Device, EngineError, EngineKind, ExecutionOptions};
 use plusminus_proto::v1;
@@ -206,7 +206,7 @@ pub type Need<'a> = &'a dyn Fn(ExecutionOptions) -> Option<Memory>;
 
 impl Devices {
     /// With what a worker trains on them: jobs at once on each device, and threads of each job, as `wanted` says or as there is room for.
-    pub fn equip(&self, machine: &Machine, wanted: Wanted, means: ExecutionOptions, need: Need<'_>) -> Vec<Equipment> {
+    pub fn equip(&self, machine: &Host, wanted: Wanted, means: ExecutionOptions, need: Need<'_>) -> Vec<Equipment> {
         match self {
             Devices::Processor(_) => {
                 // candle has one thread.
@@ -246,7 +246,7 @@ impl Devices {
 }
 
 /// Jobs at once on one of `gpus` GPUs. Each takes a thread of the processor that launches its steps, and one that has its next batch ready.
-fn lanes(gpu: &Gpu, gpus: usize, machine: &Machine, wanted: Wanted, need: Option<Memory>) -> NonZeroU32 {
+fn lanes(gpu: &Gpu, gpus: usize, machine: &Host, wanted: Wanted, need: Option<Memory>) -> NonZeroU32 {
     if let Some(slots) = wanted.slots {
         return slots;
     }
@@ -374,7 +374,7 @@ mod tests {
     fn jobs_at_once_on_a_gpu_are_no_more_than_cores_jobs_and_memory_allow() {
         let devices = stock(2).choose(&Choice::Auto, None).unwrap();
         let slots = |cores: usize, wanted: Wanted, need: Option<usize>| {
-            let machine = Machine { cores: NonZeroUsize::new(cores).unwrap(), memory: None };
+            let machine = Host { cores: NonZeroUsize::new(cores).unwrap(), memory: None };
             let equipment = devices.equip(&machine, wanted, ExecutionOptions::default(), &|_| need.map(Memory));
             equipment.iter().map(|equipment| equipment.device.slots).collect::<Vec<_>>()
         };
@@ -394,7 +394,7 @@ mod tests {
         if let Ok(Some(survey)) = &mut mixed.survey {
             survey.gpus[1].memory = 25 << 30;
         }
-        let machine = Machine { cores: NonZeroUsize::new(64).unwrap(), memory: None };
+        let machine = Host { cores: NonZeroUsize::new(64).unwrap(), memory: None };
         let devices = mixed.choose(&Choice::Auto, None).unwrap();
         let equipment =
             devices.equip(&machine, Wanted::default(), ExecutionOptions::default(), &|_| Some(Memory(8 << 30)));
@@ -403,7 +403,7 @@ mod tests {
 
     #[test]
     fn what_is_trained_on_is_told() {
-        let machine = Machine { cores: NonZeroUsize::new(4).unwrap(), memory: None };
+        let machine = Host { cores: NonZeroUsize::new(4).unwrap(), memory: None };
         let equip = |devices: &Devices| {
             describe(&devices.equip(&machine, Wanted::default(), ExecutionOptions::default(), &|_| None))
         };

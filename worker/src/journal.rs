@@ -282,8 +282,8 @@ fn read(connection: &Connection) -> Result<Vec<Entry>, Unusable> {
         let wrong = |problem: String| Unusable::Content(format!("report {sequence}: {problem}"));
         let report = v1::Report::decode(bytes.as_slice()).map_err(|error| wrong(error.to_string()))?;
         let of = required_attempt(report.of.as_ref()).map_err(|error| wrong(error.to_string()))?;
-        let news = report.news.ok_or_else(|| wrong("it says nothing".to_owned()))?;
-        entries.push(Entry { sequence: sequence as u64, of, news, waits, store });
+        let body = report.body.ok_or_else(|| wrong("it says nothing".to_owned()))?;
+        entries.push(Entry { sequence: sequence as u64, of, body, waits, store });
     }
     Ok(entries)
 }

@@ -3,7 +3,7 @@
 //! - [`agent`]: the state machine: what the coordinator, the runners and the clock say, and what follows.
 //! - [`daemon`]: what tells the agent of the world, and does what it asks for.
 //! - [`equipment`]: with which devices it trains.
-//! - [`machine`]: how many jobs are trained at once, and by how many threads each.
+//! - [`host`]: how many jobs are trained at once, and by how many threads each.
 //! - [`state`]: the worker's directory, and its name.
 //! - `journal`: what is yet to be acknowledged, on disk.
 //! - `link`: the connection to the coordinator, made again whenever it breaks.
@@ -20,9 +20,9 @@ mod clock;
 pub mod daemon;
 pub mod equipment;
 mod error;
+pub mod host;
 mod journal;
 mod link;
-pub mod machine;
 pub mod runner;
 pub mod state;
 mod weights;

@@ -27,7 +27,7 @@ const WELCOME: Duration = Duration::from_secs(20);
 const NAME_TAKEN: Duration = KEEPALIVE.saturating_add(KEEPALIVE_TIMEOUT).saturating_add(Duration::from_secs(5));
 
 /// What the link tells of a connection and of what comes over it.
-pub(crate) enum News {
+pub(crate) enum LinkEvent {
     /// A connection is about to be made, and wants a Hello.
     Connecting(oneshot::Sender<v1::Hello>),
     /// It is there: this goes over it from now on, and the welcome has come.
@@ -63,7 +63,7 @@ impl Sender {
 pub(crate) struct Link {
     endpoint: Endpoint,
     url: String,
-    news: mpsc::Sender<News>,
+    link_events: mpsc::Sender<LinkEvent>,
 }
 
 /// Why there is no connection.
@@ -98,8 +98,8 @@ impl Broken {
 }
 
 impl Link {
-    pub fn new(url: &str, news: mpsc::Sender<News>) -> Result<Self, WorkerError> {
-        Ok(Link { endpoint: endpoint(url)?, url: url.to_owned(), news })
+    pub fn new(url: &str, link_events: mpsc::Sender<LinkEvent>) -> Result<Self, WorkerError> {
+        Ok(Link { endpoint: endpoint(url)?, url: url.to_owned(), link_events })
     }
 
     /// How the coordinator is reached.
@@ -114,11 +114,11 @@ impl Link {
         let Some(mut connection) = self.first(patience).await else { return };
         loop {
             let Connection { sender, inbound, welcome } = connection;
-            if self.news.send(News::Connected(sender, welcome)).await.is_err() {
+            if self.link_events.send(LinkEvent::Connected(sender, welcome)).await.is_err() {
                 return;
             }
             let reason = self.listen(inbound).await;
-            if self.news.send(News::Disconnected).await.is_err() {
+            if self.link_events.send(LinkEvent::Disconnected).await.is_err() {
                 return;
             }
             info!(url = self.url, reason, "the connection to the coordinator is broken; training goes on");
@@ -159,7 +159,7 @@ impl Link {
         }
         let gave_up = WorkerError::Unreachable { url: self.url.clone(), problem: last };
         // Nobody may be left to hear it.
-        let _ = self.news.send(News::GaveUp(gave_up)).await;
+        let _ = self.link_events.send(LinkEvent::GaveUp(gave_up)).await;
         None
     }
 
@@ -184,7 +184,7 @@ impl Link {
         let channel: Channel = self.endpoint.connect().await.map_err(Broken::Transport)?;
         // The lease runs from the Hello, so it is made no earlier than it can be sent.
         let (reply, hello) = oneshot::channel();
-        self.news.send(News::Connecting(reply)).await.map_err(|_| Broken::Alone)?;
+        self.link_events.send(LinkEvent::Connecting(reply)).await.map_err(|_| Broken::Alone)?;
         let hello = hello.await.map_err(|_| Broken::Alone)?;
         let (sender, outbound) = mpsc::channel(WINDOW + BESIDE);
         // The queue is new, so there is room.
@@ -208,7 +208,7 @@ impl Link {
         loop {
             match inbound.message().await {
                 Ok(Some(v1::ToWorker { message: Some(message) })) => {
-                    if self.news.send(News::Told(message)).await.is_err() {
+                    if self.link_events.send(LinkEvent::Told(message)).await.is_err() {
                         return Broken::Alone.to_string();
                     }
                 }
@@ -256,11 +256,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_coordinator_that_is_not_there_is_given_up_in_the_end() {
-        let (news, mut inbox) = mpsc::channel(8);
+        let (link_events, mut inbox) = mpsc::channel(8);
         // Of the addresses for documentation, where nobody is; or refused at once.
-        let link = Link::new("http://127.0.0.1:1", news).unwrap();
+        let link = Link::new("http://127.0.0.1:1", link_events).unwrap();
         tokio::spawn(link.keep(Duration::from_millis(200)));
-        let Some(News::GaveUp(error)) = inbox.recv().await else { panic!("it has connected") };
+        let Some(LinkEvent::GaveUp(error)) = inbox.recv().await else { panic!("it has connected") };
         assert!(error.to_string().contains("http://127.0.0.1:1"), "{error}");
     }
 
@@ -310,19 +310,19 @@ mod tests {
         let service = WorkerServiceServer::new(Forgetful(AtomicU32::new(5)));
         let incoming = tonic::transport::server::TcpIncoming::from(listener);
         tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
-        let (news, mut inbox) = mpsc::channel(8);
+        let (link_events, mut inbox) = mpsc::channel(8);
         // Long enough for a try, and not for so many pauses.
-        tokio::spawn(Link::new(&url, news).unwrap().keep(Duration::from_secs(1)));
+        tokio::spawn(Link::new(&url, link_events).unwrap().keep(Duration::from_secs(1)));
         let mut tries = 0;
         loop {
             match inbox.recv().await.unwrap() {
-                News::Connecting(reply) => {
+                LinkEvent::Connecting(reply) => {
                     tries += 1;
                     reply.send(v1::Hello::default()).unwrap();
                 }
-                News::Connected(..) => break,
-                News::GaveUp(error) => panic!("{error}"),
-                News::Told(_) | News::Disconnected => panic!("there is no connection"),
+                LinkEvent::Connected(..) => break,
+                LinkEvent::GaveUp(error) => panic!("{error}"),
+                LinkEvent::Told(_) | LinkEvent::Disconnected => panic!("there is no connection"),
             }
         }
         assert_eq!(tries, 6);

@@ -8,10 +8,10 @@ use crate::{published, terminal};
 use plusminus_core::id::CellId;
 use plusminus_core::job::Configuration;
 use plusminus_core::report::{Table, names};
-use plusminus_core::spec::{Cell, Sweep};
+use plusminus_core::sweep_file::{Cell, Sweep};
 use plusminus_engines::ExecutionOptions;
 use plusminus_trainer::Memory;
-use plusminus_worker::machine::{Division, Machine, Wanted};
+use plusminus_worker::host::{Division, Host, Wanted};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -93,7 +93,7 @@ fn describe(sweep: &Sweep, profiles: &Profiles, list: bool) -> String {
 /// How `run` would divide this machine's processor for the whole sweep, without options.
 fn divide(sweep: &Sweep) -> Division {
     let wanted = Wanted { jobs: Some(jobs(sweep)), ..Wanted::default() };
-    Machine::here().divide(wanted, |threads| Some(memory::largest(sweep, with(threads))?.0))
+    Host::here().divide(wanted, |threads| Some(memory::largest(sweep, with(threads))?.0))
 }
 
 fn with(threads: NonZeroUsize) -> ExecutionOptions {

@@ -3,7 +3,7 @@
 use crate::arguments;
 use crate::exit::{CliError, Exit};
 use plusminus_coordinator::Coordinator;
-use plusminus_core::schedule::Policy;
+use plusminus_core::scheduler::Policy;
 
 pub async fn run(arguments: arguments::Coordinator) -> Result<Exit, CliError> {
     let policy = Policy { lease: arguments.lease * 1000, ..Policy::default() };

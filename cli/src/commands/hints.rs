@@ -2,7 +2,7 @@
 
 use crate::terminal;
 use plusminus_core::methods::losses::Loss;
-use plusminus_core::spec::Sweep;
+use plusminus_core::sweep_file::Sweep;
 
 /// Notes what of `sweep` is likely to come to nothing.
 pub fn tell(sweep: &Sweep) {
@@ -29,7 +29,7 @@ fn of(sweep: &Sweep) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plusminus_core::spec;
+    use plusminus_core::sweep_file;
 
     const DMI: &str = "\
 sweep: hints
@@ -39,7 +39,8 @@ grid: {loss: [cce, dmi]}
 ";
 
     fn hints(more: &str) -> Vec<String> {
-        of(&spec::read(&format!("{DMI}{more}"), spec::MAX_JOBS).unwrap_or_else(|problems| panic!("{problems:#?}")))
+        of(&sweep_file::read(&format!("{DMI}{more}"), sweep_file::MAX_JOBS)
+            .unwrap_or_else(|problems| panic!("{problems:#?}")))
     }
 
     #[test]

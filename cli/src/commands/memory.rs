@@ -1,7 +1,7 @@
 //! What memory the jobs of a sweep take: of the machine, or of a GPU.
 
 use plusminus_core::job::Configuration;
-use plusminus_core::spec::Sweep;
+use plusminus_core::sweep_file::Sweep;
 use plusminus_engines::{Device, ExecutionOptions};
 use plusminus_trainer::Memory;
 use std::mem::discriminant;

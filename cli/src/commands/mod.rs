@@ -22,7 +22,7 @@ use crate::arguments::{Arguments, Command};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
 use plusminus_core::outcome::FailureKind;
-use plusminus_core::spec::Divergence;
+use plusminus_core::sweep_file::Divergence;
 use plusminus_proto::v1;
 use std::future::Future;
 

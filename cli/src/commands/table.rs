@@ -5,10 +5,10 @@ use crate::exit::{CliError, Exit};
 use crate::terminal;
 use crate::whose::{Client, Named};
 use plusminus_coordinator::answer::{as_submitted, at_named, metric_named};
-use plusminus_core::metric::{At, Metric};
+use plusminus_core::metric::{EpochSelection, Metric};
 use plusminus_core::outcome::FailureKind;
 use plusminus_core::report::{Format, Table, decisions, render};
-use plusminus_core::spec::{Divergence, Sweep};
+use plusminus_core::sweep_file::{Divergence, Sweep};
 
 pub async fn run(arguments: arguments::Table) -> Result<Exit, CliError> {
     let Answer { table, diverged, .. } = Asked::new(&arguments)?.answered().await?;
@@ -24,7 +24,7 @@ pub async fn run(arguments: arguments::Table) -> Result<Exit, CliError> {
 pub struct Asked<'a> {
     named: Named,
     metric: Option<Metric>,
-    at: Option<At>,
+    at: Option<EpochSelection>,
     whose: &'a Whose,
 }
 
@@ -66,7 +66,12 @@ impl Asked<'_> {
 ///
 /// # Errors
 /// If there is no such sweep.
-pub async fn of(client: &mut Client, named: &Named, metric: Option<Metric>, at: Option<At>) -> Result<Table, CliError> {
+pub async fn of(
+    client: &mut Client,
+    named: &Named,
+    metric: Option<Metric>,
+    at: Option<EpochSelection>,
+) -> Result<Table, CliError> {
     Ok(with_sweep(client, named, metric, at).await?.table)
 }
 
@@ -78,7 +83,7 @@ async fn with_sweep(
     client: &mut Client,
     named: &Named,
     metric: Option<Metric>,
-    at: Option<At>,
+    at: Option<EpochSelection>,
 ) -> Result<Answer, CliError> {
     // What is not asked for is as the file says: this one, or the one that was submitted.
     let (metric, at) = match named {

@@ -6,7 +6,7 @@ use crate::exit::{CliError, Exit};
 use crate::terminal::{self, SweepProgress};
 use crate::whose::{LiveClient, Named};
 use plusminus_coordinator::answer::as_submitted;
-use plusminus_core::spec::Sweep;
+use plusminus_core::sweep_file::Sweep;
 use plusminus_proto::v1;
 
 pub async fn run(arguments: arguments::Watch) -> Result<Exit, CliError> {

@@ -8,7 +8,7 @@ use plusminus_trainer::Memory;
 use plusminus_trainer::checkpoint::Every;
 use plusminus_worker::agent::Equipment;
 use plusminus_worker::equipment::{Choice, Devices, Stock};
-use plusminus_worker::machine::{Machine, Wanted};
+use plusminus_worker::host::{Host, Wanted};
 use plusminus_worker::runner::RunnerOptions;
 use plusminus_worker::{Options, StateDirectory, WorkerError};
 use std::ffi::OsString;
@@ -119,7 +119,7 @@ pub async fn equip(
         deterministic: !training.nondeterministic,
         ..ExecutionOptions::default()
     };
-    Ok(devices.equip(&Machine::here(), Wanted { slots, threads, jobs }, means, &need))
+    Ok(devices.equip(&Host::here(), Wanted { slots, threads, jobs }, means, &need))
 }
 
 /// The arguments that ask for `equipment` again.

@@ -1,7 +1,7 @@
 //! The problems of a sweep file beside the lines that they are about.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
-use plusminus_core::spec::Problem;
+use plusminus_core::input::Problem;
 
 /// All `problems` of the file `name`, whose text is `text`. Colours are taken out again where they are not shown.
 pub fn render(name: &str, text: &str, problems: &[Problem]) -> String {

@@ -4,7 +4,7 @@ use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, P
 use plusminus_core::id::CellId;
 use plusminus_core::metric::{Metric, Unit};
 use plusminus_core::report::names;
-use plusminus_core::spec::Sweep;
+use plusminus_core::sweep_file::Sweep;
 use plusminus_proto::v1;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};

@@ -7,7 +7,7 @@
 use super::handle::{Beat, Inbox};
 use super::{Driver, Round, SLOW};
 use crate::store::{Store, StoreError};
-use plusminus_core::schedule::{Effect, Record, Session};
+use plusminus_core::scheduler::{Effect, Record, Session};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;

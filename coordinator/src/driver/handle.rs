@@ -4,8 +4,8 @@
 use super::{BATCH, Trouble};
 use crate::answer::Board;
 use crate::selection::Submitted;
-use plusminus_core::id::{Attempt, Digest, JobId, SweepName, WorkerName};
-use plusminus_core::schedule::{Again, Machine, Refusal, Report, Session, SubmitSummary, Time};
+use plusminus_core::id::{Attempt, AttemptId, Digest, JobId, SweepName, WorkerName};
+use plusminus_core::scheduler::{Again, Refusal, Report, Scheduler, Session, SubmitSummary, WallTime};
 use plusminus_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -16,7 +16,7 @@ pub(crate) enum Request {
         worker: WorkerName,
         instance: u64,
         devices: Vec<v1::Device>,
-        holds: Vec<(JobId, Attempt)>,
+        holds: Vec<AttemptId>,
         outbox: Outbox,
     },
     Leave(Session),
@@ -33,7 +33,7 @@ pub(crate) enum Request {
 pub(crate) struct Beat {
     pub session: Session,
     pub beat: u64,
-    pub holds: Vec<(JobId, Attempt)>,
+    pub holds: Vec<AttemptId>,
 }
 
 /// What a user asks for.
@@ -50,7 +50,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<Result<T, Refusal>, Unanswered
 /// What is sent to a worker.
 pub(crate) type Outbox = mpsc::Sender<Result<v1::ToWorker, tonic::Status>>;
 /// A question to the machine and to what is known of running attempts, at a time.
-pub(crate) type Question = Box<dyn FnOnce(&Machine, &Board, Time) + Send>;
+pub(crate) type Question = Box<dyn FnOnce(&Scheduler, &Board, WallTime) + Send>;
 
 /// The sending ends.
 #[derive(Clone)]
@@ -117,10 +117,10 @@ impl Handle {
     /// Asks something of committed state.
     pub async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&Machine, &Board, Time) -> T + Send + 'static,
+        question: impl FnOnce(&Scheduler, &Board, WallTime) -> T + Send + 'static,
     ) -> Result<T, Unanswered> {
         let (sender, receiver) = oneshot::channel();
-        let question = Box::new(move |machine: &Machine, board: &Board, now: Time| {
+        let question = Box::new(move |machine: &Scheduler, board: &Board, now: WallTime| {
             // Whoever asked may have gone.
             let _ = sender.send(question(machine, board, now));
         });

@@ -15,8 +15,8 @@ use crate::answer::Board;
 use crate::selection::Selections;
 use crate::store::{Store, StoreError};
 use commit::{Batch, Commit, Halt, Trouble};
-use plusminus_core::schedule::{
-    Effect, Event, Machine, News, Policy, Record, Refusal, Session, SubmitSummary, Ticket, Time,
+use plusminus_core::scheduler::{
+    Effect, Event, Policy, Record, Refusal, ReportBody, Scheduler, Session, SubmitSummary, Ticket, WallTime,
 };
 use plusminus_proto::session::{self, Terms};
 use plusminus_proto::v1::{self, to_worker::Message};
@@ -49,13 +49,13 @@ impl Clock {
         Clock { began: Instant::now(), at }
     }
 
-    fn now(&self) -> Time {
-        Time(self.at + self.began.elapsed().as_millis() as u64)
+    fn now(&self) -> WallTime {
+        WallTime(self.at + self.began.elapsed().as_millis() as u64)
     }
 }
 
 pub(crate) struct Driver {
-    machine: Machine,
+    machine: Scheduler,
     board: Board,
     selections: Selections,
     clock: Clock,
@@ -116,13 +116,13 @@ impl Driver {
     ) -> Result<(Driver, Handle, Inbox), StoreError> {
         let clock = Clock::new();
         let (only, terms) = (policy.only.clone(), Terms { lease: policy.lease, store: store.identity()? });
-        let machine = Machine::restart(policy, store.records()?, clock.now());
+        let machine = Scheduler::restart(policy, store.records()?, clock.now());
         let selections = Selections::of(&machine, only, store.reader()?);
         Driver::with(machine, selections, store, clock, terms, stop)
     }
 
     fn with(
-        machine: Machine,
+        machine: Scheduler,
         selections: Selections,
         store: impl Commit,
         clock: Clock,
@@ -263,7 +263,7 @@ impl Driver {
                 Event::Resized(session, slots)
             }
             Request::Report(session, report) => {
-                if let News::Epoch(epoch, measurements) = &report.news
+                if let ReportBody::Epoch(epoch, measurements) = &report.body
                     && self.machine.state().is_running(report.job, report.attempt)
                 {
                     self.board.epoch(report.job, report.attempt, *epoch, measurements);

@@ -3,12 +3,12 @@
 use super::*;
 use crate::selection::Submitted;
 use crate::store::Reader;
-use plusminus_core::id::{Attempt, JobId, WorkerName};
+use plusminus_core::id::{Attempt, AttemptId, WorkerName};
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::{Facts, Samples};
-use plusminus_core::schedule::{Ending, JobState, Report};
-use plusminus_core::spec;
+use plusminus_core::scheduler::{Ending, JobState, Report};
+use plusminus_core::sweep_file;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -78,7 +78,7 @@ impl Scene {
         let plan = Arc::new(Mutex::new(plan));
         let (stop, stopped) = oneshot::channel();
         let (clock, terms) = (Clock::new(), Terms { lease: policy.lease, store: store.identity().unwrap() });
-        let machine = Machine::restart(policy, store.records().unwrap(), clock.now());
+        let machine = Scheduler::restart(policy, store.records().unwrap(), clock.now());
         let selections = Selections::of(&machine, None, store.reader().unwrap());
         let failing = Failing { store, plan: Arc::clone(&plan) };
         let (mut driver, handle, inbox) = Driver::with(machine, selections, failing, clock, terms, stopped).unwrap();
@@ -94,7 +94,7 @@ impl Scene {
     }
 
     async fn submit(&self) -> Result<SubmitSummary, Unanswered> {
-        let sweep = spec::read(SWEEP, 100).unwrap();
+        let sweep = sweep_file::read(SWEEP, 100).unwrap();
         let submitted = Box::new(Submitted::new(sweep, SWEEP.into()));
         self.handle.call(|reply| Call::Submit(submitted, reply)).await.map(Result::unwrap)
     }
@@ -108,12 +108,12 @@ impl Scene {
         self.handle.send(join).await.unwrap();
     }
 
-    async fn beat(&self, beat: u64, holds: &[(JobId, Attempt)]) {
+    async fn beat(&self, beat: u64, holds: &[AttemptId]) {
         self.handle.beat(Beat { session: SESSION, beat, holds: holds.to_vec() }).await.unwrap();
     }
 
-    async fn report(&self, sequence: u64, (job, attempt): (JobId, Attempt), news: News) {
-        self.handle.send(Request::Report(SESSION, Report { sequence, job, attempt, news })).await.unwrap();
+    async fn report(&self, sequence: u64, AttemptId { job, attempt }: AttemptId, body: ReportBody) {
+        self.handle.send(Request::Report(SESSION, Report { sequence, job, attempt, body })).await.unwrap();
     }
 
     /// The next thing that the worker is told but that its leases are renewed.
@@ -127,7 +127,7 @@ impl Scene {
         }
     }
 
-    async fn assignment(&mut self) -> (JobId, Attempt) {
+    async fn assignment(&mut self) -> AttemptId {
         match self.told().await {
             Message::Assignment(assignment) => assignment.of.unwrap().to_core().unwrap(),
             other => panic!("expected an assignment, found {other:?}"),
@@ -144,11 +144,11 @@ impl Scene {
     }
 }
 
-fn epoch() -> News {
-    News::Epoch(1, Measurements::from([(Metric::TestAccuracy, 0.5)]))
+fn epoch() -> ReportBody {
+    ReportBody::Epoch(1, Measurements::from([(Metric::TestAccuracy, 0.5)]))
 }
 
-fn finished() -> News {
+fn finished() -> ReportBody {
     let samples = Samples { train: 1, validation: 0, test: 1 };
     let (engine, data, weights, start) = ("none".into(), "".into(), "".into(), None);
     let transition = TransitionMatrix::identity(2);
@@ -163,7 +163,7 @@ fn finished() -> News {
         start,
         kept: BTreeMap::new(),
     };
-    News::Ended(Ending::Finished(Box::new(facts)))
+    ReportBody::Ended(Ending::Finished(Box::new(facts)))
 }
 
 /// Trains the whole sweep, holding what is said against what is on the disk; how often a commit has failed.
@@ -186,13 +186,13 @@ async fn whole_sweep(good: u32, failures: u32) -> u32 {
     assert!(matches!(scene.told().await, Message::Welcome(_)));
     for job in 0..3 {
         let of = scene.assignment().await;
-        let attempts = scene.reader.attempts(of.0).unwrap();
-        assert_eq!((attempts.len(), of.1), (1, Attempt(1)), "it is written down before it is given out");
-        for (sequence, news) in [(2 * job + 1, epoch()), (2 * job + 2, finished())] {
-            scene.report(sequence, of, news).await;
+        let attempts = scene.reader.attempts(of.job).unwrap();
+        assert_eq!((attempts.len(), of.attempt), (1, Attempt(1)), "it is written down before it is given out");
+        for (sequence, body) in [(2 * job + 1, epoch()), (2 * job + 2, finished())] {
+            scene.report(sequence, of, body).await;
             let Message::Acknowledgement(got) = scene.told().await else { panic!("expected an acknowledgement") };
             assert_eq!(got.sequence, sequence);
-            let attempt = scene.reader.attempts(of.0).unwrap().remove(0);
+            let attempt = scene.reader.attempts(of.job).unwrap().remove(0);
             assert_eq!((attempt.epochs, attempt.ended.is_some()), (1, sequence % 2 == 0), "on the disk by then");
         }
     }
@@ -202,7 +202,7 @@ async fn whole_sweep(good: u32, failures: u32) -> u32 {
     let failed = scene.plan.lock().unwrap().failed;
     scene.stop().await;
     let machine =
-        Machine::restart(Policy::default(), Reader::open(directory.path()).unwrap().records().unwrap(), Time(0));
+        Scheduler::restart(Policy::default(), Reader::open(directory.path()).unwrap().records().unwrap(), WallTime(0));
     assert!(machine.jobs_of(&"small".parse().unwrap()).all(|job| job.state == JobState::Finished && job.attempts == 1));
     failed
 }
@@ -244,12 +244,12 @@ async fn while_nothing_can_be_written_users_are_told_and_heartbeats_are_answered
     }
     let said = said.unwrap().to_string();
     assert!(said.contains("no room is left for the store plusminus.sqlite"), "{said}");
-    assert!(scene.reader.attempts(first.0).unwrap()[0].ended.is_none());
+    assert!(scene.reader.attempts(first.job).unwrap()[0].ended.is_none());
     scene.plan(|plan| plan.failures = 0);
     assert!(matches!(scene.told().await, Message::Acknowledgement(v1::Acknowledgement { sequence: 1 })));
-    assert_eq!(scene.reader.attempts(first.0).unwrap()[0].ending.as_deref(), Some("finished"));
+    assert_eq!(scene.reader.attempts(first.job).unwrap()[0].ending.as_deref(), Some("finished"));
     let second = scene.assignment().await;
-    assert_ne!(first.0, second.0);
+    assert_ne!(first.job, second.job);
     assert_eq!(scene.finished().await, Ok(1));
     scene.stop().await;
 }
@@ -273,8 +273,8 @@ async fn no_lease_passes_while_nothing_can_be_written() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     for of in [first, second] {
-        assert_eq!(scene.reader.attempts(of.0).unwrap().len(), 1);
-        assert_eq!(scene.reader.attempts(of.0).unwrap()[0].ended, None);
+        assert_eq!(scene.reader.attempts(of.job).unwrap().len(), 1);
+        assert_eq!(scene.reader.attempts(of.job).unwrap()[0].ended, None);
     }
     scene.stop().await;
 }
@@ -343,8 +343,8 @@ async fn a_flood_of_measurements_delays_no_heartbeat() {
     let handle = scene.handle.clone();
     let flood = tokio::spawn(async move {
         for sequence in 1..=20_000 {
-            let news = News::Epoch(sequence as u32, Measurements::from([(Metric::TestAccuracy, 0.5)]));
-            let report = Report { sequence, job: of.0, attempt: of.1, news };
+            let body = ReportBody::Epoch(sequence as u32, Measurements::from([(Metric::TestAccuracy, 0.5)]));
+            let report = Report { sequence, job: of.job, attempt: of.attempt, body };
             handle.send(Request::Report(SESSION, report)).await.unwrap();
         }
     });

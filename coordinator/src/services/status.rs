@@ -2,8 +2,8 @@
 
 use crate::answer::AnswerError;
 use crate::driver::Unanswered;
-use plusminus_core::schedule::Refusal;
-use plusminus_core::spec::Problem;
+use plusminus_core::input::Problem;
+use plusminus_core::scheduler::Refusal;
 use plusminus_proto::convert::Invalid;
 use plusminus_proto::{STALLED, v1};
 use prost::Message;

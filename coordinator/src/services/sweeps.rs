@@ -7,8 +7,8 @@ use crate::explain::{self, Explained};
 use crate::selection::Submitted;
 use crate::store::Reader;
 use plusminus_core::id::{IdError, SweepName};
-use plusminus_core::schedule::{Again, SubmitSummary};
-use plusminus_core::spec;
+use plusminus_core::scheduler::{Again, SubmitSummary};
+use plusminus_core::sweep_file;
 use plusminus_proto::v1::{self, sweep_service_server::SweepService};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -43,7 +43,7 @@ fn sweep_name(text: &str) -> Result<SweepName, Status> {
 /// Checks a sweep file and takes the sweep of that name in it.
 fn submitted(request: v1::SubmitRequest, max_jobs: u64) -> Result<Submitted, Status> {
     let v1::SubmitRequest { source, sweep: name } = request;
-    let sweeps = spec::read_all(&source, max_jobs).map_err(|problems| status::problems(&problems))?;
+    let sweeps = sweep_file::read_all(&source, max_jobs).map_err(|problems| status::problems(&problems))?;
     let wanted = if name.is_empty() { Some(sweeps.main) } else { sweeps.called(&name) };
     let sweep = wanted.ok_or_else(|| Status::invalid_argument(format!("the sweep file has no sweep `{name}`")))?;
     Ok(Submitted::new(sweep, source.into()))

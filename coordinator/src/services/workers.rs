@@ -2,8 +2,8 @@
 
 use super::status::{invalid, unanswered};
 use crate::driver::{Beat, Handle, Request, Unanswered};
-use plusminus_core::id::WorkerName;
-use plusminus_core::schedule::{Event, Session};
+use plusminus_core::id::{AttemptId, WorkerName};
+use plusminus_core::scheduler::{Event, Session};
 use plusminus_proto::convert::{self, Invalid, attempts, required_attempt};
 use plusminus_proto::session;
 use plusminus_proto::v1::{self, from_worker, worker_service_server::WorkerService};
@@ -163,7 +163,7 @@ async fn listen(
     while let Some(message) = inbound.message().await? {
         match message.message {
             Some(from_worker::Message::Progress(v1::ProgressReport { of, progress: Some(progress) })) => {
-                let (job, attempt) = required_attempt(of.as_ref()).map_err(invalid)?;
+                let AttemptId { job, attempt } = required_attempt(of.as_ref()).map_err(invalid)?;
                 // Where there is much to do, the next one will do: heartbeats wait behind reports, and those must have room.
                 if said.capacity() > INBOX / 2 {
                     let _ = said.try_send(Request::Progress(job, attempt, progress));

@@ -2,7 +2,7 @@
 
 use super::{Reader, StoreError};
 use plusminus_core::id::JobId;
-use plusminus_core::schedule::Time;
+use plusminus_core::scheduler::WallTime;
 use rusqlite::Row;
 
 /// An attempt as the store has it.
@@ -13,9 +13,9 @@ pub struct AttemptRow {
     /// Whose it was.
     pub worker: String,
     /// When it was given to the worker.
-    pub started: Time,
+    pub started: WallTime,
     /// When it ended.
-    pub ended: Option<Time>,
+    pub ended: Option<WallTime>,
     /// `finished`, `cancelled` or the kind of failure.
     pub ending: Option<String>,
     /// Of a failure.
@@ -42,8 +42,8 @@ impl Reader {
             Ok(AttemptRow {
                 attempt: row.get(0)?,
                 worker: row.get(1)?,
-                started: Time(row.get::<_, i64>(2)? as u64),
-                ended: row.get::<_, Option<i64>>(3)?.map(|at| Time(at as u64)),
+                started: WallTime(row.get::<_, i64>(2)? as u64),
+                ended: row.get::<_, Option<i64>>(3)?.map(|at| WallTime(at as u64)),
                 ending: row.get(4)?,
                 message: row.get(5)?,
                 epochs: row.get(6)?,

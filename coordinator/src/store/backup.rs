@@ -5,7 +5,7 @@
 
 use super::{FILE, Reader, StoreError, VERSION, lock, version};
 use plusminus_core::id::Digest;
-use plusminus_core::schedule::{Record, StoredState};
+use plusminus_core::scheduler::{Record, StoredState};
 use plusminus_proto::weights::{self, ReceiveError};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeSet;

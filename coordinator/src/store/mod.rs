@@ -1,6 +1,6 @@
 //! The store: one SQLite file in the state directory, written by one thread, many records to a transaction.
 //!
-//! *Architecture invariant:* the store mirrors `core::schedule::State`. It takes the same records in the same order and decides
+//! *Architecture invariant:* the store mirrors `core::scheduler::State`. It takes the same records in the same order and decides
 //! nothing, and what [`Store::records`] gives back leads `State::apply` to the same state.
 
 mod attempts;

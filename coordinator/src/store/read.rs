@@ -4,9 +4,9 @@ use super::migrate::older;
 use super::{FILE, Store, StoreError, VERSION, open_to_read};
 use plusminus_core::id::{CellId, JobId, SweepName, WorkerName};
 use plusminus_core::job::{Configuration, Job};
-use plusminus_core::metric::{At, Measurements, Metric, selected};
+use plusminus_core::metric::{EpochSelection, Measurements, Metric, selected};
 use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_core::schedule::{NewCell, NewJob, Origin, Record, StoredState, Time};
+use plusminus_core::scheduler::{NewCell, NewJob, Origin, Record, StoredState, WallTime};
 use rusqlite::{Connection, Result, Row, Statement, params, types::Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -80,17 +80,19 @@ impl Reader {
         &self,
         sweep: &SweepName,
         metric: Metric,
-        at: At,
+        at: EpochSelection,
     ) -> std::result::Result<BTreeMap<JobId, f64>, StoreError> {
         let query = || match at {
-            At::Final | At::Best | At::BestValidation => self.stored(sweep, metric, at),
+            EpochSelection::Final | EpochSelection::Best | EpochSelection::BestValidation => {
+                self.stored(sweep, metric, at)
+            }
             // So many epochs as anybody may name, and of the lowest loss jobs know nothing that ended before it could be asked for.
-            At::BestValidationLoss | At::LastMean(_) => self.computed(sweep, metric, at),
+            EpochSelection::BestValidationLoss | EpochSelection::LastMean(_) => self.computed(sweep, metric, at),
         };
         query().map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
     }
 
-    fn stored(&self, sweep: &SweepName, metric: Metric, at: At) -> Result<BTreeMap<JobId, f64>> {
+    fn stored(&self, sweep: &SweepName, metric: Metric, at: EpochSelection) -> Result<BTreeMap<JobId, f64>> {
         let select = "SELECT jobs.id, results.value
                       FROM sweeps
                       JOIN sweep_jobs ON sweep_jobs.sweep = sweeps.ordinal
@@ -104,7 +106,7 @@ impl Reader {
         rows.collect()
     }
 
-    fn computed(&self, sweep: &SweepName, metric: Metric, at: At) -> Result<BTreeMap<JobId, f64>> {
+    fn computed(&self, sweep: &SweepName, metric: Metric, at: EpochSelection) -> Result<BTreeMap<JobId, f64>> {
         let select = r#"SELECT jobs.id, epochs.epoch, json_extract(epochs.measurements, '$."' || ?2 || '"'),
                                json_extract(epochs.measurements, '$."' || ?3 || '"')
                         FROM sweeps
@@ -182,10 +184,10 @@ fn records(connection: &Connection, version: u32) -> Result<Vec<Record>> {
 }
 
 /// Cells by their numbers, each with what its jobs build on, if they do: a cell, and which of its jobs' weights.
-type Kinds = BTreeMap<i64, (CellId, Option<(CellId, At)>)>;
+type Kinds = BTreeMap<i64, (CellId, Option<(CellId, EpochSelection)>)>;
 
 /// What the jobs of a configuration build on. A configuration that this version cannot read is no worker's either.
-fn origin(configuration: &str) -> Option<(CellId, At)> {
+fn origin(configuration: &str) -> Option<(CellId, EpochSelection)> {
     // Most have no parent, and to read them all takes a while.
     let reads = configuration.contains(r#""parent":{"#);
     reads.then(|| serde_json::from_str::<Configuration>(configuration).ok()?.origin()).flatten()
@@ -291,8 +293,8 @@ fn jobs_of(
     Ok(jobs)
 }
 
-fn time(row: &Row<'_>, column: usize) -> Result<Time> {
-    Ok(Time(row.get::<_, i64>(column)? as u64))
+fn time(row: &Row<'_>, column: usize) -> Result<WallTime> {
+    Ok(WallTime(row.get::<_, i64>(column)? as u64))
 }
 
 fn parsed<T>(row: &Row<'_>, column: usize) -> Result<T>

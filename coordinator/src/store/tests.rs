@@ -4,11 +4,11 @@ use super::*;
 use plusminus_core::id::{Attempt, CellId, Digest, JobId, SweepName, WorkerName};
 use plusminus_core::job::Job;
 use plusminus_core::methods::noise::TransitionMatrix;
-use plusminus_core::metric::{At, Measurements, Metric};
+use plusminus_core::metric::{EpochSelection, Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
-use plusminus_core::schedule::{
-    Effect, Ending, Event, JobState, JobView, Machine, NewCell, NewJob, News, Origin, Policy, Record, Report, Session,
-    StoredState, Submission, SweepView, Ticket, Time,
+use plusminus_core::scheduler::{
+    Effect, Ending, Event, JobState, JobView, NewCell, NewJob, Origin, Policy, Record, Report, ReportBody, Scheduler,
+    Session, StoredState, Submission, SweepView, Ticket, WallTime,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,12 +53,12 @@ fn joined() -> Event {
     Event::Joined { session: SESSION, worker: WorkerName("w".into()), instance: 1, slots: 2, gpu: false, holds: vec![] }
 }
 
-fn reported(n: u8, attempt: u32, news: News) -> Event {
-    Event::Reported(SESSION, Report { sequence: 1, job: job(n), attempt: Attempt(attempt), news })
+fn reported(n: u8, attempt: u32, body: ReportBody) -> Event {
+    Event::Reported(SESSION, Report { sequence: 1, job: job(n), attempt: Attempt(attempt), body })
 }
 
 /// Everything that users are shown.
-fn views(machine: &Machine) -> Vec<(SweepView, Vec<JobView>)> {
+fn views(machine: &Scheduler) -> Vec<(SweepView, Vec<JobView>)> {
     let jobs = |sweep: SweepView| {
         let jobs = machine.jobs_of(&sweep.name).collect();
         (sweep, jobs)
@@ -76,11 +76,11 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(joined()),
         1 => Just(Event::Left(SESSION)),
         2 => (attempt(), 1u32..3, 0.0..1.0).prop_map(|((n, attempt), epoch, value)| {
-            reported(n, attempt, News::Epoch(epoch, Measurements::from([(Metric::TestAccuracy, value)])))
+            reported(n, attempt, ReportBody::Epoch(epoch, Measurements::from([(Metric::TestAccuracy, value)])))
         }),
-        4 => attempt().prop_map(|(n, attempt)| reported(n, attempt, News::Ended(Ending::Finished(facts())))),
+        4 => attempt().prop_map(|(n, attempt)| reported(n, attempt, ReportBody::Ended(Ending::Finished(facts())))),
         3 => (attempt(), kind).prop_map(|((n, attempt), kind)| {
-            reported(n, attempt, News::Ended(Ending::Failed(Failure::new(kind, "because"))))
+            reported(n, attempt, ReportBody::Ended(Ending::Failed(Failure::new(kind, "because"))))
         }),
         2 => Just(Event::Tick),
     ]
@@ -94,28 +94,28 @@ proptest! {
         let directory = tempfile::tempdir().unwrap();
         let mut store = Store::open(directory.path()).unwrap();
         let policy = Policy { lease: 2_000, backoff: 1, ..Policy::default() };
-        let mut machine = Machine::new(policy.clone());
-        let mut now = Time(0);
+        let mut machine = Scheduler::new(policy.clone());
+        let mut now = WallTime(0);
         for event in events {
             now = now.after(700);
             store.commit(&records(machine.handle(now, event))).unwrap();
         }
-        let restarted = Machine::restart(policy, store.records().unwrap(), now);
+        let restarted = Scheduler::restart(policy, store.records().unwrap(), now);
         prop_assert_eq!(views(&restarted), views(&machine));
         // What no sweep names any more is known all the same: submitting it again tells finished from new.
         let everything = submission(9, &(2..8).collect());
-        let again = |mut machine: Machine| machine.handle(now, Event::Submit(Ticket(0), everything.clone()));
+        let again = |mut machine: Scheduler| machine.handle(now, Event::Submit(Ticket(0), everything.clone()));
         let summary = |effects: Vec<Effect>| effects.into_iter().find_map(|e| if let Effect::Submitted(_, s) = e { Some(s) } else { None });
         prop_assert_eq!(summary(again(restarted)), summary(again(machine)));
     }
 }
 
 /// A store with one running job.
-fn running(directory: &Path) -> (Store, Machine) {
+fn running(directory: &Path) -> (Store, Scheduler) {
     let mut store = Store::open(directory).unwrap();
-    let mut machine = Machine::new(Policy::default());
+    let mut machine = Scheduler::new(Policy::default());
     for event in [Event::Submit(Ticket(0), submission(0, &BTreeSet::from([2]))), joined()] {
-        store.commit(&records(machine.handle(Time(1), event))).unwrap();
+        store.commit(&records(machine.handle(WallTime(1), event))).unwrap();
     }
     (store, machine)
 }
@@ -126,9 +126,11 @@ fn reached(epochs: &[f64], ending: Failure) -> Vec<Option<f64>> {
     let (mut store, mut machine) = running(directory.path());
     for (epoch, value) in (1..).zip(epochs) {
         let row = Measurements::from([(Metric::TestAccuracy, *value), (Metric::ValidationLoss, 1.0 - value)]);
-        store.commit(&records(machine.handle(Time(2), reported(2, 1, News::Epoch(epoch, row))))).unwrap();
+        store.commit(&records(machine.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))))).unwrap();
     }
-    store.commit(&records(machine.handle(Time(3), reported(2, 1, News::Ended(Ending::Failed(ending)))))).unwrap();
+    store
+        .commit(&records(machine.handle(WallTime(3), reported(2, 1, ReportBody::Ended(Ending::Failed(ending))))))
+        .unwrap();
     let reader = store.reader().unwrap();
     let value =
         |at: &str| reader.values(&name(0), Metric::TestAccuracy, at.parse().unwrap()).unwrap().get(&job(2)).copied();
@@ -152,14 +154,16 @@ fn a_finished_job_has_a_value_for_every_selection() {
         Measurements::from([(Metric::ValidationAccuracy, validation), (Metric::TestAccuracy, test)])
     };
     for (epoch, row) in (1..).zip([row(0.5, 0.1), row(0.7, 0.2), row(0.6, 0.9), row(0.6, f64::NAN)]) {
-        store.commit(&records(machine.handle(Time(2), reported(2, 1, News::Epoch(epoch, row))))).unwrap();
+        store.commit(&records(machine.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))))).unwrap();
     }
     let reader = store.reader().unwrap();
     let value = |at| reader.values(&name(0), Metric::TestAccuracy, at).unwrap().get(&job(2)).copied();
-    assert_eq!(value(At::Best), None, "not finished yet");
-    store.commit(&records(machine.handle(Time(3), reported(2, 1, News::Ended(Ending::Finished(facts())))))).unwrap();
-    assert_eq!((value(At::BestValidation), value(At::Best)), (Some(0.2), Some(0.9)));
-    assert_eq!(value(At::Final), None, "what is not finite is no value");
+    assert_eq!(value(EpochSelection::Best), None, "not finished yet");
+    store
+        .commit(&records(machine.handle(WallTime(3), reported(2, 1, ReportBody::Ended(Ending::Finished(facts()))))))
+        .unwrap();
+    assert_eq!((value(EpochSelection::BestValidation), value(EpochSelection::Best)), (Some(0.2), Some(0.9)));
+    assert_eq!(value(EpochSelection::Final), None, "what is not finite is no value");
     assert_eq!(value("last-1-mean".parse().unwrap()), None, "what is not finite has no mean");
 }
 
@@ -169,9 +173,11 @@ fn means_and_the_lowest_loss_are_known_of_jobs_that_ended_before_they_were_asked
     let (mut store, mut machine) = running(directory.path());
     for (epoch, (loss, test)) in (1..).zip([(2.0, 0.25), (1.0, 0.5), (1.5, 0.75)]) {
         let row = Measurements::from([(Metric::ValidationLoss, loss), (Metric::TestAccuracy, test)]);
-        store.commit(&records(machine.handle(Time(2), reported(2, 1, News::Epoch(epoch, row))))).unwrap();
+        store.commit(&records(machine.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))))).unwrap();
     }
-    store.commit(&records(machine.handle(Time(3), reported(2, 1, News::Ended(Ending::Finished(facts())))))).unwrap();
+    store
+        .commit(&records(machine.handle(WallTime(3), reported(2, 1, ReportBody::Ended(Ending::Finished(facts()))))))
+        .unwrap();
     let stored = "SELECT value FROM results WHERE at = 'best-validation-loss' AND metric = 'test_accuracy'";
     assert_eq!(store.connection.query_row(stored, [], |row| row.get(0)), Ok(0.5));
     store.connection.execute("DELETE FROM results WHERE at NOT IN ('final', 'best', 'best-validation')", []).unwrap();
@@ -193,7 +199,7 @@ fn a_full_disk_is_told_and_nothing_recorded_before_is_lost() {
     store.connection.pragma_update(None, "max_page_count", pages + 1).unwrap();
     let full = (1..10_000).find_map(|epoch| {
         let row = Measurements::from([(Metric::TestAccuracy, 0.1)]);
-        let records = records(machine.handle(Time(2), reported(2, 1, News::Epoch(epoch, row))));
+        let records = records(machine.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))));
         store.commit(&records).err().map(|error| (epoch, error))
     });
     let (epoch, error) = full.unwrap();
@@ -212,7 +218,7 @@ fn a_large_submission_is_on_the_disk_before_its_log_is_moved() {
     let jobs: Vec<NewJob> = (0..write::MANY as u64).map(new).collect();
     let mut submission = submission(1, &BTreeSet::new());
     submission.jobs = jobs.clone();
-    let effects = Machine::new(Policy::default()).handle(Time(1), Event::Submit(Ticket(0), submission));
+    let effects = Scheduler::new(Policy::default()).handle(WallTime(1), Event::Submit(Ticket(0), submission));
     let length = |directory: &Path| fs::metadata(directory.join(FILE)).unwrap().len();
     let before = length(directory.path());
     store.commit(&records(effects)).unwrap();
@@ -261,8 +267,8 @@ base: {dataset: fashion-mnist-10k, model: cnn, loss: mae, optimizer: adam, epoch
 ";
 
 /// A store, and the machine that it mirrors, with a parent, its child, and nobody to train them.
-fn family(directory: &Path) -> (Store, Machine, [JobId; 2]) {
-    let sweep = plusminus_core::spec::read(FAMILY, 10).unwrap();
+fn family(directory: &Path) -> (Store, Scheduler, [JobId; 2]) {
+    let sweep = plusminus_core::sweep_file::read(FAMILY, 10).unwrap();
     let cells = sweep.trained().into_iter();
     let cells = cells.map(|cell| NewCell { id: cell.id, configuration: cell.configuration.canonical().into() });
     let new = |job: Job| {
@@ -272,16 +278,16 @@ fn family(directory: &Path) -> (Store, Machine, [JobId; 2]) {
     let jobs: Vec<NewJob> = sweep.jobs().map(new).collect();
     let ids = [jobs[0].id, jobs[1].id];
     let submission = Submission { name: sweep.name.clone(), source: FAMILY.into(), cells: cells.collect(), jobs };
-    let (mut store, mut machine) = (Store::open(directory).unwrap(), Machine::new(Policy::default()));
-    store.commit(&records(machine.handle(Time(1), Event::Submit(Ticket(0), submission)))).unwrap();
+    let (mut store, mut machine) = (Store::open(directory).unwrap(), Scheduler::new(Policy::default()));
+    store.commit(&records(machine.handle(WallTime(1), Event::Submit(Ticket(0), submission)))).unwrap();
     (store, machine, ids)
 }
 
 /// What a machine that goes on from the store gives to a worker that has nothing.
 fn assigned(store: &Store) -> Vec<(JobId, Option<(JobId, Digest)>)> {
-    let mut machine = Machine::restart(Policy::default(), store.records().unwrap(), Time(2));
+    let mut machine = Scheduler::restart(Policy::default(), store.records().unwrap(), WallTime(2));
     // An attempt that was lost with the machine before is made again after a little while.
-    let effects = [(2, joined()), (2_000, Event::Tick)].map(|(at, event)| machine.handle(Time(at), event)).concat();
+    let effects = [(2, joined()), (2_000, Event::Tick)].map(|(at, event)| machine.handle(WallTime(at), event)).concat();
     let given = |effect| match effect {
         Effect::Assign { job, origin, .. } => Some((job, origin)),
         _ => None,
@@ -294,18 +300,18 @@ fn a_restart_knows_which_jobs_build_on_which_and_what_they_have_left() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, mut machine, [parent, child]) = family(directory.path());
     assert_eq!(assigned(&store), [(parent, None)]);
-    let mut happens = |store: &mut Store, event| store.commit(&records(machine.handle(Time(3), event))).unwrap();
+    let mut happens = |store: &mut Store, event| store.commit(&records(machine.handle(WallTime(3), event))).unwrap();
     happens(&mut store, joined());
     let file = Digest::of(b"weights");
     let mut facts = facts();
-    facts.kept.insert(At::Final, file);
-    let news = News::Ended(Ending::Finished(facts));
-    happens(&mut store, Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt: Attempt(1), news }));
+    facts.kept.insert(EpochSelection::Final, file);
+    let body = ReportBody::Ended(Ending::Finished(facts));
+    happens(&mut store, Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt: Attempt(1), body }));
     assert_eq!(assigned(&store), [(child, Some((parent, file)))]);
     happens(&mut store, Event::Lost(parent, file));
     let views =
-        |machine: &Machine| machine.jobs_of(&"family".parse().unwrap()).map(|job| job.state).collect::<Vec<_>>();
-    let restarted = Machine::restart(Policy::default(), store.records().unwrap(), Time(3));
+        |machine: &Scheduler| machine.jobs_of(&"family".parse().unwrap()).map(|job| job.state).collect::<Vec<_>>();
+    let restarted = Scheduler::restart(Policy::default(), store.records().unwrap(), WallTime(3));
     assert_eq!(views(&restarted), views(&machine), "the parent is trained again");
 }
 
@@ -313,12 +319,12 @@ fn a_restart_knows_which_jobs_build_on_which_and_what_they_have_left() {
 fn a_job_that_failed_with_its_parent_has_failed_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, mut machine, [parent, child]) = family(directory.path());
-    let news = News::Ended(Ending::Failed(Failure::new(FailureKind::UserError, "no data")));
-    let report = Report { sequence: 1, job: parent, attempt: Attempt(1), news };
+    let body = ReportBody::Ended(Ending::Failed(Failure::new(FailureKind::UserError, "no data")));
+    let report = Report { sequence: 1, job: parent, attempt: Attempt(1), body };
     for event in [joined(), Event::Reported(SESSION, report)] {
-        store.commit(&records(machine.handle(Time(3), event))).unwrap();
+        store.commit(&records(machine.handle(WallTime(3), event))).unwrap();
     }
-    let restarted = Machine::restart(Policy::default(), store.records().unwrap(), Time(3));
+    let restarted = Scheduler::restart(Policy::default(), store.records().unwrap(), WallTime(3));
     assert!(matches!(machine.state().job(child), Some(JobState::Failed(_))));
     assert_eq!(restarted.state().job(child), machine.state().job(child));
 }
@@ -334,18 +340,18 @@ fn a_job_that_is_trained_again_in_vain_shows_the_result_that_it_had() {
 fn trained_again_in_vain(kind: FailureKind) {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, mut machine, [parent, child]) = family(directory.path());
-    let mut happens = |store: &mut Store, event| store.commit(&records(machine.handle(Time(3), event))).unwrap();
-    let said = |attempt, news| Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt, news });
-    let accuracy = |value| News::Epoch(1, Measurements::from([(Metric::TestAccuracy, value)]));
+    let mut happens = |store: &mut Store, event| store.commit(&records(machine.handle(WallTime(3), event))).unwrap();
+    let said = |attempt, body| Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt, body });
+    let accuracy = |value| ReportBody::Epoch(1, Measurements::from([(Metric::TestAccuracy, value)]));
     let file = Digest::of(b"weights");
     let mut facts = facts();
-    facts.kept.insert(At::Final, file);
+    facts.kept.insert(EpochSelection::Final, file);
     happens(&mut store, joined());
     happens(&mut store, said(Attempt(1), accuracy(0.5)));
-    happens(&mut store, said(Attempt(1), News::Ended(Ending::Finished(facts))));
+    happens(&mut store, said(Attempt(1), ReportBody::Ended(Ending::Finished(facts))));
     happens(&mut store, Event::Lost(parent, file));
     happens(&mut store, said(Attempt(2), accuracy(0.25)));
-    happens(&mut store, said(Attempt(2), News::Ended(Ending::Failed(Failure::new(kind, "because")))));
+    happens(&mut store, said(Attempt(2), ReportBody::Ended(Ending::Failed(Failure::new(kind, "because")))));
     let reader = store.reader().unwrap();
     for at in ["final", "last-1-mean"] {
         let values = reader.values(&"family".parse().unwrap(), Metric::TestAccuracy, at.parse().unwrap()).unwrap();
@@ -353,7 +359,7 @@ fn trained_again_in_vain(kind: FailureKind) {
     }
     let stands = "SELECT value FROM metrics WHERE NOT superseded";
     assert_eq!(store.connection.query_row(stands, [], |row| row.get(0)), Ok(0.5), "the rows that gave the result");
-    let restarted = Machine::restart(Policy::default(), store.records().unwrap(), Time(3));
+    let restarted = Scheduler::restart(Policy::default(), store.records().unwrap(), WallTime(3));
     assert_eq!(restarted.state().job(parent), Some(&JobState::Finished));
     assert_eq!(views(&restarted), views(&machine));
     assert!(matches!(machine.state().job(child), Some(JobState::Running { .. })), "it was given the weights before");
@@ -363,25 +369,25 @@ fn trained_again_in_vain(kind: FailureKind) {
 fn an_attempt_at_a_job_that_is_cancelled_has_ended_with_it() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, mut machine) = running(directory.path());
-    store.commit(&records(machine.handle(Time(7), Event::Cancel(Ticket(0), name(0))))).unwrap();
+    store.commit(&records(machine.handle(WallTime(7), Event::Cancel(Ticket(0), name(0))))).unwrap();
     let attempt = store.reader().unwrap().attempts(job(2)).unwrap().remove(0);
-    assert_eq!((attempt.ended, attempt.ending.as_deref()), (Some(Time(7)), Some("cancelled")));
+    assert_eq!((attempt.ended, attempt.ending.as_deref()), (Some(WallTime(7)), Some("cancelled")));
 }
 
 #[test]
 fn a_job_that_is_cancelled_while_it_is_trained_again_has_finished_after_a_restart_too() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, mut machine, [parent, child]) = family(directory.path());
-    let mut happens = |store: &mut Store, event| store.commit(&records(machine.handle(Time(3), event))).unwrap();
-    let news = News::Ended(Ending::Finished(facts()));
+    let mut happens = |store: &mut Store, event| store.commit(&records(machine.handle(WallTime(3), event))).unwrap();
+    let body = ReportBody::Ended(Ending::Finished(facts()));
     happens(&mut store, joined());
-    happens(&mut store, Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt: Attempt(1), news }));
+    happens(&mut store, Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt: Attempt(1), body }));
     // It has not left the weights, which the child is told; both are wanted again.
     let mut again = store.records().unwrap();
     let Some(Record::Submitted { name, source, cells, jobs, .. }) = again.drain(..).next() else { panic!("{again:?}") };
     happens(&mut store, Event::Submit(Ticket(0), Submission { name: name.clone(), source, cells, jobs }));
     let states = |store: &Store| {
-        let restarted = Machine::restart(Policy::default(), store.records().unwrap(), Time(3));
+        let restarted = Scheduler::restart(Policy::default(), store.records().unwrap(), WallTime(3));
         [parent, child].map(|job| restarted.state().job(job).cloned().unwrap())
     };
     assert!(matches!(states(&store), [JobState::Running { .. }, JobState::Queued { .. }]), "{:?}", states(&store));

@@ -4,7 +4,7 @@ use super::{Store, StoreError};
 use plusminus_core::id::{CellId, JobId, SweepName};
 use plusminus_core::metric::{Measurements, Metric, select};
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
-use plusminus_core::schedule::{Ending, NewCell, NewJob, Next, Record, Time};
+use plusminus_core::scheduler::{Ending, NewCell, NewJob, Next, Record, WallTime};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use serde::Serializer;
 use std::collections::{BTreeMap, HashMap};
@@ -133,7 +133,7 @@ impl Writer<'_> {
 
     /// What the tables call the job. A fact about a job that is not known is ignored, as [`State::apply`] does.
     ///
-    /// [`State::apply`]: plusminus_core::schedule::State::apply
+    /// [`State::apply`]: plusminus_core::scheduler::State::apply
     fn number(&mut self, job: JobId) -> Result<Option<i64>> {
         if let Some(number) = self.numbers.get(&job) {
             return Ok(Some(*number));
@@ -153,7 +153,7 @@ impl Writer<'_> {
         source: &str,
         cells: &[NewCell],
         jobs: &[NewJob],
-        at: Time,
+        at: WallTime,
     ) -> Result<()> {
         let insert = "INSERT OR IGNORE INTO cells (id, configuration) VALUES (?1, ?2)";
         let mut insert = self.connection.prepare_cached(insert)?;
@@ -201,7 +201,7 @@ impl Writer<'_> {
         self.connection.prepare_cached(requeue)?.execute([job.as_bytes()]).map(drop)
     }
 
-    fn drop_jobs(&mut self, jobs: &[JobId], at: Time) -> Result<()> {
+    fn drop_jobs(&mut self, jobs: &[JobId], at: WallTime) -> Result<()> {
         let end = "UPDATE attempts SET ended = ?2, ending = 'cancelled', message = 'no sweep wanted it any more'
                    WHERE ended IS NULL AND (job, attempt) = (
                      SELECT number, attempts FROM job_states WHERE id = ?1 AND state = 'running')";
@@ -280,7 +280,7 @@ impl Writer<'_> {
     }
 }
 
-fn time(time: Time) -> i64 {
+fn time(time: WallTime) -> i64 {
     time.0 as i64
 }
 

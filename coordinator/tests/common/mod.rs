@@ -3,10 +3,10 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use plusminus_coordinator::Coordinator;
-use plusminus_core::schedule::Policy;
+use plusminus_core::scheduler::Policy;
 use plusminus_proto::v1::sweep_service_client::SweepServiceClient;
 use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
-use plusminus_proto::v1::{self, from_worker, report::News, to_worker};
+use plusminus_proto::v1::{self, from_worker, report::Body, to_worker};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -111,8 +111,8 @@ impl Worker {
         }
     }
 
-    pub async fn report(&self, sequence: u64, of: &v1::AttemptId, news: News) {
-        let report = v1::Report { sequence, of: Some(of.clone()), news: Some(news) };
+    pub async fn report(&self, sequence: u64, of: &v1::AttemptId, body: Body) {
+        let report = v1::Report { sequence, of: Some(of.clone()), body: Some(body) };
         self.sender.send(v1::FromWorker { message: Some(from_worker::Message::Report(report)) }).await.unwrap();
     }
 
@@ -124,11 +124,11 @@ impl Worker {
     }
 }
 
-pub fn epoch(accuracy: f64) -> News {
-    News::Epoch(v1::Epoch { epoch: 1, measurements: [("test_accuracy".to_owned(), accuracy)].into() })
+pub fn epoch(accuracy: f64) -> Body {
+    Body::Epoch(v1::Epoch { epoch: 1, measurements: [("test_accuracy".to_owned(), accuracy)].into() })
 }
 
-pub fn finished() -> News {
+pub fn finished() -> Body {
     let facts = v1::Facts { classes: 1, transition: vec![1.0], ..v1::Facts::default() };
-    News::Ended(v1::Ending { how: Some(v1::ending::How::Finished(facts)) })
+    Body::Ended(v1::Ending { how: Some(v1::ending::How::Finished(facts)) })
 }

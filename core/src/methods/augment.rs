@@ -1,6 +1,6 @@
 //! Augmentation of training images, and how pixels become inputs.
 
-use crate::spec::Fields;
+use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
 /// One random change of a training image, drawn anew in every epoch.

@@ -1,6 +1,6 @@
 //! Optimisers. The learning rate of an epoch comes from the [schedule](super::schedule).
 
-use crate::spec::Fields;
+use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
 /// An optimiser and its parameters, as PyTorch defines them: weight decay is added to the gradient of every weight.

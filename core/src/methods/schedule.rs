@@ -1,6 +1,6 @@
 //! Learning rates by epoch.
 
-use crate::spec::Fields;
+use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate changes from epoch to epoch.

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 /// What a table shows of a job's epochs.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub enum At {
+pub enum EpochSelection {
     /// The last epoch.
     #[default]
     Final,
@@ -23,9 +23,14 @@ pub enum At {
     LastMean(NonZeroU32),
 }
 
-impl At {
+impl EpochSelection {
     /// The selections of a single epoch, which are stored with every finished job.
-    pub const ALL: &'static [At] = &[At::Final, At::Best, At::BestValidation, At::BestValidationLoss];
+    pub const ALL: &'static [EpochSelection] = &[
+        EpochSelection::Final,
+        EpochSelection::Best,
+        EpochSelection::BestValidation,
+        EpochSelection::BestValidationLoss,
+    ];
 
     /// The names that there are, the one that holds a number with a number in it.
     pub const NAMES: &'static [&'static str] =
@@ -34,21 +39,21 @@ impl At {
     /// The selection's name in files, tables and the store.
     pub fn name(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
-            At::Final => "final",
-            At::Best => "best",
-            At::BestValidation => "best-validation",
-            At::BestValidationLoss => "best-validation-loss",
-            At::LastMean(epochs) => return Cow::Owned(format!("last-{epochs}-mean")),
+            EpochSelection::Final => "final",
+            EpochSelection::Best => "best",
+            EpochSelection::BestValidation => "best-validation",
+            EpochSelection::BestValidationLoss => "best-validation-loss",
+            EpochSelection::LastMean(epochs) => return Cow::Owned(format!("last-{epochs}-mean")),
         })
     }
 
     /// Whether there is such an epoch only where there are validation samples.
     pub fn needs_validation(self) -> bool {
-        matches!(self, At::BestValidation | At::BestValidationLoss)
+        matches!(self, EpochSelection::BestValidation | EpochSelection::BestValidationLoss)
     }
 }
 
-impl fmt::Display for At {
+impl fmt::Display for EpochSelection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.name())
     }
@@ -59,26 +64,26 @@ impl fmt::Display for At {
 #[error("expected `final`, `best`, `best-validation`, `best-validation-loss` or, for a mean, such as `last-10-mean`")]
 pub struct UnknownSelection;
 
-impl FromStr for At {
+impl FromStr for EpochSelection {
     type Err = UnknownSelection;
 
     fn from_str(name: &str) -> Result<Self, UnknownSelection> {
         let mean = || {
             let epochs = name.strip_prefix("last-")?.strip_suffix("-mean")?.parse().ok()?;
             // One name each: `last-05-mean` is none.
-            Some(At::LastMean(epochs)).filter(|at| at.name() == name)
+            Some(EpochSelection::LastMean(epochs)).filter(|at| at.name() == name)
         };
-        At::ALL.iter().copied().find(|at| at.name() == name).or_else(mean).ok_or(UnknownSelection)
+        EpochSelection::ALL.iter().copied().find(|at| at.name() == name).or_else(mean).ok_or(UnknownSelection)
     }
 }
 
-impl Serialize for At {
+impl Serialize for EpochSelection {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.name())
     }
 }
 
-impl<'de> Deserialize<'de> for At {
+impl<'de> Deserialize<'de> for EpochSelection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
@@ -88,7 +93,7 @@ impl<'de> Deserialize<'de> for At {
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Selected {
     /// What was asked for.
-    pub at: At,
+    pub at: EpochSelection,
     /// The metric.
     pub metric: Metric,
     /// The epoch it was, from 1; of a mean the last.
@@ -99,16 +104,16 @@ pub struct Selected {
 
 /// What `at` shows of one metric of a job with these epochs, in order. Of equals the earliest counts; values that are not finite
 /// are never best and have no mean.
-pub fn selected(epochs: &[(u32, Measurements)], metric: Metric, at: At) -> Option<Selected> {
+pub fn selected(epochs: &[(u32, Measurements)], metric: Metric, at: EpochSelection) -> Option<Selected> {
     let of = |(epoch, row): &(u32, Measurements)| {
         row.get(&metric).map(|value| Selected { at, metric, epoch: *epoch, value: *value })
     };
     match at {
-        At::Final => of(epochs.last()?),
-        At::Best => of(best(epochs, metric)?),
-        At::BestValidation => of(best(epochs, Metric::ValidationAccuracy)?),
-        At::BestValidationLoss => of(best(epochs, Metric::ValidationLoss)?),
-        At::LastMean(wanted) => {
+        EpochSelection::Final => of(epochs.last()?),
+        EpochSelection::Best => of(best(epochs, metric)?),
+        EpochSelection::BestValidation => of(best(epochs, Metric::ValidationAccuracy)?),
+        EpochSelection::BestValidationLoss => of(best(epochs, Metric::ValidationLoss)?),
+        EpochSelection::LastMean(wanted) => {
             let first = epochs.len().checked_sub(wanted.get() as usize)?;
             let sum: f64 = epochs[first..].iter().map(|epoch| of(epoch).map(|one| one.value)).sum::<Option<f64>>()?;
             let value = Some(sum / f64::from(wanted.get())).filter(|value| value.is_finite())?;
@@ -135,7 +140,7 @@ pub fn select(epochs: &[(u32, Measurements)]) -> Vec<Selected> {
     let mut metrics: Vec<Metric> = epochs.iter().flat_map(|(_, row)| row.keys().copied()).collect();
     metrics.sort_unstable();
     metrics.dedup();
-    let all = At::ALL.iter().flat_map(|at| metrics.iter().map(|metric| selected(epochs, *metric, *at)));
+    let all = EpochSelection::ALL.iter().flat_map(|at| metrics.iter().map(|metric| selected(epochs, *metric, *at)));
     all.flatten().collect()
 }
 
@@ -155,13 +160,13 @@ mod tests {
         (1..).zip(rows.iter().map(row)).collect()
     }
 
-    fn chosen(rows: &[(f64, f64)], at: At) -> Option<(u32, f64)> {
+    fn chosen(rows: &[(f64, f64)], at: EpochSelection) -> Option<(u32, f64)> {
         let selected = select(&epochs(rows));
         selected.iter().find(|s| s.at == at && s.metric == Metric::TestAccuracy).map(|s| (s.epoch, s.value))
     }
 
     fn mean(rows: &[(f64, f64)], last: u32) -> Option<(u32, f64)> {
-        let at = At::LastMean(NonZeroU32::new(last).unwrap());
+        let at = EpochSelection::LastMean(NonZeroU32::new(last).unwrap());
         selected(&epochs(rows), Metric::TestAccuracy, at).map(|s| (s.epoch, s.value))
     }
 
@@ -169,10 +174,10 @@ mod tests {
 
     #[test]
     fn each_selection_shows_its_own_epoch() {
-        assert_eq!(chosen(&ROWS, At::Final), Some((4, 0.5)));
-        assert_eq!(chosen(&ROWS, At::Best), Some((3, 0.9)));
-        assert_eq!(chosen(&ROWS, At::BestValidation), Some((2, 0.8)), "the earliest of equals");
-        assert_eq!(chosen(&ROWS, At::BestValidationLoss), Some((4, 0.5)), "the lowest, not the highest");
+        assert_eq!(chosen(&ROWS, EpochSelection::Final), Some((4, 0.5)));
+        assert_eq!(chosen(&ROWS, EpochSelection::Best), Some((3, 0.9)));
+        assert_eq!(chosen(&ROWS, EpochSelection::BestValidation), Some((2, 0.8)), "the earliest of equals");
+        assert_eq!(chosen(&ROWS, EpochSelection::BestValidationLoss), Some((4, 0.5)), "the lowest, not the highest");
     }
 
     #[test]
@@ -183,20 +188,23 @@ mod tests {
         assert_eq!(mean(&[(0.5, f64::NAN), (0.5, 0.25)], 2), None, "what is not finite has no mean");
         let mut lacking = epochs(&ROWS);
         lacking[2].1.remove(&Metric::TestAccuracy);
-        assert_eq!(selected(&lacking, Metric::TestAccuracy, At::LastMean(NonZeroU32::new(2).unwrap())), None);
+        assert_eq!(
+            selected(&lacking, Metric::TestAccuracy, EpochSelection::LastMean(NonZeroU32::new(2).unwrap())),
+            None
+        );
     }
 
     #[test]
     fn a_name_leads_back_to_its_selection_and_each_has_one() {
-        let ten = At::LastMean(NonZeroU32::new(10).unwrap());
-        for at in At::ALL.iter().copied().chain([ten]) {
+        let ten = EpochSelection::LastMean(NonZeroU32::new(10).unwrap());
+        for at in EpochSelection::ALL.iter().copied().chain([ten]) {
             assert_eq!(at.name().parse(), Ok(at));
-            assert!(At::NAMES.contains(&&*at.name()));
-            assert_eq!(serde_json::from_str::<At>(&serde_json::to_string(&at).unwrap()).unwrap(), at);
+            assert!(EpochSelection::NAMES.contains(&&*at.name()));
+            assert_eq!(serde_json::from_str::<EpochSelection>(&serde_json::to_string(&at).unwrap()).unwrap(), at);
         }
         for wrong in ["", "last", "last--mean", "last-0-mean", "last-05-mean", "last-+5-mean", "last-99999999999-mean"]
         {
-            assert_eq!(wrong.parse::<At>(), Err(UnknownSelection), "{wrong}");
+            assert_eq!(wrong.parse::<EpochSelection>(), Err(UnknownSelection), "{wrong}");
         }
     }
 
@@ -208,6 +216,6 @@ mod tests {
 
     #[test]
     fn a_value_that_is_not_finite_is_never_the_best() {
-        assert_eq!(chosen(&[(0.1, f64::NAN), (0.2, 0.3)], At::Best), Some((2, 0.3)));
+        assert_eq!(chosen(&[(0.1, f64::NAN), (0.2, 0.3)], EpochSelection::Best), Some((2, 0.3)));
     }
 }

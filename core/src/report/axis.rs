@@ -1,7 +1,7 @@
 //! The rows and columns of a table: which there are, in which order, and which cell stands where.
 
 use super::label::Labels;
-use crate::spec::{Path, TableSpec};
+use crate::sweep_file::{Path, TableSpec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -147,8 +147,8 @@ mod tests {
             rows: paths(rows),
             columns: paths(columns),
             metric: crate::metric::Metric::TestAccuracy,
-            at: crate::metric::At::Final,
-            std: crate::spec::Std::Sample,
+            at: crate::metric::EpochSelection::Final,
+            std: crate::sweep_file::Std::Sample,
             bold: 1,
             diverged: Default::default(),
             reference: None,

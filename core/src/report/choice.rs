@@ -4,8 +4,8 @@ use super::label::{ABSENT, plain};
 use super::status::{JobResult, Status};
 use super::table::Table;
 use crate::id::CellId;
-use crate::metric::{At, Better, Metric};
-use crate::spec::{Cell, Decision, Divergence, Path, Select, Sweep, Trial};
+use crate::metric::{Better, EpochSelection, Metric};
+use crate::sweep_file::{Cell, Decision, Divergence, Path, Select, Sweep, Trial};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ pub struct Choosing {
     /// What candidates are compared by, in its better direction.
     pub by: Metric,
     /// In which epoch of each job.
-    pub at: At,
+    pub at: EpochSelection,
     /// Under which seeds.
     pub seeds: Vec<u64>,
 }

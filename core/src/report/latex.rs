@@ -3,8 +3,8 @@
 use super::label::ABSENT;
 use super::shown::{Content, Mark, Note, Page, Shown, choices, one_line, progress};
 use super::table::Table;
-use crate::metric::{At, Unit};
-use crate::spec::Std;
+use crate::metric::{EpochSelection, Unit};
+use crate::sweep_file::Std;
 use std::ops::Range;
 
 /// The most columns that fit a line of text as they are.
@@ -54,12 +54,12 @@ fn caption(table: &Table) -> String {
         Unit::Plain => "",
     };
     let at = match table.at {
-        At::Final => "in the last epoch".to_owned(),
-        At::Best => "in the epoch where it is best".to_owned(),
-        At::BestValidation => "in the epoch of the highest validation accuracy".to_owned(),
-        At::BestValidationLoss => "in the epoch of the lowest validation loss".to_owned(),
-        At::LastMean(epochs) if epochs.get() == 1 => "in the last epoch".to_owned(),
-        At::LastMean(epochs) => format!("as the mean over the last {epochs} epochs"),
+        EpochSelection::Final => "in the last epoch".to_owned(),
+        EpochSelection::Best => "in the epoch where it is best".to_owned(),
+        EpochSelection::BestValidation => "in the epoch of the highest validation accuracy".to_owned(),
+        EpochSelection::BestValidationLoss => "in the epoch of the lowest validation loss".to_owned(),
+        EpochSelection::LastMean(epochs) if epochs.get() == 1 => "in the last epoch".to_owned(),
+        EpochSelection::LastMean(epochs) => format!("as the mean over the last {epochs} epochs"),
     };
     let std = match table.std {
         Std::Sample => "sample",

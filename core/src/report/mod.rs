@@ -1,7 +1,7 @@
 //! Seeds to mean ± std: the table of a sweep, and the formats it is printed in.
 //!
-//! A [`Table`] is made from a [sweep](crate::spec::Sweep) and what is known of its jobs, at any time; [`render`] prints it.
-//! A [`Comparison`] sets it beside [published results](crate::spec::Published), a [`Significance`] its losses beside one another.
+//! A [`Table`] is made from a [sweep](crate::sweep_file::Sweep) and what is known of its jobs, at any time; [`render`] prints it.
+//! A [`Comparison`] sets it beside [published results](crate::sweep_file::Published), a [`Significance`] its losses beside one another.
 //!
 //! *Invariant:* no seed is left out in silence. Every seed that a sweep asks for is counted in its cell's [`Counts`] under
 //! one heading, and a cell whose mean lacks a seed shows its n in every format.

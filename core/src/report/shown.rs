@@ -6,7 +6,7 @@ use super::precision::Precision;
 use super::status::Counts;
 use super::table::{CellSummary, Table};
 use crate::metric::Unit;
-use crate::spec::{Divergence, Std};
+use crate::sweep_file::{Divergence, Std};
 use std::collections::BTreeSet;
 
 /// What is printed of one cell.

@@ -1,6 +1,6 @@
 //! Mean and standard deviation of the few values of a cell.
 
-use crate::spec::Std;
+use crate::sweep_file::Std;
 
 /// What a set of values comes to.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use crate::id::CellId;
 use crate::outcome::FailureKind;
-use crate::spec::Divergence;
+use crate::sweep_file::Divergence;
 use serde::{Deserialize, Serialize};
 
 /// What a table needs to know of a job.

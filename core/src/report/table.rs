@@ -6,8 +6,8 @@ use super::precision::Precision;
 use super::statistics::Moments;
 use super::status::{Counts, JobResult, SeedResult};
 use crate::id::{CellId, SweepName};
-use crate::metric::{At, Better, Metric};
-use crate::spec::{Decision, Divergence, Std, Sweep};
+use crate::metric::{Better, EpochSelection, Metric};
+use crate::sweep_file::{Decision, Divergence, Std, Sweep};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub struct Table {
     /// What is shown.
     pub metric: Metric,
     /// In which epoch of each job.
-    pub at: At,
+    pub at: EpochSelection,
     /// Which standard deviation.
     #[serde(with = "StdName")]
     pub std: Std,

@@ -3,10 +3,11 @@
 use super::{Happening, Parcel, RunnerId, Transfer, World};
 use crate::network::Line;
 use crate::runner::Runner;
+use plusminus_core::id::AttemptId;
 use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_core::schedule::Event as CoordinatorEvent;
+use plusminus_core::scheduler::Event as CoordinatorEvent;
 use plusminus_proto::v1::{to_runner, to_worker};
-use plusminus_worker::agent::{Effect, Event, How, Of, Said, Time};
+use plusminus_worker::agent::{BootTime, Effect, Event, RunnerEvent, RunnerExit};
 
 impl World {
     pub(super) fn happens_to_worker(&mut self, happening: Happening) -> Result<(), String> {
@@ -124,7 +125,7 @@ impl World {
     pub(super) fn tell(&mut self, worker: usize, event: Event) -> Result<(), String> {
         let now = self.now;
         let Some(agent) = &mut self.workers[worker].agent else { return Ok(()) };
-        let effects = agent.handle(Time(now), event);
+        let effects = agent.handle(BootTime(now), event);
         if let Some(agent) = &self.workers[worker].agent {
             let due = agent.due().0.max(now + 1);
             let process = self.workers[worker].process;
@@ -151,7 +152,8 @@ impl World {
                     return Err(format!("a second runner {runner} of worker {worker} is started"));
                 }
                 if self.chance.one_in(200) {
-                    let said = Said::Exited(How::NotStarted("no process is left".to_owned()), String::new());
+                    let said =
+                        RunnerEvent::Exited(RunnerExit::NotStarted("no process is left".to_owned()), String::new());
                     self.after(1, Happening::DaemonHears(id, said));
                 } else {
                     let new = Runner { generation, ..Runner::default() };
@@ -173,7 +175,7 @@ impl World {
                 if self.workers[worker].runner(slot, generation).is_some()
                     && let Some(id) = self.runner_goes(worker, slot)
                 {
-                    self.after(1, Happening::DaemonHears(id, Said::Exited(How::Killed, String::new())));
+                    self.after(1, Happening::DaemonHears(id, RunnerEvent::Exited(RunnerExit::Killed, String::new())));
                 }
             }
             Effect::Fetch { of, parent, digest, .. } => {
@@ -218,14 +220,14 @@ impl World {
         if self.shared_checkpoints { 0 } else { worker }
     }
 
-    fn begin_transfer(&mut self, worker: usize, of: Of, what: Transfer) {
+    fn begin_transfer(&mut self, worker: usize, of: AttemptId, what: Transfer) {
         self.workers[worker].transfers.insert(of);
         let (process, after) = (self.workers[worker].process, self.chance.delay(300, 10_000));
         self.after(after, Happening::Transfer(worker, process, of, what));
     }
 
     /// A transfer of weights comes to its end, or is tried again.
-    fn transfer(&mut self, worker: usize, of: Of, what: Transfer) -> Result<(), String> {
+    fn transfer(&mut self, worker: usize, of: AttemptId, what: Transfer) -> Result<(), String> {
         if !self.workers[worker].transfers.contains(&of) {
             return Ok(());
         }

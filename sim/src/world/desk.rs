@@ -5,7 +5,7 @@ use crate::coordinator::{Request, Round, TERMS, policy};
 use crate::network::Parcel;
 use crate::plan::Plan;
 use plusminus_core::id::WorkerName;
-use plusminus_core::schedule::{Again, Effect, Event, Machine, Record, Time};
+use plusminus_core::scheduler::{Again, Effect, Event, Record, Scheduler, WallTime};
 use plusminus_proto::convert::attempts;
 use plusminus_proto::session;
 use plusminus_proto::v1::from_worker;
@@ -16,7 +16,7 @@ impl World {
             return Ok(());
         }
         let records = self.coordinator.disk.records().map_err(|error| error.to_string())?;
-        let machine = Machine::restart(policy(), records, Time(self.now));
+        let machine = Scheduler::restart(policy(), records, WallTime(self.now));
         self.promises.restarted(&machine)?;
         if let Some(before) = self.coordinator.committed.take()
             && before.essence() != machine.state().essence()
@@ -53,14 +53,14 @@ impl World {
         if let Some(round) = &self.coordinator.round {
             let mut answered = Vec::new();
             for request in &self.coordinator.inbox {
-                let Request::Said(session, from_worker::Message::Heartbeat(heartbeat)) = request else { continue };
+                let Request::Message(session, from_worker::Message::Heartbeat(heartbeat)) = request else { continue };
                 // Who is about to be told to stop something is not told to go on.
                 let stops = |effect: &Effect| matches!(effect, Effect::Stop { session: s, .. } if s == session);
                 if !round.effects.iter().any(stops) {
                     answered.push(Effect::Renew(*session, heartbeat.beat));
                 }
             }
-            let beats = |request: &Request| matches!(request, Request::Said(_, from_worker::Message::Heartbeat(_)));
+            let beats = |request: &Request| matches!(request, Request::Message(_, from_worker::Message::Heartbeat(_)));
             let waiting = std::mem::take(&mut self.coordinator.inbox);
             let (held, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(beats);
             self.coordinator.inbox.extend(waiting);
@@ -75,7 +75,7 @@ impl World {
         for request in held.into_iter().chain(waiting) {
             let Some(event) = self.event(request) else { continue };
             let Some(machine) = &mut self.coordinator.machine else { return Ok(()) };
-            for effect in machine.handle(Time(self.now), event) {
+            for effect in machine.handle(WallTime(self.now), event) {
                 match effect {
                     Effect::Record(record) => round.records.push(record),
                     other => round.effects.push(other),
@@ -98,7 +98,7 @@ impl World {
         match request {
             Request::User(event) => Some(event),
             Request::Gone(session) => Some(Event::Left(session)),
-            Request::Said(session, message) => session::event(session, message).ok().flatten(),
+            Request::Message(session, message) => session::event(session, message).ok().flatten(),
             Request::Hello(line, from_worker::Message::Hello(hello)) => {
                 let session = self.coordinator.session();
                 match self.network.connections.get_mut(&line) {

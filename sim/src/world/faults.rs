@@ -4,9 +4,9 @@ use super::{BEGINNING, Call, Happening, KEEPALIVE, RunnerId, World};
 use crate::fault::{Fault, Kind};
 use crate::worker::Worker;
 use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_core::schedule::Ending;
+use plusminus_core::scheduler::Ending;
 use plusminus_engines::Device;
-use plusminus_worker::agent::{Event, How, Said};
+use plusminus_worker::agent::{Event, RunnerEvent, RunnerExit};
 
 impl World {
     pub(super) fn befalls(&mut self, fault: Fault) -> Result<(), String> {
@@ -71,7 +71,7 @@ impl World {
             }
             Kind::KillRunner => {
                 let Some(id) = self.runner_goes(worker, slot) else { return Ok(false) };
-                self.after(1, Happening::DaemonHears(id, Said::Exited(How::Killed, "killed".to_owned())));
+                self.after(1, Happening::DaemonHears(id, RunnerEvent::Exited(RunnerExit::Killed, "killed".to_owned())));
             }
             Kind::FreezeRunner => return Ok(self.freeze_runner(worker, slot, until)),
             Kind::HangRunner => {
@@ -100,7 +100,10 @@ impl World {
                 };
                 self.say_ended(id, &Ending::Failed(of_device));
                 if fault.kind == Kind::FailDevice && self.runner_goes(id.0, id.2).is_some() {
-                    self.after(1, Happening::DaemonHears(id, Said::Exited(How::Unwell, "it failed".to_owned())));
+                    self.after(
+                        1,
+                        Happening::DaemonHears(id, RunnerEvent::Exited(RunnerExit::Unwell, "it failed".to_owned())),
+                    );
                 }
             }
             Kind::Reset => {

@@ -4,8 +4,8 @@ use super::{Call, World};
 use crate::fault::Kind;
 use crate::plan::{Expected, Plan, Planned};
 use plusminus_core::id::JobId;
-use plusminus_core::metric::At;
-use plusminus_core::schedule::JobState;
+use plusminus_core::metric::EpochSelection;
+use plusminus_core::scheduler::JobState;
 use std::collections::BTreeMap;
 
 impl World {
@@ -74,7 +74,9 @@ impl World {
     pub(super) fn table_is_right(&self) -> Result<(), String> {
         let all = self.plan.expected();
         let finishes = |planned: &&Planned| matches!(all.get(&planned.job.id), Some(Expected::Finished(_)));
-        for (at, value) in [(At::Final, Planned::last as fn(&Planned) -> f64), (At::Best, Planned::best)] {
+        for (at, value) in
+            [(EpochSelection::Final, Planned::last as fn(&Planned) -> f64), (EpochSelection::Best, Planned::best)]
+        {
             let expected = self.plan.jobs.iter().filter(finishes).map(|planned| (planned.job.id, value(planned)));
             let expected: BTreeMap<JobId, f64> = expected.collect();
             let table = self.coordinator.disk.table(&Plan::sweep(), at).map_err(|error| error.to_string())?;

@@ -4,10 +4,10 @@ use super::{Happening, RunnerId, World};
 use crate::runner::Work;
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_core::schedule::Ending;
+use plusminus_core::scheduler::Ending;
 use plusminus_proto::convert;
 use plusminus_proto::v1::{self, from_runner, to_runner};
-use plusminus_worker::agent::Said;
+use plusminus_worker::agent::RunnerEvent;
 
 /// Checkpoints of a job that are kept.
 const KEPT: usize = 2;
@@ -15,7 +15,7 @@ const KEPT: usize = 2;
 impl World {
     fn say(&mut self, id: RunnerId, message: from_runner::Message) {
         let (_, lane) = self.workers[id.0].runner_of(id.2);
-        self.after(1, Happening::DaemonHears(id, Said::Message(lane, message)));
+        self.after(1, Happening::DaemonHears(id, RunnerEvent::Message(lane, message)));
     }
 
     fn say_epoch(&mut self, id: RunnerId, epoch: u32, measurements: &Measurements) {
@@ -79,15 +79,15 @@ impl World {
     fn begin(&mut self, id: RunnerId, assignment: &v1::Assignment) -> Result<(), String> {
         let of = convert::required_attempt(assignment.of.as_ref()).map_err(|error| error.to_string())?;
         let keeps = assignment.keeps().map_err(|error| error.to_string())?;
-        let planned = self.plan.job(of.0).cloned().ok_or_else(|| format!("job {} is not of the plan", of.0))?;
+        let planned = self.plan.job(of.job).cloned().ok_or_else(|| format!("job {} is not of the plan", of.job))?;
         let place = self.checkpoints_of(id.0);
-        let done = self.workers[place].checkpoints.get(&of.0).and_then(|epochs| epochs.last().copied()).unwrap_or(0);
+        let done = self.workers[place].checkpoints.get(&of.job).and_then(|epochs| epochs.last().copied()).unwrap_or(0);
         let Some(runner) = self.workers[id.0].runner(id.2, id.3) else { return Ok(()) };
         if runner.work.is_some() {
             return Err(format!("runner {id:?} is told to train while it trains"));
         }
         let (left, epochs) = (planned.pace, planned.epochs);
-        let work = Work { job: of.0, planned: planned.clone(), keeps, done, left, since: None, stopping: false };
+        let work = Work { job: of.job, planned: planned.clone(), keeps, done, left, since: None, stopping: false };
         runner.work = Some(work);
         (1..=done).for_each(|epoch| self.say_epoch(id, epoch, &planned.measurements(epoch)));
         if done == epochs { self.finish(id) } else { self.train(id) }

@@ -1,32 +1,29 @@
 //! What the agent is told, and what it asks for in return.
 
-use plusminus_core::id::{Attempt, Digest, JobId};
+use plusminus_core::id::{AttemptId, Digest, JobId};
 use plusminus_core::outcome::Failure;
 use plusminus_engines::{Device, ExecutionOptions};
 use plusminus_proto::convert::attempt_id;
-use plusminus_proto::v1::{self, from_runner, from_worker, report::News, to_runner, to_worker};
+use plusminus_proto::v1::{self, from_runner, from_worker, report::Body, to_runner, to_worker};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// A moment: milliseconds on the clock that all processes of the machine have in common and that goes on while it sleeps
 /// (CLOCK_BOOTTIME).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Time(pub u64);
+pub struct BootTime(pub u64);
 
-impl Time {
+impl BootTime {
     /// So many milliseconds later.
-    pub fn after(self, milliseconds: u64) -> Time {
-        Time(self.0.saturating_add(milliseconds))
+    pub fn after(self, milliseconds: u64) -> BootTime {
+        BootTime(self.0.saturating_add(milliseconds))
     }
 
     /// Milliseconds since `then`; none if that is yet to come.
-    pub fn since(self, then: Time) -> u64 {
+    pub fn since(self, then: BootTime) -> u64 {
         self.0.saturating_sub(then.0)
     }
 }
-
-/// An attempt at a job.
-pub type Of = (JobId, Attempt);
 
 /// A device, and by what means runners train on it.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,12 +81,12 @@ pub enum Event {
         /// Which of the processes that had the number.
         generation: u64,
         /// What it says.
-        said: Said,
+        said: RunnerEvent,
     },
     /// The weights that an attempt builds on are here, or cannot be had.
-    Fetched(Of, Result<(), Failure>),
+    Fetched(AttemptId, Result<(), Failure>),
     /// The weights that an attempt leaves are with the coordinator, or cannot be.
-    Delivered(Of, Result<(), Failure>),
+    Delivered(AttemptId, Result<(), Failure>),
     /// What the sensors of devices say, by the name of each.
     Read(Vec<(String, v1::Reading)>),
     /// The worker is told to leave.
@@ -100,16 +97,16 @@ pub enum Event {
 
 /// What a runner says.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Said {
+pub enum RunnerEvent {
     /// A message of one of its lanes, from 0: each trains in a slot.
     Message(u32, from_runner::Message),
     /// It has ended, or could not be started; the end of its log.
-    Exited(How, String),
+    Exited(RunnerExit, String),
 }
 
 /// How a runner has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum RunnerExit {
     /// It could not be started; why.
     NotStarted(String),
     /// Of its own will, with exit code 0: it was told to, by whomever.
@@ -130,9 +127,9 @@ pub struct Entry {
     /// The worker's number for it.
     pub sequence: u64,
     /// The attempt that it is of.
-    pub of: Of,
+    pub of: AttemptId,
     /// What there is to say.
-    pub news: News,
+    pub body: Body,
     /// Whether weights that it names are yet to be handed in before it may be said.
     pub waits: bool,
     /// The store that it is for; 0 where that is not known.
@@ -142,19 +139,19 @@ pub struct Entry {
 impl Entry {
     /// The message.
     pub fn report(&self) -> v1::Report {
-        let of = Some(attempt_id(self.of.0, self.of.1));
-        v1::Report { sequence: self.sequence, of, news: Some(self.news.clone()) }
+        let of = Some(attempt_id(self.of));
+        v1::Report { sequence: self.sequence, of, body: Some(self.body.clone()) }
     }
 
     /// Whether it is the attempt's last.
     pub fn is_ending(&self) -> bool {
-        matches!(self.news, News::Ended(_))
+        matches!(self.body, Body::Ended(_))
     }
 
     /// The files of weights that it names: what is no digest is none.
     pub(super) fn weights(&self) -> BTreeSet<Digest> {
-        match &self.news {
-            News::Ended(v1::Ending { how: Some(v1::ending::How::Finished(facts)) }) => {
+        match &self.body {
+            Body::Ended(v1::Ending { how: Some(v1::ending::How::Finished(facts)) }) => {
                 facts.kept.values().filter_map(|digest| digest.parse().ok()).collect()
             }
             _ => BTreeSet::new(),
@@ -196,7 +193,7 @@ pub enum Effect {
     /// Have the weights that an attempt builds on here; answered by [`Event::Fetched`].
     Fetch {
         /// The attempt.
-        of: Of,
+        of: AttemptId,
         /// The job that left them.
         parent: JobId,
         /// The file.
@@ -207,12 +204,12 @@ pub enum Effect {
     /// Hand in the weights that an attempt leaves; answered by [`Event::Delivered`].
     Deliver {
         /// The attempt.
-        of: Of,
+        of: AttemptId,
         /// The files.
         weights: BTreeSet<Digest>,
     },
     /// End the transfer of an attempt's weights. An answer that is on its way does no harm.
-    Abort(Of),
+    Abort(AttemptId),
     /// Remove files of weights that have lain unused, if there are too many, but none of these.
     MakeRoom(BTreeSet<Digest>),
     /// Keep an entry of the outbox on disk, in place of an earlier one of its number.

@@ -1,6 +1,6 @@
 //! Until when what is in hand may be trained: heartbeats, and which of them were answered.
 
-use super::event::Time;
+use super::event::BootTime;
 use plusminus_proto::v1;
 use std::collections::VecDeque;
 
@@ -13,17 +13,17 @@ const UNANSWERED: usize = 256;
 pub(super) struct Lease {
     /// Milliseconds, less a margin for clocks that differ in speed.
     length: u64,
-    until: Time,
+    until: BootTime,
     /// When the Hello was sent of the connection that is being made.
-    hello: Option<Time>,
+    hello: Option<BootTime>,
     /// Heartbeats over the present connection that are not answered yet, and when they were sent.
-    beats: VecDeque<(u64, Time)>,
+    beats: VecDeque<(u64, BootTime)>,
     last: u64,
 }
 
 impl Lease {
     /// A Hello is sent: what went over an older connection is answered no more.
-    pub fn hello(&mut self, now: Time) {
+    pub fn hello(&mut self, now: BootTime) {
         self.hello = Some(now);
         self.beats.clear();
     }
@@ -38,7 +38,7 @@ impl Lease {
     }
 
     /// The number of a heartbeat that is sent now.
-    pub fn beat(&mut self, now: Time) -> u64 {
+    pub fn beat(&mut self, now: BootTime) -> u64 {
         self.last += 1;
         if self.beats.len() == UNANSWERED {
             self.beats.pop_front();
@@ -55,17 +55,17 @@ impl Lease {
         self.extend(sent);
     }
 
-    fn extend(&mut self, sent: Time) {
+    fn extend(&mut self, sent: BootTime) {
         self.until = self.until.max(sent.after(self.length));
     }
 
     /// When it passes.
-    pub fn until(&self) -> Time {
+    pub fn until(&self) -> BootTime {
         self.until
     }
 
     /// Whether it has not passed yet.
-    pub fn lasts(&self, now: Time) -> bool {
+    pub fn lasts(&self, now: BootTime) -> bool {
         now < self.until
     }
 }
@@ -80,47 +80,47 @@ mod tests {
     #[test]
     fn it_lasts_from_when_the_answered_heartbeat_was_sent_less_a_margin() {
         let mut lease = Lease::default();
-        assert!(!lease.lasts(Time(0)), "before the first welcome");
-        lease.hello(Time(1_000));
+        assert!(!lease.lasts(BootTime(0)), "before the first welcome");
+        lease.hello(BootTime(1_000));
         lease.welcomed(&WELCOME);
-        assert_eq!(lease.until(), Time(1_090));
-        let beats = [1_020, 1_040, 1_060].map(|now| lease.beat(Time(now)));
+        assert_eq!(lease.until(), BootTime(1_090));
+        let beats = [1_020, 1_040, 1_060].map(|now| lease.beat(BootTime(now)));
         lease.renewed(beats[1]);
-        assert_eq!(lease.until(), Time(1_130));
+        assert_eq!(lease.until(), BootTime(1_130));
         lease.renewed(beats[0]);
         lease.renewed(beats[1]);
         lease.renewed(77);
-        assert_eq!(lease.until(), Time(1_130), "an older answer, a second one, and one to nothing");
+        assert_eq!(lease.until(), BootTime(1_130), "an older answer, a second one, and one to nothing");
         lease.renewed(beats[2]);
-        assert_eq!(lease.until(), Time(1_150));
-        assert!(lease.lasts(Time(1_149)) && !lease.lasts(Time(1_150)));
+        assert_eq!(lease.until(), BootTime(1_150));
+        assert!(lease.lasts(BootTime(1_149)) && !lease.lasts(BootTime(1_150)));
     }
 
     #[test]
     fn an_answer_to_what_went_over_an_older_connection_counts_no_more() {
         let mut lease = Lease::default();
-        lease.hello(Time(0));
+        lease.hello(BootTime(0));
         lease.welcomed(&WELCOME);
-        let beat = lease.beat(Time(50));
-        lease.hello(Time(60));
+        let beat = lease.beat(BootTime(50));
+        lease.hello(BootTime(60));
         lease.renewed(beat);
-        assert_eq!(lease.until(), Time(90));
-        lease.hello(Time(70));
+        assert_eq!(lease.until(), BootTime(90));
+        lease.hello(BootTime(70));
         lease.welcomed(&WELCOME);
-        assert_eq!(lease.until(), Time(160), "the latest Hello is the one that was answered");
+        assert_eq!(lease.until(), BootTime(160), "the latest Hello is the one that was answered");
     }
 
     #[test]
     fn unanswered_heartbeats_do_not_pile_up() {
         let mut lease = Lease { length: 100, ..Lease::default() };
-        let first = lease.beat(Time(1));
+        let first = lease.beat(BootTime(1));
         for now in 2..=1_000 {
-            lease.beat(Time(now));
+            lease.beat(BootTime(now));
         }
         assert_eq!(lease.beats.len(), UNANSWERED);
         lease.renewed(first);
-        assert_eq!(lease.until(), Time(0));
+        assert_eq!(lease.until(), BootTime(0));
         lease.renewed(1_000);
-        assert_eq!(lease.until(), Time(1_100));
+        assert_eq!(lease.until(), BootTime(1_100));
     }
 }

@@ -19,7 +19,8 @@ mod places;
 mod tests;
 mod work;
 
-pub use event::{Effect, Entry, Equipment, Event, How, Of, Said, Settings, Time};
+pub use event::{BootTime, Effect, Entry, Equipment, Event, RunnerEvent, RunnerExit, Settings};
+use plusminus_core::id::AttemptId;
 
 use lease::Lease;
 use outbox::{Outbox, Turned};
@@ -47,7 +48,7 @@ pub struct Agent {
     slots: Vec<Slot>,
     runners: Vec<Runner>,
     /// Assignments that came while the attempt in their slot was still winding down.
-    queue: VecDeque<(Of, v1::Assignment)>,
+    queue: VecDeque<(AttemptId, v1::Assignment)>,
     outbox: Outbox,
     lease: Lease,
     /// The runners are held up, whatever the lease, because the outbox is full.
@@ -55,12 +56,12 @@ pub struct Agent {
     connected: bool,
     /// In milliseconds.
     heartbeat: u64,
-    next_beat: Time,
+    next_beat: BootTime,
     watch: Watch,
     /// Slots of each device, as the coordinator last heard.
     told_slots: Vec<u32>,
     /// By when it is gone, once it was told to leave.
-    leaving: Option<Time>,
+    leaving: Option<BootTime>,
     left: bool,
     effects: Vec<Effect>,
 }
@@ -79,7 +80,7 @@ impl Agent {
             held_up: false,
             connected: false,
             heartbeat: 1_000,
-            next_beat: Time(0),
+            next_beat: BootTime(0),
             watch: Watch::default(),
             told_slots: Vec::new(),
             leaving: None,
@@ -94,7 +95,7 @@ impl Agent {
     }
 
     /// Takes in what has happened and says what is to be done, in order. `now` never goes back.
-    pub fn handle(&mut self, now: Time, event: Event) -> Vec<Effect> {
+    pub fn handle(&mut self, now: BootTime, event: Event) -> Vec<Effect> {
         self.watch.pass(now, now < self.granted());
         match event {
             Event::Loaded(entries) => self.outbox.load(entries),
@@ -121,7 +122,7 @@ impl Agent {
     }
 
     /// When it wants to be told that time has passed, at the latest.
-    pub fn due(&self) -> Time {
+    pub fn due(&self) -> BootTime {
         let now = self.watch.seen();
         let beat = self.connected.then_some(self.next_beat);
         let stops = self.slots.iter().filter_map(Slot::stops_by);
@@ -133,21 +134,21 @@ impl Agent {
     }
 
     /// Until when runners may train, as far as they have been told.
-    pub fn granted(&self) -> Time {
-        if self.held_up { Time(0) } else { self.lease.until() }
+    pub fn granted(&self) -> BootTime {
+        if self.held_up { BootTime(0) } else { self.lease.until() }
     }
 
     /// What it works on, or has yet to deliver the ending of.
-    pub fn holds(&self) -> impl Iterator<Item = Of> + '_ {
+    pub fn holds(&self) -> impl Iterator<Item = AttemptId> + '_ {
         self.in_hand().chain(self.outbox.endings())
     }
 
     /// The same before it knows whose coordinator it is with.
-    fn claims(&self) -> impl Iterator<Item = Of> + '_ {
+    fn claims(&self) -> impl Iterator<Item = AttemptId> + '_ {
         self.in_hand().chain(self.outbox.all_endings())
     }
 
-    fn in_hand(&self) -> impl Iterator<Item = Of> + '_ {
+    fn in_hand(&self) -> impl Iterator<Item = AttemptId> + '_ {
         let working = self.slots.iter().filter_map(|slot| Some(slot.work.as_ref()?.of));
         working.chain(self.queue.iter().map(|(of, _)| *of))
     }
@@ -169,7 +170,7 @@ impl Agent {
         self.effects.extend(back.into_iter().map(|(of, weights)| Effect::Deliver { of, weights }));
     }
 
-    fn introduce(&mut self, now: Time) {
+    fn introduce(&mut self, now: BootTime) {
         self.connected = false;
         self.lease.hello(now);
         self.told_slots = self.open_slots(now).collect();
@@ -178,14 +179,14 @@ impl Agent {
             worker: self.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             devices,
-            holds: self.claims().map(|(job, attempt)| attempt_id(job, attempt)).collect(),
+            holds: self.claims().map(attempt_id).collect(),
             instance: self.settings.instance,
         };
         self.effects.push(Effect::Send(from_worker::Message::Hello(hello)));
     }
 
     /// Slots of each device that take something now.
-    fn open_slots(&self, now: Time) -> impl Iterator<Item = u32> + '_ {
+    fn open_slots(&self, now: BootTime) -> impl Iterator<Item = u32> + '_ {
         let open = move |equipment: usize| {
             let takes = |runner: &&Runner| runner.equipment == equipment && !runner.is_stuck(now);
             let slots = self.runners.iter().filter(takes).flat_map(|runner| &self.slots[runner.slots.clone()]);
@@ -202,20 +203,20 @@ impl Agent {
     }
 
     /// Tells how many slots there are, where that is not what the coordinator last heard.
-    fn tell_of_slots(&mut self, now: Time) {
+    fn tell_of_slots(&mut self, now: BootTime) {
         if self.connected && self.leaving.is_none() && self.open_slots(now).ne(self.told_slots.iter().copied()) {
             self.tell_of_devices(now);
         }
     }
 
-    fn tell_of_devices(&mut self, now: Time) {
+    fn tell_of_devices(&mut self, now: BootTime) {
         self.told_slots = self.open_slots(now).collect();
         let devices = v1::Devices { devices: self.devices() };
         self.effects.push(Effect::Send(from_worker::Message::Devices(devices)));
     }
 
     /// Takes in what sensors say.
-    fn read(&mut self, now: Time, readings: Vec<(String, v1::Reading)>) {
+    fn read(&mut self, now: BootTime, readings: Vec<(String, v1::Reading)>) {
         for (name, reading) in readings {
             if let Some(equipment) = self.settings.equipment.iter_mut().find(|e| e.device.name == name) {
                 equipment.device.reading = Some(reading);
@@ -226,7 +227,7 @@ impl Agent {
         }
     }
 
-    fn told(&mut self, now: Time, message: to_worker::Message) {
+    fn told(&mut self, now: BootTime, message: to_worker::Message) {
         match message {
             to_worker::Message::Welcome(welcome) => {
                 self.connected = true;
@@ -255,7 +256,7 @@ impl Agent {
         }
     }
 
-    fn told_to_stop(&mut self, now: Time, of: Option<&v1::AttemptId>) {
+    fn told_to_stop(&mut self, now: BootTime, of: Option<&v1::AttemptId>) {
         match required_attempt(of) {
             Ok(of) => self.stop(now, of),
             Err(error) => warn!(%error, "the coordinator's message is not understood"),
@@ -265,8 +266,8 @@ impl Agent {
     fn acknowledged(&mut self, sequence: u64) {
         let Some(entry) = self.outbox.acknowledge(sequence) else { return };
         self.effects.push(Effect::Delete(sequence));
-        if let v1::report::News::Ended(v1::Ending { how: Some(v1::ending::How::Finished(_)) }) = entry.news {
-            self.effects.push(Effect::RemoveCheckpoints(entry.of.0));
+        if let v1::report::Body::Ended(v1::Ending { how: Some(v1::ending::How::Finished(_)) }) = entry.body {
+            self.effects.push(Effect::RemoveCheckpoints(entry.of.job));
         }
     }
 
@@ -294,18 +295,18 @@ impl Agent {
         }
     }
 
-    fn beat(&mut self, now: Time) {
+    fn beat(&mut self, now: BootTime) {
         if !self.connected || now < self.next_beat {
             return;
         }
         self.next_beat = now.after(self.heartbeat);
-        let holds = self.holds().map(|(job, attempt)| attempt_id(job, attempt)).collect();
+        let holds = self.holds().map(attempt_id).collect();
         let heartbeat = v1::Heartbeat { holds, beat: self.lease.beat(now) };
         self.effects.push(Effect::Send(from_worker::Message::Heartbeat(heartbeat)));
     }
 
     /// Sends what is unsent. While the lease has passed everything waits: the attempts may be others' by now.
-    fn say(&mut self, now: Time) {
+    fn say(&mut self, now: BootTime) {
         if !self.connected || !self.lease.lasts(now) {
             return;
         }
@@ -314,7 +315,7 @@ impl Agent {
         }
     }
 
-    fn leave(&mut self, now: Time) {
+    fn leave(&mut self, now: BootTime) {
         if self.leaving.is_some() {
             return;
         }
@@ -326,7 +327,7 @@ impl Agent {
     }
 
     /// Nothing is in hand or unacknowledged, or it has taken too long.
-    fn leave_when_done(&mut self, now: Time) {
+    fn leave_when_done(&mut self, now: BootTime) {
         let Some(limit) = self.leaving.filter(|_| !self.left) else { return };
         let idle = self.slots.iter().all(|slot| slot.work.is_none());
         let delivered = self.outbox.is_delivered() || (self.settings.attached && !self.connected);

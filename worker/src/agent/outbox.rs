@@ -3,10 +3,10 @@
 //! A report is for one coordinator's store. Another coordinator would take it for one of a past attempt and have it forgotten: so it is
 //! said to nobody until the worker is with its own again.
 
-use super::event::{Entry, Of};
-use plusminus_core::id::Digest;
+use super::event::Entry;
+use plusminus_core::id::{AttemptId, Digest};
 use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_proto::v1::{self, report::News};
+use plusminus_proto::v1::{self, report::Body};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,9 +17,9 @@ const LONGEST: usize = (4 << 20) - 1024;
 #[derive(Debug, Default)]
 pub(super) struct Turned {
     /// Attempts whose weights are for the one before, and were being handed in.
-    pub away: Vec<Of>,
+    pub away: Vec<AttemptId>,
     /// Attempts whose weights are to be handed in now.
-    pub back: Vec<(Of, BTreeSet<Digest>)>,
+    pub back: Vec<(AttemptId, BTreeSet<Digest>)>,
     /// Reports for neither.
     pub others: usize,
 }
@@ -36,7 +36,7 @@ pub(super) struct Outbox {
     /// What it has had.
     sent: BTreeSet<u64>,
     /// Which of what is waiting are endings, and whose: few among many epochs, and asked for often.
-    endings: BTreeMap<u64, Of>,
+    endings: BTreeMap<u64, AttemptId>,
 }
 
 impl Outbox {
@@ -49,9 +49,9 @@ impl Outbox {
     }
 
     /// Takes in a report, which `waits` for weights or does not.
-    pub fn push(&mut self, of: Of, news: News, waits: bool) -> Entry {
+    pub fn push(&mut self, of: AttemptId, body: Body, waits: bool) -> Entry {
         self.last += 1;
-        let entry = Entry { sequence: self.last, of, news: sendable(news), waits, store: self.store };
+        let entry = Entry { sequence: self.last, of, body: sendable(body), waits, store: self.store };
         self.insert(entry.clone());
         entry
     }
@@ -97,12 +97,12 @@ impl Outbox {
     }
 
     /// The weights of an attempt's ending are handed in, or the attempt has ended in another way.
-    pub fn settle(&mut self, of: Of, instead: Option<News>) -> Option<Entry> {
+    pub fn settle(&mut self, of: AttemptId, instead: Option<Body>) -> Option<Entry> {
         let sequence = self.ours().find(|entry| entry.waits && entry.of == of)?.sequence;
         let entry = self.waiting.get_mut(&sequence)?;
         entry.waits = false;
-        if let Some(news) = instead {
-            entry.news = sendable(news);
+        if let Some(body) = instead {
+            entry.body = sendable(body);
         }
         self.unsent.insert(entry.sequence);
         Some(entry.clone())
@@ -118,7 +118,7 @@ impl Outbox {
     }
 
     /// Nobody wants to hear of an attempt any more. Its entries.
-    pub fn forget(&mut self, of: Of) -> Vec<Entry> {
+    pub fn forget(&mut self, of: AttemptId) -> Vec<Entry> {
         let forgotten: Vec<u64> = self.ours().filter(|entry| entry.of == of).map(|entry| entry.sequence).collect();
         let remove = |sequence: u64| {
             self.unsent.remove(&sequence);
@@ -140,12 +140,12 @@ impl Outbox {
     }
 
     /// Attempts whose ending has yet to be delivered to the coordinator that the worker is with.
-    pub fn endings(&self) -> impl Iterator<Item = Of> + '_ {
+    pub fn endings(&self) -> impl Iterator<Item = AttemptId> + '_ {
         self.endings.values().copied()
     }
 
     /// Attempts whose ending has yet to be delivered to whichever coordinator.
-    pub fn all_endings(&self) -> impl Iterator<Item = Of> + '_ {
+    pub fn all_endings(&self) -> impl Iterator<Item = AttemptId> + '_ {
         self.waiting.values().filter(|entry| entry.is_ending()).map(|entry| entry.of)
     }
 
@@ -165,11 +165,11 @@ impl Outbox {
 }
 
 /// An ending that is too long for a message would break every connection that it is sent over: the attempt ends with that instead.
-fn sendable(news: News) -> News {
-    let News::Ended(ending) = &news else { return news };
+fn sendable(body: Body) -> Body {
+    let Body::Ended(ending) = &body else { return body };
     let length = ending.encoded_len();
     if length <= LONGEST {
-        return news;
+        return body;
     }
     let why = format!(
         "what the attempt has to report takes {length} bytes, and a message has room for {LONGEST}; are there very many classes?"
@@ -178,8 +178,8 @@ fn sendable(news: News) -> News {
 }
 
 /// The news that an attempt has failed.
-pub(super) fn failed(failure: Failure) -> News {
-    News::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure.into())) })
+pub(super) fn failed(failure: Failure) -> Body {
+    Body::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure.into())) })
 }
 
 #[cfg(test)]
@@ -187,14 +187,14 @@ mod tests {
     use super::*;
     use plusminus_core::id::Attempt;
 
-    fn of(job: u8) -> Of {
-        (format!("{job:032x}").parse().unwrap(), Attempt(1))
+    fn of(job: u8) -> AttemptId {
+        AttemptId::new(format!("{job:032x}").parse().unwrap(), Attempt(1))
     }
 
     fn outbox() -> Outbox {
         let mut outbox = Outbox::default();
         for epoch in 1..=3 {
-            outbox.push(of(0), News::Epoch(v1::Epoch { epoch, ..v1::Epoch::default() }), false);
+            outbox.push(of(0), Body::Epoch(v1::Epoch { epoch, ..v1::Epoch::default() }), false);
         }
         outbox
     }
@@ -240,7 +240,7 @@ mod tests {
         let mut outbox = outbox();
         let facts = v1::Facts { kept: [("final".to_owned(), "0f".repeat(32))].into(), ..v1::Facts::default() };
         let ending = v1::Ending { how: Some(v1::ending::How::Finished(facts)) };
-        outbox.push(of(0), News::Ended(ending), true);
+        outbox.push(of(0), Body::Ended(ending), true);
         assert_eq!(send_all(&mut outbox), [1, 2, 3]);
         assert_eq!((outbox.endings().collect::<Vec<_>>(), outbox.weights().count()), (vec![of(0)], 1));
         assert_eq!(outbox.settle(of(1), None), None);
@@ -255,7 +255,7 @@ mod tests {
         let entries: Vec<Entry> = std::mem::take(&mut before.waiting).into_values().collect();
         let mut outbox = Outbox::default();
         outbox.load(entries);
-        assert_eq!(outbox.push(of(2), News::Epoch(v1::Epoch::default()), false).sequence, 4);
+        assert_eq!(outbox.push(of(2), Body::Epoch(v1::Epoch::default()), false).sequence, 4);
         assert_eq!(send_all(&mut outbox), [1, 2, 3, 4]);
         assert_eq!(outbox.forget(of(0)).len(), 3);
         assert_eq!((outbox.len(), outbox.is_delivered()), (1, false));
@@ -265,10 +265,10 @@ mod tests {
     fn an_ending_that_is_too_long_for_a_message_is_a_failure_that_says_so() {
         let ending = |length| {
             let facts = v1::Facts { transition: vec![0.5; length], ..v1::Facts::default() };
-            News::Ended(v1::Ending { how: Some(v1::ending::How::Finished(facts)) })
+            Body::Ended(v1::Ending { how: Some(v1::ending::How::Finished(facts)) })
         };
         assert_eq!(sendable(ending(500 * 500)), ending(500 * 500));
-        let News::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) }) = sendable(ending(800 * 800))
+        let Body::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) }) = sendable(ending(800 * 800))
         else {
             panic!("it would be sent for ever");
         };

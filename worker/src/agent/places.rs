@@ -1,6 +1,7 @@
 //! Slots and the runners that train in them: on a processor each slot has its own, on a GPU all slots share one.
 
-use super::event::{Equipment, Of, Time};
+use super::event::{BootTime, Equipment};
+use plusminus_core::id::AttemptId;
 use plusminus_proto::v1;
 use std::ops::Range;
 
@@ -29,13 +30,13 @@ pub(super) struct Runner {
     pub there: bool,
     pub generation: u64,
     /// It is killed and has yet to end: it is told nothing more, no lease either. By when it should be gone.
-    pub killed: Option<Time>,
+    pub killed: Option<BootTime>,
 }
 
 /// An attempt in a slot.
 #[derive(Debug)]
 pub(super) struct Work {
-    pub of: Of,
+    pub of: AttemptId,
     /// What it was told to train.
     pub assignment: v1::Assignment,
     pub stage: Stage,
@@ -52,7 +53,7 @@ pub(super) enum Stage {
     /// Its runner has it, and has last said something at `heard`, by the watch.
     Training { heard: u64, spoken: bool },
     /// Its runner is told to stop, and is killed then.
-    Stopping { by: Time },
+    Stopping { by: BootTime },
     /// Its runner is killed, and why.
     Dying(Death),
 }
@@ -70,12 +71,12 @@ pub(super) enum Death {
 /// Counts the time in which runners may train and are listened to, in milliseconds.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    seen: Time,
+    seen: BootTime,
     pub counted: u64,
 }
 
 impl Watch {
-    pub fn pass(&mut self, now: Time, training: bool) {
+    pub fn pass(&mut self, now: BootTime, training: bool) {
         if training {
             self.counted += now.since(self.seen).min(STOOD);
         }
@@ -83,7 +84,7 @@ impl Watch {
     }
 
     /// When time was last told.
-    pub fn seen(&self) -> Time {
+    pub fn seen(&self) -> BootTime {
         self.seen
     }
 }
@@ -106,12 +107,12 @@ pub(super) fn laid_out(equipment: &[Equipment]) -> (Vec<Runner>, Vec<Slot>) {
 impl Runner {
     /// Whether it lives on although it was killed long ago, which nothing but the system can end: one that waits in the kernel for a
     /// disk that does not answer.
-    pub fn is_stuck(&self, now: Time) -> bool {
+    pub fn is_stuck(&self, now: BootTime) -> bool {
         self.killed.is_some_and(|by| by <= now)
     }
 
     /// When it should be gone, if it is killed and that is yet to come.
-    pub fn gone_by(&self, now: Time) -> Option<Time> {
+    pub fn gone_by(&self, now: BootTime) -> Option<BootTime> {
         self.killed.filter(|by| *by > now)
     }
 
@@ -128,7 +129,7 @@ impl Runner {
 
 impl Slot {
     /// When its runner is killed for not stopping.
-    pub fn stops_by(&self) -> Option<Time> {
+    pub fn stops_by(&self) -> Option<BootTime> {
         match self.work.as_ref()?.stage {
             Stage::Stopping { by } => Some(by),
             _ => None,

@@ -6,11 +6,11 @@ mod gpus;
 mod runners;
 
 use super::*;
-use plusminus_core::id::{Attempt, Digest, JobId};
+use plusminus_core::id::{Attempt, AttemptId, Digest, JobId};
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_engines::{Device, ExecutionOptions};
 use plusminus_proto::convert::parent_weights;
-use plusminus_proto::v1::{from_runner, report::News};
+use plusminus_proto::v1::{from_runner, report::Body};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -41,8 +41,8 @@ pub(super) fn settings(slots: u32) -> Settings {
     }
 }
 
-pub(super) fn of(job: u8, attempt: u32) -> Of {
-    (format!("{job:032x}").parse().unwrap(), Attempt(attempt))
+pub(super) fn of(job: u8, attempt: u32) -> AttemptId {
+    AttemptId::new(format!("{job:032x}").parse().unwrap(), Attempt(attempt))
 }
 
 /// The job that others build on.
@@ -50,11 +50,11 @@ fn parent() -> JobId {
     "f".repeat(32).parse().unwrap()
 }
 
-fn id(of: Of) -> Option<v1::AttemptId> {
-    Some(attempt_id(of.0, of.1))
+fn id(of: AttemptId) -> Option<v1::AttemptId> {
+    Some(attempt_id(of))
 }
 
-fn assignment(of: Of, built_on: Option<Digest>) -> v1::Assignment {
+fn assignment(of: AttemptId, built_on: Option<Digest>) -> v1::Assignment {
     let parent = built_on.map(|digest| parent_weights(parent(), digest));
     v1::Assignment { of: id(of), parent, ..v1::Assignment::default() }
 }
@@ -78,13 +78,13 @@ fn welcome_of(store: u32, stop: Vec<v1::AttemptId>) -> to_worker::Message {
 /// An agent with a clock. What it says of leases and heartbeats is kept apart.
 struct Bench {
     agent: Agent,
-    now: Time,
+    now: BootTime,
     beats: Vec<v1::Heartbeat>,
 }
 
 impl Bench {
     fn new(slots: u32) -> Self {
-        Bench { agent: Agent::new(settings(slots)), now: Time(1_000), beats: Vec::new() }
+        Bench { agent: Agent::new(settings(slots)), now: BootTime(1_000), beats: Vec::new() }
     }
 
     fn connected(slots: u32) -> Self {
@@ -116,11 +116,11 @@ impl Bench {
         self.handle(Event::Told(message))
     }
 
-    fn assign(&mut self, of: Of) -> Vec<Effect> {
+    fn assign(&mut self, of: AttemptId) -> Vec<Effect> {
         self.told(to_worker::Message::Assignment(assignment(of, None)))
     }
 
-    fn stop(&mut self, of: Of) -> Vec<Effect> {
+    fn stop(&mut self, of: AttemptId) -> Vec<Effect> {
         self.told(to_worker::Message::Stop(v1::Stop { of: id(of) }))
     }
 
@@ -134,7 +134,7 @@ impl Bench {
     }
 
     fn says(&mut self, slot: usize, generation: u64, message: from_runner::Message) -> Vec<Effect> {
-        self.handle(Event::Runner { runner: slot, generation, said: Said::Message(0, message) })
+        self.handle(Event::Runner { runner: slot, generation, said: RunnerEvent::Message(0, message) })
     }
 
     fn epoch(&mut self, slot: usize, epoch: u32) -> Vec<Effect> {
@@ -145,8 +145,8 @@ impl Bench {
         self.says(slot, 1, from_runner::Message::Ended(ending))
     }
 
-    fn exits(&mut self, slot: usize, how: How) -> Vec<Effect> {
-        self.handle(Event::Runner { runner: slot, generation: 1, said: Said::Exited(how, "the end".into()) })
+    fn exits(&mut self, slot: usize, how: RunnerExit) -> Vec<Effect> {
+        self.handle(Event::Runner { runner: slot, generation: 1, said: RunnerEvent::Exited(how, "the end".into()) })
     }
 
     fn wait(&mut self, milliseconds: u64) -> Vec<Effect> {
@@ -154,7 +154,7 @@ impl Bench {
         self.handle(Event::Tick)
     }
 
-    fn holds(&self) -> Vec<Of> {
+    fn holds(&self) -> Vec<AttemptId> {
         self.agent.holds().collect()
     }
 }
@@ -172,7 +172,7 @@ fn reports(effects: &[Effect]) -> Vec<(u64, Option<v1::AttemptId>)> {
 fn failure(effects: &[Effect]) -> Failure {
     let ending = effects.iter().find_map(|effect| match effect {
         Effect::Write(Entry {
-            news: News::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) }), ..
+            body: Body::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) }), ..
         }) => Some(failure.clone()),
         _ => None,
     });
@@ -183,7 +183,7 @@ fn lease(slot: usize, generation: u64, until: u64) -> Effect {
     Effect::Tell { runner: slot, generation, lane: 0, message: to_runner::Message::Lease(v1::Lease { until }) }
 }
 
-fn train(slot: usize, of: Of) -> Effect {
+fn train(slot: usize, of: AttemptId) -> Effect {
     Effect::Tell { runner: slot, generation: 1, lane: 0, message: to_runner::Message::Train(assignment(of, None)) }
 }
 
@@ -201,7 +201,7 @@ fn a_job_is_begun_reported_acknowledged_and_forgotten() {
     assert_eq!(reports(&bench.ends(0, finished(&[]))), [(2, id(of(1, 1)))]);
     assert_eq!(bench.acknowledge(1), [Effect::Delete(1)]);
     assert_eq!(bench.holds(), [of(1, 1)], "its ending is yet to be acknowledged");
-    assert_eq!(bench.acknowledge(2), [Effect::Delete(2), Effect::RemoveCheckpoints(of(1, 1).0)]);
+    assert_eq!(bench.acknowledge(2), [Effect::Delete(2), Effect::RemoveCheckpoints(of(1, 1).job)]);
     assert_eq!(bench.holds(), []);
     assert_eq!(bench.assign(of(2, 1)), [train(0, of(2, 1))], "the runner outlives a job");
 }
@@ -210,7 +210,7 @@ fn a_job_is_begun_reported_acknowledged_and_forgotten() {
 fn checkpoints_of_what_has_failed_stay() {
     let mut bench = Bench::connected(1);
     bench.assign(of(1, 1));
-    bench.exits(0, How::Crashed("was killed by SIGSEGV".into()));
+    bench.exits(0, RunnerExit::Crashed("was killed by SIGSEGV".into()));
     assert_eq!(bench.acknowledge(1), [Effect::Delete(1)]);
 }
 
@@ -324,7 +324,7 @@ fn what_is_assigned_while_a_stopped_attempt_winds_down_waits_for_its_slot() {
     assert_eq!(bench.stop(of(2, 1)), [told_to_stop(0)]);
     bench.assign(of(4, 1));
     assert_eq!(bench.stop(of(4, 1)), []);
-    assert_eq!(bench.exits(0, How::Left), []);
+    assert_eq!(bench.exits(0, RunnerExit::Left), []);
     assert_eq!(bench.holds(), [of(3, 1)], "whose failure is yet to be acknowledged");
 }
 
@@ -343,7 +343,7 @@ fn weights_that_a_job_builds_on_come_before_it_begins() {
     assert_eq!(bench.handle(Event::Fetched(of(1, 1), Ok(()))), [], "once");
     bench.ends(0, finished(&[]));
     bench.told(to_worker::Message::Assignment(assignment(of(2, 1), Some(digest))));
-    assert_eq!(bench.exits(0, How::Left), [], "nothing was in its hands");
+    assert_eq!(bench.exits(0, RunnerExit::Left), [], "nothing was in its hands");
     let gone = Failure::new(FailureKind::Preempted, "gone");
     assert_eq!(failure(&bench.handle(Event::Fetched(of(2, 1), Err(gone.clone())))), gone);
     bench.told(to_worker::Message::Assignment(assignment(of(3, 1), Some(digest))));
@@ -379,7 +379,7 @@ fn what_an_earlier_process_left_is_said_and_its_weights_are_handed_in() {
     let entry = |sequence, of, kept: &[Digest]| Entry {
         sequence,
         of,
-        news: News::Ended(finished(kept)),
+        body: Body::Ended(finished(kept)),
         waits: !kept.is_empty(),
         store: 1,
     };
@@ -425,7 +425,7 @@ fn who_cannot_deliver_leaves_in_the_end_and_says_how_much_is_left() {
     bench.handle(Event::Disconnected);
     bench.handle(Event::Leave);
     assert_eq!(bench.wait(GRACE), [Effect::Kill { runner: 0, generation: 1 }]);
-    bench.exits(0, How::Killed);
+    bench.exits(0, RunnerExit::Killed);
     assert_eq!(bench.wait(DELIVERY - 1), []);
     assert_eq!(bench.wait(1), [Effect::Left { undelivered: 2 }]);
 }
@@ -439,7 +439,7 @@ fn an_attached_worker_does_not_wait_for_a_coordinator_that_is_gone() {
     bench.epoch(0, 1);
     bench.handle(Event::Disconnected);
     bench.handle(Event::Leave);
-    let effects = bench.exits(0, How::Left);
+    let effects = bench.exits(0, RunnerExit::Left);
     assert_eq!(effects.last(), Some(&Effect::Left { undelivered: 2 }));
 }
 
@@ -447,8 +447,8 @@ fn an_attached_worker_does_not_wait_for_a_coordinator_that_is_gone() {
 fn a_full_outbox_holds_the_runners_up_until_there_is_room() {
     let mut bench = Bench::connected(1);
     bench.assign(of(1, 1));
-    let epoch = || News::Epoch(v1::Epoch::default());
-    let entry = |sequence| Entry { sequence, of: of(9, 1), news: epoch(), waits: false, store: 1 };
+    let epoch = || Body::Epoch(v1::Epoch::default());
+    let entry = |sequence| Entry { sequence, of: of(9, 1), body: epoch(), waits: false, store: 1 };
     bench.handle(Event::Loaded((1..FULL as u64).map(entry).collect()));
     assert!(bench.epoch(0, 1).contains(&lease(0, 1, 0)));
     bench.wait(BEAT);
@@ -474,6 +474,6 @@ fn what_is_not_understood_and_what_comes_before_a_welcome_changes_nothing() {
     assert_eq!(bench.told(to_worker::Message::Assignment(assignment)), []);
     bench.assign(of(1, 1));
     assert_eq!(bench.assign(of(1, 1)), [], "it is in hand");
-    let far = Event::Runner { runner: 9, generation: 1, said: Said::Exited(How::Left, String::new()) };
+    let far = Event::Runner { runner: 9, generation: 1, said: RunnerEvent::Exited(RunnerExit::Left, String::new()) };
     assert_eq!(bench.handle(far), []);
 }

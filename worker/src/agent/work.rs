@@ -1,14 +1,14 @@
 //! What is trained in the slots: from its assignment to its ending.
 
 use super::Agent;
-use super::event::{Effect, How, Of, Said, Time};
+use super::event::{BootTime, Effect, RunnerEvent, RunnerExit};
 use super::outbox::failed;
 use super::places::{Death, LOADING, Runner, Slot, Stage, Work};
-use plusminus_core::id::Digest;
+use plusminus_core::id::{AttemptId, Digest};
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_engines::ExecutionOptions;
 use plusminus_proto::convert::{self, attempt_id};
-use plusminus_proto::v1::{self, from_runner, from_worker, report::News, to_runner};
+use plusminus_proto::v1::{self, from_runner, from_worker, report::Body, to_runner};
 use plusminus_trainer::Memory;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -17,9 +17,9 @@ use tracing::{debug, warn};
 /// How long a runner that is killed may take to be gone, in milliseconds: then its attempt has failed, whatever holds the process.
 pub(super) const DYING: u64 = 30_000;
 impl Agent {
-    pub(super) fn assigned(&mut self, now: Time, of: Of, assignment: v1::Assignment) {
+    pub(super) fn assigned(&mut self, now: BootTime, of: AttemptId, assignment: v1::Assignment) {
         if self.holds().any(|held| held == of) {
-            return debug!(job = %of.0, attempt = %of.1, "is in hand already");
+            return debug!(job = %of.job, attempt = %of.attempt, "is in hand already");
         }
         if self.leaving.is_some() {
             return self.end(of, FailureKind::Preempted, "the worker is leaving");
@@ -38,7 +38,7 @@ impl Agent {
     }
 
     /// Slots that are free, or will be in a while.
-    fn free_slots(&self, now: Time) -> usize {
+    fn free_slots(&self, now: BootTime) -> usize {
         let free = |slot: &&Slot| {
             let taken = slot.work.as_ref().is_some_and(|work| work.wanted);
             !taken && !slot.closed && !self.runners[slot.runner].is_stuck(now)
@@ -58,7 +58,7 @@ impl Agent {
     }
 
     /// Gives back what was to be trained in a slot that may never be free again.
-    fn decline(&mut self, of: Of) {
+    fn decline(&mut self, of: AttemptId) {
         let why = "a runner of this worker was killed and does not end, and its slot is taken for as long";
         self.end(of, FailureKind::Preempted, why);
     }
@@ -73,12 +73,12 @@ impl Agent {
         }
     }
 
-    fn begin(&mut self, index: usize, of: Of, assignment: v1::Assignment) {
+    fn begin(&mut self, index: usize, of: AttemptId, assignment: v1::Assignment) {
         let parent = match assignment.parent.as_ref().map(v1::ParentWeights::to_core).transpose() {
             Ok(parent) => parent,
             Err(error) => return self.end(of, FailureKind::UserError, error.to_string()),
         };
-        debug!(job = %of.0, attempt = %of.1, slot = index, "begins");
+        debug!(job = %of.job, attempt = %of.attempt, slot = index, "begins");
         let slots = self.runners[self.slots[index].runner].slots.clone();
         let mut alone = true;
         for beside in self.slots[slots].iter_mut().filter_map(|slot| slot.work.as_mut()) {
@@ -128,7 +128,7 @@ impl Agent {
         built_on.chain(self.outbox.weights()).collect()
     }
 
-    pub(super) fn fetched(&mut self, of: Of, fetched: Result<(), Failure>) {
+    pub(super) fn fetched(&mut self, of: AttemptId, fetched: Result<(), Failure>) {
         let waits = |work: &Work| work.of == of && matches!(work.stage, Stage::Fetching);
         let Some(index) = self.slots.iter().position(|slot| slot.work.as_ref().is_some_and(waits)) else { return };
         match fetched {
@@ -140,7 +140,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn delivered(&mut self, of: Of, delivered: Result<(), Failure>) {
+    pub(super) fn delivered(&mut self, of: AttemptId, delivered: Result<(), Failure>) {
         let Some(entry) = self.outbox.settle(of, delivered.err().map(failed)) else { return };
         self.effects.push(Effect::Write(entry));
         let needed = self.needed();
@@ -148,7 +148,7 @@ impl Agent {
     }
 
     /// An attempt is not the worker's any more: it is wound down, and nothing is said of it.
-    pub(super) fn stop(&mut self, now: Time, of: Of) {
+    pub(super) fn stop(&mut self, now: BootTime, of: AttemptId) {
         for entry in self.outbox.forget(of) {
             if entry.waits {
                 self.effects.push(Effect::Abort(of));
@@ -168,7 +168,7 @@ impl Agent {
     }
 
     /// Has the runner of a slot stop. What has not begun is gone at once.
-    fn wind_down(&mut self, now: Time, slot: usize) {
+    fn wind_down(&mut self, now: BootTime, slot: usize) {
         let by = now.after(self.settings.grace.as_millis() as u64);
         let place = &mut self.slots[slot].work;
         let Some(work) = place else { return };
@@ -186,8 +186,8 @@ impl Agent {
     }
 
     /// Stops all that is in hand, to be made elsewhere.
-    pub(super) fn give_back(&mut self, now: Time) {
-        let mut unbegun: Vec<Of> = self.queue.drain(..).map(|(of, _)| of).collect();
+    pub(super) fn give_back(&mut self, now: BootTime) {
+        let mut unbegun: Vec<AttemptId> = self.queue.drain(..).map(|(of, _)| of).collect();
         for index in 0..self.slots.len() {
             let of = self.slots[index].work.as_ref().map(|work| work.of);
             self.wind_down(now, index);
@@ -198,16 +198,16 @@ impl Agent {
         }
     }
 
-    pub(super) fn heard(&mut self, now: Time, number: usize, generation: u64, said: Said) {
+    pub(super) fn heard(&mut self, now: BootTime, number: usize, generation: u64, said: RunnerEvent) {
         let there = |runner: &&mut Runner| runner.there && runner.generation == generation;
         let Some(runner) = self.runners.get_mut(number).filter(there) else { return };
         match said {
-            Said::Message(lane, message) => {
+            RunnerEvent::Message(lane, message) => {
                 if let Some(slot) = runner.slot(lane) {
                     self.said(now, slot, message);
                 }
             }
-            Said::Exited(how, log) => {
+            RunnerEvent::Exited(how, log) => {
                 (runner.there, runner.killed) = (false, None);
                 let slots = runner.slots.clone();
                 // What waits for weights has not been handed to it.
@@ -216,7 +216,7 @@ impl Agent {
                 let works: Vec<_> = works.collect();
                 // Whoever took the memory: one slot less may do.
                 let crowded = works.iter().flatten().any(|work| !work.alone);
-                if how == How::OutOfMemory && crowded {
+                if how == RunnerExit::OutOfMemory && crowded {
                     self.close(slots.end - 1);
                 }
                 for (slot, work) in slots.zip(works) {
@@ -229,7 +229,7 @@ impl Agent {
     }
 
     /// Takes in what is said of what is trained in a slot.
-    fn said(&mut self, now: Time, index: usize, message: from_runner::Message) {
+    fn said(&mut self, now: BootTime, index: usize, message: from_runner::Message) {
         let counted = self.watch.counted;
         let slot = &mut self.slots[index];
         let Some(work) = &mut slot.work else { return };
@@ -250,17 +250,17 @@ impl Agent {
             _ if !wanted => {}
             from_runner::Message::Progress(progress) => {
                 if self.connected && self.lease.lasts(now) {
-                    let report = v1::ProgressReport { of: Some(attempt_id(of.0, of.1)), progress: Some(progress) };
+                    let report = v1::ProgressReport { of: Some(attempt_id(of)), progress: Some(progress) };
                     self.effects.push(Effect::Send(from_worker::Message::Progress(report)));
                 }
             }
-            from_runner::Message::Epoch(epoch) => self.push(of, News::Epoch(epoch), false),
+            from_runner::Message::Epoch(epoch) => self.push(of, Body::Epoch(epoch), false),
         }
     }
 
     /// Takes in that a runner has trained its job to the end, or failed: what it leaves for others goes ahead of the news. `crowded` is
     /// its slot, where others were trained beside it.
-    fn ended(&mut self, of: Of, ending: v1::Ending, crowded: Option<usize>) {
+    fn ended(&mut self, of: AttemptId, ending: v1::Ending, crowded: Option<usize>) {
         if let (Some(v1::ending::How::Failed(failure)), Some(slot)) = (&ending.how, crowded)
             && failure.kind == i32::from(v1::FailureKind::OutOfMemory)
         {
@@ -273,9 +273,9 @@ impl Agent {
             _ => Ok(BTreeSet::new()),
         };
         match kept {
-            Ok(weights) if weights.is_empty() => self.push(of, News::Ended(ending), false),
+            Ok(weights) if weights.is_empty() => self.push(of, Body::Ended(ending), false),
             Ok(weights) => {
-                self.push(of, News::Ended(ending), true);
+                self.push(of, Body::Ended(ending), true);
                 self.effects.push(Effect::Deliver { of, weights });
             }
             Err(error) => self.end(of, FailureKind::Infrastructure, error.to_string()),
@@ -283,7 +283,7 @@ impl Agent {
     }
 
     /// Takes in that a runner has ended in the midst of an attempt.
-    fn lost(&mut self, now: Time, slot: usize, work: &Work, how: &How, log: &str) {
+    fn lost(&mut self, now: BootTime, slot: usize, work: &Work, how: &RunnerExit, log: &str) {
         if !work.wanted {
             self.next_beat = now;
             return;
@@ -291,7 +291,9 @@ impl Agent {
         let last = if log.is_empty() { "it logged nothing".to_owned() } else { format!("its log ends: {log}") };
         let (kind, message) = match (&work.stage, how) {
             // This machine cannot; of the job nothing is known.
-            (_, How::NotStarted(why)) => (FailureKind::Preempted, format!("cannot start a runner process: {why}")),
+            (_, RunnerExit::NotStarted(why)) => {
+                (FailureKind::Preempted, format!("cannot start a runner process: {why}"))
+            }
             (Stage::Dying(Death::Stalled(silent)), _) => {
                 let seconds = *silent as f64 / 1000.0;
                 (FailureKind::Infrastructure, format!("the runner process made no progress for {seconds} s; {last}"))
@@ -302,35 +304,35 @@ impl Agent {
             (Stage::Dying(Death::Beside), _) => {
                 (FailureKind::Preempted, "the runner was killed because of another job that it trained".to_owned())
             }
-            (Stage::Stopping { .. }, _) | (_, How::Left) => {
+            (Stage::Stopping { .. }, _) | (_, RunnerExit::Left) => {
                 (FailureKind::Preempted, "the runner process left before the job was done".to_owned())
             }
-            (_, How::Unwell) => {
+            (_, RunnerExit::Unwell) => {
                 let why = "the runner process was replaced, because its device failed another job that it trained";
                 (FailureKind::Preempted, why.to_owned())
             }
-            (_, How::OutOfMemory) if !work.alone => {
+            (_, RunnerExit::OutOfMemory) if !work.alone => {
                 let why = "the system ran out of memory with several jobs in one runner process, and killed it; \
                            each is tried again with fewer beside it";
                 (FailureKind::Preempted, why.to_owned())
             }
-            (_, How::OutOfMemory) => {
+            (_, RunnerExit::OutOfMemory) => {
                 let means = self.settings.equipment[self.runners[self.slots[slot].runner].equipment].means;
                 let need = memory(&work.assignment, means);
                 let why = format!("the system ran out of memory{need}: give fewer --slots or a smaller batch_size");
                 (FailureKind::OutOfMemory, format!("the runner process was killed by SIGKILL, for {why}; {last}"))
             }
-            (_, How::Killed) => {
+            (_, RunnerExit::Killed) => {
                 let who = "by somebody, for the system says nothing of memory that ran out";
                 (FailureKind::Infrastructure, format!("the runner process was killed by SIGKILL {who}; {last}"))
             }
-            (_, How::Crashed(how)) => (FailureKind::Infrastructure, format!("the runner process {how}; {last}")),
+            (_, RunnerExit::Crashed(how)) => (FailureKind::Infrastructure, format!("the runner process {how}; {last}")),
         };
         self.end(work.of, kind, message);
     }
 
     /// Kills the runners that do not stop, and those that say nothing although they may train.
-    pub(super) fn kill_what_does_not_move(&mut self, now: Time) {
+    pub(super) fn kill_what_does_not_move(&mut self, now: BootTime) {
         let (stall, may_train) = (self.stall(), now < self.granted());
         // It was told of no lease that lasts longer than that, and is told of none after.
         let gone_by = now.after(DYING).max(self.lease.until());
@@ -345,7 +347,7 @@ impl Agent {
                 continue;
             };
             if let Some(work) = &mut slot.work {
-                warn!(job = %work.of.0, attempt = %work.of.1, ?death, "killing a runner");
+                warn!(job = %work.of.job, attempt = %work.of.attempt, ?death, "killing a runner");
                 work.stage = Stage::Dying(death);
             }
             let number = slot.runner;
@@ -389,11 +391,11 @@ impl Agent {
 
     /// Gives up what the runners had in hand that were killed and do not end. Their leases have passed, so they train nothing any more,
     /// and others may.
-    pub(super) fn give_up_what_does_not_die(&mut self, now: Time) {
+    pub(super) fn give_up_what_does_not_die(&mut self, now: BootTime) {
         for index in 0..self.slots.len() {
             let Slot { runner, work, .. } = &mut self.slots[index];
             let Some(work) = work.take_if(|_| self.runners[*runner].is_stuck(now)) else { continue };
-            warn!(job = %work.of.0, attempt = %work.of.1, slot = index, "a runner was killed and does not end");
+            warn!(job = %work.of.job, attempt = %work.of.attempt, slot = index, "a runner was killed and does not end");
             if !work.wanted {
                 self.next_beat = now;
                 continue;
@@ -418,12 +420,12 @@ impl Agent {
         }
     }
 
-    pub(super) fn end(&mut self, of: Of, kind: FailureKind, message: impl Into<String>) {
+    pub(super) fn end(&mut self, of: AttemptId, kind: FailureKind, message: impl Into<String>) {
         self.push(of, failed(Failure::new(kind, message)), false);
     }
 
-    fn push(&mut self, of: Of, news: News, waits: bool) {
-        let entry = self.outbox.push(of, news, waits);
+    fn push(&mut self, of: AttemptId, body: Body, waits: bool) {
+        let entry = self.outbox.push(of, body, waits);
         self.effects.push(Effect::Write(entry));
     }
 }

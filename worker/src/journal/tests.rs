@@ -1,14 +1,20 @@
 //! The outbox on a disk that is killed, damaged and full.
 
 use super::*;
-use plusminus_core::id::Attempt;
-use plusminus_proto::v1::report::News;
+use plusminus_core::id::{Attempt, AttemptId};
+use plusminus_proto::v1::report::Body;
 use std::time::Instant;
 
 fn entry(sequence: u64) -> Entry {
     let measurements = [("test_accuracy".to_owned(), sequence as f64)].into();
-    let news = News::Epoch(v1::Epoch { epoch: sequence as u32, measurements });
-    Entry { sequence, of: ("a".repeat(32).parse().unwrap(), Attempt(2)), news, waits: sequence % 2 == 1, store: 77 }
+    let body = Body::Epoch(v1::Epoch { epoch: sequence as u32, measurements });
+    Entry {
+        sequence,
+        of: AttemptId::new("a".repeat(32).parse().unwrap(), Attempt(2)),
+        body,
+        waits: sequence % 2 == 1,
+        store: 77,
+    }
 }
 
 /// What another process finds in a copy of the files as they are now: as if this one were killed.

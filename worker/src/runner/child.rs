@@ -3,10 +3,10 @@
 use super::gate::Gate;
 use super::{UNWELL, read_message, write_message};
 use crate::clock;
-use plusminus_core::id::Digest;
+use plusminus_core::id::{AttemptId, Digest};
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
-use plusminus_core::schedule::Ending;
+use plusminus_core::scheduler::Ending;
 use plusminus_engines::{Device, ExecutionOptions};
 use plusminus_proto::convert::{self, Invalid, required_attempt};
 use plusminus_proto::v1::{self, from_runner, to_runner};
@@ -252,7 +252,7 @@ fn train(
     let parent = parent.map(|(_, digest)| whole(&options.cache, digest).map(|path| (path, digest))).transpose()?;
     let parent = parent.as_ref().map(|(path, digest)| trainer::ParentWeights { path, digest: *digest });
     let wanted = assignment.keeps().map_err(not_understood)?;
-    let (_, attempt) = required_attempt(assignment.of.as_ref()).map_err(not_understood)?;
+    let AttemptId { attempt, .. } = required_attempt(assignment.of.as_ref()).map_err(not_understood)?;
     let (directory, every) = (options.checkpoints.as_path(), options.checkpoint_every);
     let checkpoints = Some(trainer::checkpoint::Checkpoints { directory, attempt, every });
     let supplies = trainer::Supplies { cache, means: options.means, parent, checkpoints };

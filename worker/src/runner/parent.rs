@@ -2,7 +2,7 @@
 
 use super::memory::OutOfMemoryKills;
 use super::{LONGEST, UNWELL};
-use crate::agent::{Equipment, Event, How, Said};
+use crate::agent::{Equipment, Event, RunnerEvent, RunnerExit};
 use futures_util::FutureExt;
 use plusminus_proto::v1::{self, to_runner};
 use prost::Message;
@@ -172,20 +172,20 @@ async fn attend(
     let _ = child.start_kill();
     let how = match child.wait().await {
         // Where its output ended first, it is this function that has killed it.
-        Ok(_) if ended.is_err() => How::Crashed("closed its output and went on".to_owned()),
+        Ok(_) if ended.is_err() => RunnerExit::Crashed("closed its output and went on".to_owned()),
         Ok(status) => describe(status, || kills.is_some_and(|kills| kills.any_since())),
-        Err(error) => How::Crashed(format!("cannot be asked how it ended: {error}")),
+        Err(error) => RunnerExit::Crashed(format!("cannot be asked how it ended: {error}")),
     };
     // Something that it has started may keep the pipe open.
     let log = tokio::time::timeout(std::time::Duration::from_secs(1), log).await;
     let log = log.map_or_else(|_| String::new(), Result::unwrap_or_default);
-    let _ = events.send(Event::Runner { runner, generation, said: Said::Exited(how, log) }).await;
+    let _ = events.send(Event::Runner { runner, generation, said: RunnerEvent::Exited(how, log) }).await;
 }
 
 /// The message in a frame, if it is one.
-fn understood(frame: Option<io::Result<BytesMut>>) -> Option<Said> {
+fn understood(frame: Option<io::Result<BytesMut>>) -> Option<RunnerEvent> {
     let v1::FromRunner { lane, message } = v1::FromRunner::decode(frame?.ok()?).ok()?;
-    Some(Said::Message(lane, message?))
+    Some(RunnerEvent::Message(lane, message?))
 }
 
 /// Passes a log on and keeps its last lines.
@@ -216,23 +216,23 @@ async fn tail(mut stderr: impl AsyncRead + Unpin) -> String {
     Vec::from(last).join("\n")
 }
 
-fn describe(status: ExitStatus, ran_out_of_memory: impl FnOnce() -> bool) -> How {
+fn describe(status: ExitStatus, ran_out_of_memory: impl FnOnce() -> bool) -> RunnerExit {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         return match signal_name(signal) {
-            Some("SIGKILL") if ran_out_of_memory() => How::OutOfMemory,
-            Some("SIGKILL") => How::Killed,
+            Some("SIGKILL") if ran_out_of_memory() => RunnerExit::OutOfMemory,
+            Some("SIGKILL") => RunnerExit::Killed,
             // It was told to leave, before it could hear of it.
-            Some("SIGTERM") => How::Left,
-            Some(name) => How::Crashed(format!("was killed by {name}")),
-            None => How::Crashed(format!("was killed by signal {signal}")),
+            Some("SIGTERM") => RunnerExit::Left,
+            Some(name) => RunnerExit::Crashed(format!("was killed by {name}")),
+            None => RunnerExit::Crashed(format!("was killed by signal {signal}")),
         };
     }
     match status.code() {
-        Some(0) => How::Left,
-        Some(UNWELL) => How::Unwell,
-        Some(code) => How::Crashed(format!("ended with exit code {code}")),
-        None => How::Crashed("ended".to_owned()),
+        Some(0) => RunnerExit::Left,
+        Some(UNWELL) => RunnerExit::Unwell,
+        Some(code) => RunnerExit::Crashed(format!("ended with exit code {code}")),
+        None => RunnerExit::Crashed("ended".to_owned()),
     }
 }
 

@@ -5,22 +5,22 @@ use crate::store::backup::{BackupError, WEIGHTS, backup, restore};
 use plusminus_proto::weights;
 
 /// A store with a finished job that has left weights, and one that was lost with its parent's.
-fn with_weights(directory: &Path) -> (Store, Machine, Digest) {
+fn with_weights(directory: &Path) -> (Store, Scheduler, Digest) {
     let (mut store, mut machine, [parent, _]) = family(directory);
     let file = Digest::of(b"weights");
     weights::receive(&directory.join(WEIGHTS), file, [b"weights".to_vec()]).unwrap();
     let mut facts = facts();
-    facts.kept.insert(At::Final, file);
-    let news = News::Ended(Ending::Finished(facts));
-    let report = Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt: Attempt(1), news });
+    facts.kept.insert(EpochSelection::Final, file);
+    let body = ReportBody::Ended(Ending::Finished(facts));
+    let report = Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt: Attempt(1), body });
     for event in [joined(), report] {
-        store.commit(&records(machine.handle(Time(3), event))).unwrap();
+        store.commit(&records(machine.handle(WallTime(3), event))).unwrap();
     }
     (store, machine, file)
 }
 
 fn shown(directory: &Path) -> Vec<(SweepView, Vec<JobView>)> {
-    views(&Machine::restart(Policy::default(), Reader::open(directory).unwrap().records().unwrap(), Time(3)))
+    views(&Scheduler::restart(Policy::default(), Reader::open(directory).unwrap().records().unwrap(), WallTime(3)))
 }
 
 /// What is shown of a store that was put back: nothing runs, and attempts have other numbers than those that may still be going on.
@@ -29,7 +29,7 @@ fn once_put_back(mut views: Vec<(SweepView, Vec<JobView>)>) -> Vec<(SweepView, V
         for job in jobs {
             job.attempts += 1000;
             if let JobState::Running { .. } = job.state {
-                job.state = JobState::Queued { not_before: Time(0) };
+                job.state = JobState::Queued { not_before: WallTime(0) };
                 sweep.counts.running -= 1;
                 sweep.counts.queued += 1;
             }
@@ -59,7 +59,8 @@ fn a_backup_of_an_open_store_is_what_the_store_was_and_can_be_put_back() {
     drop(store);
     assert!(matches!(restore(&copy, &state, false), Err(BackupError::HasSweeps { names, .. }) if names == "family"));
     let mut store = Store::open(&state).unwrap();
-    let later = Machine::new(Policy::default()).handle(Time(9), Event::Submit(Ticket(0), submission(7, &[2].into())));
+    let later =
+        Scheduler::new(Policy::default()).handle(WallTime(9), Event::Submit(Ticket(0), submission(7, &[2].into())));
     store.commit(&records(later)).unwrap();
     drop(store);
     let copied = restore(&copy, &state, true).unwrap();

@@ -11,7 +11,7 @@ fn logged(directory: &Path, epochs: u32) -> (Store, Vec<u64>) {
     let mut lengths = vec![0];
     for epoch in 1..=epochs {
         let row = Measurements::from([(Metric::TestAccuracy, 0.1)]);
-        store.commit(&records(machine.handle(Time(2), reported(2, 1, News::Epoch(epoch, row))))).unwrap();
+        store.commit(&records(machine.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))))).unwrap();
         lengths.push(fs::metadata(directory.join("plusminus.sqlite-wal")).unwrap().len());
     }
     (store, lengths)
@@ -72,7 +72,7 @@ fn a_store_that_was_full_goes_on_when_there_is_room() {
     store.connection.pragma_update(None, "max_page_count", pages + 1).unwrap();
     let mut told = |epoch| {
         let row = Measurements::from([(Metric::TestAccuracy, 0.1)]);
-        records(machine.handle(Time(2), reported(2, 1, News::Epoch(epoch, row))))
+        records(machine.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))))
     };
     let full = (1..10_000).find_map(|epoch| {
         let records = told(epoch);
@@ -94,7 +94,7 @@ fn a_small_store_has_a_small_log() {
     let (mut store, mut machine) = running(directory.path());
     for epoch in 1..=500 {
         let row = Measurements::from([(Metric::TestAccuracy, 0.1)]);
-        store.commit(&records(machine.handle(Time(2), reported(2, 1, News::Epoch(epoch, row))))).unwrap();
+        store.commit(&records(machine.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))))).unwrap();
     }
     let log = fs::metadata(directory.path().join("plusminus.sqlite-wal")).unwrap().len();
     assert!(log < 256 << 10, "{log} bytes");

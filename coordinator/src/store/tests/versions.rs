@@ -11,8 +11,8 @@ fn version_1(directory: &Path) {
 /// What users are shown of the store, and the value that a table has.
 fn shown(directory: &Path) -> (Vec<(SweepView, Vec<JobView>)>, Option<f64>) {
     let reader = Reader::open(directory).unwrap();
-    let machine = Machine::restart(Policy::default(), reader.records().unwrap(), Time(10));
-    let values = reader.values(&"old".parse().unwrap(), Metric::TestAccuracy, At::Final).unwrap();
+    let machine = Scheduler::restart(Policy::default(), reader.records().unwrap(), WallTime(10));
+    let values = reader.values(&"old".parse().unwrap(), Metric::TestAccuracy, EpochSelection::Final).unwrap();
     assert_eq!(reader.attempts(job(2)).unwrap().len(), 2);
     (views(&machine), values.get(&job(2)).copied())
 }
@@ -104,7 +104,7 @@ fn so_is_one_of_version_2_with_the_weights_that_its_jobs_have_left() {
         _ => None,
     };
     let mut records = Reader::open(directory.path()).unwrap().records().unwrap().into_iter();
-    assert_eq!(records.find_map(kept), Some(BTreeMap::from([(At::Final, Digest::of(b"weights"))])));
+    assert_eq!(records.find_map(kept), Some(BTreeMap::from([(EpochSelection::Final, Digest::of(b"weights"))])));
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn rows_of_an_attempt_before_the_latest_that_has_any_are_superseded() {
     version_1(directory.path());
     let mut store = Store::open(directory.path()).unwrap();
     // A further attempt that has not told of any epoch supersedes nothing.
-    let began = Record::Assigned { job: job(3), attempt: Attempt(2), worker: WorkerName("w".into()), at: Time(9) };
+    let began = Record::Assigned { job: job(3), attempt: Attempt(2), worker: WorkerName("w".into()), at: WallTime(9) };
     store.commit(&[began]).unwrap();
     let mut select = store.connection.prepare("SELECT job, attempt, superseded FROM metrics ORDER BY 1, 2").unwrap();
     let rows = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))).unwrap();

@@ -2,8 +2,8 @@
 
 mod written;
 
+use crate::input::Fields;
 use crate::methods::networks::Input;
-use crate::spec::Fields;
 
 /// A data set by name, with its parameters.
 ///

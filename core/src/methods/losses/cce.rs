@@ -1,7 +1,7 @@
 //! Categorical cross entropy: −ln p_y, gradient p − e_y.
 
 use super::batch::SampleLoss;
-use crate::spec::Fields;
+use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
 /// −ln p_y.

@@ -19,7 +19,7 @@
 use super::DeviceLoss;
 use super::batch::{Batch, BatchLoss, balance, softmax};
 use super::inverse::inverse;
-use crate::spec::Fields;
+use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
 /// −ln(|det M| + ε).

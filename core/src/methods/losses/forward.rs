@@ -8,8 +8,8 @@
 use super::batch::{RowLoss, balance, log_sum_exp, softmax, widened};
 use super::criterion::{self, Criterion, Setting, Step};
 use super::{DeviceLoss, Method};
+use crate::input::Fields;
 use crate::methods::noise::{NO_CLASS, TransitionMatrix};
-use crate::spec::Fields;
 use serde::{Deserialize, Serialize};
 
 /// −ln Σ_i p_i T_{iy}.

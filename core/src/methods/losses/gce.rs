@@ -4,7 +4,7 @@
 //! q = 0 is its limit, CCE; q = 1 is MAE/2.
 
 use super::batch::SampleLoss;
-use crate::spec::Fields;
+use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
 /// (1 − p_y^q)/q.

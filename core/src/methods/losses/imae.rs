@@ -8,7 +8,7 @@
 use super::DeviceLoss;
 use super::batch::{Batch, BatchLoss, SampleLoss, log_sum_exp};
 use super::mae::Mae;
-use crate::spec::Fields;
+use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
 /// MAE with gradients of the L1 norm exp(T p_y (1 − p_y)).

@@ -21,9 +21,9 @@ use super::criterion::{self, Criterion, Setting, Step};
 use super::forward::Posterior;
 use super::state::{self, Reader};
 use super::{Cce, DeviceLoss, Latent, Learned, Method};
+use crate::input::Fields;
 use crate::logits::largest;
 use crate::methods::noise::{NO_CLASS, TransitionMatrix};
-use crate::spec::Fields;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@
 //! factor 2 in Zhang & Sabuncu (2018), eq. 4.
 
 use super::batch::SampleLoss;
-use crate::spec::Fields;
+use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
 /// ‖p − e_y‖₁ = 2(1 − p_y).

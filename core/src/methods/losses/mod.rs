@@ -37,7 +37,7 @@ pub use sce::Sce;
 pub use truncated_gce::TruncatedGce;
 pub use unhinged::Unhinged;
 
-use crate::spec::Fields;
+use crate::input::Fields;
 use batch::BatchLoss;
 use criterion::Stateless;
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@
 
 use super::DeviceLoss;
 use super::batch::{RowLoss, balance, log_sum_exp};
-use crate::spec::Fields;
+use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
 /// ‖p − e_y‖².

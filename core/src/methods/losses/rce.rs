@@ -4,7 +4,7 @@
 //! −Σ_k p_k ln e_k with ln 0 := A. It is −A/2 times MAE.
 
 use super::batch::SampleLoss;
-use crate::spec::Fields;
+use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
 /// ln 1e-4, the least logarithm in the authors' program. (The paper's text has −4.)

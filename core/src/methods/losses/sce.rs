@@ -4,7 +4,7 @@
 
 use super::batch::SampleLoss;
 use super::{Cce, Rce, rce};
-use crate::spec::Fields;
+use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
 /// −α ln p_y − β A (1 − p_y).

@@ -4,7 +4,7 @@ use super::batch::{Batch, SampleLoss};
 use super::forward::Posterior;
 use super::*;
 use crate::methods::noise::TransitionMatrix;
-use crate::spec;
+use crate::sweep_file;
 use proptest::prelude::*;
 
 /// A setting of these given labels.
@@ -340,7 +340,7 @@ fn read(losses: &str) -> Result<Vec<Loss>, String> {
         "sweep: a\nseeds: 1\nbase:\n  dataset: fashion-mnist\n  model: cnn\n  epochs: 50\n  validation: 0.1\n  \
          optimizer: {{name: adam}}\ngrid:\n  loss: {losses}\n"
     );
-    match spec::read(&sweep, spec::MAX_JOBS) {
+    match sweep_file::read(&sweep, sweep_file::MAX_JOBS) {
         Ok(sweep) => Ok(sweep.cells.iter().map(|cell| cell.configuration.loss.clone()).collect()),
         Err(problems) => Err(problems.iter().map(|p| format!("{}; {}\n", p.title, p.label)).collect()),
     }

@@ -11,7 +11,7 @@ use super::batch::{Batch, RowLoss, SampleLoss, check_lengths, log_sum_exp, round
 use super::criterion::{Criterion, Setting, Step};
 use super::state::{self, Reader};
 use super::{DeviceLoss, Gce, Method};
-use crate::spec::Fields;
+use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
 /// w_i [L_q(p_y) − L_q(k)].

@@ -4,7 +4,7 @@
 //! classes; on softmax it is what Zhang & Sabuncu (2018) compare MAE with.
 
 use super::batch::SampleLoss;
-use crate::spec::Fields;
+use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
 /// 1 − p_y.

@@ -15,8 +15,8 @@ pub use layer::{Convolution, Initialisation, Kernel, Layer, Network, Shortcut};
 pub use resnet::Downsample;
 pub use word_cnn::word_cnn;
 
+use crate::input::Fields;
 use crate::methods::dataset::ImageShape;
-use crate::spec::Fields;
 use serde::{Deserialize, Serialize};
 
 /// A network by name, with its parameters.

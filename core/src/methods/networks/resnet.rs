@@ -2,8 +2,8 @@
 //! pool after it, and of bottleneck blocks in the form used for ImageNet.
 
 use super::{Convolution, Initialisation, Kernel, Layer, Network, Shortcut};
+use crate::input::Fields;
 use crate::methods::dataset::ImageShape;
-use crate::spec::Fields;
 use serde::{Deserialize, Serialize};
 
 /// How a shortcut follows a block that halves the image and widens it.

@@ -12,8 +12,8 @@ pub(crate) use matrix::TOLERANCE;
 pub use matrix::TransitionMatrix;
 pub use open_set::{NO_CLASS, Replacement, replacements};
 
+use crate::input::Fields;
 use crate::methods::dataset::Dataset;
-use crate::spec::Fields;
 use serde::{Deserialize, Serialize};
 
 /// How the labels of the training file (validation part included) are corrupted; test labels never are.

@@ -1,7 +1,7 @@
 //! Which published number faces a cell of ours, or why none does.
 
-use crate::metric::{At, Metric};
-use crate::spec::{Condition, Path, Published, PublishedResult};
+use crate::metric::{EpochSelection, Metric};
+use crate::sweep_file::{Condition, Path, Published, PublishedResult};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -70,7 +70,12 @@ pub(super) enum Faced<'p> {
 }
 
 /// The published number for a configuration, given as its JSON; of several the one that says most of it.
-pub(super) fn face<'p>(configuration: &Value, metric: Metric, at: At, published: &'p Published) -> Faced<'p> {
+pub(super) fn face<'p>(
+    configuration: &Value,
+    metric: Metric,
+    at: EpochSelection,
+    published: &'p Published,
+) -> Faced<'p> {
     let is_asked = |result: &&PublishedResult| result.metric == metric.name() && result.at == at.name();
     let fitting: Vec<_> = published.results.iter().filter(|result| result.is_for(configuration)).collect();
     // Of equals the first: `max_by_key` takes the last.

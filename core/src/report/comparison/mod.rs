@@ -17,8 +17,8 @@ use super::statistics::Moments;
 use super::status::is_zero;
 use super::table::{CellSummary, Table};
 use crate::id::{CellId, SweepName};
-use crate::metric::{At, Metric};
-use crate::spec::{Published, PublishedResult, Spread, Std, Sweep};
+use crate::metric::{EpochSelection, Metric};
+use crate::sweep_file::{Published, PublishedResult, Spread, Std, Sweep};
 use facing::{Faced, face};
 use serde::Serialize;
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub struct Comparison {
     /// What is compared.
     pub metric: Metric,
     /// In which epoch.
-    pub at: At,
+    pub at: EpochSelection,
     /// The level of the verdicts, 0 < α < 1.
     pub alpha: f64,
     /// The seeds that every cell of ours was asked for.
@@ -174,7 +174,7 @@ impl Verdict {
 impl Comparison {
     /// Sets `table`, which is that of `sweep`, beside `published`, at the level `alpha`.
     pub fn new(sweep: &Sweep, table: &Table, published: &Published, alpha: f64) -> Comparison {
-        let tree = |cell: &crate::spec::Cell| serde_json::to_value(&*cell.configuration).unwrap_or_default();
+        let tree = |cell: &crate::sweep_file::Cell| serde_json::to_value(&*cell.configuration).unwrap_or_default();
         let trees: BTreeMap<CellId, Value> = sweep.cells.iter().map(|cell| (cell.id, tree(cell))).collect();
         let mut cells = Vec::new();
         for (row, labels) in table.cells.iter().zip(&table.rows.labels) {

@@ -1,7 +1,7 @@
 //! In what a configuration is not the published one.
 
 use crate::report::label::plain;
-use crate::spec::{Condition, Path};
+use crate::sweep_file::{Condition, Path};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt;

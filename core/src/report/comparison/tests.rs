@@ -5,7 +5,7 @@ use crate::report::Status;
 use crate::report::tests::sample::{
     CCE, GCE, MAE, UNIFORM, around, cell, configuration, diverging, paths, sweep, table,
 };
-use crate::spec::{Divergence, read_published};
+use crate::sweep_file::{Divergence, read_published};
 
 /// A published table of the sample's problem: ± printed, not printed, quoted, of other parameters.
 const PUBLISHED: &str = r#"

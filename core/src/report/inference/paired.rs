@@ -2,7 +2,7 @@
 
 use super::{Interval, SignedRank, StudentT, against, slack};
 use crate::report::statistics::Moments;
-use crate::spec::Std;
+use crate::sweep_file::Std;
 
 /// Pairs of values and what their differences come to.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use super::Paths;
 use crate::id::CellId;
 use crate::report::label::ABSENT;
 use crate::report::table::{CellSummary, Table};
-use crate::spec::Sweep;
+use crate::sweep_file::Sweep;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ pub(super) fn contests<'t>(sweep: &Sweep, table: &'t Table) -> (Paths, Vec<Met<'
     let shown = || table.rows.paths.iter().chain(&table.columns.paths).cloned();
     let is_loss = |path: &String| path == "loss" || path.starts_with("loss.");
     let (losses, others): (Vec<String>, Vec<String>) = shown().partition(is_loss);
-    let tree = |cell: &crate::spec::Cell| serde_json::to_value(&*cell.configuration).unwrap_or_default();
+    let tree = |cell: &crate::sweep_file::Cell| serde_json::to_value(&*cell.configuration).unwrap_or_default();
     let trees: BTreeMap<CellId, Value> = sweep.cells.iter().map(|cell| (cell.id, tree(cell))).collect();
     let mut known: BTreeMap<(Vec<String>, String), usize> = BTreeMap::new();
     let mut contests: Vec<Met<'t>> = Vec::new();

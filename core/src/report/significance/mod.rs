@@ -16,8 +16,8 @@ use super::listing;
 use super::status::is_zero;
 use super::table::Table;
 use crate::id::{CellId, SweepName};
-use crate::metric::{At, Better, Metric};
-use crate::spec::Sweep;
+use crate::metric::{Better, EpochSelection, Metric};
+use crate::sweep_file::Sweep;
 use contest::{Entrant, contests};
 use serde::Serialize;
 
@@ -29,7 +29,7 @@ pub struct Significance {
     /// What is compared.
     pub metric: Metric,
     /// In which epoch.
-    pub at: At,
+    pub at: EpochSelection,
     /// The level of the verdicts, 0 < α < 1.
     pub alpha: f64,
     /// The seeds that every cell was asked for.

@@ -7,7 +7,7 @@ use crate::report::tests::sample::{
     CCE, DIVERGED, GCE, MAE, UNIFORM, around, cell, configuration, diverging, finished, paths, sweep, table,
     three_by_two,
 };
-use crate::spec::Divergence;
+use crate::sweep_file::Divergence;
 
 fn percents(values: [f64; 5]) -> Vec<Status> {
     finished(&values.map(|value| value / 100.0))

@@ -1,9 +1,9 @@
 //! Tables of sweeps that choose hyper-parameters.
 
 use super::sample::*;
-use crate::metric::{At, Metric};
+use crate::metric::{EpochSelection, Metric};
 use crate::report::*;
-use crate::spec::{Decision, Select, Sweep};
+use crate::sweep_file::{Decision, Select, Sweep};
 
 /// Three learning rates of CCE, of which one is chosen, and MAE beside them; two seeds.
 fn choosing() -> Sweep {
@@ -16,7 +16,7 @@ fn choosing() -> Sweep {
     }
     sweep.seeds = vec![0, 1];
     let over = paths(&["optimizer.lr"]);
-    let (by, at, groups) = (Metric::ValidationLoss, At::Best, vec![vec![0, 1, 2], vec![3]]);
+    let (by, at, groups) = (Metric::ValidationLoss, EpochSelection::Best, vec![vec![0, 1, 2], vec![3]]);
     sweep.select = Some(Select { over, by, at, seeds: 1, groups });
     sweep
 }

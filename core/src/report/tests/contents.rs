@@ -4,7 +4,7 @@ use crate::methods::noise::Noise;
 use crate::metric::Metric;
 use crate::outcome::FailureKind;
 use crate::report::{CellSummary, Counts, JobResult, Status, Table};
-use crate::spec::{Divergence, Std};
+use crate::sweep_file::{Divergence, Std};
 use proptest::prelude::*;
 
 fn bold(table: &Table) -> Vec<Vec<bool>> {
@@ -44,7 +44,7 @@ fn results_of_other_sweeps_and_seeds_are_passed_over() {
     assert_eq!(only(&Table::new(&sweep, strangers)).counts, Counts { waiting: 5, ..Counts::default() });
 }
 
-fn sweep_of_gce(q: f64) -> crate::spec::Sweep {
+fn sweep_of_gce(q: f64) -> crate::sweep_file::Sweep {
     sweep(&[Loss::Gce(Gce { q })], &[UNIFORM])
 }
 

@@ -5,7 +5,7 @@ use crate::methods::losses::{Gce, Loss};
 use crate::methods::noise::Noise;
 use crate::metric::Metric;
 use crate::report::{Emphasis, Format, Status, Table, latex, markdown, render};
-use crate::spec::{Cell, Divergence};
+use crate::sweep_file::{Cell, Divergence};
 use proptest::prelude::*;
 
 fn printed(table: &Table, format: Format) -> String {

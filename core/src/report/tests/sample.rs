@@ -8,10 +8,10 @@ use crate::methods::networks::Model;
 use crate::methods::noise::Noise;
 use crate::methods::optimizer::Optimizer;
 use crate::methods::schedule::Schedule;
-use crate::metric::{At, Metric};
+use crate::metric::{EpochSelection, Metric};
 use crate::outcome::FailureKind;
 use crate::report::{CellSummary, JobResult, Status, Table};
-use crate::spec::{Cell, Divergence, Path, Std, Sweep, TableSpec};
+use crate::sweep_file::{Cell, Divergence, Path, Std, Sweep, TableSpec};
 use std::sync::Arc;
 
 pub const UNIFORM: Noise = Noise::uniform(0.6);
@@ -34,7 +34,7 @@ pub fn sweep(losses: &[Loss], noises: &[Noise]) -> Sweep {
             rows: vec![path("loss")],
             columns: vec![path("noise")],
             metric: Metric::TestAccuracy,
-            at: At::Final,
+            at: EpochSelection::Final,
             std: Std::Sample,
             bold: 1,
             diverged: Divergence::Exclude,

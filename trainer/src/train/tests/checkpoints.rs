@@ -7,7 +7,7 @@ use plusminus_core::id::Attempt;
 use plusminus_core::job::Parent;
 use plusminus_core::methods::losses::{Forward, Lccn, TruncatedGce};
 use plusminus_core::methods::networks::{Downsample, InitialWeights};
-use plusminus_core::metric::At;
+use plusminus_core::metric::EpochSelection;
 use plusminus_engines::EngineKind;
 use proptest::prelude::*;
 use std::fs;
@@ -305,7 +305,7 @@ fn what_came_from_other_files_at_the_start_is_not_asked_for_again() {
     fs::copy(&weights, files.path().join("named.safetensors")).unwrap();
     let cache = Cache::new(Datasets { directories: vec![files.path().to_owned()] });
     let built_on = |configuration: &mut Configuration| {
-        let of = Parent { configuration: (*parent.configuration).clone(), at: At::Final };
+        let of = Parent { configuration: (*parent.configuration).clone(), at: EpochSelection::Final };
         configuration.parent = Some(Box::new(of));
     };
     let estimated = job(4, |c| {
@@ -349,7 +349,7 @@ fn a_checkpoint_that_was_begun_from_other_weights_of_the_parent_is_not_used() {
         .map(|name| place.path().join(parent.id().to_string()).join(name).with_extension("safetensors"));
     let child = job(4, |c| {
         lccn(c);
-        c.parent = Some(Box::new(Parent { configuration: (*parent.configuration).clone(), at: At::Final }));
+        c.parent = Some(Box::new(Parent { configuration: (*parent.configuration).clone(), at: EpochSelection::Final }));
     });
     let directory = tempfile::tempdir().unwrap();
     let given = |file, attempt| Supplies { parent: Some(left_in(file)), ..fused(directory.path(), attempt, "1epochs") };

@@ -5,7 +5,7 @@ use super::*;
 use plusminus_core::job::Parent;
 use plusminus_core::methods::losses::{Dmi, DmiMatrix, Forward, Lccn, TruncatedGce};
 use plusminus_core::methods::noise::TransitionMatrix;
-use plusminus_core::metric::At;
+use plusminus_core::metric::EpochSelection;
 use std::path::PathBuf;
 
 /// 150 images under noise, a third of them held out at random.
@@ -56,7 +56,10 @@ fn pruning_looks_with_the_weights_best_in_validation_and_the_training_goes_on_as
 }
 
 /// A job's parent: the same but for the loss, trained; and a directory with its weights.
-fn parent(change: impl Fn(&mut Configuration), at: At) -> (Box<Parent>, Trained, tempfile::TempDir, PathBuf) {
+fn parent(
+    change: impl Fn(&mut Configuration),
+    at: EpochSelection,
+) -> (Box<Parent>, Trained, tempfile::TempDir, PathBuf) {
     let parent = job(2, |c| {
         noisy(c);
         change(c);
@@ -71,7 +74,7 @@ fn parent(change: impl Fn(&mut Configuration), at: At) -> (Box<Parent>, Trained,
 
 #[test]
 fn a_child_starts_from_the_weights_of_its_parent_that_it_asks_for() {
-    for at in [At::Final, At::BestValidation, At::BestValidationLoss] {
+    for at in [EpochSelection::Final, EpochSelection::BestValidation, EpochSelection::BestValidationLoss] {
         let (parent, trained, _directory, file) = parent(|_| {}, at);
         let child = job(2, |c| {
             noisy(c);
@@ -98,7 +101,7 @@ fn a_child_starts_from_the_weights_of_its_parent_that_it_asks_for() {
 
 #[test]
 fn an_estimate_of_the_transition_matrix_is_the_parents_and_the_weights_are_the_jobs_own() {
-    let (parent, trained, _directory, file) = parent(|_| {}, At::Final);
+    let (parent, trained, _directory, file) = parent(|_| {}, EpochSelection::Final);
     let job = job(2, |c| {
         noisy(c);
         c.loss = Loss::Forward(Forward::Estimated { percentile: 97.0 });
@@ -127,7 +130,7 @@ fn job_of(parent: &Parent) -> Job {
 
 #[test]
 fn lccn_looks_at_a_network_that_has_learned_and_at_no_other() {
-    let (parent, _, _directory, file) = parent(|_| {}, At::Final);
+    let (parent, _, _directory, file) = parent(|_| {}, EpochSelection::Final);
     let started = |parent: Option<Box<Parent>>| -> [Option<TransitionMatrix>; 2] {
         let job = job(2, |c| {
             noisy(c);

@@ -1,7 +1,8 @@
 //! The agent under generated events, beside a model of what it may say and what its runners may do.
 
 use super::*;
-use plusminus_core::schedule::Ending;
+use plusminus_core::id::AttemptId;
+use plusminus_core::scheduler::Ending;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -29,7 +30,7 @@ enum Happening {
     },
     /// The device's memory is full.
     Full(usize),
-    Exit(usize, How),
+    Exit(usize, RunnerExit),
     Transferred(usize, bool),
     Wait(u64),
     Leave,
@@ -40,11 +41,11 @@ enum Happening {
 fn happening() -> impl Strategy<Value = Happening> {
     let number = 0usize..8;
     let how = prop::sample::select(vec![
-        How::Left,
-        How::Unwell,
-        How::Killed,
-        How::OutOfMemory,
-        How::Crashed("crashed".into()),
+        RunnerExit::Left,
+        RunnerExit::Unwell,
+        RunnerExit::Killed,
+        RunnerExit::OutOfMemory,
+        RunnerExit::Crashed("crashed".into()),
     ]);
     prop_oneof![
         3 => prop::sample::select(vec![0, 0, 0, 1, 3]).prop_map(|past| Happening::Connect { past }),
@@ -76,12 +77,12 @@ struct Process {
     until: u64,
     lanes: Vec<Lane>,
     /// When.
-    killed: Option<Time>,
+    killed: Option<BootTime>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Lane {
-    trains: Option<Of>,
+    trains: Option<AttemptId>,
     epochs: u32,
 }
 
@@ -113,25 +114,25 @@ impl Layout {
 struct World {
     layout: Layout,
     agent: Agent,
-    now: Time,
+    now: BootTime,
     runners: Vec<Option<Process>>,
     /// What is on disk: what is yet to be acknowledged and not stopped.
     disk: BTreeMap<u64, Entry>,
     /// Sent over the present connection, and not acknowledged.
     sent: Vec<u64>,
     /// Heartbeats over the present connection, and when they were sent.
-    beats: Vec<(u64, Time)>,
+    beats: Vec<(u64, BootTime)>,
     /// When the present connection's Hello was sent.
-    hello: Option<Time>,
+    hello: Option<BootTime>,
     connected: bool,
     /// When the lease passes at the latest.
-    until: Time,
+    until: BootTime,
     /// Slots of each device, as they were last told.
     told: Vec<u32>,
     assigned: u8,
-    stopped: BTreeSet<Of>,
+    stopped: BTreeSet<AttemptId>,
     /// Transfers, and whether they are to the coordinator.
-    transfers: Vec<(Of, bool)>,
+    transfers: Vec<(AttemptId, bool)>,
     /// Entries that may be deleted in this step.
     may_go: BTreeSet<u64>,
     leaving: bool,
@@ -143,14 +144,14 @@ impl World {
         World {
             layout,
             agent: Agent::new(layout.settings()),
-            now: Time(1_000),
+            now: BootTime(1_000),
             runners: (0..layout.shape().0).map(|_| None).collect(),
             disk: BTreeMap::new(),
             sent: Vec::new(),
             beats: Vec::new(),
             hello: None,
             connected: false,
-            until: Time(0),
+            until: BootTime(0),
             told: Vec::new(),
             assigned: 0,
             stopped: BTreeSet::new(),
@@ -254,13 +255,13 @@ impl World {
     }
 
     fn holds(&self, job: JobId) -> bool {
-        self.agent.holds().any(|held| held.0 == job)
+        self.agent.holds().any(|held| held.job == job)
     }
 
     /// What must hold between events.
     fn is_sound(&self) {
-        let holds: Vec<Of> = self.agent.holds().collect();
-        let distinct: BTreeSet<&Of> = holds.iter().collect();
+        let holds: Vec<AttemptId> = self.agent.holds().collect();
+        let distinct: BTreeSet<&AttemptId> = holds.iter().collect();
         assert_eq!(distinct.len(), holds.len(), "an attempt is in hand once");
         let trained =
             self.runners.iter().flatten().flat_map(|runner| runner.lanes.iter().filter_map(|lane| lane.trains));
@@ -286,7 +287,7 @@ impl World {
                 if let Happening::Connect { past } = happening {
                     self.connected = true;
                     self.until = self.until.max(self.hello.unwrap().after(LEASE));
-                    let past: Vec<Of> = self.agent.holds().take(past).collect();
+                    let past: Vec<AttemptId> = self.agent.holds().take(past).collect();
                     self.stopped.extend(&past);
                     self.may_go.extend(self.disk.values().filter(|e| past.contains(&e.of)).map(|e| e.sequence));
                     let stop = past.iter().filter_map(|of| id(*of)).collect();
@@ -307,7 +308,7 @@ impl World {
                 self.handle(Event::Told(to_worker::Message::Assignment(assignment)));
             }
             Happening::Stop(number) => {
-                let held: Vec<Of> = self.agent.holds().collect();
+                let held: Vec<AttemptId> = self.agent.holds().collect();
                 let Some(of) = held.get(chosen(number, held.len())).copied().filter(|_| self.connected) else { return };
                 self.stopped.insert(of);
                 self.may_go = self.disk.values().filter(|entry| entry.of == of).map(|entry| entry.sequence).collect();
@@ -348,7 +349,7 @@ impl World {
             Happening::Exit(slot, how) => {
                 let number = slot % self.runners.len();
                 let Some(runner) = self.runners[number].take() else { return };
-                let said = Said::Exited(how, String::new());
+                let said = RunnerEvent::Exited(how, String::new());
                 self.handle(Event::Runner { runner: number, generation: runner.generation, said });
                 for of in runner.lanes.into_iter().filter_map(|lane| lane.trains) {
                     let ended = self.disk.values().any(|entry| entry.of == of && entry.is_ending());
@@ -411,7 +412,7 @@ impl World {
             runner.lanes[lane].trains = None;
         }
         let (generation, before) = (runner.generation, self.disk.len());
-        self.handle(Event::Runner { runner: number, generation, said: Said::Message(lane as u32, message) });
+        self.handle(Event::Runner { runner: number, generation, said: RunnerEvent::Message(lane as u32, message) });
         assert_eq!(self.disk.len(), before + usize::from(kept), "what is said is kept until it is acknowledged");
     }
 

@@ -1,12 +1,13 @@
 //! Runners that have several slots, as on a GPU.
 
 use super::*;
+use plusminus_core::id::AttemptId;
 
 /// Connected, with two GPUs of so many slots each.
 fn bench(slots: u32) -> Bench {
     let equipment = vec![gpu(0, slots), gpu(1, slots)];
     let agent = Agent::new(Settings { equipment, ..settings(0) });
-    let mut bench = Bench { agent, now: Time(1_000), beats: Vec::new() };
+    let mut bench = Bench { agent, now: BootTime(1_000), beats: Vec::new() };
     bench.connect();
     bench
 }
@@ -15,7 +16,7 @@ fn tell(runner: usize, lane: u32, message: to_runner::Message) -> Effect {
     Effect::Tell { runner, generation: 1, lane, message }
 }
 
-fn train(runner: usize, lane: u32, of: Of) -> Effect {
+fn train(runner: usize, lane: u32, of: AttemptId) -> Effect {
     tell(runner, lane, to_runner::Message::Train(assignment(of, None)))
 }
 
@@ -25,15 +26,15 @@ fn starts(runner: usize) -> Effect {
 
 impl Bench {
     fn of_lane(&mut self, runner: usize, lane: u32, message: from_runner::Message) -> Vec<Effect> {
-        self.handle(Event::Runner { runner, generation: 1, said: Said::Message(lane, message) })
+        self.handle(Event::Runner { runner, generation: 1, said: RunnerEvent::Message(lane, message) })
     }
 
     fn progress(&mut self, runner: usize, lane: u32) {
         self.of_lane(runner, lane, from_runner::Message::Progress(v1::Progress::default()));
     }
 
-    fn gpu_ends(&mut self, runner: usize, how: How) -> Vec<Effect> {
-        self.handle(Event::Runner { runner, generation: 1, said: Said::Exited(how, "the end".into()) })
+    fn gpu_ends(&mut self, runner: usize, how: RunnerExit) -> Vec<Effect> {
+        self.handle(Event::Runner { runner, generation: 1, said: RunnerEvent::Exited(how, "the end".into()) })
     }
 
     /// Slots of each device, as a Hello has them.
@@ -48,11 +49,11 @@ fn full() -> from_runner::Message {
 }
 
 /// All failures that are written down.
-fn failures(effects: &[Effect]) -> Vec<(Of, Failure)> {
+fn failures(effects: &[Effect]) -> Vec<(AttemptId, Failure)> {
     let failed = |effect: &Effect| match effect {
         Effect::Write(Entry {
             of,
-            news: News::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) }),
+            body: Body::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) }),
             ..
         }) => Some((*of, failure.clone().into())),
         _ => None,
@@ -99,7 +100,7 @@ fn what_is_trained_beside_a_job_that_hangs_is_given_back_when_their_runner_is_ki
         bench.renew();
     }
     assert_eq!(killed, [Effect::Kill { runner: 0, generation: 1 }]);
-    let failures = failures(&bench.gpu_ends(0, How::Killed));
+    let failures = failures(&bench.gpu_ends(0, RunnerExit::Killed));
     let kinds: Vec<_> = failures.iter().map(|(of, failure)| (*of, failure.kind)).collect();
     assert_eq!(kinds, [(of(1, 1), FailureKind::Infrastructure), (of(3, 1), FailureKind::Preempted)]);
     assert!(failures[1].1.message.contains("because of another job"), "{}", failures[1].1);
@@ -130,7 +131,7 @@ fn a_device_that_fails_a_runner_for_good_fails_one_job_and_the_others_are_given_
     let ending = v1::Ending { how: Some(v1::ending::How::Failed(failure.into())) };
     let effects = bench.of_lane(0, 1, from_runner::Message::Ended(ending));
     assert_eq!(failures(&effects)[0].1.kind, FailureKind::Infrastructure);
-    let failures = failures(&bench.gpu_ends(0, How::Unwell));
+    let failures = failures(&bench.gpu_ends(0, RunnerExit::Unwell));
     assert_eq!(failures.iter().map(|(of, _)| *of).collect::<Vec<_>>(), [of(1, 1), of(5, 1)]);
     for (_, failure) in failures {
         assert_eq!(failure.kind, FailureKind::Preempted);
@@ -165,7 +166,7 @@ fn memory_that_is_full_with_several_jobs_costs_no_try_and_the_device_a_slot() {
 fn a_runner_that_takes_too_much_of_the_machines_memory_has_fewer_jobs_from_then_on() {
     let mut bench = bench(3);
     (1..=5).for_each(|job| drop(bench.assign(of(job, 1))));
-    let effects = bench.gpu_ends(0, How::OutOfMemory);
+    let effects = bench.gpu_ends(0, RunnerExit::OutOfMemory);
     let failures = failures(&effects);
     assert_eq!(failures.len(), 3);
     assert!(failures.iter().all(|(_, failure)| failure.kind == FailureKind::Preempted), "{failures:?}");

@@ -11,7 +11,7 @@ fn a_runner_that_does_not_stop_is_killed_and_another_takes_its_place() {
     assert_eq!(bench.wait(GRACE - 1), []);
     assert_eq!(bench.wait(1), [Effect::Kill { runner: 0, generation: 1 }]);
     assert_eq!(bench.wait(1), [], "once");
-    bench.exits(0, How::Crashed("was killed".into()));
+    bench.exits(0, RunnerExit::Crashed("was killed".into()));
     let effects = bench.assign(of(2, 1));
     assert_eq!(effects[0], Effect::Start { runner: 0, generation: 2 });
     assert_eq!(bench.epoch(0, 1), [], "a word of the dead one");
@@ -25,20 +25,20 @@ fn each_way_in_which_a_runner_ends_fails_its_attempt_with_its_reason() {
         let failure = failure(&bench.exits(0, how));
         (failure.kind, failure.message)
     };
-    let (kind, message) = end(How::Crashed("was killed by SIGSEGV".into()));
+    let (kind, message) = end(RunnerExit::Crashed("was killed by SIGSEGV".into()));
     assert_eq!(
         (kind, &*message),
         (FailureKind::Infrastructure, "the runner process was killed by SIGSEGV; its log ends: the end")
     );
-    let (kind, message) = end(How::OutOfMemory);
+    let (kind, message) = end(RunnerExit::OutOfMemory);
     assert_eq!(kind, FailureKind::OutOfMemory);
     assert!(message.contains("ran out of memory") && message.contains("--slots"), "{message}");
     assert!(message.ends_with("its log ends: the end"), "{message}");
-    let (kind, message) = end(How::Killed);
+    let (kind, message) = end(RunnerExit::Killed);
     assert_eq!(kind, FailureKind::Infrastructure, "somebody's doing");
     assert!(message.contains("SIGKILL") && message.ends_with("its log ends: the end"), "{message}");
-    assert_eq!(end(How::Left).0, FailureKind::Preempted);
-    let (kind, message) = end(How::NotStarted("no such file".into()));
+    assert_eq!(end(RunnerExit::Left).0, FailureKind::Preempted);
+    let (kind, message) = end(RunnerExit::NotStarted("no such file".into()));
     let why = "cannot start a runner process: no such file";
     assert_eq!((kind, &*message), (FailureKind::Preempted, why), "no fault of the job's");
 }
@@ -61,13 +61,13 @@ fn a_killed_runner_that_does_not_die_fails_its_attempt_and_its_slot_takes_nothin
     bench.says(1, 1, from_runner::Message::Progress(v1::Progress::default()));
     assert_eq!(bench.renew().len(), 1, "of the other runner only");
     assert_eq!(bench.holds()[0], of(1, 1));
-    while bench.now < Time(killed.0 + work::DYING - 1) {
+    while bench.now < BootTime(killed.0 + work::DYING - 1) {
         bench.says(1, 1, from_runner::Message::Progress(v1::Progress::default()));
         let effects = bench.wait(BEAT.min(killed.0 + work::DYING - 1 - bench.now.0));
         assert!(!effects.iter().any(|effect| matches!(effect, Effect::Write(_) | Effect::Kill { .. })), "{effects:?}");
         bench.renew();
     }
-    assert!(bench.agent.due() <= Time(killed.0 + work::DYING));
+    assert!(bench.agent.due() <= BootTime(killed.0 + work::DYING));
     let failure = failure(&bench.wait(1));
     assert_eq!(failure.kind, FailureKind::Infrastructure);
     assert!(failure.message.contains("was killed and did not end"), "{failure}");
@@ -77,7 +77,7 @@ fn a_killed_runner_that_does_not_die_fails_its_attempt_and_its_slot_takes_nothin
     let declined = bench.assign(of(3, 1));
     assert_eq!(self::failure(&declined).kind, FailureKind::Preempted, "{declined:?}");
     assert_eq!(bench.connect().0.devices[0].slots, 1, "and the coordinator is told of one slot");
-    bench.exits(0, How::Killed);
+    bench.exits(0, RunnerExit::Killed);
     assert_eq!(bench.assign(of(4, 1))[0], Effect::Start { runner: 0, generation: 2 });
     assert_eq!(bench.connect().0.devices[0].slots, 2);
 }
@@ -119,7 +119,7 @@ fn a_runner_that_is_silent_for_too_long_is_killed_and_its_attempt_says_so() {
     bench.says(0, 1, from_runner::Message::Progress(v1::Progress::default()));
     assert_eq!(go_on(&mut bench, STALL - BEAT), []);
     assert_eq!(go_on(&mut bench, BEAT), [Effect::Kill { runner: 0, generation: 1 }]);
-    let failure = failure(&bench.exits(0, How::Killed));
+    let failure = failure(&bench.exits(0, RunnerExit::Killed));
     assert_eq!(failure.kind, FailureKind::Infrastructure);
     assert_eq!(failure.message, "the runner process made no progress for 0.04 s; its log ends: the end");
 }

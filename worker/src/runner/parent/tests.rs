@@ -10,7 +10,7 @@ fn equipment() -> Equipment {
 }
 
 /// What is heard of a program of the shell's.
-async fn heard_of(script: &str) -> Vec<Said> {
+async fn heard_of(script: &str) -> Vec<RunnerEvent> {
     let options = RunnerOptions { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] };
     let (events, mut inbox) = mpsc::channel(8);
     let runner = Runner::start(&options, &equipment(), (3, 5), events).unwrap();
@@ -22,21 +22,21 @@ async fn heard_of(script: &str) -> Vec<Said> {
     heard
 }
 
-async fn end_of(script: &str) -> (How, String) {
+async fn end_of(script: &str) -> (RunnerExit, String) {
     match heard_of(script).await.pop() {
-        Some(Said::Exited(how, log)) => (how, log),
+        Some(RunnerEvent::Exited(how, log)) => (how, log),
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
 async fn signals_and_exit_codes_are_told_apart_by_name() {
-    let crashed = |how: &str| How::Crashed(how.into());
+    let crashed = |how: &str| RunnerExit::Crashed(how.into());
     let cases = [
-        ("exit 0", How::Left),
+        ("exit 0", RunnerExit::Left),
         ("exit 3", crashed("ended with exit code 3")),
-        ("exit 75", How::Unwell),
-        ("kill -KILL $$", How::Killed),
+        ("exit 75", RunnerExit::Unwell),
+        ("kill -KILL $$", RunnerExit::Killed),
         ("kill -SEGV $$", crashed("was killed by SIGSEGV")),
         ("kill -ABRT $$", crashed("was killed by SIGABRT")),
     ];
@@ -48,9 +48,9 @@ async fn signals_and_exit_codes_are_told_apart_by_name() {
 #[test]
 fn a_sigkill_counts_as_memory_that_ran_out_only_where_the_system_says_so() {
     use std::os::unix::process::ExitStatusExt;
-    assert_eq!(describe(ExitStatus::from_raw(9), || true), How::OutOfMemory);
-    assert_eq!(describe(ExitStatus::from_raw(9), || false), How::Killed);
-    assert_eq!(describe(ExitStatus::from_raw(11), || true), How::Crashed("was killed by SIGSEGV".into()));
+    assert_eq!(describe(ExitStatus::from_raw(9), || true), RunnerExit::OutOfMemory);
+    assert_eq!(describe(ExitStatus::from_raw(9), || false), RunnerExit::Killed);
+    assert_eq!(describe(ExitStatus::from_raw(11), || true), RunnerExit::Crashed("was killed by SIGSEGV".into()));
 }
 
 #[tokio::test]
@@ -65,7 +65,7 @@ async fn the_end_of_the_log_is_kept_and_a_line_without_end_is_cut() {
 #[tokio::test]
 async fn what_is_no_message_ends_the_runner() {
     let (how, _) = end_of("echo nonsense that is far too long; exec sleep 1000").await;
-    assert_eq!(how, How::Crashed("closed its output and went on".into()));
+    assert_eq!(how, RunnerExit::Crashed("closed its output and went on".into()));
 }
 
 #[tokio::test]
@@ -80,8 +80,8 @@ async fn a_runner_is_told_what_it_is_to_hear_and_the_latest_lease() {
     for until in 1..=100_000 {
         runner.tell(0, to_runner::Message::Lease(v1::Lease { until }));
     }
-    let Some(Event::Runner { said: Said::Exited(how, log), .. }) = inbox.recv().await else { panic!() };
-    assert_eq!((how, log.trim()), (How::Left, "6"));
+    let Some(Event::Runner { said: RunnerEvent::Exited(how, log), .. }) = inbox.recv().await else { panic!() };
+    assert_eq!((how, log.trim()), (RunnerExit::Left, "6"));
 }
 
 #[tokio::test]
@@ -90,6 +90,6 @@ async fn a_runner_can_be_killed() {
     let (events, mut inbox) = mpsc::channel(8);
     let mut runner = Runner::start(&options, &equipment(), (0, 1), events).unwrap();
     runner.kill();
-    let Some(Event::Runner { said: Said::Exited(how, _), .. }) = inbox.recv().await else { panic!() };
-    assert_eq!(how, How::Killed);
+    let Some(Event::Runner { said: RunnerEvent::Exited(how, _), .. }) = inbox.recv().await else { panic!() };
+    assert_eq!(how, RunnerExit::Killed);
 }

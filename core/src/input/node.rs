@@ -1,0 +1,186 @@
+//! A YAML value that knows where it stands.
+
+use std::fmt;
+use std::ops::Range;
+use std::rc::Rc;
+
+/// A value and the bytes of the file that it was written in.
+///
+/// Children are shared: an alias, and the many combinations of a grid, cost a pointer each.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) span: Range<usize>,
+    pub(crate) value: Value,
+}
+
+/// What a YAML value can be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(Rc<str>),
+    Seq(Vec<Rc<Node>>),
+    Map(Vec<Entry>),
+}
+
+/// A key of a map and what it leads to.
+pub(crate) type Entry = (Key, Rc<Node>);
+
+/// A key of a map.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Key {
+    pub(crate) name: Rc<str>,
+    pub(crate) span: Range<usize>,
+}
+
+impl Node {
+    pub(crate) fn new(span: Range<usize>, value: Value) -> Self {
+        Node { span, value }
+    }
+
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn entries(&self) -> Option<&[Entry]> {
+        match &self.value {
+            Value::Map(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
+    /// The child under `key`, where this is a map that has one.
+    pub(crate) fn get(&self, key: &str) -> Option<&Rc<Node>> {
+        find(self.entries()?, key)
+    }
+
+    /// What a method in long form is called.
+    pub(crate) fn tag(&self) -> Option<&str> {
+        self.get("name").or_else(|| self.get("kind"))?.text()
+    }
+
+    /// Whether this is lists within lists, so many deep at least.
+    pub(crate) fn is_nested(&self, depth: usize) -> bool {
+        match (&self.value, depth) {
+            (_, 0) => true,
+            (Value::Seq(_), 1) => true,
+            (Value::Seq(items), _) => !items.is_empty() && items.iter().all(|item| item.is_nested(depth - 1)),
+            _ => false,
+        }
+    }
+
+    /// A number, whichever way it was written.
+    pub(crate) fn number(&self) -> Option<f64> {
+        match self.value {
+            Value::Int(int) => Some(int as f64),
+            Value::Float(float) => Some(float),
+            _ => None,
+        }
+    }
+
+    /// What to call this value in a message.
+    pub(crate) fn described(&self) -> String {
+        match &self.value {
+            Value::Null => "nothing".to_owned(),
+            Value::Bool(value) => format!("`{value}`"),
+            Value::Int(_) | Value::Float(_) => format!("the number {self}"),
+            Value::Text(text) => format!("the text `{}`", shortened(text)),
+            Value::Seq(_) => "a list".to_owned(),
+            Value::Map(_) => "a map".to_owned(),
+        }
+    }
+
+    /// As it would be written, and short enough for a message.
+    pub(crate) fn brief(&self) -> String {
+        shortened(&self.to_string())
+    }
+
+    /// Whether a value of the combination is what `self`, written in a `when` or an `exclude`, asks for: numbers are equal
+    /// by value, a name alone stands for every map of that name, and a map asks for its own keys only.
+    pub(crate) fn matches(&self, value: &Node) -> bool {
+        match (&self.value, &value.value) {
+            (Value::Text(name), Value::Map(_)) => value.tag() == Some(name),
+            (Value::Map(asked), Value::Map(found)) => {
+                asked.iter().all(|(key, asked)| find(found, &key.name).is_some_and(|found| asked.matches(found)))
+            }
+            (Value::Seq(asked), Value::Seq(found)) => {
+                asked.len() == found.len() && asked.iter().zip(found).all(|(asked, found)| asked.matches(found))
+            }
+            (asked, found) => match (self.number(), value.number()) {
+                (Some(asked), Some(found)) => asked == found,
+                _ => asked == found,
+            },
+        }
+    }
+
+    /// Text that two values share if they mean the same: the order of keys and the form of numbers left out.
+    pub(crate) fn fingerprint(&self) -> String {
+        match &self.value {
+            Value::Seq(items) => {
+                format!("[{}]", items.iter().map(|item| item.fingerprint()).collect::<Vec<_>>().join(", "))
+            }
+            Value::Map(entries) => {
+                let part = |(key, node): &Entry| format!("{:?}: {}", key.name, node.fingerprint());
+                let mut parts: Vec<_> = entries.iter().map(part).collect();
+                parts.sort();
+                format!("{{{}}}", parts.join(", "))
+            }
+            Value::Text(text) => format!("{text:?}"),
+            Value::Float(value) if value.fract() == 0.0 => format!("{value:.0}"),
+            _ => self.to_string(),
+        }
+    }
+}
+
+/// The entry called `key`.
+pub(crate) fn find<'n>(entries: &'n [Entry], key: &str) -> Option<&'n Rc<Node>> {
+    entries.iter().find(|(found, _)| &*found.name == key).map(|(_, node)| node)
+}
+
+/// A text that is short enough for a message.
+pub(crate) fn shortened(text: &str) -> String {
+    const LONGEST: usize = 60;
+    let mut short: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+/// As it would be written within one line of YAML.
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Value::Null => f.write_str("~"),
+            Value::Bool(value) => value.fmt(f),
+            Value::Int(value) => value.fmt(f),
+            Value::Float(value) if value.is_nan() => f.write_str(".nan"),
+            Value::Float(value) if value.is_infinite() => f.write_str(if *value > 0.0 { ".inf" } else { "-.inf" }),
+            Value::Float(value) => write!(f, "{value:?}"),
+            Value::Text(text) => f.write_str(&shortened(text)),
+            Value::Seq(items) => {
+                f.write_str("[")?;
+                for (i, item) in items.iter().enumerate() {
+                    write!(f, "{}{item}", if i > 0 { ", " } else { "" })?;
+                }
+                f.write_str("]")
+            }
+            Value::Map(entries) => {
+                // A method's name alone, which is how it was written.
+                if let (1, Some(tag)) = (entries.len(), self.tag()) {
+                    return f.write_str(&shortened(tag));
+                }
+                f.write_str("{")?;
+                for (i, (key, node)) in entries.iter().enumerate() {
+                    write!(f, "{}{}: {node}", if i > 0 { ", " } else { "" }, key.name)?;
+                }
+                f.write_str("}")
+            }
+        }
+    }
+}
