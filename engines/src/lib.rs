@@ -9,8 +9,8 @@
 //! - `candle`: the reference engine, on candle's tensors. `fused`: the fast engine for CPUs. `cuda`: the engine for NVIDIA GPUs.
 //! - `factory`: makes engines and estimates their memory.
 //!
-//! *Architecture invariant:* an engine reads no clock, no file and no environment variable, and it draws random numbers only from the
-//! generators that it is given. Sums have a fixed order: equal calls give equal bytes, whatever the number of threads.
+//! *Architecture invariant:* engines draw random numbers only from the generators that they are given, and every sum has a fixed order:
+//! equal calls give equal bytes, whatever the number of threads.
 
 mod batch;
 mod candle;

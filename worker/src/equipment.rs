@@ -303,10 +303,10 @@ mod tests {
             assert_eq!(text.parse::<Choice>().unwrap().to_string(), text);
         }
         for (text, expected) in [
-            ("gpu", "no device is called `gpu`"),
+            ("gpu", "unknown device `gpu`"),
             ("cuda:0,cuda:0", "cuda:0 is named twice"),
             ("cuda:0,cpu", "start two workers"),
-            ("", "no device is called"),
+            ("", "unknown device ``"),
         ] {
             let error = text.parse::<Choice>().unwrap_err();
             assert!(error.contains(expected), "{error}");
