@@ -33,7 +33,7 @@ impl Engine for CudaEngine {
         let count = inputs.len() / self.program.values[0].shape.len().max(1);
         // With inputs and loss on the host the indices of the samples are not used.
         let batch = Batch { samples: &vec![0; count], inputs: BatchInputs::Host(inputs) };
-        let value = self.take_step(batch, StepLoss::Host(loss), lr, dropout)?;
+        let value = self.run_step(batch, StepLoss::Host(loss), lr, dropout)?;
         value.ok_or_else(|| EngineError::new("a step with a loss on the host returned no loss"))
     }
 
@@ -108,7 +108,7 @@ impl DeviceEngine for CudaEngine {
         lr: f64,
         dropout: &mut ChaCha8Rng,
     ) -> Result<Option<f64>, EngineError> {
-        self.take_step(batch, loss, lr, dropout)
+        self.run_step(batch, loss, lr, dropout)
     }
 
     fn take_losses(&mut self) -> Result<Vec<f64>, EngineError> {

@@ -197,8 +197,8 @@ impl CudaEngine {
         }
     }
 
-    /// Takes a step along the gradient of a loss. Returns the value of a loss on the host.
-    pub(super) fn take_step(
+    /// Runs a step along the gradient of a loss. Returns the value of a loss on the host.
+    pub(super) fn run_step(
         &mut self,
         batch: Batch<'_>,
         loss: StepLoss<'_>,

@@ -64,7 +64,7 @@ fn inputs_gathered_on_the_device_have_the_hosts_bytes() {
                 let batch = Batch { samples, inputs: BatchInputs::Held(&transforms) };
                 let labels: Vec<u32> = samples.iter().map(|sample| images.labels[*sample]).collect();
                 let loss = &mut cross_entropy(&labels);
-                engine.take_step(batch, StepLoss::Host(loss), 0.0, &mut no_dropout()).unwrap();
+                engine.run_step(batch, StepLoss::Host(loss), 0.0, &mut no_dropout()).unwrap();
                 let found = gathered_inputs(&mut engine, samples.len());
                 assert_eq!(bits(&found), bits(&expected), "{normalization:?}, {augment:?}, {samples:?}");
             }
