@@ -1,7 +1,7 @@
 //! What was compiled, kept on disk. A name is the hash of all that the content follows from, and the content begins with its own hash: an
 //! entry that was cut off or altered is noticed, and made anew.
 
-use crate::device::DeviceError;
+use crate::error::DeviceError;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

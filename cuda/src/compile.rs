@@ -3,8 +3,9 @@
 #![allow(unsafe_code, reason = "NVRTC is a library of C")]
 
 use crate::cache::Cache;
-use crate::device::{COMMON, DeviceError, SOURCES};
+use crate::error::DeviceError;
 use crate::libraries::Library;
+use crate::sources::{COMMON, SOURCES};
 use cudarc::nvrtc::{result, sys};
 use std::ffi::CString;
 
@@ -107,7 +108,7 @@ fn compile(source: &str, options: &[String], architecture: i32) -> Result<Vec<u8
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::kernels as names;
+    use crate::sources::kernels as names;
     use std::io::Write;
 
     /// GPUs from Volta to Hopper.

@@ -1,8 +1,7 @@
 //! Convolutions: forward, and the gradients with respect to input and weights. A linear layer is one over images of one pixel.
 
-use crate::device::{Argument, Device, DeviceError, Memory};
-use crate::ops::{Narrow, Widen, at_least, exactly, int, over};
-use Argument::{Int, Memory as At};
+use crate::error::DeviceError;
+use crate::memory::Memory;
 
 /// Values that the chunks of a sum over weights take at most, unless a single chunk has more.
 const SUMS: usize = 1 << 22;
@@ -48,7 +47,7 @@ impl Geometry {
     }
 
     /// Rows of pixels of a chunk, and how many chunks there are: from the extents alone, so that sums have one order everywhere.
-    fn chunks(&self) -> [usize; 2] {
+    pub(crate) fn chunks(&self) -> [usize; 2] {
         let lines = (self.samples * self.to[0]).max(1);
         let chunk = lines.div_ceil(self.most());
         [chunk, lines.div_ceil(chunk)]
@@ -68,7 +67,7 @@ impl Geometry {
         }
     }
 
-    fn check(&self) -> Result<(), DeviceError> {
+    pub(crate) fn check(&self) -> Result<(), DeviceError> {
         let fits = |i: usize| {
             let reach = self.from[i] + 2 * self.margin[i];
             self.stride > 0
@@ -77,25 +76,6 @@ impl Geometry {
                 && self.to[i] == (reach - self.kernel[i]) / self.stride + 1
         };
         if fits(0) && fits(1) { Ok(()) } else { Err(DeviceError::Unfit(format!("extents that do not fit: {self:?}"))) }
-    }
-
-    fn numbers(&self) -> Result<Vec<Argument>, DeviceError> {
-        let ([height, width], [from_height, from_width], [rows, columns]) = (self.to, self.from, self.kernel);
-        let [above, left] = self.margin;
-        let all = [
-            height,
-            width,
-            self.outputs,
-            from_height,
-            from_width,
-            self.inputs,
-            rows,
-            columns,
-            self.stride,
-            above,
-            left,
-        ];
-        all.into_iter().map(int).collect()
     }
 }
 
@@ -129,16 +109,6 @@ pub enum Factors {
     },
 }
 
-impl Factors {
-    fn number(self) -> Argument {
-        Int(match self {
-            Factors::F32 => 0,
-            Factors::Tf32 => 1,
-            Factors::Bf16 { .. } => 2,
-        })
-    }
-}
-
 /// A product of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct Convolution {
@@ -156,79 +126,4 @@ pub struct Convolution {
     pub scratch: Memory,
     /// In what precision.
     pub factors: Factors,
-}
-
-impl Convolution {
-    /// Computes it, by the device's library if that can, else by kernels of our own.
-    ///
-    /// # Errors
-    /// If lengths differ, or what the device says.
-    pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let Convolution { geometry, pass, x, w, y, factors, .. } = self;
-        geometry.check()?;
-        exactly("a convolution's input", x, geometry.reads())?;
-        exactly("a convolution's weights", w, geometry.weights())?;
-        exactly("a convolution's output", y, geometry.leaves())?;
-        for count in [x.len(), w.len(), y.len()] {
-            int(count)?;
-        }
-        let Factors::Bf16 { room } = factors else { return self.multiply(device) };
-        let whats = ["a convolution's input in 16 bits", "its weights in 16 bits", "its output in 16 bits"];
-        for ((what, room), wide) in whats.into_iter().zip(room).zip([x, w, y]) {
-            at_least(what, room, wide.len())?;
-        }
-        let [narrow_x, narrow_w, narrow_y] =
-            [(room[0], x), (room[1], w), (room[2], y)].map(|(room, wide)| room.part(0, wide.len()));
-        let (read, left) = match pass {
-            Pass::Forward => ([(x, narrow_x), (w, narrow_w)], (narrow_y, y, false)),
-            Pass::Back { add } => ([(y, narrow_y), (w, narrow_w)], (narrow_x, x, add)),
-            Pass::Weights => ([(x, narrow_x), (y, narrow_y)], (narrow_w, w, false)),
-        };
-        read.into_iter().try_for_each(|(from, to)| Narrow { from, to }.run(device))?;
-        let pass = if let Pass::Back { .. } = pass { Pass::Back { add: false } } else { pass };
-        Convolution { pass, x: narrow_x, w: narrow_w, y: narrow_y, ..self }.multiply(device)?;
-        let (from, to, add) = left;
-        Widen { from, to, add }.run(device)
-    }
-
-    /// The product, over values of the bits that it says.
-    fn multiply(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let Convolution { geometry, pass, x, w, y, scratch, factors } = self;
-        let narrow = matches!(factors, Factors::Bf16 { .. });
-        if [x, w, y].iter().any(|memory| memory.is_narrow() != narrow) {
-            return Err(DeviceError::Unfit(format!("values of other bits than {factors:?} says")));
-        }
-        if device.convolve(&self)? {
-            return Ok(());
-        }
-        let (numbers, precision) = (geometry.numbers()?, factors.number());
-        match pass {
-            Pass::Forward => {
-                let start = [At(x), At(w), At(y), precision, int(y.len())?];
-                over(device, "convolve", y.len(), start.into_iter().chain(numbers))
-            }
-            Pass::Back { add } => {
-                let start = [At(y), At(w), At(x), precision, Int(add.into()), int(x.len())?];
-                over(device, "convolve_back", x.len(), start.into_iter().chain(numbers))
-            }
-            Pass::Weights => {
-                let [chunk, chunks] = geometry.chunks();
-                let (partial, sums) = if chunks == 1 { (w, precision) } else { (scratch, Factors::F32.number()) };
-                if partial.len() < chunks * w.len() {
-                    let (wanted, found) = (chunks * w.len(), partial.len());
-                    return Err(DeviceError::Unfit(format!(
-                        "sums of weights: expected {wanted} values, found {found}"
-                    )));
-                }
-                let lines = geometry.samples * geometry.to[0];
-                let start = [At(x), At(y), At(partial), precision, sums, int(w.len())?, int(lines)?, int(chunk)?];
-                over(device, "convolve_weights", chunks * w.len(), start.into_iter().chain(numbers))?;
-                if chunks == 1 {
-                    return Ok(());
-                }
-                let arguments = [At(partial), At(w), precision, int(w.len())?, int(chunks)?];
-                over(device, "sum_chunks", w.len(), arguments)
-            }
-        }
-    }
 }

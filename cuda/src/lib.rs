@@ -15,18 +15,25 @@ pub mod cache;
 pub mod compile;
 pub mod convolution;
 pub mod device;
+mod error;
 pub mod gpu;
+mod launch;
 mod libraries;
+mod memory;
 pub mod ops;
 mod signature;
+mod sources;
 pub mod survey;
 #[cfg(feature = "twin")]
 pub mod twin;
 
 pub use cache::Cache;
 pub use convolution::{Convolution, Factors, Geometry, Pass};
-pub use device::{Device, DeviceError, Memory, Recording, Room, Values};
+pub use device::{Device, Recording};
+pub use error::DeviceError;
 pub use gpu::{Gpu, is_well};
+pub use launch::Launch;
 pub use libraries::{DIRECTORIES, what_is_missing};
+pub use memory::{Memory, Room, Values};
 pub use signature::Kind;
 pub use survey::{Found, Monitor, Reading, Survey, survey};

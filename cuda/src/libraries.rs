@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code, reason = "libraries of C are loaded")]
 
-use crate::device::DeviceError;
+use crate::error::DeviceError;
 use std::sync::Once;
 
 /// Names directories with NVIDIA's libraries, with `:` between them.

@@ -2,7 +2,7 @@
 //!
 //! *This has not seen a GPU yet.*
 
-use crate::device::DeviceError;
+use crate::error::DeviceError;
 use crate::gpu::driver;
 use crate::libraries;
 use nvml_wrapper::Nvml;

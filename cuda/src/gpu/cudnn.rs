@@ -7,8 +7,9 @@
 
 #![allow(unsafe_code, reason = "cuDNN is a library of C")]
 
+use super::memory::allocated;
 use crate::convolution::{Convolution, Factors, Geometry, Pass};
-use crate::device::DeviceError;
+use crate::error::DeviceError;
 use crate::libraries::Library;
 use cudarc::cudnn::result::{self, CudnnError};
 use cudarc::cudnn::sys;
@@ -339,7 +340,7 @@ impl Cudnn {
 
     fn make_room(&mut self, bytes: usize, stream: &Arc<CudaStream>) -> Result<(), DeviceError> {
         if bytes > self.workspaces.last().map_or(0, CudaSlice::len) {
-            self.workspaces.push(super::allocated(stream, bytes)?);
+            self.workspaces.push(allocated(stream, bytes)?);
         }
         Ok(())
     }

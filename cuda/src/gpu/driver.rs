@@ -2,7 +2,7 @@
 //!
 //! *This has not run on a GPU yet,* as all of `gpu`.
 
-use crate::device::DeviceError;
+use crate::error::DeviceError;
 use crate::libraries::Library;
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute, CUresult};
 use cudarc::driver::{DriverError, result};
@@ -141,7 +141,7 @@ fn uuid(device: sys::CUdevice) -> Result<[u8; 16], DeviceError> {
 /// Whether this process can still use GPU number `number`. An illegal access poisons what all its threads share of the GPU (its primary
 /// context): from then on every call is answered with that error, and nothing but another process helps.
 ///
-/// Where there was a [`Gpu`](super::Gpu), it is the same context that is asked, which the process keeps. Memory that is short is no illness.
+/// Where there was a [`Gpu`](crate::Gpu), it is the same context that is asked, which the process keeps. Memory that is short is no illness.
 pub fn is_well(number: usize) -> bool {
     match start() {
         Ok(true) => {}

@@ -7,63 +7,29 @@
 
 mod cudnn;
 pub(crate) mod driver;
+mod memory;
 
 pub use driver::is_well;
 
 use crate::cache::Cache;
 use crate::compile;
 use crate::convolution::Convolution;
-use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, Room, Values, at_once, check, kernels};
+use crate::device::{Device, Recording, at_once};
+use crate::error::DeviceError;
+use crate::launch::{Argument, Launch, check};
 use crate::libraries::Library;
+use crate::memory::{Memory, Room, Values};
 use crate::signature::Kind;
+use crate::sources::kernels;
 use cudarc::driver::sys::{
-    CUdevice_attribute_enum as Attribute, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode_enum as Mode,
+    CUdevice_attribute_enum as Attribute, CUgraphInstantiate_flags, CUstreamCaptureMode_enum as Mode,
 };
-use cudarc::driver::{
-    CudaContext, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError, LaunchConfig,
-    PushKernelArg, ValidAsZeroBits,
-};
+use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, CudaStream, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::Ptx;
 use driver::failed;
+use memory::Block;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// A block of memory.
-enum Block {
-    Floats(CudaSlice<f32>),
-    Doubles(CudaSlice<f64>),
-    Ints(CudaSlice<i32>),
-    Bytes(CudaSlice<u8>),
-    Halves(CudaSlice<u16>),
-}
-
-impl Block {
-    /// The values of this memory, copied from here into a part of the block.
-    fn write(&mut self, values: Values<'_>, to: Memory, stream: &Arc<CudaStream>) -> Result<(), DeviceError> {
-        let range = to.start..to.start + to.length;
-        let done = match (self, values) {
-            (Block::Floats(all), Values::Floats(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
-            (Block::Doubles(all), Values::Doubles(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
-            (Block::Ints(all), Values::Ints(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
-            (Block::Bytes(all), Values::Bytes(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
-            _ => return Err(DeviceError::Unfit(format!("values of another kind for {to:?}"))),
-        };
-        done.map_err(failed("cuMemcpyHtoDAsync"))
-    }
-
-    /// The reverse.
-    fn read(&self, from: Memory, values: Room<'_>, stream: &Arc<CudaStream>) -> Result<(), DeviceError> {
-        let range = from.start..from.start + from.length;
-        let done = match (self, values) {
-            (Block::Floats(all), Room::Floats(values)) => stream.memcpy_dtoh(&all.slice(range), values),
-            (Block::Doubles(all), Room::Doubles(values)) => stream.memcpy_dtoh(&all.slice(range), values),
-            (Block::Ints(all), Room::Ints(values)) => stream.memcpy_dtoh(&all.slice(range), values),
-            (Block::Bytes(all), Room::Bytes(values)) => stream.memcpy_dtoh(&all.slice(range), values),
-            _ => return Err(DeviceError::Unfit(format!("values of another kind from {from:?}"))),
-        };
-        done.map_err(failed("cuMemcpyDtoHAsync"))
-    }
-}
 
 /// A GPU with a stream, memory and graphs of its own.
 pub struct Gpu {
@@ -158,36 +124,12 @@ impl Gpu {
     fn find(&self, memory: Memory) -> Result<(&Block, u64), DeviceError> {
         let found = self.blocks.get(memory.block).and_then(Option::as_ref);
         let fits = |(block, kind, _): &&(Block, Kind, u64)| {
-            let length = match block {
-                Block::Floats(values) => values.len(),
-                Block::Doubles(values) => values.len(),
-                Block::Ints(values) => values.len(),
-                Block::Bytes(values) => values.len(),
-                Block::Halves(values) => values.len(),
-            };
-            *kind == memory.kind && memory.start + memory.length <= length
+            *kind == memory.kind && memory.start + memory.length <= block.len()
         };
         let (block, _, address) =
             found.filter(fits).ok_or_else(|| DeviceError::Unfit(format!("no memory of this device's: {memory:?}")))?;
         Ok((block, address + (memory.start * memory.kind.size().unwrap_or_default()) as u64))
     }
-}
-
-/// Memory for so many values, all of them zero. What was freed is the GPU's again at the latest when the stream has been waited for, so a
-/// refusal before that is none yet.
-fn allocated<T: DeviceRepr + ValidAsZeroBits>(
-    stream: &Arc<CudaStream>,
-    length: usize,
-) -> Result<CudaSlice<T>, DeviceError> {
-    let is_short = |error: &DriverError| error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY;
-    let again = |error: DriverError| match stream.synchronize() {
-        Ok(()) if is_short(&error) => stream.alloc_zeros(length),
-        _ => Err(error),
-    };
-    stream.alloc_zeros(length).or_else(again).map_err(|error| match error {
-        short if is_short(&short) => DeviceError::OutOfMemory { wanted: length * size_of::<T>() },
-        other => failed("cuMemAlloc")(other),
-    })
 }
 
 impl Device for Gpu {
@@ -206,34 +148,7 @@ impl Device for Gpu {
         }
         // The driver gives no memory of no length.
         let room = length.max(1);
-        let stream = &self.stream;
-        let (block, address) = match kind {
-            Kind::Doubles => {
-                let values = allocated(stream, room)?;
-                let address = values.device_ptr(stream).0;
-                (Block::Doubles(values), address)
-            }
-            Kind::Ints => {
-                let values = allocated(stream, room)?;
-                let address = values.device_ptr(stream).0;
-                (Block::Ints(values), address)
-            }
-            Kind::Bytes => {
-                let values = allocated(stream, room)?;
-                let address = values.device_ptr(stream).0;
-                (Block::Bytes(values), address)
-            }
-            Kind::Halves => {
-                let values = allocated(stream, room)?;
-                let address = values.device_ptr(stream).0;
-                (Block::Halves(values), address)
-            }
-            _ => {
-                let values = allocated(stream, room)?;
-                let address = values.device_ptr(stream).0;
-                (Block::Floats(values), address)
-            }
-        };
+        let (block, address) = Block::allocate(kind, room, &self.stream)?;
         self.blocks.push(Some((block, kind, address)));
         Ok(Memory { block: self.blocks.len() - 1, kind, start: 0, length })
     }

@@ -1,7 +1,10 @@
 //! Passes over values, one by one.
 
 use super::{Seen, at_least, exactly, int, over};
-use crate::device::{Argument, Device, DeviceError, Memory};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::Argument;
+use crate::memory::Memory;
 use Argument::{Int, Memory as At};
 
 /// Samples as data sets have them, channels × height × width, to pixels with their channels together.

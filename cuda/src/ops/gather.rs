@@ -1,7 +1,10 @@
 //! What a step begins with, made on the device: inputs from a data set that lies there, and dropout's masks.
 
 use super::{at_least, exactly, int, maybe, over};
-use crate::device::{Argument, Device, DeviceError, Memory};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::Argument;
+use crate::memory::Memory;
 use Argument::{Float, Int, Memory as At};
 
 /// Numbers that say where the rows and columns of a sample come from: {first, step, from, to} for the rows, and for the columns. Place i

@@ -3,6 +3,7 @@
 //!
 //! Images are NHWC in `f32`, with channels in whole blocks where batch norm is concerned.
 
+mod convolution;
 mod elementwise;
 mod gather;
 mod loss;
@@ -21,7 +22,10 @@ pub use precision::{Narrow, Widen};
 pub use text::{Embedding, Place, Tanh};
 pub use update::{Adam, RATES, Sgd};
 
-use crate::device::{Argument, Device, DeviceError, Launch, Memory};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::{Argument, Launch};
+use crate::memory::Memory;
 
 /// Threads of a block, where threads do not wait for one another.
 const THREADS: u32 = 256;

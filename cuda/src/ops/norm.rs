@@ -1,7 +1,10 @@
 //! Batch norm: statistics, what they make of every channel, and the sums on the way back.
 
 use super::{Seen, at_least, exactly, int, maybe, over};
-use crate::device::{Argument, Device, DeviceError, Launch, Memory};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::{Argument, Launch};
+use crate::memory::Memory;
 use Argument::{Float, Memory as At};
 
 /// Channels come in whole blocks of so many: `LANES` of the kernels.

@@ -1,7 +1,10 @@
 //! Windows of images to one value a channel: the largest, or the mean of all.
 
 use super::{Seen, exactly, int, over};
-use crate::device::{Argument, Device, DeviceError, Memory};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::Argument;
+use crate::memory::Memory;
 use Argument::{Float, Int, Memory as At};
 
 /// The windows of a pool over images.

@@ -1,7 +1,10 @@
 //! Values of 16 bits.
 
 use super::{exactly, int, over};
-use crate::device::{Argument, Device, DeviceError, Memory};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::Argument;
+use crate::memory::Memory;
 use Argument::{Int, Memory as At};
 
 /// Values rounded to bfloat16: 7 bits after the leading one, to nearest, ties to even.

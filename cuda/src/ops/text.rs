@@ -1,7 +1,10 @@
 //! What networks for text have: vectors of tokens, values side by side, and the hyperbolic tangent.
 
 use super::{Seen, at_least, exactly, int, over};
-use crate::device::{Argument, Device, DeviceError, Memory};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::Argument;
+use crate::memory::Memory;
 use Argument::{Int, Memory as At};
 
 /// Places whose gradients are added up first, before the sums of chunks are.

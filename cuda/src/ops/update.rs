@@ -1,7 +1,10 @@
 //! Steps of the optimisers.
 
 use super::{at_least, exactly, int, maybe, over};
-use crate::device::{Argument, Device, DeviceError, Memory};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::Argument;
+use crate::memory::Memory;
 use Argument::{Int, Memory as At};
 
 /// Numbers of an optimiser that may change from step to step, in the device's memory: at most so many.

@@ -4,7 +4,10 @@
 #![allow(unsafe_code, reason = "kernels are called by their addresses, and memory is handed to them")]
 
 use crate::convolution::Convolution;
-use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, Room, Values, at_once, check};
+use crate::device::{Device, Recording, at_once};
+use crate::error::DeviceError;
+use crate::launch::{Argument, Launch, check};
+use crate::memory::{Memory, Room, Values};
 use crate::signature::Kind;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 
@@ -126,12 +129,12 @@ impl Twin {
 
 /// What a kernel takes; nothing if there is no such kernel.
 pub fn takes(kernel: &str) -> Option<&'static [Kind]> {
-    crate::device::takes(kernel)
+    crate::sources::takes(kernel)
 }
 
 /// The name of a kernel, if there is one.
 pub fn name(kernel: &str) -> Option<&'static str> {
-    crate::device::kernels().find(|name| *name == kernel)
+    crate::sources::kernels().find(|name| *name == kernel)
 }
 
 /// Runs a kernel, every thread of every block. `values` are its arguments in their order: addresses, and the bits of numbers.

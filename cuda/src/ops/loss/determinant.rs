@@ -1,7 +1,10 @@
 //! The determinant of a batch's counts of given labels against predictions.
 
 use super::{Batch, int};
-use crate::device::{Argument, Device, DeviceError, Launch, Memory};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::{Argument, Launch};
+use crate::memory::Memory;
 use crate::ops::norm::THREADS;
 use crate::ops::{exactly, over};
 use Argument::Memory as At;

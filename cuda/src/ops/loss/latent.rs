@@ -1,7 +1,10 @@
 //! Latent labels, drawn and counted on the device.
 
 use super::Batch;
-use crate::device::{Argument, Device, DeviceError, Memory};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::Argument;
+use crate::memory::Memory;
 use crate::ops::{STREAM, at_least, exactly, int, over, over_few};
 use Argument::Memory as At;
 

@@ -10,7 +10,10 @@ pub use determinant::Determinant;
 pub use latent::{Latent, LatentState};
 
 use super::{at_least, exactly, int, maybe, over_few};
-use crate::device::{Argument, Device, DeviceError, Memory};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::Argument;
+use crate::memory::Memory;
 use Argument::Memory as At;
 
 /// What every loss takes and leaves.

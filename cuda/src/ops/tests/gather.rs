@@ -1,7 +1,7 @@
 //! Inputs and masks, beside what the host would make.
 
 use super::*;
-use crate::device::Values;
+use crate::memory::Values;
 
 const SHAPE: [usize; 3] = [3, 4, 5];
 const IMAGES: usize = 6;

@@ -2,7 +2,7 @@
 
 use super::gather::{bytes, doubles, ints};
 use super::*;
-use crate::device::Room;
+use crate::memory::Room;
 
 const ROWS: usize = 21;
 const CLASSES: usize = 5;

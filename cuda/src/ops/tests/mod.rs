@@ -10,8 +10,9 @@ mod values;
 
 use super::*;
 use crate::convolution::Convolution;
-use crate::device::{Recording, Room, Values};
+use crate::device::Recording;
 use crate::gpu::Gpu;
+use crate::memory::{Room, Values};
 use crate::signature::Kind;
 use crate::twin::Twin;
 use plusminus_kernels::{Instructions, View};

@@ -1,0 +1,110 @@
+//! Blocks of a GPU's memory.
+
+use super::driver::failed;
+use crate::error::DeviceError;
+use crate::memory::{Memory, Room, Values};
+use crate::signature::Kind;
+use cudarc::driver::sys::CUresult;
+use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError, ValidAsZeroBits};
+use std::sync::Arc;
+
+/// A block of memory.
+pub(super) enum Block {
+    Floats(CudaSlice<f32>),
+    Doubles(CudaSlice<f64>),
+    Ints(CudaSlice<i32>),
+    Bytes(CudaSlice<u8>),
+    Halves(CudaSlice<u16>),
+}
+
+impl Block {
+    /// Allocates.
+    pub(super) fn allocate(kind: Kind, length: usize, stream: &Arc<CudaStream>) -> Result<(Block, u64), DeviceError> {
+        Ok(match kind {
+            Kind::Doubles => {
+                let values = allocated(stream, length)?;
+                let address = values.device_ptr(stream).0;
+                (Block::Doubles(values), address)
+            }
+            Kind::Ints => {
+                let values = allocated(stream, length)?;
+                let address = values.device_ptr(stream).0;
+                (Block::Ints(values), address)
+            }
+            Kind::Bytes => {
+                let values = allocated(stream, length)?;
+                let address = values.device_ptr(stream).0;
+                (Block::Bytes(values), address)
+            }
+            Kind::Halves => {
+                let values = allocated(stream, length)?;
+                let address = values.device_ptr(stream).0;
+                (Block::Halves(values), address)
+            }
+            _ => {
+                let values = allocated(stream, length)?;
+                let address = values.device_ptr(stream).0;
+                (Block::Floats(values), address)
+            }
+        })
+    }
+
+    /// Length in values.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Block::Floats(values) => values.len(),
+            Block::Doubles(values) => values.len(),
+            Block::Ints(values) => values.len(),
+            Block::Bytes(values) => values.len(),
+            Block::Halves(values) => values.len(),
+        }
+    }
+
+    /// The values of this memory, copied from here into a part of the block.
+    pub(super) fn write(
+        &mut self,
+        values: Values<'_>,
+        to: Memory,
+        stream: &Arc<CudaStream>,
+    ) -> Result<(), DeviceError> {
+        let range = to.start..to.start + to.length;
+        let done = match (self, values) {
+            (Block::Floats(all), Values::Floats(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
+            (Block::Doubles(all), Values::Doubles(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
+            (Block::Ints(all), Values::Ints(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
+            (Block::Bytes(all), Values::Bytes(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
+            _ => return Err(DeviceError::Unfit(format!("values of another kind for {to:?}"))),
+        };
+        done.map_err(failed("cuMemcpyHtoDAsync"))
+    }
+
+    /// The reverse.
+    pub(super) fn read(&self, from: Memory, values: Room<'_>, stream: &Arc<CudaStream>) -> Result<(), DeviceError> {
+        let range = from.start..from.start + from.length;
+        let done = match (self, values) {
+            (Block::Floats(all), Room::Floats(values)) => stream.memcpy_dtoh(&all.slice(range), values),
+            (Block::Doubles(all), Room::Doubles(values)) => stream.memcpy_dtoh(&all.slice(range), values),
+            (Block::Ints(all), Room::Ints(values)) => stream.memcpy_dtoh(&all.slice(range), values),
+            (Block::Bytes(all), Room::Bytes(values)) => stream.memcpy_dtoh(&all.slice(range), values),
+            _ => return Err(DeviceError::Unfit(format!("values of another kind from {from:?}"))),
+        };
+        done.map_err(failed("cuMemcpyDtoHAsync"))
+    }
+}
+
+/// Memory for so many values, all of them zero. What was freed is the GPU's again at the latest when the stream has been waited for, so a
+/// refusal before that is none yet.
+pub(super) fn allocated<T: DeviceRepr + ValidAsZeroBits>(
+    stream: &Arc<CudaStream>,
+    length: usize,
+) -> Result<CudaSlice<T>, DeviceError> {
+    let is_short = |error: &DriverError| error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY;
+    let again = |error: DriverError| match stream.synchronize() {
+        Ok(()) if is_short(&error) => stream.alloc_zeros(length),
+        _ => Err(error),
+    };
+    stream.alloc_zeros(length).or_else(again).map_err(|error| match error {
+        short if is_short(&short) => DeviceError::OutOfMemory { wanted: length * size_of::<T>() },
+        other => failed("cuMemAlloc")(other),
+    })
+}

@@ -1,0 +1,112 @@
+//! Launches of convolutions.
+
+use super::{Narrow, Widen, at_least, exactly, int, over};
+use crate::convolution::{Convolution, Factors, Geometry, Pass};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::Argument;
+use Argument::{Int, Memory as At};
+
+impl Convolution {
+    /// Computes it, by the device's library if that can, else by kernels of our own.
+    ///
+    /// # Errors
+    /// If lengths differ, or what the device says.
+    pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
+        let Convolution { geometry, pass, x, w, y, factors, .. } = self;
+        geometry.check()?;
+        exactly("a convolution's input", x, geometry.reads())?;
+        exactly("a convolution's weights", w, geometry.weights())?;
+        exactly("a convolution's output", y, geometry.leaves())?;
+        for count in [x.len(), w.len(), y.len()] {
+            int(count)?;
+        }
+        let Factors::Bf16 { room } = factors else { return self.multiply(device) };
+        let whats = ["a convolution's input in 16 bits", "its weights in 16 bits", "its output in 16 bits"];
+        for ((what, room), wide) in whats.into_iter().zip(room).zip([x, w, y]) {
+            at_least(what, room, wide.len())?;
+        }
+        let [narrow_x, narrow_w, narrow_y] =
+            [(room[0], x), (room[1], w), (room[2], y)].map(|(room, wide)| room.part(0, wide.len()));
+        let (read, left) = match pass {
+            Pass::Forward => ([(x, narrow_x), (w, narrow_w)], (narrow_y, y, false)),
+            Pass::Back { add } => ([(y, narrow_y), (w, narrow_w)], (narrow_x, x, add)),
+            Pass::Weights => ([(x, narrow_x), (y, narrow_y)], (narrow_w, w, false)),
+        };
+        read.into_iter().try_for_each(|(from, to)| Narrow { from, to }.run(device))?;
+        let pass = if let Pass::Back { .. } = pass { Pass::Back { add: false } } else { pass };
+        Convolution { pass, x: narrow_x, w: narrow_w, y: narrow_y, ..self }.multiply(device)?;
+        let (from, to, add) = left;
+        Widen { from, to, add }.run(device)
+    }
+
+    /// The product, over values of the bits that it says.
+    fn multiply(self, device: &mut dyn Device) -> Result<(), DeviceError> {
+        let Convolution { geometry, pass, x, w, y, scratch, factors } = self;
+        let narrow = matches!(factors, Factors::Bf16 { .. });
+        if [x, w, y].iter().any(|memory| memory.is_narrow() != narrow) {
+            return Err(DeviceError::Unfit(format!("values of other bits than {factors:?} says")));
+        }
+        if device.convolve(&self)? {
+            return Ok(());
+        }
+        let (numbers, precision) = (numbers(&geometry)?, number(factors));
+        match pass {
+            Pass::Forward => {
+                let start = [At(x), At(w), At(y), precision, int(y.len())?];
+                over(device, "convolve", y.len(), start.into_iter().chain(numbers))
+            }
+            Pass::Back { add } => {
+                let start = [At(y), At(w), At(x), precision, Int(add.into()), int(x.len())?];
+                over(device, "convolve_back", x.len(), start.into_iter().chain(numbers))
+            }
+            Pass::Weights => {
+                let [chunk, chunks] = geometry.chunks();
+                let (partial, sums) = if chunks == 1 { (w, precision) } else { (scratch, number(Factors::F32)) };
+                if partial.len() < chunks * w.len() {
+                    let (wanted, found) = (chunks * w.len(), partial.len());
+                    return Err(DeviceError::Unfit(format!(
+                        "sums of weights: expected {wanted} values, found {found}"
+                    )));
+                }
+                let lines = geometry.samples * geometry.to[0];
+                let start = [At(x), At(y), At(partial), precision, sums, int(w.len())?, int(lines)?, int(chunk)?];
+                over(device, "convolve_weights", chunks * w.len(), start.into_iter().chain(numbers))?;
+                if chunks == 1 {
+                    return Ok(());
+                }
+                let arguments = [At(partial), At(w), precision, int(w.len())?, int(chunks)?];
+                over(device, "sum_chunks", w.len(), arguments)
+            }
+        }
+    }
+}
+
+/// extents as args
+fn numbers(geometry: &Geometry) -> Result<Vec<Argument>, DeviceError> {
+    let ([height, width], [from_height, from_width], [rows, columns]) = (geometry.to, geometry.from, geometry.kernel);
+    let [above, left] = geometry.margin;
+    let all = [
+        height,
+        width,
+        geometry.outputs,
+        from_height,
+        from_width,
+        geometry.inputs,
+        rows,
+        columns,
+        geometry.stride,
+        above,
+        left,
+    ];
+    all.into_iter().map(int).collect()
+}
+
+/// precision as arg
+fn number(factors: Factors) -> Argument {
+    Int(match factors {
+        Factors::F32 => 0,
+        Factors::Tf32 => 1,
+        Factors::Bf16 { .. } => 2,
+    })
+}

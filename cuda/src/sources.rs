@@ -1,0 +1,63 @@
+//! The kernels' sources and signatures.
+
+use crate::signature::{self, Kind, Signature};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// Sources of the kernels, with the names of their files.
+pub(crate) const SOURCES: [(&str, &str); 11] = [
+    ("elementwise.cu", include_str!("kernels/elementwise.cu")),
+    ("norm.cu", include_str!("kernels/norm.cu")),
+    ("pool.cu", include_str!("kernels/pool.cu")),
+    ("convolution.cu", include_str!("kernels/convolution.cu")),
+    ("precision.cu", include_str!("kernels/precision.cu")),
+    ("text.cu", include_str!("kernels/text.cu")),
+    ("update.cu", include_str!("kernels/update.cu")),
+    ("gather.cu", include_str!("kernels/gather.cu")),
+    // The losses of a batch use what the losses of rows do.
+    ("loss.cu", include_str!("kernels/loss.cu")),
+    ("loss_determinant.cu", include_str!("kernels/loss_determinant.cu")),
+    ("loss_latent.cu", include_str!("kernels/loss_latent.cu")),
+];
+
+/// What every kernel takes, by its name.
+static SIGNATURES: LazyLock<BTreeMap<String, Signature>> = LazyLock::new(|| {
+    // Sources that do not read are found by a test; a kernel of theirs is then unknown.
+    let all = SOURCES.iter().flat_map(|(_, source)| signature::read(source).unwrap_or_default());
+    all.map(|signature| (signature.name.clone(), signature)).collect()
+});
+
+/// What every source begins with.
+pub(crate) const COMMON: &str = include_str!("kernels/common.h");
+
+/// What a kernel takes.
+#[cfg(feature = "twin")]
+pub(crate) fn takes(kernel: &str) -> Option<&'static [Kind]> {
+    SIGNATURES.get(kernel).map(|signature| &*signature.kinds)
+}
+
+/// The names of all kernels.
+pub(crate) fn kernels() -> impl Iterator<Item = &'static str> {
+    SIGNATURES.keys().map(String::as_str)
+}
+
+/// The parameters.
+pub(crate) fn signature(kernel: &str) -> Option<&'static Signature> {
+    SIGNATURES.get(kernel)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_names_its_kernels_and_no_name_twice() {
+        let mut count = 0;
+        for (file, source) in SOURCES {
+            let found = signature::read(source).unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert!(!found.is_empty(), "{file}");
+            count += found.len();
+        }
+        assert_eq!(kernels().count(), count);
+    }
+}
