@@ -30,9 +30,9 @@ fn twins() {
     for path in names.iter().filter(|path| path.extension().is_some_and(|extension| extension == "cu")) {
         let source = std::fs::read_to_string(path).unwrap();
         writeln!(kernels, "#include \"{}\"", std::path::absolute(path).unwrap().display()).unwrap();
-        for signature in signature::read(&source).unwrap() {
+        for signature in signature::parse(&source).unwrap() {
             let name = &signature.name;
-            let arguments: Vec<String> = (signature.kinds.iter().enumerate())
+            let arguments: Vec<String> = (signature.parameters.iter().enumerate())
                 .map(|(i, kind)| {
                     let kind = match kind {
                         Kind::Floats => "float*",
@@ -40,7 +40,7 @@ fn twins() {
                         Kind::Ints => "int*",
                         Kind::Bytes => "unsigned char*",
                         Kind::Halves => "bits16*",
-                        Kind::Values => "void*",
+                        Kind::FloatsOrHalves => "void*",
                         Kind::Int => "int",
                         Kind::Float => "float",
                     };
@@ -48,7 +48,7 @@ fn twins() {
                 })
                 .collect();
             writeln!(calls, "static void call_{name}(void** a) {{ {name}({}); }}", arguments.join(", ")).unwrap();
-            writeln!(table, "    {{\"{name}\", call_{name}, {}}},", i32::from(signature.waits)).unwrap();
+            writeln!(table, "    {{\"{name}\", call_{name}, {}}},", i32::from(signature.synchronizes)).unwrap();
         }
     }
     let text = format!(

@@ -30,12 +30,12 @@ impl Cache {
 
     /// What follows from `parts`: from disk, if it is there and whole, else made and left there. That it could not be left is no error, for
     /// it can be made again.
-    pub(crate) fn get<'a>(
+    pub(crate) fn get_or_make<'a>(
         &self,
         parts: impl IntoIterator<Item = &'a str>,
         make: impl FnOnce() -> Result<Vec<u8>, DeviceError>,
     ) -> Result<Vec<u8>, DeviceError> {
-        let path = self.directory.join(name(parts));
+        let path = self.directory.join(file_name(parts));
         if let Some(found) = read(&path) {
             return Ok(found);
         }
@@ -56,7 +56,7 @@ impl Cache {
     }
 }
 
-fn name<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+fn file_name<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
         // With its length, so that no two lists are one text.
@@ -96,7 +96,7 @@ mod tests {
                 self.made.set(self.made.get() + 1);
                 Ok(parts.concat().into_bytes())
             };
-            self.cache.get(parts.iter().copied(), make).unwrap()
+            self.cache.get_or_make(parts.iter().copied(), make).unwrap()
         }
 
         fn only_file(&self) -> PathBuf {
@@ -150,13 +150,13 @@ mod tests {
         let file = directory.path().join("file");
         fs::write(&file, "no directory").unwrap();
         let cache = Cache::at(file.join("kernels"));
-        assert_eq!(cache.get(["part"], || Ok(vec![1])).unwrap(), [1]);
+        assert_eq!(cache.get_or_make(["part"], || Ok(vec![1])).unwrap(), [1]);
     }
 
     #[test]
     fn what_cannot_be_made_leaves_nothing() {
         let cache = Counted::new();
-        let failed = cache.cache.get(["part"], || Err(DeviceError::Unfit("broken".into())));
+        let failed = cache.cache.get_or_make(["part"], || Err(DeviceError::Unfit("broken".into())));
         assert!(failed.is_err() && !cache.cache.directory.exists());
     }
 }

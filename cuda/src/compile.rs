@@ -24,7 +24,7 @@ fn source() -> String {
 /// # Errors
 /// That it is not there.
 pub fn version() -> Result<[i32; 2], DeviceError> {
-    Library::Nvrtc.need()?;
+    Library::Nvrtc.require()?;
     let (mut major, mut minor) = (0, 0);
     // SAFETY: the library is there, and writes to two numbers that outlive the call.
     let code = unsafe { sys::nvrtcVersion(&mut major, &mut minor) };
@@ -37,7 +37,7 @@ pub fn version() -> Result<[i32; 2], DeviceError> {
 /// # Errors
 /// That it is not there.
 pub fn architectures() -> Result<Vec<i32>, DeviceError> {
-    Library::Nvrtc.need()?;
+    Library::Nvrtc.require()?;
     let failed = |error: result::NvrtcError| DeviceError::failed("nvrtcGetSupportedArchs", error.to_string());
     let mut count = 0;
     // SAFETY: the library is there, and writes to a number that outlives the call.
@@ -60,14 +60,14 @@ pub fn kernels(architecture: i32, cache: Option<&Cache>) -> Result<Vec<u8>, Devi
         None => make(),
         Some(cache) => {
             let version = format!("nvrtc {major}.{minor}");
-            cache.get(options.iter().map(String::as_str).chain([&*version, &*source]), make)
+            cache.get_or_make(options.iter().map(String::as_str).chain([&*version, &*source]), make)
         }
     }
 }
 
 fn options(architecture: i32) -> Vec<String> {
-    let own = format!("--gpu-architecture=sm_{architecture}");
-    std::iter::once(own).chain(OPTIONS.map(str::to_owned)).collect()
+    let architecture = format!("--gpu-architecture=sm_{architecture}");
+    std::iter::once(architecture).chain(OPTIONS.map(str::to_owned)).collect()
 }
 
 /// A program of NVRTC's, which is destroyed when it is dropped.
@@ -115,16 +115,16 @@ mod tests {
     const WANTED: [i32; 4] = [70, 80, 86, 90];
 
     /// To the terminal, whatever else tests print.
-    fn say(what: &str) {
+    fn print_skipped(what: &str) {
         writeln!(std::io::stderr(), "SKIPPED: {what}").unwrap();
     }
 
     /// NVRTC, or a loud word that it is missing.
-    fn there() -> bool {
+    fn nvrtc_is_available() -> bool {
         match version() {
             Ok(_) => true,
             Err(error) => {
-                say(&format!("the kernels were not compiled for any GPU: {error}"));
+                print_skipped(&format!("the kernels were not compiled for any GPU: {error}"));
                 false
             }
         }
@@ -132,13 +132,13 @@ mod tests {
 
     #[test]
     fn every_kernel_compiles_for_every_architecture_that_nvrtc_knows_of() {
-        if !there() {
+        if !nvrtc_is_available() {
             return;
         }
         let known = architectures().unwrap();
         let (compiled, left): (Vec<i32>, Vec<i32>) = WANTED.iter().partition(|wanted| known.contains(wanted));
         if !left.is_empty() {
-            say(&format!("NVRTC {:?} does not compile for {left:?}", version().unwrap()));
+            print_skipped(&format!("NVRTC {:?} does not compile for {left:?}", version().unwrap()));
         }
         assert!(!compiled.is_empty(), "NVRTC compiles for {known:?}");
         for architecture in compiled {
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn what_does_not_compile_is_told_with_its_place() {
-        if !there() {
+        if !nvrtc_is_available() {
             return;
         }
         let error = compile("#line 1 \"wrong.cu\"\n__global__ void f() { nothing; }", &options(80), 80).unwrap_err();
@@ -165,14 +165,14 @@ mod tests {
 
     #[test]
     fn an_architecture_that_there_is_not_is_an_error() {
-        if there() {
+        if nvrtc_is_available() {
             assert!(matches!(kernels(1, None), Err(DeviceError::Compilation { .. })));
         }
     }
 
     #[test]
     fn compiled_kernels_are_kept_and_found_again() {
-        if !there() {
+        if !nvrtc_is_available() {
             return;
         }
         let directory = tempfile::tempdir().unwrap();

@@ -3,11 +3,11 @@
 use crate::error::DeviceError;
 use crate::memory::Memory;
 
-/// Values that the chunks of a sum over weights take at most, unless a single chunk has more.
-const SUMS: usize = 1 << 22;
+/// Values that the chunks of a sum over weights take at max_chunks, unless a single chunk has more.
+const MAX_PARTIAL_SUMS: usize = 1 << 22;
 
-/// Chunks at most.
-const CHUNKS: usize = 64;
+/// Chunks at max_chunks.
+const MAX_CHUNKS: usize = 64;
 
 /// Extents of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,19 +49,19 @@ impl Geometry {
     /// Rows of pixels of a chunk, and how many chunks there are: from the extents alone, so that sums have one order everywhere.
     pub(crate) fn chunks(&self) -> [usize; 2] {
         let lines = (self.samples * self.to[0]).max(1);
-        let chunk = lines.div_ceil(self.most());
+        let chunk = lines.div_ceil(self.max_chunks());
         [chunk, lines.div_ceil(chunk)]
     }
 
-    /// Chunks at most, of any number of samples.
-    fn most(&self) -> usize {
-        (SUMS / self.weights().max(1)).clamp(1, CHUNKS)
+    /// Chunks at max_chunks, of any number of samples.
+    fn max_chunks(&self) -> usize {
+        (MAX_PARTIAL_SUMS / self.weights().max(1)).clamp(1, MAX_CHUNKS)
     }
 
-    /// Values that a sum over weights takes at most beside the weights' gradient, where no library does it, for so many samples or fewer.
+    /// Values that a sum over weights takes at max_chunks beside the weights' gradient, where no library does it, for so many samples or fewer.
     /// (Fewer samples may be cut into more chunks: 72 rows into 36 of two, 64 into 64 of one.)
     pub fn scratch(&self) -> usize {
-        match self.most().min(self.samples * self.to[0]) {
+        match self.max_chunks().min(self.samples * self.to[0]) {
             0 | 1 => 0,
             chunks => chunks * self.weights(),
         }

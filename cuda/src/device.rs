@@ -12,7 +12,7 @@ use crate::memory::{Memory, Room, Values};
 use crate::signature::Kind;
 
 /// That a device does not record while something is asked that is no launch.
-pub(crate) fn at_once(recording: bool, what: &str) -> Result<(), DeviceError> {
+pub(crate) fn refuse_while_recording(recording: bool, what: &str) -> Result<(), DeviceError> {
     if recording { Err(DeviceError::Unfit(format!("{what} while launches are recorded"))) } else { Ok(()) }
 }
 

@@ -8,9 +8,9 @@ use crate::sources;
 /// An argument of a kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Argument {
-    Memory(Memory),
+    Buffer(Memory),
     /// A null pointer.
-    Nothing,
+    Null,
     Int(i32),
     Float(f32),
 }
@@ -30,20 +30,22 @@ pub(crate) fn check(launch: &Launch) -> Result<(), DeviceError> {
         return Err(DeviceError::Unfit(format!("no kernel is called {}", launch.kernel)));
     };
     let fits = |(argument, kind): (&Argument, &Kind)| match argument {
-        Argument::Memory(memory) => {
-            let either = *kind == Kind::Values && matches!(memory.kind, Kind::Floats | Kind::Halves);
+        Argument::Buffer(memory) => {
+            let either = *kind == Kind::FloatsOrHalves && matches!(memory.kind, Kind::Floats | Kind::Halves);
             memory.kind == *kind || either
         }
-        Argument::Nothing => kind.size().is_some() || *kind == Kind::Values,
+        Argument::Null => kind.size().is_some() || *kind == Kind::FloatsOrHalves,
         Argument::Int(_) => *kind == Kind::Int,
         Argument::Float(_) => *kind == Kind::Float,
     };
-    if launch.arguments.len() == signature.kinds.len() && launch.arguments.iter().zip(&signature.kinds).all(fits) {
+    if launch.arguments.len() == signature.parameters.len()
+        && launch.arguments.iter().zip(&signature.parameters).all(fits)
+    {
         return Ok(());
     }
     Err(DeviceError::Unfit(format!(
         "{} takes {:?} and is given {:?}",
-        launch.kernel, signature.kinds, launch.arguments
+        launch.kernel, signature.parameters, launch.arguments
     )))
 }
 
@@ -55,11 +57,11 @@ mod tests {
     fn a_launch_with_other_arguments_than_the_kernel_takes_is_refused() {
         let memory = Memory { block: 0, kind: Kind::Floats, start: 0, length: 4 };
         let launch = |arguments| Launch { kernel: "mask", blocks: 1, threads: 32, arguments };
-        let good = [Argument::Memory(memory), Argument::Memory(memory), Argument::Int(4)];
+        let good = [Argument::Buffer(memory), Argument::Buffer(memory), Argument::Int(4)];
         assert_eq!(check(&launch(good.to_vec())), Ok(()));
         assert!(check(&launch(good[1..].to_vec())).is_err(), "too few");
         assert!(check(&launch(vec![good[0], good[1], Argument::Float(4.0)])).is_err(), "another number");
-        let doubles = Argument::Memory(Memory { kind: Kind::Doubles, ..memory });
+        let doubles = Argument::Buffer(Memory { kind: Kind::Doubles, ..memory });
         assert!(check(&launch(vec![good[0], doubles, good[2]])).is_err(), "other values");
         let error = check(&Launch { kernel: "masque", ..launch(good.to_vec()) }).unwrap_err();
         assert_eq!(error.to_string(), "no kernel is called masque");

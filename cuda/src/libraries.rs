@@ -12,10 +12,10 @@ use std::sync::Once;
 pub const DIRECTORIES: &str = "PLUSMINUS_CUDA_LIBRARIES";
 
 /// Every library that is looked for there, in an order in which each finds those that it needs.
-const ORDER: [&str; 6] = ["libnvidia-ml", "libcublasLt", "libcublas", "libnvrtc-builtins", "libnvrtc", "libcudnn"];
+const LOAD_ORDER: [&str; 6] = ["libnvidia-ml", "libcublasLt", "libcublas", "libnvrtc-builtins", "libnvrtc", "libcudnn"];
 
 /// What is called of the driver, here and by cudarc, which ends the program where one of these is missing.
-const DRIVER: [&[u8]; 34] = [
+const DRIVER_FUNCTIONS: [&[u8]; 34] = [
     b"cuCtxGetCurrent\0",
     b"cuCtxSetCurrent\0",
     b"cuDeviceGet\0",
@@ -53,7 +53,7 @@ const DRIVER: [&[u8]; 34] = [
 ];
 
 /// What is called of NVRTC.
-const NVRTC: [&[u8]; 10] = [
+const NVRTC_FUNCTIONS: [&[u8]; 10] = [
     b"nvrtcCompileProgram\0",
     b"nvrtcCreateProgram\0",
     b"nvrtcDestroyProgram\0",
@@ -79,8 +79,8 @@ pub(crate) enum Library {
 
 impl Library {
     /// Whether it can be loaded.
-    pub fn is_there(self) -> bool {
-        load();
+    pub fn is_available(self) -> bool {
+        load_directories();
         // SAFETY: these load a library and look nothing up in it. What NVIDIA's libraries do when they are loaded is sound.
         unsafe {
             match self {
@@ -91,10 +91,10 @@ impl Library {
         }
     }
 
-    /// That it can be loaded, and is not so old that it lacks what is called.
-    pub fn need(self) -> Result<(), DeviceError> {
-        if self.is_there() {
-            return self.lacks().map_or(Ok(()), |function| {
+    /// That it can be loaded, and is not so old that it missing_function what is called.
+    pub fn require(self) -> Result<(), DeviceError> {
+        if self.is_available() {
+            return self.missing_function().map_or(Ok(()), |function| {
                 let (what, version) = match self {
                     Library::Driver => ("the NVIDIA driver", "525 or later (CUDA 12)"),
                     Library::Nvrtc => ("NVIDIA's compiler NVRTC", "12 or later"),
@@ -121,12 +121,12 @@ impl Library {
 
 impl Library {
     /// A function that is called and that it does not have. It is there.
-    fn lacks(self) -> Option<String> {
+    fn missing_function(self) -> Option<String> {
         // SAFETY: the libraries are there, and what is looked up in them is not called.
         let (library, names) = unsafe {
             match self {
-                Library::Driver => (cudarc::driver::sys::culib(), &DRIVER[..]),
-                Library::Nvrtc => (cudarc::nvrtc::sys::culib(), &NVRTC[..]),
+                Library::Driver => (cudarc::driver::sys::culib(), &DRIVER_FUNCTIONS[..]),
+                Library::Nvrtc => (cudarc::nvrtc::sys::culib(), &NVRTC_FUNCTIONS[..]),
                 Library::Cudnn => return None,
             }
         };
@@ -141,20 +141,20 @@ impl Library {
 /// # Errors
 /// That one is missing without which no kernel can be compiled.
 pub fn what_is_missing() -> Result<Option<String>, DeviceError> {
-    Library::Nvrtc.need()?;
-    Ok(Library::Cudnn.need().err().map(|missing| format!("{missing}; without it convolutions are slow")))
+    Library::Nvrtc.require()?;
+    Ok(Library::Cudnn.require().err().map(|missing| format!("{missing}; without it convolutions are slow")))
 }
 
 /// Loads what [`DIRECTORIES`] has, once. A library that is loaded is found by its name from then on.
-pub(crate) fn load() {
+pub(crate) fn load_directories() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let Some(directories) = std::env::var_os(DIRECTORIES) else { return };
-        for library in ORDER {
+        for library in LOAD_ORDER {
             for directory in std::env::split_paths(&directories) {
                 let Ok(files) = std::fs::read_dir(directory) else { continue };
                 let mut names: Vec<_> =
-                    files.flatten().map(|file| file.path()).filter(|path| is(path, library)).collect();
+                    files.flatten().map(|file| file.path()).filter(|path| is_library(path, library)).collect();
                 names.sort();
                 names.iter().for_each(|path| open(path));
             }
@@ -163,7 +163,7 @@ pub(crate) fn load() {
 }
 
 /// Whether a file is this library: `libnvrtc.so.12`, and neither `libnvrtc-builtins.so.12` nor `libnvrtc.alt.so.12`.
-fn is(path: &std::path::Path, library: &str) -> bool {
+fn is_library(path: &std::path::Path, library: &str) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name.strip_prefix(library).is_some_and(|rest| rest.starts_with(".so"))
 }
@@ -189,10 +189,10 @@ mod tests {
 
     #[test]
     fn a_library_is_known_by_its_name() {
-        assert!(is(Path::new("lib/libnvrtc.so.12"), "libnvrtc"));
-        assert!(is(Path::new("lib/libcudnn.so"), "libcudnn"));
+        assert!(is_library(Path::new("lib/libnvrtc.so.12"), "libnvrtc"));
+        assert!(is_library(Path::new("lib/libcudnn.so"), "libcudnn"));
         for other in ["lib/libnvrtc-builtins.so.12.9", "lib/libnvrtc.alt.so.12", "lib/libcudnn_ops.so.9", "lib"] {
-            assert!(!is(Path::new(other), "libnvrtc") && !is(Path::new(other), "libcudnn"), "{other}");
+            assert!(!is_library(Path::new(other), "libnvrtc") && !is_library(Path::new(other), "libcudnn"), "{other}");
         }
     }
 
@@ -201,8 +201,8 @@ mod tests {
         for (library, remedy) in
             [(Library::Driver, "--device cpu"), (Library::Nvrtc, DIRECTORIES), (Library::Cudnn, DIRECTORIES)]
         {
-            match library.need() {
-                Ok(()) => assert!(library.is_there()),
+            match library.require() {
+                Ok(()) => assert!(library.is_available()),
                 Err(error) => assert!(error.to_string().contains(remedy), "{error}"),
             }
         }

@@ -57,7 +57,7 @@ pub enum Values<'a> {
 
 impl Values<'_> {
     /// Checks that `to` is of their kind and number.
-    pub(crate) fn fit(&self, to: Memory) -> Result<(), DeviceError> {
+    pub(crate) fn check_fits(&self, to: Memory) -> Result<(), DeviceError> {
         let (kind, count) = match self {
             Values::Floats(values) => (Kind::Floats, values.len()),
             Values::Doubles(values) => (Kind::Doubles, values.len()),
@@ -86,12 +86,12 @@ pub enum Room<'a> {
 
 impl Room<'_> {
     /// Checks that `from` is of its kind and length.
-    pub(crate) fn fits(&self, from: Memory) -> Result<(), DeviceError> {
+    pub(crate) fn check_fits(&self, from: Memory) -> Result<(), DeviceError> {
         match self {
-            Room::Floats(values) => Values::Floats(values).fit(from),
-            Room::Doubles(values) => Values::Doubles(values).fit(from),
-            Room::Ints(values) => Values::Ints(values).fit(from),
-            Room::Bytes(values) => Values::Bytes(values).fit(from),
+            Room::Floats(values) => Values::Floats(values).check_fits(from),
+            Room::Doubles(values) => Values::Doubles(values).check_fits(from),
+            Room::Ints(values) => Values::Ints(values).check_fits(from),
+            Room::Bytes(values) => Values::Bytes(values).check_fits(from),
         }
     }
 }

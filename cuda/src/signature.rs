@@ -16,7 +16,7 @@ pub enum Kind {
     /// `bits16*`: values of 16 bits
     Halves,
     /// `void*`: of floats or values of 16 bits, as an `int` beside it says
-    Values,
+    FloatsOrHalves,
     /// `int`
     Int,
     /// `float`
@@ -32,7 +32,7 @@ impl Kind {
             Kind::Doubles => Some(8),
             Kind::Halves => Some(2),
             Kind::Bytes => Some(1),
-            Kind::Values | Kind::Int | Kind::Float => None,
+            Kind::FloatsOrHalves | Kind::Int | Kind::Float => None,
         }
     }
 }
@@ -43,25 +43,25 @@ pub struct Signature {
     /// Its name.
     pub name: String,
     /// Its parameters' types, in order.
-    pub kinds: Vec<Kind>,
+    pub parameters: Vec<Kind>,
     /// Whether the threads of a block wait for one another.
     #[allow(dead_code, reason = "the build script asks it")]
-    pub waits: bool,
+    pub synchronizes: bool,
 }
 
 /// The kernels of a source. `helpers` are functions of its own that wait.
 ///
 /// # Errors
 /// A parameter that is of none of the types above.
-pub fn read(source: &str) -> Result<Vec<Signature>, String> {
+pub fn parse(source: &str) -> Result<Vec<Signature>, String> {
     let mut found = Vec::new();
     for text in source.split("\nKERNEL ").skip(1) {
         let (name, rest) = text.split_once('(').ok_or("a kernel without parameters")?;
         let (parameters, body) = rest.split_once(')').ok_or("parameters without an end")?;
-        let kinds = parameters.split(',').map(|parameter| kind(name, parameter)).collect::<Result<_, _>>()?;
+        let parameters = parameters.split(',').map(|parameter| kind(name, parameter)).collect::<Result<_, _>>()?;
         // `over_rows` stands for what it does.
-        let waits = ["__syncthreads", "over_rows"].iter().any(|word| body.contains(word));
-        found.push(Signature { name: name.to_owned(), kinds, waits });
+        let synchronizes = ["__syncthreads", "over_rows"].iter().any(|word| body.contains(word));
+        found.push(Signature { name: name.to_owned(), parameters, synchronizes });
     }
     Ok(found)
 }
@@ -74,7 +74,7 @@ fn kind(kernel: &str, parameter: &str) -> Result<Kind, String> {
         ["int*", _] => Ok(Kind::Ints),
         ["unsigned", "char*", _] => Ok(Kind::Bytes),
         ["bits16*", _] => Ok(Kind::Halves),
-        ["void*", _] => Ok(Kind::Values),
+        ["void*", _] => Ok(Kind::FloatsOrHalves),
         ["int", _] => Ok(Kind::Int),
         ["float", _] => Ok(Kind::Float),
         _ => Err(format!(

@@ -20,20 +20,20 @@ pub(crate) const SOURCES: [(&str, &str); 11] = [
     ("loss_latent.cu", include_str!("kernels/loss_latent.cu")),
 ];
 
-/// What every kernel takes, by its name.
+/// What every kernel parameters, by its name.
 static SIGNATURES: LazyLock<BTreeMap<String, Signature>> = LazyLock::new(|| {
     // Sources that do not read are found by a test; a kernel of theirs is then unknown.
-    let all = SOURCES.iter().flat_map(|(_, source)| signature::read(source).unwrap_or_default());
+    let all = SOURCES.iter().flat_map(|(_, source)| signature::parse(source).unwrap_or_default());
     all.map(|signature| (signature.name.clone(), signature)).collect()
 });
 
 /// What every source begins with.
 pub(crate) const COMMON: &str = include_str!("kernels/common.h");
 
-/// What a kernel takes.
+/// What a kernel parameters.
 #[cfg(feature = "twin")]
-pub(crate) fn takes(kernel: &str) -> Option<&'static [Kind]> {
-    SIGNATURES.get(kernel).map(|signature| &*signature.kinds)
+pub(crate) fn parameters(kernel: &str) -> Option<&'static [Kind]> {
+    SIGNATURES.get(kernel).map(|signature| &*signature.parameters)
 }
 
 /// The names of all kernels.
@@ -54,7 +54,7 @@ mod tests {
     fn every_source_names_its_kernels_and_no_name_twice() {
         let mut count = 0;
         for (file, source) in SOURCES {
-            let found = signature::read(source).unwrap_or_else(|error| panic!("{file}: {error}"));
+            let found = signature::parse(source).unwrap_or_else(|error| panic!("{file}: {error}"));
             assert!(!found.is_empty(), "{file}");
             count += found.len();
         }

@@ -37,22 +37,22 @@ pub struct Survey {
 /// Asks the driver which GPUs there are; nothing where there is no driver.
 ///
 /// # Errors
-/// That there is a driver and it refuses, with its words and what may help. To have no GPU is no refusal.
+/// That there is a driver and it refuses, with its describe and what may help. To have no GPU is no refusal.
 pub fn survey() -> Result<Option<Survey>, DeviceError> {
-    if !libraries::Library::Driver.is_there() {
+    if !libraries::Library::Driver.is_available() {
         return Ok(None);
     }
-    let told = if driver::start()? { driver::told()? } else { Vec::new() };
+    let devices = if driver::init()? { driver::devices()? } else { Vec::new() };
     let monitor = Monitor::open();
-    let found = |(number, told): (usize, driver::Told)| {
+    let found = |(number, device): (usize, driver::DeviceProperties)| {
         let known = |uuid: &str| monitor.as_ref().map(|monitor| monitor.nvml.device_by_uuid(uuid).is_ok());
-        let uuid = named(told.uuid, &told.name, known);
-        Found { number, name: told.name, memory: told.memory, architecture: told.architecture, uuid }
+        let uuid = uuid_text(device.uuid, &device.name, known);
+        Found { number, name: device.name, memory: device.memory, architecture: device.architecture, uuid }
     };
     Ok(Some(Survey {
         driver: monitor.as_ref().and_then(|monitor| monitor.nvml.sys_driver_version().ok()),
         cuda: version(driver::version()?),
-        gpus: told.into_iter().enumerate().map(found).collect(),
+        gpus: devices.into_iter().enumerate().map(found).collect(),
     }))
 }
 
@@ -63,7 +63,7 @@ fn version(number: i32) -> [i32; 2] {
 
 /// A UUID as NVML and nvidia-smi write it. The driver does not say whether it is a GPU's or that of a part of one, so NVML is asked which
 /// of the two it knows; without NVML the name tells, such as `NVIDIA A100-SXM4-40GB MIG 1g.5gb`.
-fn named(uuid: [u8; 16], name: &str, known: impl Fn(&str) -> Option<bool>) -> String {
+fn uuid_text(uuid: [u8; 16], name: &str, known: impl Fn(&str) -> Option<bool>) -> String {
     let digits: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
     let text = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-");
     let (whole, part) = (format!("GPU-{text}"), format!("MIG-{text}"));
@@ -82,9 +82,9 @@ pub struct Reading {
     pub memory_used: u64,
     /// Bytes in all.
     pub memory_total: u64,
-    /// How much of the last second or less some kernel ran, in percent. A part of a GPU does not tell.
+    /// How much of the last second or less some kernel ran, in percent. A part of a GPU does not properties.
     pub load: Option<u32>,
-    /// °C. A part of a GPU does not tell.
+    /// °C. A part of a GPU does not properties.
     pub temperature: Option<u32>,
 }
 
@@ -97,7 +97,7 @@ pub struct Monitor {
 impl Monitor {
     /// Nothing where NVML is not there or does not work: then there are no readings, and nothing else is lost by it.
     pub fn open() -> Option<Monitor> {
-        libraries::load();
+        libraries::load_directories();
         Some(Monitor { nvml: Nvml::init().ok()? })
     }
 
@@ -130,15 +130,15 @@ mod tests {
     #[test]
     fn a_uuid_is_written_as_nvml_writes_it() {
         let by_nvml = |kind: &'static str| move |uuid: &str| Some(uuid.starts_with(kind));
-        assert_eq!(named(UUID, "NVIDIA A100", by_nvml("GPU-")), format!("GPU-{DIGITS}"));
-        assert_eq!(named(UUID, "NVIDIA A100", by_nvml("MIG-")), format!("MIG-{DIGITS}"));
-        assert_eq!(named(UUID, "NVIDIA A100", |_| Some(false)), format!("GPU-{DIGITS}"));
+        assert_eq!(uuid_text(UUID, "NVIDIA A100", by_nvml("GPU-")), format!("GPU-{DIGITS}"));
+        assert_eq!(uuid_text(UUID, "NVIDIA A100", by_nvml("MIG-")), format!("MIG-{DIGITS}"));
+        assert_eq!(uuid_text(UUID, "NVIDIA A100", |_| Some(false)), format!("GPU-{DIGITS}"));
     }
 
     #[test]
     fn without_nvml_a_part_of_a_gpu_is_known_by_its_name() {
-        assert_eq!(named(UUID, "NVIDIA A100-SXM4-40GB MIG 1g.5gb", |_| None), format!("MIG-{DIGITS}"));
-        assert_eq!(named(UUID, "NVIDIA A100-SXM4-40GB", |_| None), format!("GPU-{DIGITS}"));
+        assert_eq!(uuid_text(UUID, "NVIDIA A100-SXM4-40GB MIG 1g.5gb", |_| None), format!("MIG-{DIGITS}"));
+        assert_eq!(uuid_text(UUID, "NVIDIA A100-SXM4-40GB", |_| None), format!("GPU-{DIGITS}"));
     }
 
     #[test]

@@ -246,23 +246,23 @@ impl Instructions {
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512(lanes) => pulp::Simd::vectorize(lanes, With { lanes, kernel }),
+            Instructions::Avx512(lanes) => pulp::Simd::vectorize(lanes, Vectorized { lanes, kernel }),
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx2(lanes) => pulp::Simd::vectorize(lanes, With { lanes, kernel }),
+            Instructions::Avx2(lanes) => pulp::Simd::vectorize(lanes, Vectorized { lanes, kernel }),
             #[cfg(target_arch = "aarch64")]
-            Instructions::Neon(lanes) => pulp::Simd::vectorize(lanes, With { lanes, kernel }),
+            Instructions::Neon(lanes) => pulp::Simd::vectorize(lanes, Vectorized { lanes, kernel }),
             Instructions::Portable => kernel.run(Portable),
         }
     }
 }
 
 /// A kernel with the lanes that it shall use, for pulp to call where their instructions may be used.
-struct With<L, K> {
+struct Vectorized<L, K> {
     lanes: L,
     kernel: K,
 }
 
-impl<L: Lanes, K: Kernel> WithSimd for With<L, K> {
+impl<L: Lanes, K: Kernel> WithSimd for Vectorized<L, K> {
     type Output = K::Output;
 
     #[inline(always)]

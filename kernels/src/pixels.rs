@@ -89,20 +89,20 @@ impl Kernel for Join<'_> {
     fn run<L: Lanes>(self, lanes: L) {
         let [Some((first, first_view)), second] = self.inputs else { return };
         for channel in (0..self.channels).step_by(L::COUNT) {
-            let first_reader = first_view.channels(lanes, channel);
+            let first_view = first_view.lane_view(lanes, channel);
             let pixels = self.output.chunks_exact_mut(self.channels).zip(first.chunks_exact(self.channels));
             match second {
                 None => {
                     for (y, a) in pixels {
-                        let sum = first_reader.read(lanes, lanes.load(&a[channel..]));
+                        let sum = first_view.read(lanes, lanes.load(&a[channel..]));
                         lanes.store(&mut y[channel..], if self.rectify { rectified(lanes, sum) } else { sum });
                     }
                 }
                 Some((second, view)) => {
-                    let second_reader = view.channels(lanes, channel);
+                    let second_view = view.lane_view(lanes, channel);
                     for ((y, a), b) in pixels.zip(second.chunks_exact(self.channels)) {
-                        let a = first_reader.read(lanes, lanes.load(&a[channel..]));
-                        let b = second_reader.read(lanes, lanes.load(&b[channel..]));
+                        let a = first_view.read(lanes, lanes.load(&a[channel..]));
+                        let b = second_view.read(lanes, lanes.load(&b[channel..]));
                         let sum = lanes.add(a, b);
                         lanes.store(&mut y[channel..], if self.rectify { rectified(lanes, sum) } else { sum });
                     }
@@ -292,13 +292,13 @@ impl Kernel for GradientSums<'_> {
     fn run<L: Lanes>(self, lanes: L) {
         let channels = self.mean.len();
         for channel in (0..channels).step_by(L::COUNT) {
-            let reader = self.view.channels(lanes, channel);
+            let lane_view = self.view.lane_view(lanes, channel);
             let mean = lanes.load(&self.mean[channel..]);
             let (mut sums, mut products) = ([lanes.splat(0.0); 2], [lanes.splat(0.0); 2]);
             let pairs = self.gradient.chunks_exact(2 * channels).zip(self.image.chunks_exact(2 * channels));
             let add = |d: &[f32], x: &[f32], sum: &mut L::Vector, product: &mut L::Vector| {
                 let x = lanes.load(&x[channel..]);
-                let g = reader.gradient(lanes, x, lanes.load(&d[channel..]));
+                let g = lane_view.gradient(lanes, x, lanes.load(&d[channel..]));
                 *sum = lanes.add(*sum, g);
                 *product = lanes.multiply_add(g, lanes.subtract(x, mean), *product);
             };
@@ -376,12 +376,12 @@ impl Kernel for GradientApply<'_> {
             head.fill(0.0);
             tail.fill(0.0);
             for channel in (0..channels).step_by(L::COUNT) {
-                let reader = self.view.channels(lanes, channel);
+                let lane_view = self.view.lane_view(lanes, channel);
                 let pixels = d.chunks_exact(channels).zip(x.chunks_exact(channels)).zip(to.chunks_exact_mut(channels));
                 match self.factors {
                     None => {
                         for ((d, x), to) in pixels {
-                            let g = reader.gradient(lanes, lanes.load(&x[channel..]), lanes.load(&d[channel..]));
+                            let g = lane_view.gradient(lanes, lanes.load(&x[channel..]), lanes.load(&d[channel..]));
                             lanes.store(&mut to[channel..], g);
                         }
                     }
@@ -389,7 +389,7 @@ impl Kernel for GradientApply<'_> {
                         let [alpha, beta, gamma] = factors.map(|factor| lanes.load(&factor[channel..]));
                         for ((d, x), to) in pixels {
                             let x = lanes.load(&x[channel..]);
-                            let g = reader.gradient(lanes, x, lanes.load(&d[channel..]));
+                            let g = lane_view.gradient(lanes, x, lanes.load(&d[channel..]));
                             let sum = lanes.multiply_add(g, alpha, lanes.multiply_add(x, beta, gamma));
                             lanes.store(&mut to[channel..], sum);
                         }

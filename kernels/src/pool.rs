@@ -88,14 +88,14 @@ impl Kernel for MaxPool<'_> {
     fn run<L: Lanes>(self, lanes: L) {
         let Windows { extent, channels, .. } = self.windows;
         for channel in (0..channels).step_by(L::COUNT) {
-            let reader = self.view.channels(lanes, channel);
+            let lane_view = self.view.lane_view(lanes, channel);
             self.windows.each(|to, rows, columns| {
                 let first = (rows.start * extent[1] + columns.start) * channels + channel;
-                let mut best = reader.read(lanes, lanes.load(&self.image[first..]));
+                let mut best = lane_view.read(lanes, lanes.load(&self.image[first..]));
                 for row in rows {
                     for column in columns.clone() {
                         let at = (row * extent[1] + column) * channels + channel;
-                        let value = reader.read(lanes, lanes.load(&self.image[at..]));
+                        let value = lane_view.read(lanes, lanes.load(&self.image[at..]));
                         best = lanes.select_less(best, value, value, best);
                     }
                 }
@@ -143,14 +143,14 @@ impl Kernel for MaxPoolGradient<'_> {
         let Windows { extent, channels, .. } = self.windows;
         let zero = lanes.splat(0.0);
         for channel in (0..channels).step_by(L::COUNT) {
-            let reader = self.view.channels(lanes, channel);
+            let lane_view = self.view.lane_view(lanes, channel);
             self.windows.each(|at, rows, columns| {
                 let best = lanes.load(&self.output[at + channel..]);
                 let mut left = lanes.load(&self.gradient[at + channel..]);
                 for row in rows {
                     for column in columns.clone() {
                         let at = (row * extent[1] + column) * channels + channel;
-                        let value = reader.read(lanes, lanes.load(&self.image[at..]));
+                        let value = lane_view.read(lanes, lanes.load(&self.image[at..]));
                         let to = &mut self.image_gradient[at..];
                         let taken = lanes.select_less(value, best, zero, left);
                         left = lanes.select_less(value, best, left, zero);
@@ -197,10 +197,10 @@ impl Kernel for Average<'_> {
         let channels = self.output.len();
         let share = lanes.splat(((self.image.len() / channels) as f32).recip());
         for channel in (0..channels).step_by(L::COUNT) {
-            let reader = self.view.channels(lanes, channel);
+            let lane_view = self.view.lane_view(lanes, channel);
             let mut sum = lanes.splat(0.0);
             for pixel in self.image.chunks_exact(channels) {
-                sum = lanes.add(sum, reader.read(lanes, lanes.load(&pixel[channel..])));
+                sum = lanes.add(sum, lane_view.read(lanes, lanes.load(&pixel[channel..])));
             }
             lanes.store(&mut self.output[channel..], lanes.multiply(sum, share));
         }

@@ -31,8 +31,8 @@ impl<'a> View<'a> {
 
     /// The view of some neighbouring channels.
     #[inline(always)]
-    pub(crate) fn channels<L: Lanes>(&self, lanes: L, channel: usize) -> Reader<L> {
-        Reader {
+    pub(crate) fn lane_view<L: Lanes>(&self, lanes: L, channel: usize) -> LaneView<L> {
+        LaneView {
             affine: self.affine.map(|(scale, shift)| (lanes.load(&scale[channel..]), lanes.load(&shift[channel..]))),
             rectify: self.rectify,
         }
@@ -41,16 +41,16 @@ impl<'a> View<'a> {
 
 /// A [`View`] of as many channels as there are lanes.
 #[derive(Clone, Copy)]
-pub(crate) struct Reader<L: Lanes> {
+pub(crate) struct LaneView<L: Lanes> {
     affine: Option<(L::Vector, L::Vector)>,
     rectify: bool,
 }
 
-impl<L: Lanes> Reader<L> {
+impl<L: Lanes> LaneView<L> {
     /// What `x` reads as.
     #[inline(always)]
     pub fn read(&self, lanes: L, x: L::Vector) -> L::Vector {
-        let value = self.before(lanes, x);
+        let value = self.affine(lanes, x);
         if self.rectify { rectified(lanes, value) } else { value }
     }
 
@@ -58,11 +58,11 @@ impl<L: Lanes> Reader<L> {
     #[inline(always)]
     pub fn gradient(&self, lanes: L, x: L::Vector, d: L::Vector) -> L::Vector {
         let zero = lanes.splat(0.0);
-        if self.rectify { lanes.select_less(zero, self.before(lanes, x), d, zero) } else { d }
+        if self.rectify { lanes.select_less(zero, self.affine(lanes, x), d, zero) } else { d }
     }
 
     #[inline(always)]
-    fn before(&self, lanes: L, x: L::Vector) -> L::Vector {
+    fn affine(&self, lanes: L, x: L::Vector) -> L::Vector {
         match self.affine {
             Some((scale, shift)) => lanes.multiply_add(x, scale, shift),
             None => x,

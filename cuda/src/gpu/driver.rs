@@ -11,7 +11,7 @@ use std::ffi::c_int;
 use std::sync::{Mutex, PoisonError};
 
 /// A GPU as the driver tells of it.
-pub(crate) struct Told {
+pub(crate) struct DeviceProperties {
     /// Such as `NVIDIA H100 80GB HBM3`.
     pub name: String,
     /// Bytes in all.
@@ -22,22 +22,22 @@ pub(crate) struct Told {
     pub uuid: [u8; 16],
 }
 
-/// The name of an error, and the driver's words for it.
-pub(super) fn words(error: DriverError) -> String {
+/// The name of an error, and the driver's describe for it.
+pub(super) fn describe(error: DriverError) -> String {
     let text = |found: Result<&std::ffi::CStr, DriverError>| found.map(|text| text.to_string_lossy().into_owned());
     match (text(error.error_name()), text(error.error_string())) {
-        (Ok(name), Ok(words)) => format!("{name}: {words}"),
+        (Ok(name), Ok(text)) => format!("{name}: {text}"),
         _ => format!("{:?}", error.0),
     }
 }
 
-/// That memory is short is told apart from other refusals, whatever wants it (a context, a graph): fewer slots may do.
+/// That memory is short is found apart from other refusals, whatever wants it (a context, a graph): fewer slots may do.
 pub(super) fn failed(call: &'static str) -> impl Fn(DriverError) -> DeviceError {
     move |error| {
-        if is_shortage(error) {
+        if is_out_of_memory(error) {
             DeviceError::OutOfMemory { wanted: 0 }
         } else {
-            DeviceError::failed(call, words(error))
+            DeviceError::failed(call, describe(error))
         }
     }
 }
@@ -46,12 +46,12 @@ pub(super) fn failed(call: &'static str) -> impl Fn(DriverError) -> DeviceError 
 ///
 /// # Errors
 /// That there is no driver, or that it refuses, with what is known to help.
-pub(crate) fn start() -> Result<bool, DeviceError> {
-    Library::Driver.need()?;
+pub(crate) fn init() -> Result<bool, DeviceError> {
+    Library::Driver.require()?;
     match result::init() {
         Ok(()) => Ok(count()? > 0),
         Err(DriverError(CUresult::CUDA_ERROR_NO_DEVICE)) => Ok(false),
-        Err(error) => Err(DeviceError::failed("cuInit", format!("{}{}", words(error), remedy(error.0)))),
+        Err(error) => Err(DeviceError::failed("cuInit", format!("{}{}", describe(error), remedy(error.0)))),
     }
 }
 
@@ -90,7 +90,7 @@ pub(super) fn count() -> Result<usize, DeviceError> {
 /// # Errors
 /// That there is no driver, or that it refuses.
 pub(crate) fn version() -> Result<i32, DeviceError> {
-    Library::Driver.need()?;
+    Library::Driver.require()?;
     let mut version = 0;
     // SAFETY: the library is there, and writes to a number that outlives the call.
     unsafe { sys::cuDriverGetVersion(&mut version) }.result().map_err(failed("cuDriverGetVersion"))?;
@@ -98,8 +98,8 @@ pub(crate) fn version() -> Result<i32, DeviceError> {
 }
 
 /// The GPUs that the driver shows, in its order. It has been started and has some.
-pub(crate) fn told() -> Result<Vec<Told>, DeviceError> {
-    (0..count()?).map(|number| tell(device(number)?)).collect()
+pub(crate) fn devices() -> Result<Vec<DeviceProperties>, DeviceError> {
+    (0..count()?).map(|number| properties(device(number)?)).collect()
 }
 
 /// The driver's handle of a GPU.
@@ -108,7 +108,7 @@ fn device(number: usize) -> Result<sys::CUdevice, DeviceError> {
     result::device::get(ordinal).map_err(failed("cuDeviceGet"))
 }
 
-fn tell(device: sys::CUdevice) -> Result<Told, DeviceError> {
+fn properties(device: sys::CUdevice) -> Result<DeviceProperties, DeviceError> {
     let name = result::device::get_name(device).map_err(failed("cuDeviceGetName"))?;
     // SAFETY: the handle is one that the driver has given.
     let memory = unsafe { result::device::total_mem(device) }.map_err(failed("cuDeviceTotalMem"))?;
@@ -118,19 +118,20 @@ fn tell(device: sys::CUdevice) -> Result<Told, DeviceError> {
     };
     let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
     let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-    Ok(Told { name, memory: memory as u64, architecture: 10 * major + minor, uuid: uuid(device)? })
+    Ok(DeviceProperties { name, memory: memory as u64, architecture: 10 * major + minor, uuid: uuid(device)? })
 }
 
 /// The second version tells parts of a GPU (MIG) apart, and is not in drivers before 470.
 fn uuid(device: sys::CUdevice) -> Result<[u8; 16], DeviceError> {
-    type Ask = unsafe extern "C" fn(*mut [u8; 16], sys::CUdevice) -> CUresult;
+    type GetUuid = unsafe extern "C" fn(*mut [u8; 16], sys::CUdevice) -> CUresult;
     let mut uuid = [0; 16];
     // SAFETY: the library is there, and both functions, where they are, have this form.
     let code = unsafe {
         let library = sys::culib();
-        let ask = library.get::<Ask>(b"cuDeviceGetUuid_v2\0").or_else(|_| library.get::<Ask>(b"cuDeviceGetUuid\0"));
-        match ask {
-            Ok(ask) => ask(&mut uuid, device),
+        let get_uuid =
+            library.get::<GetUuid>(b"cuDeviceGetUuid_v2\0").or_else(|_| library.get::<GetUuid>(b"cuDeviceGetUuid\0"));
+        match get_uuid {
+            Ok(get_uuid) => get_uuid(&mut uuid, device),
             Err(_) => return Err(DeviceError::Missing("the NVIDIA driver is too old: it knows no UUIDs".into())),
         }
     };
@@ -143,7 +144,7 @@ fn uuid(device: sys::CUdevice) -> Result<[u8; 16], DeviceError> {
 ///
 /// Where there was a [`Gpu`](crate::Gpu), it is the same context that is asked, which the process keeps. Memory that is short is no illness.
 pub fn is_well(number: usize) -> bool {
-    match start() {
+    match init() {
         Ok(true) => {}
         _ => return false,
     }
@@ -151,31 +152,31 @@ pub fn is_well(number: usize) -> bool {
     // SAFETY: the handle is one that the driver has given, and what is retained is released below.
     let context = match unsafe { result::primary_ctx::retain(device) } {
         Ok(context) => context,
-        Err(error) => return is_shortage(error),
+        Err(error) => return is_out_of_memory(error),
     };
-    let answer = ask(context);
-    // SAFETY: retained above. That it could not be released is told by what was asked.
+    let answer = probe(context);
+    // SAFETY: retained above. That it could not be released is found by what was asked.
     let _ = unsafe { result::primary_ctx::release(device) };
-    answer.map_or_else(is_shortage, |()| true)
+    answer.map_or_else(is_out_of_memory, |()| true)
 }
 
 /// Keeps the primary context of GPU number `number` until the process ends, once for each. One that nobody holds is gone, and to make it
 /// anew takes as long as a short job; and what has poisoned it could not be seen any more.
-pub(super) fn keep(number: usize) {
+pub(super) fn retain_context(number: usize) {
     static KEPT: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
     let Ok(device) = device(number) else { return };
     if KEPT.lock().unwrap_or_else(PoisonError::into_inner).insert(number) {
-        // SAFETY: the handle is one that the driver has given. Where it refuses, whoever asked for a context is told.
+        // SAFETY: the handle is one that the driver has given. Where it refuses, whoever asked for a context is found.
         let _ = unsafe { result::primary_ctx::retain(device) };
     }
 }
 
-fn is_shortage(error: DriverError) -> bool {
+fn is_out_of_memory(error: DriverError) -> bool {
     error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY
 }
 
-/// Calls that tell of earlier errors. The whole context is not waited for: that would break what other threads record.
-fn ask(context: sys::CUcontext) -> Result<(), DriverError> {
+/// Calls that properties of earlier errors. The whole context is not waited for: that would break what other threads record.
+fn probe(context: sys::CUcontext) -> Result<(), DriverError> {
     let before = result::ctx::get_current()?;
     // SAFETY: the context is retained; the stream is used and destroyed here.
     unsafe {

@@ -14,7 +14,7 @@ pub use driver::is_well;
 use crate::cache::Cache;
 use crate::compile;
 use crate::convolution::Convolution;
-use crate::device::{Device, Recording, at_once};
+use crate::device::{Device, Recording, refuse_while_recording};
 use crate::error::DeviceError;
 use crate::launch::{Argument, Launch, check};
 use crate::libraries::Library;
@@ -44,13 +44,13 @@ pub struct Gpu {
     kin: String,
     recording: bool,
     /// Whether it reads the machine's memory by itself: then a copy may still read what it copies when the call has returned.
-    reads_here: bool,
+    reads_host_memory: bool,
 }
 
 impl Drop for Gpu {
     fn drop(&mut self) {
         // cudarc frees memory in whatever context the thread is in, which need not be this one or any; and no code may go that still runs.
-        // What failed before has been told or is told again by whoever asks next.
+        // What failed before has been found or is found again by whoever asks next.
         let _ = self.context.check_err();
         let _ = self.stream.synchronize();
     }
@@ -67,15 +67,15 @@ impl Gpu {
     /// # Errors
     /// That there is no driver, library or such GPU, or what they refuse.
     pub fn open(ordinal: usize, cache: Option<&Cache>) -> Result<Self, DeviceError> {
-        let count = if driver::start()? { driver::count()? } else { 0 };
-        Library::Nvrtc.need()?;
+        let count = if driver::init()? { driver::count()? } else { 0 };
+        Library::Nvrtc.require()?;
         if count <= ordinal {
             return Err(DeviceError::Missing(format!(
                 "there is no cuda:{ordinal}: the driver shows {count} GPUs, numbered from 0 (CUDA_VISIBLE_DEVICES says which)"
             )));
         }
         let context = CudaContext::new(ordinal).map_err(failed("cuDevicePrimaryCtxRetain"))?;
-        driver::keep(ordinal);
+        driver::retain_context(ordinal);
         // SAFETY: all that is asked of this GPU goes into one stream, in order, so no event has to keep accesses apart.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(failed("cuStreamCreate"))?;
@@ -84,7 +84,7 @@ impl Gpu {
         let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
         let architecture = 10 * major + minor;
         // A driver that does not know of it has no such GPU.
-        let reads_here = attribute(Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS).unwrap_or(0) != 0;
+        let reads_host_memory = attribute(Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS).unwrap_or(0) != 0;
         let code = compile::kernels(architecture, cache)?;
         let module = context.load_module(Ptx::from_binary(code)).map_err(failed("cuModuleLoadData"))?;
         let functions = kernels()
@@ -106,7 +106,7 @@ impl Gpu {
             name,
             kin,
             recording: false,
-            reads_here,
+            reads_host_memory,
         })
     }
 
@@ -114,7 +114,7 @@ impl Gpu {
     #[must_use]
     pub fn nondeterministic(mut self) -> Self {
         if let Some(cudnn) = &mut self.cudnn {
-            cudnn.take_any_way();
+            cudnn.allow_nondeterministic();
         }
         self.kin += " nondeterministic";
         self
@@ -142,19 +142,19 @@ impl Device for Gpu {
     }
 
     fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
-        at_once(self.recording, "memory is asked for")?;
+        refuse_while_recording(self.recording, "allocate memory")?;
         if kind.size().is_none() {
             return Err(DeviceError::Unfit(format!("no memory is made of {kind:?}")));
         }
         // The driver gives no memory of no length.
-        let room = length.max(1);
-        let (block, address) = Block::allocate(kind, room, &self.stream)?;
+        let at_least_one = length.max(1);
+        let (block, address) = Block::allocate(kind, at_least_one, &self.stream)?;
         self.blocks.push(Some((block, kind, address)));
         Ok(Memory { block: self.blocks.len() - 1, kind, start: 0, length })
     }
 
     fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
-        at_once(self.recording, "memory is freed")?;
+        refuse_while_recording(self.recording, "free memory")?;
         self.find(memory)?;
         // cudarc does not when it frees.
         self.context.bind_to_thread().map_err(failed("cuCtxSetCurrent"))?;
@@ -168,20 +168,20 @@ impl Device for Gpu {
     }
 
     fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
-        at_once(self.recording, "values are uploaded")?;
+        refuse_while_recording(self.recording, "write to device memory")?;
         self.find(to)?;
-        values.fit(to)?;
+        values.check_fits(to)?;
         match &mut self.blocks[to.block] {
             Some((block, ..)) if !to.is_empty() => block.write(values, to, &self.stream)?,
             _ => return Ok(()),
         }
         // Elsewhere the driver has copied what is to be copied before the call returns.
-        if self.reads_here { self.stream.synchronize().map_err(failed("cuStreamSynchronize")) } else { Ok(()) }
+        if self.reads_host_memory { self.stream.synchronize().map_err(failed("cuStreamSynchronize")) } else { Ok(()) }
     }
 
     fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
-        at_once(self.recording, "values are downloaded")?;
-        values.fits(from)?;
+        refuse_while_recording(self.recording, "read from device memory")?;
+        values.check_fits(from)?;
         let (block, _) = self.find(from)?;
         if !from.is_empty() {
             block.read(from, values, &self.stream)?;
@@ -197,26 +197,26 @@ impl Device for Gpu {
             return Err(DeviceError::Unfit(format!("no kernel is called {}", launch.kernel)));
         };
         /// What an argument is while the kernel is launched.
-        enum Passed {
+        enum Parameter {
             Address(u64),
             Int(i32),
             Float(f32),
         }
-        let pass = |argument: &Argument| {
+        let parameter = |argument: &Argument| {
             Ok(match *argument {
-                Argument::Memory(memory) => Passed::Address(self.find(memory)?.1),
-                Argument::Nothing => Passed::Address(0),
-                Argument::Int(value) => Passed::Int(value),
-                Argument::Float(value) => Passed::Float(value),
+                Argument::Buffer(memory) => Parameter::Address(self.find(memory)?.1),
+                Argument::Null => Parameter::Address(0),
+                Argument::Int(value) => Parameter::Int(value),
+                Argument::Float(value) => Parameter::Float(value),
             })
         };
-        let passed = launch.arguments.iter().map(pass).collect::<Result<Vec<_>, DeviceError>>()?;
+        let parameters = launch.arguments.iter().map(parameter).collect::<Result<Vec<_>, DeviceError>>()?;
         let mut builder = self.stream.launch_builder(function);
-        for argument in &passed {
+        for argument in &parameters {
             match argument {
-                Passed::Address(address) => builder.arg(address),
-                Passed::Int(value) => builder.arg(value),
-                Passed::Float(value) => builder.arg(value),
+                Parameter::Address(address) => builder.arg(address),
+                Parameter::Int(value) => builder.arg(value),
+                Parameter::Float(value) => builder.arg(value),
             };
         }
         let config =
@@ -231,8 +231,8 @@ impl Device for Gpu {
         let Convolution { x, w, y, .. } = *convolution;
         let addresses = [self.find(x)?.1, self.find(w)?.1, self.find(y)?.1];
         let Some(cudnn) = &mut self.cudnn else { return Ok(false) };
-        if !cudnn.knows(convolution) {
-            at_once(self.recording, "cuDNN looks for a way")?;
+        if !cudnn.has_plan(convolution) {
+            refuse_while_recording(self.recording, "choose an algorithm of cuDNN")?;
         }
         cudnn.convolve(convolution, addresses, &self.stream)
     }
@@ -253,7 +253,7 @@ impl Device for Gpu {
     }
 
     fn play(&mut self, recording: Recording) -> Result<(), DeviceError> {
-        at_once(self.recording, "a recording is played")?;
+        refuse_while_recording(self.recording, "play a recording")?;
         let graph = self.graphs.get(recording.0);
         let graph = graph.ok_or_else(|| DeviceError::Unfit("no such recording".into()))?;
         graph.launch().map_err(failed("cuGraphLaunch"))

@@ -1,11 +1,11 @@
 //! Launches of convolutions.
 
-use super::{Narrow, Widen, at_least, exactly, int, over};
+use super::{Narrow, Widen, check_len, check_min_len, int, launch_over};
 use crate::convolution::{Convolution, Factors, Geometry, Pass};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
-use Argument::{Int, Memory as At};
+use Argument::{Buffer, Int};
 
 impl Convolution {
     /// Computes it, by the device's library if that can, else by kernels of our own.
@@ -15,16 +15,16 @@ impl Convolution {
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let Convolution { geometry, pass, x, w, y, factors, .. } = self;
         geometry.check()?;
-        exactly("a convolution's input", x, geometry.reads())?;
-        exactly("a convolution's weights", w, geometry.weights())?;
-        exactly("a convolution's output", y, geometry.leaves())?;
+        check_len("a convolution's input", x, geometry.reads())?;
+        check_len("a convolution's weights", w, geometry.weights())?;
+        check_len("a convolution's output", y, geometry.leaves())?;
         for count in [x.len(), w.len(), y.len()] {
             int(count)?;
         }
         let Factors::Bf16 { room } = factors else { return self.multiply(device) };
         let whats = ["a convolution's input in 16 bits", "its weights in 16 bits", "its output in 16 bits"];
         for ((what, room), wide) in whats.into_iter().zip(room).zip([x, w, y]) {
-            at_least(what, room, wide.len())?;
+            check_min_len(what, room, wide.len())?;
         }
         let [narrow_x, narrow_w, narrow_y] =
             [(room[0], x), (room[1], w), (room[2], y)].map(|(room, wide)| room.part(0, wide.len()));
@@ -50,19 +50,20 @@ impl Convolution {
         if device.convolve(&self)? {
             return Ok(());
         }
-        let (numbers, precision) = (numbers(&geometry)?, number(factors));
+        let (numbers, precision) = (extent_arguments(&geometry)?, precision_argument(factors));
         match pass {
             Pass::Forward => {
-                let start = [At(x), At(w), At(y), precision, int(y.len())?];
-                over(device, "convolve", y.len(), start.into_iter().chain(numbers))
+                let start = [Buffer(x), Buffer(w), Buffer(y), precision, int(y.len())?];
+                launch_over(device, "convolve", y.len(), start.into_iter().chain(numbers))
             }
             Pass::Back { add } => {
-                let start = [At(y), At(w), At(x), precision, Int(add.into()), int(x.len())?];
-                over(device, "convolve_back", x.len(), start.into_iter().chain(numbers))
+                let start = [Buffer(y), Buffer(w), Buffer(x), precision, Int(add.into()), int(x.len())?];
+                launch_over(device, "convolve_back", x.len(), start.into_iter().chain(numbers))
             }
             Pass::Weights => {
                 let [chunk, chunks] = geometry.chunks();
-                let (partial, sums) = if chunks == 1 { (w, precision) } else { (scratch, number(Factors::F32)) };
+                let (partial, sums) =
+                    if chunks == 1 { (w, precision) } else { (scratch, precision_argument(Factors::F32)) };
                 if partial.len() < chunks * w.len() {
                     let (wanted, found) = (chunks * w.len(), partial.len());
                     return Err(DeviceError::Unfit(format!(
@@ -70,20 +71,21 @@ impl Convolution {
                     )));
                 }
                 let lines = geometry.samples * geometry.to[0];
-                let start = [At(x), At(y), At(partial), precision, sums, int(w.len())?, int(lines)?, int(chunk)?];
-                over(device, "convolve_weights", chunks * w.len(), start.into_iter().chain(numbers))?;
+                let start =
+                    [Buffer(x), Buffer(y), Buffer(partial), precision, sums, int(w.len())?, int(lines)?, int(chunk)?];
+                launch_over(device, "convolve_weights", chunks * w.len(), start.into_iter().chain(numbers))?;
                 if chunks == 1 {
                     return Ok(());
                 }
-                let arguments = [At(partial), At(w), precision, int(w.len())?, int(chunks)?];
-                over(device, "sum_chunks", w.len(), arguments)
+                let arguments = [Buffer(partial), Buffer(w), precision, int(w.len())?, int(chunks)?];
+                launch_over(device, "sum_chunks", w.len(), arguments)
             }
         }
     }
 }
 
 /// extents as args
-fn numbers(geometry: &Geometry) -> Result<Vec<Argument>, DeviceError> {
+fn extent_arguments(geometry: &Geometry) -> Result<Vec<Argument>, DeviceError> {
     let ([height, width], [from_height, from_width], [rows, columns]) = (geometry.to, geometry.from, geometry.kernel);
     let [above, left] = geometry.margin;
     let all = [
@@ -103,7 +105,7 @@ fn numbers(geometry: &Geometry) -> Result<Vec<Argument>, DeviceError> {
 }
 
 /// precision as arg
-fn number(factors: Factors) -> Argument {
+fn precision_argument(factors: Factors) -> Argument {
     Int(match factors {
         Factors::F32 => 0,
         Factors::Tf32 => 1,

@@ -1,11 +1,11 @@
 //! Passes over values, one by one.
 
-use super::{Seen, at_least, exactly, int, over};
+use super::{Seen, check_len, check_min_len, int, launch_over};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
 use crate::memory::Memory;
-use Argument::{Int, Memory as At};
+use Argument::{Buffer, Int};
 
 /// Samples as data sets have them, channels × height × width, to pixels with their channels together.
 #[derive(Clone, Copy, Debug)]
@@ -27,15 +27,15 @@ impl Arrange {
     /// If the lengths differ or are no whole samples, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.from.len();
-        exactly("samples to be arranged", self.to, count)?;
+        check_len("samples to be arranged", self.to, count)?;
         if self.channels * self.pixels == 0 || !count.is_multiple_of(self.channels * self.pixels) {
             return Err(DeviceError::Unfit(format!(
                 "{count} values are no samples of {}×{}",
                 self.channels, self.pixels
             )));
         }
-        let arguments = [At(self.from), At(self.to), int(count)?, int(self.channels)?, int(self.pixels)?];
-        over(device, "arrange", count, arguments)
+        let arguments = [Buffer(self.from), Buffer(self.to), int(count)?, int(self.channels)?, int(self.pixels)?];
+        launch_over(device, "arrange", count, arguments)
     }
 }
 
@@ -65,12 +65,12 @@ impl Join {
         if let Some(second) = &self.second {
             second.check("the second of a sum", count, self.channels)?;
         }
-        let [scale, shift, rectify] = self.second.map_or([Argument::Nothing, Argument::Nothing, Int(0)], |b| b.view());
-        let second = super::maybe(self.second.map(|second| second.values));
-        let [a_scale, a_shift, a_rectify] = self.first.view();
-        let end = [Int(self.rectify.into()), At(self.output), int(count)?, int(self.channels)?];
-        let start = [At(self.first.values), a_scale, a_shift, a_rectify, second, scale, shift, rectify];
-        over(device, "join", count, start.into_iter().chain(end))
+        let [scale, shift, rectify] = self.second.map_or([Argument::Null, Argument::Null, Int(0)], |b| b.arguments());
+        let second = super::optional(self.second.map(|second| second.values));
+        let [a_scale, a_shift, a_rectify] = self.first.arguments();
+        let end = [Int(self.rectify.into()), Buffer(self.output), int(count)?, int(self.channels)?];
+        let start = [Buffer(self.first.values), a_scale, a_shift, a_rectify, second, scale, shift, rectify];
+        launch_over(device, "join", count, start.into_iter().chain(end))
     }
 }
 
@@ -90,8 +90,8 @@ impl Mask {
     /// If the lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.output.len();
-        exactly("a gradient to be masked", self.gradient, count)?;
-        over(device, "mask", count, [At(self.output), At(self.gradient), int(count)?])
+        check_len("a gradient to be masked", self.gradient, count)?;
+        launch_over(device, "mask", count, [Buffer(self.output), Buffer(self.gradient), int(count)?])
     }
 }
 
@@ -113,8 +113,8 @@ impl Give {
     /// If the lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.values.len();
-        exactly("a total", self.total, count)?;
-        over(device, "give", count, [At(self.values), At(self.total), Int(self.add.into()), int(count)?])
+        check_len("a total", self.total, count)?;
+        launch_over(device, "give", count, [Buffer(self.values), Buffer(self.total), Int(self.add.into()), int(count)?])
     }
 }
 
@@ -142,15 +142,15 @@ impl Apply {
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.output.len();
         self.seen.check("what a gradient is applied to", count, self.channels)?;
-        exactly("a gradient to be applied", self.gradient, count)?;
+        check_len("a gradient to be applied", self.gradient, count)?;
         for factor in self.factors.iter().flatten() {
-            at_least("a gradient's factors", *factor, self.channels)?;
+            check_min_len("a gradient's factors", *factor, self.channels)?;
         }
-        let factors = self.factors.map_or([Argument::Nothing; 3], |factors| factors.map(At));
-        let [scale, shift, rectify] = self.seen.view();
-        let start = [At(self.gradient), At(self.seen.values), scale, shift, rectify];
-        let end = [At(self.output), int(count)?, int(self.channels)?];
-        over(device, "apply", count, start.into_iter().chain(factors).chain(end))
+        let factors = self.factors.map_or([Argument::Null; 3], |factors| factors.map(Buffer));
+        let [scale, shift, rectify] = self.seen.arguments();
+        let start = [Buffer(self.gradient), Buffer(self.seen.values), scale, shift, rectify];
+        let end = [Buffer(self.output), int(count)?, int(self.channels)?];
+        launch_over(device, "apply", count, start.into_iter().chain(factors).chain(end))
     }
 }
 
@@ -175,10 +175,10 @@ impl Drop {
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.output.len();
         self.seen.check("what dropout reads", count, self.channels)?;
-        exactly("a mask", self.mask, count)?;
-        let [scale, shift, rectify] = self.seen.view();
-        let end = [At(self.mask), At(self.output), int(count)?, int(self.channels)?];
-        over(device, "drop", count, [At(self.seen.values), scale, shift, rectify].into_iter().chain(end))
+        check_len("a mask", self.mask, count)?;
+        let [scale, shift, rectify] = self.seen.arguments();
+        let end = [Buffer(self.mask), Buffer(self.output), int(count)?, int(self.channels)?];
+        launch_over(device, "drop", count, [Buffer(self.seen.values), scale, shift, rectify].into_iter().chain(end))
     }
 }
 
@@ -202,10 +202,11 @@ impl DropGradient {
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.total.len();
-        exactly("a gradient of dropout", self.gradient, count)?;
-        exactly("a mask", self.mask, count)?;
-        let arguments = [At(self.gradient), At(self.mask), At(self.total), Int(self.add.into()), int(count)?];
-        over(device, "drop_gradient", count, arguments)
+        check_len("a gradient of dropout", self.gradient, count)?;
+        check_len("a mask", self.mask, count)?;
+        let arguments =
+            [Buffer(self.gradient), Buffer(self.mask), Buffer(self.total), Int(self.add.into()), int(count)?];
+        launch_over(device, "drop_gradient", count, arguments)
     }
 }
 
@@ -234,7 +235,7 @@ impl Subsample {
         Ok([self.from, self.to].map(|extent| self.samples * extent.iter().product::<usize>()))
     }
 
-    fn numbers(&self) -> Result<Vec<Argument>, DeviceError> {
+    fn extent_arguments(&self) -> Result<Vec<Argument>, DeviceError> {
         self.to.into_iter().chain(self.from).chain([self.stride]).map(int).collect()
     }
 
@@ -245,10 +246,10 @@ impl Subsample {
     pub fn run(self, device: &mut dyn Device, seen: Seen, output: Memory) -> Result<(), DeviceError> {
         let [from, to] = self.counts()?;
         seen.check("what is subsampled", from, self.from[2])?;
-        exactly("subsampled values", output, to)?;
-        let [scale, shift, rectify] = seen.view();
-        let start = [At(seen.values), scale, shift, rectify, At(output), int(to)?];
-        over(device, "subsample", to, start.into_iter().chain(self.numbers()?))
+        check_len("subsampled values", output, to)?;
+        let [scale, shift, rectify] = seen.arguments();
+        let start = [Buffer(seen.values), scale, shift, rectify, Buffer(output), int(to)?];
+        launch_over(device, "subsample", to, start.into_iter().chain(self.extent_arguments()?))
     }
 
     /// The gradient with respect to what is read, written to `total` or added.
@@ -257,11 +258,11 @@ impl Subsample {
     /// If lengths differ, or what the device says.
     pub fn back(self, device: &mut dyn Device, gradient: Memory, total: Memory, add: bool) -> Result<(), DeviceError> {
         let [from, to] = self.counts()?;
-        exactly("a gradient of subsampled values", gradient, to)?;
-        exactly("a gradient of what is subsampled", total, from)?;
+        check_len("a gradient of subsampled values", gradient, to)?;
+        check_len("a gradient of what is subsampled", total, from)?;
         int(to)?;
-        let start = [At(gradient), At(total), Int(add.into()), int(from)?];
-        over(device, "subsample_gradient", from, start.into_iter().chain(self.numbers()?))
+        let start = [Buffer(gradient), Buffer(total), Int(add.into()), int(from)?];
+        launch_over(device, "subsample_gradient", from, start.into_iter().chain(self.extent_arguments()?))
     }
 }
 
@@ -286,9 +287,14 @@ impl GatherRows {
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let (count, samples) = (self.output.len(), rows(self.classes, self.stored, self.output)?);
         self.seen.check("rows", samples * self.stored, self.stored)?;
-        let [scale, shift, rectify] = self.seen.view();
-        let end = [At(self.output), int(count)?, int(self.classes)?, int(self.stored)?];
-        over(device, "gather_rows", count, [At(self.seen.values), scale, shift, rectify].into_iter().chain(end))
+        let [scale, shift, rectify] = self.seen.arguments();
+        let end = [Buffer(self.output), int(count)?, int(self.classes)?, int(self.stored)?];
+        launch_over(
+            device,
+            "gather_rows",
+            count,
+            [Buffer(self.seen.values), scale, shift, rectify].into_iter().chain(end),
+        )
     }
 }
 
@@ -312,9 +318,9 @@ impl SpreadRows {
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = rows(self.classes, self.stored, self.from)? * self.stored;
-        exactly("spread rows", self.to, count)?;
-        let arguments = [At(self.from), At(self.to), int(count)?, int(self.classes)?, int(self.stored)?];
-        over(device, "spread_rows", count, arguments)
+        check_len("spread rows", self.to, count)?;
+        let arguments = [Buffer(self.from), Buffer(self.to), int(count)?, int(self.classes)?, int(self.stored)?];
+        launch_over(device, "spread_rows", count, arguments)
     }
 }
 

@@ -1,11 +1,11 @@
 //! What a step begins with, made on the device: inputs from a data set that lies there, and dropout's masks.
 
-use super::{at_least, exactly, int, maybe, over};
+use super::{check_len, check_min_len, int, launch_over, optional};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
 use crate::memory::Memory;
-use Argument::{Float, Int, Memory as At};
+use Argument::{Buffer, Float, Int};
 
 /// Numbers that say where the rows and columns of a sample come from: {first, step, from, to} for the rows, and for the columns. Place i
 /// of what comes out is place first + step · i of the image for from ≤ i < to, and shows nothing elsewhere.
@@ -40,15 +40,21 @@ impl Gather {
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let (length, samples) = (self.shape.iter().product::<usize>(), self.samples.len());
-        let images = images("pixels", self.pixels, length)?;
-        at_least("inputs of bytes", self.table, 256 * self.shape[0])?;
-        self.centre.map_or(Ok(()), |centre| exactly("a centre", centre, length))?;
-        self.moves.map_or(Ok(()), |moves| exactly("moves", moves, MOVES * samples))?;
-        exactly("gathered inputs", self.to, samples * length)?;
-        let memories = [At(self.pixels), At(self.table), maybe(self.centre), At(self.samples), maybe(self.moves)];
+        let images = count_samples("pixels", self.pixels, length)?;
+        check_min_len("inputs of bytes", self.table, 256 * self.shape[0])?;
+        self.centre.map_or(Ok(()), |centre| check_len("a centre", centre, length))?;
+        self.moves.map_or(Ok(()), |moves| check_len("moves", moves, MOVES * samples))?;
+        check_len("gathered inputs", self.to, samples * length)?;
+        let memories = [
+            Buffer(self.pixels),
+            Buffer(self.table),
+            optional(self.centre),
+            Buffer(self.samples),
+            optional(self.moves),
+        ];
         let numbers = [samples * length, images, self.shape[0], self.shape[1], self.shape[2]];
         let numbers = numbers.into_iter().map(int).collect::<Result<Vec<_>, _>>()?;
-        over(device, "gather", samples * length, memories.into_iter().chain([At(self.to)]).chain(numbers))
+        launch_over(device, "gather", samples * length, memories.into_iter().chain([Buffer(self.to)]).chain(numbers))
     }
 }
 
@@ -71,15 +77,20 @@ impl GatherTokens {
     /// # Errors
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let (all, count) = (images("tokens", self.tokens, self.length)?, self.samples.len() * self.length);
-        exactly("gathered tokens", self.to, count)?;
-        let memories = [self.tokens, self.samples, self.to].map(At);
-        over(device, "gather_tokens", count, memories.into_iter().chain([int(count)?, int(all)?, int(self.length)?]))
+        let (all, count) = (count_samples("tokens", self.tokens, self.length)?, self.samples.len() * self.length);
+        check_len("gathered tokens", self.to, count)?;
+        let memories = [self.tokens, self.samples, self.to].map(Buffer);
+        launch_over(
+            device,
+            "gather_tokens",
+            count,
+            memories.into_iter().chain([int(count)?, int(all)?, int(self.length)?]),
+        )
     }
 }
 
 /// How many samples of a length some values are.
-fn images(what: &str, memory: Memory, length: usize) -> Result<usize, DeviceError> {
+fn count_samples(what: &str, memory: Memory, length: usize) -> Result<usize, DeviceError> {
     if length == 0 || !memory.len().is_multiple_of(length) {
         return Err(DeviceError::Unfit(format!("{} {what} are no samples of {length}", memory.len())));
     }
@@ -120,16 +131,16 @@ impl Masks {
         if !(0.0..1.0).contains(&self.share) || stored < channels {
             return Err(DeviceError::Unfit(format!("no mask: a share of {}, {channels} of {stored}", self.share)));
         }
-        let samples = images("values of a mask", self.mask, pixels * stored)?;
+        let samples = count_samples("values of a mask", self.mask, pixels * stored)?;
         let draws = Masks::draws(samples, channels, pixels);
-        exactly("a stream", self.stream, STREAM)?;
+        check_len("a stream", self.stream, STREAM)?;
         // A number is k/2⁵³, and below the share where k is below the least whole number that is not below share · 2⁵³.
         let bound = (self.share * (1u64 << 53) as f64).ceil() as u64;
         let [high, low] = [(bound >> 32) as u32, bound as u32].map(|word| Int(word.cast_signed()));
         let kept = Float((1.0 / (1.0 - self.share)) as f32);
-        let start = [At(self.stream), At(self.mask), int(draws)?, int(self.before)?, high, low, kept];
+        let start = [Buffer(self.stream), Buffer(self.mask), int(draws)?, int(self.before)?, high, low, kept];
         let end = [int(channels)?, int(pixels)?, int(stored)?];
         // A thread has a block of eight numbers.
-        over(device, "dropout_mask", draws.div_ceil(8), start.into_iter().chain(end))
+        launch_over(device, "dropout_mask", draws.div_ceil(8), start.into_iter().chain(end))
     }
 }

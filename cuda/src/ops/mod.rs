@@ -62,25 +62,25 @@ impl Seen {
     }
 
     fn check(&self, what: &str, count: usize, channels: usize) -> Result<(), DeviceError> {
-        exactly(what, self.values, count)?;
+        check_len(what, self.values, count)?;
         if self.scale.is_some() && self.shift.is_none() {
             return Err(DeviceError::Unfit(format!("{what}: a scale without a shift")));
         }
-        [self.scale, self.shift].into_iter().flatten().try_for_each(|affine| at_least(what, affine, channels))
+        [self.scale, self.shift].into_iter().flatten().try_for_each(|affine| check_min_len(what, affine, channels))
     }
 
     /// As a kernel takes it, without the values.
-    fn view(&self) -> [Argument; 3] {
-        [maybe(self.scale), maybe(self.shift), Argument::Int(self.rectify.into())]
+    fn arguments(&self) -> [Argument; 3] {
+        [optional(self.scale), optional(self.shift), Argument::Int(self.rectify.into())]
     }
 }
 
-fn maybe(memory: Option<Memory>) -> Argument {
-    memory.map_or(Argument::Nothing, Argument::Memory)
+fn optional(memory: Option<Memory>) -> Argument {
+    memory.map_or(Argument::Null, Argument::Buffer)
 }
 
 /// Checks that there are so many values.
-pub(crate) fn exactly(what: &str, memory: Memory, count: usize) -> Result<(), DeviceError> {
+pub(crate) fn check_len(what: &str, memory: Memory, count: usize) -> Result<(), DeviceError> {
     if memory.len() == count {
         return Ok(());
     }
@@ -88,7 +88,7 @@ pub(crate) fn exactly(what: &str, memory: Memory, count: usize) -> Result<(), De
 }
 
 /// Checks that there are so many values or more.
-pub(crate) fn at_least(what: &str, memory: Memory, count: usize) -> Result<(), DeviceError> {
+pub(crate) fn check_min_len(what: &str, memory: Memory, count: usize) -> Result<(), DeviceError> {
     if memory.len() >= count {
         return Ok(());
     }
@@ -102,26 +102,26 @@ pub(crate) fn int(value: usize) -> Result<Argument, DeviceError> {
 }
 
 /// Launches a kernel whose threads each take any number of `count` elements.
-pub(crate) fn over(
+pub(crate) fn launch_over(
     device: &mut dyn Device,
     kernel: &'static str,
     count: usize,
     arguments: impl IntoIterator<Item = Argument>,
 ) -> Result<(), DeviceError> {
-    in_blocks(device, kernel, [count, THREADS as usize], arguments)
+    launch_blocks(device, kernel, [count, THREADS as usize], arguments)
 }
 
 /// The same for few elements with much to do each: a block has a warp's threads, so that several multiprocessors have their share.
-fn over_few(
+fn launch_warps(
     device: &mut dyn Device,
     kernel: &'static str,
     count: usize,
     arguments: impl IntoIterator<Item = Argument>,
 ) -> Result<(), DeviceError> {
-    in_blocks(device, kernel, [count, WARP], arguments)
+    launch_blocks(device, kernel, [count, WARP], arguments)
 }
 
-fn in_blocks(
+fn launch_blocks(
     device: &mut dyn Device,
     kernel: &'static str,
     [count, threads]: [usize; 2],

@@ -1,11 +1,11 @@
 //! Batch norm: statistics, what they make of every channel, and the sums on the way back.
 
-use super::{Seen, at_least, exactly, int, maybe, over};
+use super::{Seen, check_len, check_min_len, int, launch_over, optional};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::{Argument, Launch};
 use crate::memory::Memory;
-use Argument::{Float, Memory as At};
+use Argument::{Buffer, Float};
 
 /// Channels come in whole blocks of so many: `LANES` of the kernels.
 pub const BLOCK: usize = 16;
@@ -14,20 +14,20 @@ pub const BLOCK: usize = 16;
 pub(super) const THREADS: u32 = 256;
 
 /// Chunks at most, and pixels of a chunk at least.
-const CHUNKS: usize = 1024;
-const LEAST: usize = 32;
+const MAX_CHUNKS: usize = 1024;
+const MIN_CHUNK: usize = 32;
 
 /// Pixels of a chunk: of so many pixels, whatever the device.
-fn chunk(pixels: usize) -> usize {
-    pixels.div_ceil(CHUNKS).max(LEAST)
+fn chunk_pixels(pixels: usize) -> usize {
+    pixels.div_ceil(MAX_CHUNKS).max(MIN_CHUNK)
 }
 
 /// Values that the chunks of an image of so many pixels leave: two a chunk and channel.
 pub fn partials(pixels: usize, channels: usize) -> usize {
-    2 * pixels.div_ceil(chunk(pixels)) * channels
+    2 * pixels.div_ceil(chunk_pixels(pixels)) * channels
 }
 
-fn blocks(channels: usize) -> Result<u32, DeviceError> {
+fn channel_blocks(channels: usize) -> Result<u32, DeviceError> {
     match u32::try_from(channels / BLOCK) {
         Ok(blocks) if channels.is_multiple_of(BLOCK) && blocks > 0 => Ok(blocks),
         _ => Err(DeviceError::Unfit(format!("expected channels in blocks of {BLOCK}, found {channels}"))),
@@ -35,13 +35,13 @@ fn blocks(channels: usize) -> Result<u32, DeviceError> {
 }
 
 /// Launches a kernel of which a block takes so many channels.
-fn adds_up(
+fn launch_channel_blocks(
     device: &mut dyn Device,
     kernel: &'static str,
     channels: usize,
     arguments: Vec<Argument>,
 ) -> Result<(), DeviceError> {
-    device.launch(&Launch { kernel, blocks: blocks(channels)?, threads: THREADS, arguments })
+    device.launch(&Launch { kernel, blocks: channel_blocks(channels)?, threads: THREADS, arguments })
 }
 
 /// What batch norm has of its own, a value a channel each.
@@ -71,7 +71,7 @@ impl Norm {
         [gamma, beta, scale, shift, mean, inverse]
             .into_iter()
             .chain(self.bias)
-            .try_for_each(|memory| at_least("batch norm's channels", memory, channels))
+            .try_for_each(|memory| check_min_len("batch norm's channels", memory, channels))
     }
 }
 
@@ -108,20 +108,26 @@ impl Settle {
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let Settle { values, partial, norm, running, momentum, channels } = self;
-        let pixels = pixels(values, channels)?;
+        let pixels = count_pixels(values, channels)?;
         norm.check(channels)?;
-        at_least("moments of chunks", partial, partials(pixels, channels))?;
+        check_min_len("moments of chunks", partial, partials(pixels, channels))?;
         let real = running.mean.len();
-        exactly("running variances", running.variance, real)?;
-        let numbers = [int(pixels)?, int(channels)?, int(chunk(pixels))?];
-        let threads = pixels.div_ceil(chunk(pixels)) * channels;
-        over(device, "moments", threads, [At(values), At(partial)].into_iter().chain(numbers))?;
-        let mut arguments = vec![At(partial)];
+        check_len("running variances", running.variance, real)?;
+        let numbers = [int(pixels)?, int(channels)?, int(chunk_pixels(pixels))?];
+        let threads = pixels.div_ceil(chunk_pixels(pixels)) * channels;
+        launch_over(device, "moments", threads, [Buffer(values), Buffer(partial)].into_iter().chain(numbers))?;
+        let mut arguments = vec![Buffer(partial)];
         arguments.extend(numbers);
         arguments.extend([int(real.min(channels))?, Float(norm.epsilon), Float(momentum)]);
-        arguments.extend([At(norm.gamma), At(norm.beta), maybe(norm.bias), At(running.mean), At(running.variance)]);
-        arguments.extend([norm.scale, norm.shift, norm.mean, norm.inverse].map(At));
-        adds_up(device, "settle", channels, arguments)
+        arguments.extend([
+            Buffer(norm.gamma),
+            Buffer(norm.beta),
+            optional(norm.bias),
+            Buffer(running.mean),
+            Buffer(running.variance),
+        ]);
+        arguments.extend([norm.scale, norm.shift, norm.mean, norm.inverse].map(Buffer));
+        launch_channel_blocks(device, "settle", channels, arguments)
     }
 }
 
@@ -145,11 +151,17 @@ impl SettleRunning {
         let SettleRunning { norm, running, channels } = self;
         norm.check(channels)?;
         let real = running.mean.len();
-        exactly("running variances", running.variance, real)?;
+        check_len("running variances", running.variance, real)?;
         let mut arguments = vec![int(channels)?, int(real.min(channels))?, Float(norm.epsilon)];
-        arguments.extend([At(norm.gamma), At(norm.beta), maybe(norm.bias), At(running.mean), At(running.variance)]);
-        arguments.extend([norm.scale, norm.shift, norm.mean, norm.inverse].map(At));
-        over(device, "settle_running", channels, arguments)
+        arguments.extend([
+            Buffer(norm.gamma),
+            Buffer(norm.beta),
+            optional(norm.bias),
+            Buffer(running.mean),
+            Buffer(running.variance),
+        ]);
+        arguments.extend([norm.scale, norm.shift, norm.mean, norm.inverse].map(Buffer));
+        launch_over(device, "settle_running", channels, arguments)
     }
 }
 
@@ -175,15 +187,15 @@ impl GradientSums {
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let GradientSums { gradient, seen, mean, partial, channels } = self;
-        let pixels = pixels(gradient, channels)?;
+        let pixels = count_pixels(gradient, channels)?;
         seen.check("what a gradient is summed over", gradient.len(), channels)?;
-        mean.map_or(Ok(()), |mean| at_least("means", mean, channels))?;
-        at_least("sums of chunks", partial, partials(pixels, channels))?;
-        let [scale, shift, rectify] = seen.view();
-        let end = [maybe(mean), At(partial), int(pixels)?, int(channels)?, int(chunk(pixels))?];
-        let threads = pixels.div_ceil(chunk(pixels)) * channels;
-        let start = [At(gradient), At(seen.values), scale, shift, rectify];
-        over(device, "gradient_sums", threads, start.into_iter().chain(end))
+        mean.map_or(Ok(()), |mean| check_min_len("means", mean, channels))?;
+        check_min_len("sums of chunks", partial, partials(pixels, channels))?;
+        let [scale, shift, rectify] = seen.arguments();
+        let end = [optional(mean), Buffer(partial), int(pixels)?, int(channels)?, int(chunk_pixels(pixels))?];
+        let threads = pixels.div_ceil(chunk_pixels(pixels)) * channels;
+        let start = [Buffer(gradient), Buffer(seen.values), scale, shift, rectify];
+        launch_over(device, "gradient_sums", threads, start.into_iter().chain(end))
     }
 }
 
@@ -212,13 +224,14 @@ impl Unsettle {
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let Unsettle { partial, pixels, channels, norm, gradients, factors } = self;
         norm.check(channels)?;
-        at_least("sums of chunks", partial, partials(pixels, channels))?;
+        check_min_len("sums of chunks", partial, partials(pixels, channels))?;
         for memory in gradients.into_iter().chain(factors) {
-            at_least("batch norm's gradients", memory, channels)?;
+            check_min_len("batch norm's gradients", memory, channels)?;
         }
-        let mut arguments = vec![At(partial), int(pixels.div_ceil(chunk(pixels)))?, int(pixels)?, int(channels)?];
-        arguments.extend([norm.gamma, norm.mean, norm.inverse].into_iter().chain(gradients).chain(factors).map(At));
-        adds_up(device, "unsettle", channels, arguments)
+        let mut arguments =
+            vec![Buffer(partial), int(pixels.div_ceil(chunk_pixels(pixels)))?, int(pixels)?, int(channels)?];
+        arguments.extend([norm.gamma, norm.mean, norm.inverse].into_iter().chain(gradients).chain(factors).map(Buffer));
+        launch_channel_blocks(device, "unsettle", channels, arguments)
     }
 }
 
@@ -242,15 +255,16 @@ impl UnsettleBias {
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let UnsettleBias { partial, pixels, channels, gradient } = self;
-        at_least("sums of chunks", partial, partials(pixels, channels))?;
-        at_least("a bias's gradient", gradient, channels)?;
-        let arguments = vec![At(partial), int(pixels.div_ceil(chunk(pixels)))?, int(channels)?, At(gradient)];
-        adds_up(device, "unsettle_bias", channels, arguments)
+        check_min_len("sums of chunks", partial, partials(pixels, channels))?;
+        check_min_len("a bias's gradient", gradient, channels)?;
+        let arguments =
+            vec![Buffer(partial), int(pixels.div_ceil(chunk_pixels(pixels)))?, int(channels)?, Buffer(gradient)];
+        launch_channel_blocks(device, "unsettle_bias", channels, arguments)
     }
 }
 
-fn pixels(values: Memory, channels: usize) -> Result<usize, DeviceError> {
-    blocks(channels)?;
+fn count_pixels(values: Memory, channels: usize) -> Result<usize, DeviceError> {
+    channel_blocks(channels)?;
     if values.is_empty() || !values.len().is_multiple_of(channels) {
         return Err(DeviceError::Unfit(format!("{} values are no pixels of {channels} channels", values.len())));
     }

@@ -1,11 +1,11 @@
 //! Windows of images to one value a channel: the largest, or the mean of all.
 
-use super::{Seen, exactly, int, over};
+use super::{Seen, check_len, int, launch_over};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
 use crate::memory::Memory;
-use Argument::{Float, Int, Memory as At};
+use Argument::{Buffer, Float, Int};
 
 /// The windows of a pool over images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Windows {
         Ok([self.extent, self.output()].map(|[rows, columns]| self.samples * rows * columns * self.channels))
     }
 
-    fn numbers(&self) -> Result<Vec<Argument>, DeviceError> {
+    fn extent_arguments(&self) -> Result<Vec<Argument>, DeviceError> {
         let ([height, width], [rows, columns]) = (self.output(), self.kernel);
         let [from_height, from_width] = self.extent;
         [height, width, self.channels, from_height, from_width, rows, columns, self.stride, self.padding]
@@ -69,12 +69,12 @@ impl MaxPool {
     pub fn run(self, device: &mut dyn Device, seen: Seen, output: Memory) -> Result<(), DeviceError> {
         let [from, to] = self.windows.counts()?;
         seen.check("what is pooled", from, self.windows.channels)?;
-        exactly("pooled values", output, to)?;
-        exactly("places of pooled values", self.places, to)?;
-        let [scale, shift, rectify] = seen.view();
-        let start = [At(seen.values), scale, shift, rectify, At(output), At(self.places), int(to)?];
+        check_len("pooled values", output, to)?;
+        check_len("places of pooled values", self.places, to)?;
+        let [scale, shift, rectify] = seen.arguments();
+        let start = [Buffer(seen.values), scale, shift, rectify, Buffer(output), Buffer(self.places), int(to)?];
         int(from)?;
-        over(device, "max_pool", to, start.into_iter().chain(self.windows.numbers()?))
+        launch_over(device, "max_pool", to, start.into_iter().chain(self.windows.extent_arguments()?))
     }
 
     /// The gradient with respect to what is read, written to `total` or added.
@@ -83,12 +83,12 @@ impl MaxPool {
     /// If lengths differ, or what the device says.
     pub fn back(self, device: &mut dyn Device, gradient: Memory, total: Memory, add: bool) -> Result<(), DeviceError> {
         let [from, to] = self.windows.counts()?;
-        exactly("a gradient of pooled values", gradient, to)?;
-        exactly("places of pooled values", self.places, to)?;
-        exactly("a gradient of what is pooled", total, from)?;
+        check_len("a gradient of pooled values", gradient, to)?;
+        check_len("places of pooled values", self.places, to)?;
+        check_len("a gradient of what is pooled", total, from)?;
         int(to)?;
-        let start = [At(gradient), At(self.places), At(total), Int(add.into()), int(from)?];
-        over(device, "max_pool_gradient", from, start.into_iter().chain(self.windows.numbers()?))
+        let start = [Buffer(gradient), Buffer(self.places), Buffer(total), Int(add.into()), int(from)?];
+        launch_over(device, "max_pool_gradient", from, start.into_iter().chain(self.windows.extent_arguments()?))
     }
 }
 
@@ -104,7 +104,7 @@ pub struct Average {
 }
 
 impl Average {
-    fn numbers(&self) -> Result<[Argument; 3], DeviceError> {
+    fn extent_arguments(&self) -> Result<[Argument; 3], DeviceError> {
         if self.pixels == 0 || self.channels == 0 {
             return Err(DeviceError::Unfit(format!("no pixels to take the mean of: {self:?}")));
         }
@@ -118,11 +118,11 @@ impl Average {
     pub fn run(self, device: &mut dyn Device, seen: Seen, output: Memory) -> Result<(), DeviceError> {
         let count = self.samples * self.channels;
         seen.check("what is averaged", count * self.pixels, self.channels)?;
-        exactly("means", output, count)?;
+        check_len("means", output, count)?;
         int(count * self.pixels)?;
-        let [scale, shift, rectify] = seen.view();
-        let start = [At(seen.values), scale, shift, rectify, At(output), int(count)?];
-        over(device, "average", count, start.into_iter().chain(self.numbers()?))
+        let [scale, shift, rectify] = seen.arguments();
+        let start = [Buffer(seen.values), scale, shift, rectify, Buffer(output), int(count)?];
+        launch_over(device, "average", count, start.into_iter().chain(self.extent_arguments()?))
     }
 
     /// The gradient with respect to what is read, written to `total` or added.
@@ -131,9 +131,9 @@ impl Average {
     /// If lengths differ, or what the device says.
     pub fn back(self, device: &mut dyn Device, gradient: Memory, total: Memory, add: bool) -> Result<(), DeviceError> {
         let count = self.samples * self.channels;
-        exactly("a gradient of means", gradient, count)?;
-        exactly("a gradient of what is averaged", total, count * self.pixels)?;
-        let start = [At(gradient), At(total), Int(add.into()), int(total.len())?];
-        over(device, "average_gradient", total.len(), start.into_iter().chain(self.numbers()?))
+        check_len("a gradient of means", gradient, count)?;
+        check_len("a gradient of what is averaged", total, count * self.pixels)?;
+        let start = [Buffer(gradient), Buffer(total), Int(add.into()), int(total.len())?];
+        launch_over(device, "average_gradient", total.len(), start.into_iter().chain(self.extent_arguments()?))
     }
 }

@@ -1,11 +1,11 @@
 //! Values of 16 bits.
 
-use super::{exactly, int, over};
+use super::{check_len, int, launch_over};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
 use crate::memory::Memory;
-use Argument::{Int, Memory as At};
+use Argument::{Buffer, Int};
 
 /// Values rounded to bfloat16: 7 bits after the leading one, to nearest, ties to even.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +23,8 @@ impl Narrow {
     /// If lengths or kinds differ, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.from.len();
-        exactly("narrow values", self.to, count)?;
-        over(device, "narrow", count, [At(self.from), At(self.to), int(count)?])
+        check_len("narrow values", self.to, count)?;
+        launch_over(device, "narrow", count, [Buffer(self.from), Buffer(self.to), int(count)?])
     }
 }
 
@@ -46,7 +46,7 @@ impl Widen {
     /// If lengths or kinds differ, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.from.len();
-        exactly("widened values", self.to, count)?;
-        over(device, "widen", count, [At(self.from), At(self.to), Int(self.add.into()), int(count)?])
+        check_len("widened values", self.to, count)?;
+        launch_over(device, "widen", count, [Buffer(self.from), Buffer(self.to), Int(self.add.into()), int(count)?])
     }
 }

@@ -1,11 +1,11 @@
 //! What networks for text have: vectors of tokens, values side by side, and the hyperbolic tangent.
 
-use super::{Seen, at_least, exactly, int, over};
+use super::{Seen, check_len, check_min_len, int, launch_over};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
 use crate::memory::Memory;
-use Argument::{Int, Memory as At};
+use Argument::{Buffer, Int};
 
 /// Places whose gradients are added up first, before the sums of chunks are.
 const CHUNK: usize = 64;
@@ -27,9 +27,9 @@ impl Tanh {
     pub fn run(self, device: &mut dyn Device, seen: Seen) -> Result<(), DeviceError> {
         let count = self.output.len();
         seen.check("what the hyperbolic tangent is taken of", count, self.channels)?;
-        let [scale, shift, rectify] = seen.view();
-        let end = [At(self.output), int(count)?, int(self.channels)?];
-        over(device, "tangents", count, [At(seen.values), scale, shift, rectify].into_iter().chain(end))
+        let [scale, shift, rectify] = seen.arguments();
+        let end = [Buffer(self.output), int(count)?, int(self.channels)?];
+        launch_over(device, "tangents", count, [Buffer(seen.values), scale, shift, rectify].into_iter().chain(end))
     }
 
     /// The gradient with respect to what is read, written to `total` or added.
@@ -38,10 +38,10 @@ impl Tanh {
     /// If lengths differ, or what the device says.
     pub fn back(self, device: &mut dyn Device, gradient: Memory, total: Memory, add: bool) -> Result<(), DeviceError> {
         let count = self.output.len();
-        exactly("a gradient of tangents", gradient, count)?;
-        exactly("a gradient of what tangents are taken of", total, count)?;
-        let arguments = [At(gradient), At(self.output), At(total), Int(add.into()), int(count)?];
-        over(device, "tangents_gradient", count, arguments)
+        check_len("a gradient of tangents", gradient, count)?;
+        check_len("a gradient of what tangents are taken of", total, count)?;
+        let arguments = [Buffer(gradient), Buffer(self.output), Buffer(total), Int(add.into()), int(count)?];
+        launch_over(device, "tangents_gradient", count, arguments)
     }
 }
 
@@ -59,7 +59,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn numbers(&self, narrow: Memory, wide: Memory) -> Result<[Argument; 4], DeviceError> {
+    fn extent_arguments(&self, narrow: Memory, wide: Memory) -> Result<[Argument; 4], DeviceError> {
         let Place { stored, channels, wide: all, start } = *self;
         let fits = stored > 0 && channels <= stored && start + channels <= all;
         if !fits || !narrow.len().is_multiple_of(stored) || narrow.len() / stored * all != wide.len() {
@@ -79,11 +79,11 @@ impl Place {
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device, seen: Seen, output: Memory) -> Result<(), DeviceError> {
         let count = seen.values.len();
-        let numbers = self.numbers(seen.values, output)?;
+        let numbers = self.extent_arguments(seen.values, output)?;
         seen.check("channels to be placed", count, self.stored)?;
-        let [scale, shift, rectify] = seen.view();
-        let start = [At(seen.values), scale, shift, rectify, At(output), int(count)?];
-        over(device, "place_channels", count, start.into_iter().chain(numbers))
+        let [scale, shift, rectify] = seen.arguments();
+        let start = [Buffer(seen.values), scale, shift, rectify, Buffer(output), int(count)?];
+        launch_over(device, "place_channels", count, start.into_iter().chain(numbers))
     }
 
     /// The gradient with respect to the value, written to `total` or added.
@@ -91,9 +91,9 @@ impl Place {
     /// # Errors
     /// If lengths differ, or what the device says.
     pub fn back(self, device: &mut dyn Device, gradient: Memory, total: Memory, add: bool) -> Result<(), DeviceError> {
-        let numbers = self.numbers(total, gradient)?;
-        let start = [At(gradient), At(total), Int(add.into()), int(total.len())?];
-        over(device, "place_channels_gradient", total.len(), start.into_iter().chain(numbers))
+        let numbers = self.extent_arguments(total, gradient)?;
+        let start = [Buffer(gradient), Buffer(total), Int(add.into()), int(total.len())?];
+        launch_over(device, "place_channels_gradient", total.len(), start.into_iter().chain(numbers))
     }
 }
 
@@ -120,8 +120,8 @@ impl Embedding {
     }
 
     fn check(&self, what: &str, at_places: Memory, vectors: Memory) -> Result<(), DeviceError> {
-        exactly(what, at_places, self.tokens.len() * self.stored)?;
-        at_least("vectors of tokens", vectors, self.vocabulary * self.stored)?;
+        check_len(what, at_places, self.tokens.len() * self.stored)?;
+        check_min_len("vectors of tokens", vectors, self.vocabulary * self.stored)?;
         int(vectors.len())?;
         if self.stored == 0 { Err(DeviceError::Unfit("vectors of no values".into())) } else { Ok(()) }
     }
@@ -133,8 +133,8 @@ impl Embedding {
     pub fn run(self, device: &mut dyn Device, vectors: Memory, output: Memory) -> Result<(), DeviceError> {
         self.check("read vectors", output, vectors)?;
         let count = output.len();
-        let start = [At(self.tokens), At(vectors), At(output), int(count)?];
-        over(device, "embed", count, start.into_iter().chain([int(self.stored)?, int(self.vocabulary)?]))
+        let start = [Buffer(self.tokens), Buffer(vectors), Buffer(output), int(count)?];
+        launch_over(device, "embed", count, start.into_iter().chain([int(self.stored)?, int(self.vocabulary)?]))
     }
 
     /// Writes the gradient of every vector: zero for tokens that there are none of. `links` and `scratch` are of the lengths above, or
@@ -151,14 +151,14 @@ impl Embedding {
     ) -> Result<(), DeviceError> {
         self.check("a gradient of vectors", gradient, vectors)?;
         let (places, count) = (self.tokens.len(), gradient.len());
-        at_least("links of places", links, Self::links(places))?;
-        at_least("sums of vectors", scratch, Self::scratch(places, self.stored))?;
-        over(device, "clear", vectors.len(), [At(vectors), int(vectors.len())?])?;
+        check_min_len("links of places", links, Self::links(places))?;
+        check_min_len("sums of vectors", scratch, Self::scratch(places, self.stored))?;
+        launch_over(device, "clear", vectors.len(), [Buffer(vectors), int(vectors.len())?])?;
         let [number, stored, chunk] = [int(places)?, int(self.stored)?, int(CHUNK)?];
-        over(device, "embed_links", places, [At(self.tokens), At(links), number, chunk])?;
-        let start = [At(self.tokens), At(gradient), At(scratch), int(count)?];
-        over(device, "embed_chunks", count, start.into_iter().chain([stored, number, chunk]))?;
-        let start = [At(self.tokens), At(links), At(scratch), At(vectors), int(count)?];
-        over(device, "embed_gradient", count, start.into_iter().chain([stored, number, int(self.vocabulary)?]))
+        launch_over(device, "embed_links", places, [Buffer(self.tokens), Buffer(links), number, chunk])?;
+        let start = [Buffer(self.tokens), Buffer(gradient), Buffer(scratch), int(count)?];
+        launch_over(device, "embed_chunks", count, start.into_iter().chain([stored, number, chunk]))?;
+        let start = [Buffer(self.tokens), Buffer(links), Buffer(scratch), Buffer(vectors), int(count)?];
+        launch_over(device, "embed_gradient", count, start.into_iter().chain([stored, number, int(self.vocabulary)?]))
     }
 }

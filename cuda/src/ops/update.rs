@@ -1,11 +1,11 @@
 //! Steps of the optimisers.
 
-use super::{at_least, exactly, int, maybe, over};
+use super::{check_len, check_min_len, int, launch_over, optional};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
 use crate::memory::Memory;
-use Argument::{Int, Memory as At};
+use Argument::{Buffer, Int};
 
 /// Numbers of an optimiser that may change from step to step, in the device's memory: at most so many.
 pub const RATES: usize = 8;
@@ -32,11 +32,11 @@ impl Sgd {
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.weights.len();
-        exactly("a gradient for every weight", self.gradient, count)?;
-        self.velocity.map_or(Ok(()), |velocity| exactly("a velocity for every weight", velocity, count))?;
-        at_least("rates of SGD", self.rates, 3)?;
-        let start = [At(self.weights), At(self.gradient), maybe(self.velocity), At(self.rates)];
-        over(device, "sgd", count, start.into_iter().chain([Int(self.nesterov.into()), int(count)?]))
+        check_len("a gradient for every weight", self.gradient, count)?;
+        self.velocity.map_or(Ok(()), |velocity| check_len("a velocity for every weight", velocity, count))?;
+        check_min_len("rates of SGD", self.rates, 3)?;
+        let start = [Buffer(self.weights), Buffer(self.gradient), optional(self.velocity), Buffer(self.rates)];
+        launch_over(device, "sgd", count, start.into_iter().chain([Int(self.nesterov.into()), int(count)?]))
     }
 }
 
@@ -63,10 +63,10 @@ impl Adam {
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.weights.len();
         for memory in [self.gradient, self.mean, self.square] {
-            exactly("Adam's value for every weight", memory, count)?;
+            check_len("Adam's value for every weight", memory, count)?;
         }
-        at_least("rates of Adam", self.rates, RATES)?;
+        check_min_len("rates of Adam", self.rates, RATES)?;
         let memories = [self.weights, self.gradient, self.mean, self.square, self.rates];
-        over(device, "adam", count, memories.map(At).into_iter().chain([int(count)?]))
+        launch_over(device, "adam", count, memories.map(Buffer).into_iter().chain([int(count)?]))
     }
 }

@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "kernels are called by their addresses, and memory is handed to them")]
 
 use crate::convolution::Convolution;
-use crate::device::{Device, Recording, at_once};
+use crate::device::{Device, Recording, refuse_while_recording};
 use crate::error::DeviceError;
 use crate::launch::{Argument, Launch, check};
 use crate::memory::{Memory, Room, Values};
@@ -19,7 +19,7 @@ unsafe extern "C" {
 const GUARD: usize = 16;
 
 /// What stands in them.
-const UNTOUCHED: u64 = 0xA5C3_96E1_7D0F_B428;
+const GUARD_PATTERN: u64 = 0xA5C3_96E1_7D0F_B428;
 
 /// A block of memory. Kernels have its address, so nothing but this address leads to it.
 struct Block {
@@ -33,24 +33,24 @@ unsafe impl Send for Block {}
 
 impl Block {
     fn new(kind: Kind, length: usize) -> Self {
-        let words = (length * size(kind)).div_ceil(size_of::<u64>());
+        let words = (length * value_size(kind)).div_ceil(size_of::<u64>());
         let mut all = vec![0; words + 2 * GUARD].into_boxed_slice();
-        all[..GUARD].fill(UNTOUCHED);
-        all[GUARD + words..].fill(UNTOUCHED);
+        all[..GUARD].fill(GUARD_PATTERN);
+        all[GUARD + words..].fill(GUARD_PATTERN);
         Block { words: Box::into_raw(all), kind, length }
     }
 
     /// The address of value number `start`.
-    fn at(&self, start: usize) -> *mut c_void {
+    fn address(&self, start: usize) -> *mut c_void {
         // SAFETY: `start` is at most `length`, as `Twin::find` checks, so it stays within the allocation.
-        unsafe { self.words.cast::<u64>().add(GUARD).cast::<u8>().add(start * size(self.kind)).cast() }
+        unsafe { self.words.cast::<u64>().add(GUARD).cast::<u8>().add(start * value_size(self.kind)).cast() }
     }
 
-    fn is_untouched_beside(&self) -> bool {
+    fn guards_are_intact(&self) -> bool {
         // SAFETY: no kernel runs now, so the memory is not changed meanwhile.
         let words = unsafe { &*self.words };
         let (before, after) = (&words[..GUARD], &words[words.len() - GUARD..]);
-        before.iter().chain(after).all(|word| *word == UNTOUCHED)
+        before.iter().chain(after).all(|word| *word == GUARD_PATTERN)
     }
 }
 
@@ -62,7 +62,7 @@ impl Drop for Block {
 }
 
 /// Bytes of a value.
-fn size(kind: Kind) -> usize {
+fn value_size(kind: Kind) -> usize {
     kind.size().unwrap_or_default()
 }
 
@@ -90,7 +90,7 @@ impl Twin {
 
     /// Bytes that are in use.
     pub fn bytes(&self) -> usize {
-        self.blocks.iter().flatten().map(|block| block.length * size(block.kind)).sum()
+        self.blocks.iter().flatten().map(|block| block.length * value_size(block.kind)).sum()
     }
 
     fn find(&self, memory: Memory) -> Result<&Block, DeviceError> {
@@ -102,7 +102,7 @@ impl Twin {
 
     /// The address of some memory.
     fn address(&self, memory: Memory) -> Result<*mut c_void, DeviceError> {
-        Ok(self.find(memory)?.at(memory.start))
+        Ok(self.find(memory)?.address(memory.start))
     }
 
     fn run(&mut self, launch: &Launch) -> Result<(), DeviceError> {
@@ -110,30 +110,30 @@ impl Twin {
         let mut values = vec![0u64; launch.arguments.len()];
         for (value, argument) in values.iter_mut().zip(&launch.arguments) {
             *value = match *argument {
-                Argument::Memory(memory) => self.find(memory)?.at(memory.start) as u64,
-                Argument::Nothing => 0,
+                Argument::Buffer(memory) => self.find(memory)?.address(memory.start) as u64,
+                Argument::Null => 0,
                 Argument::Int(value) => u64::from(value.cast_unsigned()),
                 Argument::Float(value) => u64::from(value.to_bits()),
             };
         }
         let failed = |reason: &str| DeviceError::failed(launch.kernel, reason);
-        // SAFETY: `check` has found that the kernel takes these arguments; memory is this device's own, as `find` has found, and
+        // SAFETY: `check` has found that the kernel parameters these arguments; memory is this device's own, as `find` has found, and
         // `ops`, which alone makes launches, gives kernels the lengths that they stay within.
-        unsafe { call(launch.kernel, launch.blocks, launch.threads, &mut values) }.map_err(failed)?;
-        if self.blocks.iter().flatten().all(Block::is_untouched_beside) {
+        unsafe { run_kernel(launch.kernel, launch.blocks, launch.threads, &mut values) }.map_err(failed)?;
+        if self.blocks.iter().flatten().all(Block::guards_are_intact) {
             return Ok(());
         }
         Err(failed("it wrote beside the memory that it was given"))
     }
 }
 
-/// What a kernel takes; nothing if there is no such kernel.
-pub fn takes(kernel: &str) -> Option<&'static [Kind]> {
-    crate::sources::takes(kernel)
+/// What a kernel parameters; nothing if there is no such kernel.
+pub fn parameters(kernel: &str) -> Option<&'static [Kind]> {
+    crate::sources::parameters(kernel)
 }
 
 /// The name of a kernel, if there is one.
-pub fn name(kernel: &str) -> Option<&'static str> {
+pub fn kernel_name(kernel: &str) -> Option<&'static str> {
     crate::sources::kernels().find(|name| *name == kernel)
 }
 
@@ -143,9 +143,9 @@ pub fn name(kernel: &str) -> Option<&'static str> {
 /// That there is no such kernel or it cannot be run so, in words.
 ///
 /// # Safety
-/// The values are what the kernel [`takes`], and what it goes through from each address is memory that nobody else uses meanwhile, but
+/// The values are what the kernel [`parameters`], and what it goes through from each address is memory that nobody else uses meanwhile, but
 /// for some words on either side of it.
-pub unsafe fn call(kernel: &str, blocks: u32, threads: u32, values: &mut [u64]) -> Result<(), &'static str> {
+pub unsafe fn run_kernel(kernel: &str, blocks: u32, threads: u32, values: &mut [u64]) -> Result<(), &'static str> {
     if cfg!(target_endian = "big") {
         return Err("the twins run on processors with the low byte first");
     }
@@ -171,7 +171,7 @@ impl Device for Twin {
     }
 
     fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
-        at_once(self.recording.is_some(), "memory is asked for")?;
+        refuse_while_recording(self.recording.is_some(), "allocate memory")?;
         if kind.size().is_none() {
             return Err(DeviceError::Unfit(format!("no memory is made of {kind:?}")));
         }
@@ -180,7 +180,7 @@ impl Device for Twin {
     }
 
     fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
-        at_once(self.recording.is_some(), "memory is freed")?;
+        refuse_while_recording(self.recording.is_some(), "free memory")?;
         self.find(memory)?;
         self.blocks[memory.block] = None;
         Ok(())
@@ -191,9 +191,9 @@ impl Device for Twin {
     }
 
     fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
-        at_once(self.recording.is_some(), "values are uploaded")?;
-        values.fit(to)?;
-        let bytes = to.length * size(to.kind);
+        refuse_while_recording(self.recording.is_some(), "write to device memory")?;
+        values.check_fits(to)?;
+        let bytes = to.length * value_size(to.kind);
         self.written += bytes;
         let to = self.address(to)?.cast::<u8>();
         let from = match values {
@@ -208,9 +208,9 @@ impl Device for Twin {
     }
 
     fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
-        at_once(self.recording.is_some(), "values are downloaded")?;
-        values.fits(from)?;
-        let bytes = from.length * size(from.kind);
+        refuse_while_recording(self.recording.is_some(), "read from device memory")?;
+        values.check_fits(from)?;
+        let bytes = from.length * value_size(from.kind);
         let from = self.address(from)?.cast::<u8>();
         let to = match values {
             Room::Floats(values) => values.as_mut_ptr().cast::<u8>(),
@@ -256,7 +256,7 @@ impl Device for Twin {
     }
 
     fn play(&mut self, recording: Recording) -> Result<(), DeviceError> {
-        at_once(self.recording.is_some(), "a recording is played")?;
+        refuse_while_recording(self.recording.is_some(), "play a recording")?;
         let launches = self.recorded.get(recording.0).cloned();
         let launches = launches.ok_or_else(|| DeviceError::Unfit("no such recording".into()))?;
         launches.iter().try_for_each(|launch| self.run(launch))

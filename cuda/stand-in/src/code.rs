@@ -11,7 +11,7 @@ macro_rules! codes {
             pub const $code: Code = Code($number);)*
 
             /// Its name and its words.
-            pub fn told(self) -> Option<[&'static std::ffi::CStr; 2]> {
+            pub fn name_and_description(self) -> Option<[&'static std::ffi::CStr; 2]> {
                 match self.0 {
                     $($number => Some([$name, $words]),)*
                     _ => None,
@@ -43,6 +43,6 @@ codes! {
 }
 
 /// As a function of C returns it.
-pub(crate) fn answer(done: Result<(), Code>) -> u32 {
+pub(crate) fn status(done: Result<(), Code>) -> u32 {
     done.err().unwrap_or(Code::SUCCESS).0
 }

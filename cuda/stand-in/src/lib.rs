@@ -20,7 +20,7 @@ mod code;
 #[cfg(target_os = "linux")]
 mod driver;
 #[cfg(target_os = "linux")]
-mod find;
+mod harness;
 #[cfg(target_os = "linux")]
 mod nvml;
 #[cfg(target_os = "linux")]
@@ -30,4 +30,4 @@ pub mod settings;
 mod state;
 
 #[cfg(target_os = "linux")]
-pub use find::{CUDA, NVML, NVRTC, directory, directory_of, program, test, tests};
+pub use harness::{CUDA, NVML, NVRTC, directory, directory_of, program, test, tests};

@@ -26,7 +26,7 @@ struct Memory {
 }
 
 #[repr(C)]
-struct Load {
+struct Utilization {
     gpu: c_uint,
     memory: c_uint,
 }
@@ -71,11 +71,11 @@ unsafe extern "C" fn nvmlDeviceGetHandleByUUID(text: *const c_char, device: *mut
 }
 
 /// Gives something of a GPU's to a caller.
-unsafe fn of_card<T>(device: usize, place: *mut T, give: impl FnOnce(usize, &mut T)) -> u32 {
+unsafe fn with_card<T>(device: usize, place: *mut T, write: impl FnOnce(usize, &mut T)) -> u32 {
     match device.checked_sub(1).filter(|card| *card < settings().gpus) {
         Some(card) if !place.is_null() => {
             // SAFETY: the caller's place, with a value in it.
-            give(card, unsafe { &mut *place });
+            write(card, unsafe { &mut *place });
             SUCCESS
         }
         _ => INVALID_ARGUMENT,
@@ -86,7 +86,7 @@ unsafe fn of_card<T>(device: usize, place: *mut T, give: impl FnOnce(usize, &mut
 unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(device: usize, memory: *mut Memory) -> u32 {
     // SAFETY: the caller's place.
     unsafe {
-        of_card(device, memory, |card, memory| {
+        with_card(device, memory, |card, memory| {
             let seen = visible().iter().position(|seen| *seen == card);
             memory.total = settings().memory;
             memory.reserved = RESERVED.min(memory.total);
@@ -97,9 +97,9 @@ unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(device: usize, memory: *mut Memo
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn nvmlDeviceGetUtilizationRates(device: usize, load: *mut Load) -> u32 {
+unsafe extern "C" fn nvmlDeviceGetUtilizationRates(device: usize, load: *mut Utilization) -> u32 {
     // SAFETY: the caller's place.
-    unsafe { of_card(device, load, |card, load| *load = Load { gpu: 50 + card as c_uint, memory: 10 }) }
+    unsafe { with_card(device, load, |card, load| *load = Utilization { gpu: 50 + card as c_uint, memory: 10 }) }
 }
 
 #[unsafe(no_mangle)]
@@ -108,5 +108,5 @@ unsafe extern "C" fn nvmlDeviceGetTemperature(device: usize, sensor: c_uint, cel
         return INVALID_ARGUMENT;
     }
     // SAFETY: the caller's place.
-    unsafe { of_card(device, celsius, |card, celsius| *celsius = 40 + card as c_uint) }
+    unsafe { with_card(device, celsius, |card, celsius| *celsius = 40 + card as c_uint) }
 }

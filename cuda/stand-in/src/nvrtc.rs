@@ -45,13 +45,13 @@ fn code(architecture: c_int, source: &str) -> Vec<u8> {
 }
 
 /// The architecture that code is for, and its kernels; nothing if it is not of this library's.
-pub(crate) fn kernels_of(code: &CStr) -> Option<(c_int, Vec<&'static str>)> {
+pub(crate) fn read_image(code: &CStr) -> Option<(c_int, Vec<&'static str>)> {
     let mut lines = code.to_str().ok()?.lines();
     if lines.next()? != MAGIC {
         return None;
     }
     let architecture = lines.next()?.strip_prefix("sm_")?.parse().ok()?;
-    Some((architecture, lines.filter_map(plusminus_cuda::twin::name).collect()))
+    Some((architecture, lines.filter_map(plusminus_cuda::twin::kernel_name).collect()))
 }
 
 /// Compiles, or tells what is wrong as the library does: a code and words.
@@ -140,10 +140,10 @@ unsafe extern "C" fn nvrtcCompileProgram(program: usize, count: c_int, options: 
 }
 
 /// Gives some of a program's to a caller.
-fn of_program(program: usize, give: impl FnOnce(&Program)) -> u32 {
+fn with_program(program: usize, read: impl FnOnce(&Program)) -> u32 {
     match programs().get(&program) {
         Some(program) => {
-            give(program);
+            read(program);
             SUCCESS
         }
         None => INVALID_PROGRAM,
@@ -153,12 +153,12 @@ fn of_program(program: usize, give: impl FnOnce(&Program)) -> u32 {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcGetProgramLogSize(program: usize, size: *mut usize) -> u32 {
     // SAFETY: the caller's place.
-    of_program(program, |program| unsafe { *size = program.log.as_bytes_with_nul().len() })
+    with_program(program, |program| unsafe { *size = program.log.as_bytes_with_nul().len() })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcGetProgramLog(program: usize, log: *mut c_char) -> u32 {
-    of_program(program, |program| {
+    with_program(program, |program| {
         let bytes = program.log.as_bytes_with_nul();
         // SAFETY: the caller has room for as many bytes as it was told.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr().cast(), log, bytes.len()) };
@@ -168,13 +168,13 @@ unsafe extern "C" fn nvrtcGetProgramLog(program: usize, log: *mut c_char) -> u32
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcGetCUBINSize(program: usize, size: *mut usize) -> u32 {
     // SAFETY: the caller's place.
-    of_program(program, |program| unsafe { *size = program.code.len() })
+    with_program(program, |program| unsafe { *size = program.code.len() })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcGetCUBIN(program: usize, code: *mut c_char) -> u32 {
     // SAFETY: the caller has room for as many bytes as it was told.
-    of_program(program, |program| unsafe {
+    with_program(program, |program| unsafe {
         std::ptr::copy_nonoverlapping(program.code.as_ptr().cast(), code, program.code.len());
     })
 }

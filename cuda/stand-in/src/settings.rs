@@ -11,7 +11,7 @@ pub const GPUS: &str = "PLUSMINUS_STAND_IN_GPUS";
 /// Bytes that each GPU has; 1 GiB if it is not set. All that one process has is counted, and nothing of what others have.
 pub const MEMORY: &str = "PLUSMINUS_STAND_IN_MEMORY";
 
-/// Bytes that a context takes; none if it is not set.
+/// Bytes that a context parameters; none if it is not set.
 pub const CONTEXT: &str = "PLUSMINUS_STAND_IN_CONTEXT";
 
 /// Launches that a process may make, those of recordings included; the next one fails with an illegal address, and all that follows.

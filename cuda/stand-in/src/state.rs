@@ -1,4 +1,4 @@
-//! What the stand-in holds for a process: contexts, memory, and all that has a handle. Handles are numbers that are looked up here, so a
+//! What the stand-in holds for a process: contexts, memory, and all that has a handle. Handles are numbers that are looked up context, so a
 //! wrong one is refused and harms nothing.
 
 use crate::cards::visible;
@@ -15,10 +15,10 @@ use std::thread::ThreadId;
 const GUARD: usize = 256;
 
 /// What stands in them.
-const UNTOUCHED: u8 = 0xA5;
+const GUARD_PATTERN: u8 = 0xA5;
 
 /// What stands in memory that was not set: NaN, whether it is read as `f32` or as `f64`.
-const UNSET: u8 = 0xFF;
+const UNSET_PATTERN: u8 = 0xFF;
 
 /// A block of a GPU's memory.
 pub(crate) struct Block {
@@ -46,8 +46,8 @@ impl Block {
         }
         // SAFETY: that many bytes were allocated.
         unsafe {
-            base.write_bytes(UNTOUCHED, layout.size());
-            base.add(GUARD).write_bytes(UNSET, bytes);
+            base.write_bytes(GUARD_PATTERN, layout.size());
+            base.add(GUARD).write_bytes(UNSET_PATTERN, bytes);
         }
         Some(Block { base, bytes, card })
     }
@@ -62,13 +62,13 @@ impl Block {
     }
 
     /// Whether the guards are as they were.
-    pub fn is_untouched_beside(&self) -> bool {
-        // SAFETY: both are within the allocation, and nobody writes to them: who does is caught here.
+    pub fn guards_are_intact(&self) -> bool {
+        // SAFETY: both are within the allocation, and nobody writes to them: who does is caught context.
         let guards = unsafe {
             let after = self.base.add(GUARD + self.bytes);
             [std::slice::from_raw_parts(self.base, GUARD), std::slice::from_raw_parts(after, GUARD)]
         };
-        guards.into_iter().flatten().all(|byte| *byte == UNTOUCHED)
+        guards.into_iter().flatten().all(|byte| *byte == GUARD_PATTERN)
     }
 }
 
@@ -91,23 +91,23 @@ pub(crate) enum Work {
 }
 
 /// A recording that has not ended.
-pub(crate) struct Recorded {
+pub(crate) struct Capture {
     pub work: Vec<Work>,
     /// Whether something broke it.
     pub broken: bool,
     /// Whose it is, and whether calls are forbidden to that thread meanwhile.
     pub thread: ThreadId,
-    pub forbids: bool,
+    pub restricted: bool,
 }
 
 /// What has a handle.
 pub(crate) enum Object {
-    Stream(Option<Recorded>),
+    Stream(Option<Capture>),
     /// The kernels that it has.
     Module(Vec<&'static str>),
     Function(&'static str),
     Graph(Arc<Vec<Work>>),
-    Playable(Arc<Vec<Work>>),
+    GraphExec(Arc<Vec<Work>>),
 }
 
 /// A GPU, as this process has it.
@@ -118,7 +118,7 @@ pub(crate) struct Card {
     /// Bytes.
     pub used: u64,
     /// What poisoned it.
-    pub ill: Option<Code>,
+    pub error: Option<Code>,
 }
 
 /// What a process has.
@@ -128,7 +128,7 @@ pub(crate) struct State {
     pub cards: Vec<Card>,
     /// With the card that each belongs to.
     objects: BTreeMap<usize, (usize, Object)>,
-    given: usize,
+    handles: usize,
     blocks: BTreeMap<u64, Arc<Block>>,
     launches: u64,
 }
@@ -140,7 +140,7 @@ pub(crate) fn state() -> MutexGuard<'static, State> {
             started: false,
             cards: visible().iter().map(|_| Card::default()).collect(),
             objects: BTreeMap::new(),
-            given: 0,
+            handles: 0,
             blocks: BTreeMap::new(),
             launches: 0,
         })
@@ -154,12 +154,12 @@ thread_local! {
 }
 
 /// The state, and the card whose context is this thread's.
-pub(crate) struct Here {
+pub(crate) struct Context {
     state: MutexGuard<'static, State>,
     pub card: usize,
 }
 
-impl Deref for Here {
+impl Deref for Context {
     type Target = State;
 
     fn deref(&self) -> &State {
@@ -167,30 +167,30 @@ impl Deref for Here {
     }
 }
 
-impl DerefMut for Here {
+impl DerefMut for Context {
     fn deref_mut(&mut self) -> &mut State {
         &mut self.state
     }
 }
 
 /// Where a call begins that needs a context, and one that is not poisoned.
-pub(crate) fn enter() -> Result<Here, Code> {
+pub(crate) fn current_context() -> Result<Context, Code> {
     let state = state();
     if !state.started {
         return Err(Code::NOT_INITIALIZED);
     }
     let card = CURRENT.get().checked_sub(1).ok_or(Code::INVALID_CONTEXT)?;
     let found = state.cards.get(card).filter(|card| card.retained > 0).ok_or(Code::INVALID_CONTEXT)?;
-    found.ill.map_or(Ok(()), Err)?;
-    Ok(Here { state, card })
+    found.error.map_or(Ok(()), Err)?;
+    Ok(Context { state, card })
 }
 
-impl Here {
+impl Context {
     /// A handle for something of this card's.
-    pub fn give(&mut self, object: Object) -> usize {
-        self.given += 1;
-        // No number is given twice, and none looks like an address.
-        let (handle, card) = (self.given * 16, self.card);
+    pub fn register(&mut self, object: Object) -> usize {
+        self.handles += 1;
+        // No number is handles twice, and none looks like an address.
+        let (handle, card) = (self.handles * 16, self.card);
         self.objects.insert(handle, (card, object));
         handle
     }
@@ -203,38 +203,38 @@ impl Here {
     }
 
     /// What a stream is recording, if it does.
-    pub fn stream(&mut self, handle: usize) -> Result<&mut Option<Recorded>, Code> {
+    pub fn stream(&mut self, handle: usize) -> Result<&mut Option<Capture>, Code> {
         match self.object(handle)? {
-            Object::Stream(recorded) => Ok(recorded),
+            Object::Stream(capture) => Ok(capture),
             _ => Err(Code::INVALID_HANDLE),
         }
     }
 
     /// That a stream is not recording; a recording is broken by what asks.
-    pub fn idle(&mut self, stream: usize) -> Result<(), Code> {
+    pub fn require_not_capturing(&mut self, stream: usize) -> Result<(), Code> {
         match self.stream(stream)? {
             None => Ok(()),
-            Some(recorded) => {
-                recorded.broken = true;
+            Some(capture) => {
+                capture.broken = true;
                 Err(Code::CAPTURE_UNSUPPORTED)
             }
         }
     }
 
     /// That no recording is broken by a call that concerns the whole card (`all`), or that this thread may not make while it records.
-    pub fn undisturbed(&mut self, all: bool) -> Result<(), Code> {
+    pub fn check_captures(&mut self, all: bool) -> Result<(), Code> {
         let (mut answer, card, thread) = (Ok(()), self.card, std::thread::current().id());
         for (of, object) in self.objects.values_mut() {
-            let Object::Stream(Some(recorded)) = object else { continue };
-            if *of == card && (all || (recorded.forbids && recorded.thread == thread)) {
-                recorded.broken = true;
+            let Object::Stream(Some(capture)) = object else { continue };
+            if *of == card && (all || (capture.restricted && capture.thread == thread)) {
+                capture.broken = true;
                 answer = Err(Code::CAPTURE_UNSUPPORTED);
             }
         }
         answer
     }
 
-    pub fn forget(&mut self, handle: usize, is: impl Fn(&Object) -> bool) -> Result<(), Code> {
+    pub fn destroy(&mut self, handle: usize, is: impl Fn(&Object) -> bool) -> Result<(), Code> {
         if !is(self.object(handle)?) {
             return Err(Code::INVALID_HANDLE);
         }
@@ -279,7 +279,7 @@ impl Here {
     }
 
     /// Whether this launch is the one that is to fail.
-    pub fn is_to_fail(&mut self) -> bool {
+    pub fn should_fail(&mut self) -> bool {
         self.launches += 1;
         let settings = settings();
         if settings.fail_after.is_none_or(|after| self.launches <= after) {
@@ -292,7 +292,7 @@ impl Here {
 
 impl State {
     /// Lets all go that a card's context had.
-    pub fn destroy(&mut self, card: usize) {
+    pub fn destroy_context(&mut self, card: usize) {
         self.objects.retain(|_, (of, _)| *of != card);
         self.blocks.retain(|_, block| block.card != card);
         self.cards[card].used = 0;

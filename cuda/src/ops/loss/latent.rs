@@ -5,8 +5,8 @@ use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
 use crate::memory::Memory;
-use crate::ops::{STREAM, at_least, exactly, int, over, over_few};
-use Argument::Memory as At;
+use crate::ops::{STREAM, check_len, check_min_len, int, launch_over, launch_warps};
+use Argument::Buffer;
 
 /// What the loss remembers.
 #[derive(Clone, Copy, Debug)]
@@ -45,21 +45,21 @@ impl Latent {
         let Latent { state, parameters, step, stream, drawn } = self;
         let LatentState { latent, counts, transition, columns } = state;
         let (classes, pairs, rows) = (batch.classes, batch.classes * batch.classes, batch.samples.len());
-        exactly("latent labels", latent, batch.labels.len())?;
+        check_len("latent labels", latent, batch.labels.len())?;
         for matrix in [counts, transition, columns] {
-            exactly("pairs of labels", matrix, pairs)?;
+            check_len("pairs of labels", matrix, pairs)?;
         }
-        exactly("parameters of latent labels", parameters, 1)?;
-        at_least("a step's numbers", step, 2)?;
-        exactly("a stream", stream, STREAM)?;
-        exactly("labels that are drawn", drawn, rows)?;
+        check_len("parameters of latent labels", parameters, 1)?;
+        check_min_len("a step's numbers", step, 2)?;
+        check_len("a stream", stream, STREAM)?;
+        check_len("labels that are drawn", drawn, rows)?;
         batch.check()?;
-        let memories = [step, counts, parameters, transition, columns].map(At);
-        over_few(device, "latent_transition", classes, memories.into_iter().chain([int(classes)?]))?;
-        batch.launch(device, "latent_draw", [columns, stream, drawn, batch.values, batch.gradient].map(At))?;
-        let memories = [batch.labels, batch.samples, drawn, latent, counts].map(At);
-        over(device, "latent_count", pairs, memories.into_iter().chain(batch.end()?))?;
-        let memories = [batch.samples, drawn, latent].map(At);
-        over(device, "latent_keep", rows, memories.into_iter().chain([int(rows)?]))
+        let memories = [step, counts, parameters, transition, columns].map(Buffer);
+        launch_warps(device, "latent_transition", classes, memories.into_iter().chain([int(classes)?]))?;
+        batch.launch(device, "latent_draw", [columns, stream, drawn, batch.values, batch.gradient].map(Buffer))?;
+        let memories = [batch.labels, batch.samples, drawn, latent, counts].map(Buffer);
+        launch_over(device, "latent_count", pairs, memories.into_iter().chain(batch.trailing_arguments()?))?;
+        let memories = [batch.samples, drawn, latent].map(Buffer);
+        launch_over(device, "latent_keep", rows, memories.into_iter().chain([int(rows)?]))
     }
 }

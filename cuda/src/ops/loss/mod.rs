@@ -9,12 +9,12 @@ mod latent;
 pub use determinant::Determinant;
 pub use latent::{Latent, LatentState};
 
-use super::{at_least, exactly, int, maybe, over_few};
+use super::{check_len, check_min_len, int, launch_warps, optional};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
 use crate::memory::Memory;
-use Argument::Memory as At;
+use Argument::Buffer;
 
 /// What every loss takes and leaves.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +41,9 @@ impl Batch {
 
     fn check(&self) -> Result<(), DeviceError> {
         let count = self.rows() * self.classes;
-        exactly("logits of a loss", self.logits, count)?;
-        exactly("a gradient of a loss", self.gradient, count)?;
-        exactly("values of rows", self.values, self.rows())?;
+        check_len("logits of a loss", self.logits, count)?;
+        check_len("a gradient of a loss", self.gradient, count)?;
+        check_len("values of rows", self.values, self.rows())?;
         // One class has no other.
         if self.classes < 2 {
             return Err(DeviceError::Unfit(format!("a loss of {} classes", self.classes)));
@@ -53,12 +53,12 @@ impl Batch {
     }
 
     /// What comes first among a kernel's arguments.
-    fn start(&self) -> [Argument; 3] {
-        [self.logits, self.labels, self.samples].map(At)
+    fn leading_arguments(&self) -> [Argument; 3] {
+        [self.logits, self.labels, self.samples].map(Buffer)
     }
 
     /// And last.
-    fn end(&self) -> Result<[Argument; 3], DeviceError> {
+    fn trailing_arguments(&self) -> Result<[Argument; 3], DeviceError> {
         Ok([int(self.rows())?, int(self.classes)?, int(self.labels.len())?])
     }
 
@@ -69,7 +69,12 @@ impl Batch {
         own: impl IntoIterator<Item = Argument>,
     ) -> Result<(), DeviceError> {
         self.check()?;
-        over_few(device, kernel, self.rows(), self.start().into_iter().chain(own).chain(self.end()?))
+        launch_warps(
+            device,
+            kernel,
+            self.rows(),
+            self.leading_arguments().into_iter().chain(own).chain(self.trailing_arguments()?),
+        )
     }
 }
 
@@ -88,9 +93,9 @@ impl Powers {
     /// # Errors
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device, batch: Batch) -> Result<(), DeviceError> {
-        exactly("parameters of powers", self.parameters, 4)?;
-        self.kept.map_or(Ok(()), |kept| exactly("kept samples", kept, batch.labels.len()))?;
-        let own = [At(self.parameters), maybe(self.kept), At(batch.values), At(batch.gradient)];
+        check_len("parameters of powers", self.parameters, 4)?;
+        self.kept.map_or(Ok(()), |kept| check_len("kept samples", kept, batch.labels.len()))?;
+        let own = [Buffer(self.parameters), optional(self.kept), Buffer(batch.values), Buffer(batch.gradient)];
         batch.launch(device, "loss_powers", own)
     }
 }
@@ -105,7 +110,7 @@ impl Squares {
     /// # Errors
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device, batch: Batch) -> Result<(), DeviceError> {
-        batch.launch(device, "loss_squares", [At(batch.values), At(batch.gradient)])
+        batch.launch(device, "loss_squares", [Buffer(batch.values), Buffer(batch.gradient)])
     }
 }
 
@@ -122,8 +127,8 @@ impl Forward {
     /// # Errors
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device, batch: Batch) -> Result<(), DeviceError> {
-        exactly("a transition matrix", self.columns, batch.classes * batch.classes)?;
-        batch.launch(device, "loss_forward", [At(self.columns), At(batch.values), At(batch.gradient)])
+        check_len("a transition matrix", self.columns, batch.classes * batch.classes)?;
+        batch.launch(device, "loss_forward", [Buffer(self.columns), Buffer(batch.values), Buffer(batch.gradient)])
     }
 }
 
@@ -142,11 +147,11 @@ impl Imae {
     /// # Errors
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device, batch: Batch) -> Result<(), DeviceError> {
-        exactly("parameters of IMAE", self.parameters, 2)?;
-        exactly("weights of rows", self.weights, batch.rows())?;
-        let own = [self.parameters, batch.values, self.weights].map(At);
+        check_len("parameters of IMAE", self.parameters, 2)?;
+        check_len("weights of rows", self.weights, batch.rows())?;
+        let own = [self.parameters, batch.values, self.weights].map(Buffer);
         batch.launch(device, "loss_imae_weights", own)?;
-        batch.launch(device, "loss_imae", [self.parameters, self.weights, batch.gradient].map(At))
+        batch.launch(device, "loss_imae", [self.parameters, self.weights, batch.gradient].map(Buffer))
     }
 }
 
@@ -167,10 +172,10 @@ impl Total {
     /// # Errors
     /// If lengths differ, or what the device says.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        at_least("a step's numbers", self.step, 1)?;
-        at_least("values of rows", self.values, 1)?;
-        let memories = [self.values, self.step, self.losses].map(At);
+        check_min_len("a step's numbers", self.step, 1)?;
+        check_min_len("values of rows", self.values, 1)?;
+        let memories = [self.values, self.step, self.losses].map(Buffer);
         let numbers = [int(self.values.len())?, int(self.losses.len())?];
-        over_few(device, "loss_total", 1, memories.into_iter().chain(numbers))
+        launch_warps(device, "loss_total", 1, memories.into_iter().chain(numbers))
     }
 }

@@ -176,7 +176,7 @@ fn a_kernel_that_writes_beside_its_memory_is_noticed() {
     let mut twin = Twin::new();
     let [from, to] = [on(&mut twin, &[1.0; 8]), room(&mut twin, 4)];
     let number = |value| Argument::Int(value);
-    let arguments = vec![Argument::Memory(from), Argument::Memory(to), number(0), number(5)];
+    let arguments = vec![Argument::Buffer(from), Argument::Buffer(to), number(0), number(5)];
     let launch = Launch { kernel: "give", blocks: 1, threads: 8, arguments };
     let error = twin.launch(&launch).unwrap_err();
     assert_eq!(error.to_string(), "give failed: it wrote beside the memory that it was given");
@@ -255,7 +255,7 @@ fn a_kernel_that_writes_beside_its_memory_is_noticed_through_the_drivers_calls()
     plusminus_stand_in::test(name, &[], || {
         let mut gpu = Gpu::open(0, None).unwrap();
         let [from, to] = [on(&mut gpu, &[1.0; 8]), room(&mut gpu, 4)];
-        let arguments = vec![Argument::Memory(from), Argument::Memory(to), Argument::Int(0), Argument::Int(5)];
+        let arguments = vec![Argument::Buffer(from), Argument::Buffer(to), Argument::Int(0), Argument::Int(5)];
         gpu.launch(&Launch { kernel: "give", blocks: 1, threads: 8, arguments }).unwrap();
         let error = gpu.download(to, &mut [0.0; 4]).unwrap_err();
         assert!(error.to_string().contains("CUDA_ERROR_ILLEGAL_ADDRESS"), "{error}");

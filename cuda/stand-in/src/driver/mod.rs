@@ -12,7 +12,7 @@ use crate::code::Code;
 ///
 /// # Safety
 /// The place is null or the caller's to be written to.
-unsafe fn put<T>(place: *mut T, value: T) -> Result<(), Code> {
+unsafe fn write_out<T>(place: *mut T, value: T) -> Result<(), Code> {
     if place.is_null() {
         return Err(Code::INVALID_VALUE);
     }

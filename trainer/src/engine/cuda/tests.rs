@@ -63,7 +63,7 @@ impl Device for Shared {
         self.0.lock().unwrap().read(from, values)
     }
 
-    fn launch(&mut self, launch: &plusminus_cuda::device::Launch) -> Result<(), DeviceError> {
+    fn launch(&mut self, launch: &plusminus_cuda::Launch) -> Result<(), DeviceError> {
         self.0.lock().unwrap().launch(launch)
     }
 
