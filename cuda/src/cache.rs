@@ -1,35 +1,34 @@
-//! What was compiled, kept on disk. A name is the hash of all that the content follows from, and the content begins with its own hash: an
-//! entry that was cut off or altered is noticed, and made anew.
+//! A cache of compiled kernels on disk. A file's name is the hash of everything that its content depends on. The content starts with its
+//! own hash, so a truncated or altered file is detected and compiled again.
 
 use crate::error::DeviceError;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a hash.
+/// Length of a hash in bytes.
 const HASH: usize = blake3::OUT_LEN;
 
-/// A directory of compiled kernels. Several processes may use one.
+/// A directory of compiled kernels. Several processes may share it.
 #[derive(Clone, Debug)]
 pub struct Cache {
     directory: PathBuf,
 }
 
 impl Cache {
-    /// One in this directory, which is made when there is something to keep.
+    /// Uses `directory`, which is created on the first write.
     pub fn at(directory: PathBuf) -> Self {
         Cache { directory }
     }
 
-    /// The user's: `plusminus/kernels` in `XDG_CACHE_HOME` or `~/.cache`. Nothing where there is no home.
+    /// The user's cache: `plusminus/kernels` in `XDG_CACHE_HOME` or `~/.cache`. Returns none if neither variable nor `HOME` is set.
     pub fn of_user() -> Option<Self> {
         let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?;
         Some(Cache::at(home.join("plusminus").join("kernels")))
     }
 
-    /// What follows from `parts`: from disk, if it is there and whole, else made and left there. That it could not be left is no error, for
-    /// it can be made again.
+    /// Returns the content for `parts`, from disk or else from `make`. A failed write to disk is ignored: the content can be made again.
     pub(crate) fn get_or_make<'a>(
         &self,
         parts: impl IntoIterator<Item = &'a str>,
@@ -44,7 +43,7 @@ impl Cache {
         Ok(made)
     }
 
-    /// Beside its place, synced and renamed: nobody sees a part of it.
+    /// Writes a temporary file, syncs and renames it, so that no other process sees a partial file.
     fn write(&self, path: &Path, content: &[u8]) -> std::io::Result<()> {
         fs::create_dir_all(&self.directory)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
@@ -59,7 +58,7 @@ impl Cache {
 fn file_name<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
-        // With its length, so that no two lists are one text.
+        // The length prefix keeps different lists from hashing the same bytes.
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
@@ -77,7 +76,7 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    /// A cache, and how often something had to be made for it.
+    /// A cache that counts how often its content was made.
     struct Counted {
         _directory: tempfile::TempDir,
         cache: Cache,

@@ -1,6 +1,6 @@
-//! The kernels' sources, compiled for a GPU when the program runs: by NVRTC, which a machine without a GPU has too if it is installed.
+//! Compiles the kernel sources at run time with NVRTC, which also works on a host without a GPU.
 
-#![allow(unsafe_code, reason = "NVRTC is a library of C")]
+#![allow(unsafe_code, reason = "calls a C library")]
 
 use crate::cache::Cache;
 use crate::error::DeviceError;
@@ -9,49 +9,49 @@ use crate::sources::{COMMON, SOURCES};
 use cudarc::nvrtc::{result, sys};
 use std::ffi::CString;
 
-/// No product is joined with a sum unless the source says so, and roots and quotients are rounded to nearest: what comes out is what the
-/// processor computes.
+/// Multiplications and additions are not contracted unless the source does; roots and quotients are rounded to nearest. The results
+/// equal those of the CPU.
 const OPTIONS: [&str; 5] = ["--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true", "--std=c++17"];
 
-/// All kernels as one source.
+/// Returns all kernels as one source.
 fn source() -> String {
     let files = SOURCES.iter().map(|(file, source)| format!("#line 1 \"{file}\"\n{source}"));
     std::iter::once(format!("#line 1 \"common.h\"\n{COMMON}")).chain(files).collect::<Vec<_>>().join("\n")
 }
 
-/// NVRTC's version.
+/// Returns the version of NVRTC.
 ///
 /// # Errors
-/// That it is not there.
+/// Returns an error if NVRTC is missing.
 pub fn version() -> Result<[i32; 2], DeviceError> {
     Library::Nvrtc.require()?;
     let (mut major, mut minor) = (0, 0);
-    // SAFETY: the library is there, and writes to two numbers that outlive the call.
+    // SAFETY: the library is loaded, and both pointers are valid for writes during the call.
     let code = unsafe { sys::nvrtcVersion(&mut major, &mut minor) };
     code.result().map_err(|error| DeviceError::failed("nvrtcVersion", error.to_string()))?;
     Ok([major, minor])
 }
 
-/// The architectures that this NVRTC compiles for, such as 90 for `sm_90`.
+/// Returns the architectures that the installed NVRTC supports, such as 90 for `sm_90`.
 ///
 /// # Errors
-/// That it is not there.
+/// Returns an error if NVRTC is missing.
 pub fn architectures() -> Result<Vec<i32>, DeviceError> {
     Library::Nvrtc.require()?;
     let failed = |error: result::NvrtcError| DeviceError::failed("nvrtcGetSupportedArchs", error.to_string());
     let mut count = 0;
-    // SAFETY: the library is there, and writes to a number that outlives the call.
+    // SAFETY: the library is loaded, and the pointer is valid for writes during the call.
     unsafe { sys::nvrtcGetNumSupportedArchs(&mut count) }.result().map_err(failed)?;
     let mut found = vec![0; usize::try_from(count).unwrap_or_default()];
-    // SAFETY: as above; there is room for as many numbers as it has just said that it will write.
+    // SAFETY: as above; the vector has the length that the library reported.
     unsafe { sys::nvrtcGetSupportedArchs(found.as_mut_ptr()) }.result().map_err(failed)?;
     Ok(found)
 }
 
-/// All kernels as code for an architecture, such as 90: from `cache` if that has it, else compiled and left there.
+/// Returns the code of all kernels for an architecture, such as 90, from `cache` or else from the compiler.
 ///
 /// # Errors
-/// That NVRTC is not there, or what it says to the sources.
+/// Returns an error if NVRTC is missing or does not compile the sources.
 pub fn kernels(architecture: i32, cache: Option<&Cache>) -> Result<Vec<u8>, DeviceError> {
     let [major, minor] = version()?;
     let (source, options) = (source(), options(architecture));
@@ -70,23 +70,23 @@ fn options(architecture: i32) -> Vec<String> {
     std::iter::once(architecture).chain(OPTIONS.map(str::to_owned)).collect()
 }
 
-/// A program of NVRTC's, which is destroyed when it is dropped.
+/// A program of NVRTC, destroyed on drop.
 struct Program(sys::nvrtcProgram);
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // SAFETY: it was made by `create_program`, and is destroyed once. That it could not be is nothing that anyone could act on.
+        // SAFETY: `create_program` made the program, and it is destroyed once. A failure is ignored: there is no remedy.
         let _ = unsafe { result::destroy_program(self.0) };
     }
 }
 
-/// Compiles a source: the library has been asked for before.
+/// Compiles a source. The caller has checked that NVRTC is available.
 fn compile(source: &str, options: &[String], architecture: i32) -> Result<Vec<u8>, DeviceError> {
     let failed = |call: &str, error: result::NvrtcError| DeviceError::failed(call, error.to_string());
-    let text = CString::new(source).map_err(|_| DeviceError::Unfit("a source with a zero in it".into()))?;
+    let text = CString::new(source).map_err(|_| DeviceError::Unfit("the kernel source contains NUL".into()))?;
     let program =
         Program(result::create_program(&text, Some(c"kernels.cu")).map_err(|e| failed("nvrtcCreateProgram", e))?);
-    // SAFETY: the program was made above, and `text` outlives it.
+    // SAFETY: the program exists, and `text` outlives it.
     if let Err(error) = unsafe { result::compile_program(program.0, options) } {
         // SAFETY: as above.
         let log = unsafe { result::get_program_log(program.0) }.unwrap_or_default();
@@ -95,10 +95,10 @@ fn compile(source: &str, options: &[String], architecture: i32) -> Result<Vec<u8
         return Err(DeviceError::Compilation { architecture: format!("sm_{architecture}"), log });
     }
     let mut size = 0;
-    // SAFETY: the program is compiled, and the number outlives the call.
+    // SAFETY: the program is compiled, and the pointer is valid for writes during the call.
     unsafe { sys::nvrtcGetCUBINSize(program.0, &mut size) }.result().map_err(|e| failed("nvrtcGetCUBINSize", e))?;
     let mut code = vec![0u8; size];
-    // SAFETY: the program is compiled, and there is room for as many bytes as it has just said.
+    // SAFETY: the program is compiled, and the vector has the length that the library reported.
     unsafe { sys::nvrtcGetCUBIN(program.0, code.as_mut_ptr().cast()) }
         .result()
         .map_err(|e| failed("nvrtcGetCUBIN", e))?;
@@ -111,20 +111,20 @@ mod tests {
     use crate::sources::kernels as names;
     use std::io::Write;
 
-    /// GPUs from Volta to Hopper.
+    /// Architectures from Volta to Hopper.
     const WANTED: [i32; 4] = [70, 80, 86, 90];
 
-    /// To the terminal, whatever else tests print.
+    /// Writes to standard error directly, past the output capture of the test harness.
     fn print_skipped(what: &str) {
         writeln!(std::io::stderr(), "SKIPPED: {what}").unwrap();
     }
 
-    /// NVRTC, or a loud word that it is missing.
+    /// Returns whether NVRTC is available, and prints a note if it is not.
     fn nvrtc_is_available() -> bool {
         match version() {
             Ok(_) => true,
             Err(error) => {
-                print_skipped(&format!("the kernels were not compiled for any GPU: {error}"));
+                print_skipped(&format!("no kernel was compiled: {error}"));
                 false
             }
         }

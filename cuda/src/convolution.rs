@@ -1,65 +1,66 @@
-//! Convolutions: forward, and the gradients with respect to input and weights. A linear layer is one over images of one pixel.
+//! What a convolution is given: extents, pass, precision and memory. A linear layer is a convolution over images of one pixel.
 
 use crate::error::DeviceError;
 use crate::memory::Memory;
 
-/// Values that the chunks of a sum over weights take at max_chunks, unless a single chunk has more.
+/// Upper limit for the partial sums of a weight gradient, in values. A single chunk may exceed it.
 const MAX_PARTIAL_SUMS: usize = 1 << 22;
 
-/// Chunks at max_chunks.
+/// Upper limit for the number of chunks of a weight gradient.
 const MAX_CHUNKS: usize = 64;
 
 /// Extents of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Geometry {
-    /// How many images.
+    /// Number of images.
     pub samples: usize,
-    /// Rows and columns of what is read.
+    /// Rows and columns of the input.
     pub from: [usize; 2],
-    /// Channels of what is read.
+    /// Input channels.
     pub inputs: usize,
-    /// Rows and columns of what comes out.
+    /// Rows and columns of the output.
     pub to: [usize; 2],
-    /// Channels of what comes out.
+    /// Output channels.
     pub outputs: usize,
     /// Rows and columns of the kernel.
     pub kernel: [usize; 2],
-    /// From a window to the next.
+    /// Distance between windows, in pixels.
     pub stride: usize,
-    /// Rows of zeroes above and below, columns on the left and on the right.
+    /// Zero padding: rows above and below, columns on the left and on the right.
     pub margin: [usize; 2],
 }
 
 impl Geometry {
-    /// Values that are read.
+    /// Length of the input, in values.
     pub fn reads(&self) -> usize {
         self.samples * self.from[0] * self.from[1] * self.inputs
     }
 
-    /// Values that come out.
+    /// Length of the output, in values.
     pub fn leaves(&self) -> usize {
         self.samples * self.to[0] * self.to[1] * self.outputs
     }
 
-    /// Weights.
+    /// Number of weights.
     pub fn weights(&self) -> usize {
         self.outputs * self.kernel[0] * self.kernel[1] * self.inputs
     }
 
-    /// Rows of pixels of a chunk, and how many chunks there are: from the extents alone, so that sums have one order everywhere.
+    /// Returns the rows of pixels per chunk and the number of chunks. Both follow from the extents alone, so sums have the same order on
+    /// every device.
     pub(crate) fn chunks(&self) -> [usize; 2] {
         let lines = (self.samples * self.to[0]).max(1);
         let chunk = lines.div_ceil(self.max_chunks());
         [chunk, lines.div_ceil(chunk)]
     }
 
-    /// Chunks at max_chunks, of any number of samples.
+    /// Upper limit for the number of chunks, for any number of samples.
     fn max_chunks(&self) -> usize {
         (MAX_PARTIAL_SUMS / self.weights().max(1)).clamp(1, MAX_CHUNKS)
     }
 
-    /// Values that a sum over weights takes at max_chunks beside the weights' gradient, where no library does it, for so many samples or fewer.
-    /// (Fewer samples may be cut into more chunks: 72 rows into 36 of two, 64 into 64 of one.)
+    /// Scratch memory for a weight gradient that no library computes, in values: enough for this number of samples or fewer.
+    /// Fewer samples may be cut into more chunks: 72 rows into 36 chunks of two, 64 rows into 64 chunks of one.
     pub fn scratch(&self) -> usize {
         match self.max_chunks().min(self.samples * self.to[0]) {
             0 | 1 => 0,
@@ -75,36 +76,40 @@ impl Geometry {
                 && reach >= self.kernel[i]
                 && self.to[i] == (reach - self.kernel[i]) / self.stride + 1
         };
-        if fits(0) && fits(1) { Ok(()) } else { Err(DeviceError::Unfit(format!("extents that do not fit: {self:?}"))) }
+        if fits(0) && fits(1) {
+            Ok(())
+        } else {
+            Err(DeviceError::Unfit(format!("a convolution's extents do not match: {self:?}")))
+        }
     }
 }
 
-/// Which of its three products.
+/// One of the three products of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     /// y = x ∗ w
     Forward,
-    /// x is the gradient with respect to the input, from y, that with respect to the output.
+    /// Computes x, the gradient with respect to the input, from y, the gradient with respect to the output.
     Back {
-        /// Whether it is added to what is there.
+        /// Adds to x; otherwise overwrites it.
         add: bool,
     },
-    /// w is the gradient with respect to the weights, from x and from y, the gradient with respect to the output.
+    /// Computes w, the gradient with respect to the weights, from the input x and from y, the gradient with respect to the output.
     Weights,
 }
 
-/// What becomes of the factors of a product before they are multiplied. Sums are `f32` always.
+/// Precision of the factors of a product. Sums are always `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Factors {
-    /// Nothing.
+    /// Factors are used as they are.
     #[default]
     F32,
-    /// They are rounded to 10 bits after the leading one: by our own kernels to nearest, ties away from zero; a GPU's library does it in its
-    /// own way.
+    /// Factors are rounded to 10 mantissa bits. Our own kernels round to nearest, ties away from zero; a GPU's library rounds in its own
+    /// way.
     Tf32,
-    /// They are rounded to bfloat16, to nearest, ties to even, and what comes out is, too.
+    /// Factors and results are rounded to bfloat16, to nearest, ties to even.
     Bf16 {
-        /// Room for x, w and y in 16 bits: for as many values each, or more.
+        /// Memory for x, w and y in 16 bits, each at least as long as its `f32` counterpart.
         room: [Memory; 3],
     },
 }
@@ -112,18 +117,18 @@ pub enum Factors {
 /// A product of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct Convolution {
-    /// Its extents.
+    /// Extents.
     pub geometry: Geometry,
-    /// Which of its products.
+    /// The product to compute.
     pub pass: Pass,
-    /// The input, or its gradient: NHWC.
+    /// The input or its gradient, NHWC.
     pub x: Memory,
-    /// The weights, or their gradient: `[output, row, column, input]`.
+    /// The weights or their gradient, `[output, row, column, input]`.
     pub w: Memory,
-    /// The output, or its gradient: NHWC.
+    /// The output or its gradient, NHWC.
     pub y: Memory,
-    /// [`Geometry::scratch`] values or more.
+    /// At least [`Geometry::scratch`] values.
     pub scratch: Memory,
-    /// In what precision.
+    /// Precision of the factors.
     pub factors: Factors,
 }

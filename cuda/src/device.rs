@@ -1,9 +1,7 @@
-//! What the host's side of training asks of a device, whichever that is: memory, copies, launches, and steps that are recorded once and
-//! played again.
+//! The interface of a device: memory, copies, kernel launches, and launches that are captured once and replayed.
 //!
-//! There are two: a GPU behind CUDA's driver (`gpu`), and the processor, on which tests run the very same kernels (`twin`).
-//! Launches are made by [`ops`](crate::ops) alone, which checks that kernels stay within what they are given; so nothing here is
-//! `unsafe` for those who use it.
+//! There are two devices: a GPU behind the CUDA driver (`gpu`), and the CPU, on which tests run the same kernels (`twin`).
+//! Only [`ops`](crate::ops) creates launches. It checks that kernels stay within their memory, so this interface is safe to use.
 
 use crate::convolution::Convolution;
 use crate::error::DeviceError;
@@ -11,98 +9,98 @@ use crate::launch::Launch;
 use crate::memory::{Memory, Room, Values};
 use crate::signature::Kind;
 
-/// That a device does not record while something is asked that is no launch.
-pub(crate) fn refuse_while_recording(recording: bool, what: &str) -> Result<(), DeviceError> {
-    if recording { Err(DeviceError::Unfit(format!("{what} while launches are recorded"))) } else { Ok(()) }
+/// Returns an error if `recording` is set: only launches can be captured. `action` is what the caller asked for.
+pub(crate) fn refuse_while_recording(recording: bool, action: &str) -> Result<(), DeviceError> {
+    if recording { Err(DeviceError::Unfit(format!("cannot {action} while launches are recorded"))) } else { Ok(()) }
 }
 
-/// What a device has recorded, to be played again.
+/// Launches captured by a device, to be replayed with [`Device::play`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recording(pub(crate) usize);
 
-/// A device with a queue of its own: what it is given is done in order.
+/// A device with one queue: it executes copies and launches in the order of the calls.
 pub trait Device: Send {
-    /// What it is, such as `NVIDIA H100 80GB HBM3`.
+    /// The model, such as `NVIDIA H100 80GB HBM3`.
     fn name(&self) -> String;
 
-    /// What its results follow from, beside the program: its model and architecture and the libraries that compute for it, such as
+    /// A string that names everything besides this program that results may depend on: model, architecture and libraries, such as
     /// `NVIDIA H100 80GB HBM3 sm_90 nvrtc 12.9 cudnn 9.10.2`.
     fn kin(&self) -> String;
 
-    /// Memory for so many values, all of them zero.
+    /// Allocates memory for `length` values and sets them to zero.
     ///
     /// # Errors
-    /// That there is not so much.
+    /// Returns [`DeviceError::OutOfMemory`] if the device has too little free memory.
     fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError>;
 
-    /// Gives back the memory that `memory` is, or is a part of, after all that was asked for before.
+    /// Frees the allocation that contains `memory` once all earlier calls have finished with it.
     ///
     /// # Errors
-    /// That it is none of this device's.
+    /// Returns an error if the memory does not belong to this device.
     fn free(&mut self, memory: Memory) -> Result<(), DeviceError>;
 
-    /// Bytes of memory that it has in all.
+    /// Total memory of the device in bytes.
     fn capacity(&self) -> usize;
 
-    /// Copies values to the device.
+    /// Copies values from the host to the device.
     ///
     /// # Errors
-    /// That they are of another kind, or not as many as there is memory for, or the driver's refusal.
+    /// Returns an error if the type or the number of the values differs from that of `to`, or if the copy fails.
     fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError>;
 
-    /// Copies values from the device, after all that was asked for before.
+    /// Waits for all earlier calls and copies values from the device to the host.
     ///
     /// # Errors
-    /// What went wrong in any of that; or that they are of another kind, or not as many.
+    /// Returns the error of an earlier call, or an error if the type or the number of the values differs from that of `from`.
     fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError>;
 
-    /// [`Device::write`] of `f32`.
+    /// Calls [`Device::write`] with `f32` values.
     ///
     /// # Errors
-    /// As there.
+    /// Returns the errors of [`Device::write`].
     fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError> {
         self.write(Values::Floats(values), to)
     }
 
-    /// [`Device::read`] of `f32`.
+    /// Calls [`Device::read`] with `f32` values.
     ///
     /// # Errors
-    /// As there.
+    /// Returns the errors of [`Device::read`].
     fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError> {
         self.read(from, Room::Floats(values))
     }
 
-    /// Puts a kernel into the queue.
+    /// Queues a kernel.
     ///
     /// # Errors
-    /// That its arguments are not what it takes, or the driver's refusal.
+    /// Returns an error if the arguments do not match the kernel's parameters or the driver refuses the launch.
     fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError>;
 
-    /// Computes a convolution by a library that is at hand, in the precision that it says; whether there is one that does.
+    /// Computes a convolution with a library, in its [`Factors`] precision. Returns false if the device has no library that supports it.
     ///
     /// # Errors
-    /// The library's refusal.
+    /// Returns the library's error.
     fn convolve(&mut self, convolution: &Convolution) -> Result<bool, DeviceError>;
 
-    /// From now on launches are recorded and not done, until [`Device::recorded`]. Meanwhile nothing else may be asked: what is copied or
-    /// allocated is no part of a recording.
+    /// Captures launches from now on, instead of executing them, until [`Device::recorded`]. Other calls fail in the meantime: copies and
+    /// allocations cannot be captured.
     ///
     /// # Errors
-    /// That it cannot record, or does already.
+    /// Returns an error if the device cannot capture launches or is already capturing.
     fn record(&mut self) -> Result<(), DeviceError>;
 
-    /// Ends a recording.
+    /// Ends the capture. Later launches execute at once again.
     ///
     /// # Errors
-    /// That it cannot be played, or there is none. Launches are done again at once from now on.
+    /// Returns an error if nothing is being captured or the captured launches cannot be replayed.
     fn recorded(&mut self) -> Result<Recording, DeviceError>;
 
-    /// Puts all that was recorded into the queue.
+    /// Queues all launches of a recording.
     ///
     /// # Errors
-    /// That there is no such recording, or the driver's refusal.
+    /// Returns an error if the recording does not exist or the driver refuses it.
     fn play(&mut self, recording: Recording) -> Result<(), DeviceError>;
 
-    /// Lets all recordings go.
+    /// Destroys all recordings.
     fn forget(&mut self);
 }

@@ -1,40 +1,40 @@
-//! Errors of devices.
+//! Errors of devices and of the libraries behind them.
 
-/// What went wrong on a device.
+/// An error of a device.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum DeviceError {
-    /// The device's memory does not suffice.
-    #[error("the device's memory is full{}; use fewer slots, a smaller batch or another device", asked(*.wanted))]
+    /// The device has too little free memory.
+    #[error("the device is out of memory{}; use fewer slots, a smaller batch or another device", requested(*.wanted))]
     OutOfMemory {
-        /// Bytes that were asked for; 0 if it was for something of the driver's own.
+        /// Requested bytes; 0 if the driver or a library needed the memory for itself.
         wanted: usize,
     },
-    /// A library is not there that is needed.
+    /// A library, a driver or a GPU is missing; the text says which and what to do.
     #[error("{0}")]
     Missing(String),
-    /// A kernel does not compile.
+    /// The kernels do not compile.
     #[error("the kernels do not compile for {architecture}: {log}")]
     Compilation {
-        /// Such as `sm_90`.
+        /// The target, such as `sm_90`.
         architecture: String,
-        /// The compiler's words.
+        /// The compiler's log.
         log: String,
     },
-    /// The driver or a library refuses.
+    /// A call to the driver or a library failed.
     #[error("{call} failed: {reason}")]
     Failed {
-        /// What was tried.
+        /// The function, such as `cuLaunchKernel`.
         call: String,
-        /// The library's words.
+        /// The error's name and description.
         reason: String,
     },
-    /// A call that does not fit what it is given: a mistake in this program.
+    /// Arguments that do not match: a bug in this program.
     #[error("{0}")]
     Unfit(String),
 }
 
-fn asked(wanted: usize) -> String {
-    if wanted == 0 { String::new() } else { format!(": {wanted} bytes more were asked for") }
+fn requested(wanted: usize) -> String {
+    if wanted == 0 { String::new() } else { format!(": an allocation of {wanted} bytes failed") }
 }
 
 impl DeviceError {
@@ -48,9 +48,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_that_is_full_is_told_of_with_how_much_was_asked_for_if_that_is_known() {
+    fn out_of_memory_errors_name_the_requested_bytes_if_known() {
         let text = |wanted| DeviceError::OutOfMemory { wanted }.to_string();
-        assert!(text(12).starts_with("the device's memory is full: 12 bytes more were asked for; use fewer slots"));
-        assert!(text(0).starts_with("the device's memory is full; use fewer slots"));
+        assert!(text(12).starts_with("the device is out of memory: an allocation of 12 bytes failed; use fewer slots"));
+        assert!(text(0).starts_with("the device is out of memory; use fewer slots"));
     }
 }

@@ -1,4 +1,4 @@
-//! Kernel launches and their arguments.
+//! Kernel launches, and the check of their arguments against the kernels' signatures.
 
 use crate::error::DeviceError;
 use crate::memory::Memory;
@@ -15,7 +15,7 @@ pub(crate) enum Argument {
     Float(f32),
 }
 
-/// A kernel that is to run, with its arguments: made by [`ops`](crate::ops) alone.
+/// A kernel launch with its grid and arguments. Only [`ops`](crate::ops) creates launches.
 #[derive(Clone, Debug)]
 pub struct Launch {
     pub(crate) kernel: &'static str,
@@ -24,10 +24,10 @@ pub struct Launch {
     pub(crate) arguments: Vec<Argument>,
 }
 
-/// Checks that a kernel is there and takes these arguments.
+/// Returns an error unless the kernel exists and its parameters match the arguments.
 pub(crate) fn check(launch: &Launch) -> Result<(), DeviceError> {
     let Some(signature) = sources::signature(launch.kernel) else {
-        return Err(DeviceError::Unfit(format!("no kernel is called {}", launch.kernel)));
+        return Err(DeviceError::Unfit(format!("no kernel has the name `{}`", launch.kernel)));
     };
     let fits = |(argument, kind): (&Argument, &Kind)| match argument {
         Argument::Buffer(memory) => {
@@ -44,7 +44,7 @@ pub(crate) fn check(launch: &Launch) -> Result<(), DeviceError> {
         return Ok(());
     }
     Err(DeviceError::Unfit(format!(
-        "{} takes {:?} and is given {:?}",
+        "{} expects the parameters {:?}, found the arguments {:?}",
         launch.kernel, signature.parameters, launch.arguments
     )))
 }
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_launch_with_other_arguments_than_the_kernel_takes_is_refused() {
+    fn a_launch_whose_arguments_do_not_match_the_kernel_is_refused() {
         let memory = Memory { block: 0, kind: Kind::Floats, start: 0, length: 4 };
         let launch = |arguments| Launch { kernel: "mask", blocks: 1, threads: 32, arguments };
         let good = [Argument::Buffer(memory), Argument::Buffer(memory), Argument::Int(4)];
@@ -64,6 +64,6 @@ mod tests {
         let doubles = Argument::Buffer(Memory { kind: Kind::Doubles, ..memory });
         assert!(check(&launch(vec![good[0], doubles, good[2]])).is_err(), "other values");
         let error = check(&Launch { kernel: "masque", ..launch(good.to_vec()) }).unwrap_err();
-        assert_eq!(error.to_string(), "no kernel is called masque");
+        assert_eq!(error.to_string(), "no kernel has the name `masque`");
     }
 }

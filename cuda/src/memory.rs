@@ -1,9 +1,9 @@
-//! Handles of device memory, and typed slices of host memory for copies.
+//! Handles of device memory, and typed host slices for copies to and from it.
 
 use crate::error::DeviceError;
 use crate::signature::Kind;
 
-/// Values in a device's memory: a handle, valid for the device that gave it until that is told to free the memory it lies in.
+/// A range of values in a device's memory. The handle is valid on the device that allocated it until the memory is freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     pub(crate) block: usize,
@@ -13,50 +13,50 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// How many values.
+    /// Number of values.
     pub fn len(&self) -> usize {
         self.length
     }
 
-    /// Whether they are of 16 bits.
+    /// Returns true if the values have 16 bits.
     pub(crate) fn is_narrow(&self) -> bool {
         self.kind == Kind::Halves
     }
 
-    /// Whether there are none.
+    /// Returns true if the range has no values.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// Some of them: `length` values from number `start` on.
+    /// Returns the `length` values from index `start` on.
     ///
     /// # Panics
-    /// If there are not so many.
+    /// Panics if the range is shorter than that.
     pub fn part(&self, start: usize, length: usize) -> Memory {
         assert!(
             start.checked_add(length).is_some_and(|end| end <= self.length),
-            "a part of {length} from {start} on within {}",
+            "expected a range within {} values, found {length} values from index {start} on",
             self.length
         );
         Memory { start: self.start + start, length, ..*self }
     }
 }
 
-/// Values that are copied to a device.
+/// Host values to copy to a device.
 #[derive(Clone, Copy, Debug)]
 pub enum Values<'a> {
-    /// For [`Kind::Floats`].
+    /// Values of [`Kind::Floats`].
     Floats(&'a [f32]),
-    /// For [`Kind::Doubles`].
+    /// Values of [`Kind::Doubles`].
     Doubles(&'a [f64]),
-    /// For [`Kind::Ints`].
+    /// Values of [`Kind::Ints`].
     Ints(&'a [i32]),
-    /// For [`Kind::Bytes`].
+    /// Values of [`Kind::Bytes`].
     Bytes(&'a [u8]),
 }
 
 impl Values<'_> {
-    /// Checks that `to` is of their kind and number.
+    /// Returns an error unless `to` has the same type and length.
     pub(crate) fn check_fits(&self, to: Memory) -> Result<(), DeviceError> {
         let (kind, count) = match self {
             Values::Floats(values) => (Kind::Floats, values.len()),
@@ -67,25 +67,25 @@ impl Values<'_> {
         if (kind, count) == (to.kind, to.length) {
             return Ok(());
         }
-        Err(DeviceError::Unfit(format!("{count} {kind:?} for {to:?}")))
+        Err(DeviceError::Unfit(format!("expected values that match {to:?}, found {count} of {kind:?}")))
     }
 }
 
-/// Room for values that are copied from a device.
+/// Host slices that values are copied to from a device.
 #[derive(Debug)]
 pub enum Room<'a> {
-    /// Of [`Kind::Floats`].
+    /// Values of [`Kind::Floats`].
     Floats(&'a mut [f32]),
-    /// Of [`Kind::Doubles`].
+    /// Values of [`Kind::Doubles`].
     Doubles(&'a mut [f64]),
-    /// Of [`Kind::Ints`].
+    /// Values of [`Kind::Ints`].
     Ints(&'a mut [i32]),
-    /// Of [`Kind::Bytes`].
+    /// Values of [`Kind::Bytes`].
     Bytes(&'a mut [u8]),
 }
 
 impl Room<'_> {
-    /// Checks that `from` is of its kind and length.
+    /// Returns an error unless `from` has the same type and length.
     pub(crate) fn check_fits(&self, from: Memory) -> Result<(), DeviceError> {
         match self {
             Room::Floats(values) => Values::Floats(values).check_fits(from),

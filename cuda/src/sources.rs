@@ -1,10 +1,10 @@
-//! The kernels' sources and signatures.
+//! The embedded kernel sources and the signatures read from them.
 
 use crate::signature::{self, Kind, Signature};
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// Sources of the kernels, with the names of their files.
+/// File name and text of every kernel source, in the order in which they are compiled.
 pub(crate) const SOURCES: [(&str, &str); 11] = [
     ("elementwise.cu", include_str!("kernels/elementwise.cu")),
     ("norm.cu", include_str!("kernels/norm.cu")),
@@ -14,34 +14,34 @@ pub(crate) const SOURCES: [(&str, &str); 11] = [
     ("text.cu", include_str!("kernels/text.cu")),
     ("update.cu", include_str!("kernels/update.cu")),
     ("gather.cu", include_str!("kernels/gather.cu")),
-    // The losses of a batch use what the losses of rows do.
+    // Losses of a whole batch use device functions of `loss.cu`.
     ("loss.cu", include_str!("kernels/loss.cu")),
     ("loss_determinant.cu", include_str!("kernels/loss_determinant.cu")),
     ("loss_latent.cu", include_str!("kernels/loss_latent.cu")),
 ];
 
-/// What every kernel parameters, by its name.
+/// Signatures of all kernels by name.
 static SIGNATURES: LazyLock<BTreeMap<String, Signature>> = LazyLock::new(|| {
-    // Sources that do not read are found by a test; a kernel of theirs is then unknown.
+    // A source that cannot be parsed contributes no kernels here; a test reports it.
     let all = SOURCES.iter().flat_map(|(_, source)| signature::parse(source).unwrap_or_default());
     all.map(|signature| (signature.name.clone(), signature)).collect()
 });
 
-/// What every source begins with.
+/// The header that precedes the sources.
 pub(crate) const COMMON: &str = include_str!("kernels/common.h");
 
-/// What a kernel parameters.
+/// Parameter types of a kernel; none if there is no such kernel.
 #[cfg(feature = "twin")]
 pub(crate) fn parameters(kernel: &str) -> Option<&'static [Kind]> {
     SIGNATURES.get(kernel).map(|signature| &*signature.parameters)
 }
 
-/// The names of all kernels.
+/// Names of all kernels.
 pub(crate) fn kernels() -> impl Iterator<Item = &'static str> {
     SIGNATURES.keys().map(String::as_str)
 }
 
-/// The parameters.
+/// The signature of a kernel; none if there is no such kernel.
 pub(crate) fn signature(kernel: &str) -> Option<&'static Signature> {
     SIGNATURES.get(kernel)
 }

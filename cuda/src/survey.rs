@@ -1,6 +1,6 @@
-//! Which GPUs there are, and what NVML says of them at the moment. Nothing is made on a GPU for it, and none is needed.
+//! Lists the GPUs of the host and reads their load through NVML. It creates no context and works without a GPU.
 //!
-//! *This has not seen a GPU yet.*
+//! *Not yet tested on a GPU.*
 
 use crate::error::DeviceError;
 use crate::gpu::driver;
@@ -8,36 +8,36 @@ use crate::libraries;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 
-/// A GPU that the driver shows.
+/// A GPU that the driver lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// As in `cuda:0`: its place among those that the driver shows, which `CUDA_VISIBLE_DEVICES` chooses and orders.
+    /// The number in `cuda:0`: its index in the driver's list, which `CUDA_VISIBLE_DEVICES` selects and orders.
     pub number: usize,
-    /// Such as `NVIDIA H100 80GB HBM3`.
+    /// Model, such as `NVIDIA H100 80GB HBM3`.
     pub name: String,
-    /// Bytes in all.
+    /// Total memory in bytes.
     pub memory: u64,
-    /// Such as 90 for `sm_90`.
+    /// Compute capability, such as 90 for `sm_90`.
     pub architecture: i32,
-    /// As `nvidia-smi -L` writes it: `GPU-…`, or `MIG-…` for a part of a GPU.
+    /// UUID as `nvidia-smi -L` prints it: `GPU-…`, or `MIG-…` for a MIG instance.
     pub uuid: String,
 }
 
-/// What the driver has.
+/// The driver and its GPUs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
-    /// Such as `570.86.15`; nothing where NVML is not there.
+    /// Driver version, such as `570.86.15`; none without NVML.
     pub driver: Option<String>,
-    /// The version of CUDA that the driver supports, such as 12 and 8.
+    /// Highest CUDA version that the driver supports, such as 12 and 8.
     pub cuda: [i32; 2],
-    /// In the driver's order. There may be none.
+    /// GPUs in the driver's order; may be empty.
     pub gpus: Vec<Found>,
 }
 
-/// Asks the driver which GPUs there are; nothing where there is no driver.
+/// Lists the GPUs. Returns none if the host has no driver.
 ///
 /// # Errors
-/// That there is a driver and it refuses, with its describe and what may help. To have no GPU is no refusal.
+/// Returns the driver's error with a remedy if there is a driver and it fails. A driver without GPUs is not an error.
 pub fn survey() -> Result<Option<Survey>, DeviceError> {
     if !libraries::Library::Driver.is_available() {
         return Ok(None);
@@ -56,13 +56,13 @@ pub fn survey() -> Result<Option<Survey>, DeviceError> {
     }))
 }
 
-/// 12080 is 12.8.
+/// Splits the driver's version number: 12080 is 12.8.
 fn version(number: i32) -> [i32; 2] {
     [number / 1000, number % 1000 / 10]
 }
 
-/// A UUID as NVML and nvidia-smi write it. The driver does not say whether it is a GPU's or that of a part of one, so NVML is asked which
-/// of the two it knows; without NVML the name tells, such as `NVIDIA A100-SXM4-40GB MIG 1g.5gb`.
+/// Formats a UUID as NVML and nvidia-smi print it. The driver does not tell a GPU from a MIG instance, so NVML is asked which of the two
+/// it lists. Without NVML the model decides, such as `NVIDIA A100-SXM4-40GB MIG 1g.5gb`.
 fn uuid_text(uuid: [u8; 16], name: &str, known: impl Fn(&str) -> Option<bool>) -> String {
     let digits: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
     let text = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-");
@@ -75,33 +75,33 @@ fn uuid_text(uuid: [u8; 16], name: &str, known: impl Fn(&str) -> Option<bool>) -
     }
 }
 
-/// What NVML says of a GPU at the moment.
+/// A GPU's load as NVML reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// Bytes that all its users have, whoever they are.
+    /// Bytes in use by all processes.
     pub memory_used: u64,
-    /// Bytes in all.
+    /// Total memory in bytes.
     pub memory_total: u64,
-    /// How much of the last second or less some kernel ran, in percent. A part of a GPU does not properties.
+    /// Percentage of the last sampling period (at most one second) in which a kernel ran; none for MIG instances.
     pub load: Option<u32>,
-    /// °C. A part of a GPU does not properties.
+    /// Temperature in °C; none for MIG instances.
     pub temperature: Option<u32>,
 }
 
-/// Reads GPUs again and again.
+/// A connection to NVML that reads the load of GPUs.
 #[derive(Debug)]
 pub struct Monitor {
     nvml: Nvml,
 }
 
 impl Monitor {
-    /// Nothing where NVML is not there or does not work: then there are no readings, and nothing else is lost by it.
+    /// Connects to NVML. Returns none if it is missing or fails; only the readings are lost then.
     pub fn open() -> Option<Monitor> {
         libraries::load_directories();
         Some(Monitor { nvml: Nvml::init().ok()? })
     }
 
-    /// Reads the GPU, or the part of one, that has this UUID (`GPU-…`, `MIG-…`); nothing if NVML does not know it or does not answer.
+    /// Reads the GPU or MIG instance with this UUID (`GPU-…`, `MIG-…`). Returns none if NVML does not list it or fails.
     pub fn read(&self, uuid: &str) -> Option<Reading> {
         let gpu = self.nvml.device_by_uuid(uuid).ok()?;
         let memory = gpu.memory_info().ok()?;

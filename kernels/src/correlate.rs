@@ -17,23 +17,23 @@ const DEPTH: usize = 768;
 pub struct Correlation<'a> {
     /// The pixels that come out.
     pub extents: Extents,
-    /// What windows are cut from.
+    /// The images that windows are cut from.
     pub x: &'a [f32],
-    /// From the window of a pixel to that of the next.
+    /// Distances between the windows of neighbouring pixels.
     pub x_steps: Steps,
-    /// Pieces of a window.
+    /// Pieces per window.
     pub rows: usize,
-    /// From a piece to the next.
+    /// Distance between pieces, in values.
     pub row: usize,
-    /// Values of a piece.
+    /// Values per piece.
     pub length: usize,
     /// Panels of rows · length · [`BLOCK`] weights.
     pub weights: &'a [f32],
-    /// From a panel to the next.
+    /// Distance between panels, in values.
     pub panel: usize,
-    /// Outputs of a pixel: [`BLOCK`] a panel.
+    /// Outputs per pixel, a multiple of [`BLOCK`]: one panel per block.
     pub outputs: usize,
-    /// What comes out.
+    /// The output.
     pub y: &'a mut [f32],
     /// From a pixel that comes out to the next.
     pub y_steps: Steps,
@@ -42,10 +42,10 @@ pub struct Correlation<'a> {
 }
 
 impl Correlation<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If a window, a weight or an output lies outside its slice.
+    /// Panics if a window, a weight or an output lies outside its slice.
     pub fn run(self, instructions: Instructions) {
         let Self { extents, x, x_steps, rows, row, length, panel, outputs, .. } = self;
         check_product((x, x_steps, extents), [rows, row, length], (self.weights, panel, outputs));

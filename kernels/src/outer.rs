@@ -10,15 +10,15 @@ use std::ops::Range;
 pub struct OuterSum<'a> {
     /// The pixels that are summed over.
     pub extents: Extents,
-    /// What windows are cut from.
+    /// The images that windows are cut from.
     pub x: &'a [f32],
-    /// From the window of a pixel to that of the next.
+    /// Distances between the windows of neighbouring pixels.
     pub x_steps: Steps,
-    /// Pieces of a window.
+    /// Pieces per window.
     pub rows: usize,
-    /// From a piece to the next.
+    /// Distance between pieces, in values.
     pub row: usize,
-    /// Values of a piece.
+    /// Values per piece.
     pub length: usize,
     /// The gradient of every output.
     pub d: &'a [f32],
@@ -26,17 +26,17 @@ pub struct OuterSum<'a> {
     pub d_steps: Steps,
     /// Panels of rows · length · [`BLOCK`] sums.
     pub weights: &'a mut [f32],
-    /// From a panel to the next.
+    /// Distance between panels, in values.
     pub panel: usize,
-    /// Outputs of a pixel: [`BLOCK`] a panel.
+    /// Outputs per pixel, a multiple of [`BLOCK`]: one panel per block.
     pub outputs: usize,
 }
 
 impl OuterSum<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If a window, a weight or an output lies outside its slice.
+    /// Panics if a window, a weight or an output lies outside its slice.
     pub fn run(self, instructions: Instructions) {
         let Self { extents, x, x_steps, rows, row, length, panel, outputs, .. } = self;
         check_product((x, x_steps, extents), [rows, row, length], (&*self.weights, panel, outputs));

@@ -9,27 +9,27 @@ use crate::view::{View, rectified};
 /// Copies an image, as `view` reads it, into the middle of a larger one whose border it fills with zeroes.
 #[derive(Debug)]
 pub struct Pad<'a> {
-    /// The image.
+    /// The stored image.
     pub image: &'a [f32],
     /// Its rows and columns.
     pub extent: [usize; 2],
     /// Values of a pixel. A plain view takes any number, another one blocks.
     pub channels: usize,
-    /// How it is read.
+    /// How its values are read.
     pub view: View<'a>,
-    /// The larger image.
+    /// The padded image.
     pub padded: &'a mut [f32],
-    /// The larger image's columns.
+    /// Columns of the padded image.
     pub columns: usize,
-    /// Rows above and columns on the left.
+    /// Rows above the image and columns to its left.
     pub before: [usize; 2],
 }
 
 impl Pad<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the image does not fit.
+    /// Panics if the image does not fit.
     pub fn run(self, instructions: Instructions) {
         let ([height, width], [above, left], row) = (self.extent, self.before, self.columns * self.channels);
         assert_eq!(self.image.len(), height * width * self.channels, "a whole image");
@@ -59,19 +59,19 @@ impl Pad<'_> {
 pub struct Join<'a> {
     /// What is added, the first of which there always is.
     pub inputs: [Option<(&'a [f32], View<'a>)>; 2],
-    /// Values of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
     /// Whether a sum below 0 counts as 0.
     pub rectify: bool,
-    /// What comes out.
+    /// The output.
     pub output: &'a mut [f32],
 }
 
 impl Join<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the images differ in length.
+    /// Panics if the images differ in length.
     pub fn run(self, instructions: Instructions) {
         for (image, view) in self.inputs.iter().flatten() {
             view.check(self.channels);
@@ -122,10 +122,10 @@ pub struct Mask<'a> {
 }
 
 impl Mask<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the lengths differ.
+    /// Panics if the lengths differ.
     pub fn run(self, instructions: Instructions) {
         assert_eq!(self.output.len(), self.gradient.len(), "a gradient for every value");
         assert_eq!(self.output.len() % BLOCK, 0, "values in blocks of {BLOCK}");
@@ -156,10 +156,10 @@ pub struct Add<'a> {
 }
 
 impl Add<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the lengths differ.
+    /// Panics if the lengths differ.
     pub fn run(self, instructions: Instructions) {
         assert_eq!(self.values.len(), self.total.len(), "as many values as sums");
         assert_eq!(self.values.len() % BLOCK, 0, "values in blocks of {BLOCK}");
@@ -182,7 +182,7 @@ impl Kernel for Add<'_> {
 /// Mean and sum of squared distances from it, for every channel of an image: in two passes, so that a large mean costs no digits.
 #[derive(Debug)]
 pub struct Moments<'a> {
-    /// The image.
+    /// The stored image.
     pub image: &'a [f32],
     /// The mean of every channel.
     pub mean: &'a mut [f32],
@@ -191,10 +191,10 @@ pub struct Moments<'a> {
 }
 
 impl Moments<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the image is empty or its length no multiple of the number of channels.
+    /// Panics if the image is empty or its length is not a multiple of the number of channels.
     pub fn run(self, instructions: Instructions) {
         let channels = self.mean.len();
         assert!(
@@ -253,11 +253,11 @@ fn fold<L: Lanes>(
 /// the gradients of a bias, and of batch norm's scale, shift and input are made of.
 #[derive(Debug)]
 pub struct GradientSums<'a> {
-    /// The gradient with respect to what is read.
+    /// Gradient with respect to the values as they are read.
     pub gradient: &'a [f32],
     /// The stored values x.
     pub image: &'a [f32],
-    /// How they are read.
+    /// How the stored values are read.
     pub view: View<'a>,
     /// What is taken from x, a value a channel.
     pub mean: &'a [f32],
@@ -268,10 +268,10 @@ pub struct GradientSums<'a> {
 }
 
 impl GradientSums<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If lengths differ.
+    /// Panics if the lengths differ.
     pub fn run(self, instructions: Instructions) {
         let channels = self.mean.len();
         self.view.check(channels);
@@ -321,31 +321,31 @@ impl Kernel for GradientSums<'_> {
 /// written into the middle of a larger image with zeroes around it.
 #[derive(Debug)]
 pub struct GradientApply<'a> {
-    /// The gradient with respect to what is read.
+    /// Gradient with respect to the values as they are read.
     pub gradient: &'a [f32],
     /// The stored values x.
     pub image: &'a [f32],
     /// Their rows and columns.
     pub extent: [usize; 2],
-    /// Values of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
-    /// How they are read.
+    /// How the stored values are read.
     pub view: View<'a>,
-    /// α, β and γ of every channel.
+    /// α, β and γ, one value per channel each.
     pub factors: Option<[&'a [f32]; 3]>,
-    /// The larger image.
+    /// The padded image.
     pub padded: &'a mut [f32],
-    /// The larger image's columns.
+    /// Columns of the padded image.
     pub columns: usize,
-    /// Rows above and columns on the left.
+    /// Rows above the image and columns to its left.
     pub before: [usize; 2],
 }
 
 impl GradientApply<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the image does not fit.
+    /// Panics if the image does not fit.
     pub fn run(self, instructions: Instructions) {
         let ([height, width], [above, left], row) = (self.extent, self.before, self.columns * self.channels);
         self.view.check(self.channels);

@@ -11,11 +11,11 @@ pub struct Windows {
     pub extent: [usize; 2],
     /// Rows and columns of a window.
     pub kernel: [usize; 2],
-    /// From a window to the next.
+    /// Distance between windows, in pixels.
     pub stride: usize,
     /// How far windows reach over every side of the image, where there is nothing to be the largest.
     pub padding: usize,
-    /// Values of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
 }
 
@@ -59,21 +59,21 @@ impl Windows {
 /// The largest value of each window. NaN only where the first value that a window covers is.
 #[derive(Debug)]
 pub struct MaxPool<'a> {
-    /// The image.
+    /// The stored image.
     pub image: &'a [f32],
-    /// How it is read.
+    /// How its values are read.
     pub view: View<'a>,
     /// The windows.
     pub windows: Windows,
-    /// What comes out.
+    /// The output.
     pub output: &'a mut [f32],
 }
 
 impl MaxPool<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the lengths do not fit the windows.
+    /// Panics if the lengths do not match the windows.
     pub fn run(self, instructions: Instructions) {
         self.windows.check(self.image.len(), self.output.len());
         self.view.check(self.windows.channels);
@@ -108,9 +108,9 @@ impl Kernel for MaxPool<'_> {
 /// The gradient of a [`MaxPool`], which goes to the first of the largest values of a window.
 #[derive(Debug)]
 pub struct MaxPoolGradient<'a> {
-    /// The image.
+    /// The stored image.
     pub image: &'a [f32],
-    /// How it is read.
+    /// How its values are read.
     pub view: View<'a>,
     /// The windows.
     pub windows: Windows,
@@ -123,10 +123,10 @@ pub struct MaxPoolGradient<'a> {
 }
 
 impl MaxPoolGradient<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the lengths do not fit the windows.
+    /// Panics if the lengths do not match the windows.
     pub fn run(self, instructions: Instructions) {
         self.windows.check(self.image.len(), self.output.len());
         self.windows.check(self.image_gradient.len(), self.gradient.len());
@@ -165,19 +165,19 @@ impl Kernel for MaxPoolGradient<'_> {
 /// The mean of every channel of an image.
 #[derive(Debug)]
 pub struct Average<'a> {
-    /// The image.
+    /// The stored image.
     pub image: &'a [f32],
-    /// How it is read.
+    /// How its values are read.
     pub view: View<'a>,
     /// A value a channel.
     pub output: &'a mut [f32],
 }
 
 impl Average<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the image is empty or its length no multiple of the number of channels.
+    /// Panics if the image is empty or its length is not a multiple of the number of channels.
     pub fn run(self, instructions: Instructions) {
         let channels = self.output.len();
         self.view.check(channels);

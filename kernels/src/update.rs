@@ -6,9 +6,9 @@ use crate::lanes::{Instructions, Kernel, Lanes};
 /// w −= lr · v, or lr · (g + momentum · v) with Nesterov's momentum.
 #[derive(Debug)]
 pub struct Sgd<'a> {
-    /// w
+    /// Weights w, updated in place.
     pub weights: &'a mut [f32],
-    /// ∂L/∂w
+    /// Gradient ∂L/∂w.
     pub gradient: &'a [f32],
     /// v, or nothing where the momentum is 0.
     pub velocity: &'a mut [f32],
@@ -23,10 +23,10 @@ pub struct Sgd<'a> {
 }
 
 impl Sgd<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If lengths differ.
+    /// Panics if the lengths differ.
     pub fn run(self, instructions: Instructions) {
         assert_eq!(self.weights.len(), self.gradient.len(), "a gradient for every weight");
         assert!(self.velocity.is_empty() || self.velocity.len() == self.weights.len(), "a velocity for every weight");
@@ -64,13 +64,13 @@ impl Kernel for Sgd<'_> {
 /// root = 1/√(1 − β₂ᵗ).
 #[derive(Debug)]
 pub struct Adam<'a> {
-    /// w
+    /// Weights w, updated in place.
     pub weights: &'a mut [f32],
-    /// ∂L/∂w
+    /// Gradient ∂L/∂w.
     pub gradient: &'a [f32],
-    /// m
+    /// First moment m, updated in place.
     pub mean: &'a mut [f32],
-    /// v
+    /// Second moment v, updated in place.
     pub square: &'a mut [f32],
     /// lr/(1 − β₁ᵗ)
     pub rate: f32,
@@ -80,17 +80,17 @@ pub struct Adam<'a> {
     pub beta1: [f32; 2],
     /// β₂ and 1 − β₂, each rounded from its exact value.
     pub beta2: [f32; 2],
-    /// ε
+    /// Stabiliser ε.
     pub epsilon: f32,
     /// Weight decay λ.
     pub decay: f32,
 }
 
 impl Adam<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If lengths differ.
+    /// Panics if the lengths differ.
     pub fn run(self, instructions: Instructions) {
         let count = self.weights.len();
         assert_eq!(count, self.gradient.len(), "a gradient for every weight");

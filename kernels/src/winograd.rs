@@ -65,21 +65,21 @@ fn both<L: Lanes>(x: [Four<L::Vector>; 4], f: impl Fn(Four<L::Vector>) -> Four<L
 pub struct InputTransform<'a> {
     /// The image, with its border of zeroes.
     pub image: &'a [f32],
-    /// Values from a row to the next.
+    /// Distance between rows, in values.
     pub row: usize,
-    /// Channels of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
-    /// Which tiles.
+    /// The tiles to transform.
     pub tiles: Tiles,
-    /// What comes out.
+    /// The output.
     pub transform: &'a mut [f32],
 }
 
 impl InputTransform<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If a tile lies outside the image or the transform.
+    /// Panics if a tile lies outside the image or the transform.
     pub fn run(self, instructions: Instructions) {
         self.tiles.check(self.transform.len(), self.channels);
         self.tiles.check_inputs(self.image.len(), self.row, self.channels);
@@ -118,21 +118,21 @@ impl Kernel for InputTransform<'_> {
 pub struct InputGradient<'a> {
     /// The gradient with respect to the transform.
     pub transform: &'a [f32],
-    /// Which tiles.
+    /// The tiles to transform.
     pub tiles: Tiles,
-    /// Channels of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
     /// The gradient with respect to the image with its border, that this is added to.
     pub image: &'a mut [f32],
-    /// Values from a row to the next.
+    /// Distance between rows, in values.
     pub row: usize,
 }
 
 impl InputGradient<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If a tile lies outside the image or the transform.
+    /// Panics if a tile lies outside the image or the transform.
     pub fn run(self, instructions: Instructions) {
         self.tiles.check(self.transform.len(), self.channels);
         self.tiles.check_inputs(self.image.len(), self.row, self.channels);
@@ -174,21 +174,21 @@ impl Kernel for InputGradient<'_> {
 pub struct OutputTransform<'a> {
     /// The sums of products at each place.
     pub transform: &'a [f32],
-    /// Which tiles.
+    /// The tiles to transform.
     pub tiles: Tiles,
     /// Rows and columns of the image that comes out.
     pub extent: [usize; 2],
-    /// Channels of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
     /// The image that comes out, its pixels one after the other.
     pub image: &'a mut [f32],
 }
 
 impl OutputTransform<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If a tile lies outside the image or the transform.
+    /// Panics if a tile lies outside the image or the transform.
     pub fn run(self, instructions: Instructions) {
         self.tiles.check(self.transform.len(), self.channels);
         self.tiles.check_outputs(self.extent);
@@ -234,19 +234,19 @@ pub struct OutputGradient<'a> {
     pub image: &'a [f32],
     /// Its rows and columns.
     pub extent: [usize; 2],
-    /// Channels of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
-    /// Which tiles.
+    /// The tiles to transform.
     pub tiles: Tiles,
-    /// What comes out.
+    /// The output.
     pub transform: &'a mut [f32],
 }
 
 impl OutputGradient<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If a tile lies outside the image or the transform.
+    /// Panics if a tile lies outside the image or the transform.
     pub fn run(self, instructions: Instructions) {
         self.tiles.check(self.transform.len(), self.channels);
         self.tiles.check_outputs(self.extent);
@@ -294,7 +294,7 @@ impl Kernel for OutputGradient<'_> {
 pub struct KernelTransform<'a> {
     /// Panels of 3 · 3 · `inputs` · [`BLOCK`] weights.
     pub kernels: &'a [f32],
-    /// Channels in.
+    /// Input channels.
     pub inputs: usize,
     /// For each place, panels of `inputs` · [`BLOCK`] weights; where `transposed`, panels of outputs · [`BLOCK`] inputs.
     pub transform: &'a mut [f32],
@@ -303,10 +303,10 @@ pub struct KernelTransform<'a> {
 }
 
 impl KernelTransform<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the lengths do not fit.
+    /// Panics if the lengths do not match.
     pub fn run(self, instructions: Instructions) {
         assert_eq!(self.kernels.len() % (9 * self.inputs * BLOCK), 0, "panels of 3×3×{} kernels", self.inputs);
         assert_eq!(self.transform.len(), self.kernels.len() / 9 * PLACES, "a transform of the same kernels");
@@ -372,17 +372,17 @@ impl Kernel for KernelTransform<'_> {
 pub struct KernelGradient<'a> {
     /// The gradient with respect to the transform.
     pub transform: &'a [f32],
-    /// Channels in.
+    /// Input channels.
     pub inputs: usize,
     /// The gradient with respect to the kernels, in panels of 3 · 3 · `inputs` · [`BLOCK`].
     pub kernels: &'a mut [f32],
 }
 
 impl KernelGradient<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the lengths do not fit.
+    /// Panics if the lengths do not match.
     pub fn run(self, instructions: Instructions) {
         assert_eq!(self.kernels.len() % (9 * self.inputs * BLOCK), 0, "panels of 3×3×{} kernels", self.inputs);
         assert_eq!(self.transform.len(), self.kernels.len() / 9 * PLACES, "a transform of the same kernels");

@@ -1,11 +1,10 @@
-//! Convolutions by cuDNN: NHWC, in `f32` without TF32, with TF32, or of bfloat16 with sums in `f32`; by deterministic algorithms unless others
-//! are allowed. Where it has none that runs, our own kernels do.
+//! Convolutions with cuDNN: NHWC, in `f32` with or without TF32, or in bfloat16 with `f32` sums. Only deterministic algorithms are used
+//! unless others are allowed. Our own kernels compute whatever cuDNN does not support.
 //!
-//! Which algorithms there are for what is told differently from version to version. So they are tried in the order in which cuDNN thinks of
-//! them, once, when a product is computed for the first time: nothing is measured, and what is chosen follows from the extents, the GPU and
-//! cuDNN's version alone.
+//! Versions of cuDNN differ in how they report support. So the first run of a product tries the algorithms in the order of cuDNN's
+//! heuristics and keeps the first that works. Nothing is timed: the choice depends on extents, GPU and cuDNN version alone.
 
-#![allow(unsafe_code, reason = "cuDNN is a library of C")]
+#![allow(unsafe_code, reason = "calls a C library")]
 
 use super::memory::allocated;
 use crate::convolution::{Convolution, Factors, Geometry, Pass};
@@ -19,19 +18,19 @@ use std::ffi::{c_int, c_void};
 use std::ptr::{from_ref, null_mut};
 use std::sync::Arc;
 
-/// The oldest version that there are bindings for: others number their found_algorithms otherwise.
+/// Oldest supported version. Earlier ones number their status codes differently.
 const MIN_VERSION: usize = 90_000;
 
-/// Algorithms that are asked for at most.
+/// Maximum number of algorithms to query.
 const MAX_ALGORITHMS: usize = 10;
 
-/// Bytes that an algorithm may take beside what it reads and writes.
+/// Maximum workspace of an algorithm, in bytes.
 const MAX_WORKSPACE: usize = 1 << 28;
 
-/// What of a convolution a plan of computing it hangs on.
+/// Everything about a convolution that its plan depends on.
 type PlanKey = (Geometry, Product, Precision);
 
-/// Which product it is.
+/// A product of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Product {
     Forward,
@@ -39,7 +38,7 @@ enum Product {
     Weights,
 }
 
-/// In what precision.
+/// Precision of the factors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Precision {
     F32,
@@ -50,7 +49,7 @@ enum Precision {
 fn plan_key(convolution: &Convolution) -> PlanKey {
     let product = match convolution.pass {
         Pass::Forward => Product::Forward,
-        // A plan that writes may be none that adds.
+        // An algorithm that overwrites may not support accumulation.
         Pass::Back { add } => Product::Back { add },
         Pass::Weights => Product::Weights,
     };
@@ -62,8 +61,8 @@ fn plan_key(convolution: &Convolution) -> PlanKey {
     (convolution.geometry, product, precision)
 }
 
-/// An algorithm, as cuDNN found_algorithms when it is asked for some: `cudnnConvolution…AlgoPerf_t`, with numbers where that has names, for a later
-/// version may perf by a number that has none yet.
+/// An algorithm in cuDNN's answer to a query: `cudnnConvolution…AlgoPerf_t` with integers in place of enums, because a later version may
+/// return values that these enums do not have.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 struct AlgorithmPerf {
@@ -83,12 +82,12 @@ const _: () = assert!(
 );
 
 impl AlgorithmPerf {
-    /// Whether what it names may be tried.
+    /// Returns whether the algorithm may be tried.
     fn is_usable(&self, deterministic: bool, precision: Precision) -> bool {
         use sys::cudnnMathType_t as Math;
         let good = self.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS as c_int;
         let same = self.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC as c_int;
-        // With FMA alone in `f32` whatever is answered: the descriptor says so, and stays as it is.
+        // In `f32` the reported math type does not matter: the descriptor fixes FMA.
         let math = precision == Precision::F32
             || [Math::CUDNN_DEFAULT_MATH, Math::CUDNN_TENSOR_OP_MATH, Math::CUDNN_FMA_MATH]
                 .iter()
@@ -135,7 +134,7 @@ impl AlgorithmPerf {
     }
 }
 
-/// An algorithm of each product.
+/// An algorithm of one of the products.
 #[derive(Clone, Copy)]
 enum Algorithm {
     Forward(sys::cudnnConvolutionFwdAlgo_t),
@@ -143,15 +142,15 @@ enum Algorithm {
     Weights(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
-/// How a product of a convolution is computed.
+/// The plan of a product: its algorithm and descriptors.
 struct Plan {
     algorithm: Algorithm,
-    /// Bytes.
+    /// Workspace in bytes.
     workspace: usize,
     descriptors: Descriptors,
 }
 
-/// Extents as cuDNN has them, destroyed when they are dropped.
+/// cuDNN's descriptors of a convolution, destroyed on drop.
 struct Descriptors {
     x: sys::cudnnTensorDescriptor_t,
     y: sys::cudnnTensorDescriptor_t,
@@ -162,7 +161,7 @@ struct Descriptors {
 impl Drop for Descriptors {
     fn drop(&mut self) {
         let Descriptors { x, y, w, convolution } = *self;
-        // SAFETY: each was created by `Descriptors::new`, if it is one, and is destroyed once. That one could not be is nothing to act on.
+        // SAFETY: `Descriptors::new` created each that is not null, and each is destroyed once. A failure is ignored: there is no remedy.
         unsafe {
             for tensor in [x, y].into_iter().filter(|tensor| !tensor.is_null()) {
                 let _ = result::destroy_tensor_descriptor(tensor);
@@ -178,7 +177,7 @@ impl Drop for Descriptors {
 }
 
 fn failed(call: &'static str) -> impl Fn(CudnnError) -> DeviceError {
-    // CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED: fewer slots may do.
+    // CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED. Fewer slots may help.
     const FULL: u32 = 4004;
     move |error| match error.0 as u32 {
         FULL => DeviceError::OutOfMemory { wanted: 0 },
@@ -186,15 +185,16 @@ fn failed(call: &'static str) -> impl Fn(CudnnError) -> DeviceError {
     }
 }
 
-/// Whether it is no failure, but a word that something else will have to do.
+/// Returns whether the error means that the algorithm does not support this convolution.
 fn is_unsupported(error: &CudnnError) -> bool {
-    // All kinds of it have one thousand for themselves.
+    // The codes of this kind occupy a range of one thousand.
     let first = sys::cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED as u32;
     (first..first + 1000).contains(&(error.0 as u32))
 }
 
 fn int(value: usize) -> Result<c_int, DeviceError> {
-    c_int::try_from(value).map_err(|_| DeviceError::Unfit(format!("{value} is more than cuDNN counts")))
+    c_int::try_from(value)
+        .map_err(|_| DeviceError::Unfit(format!("{value} exceeds the range of cuDNN; use a smaller batch")))
 }
 
 impl Descriptors {
@@ -202,9 +202,9 @@ impl Descriptors {
         let Geometry { samples, from, inputs, to, outputs, kernel, stride, margin } = *geometry;
         let (format, float) = (sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC, sys::cudnnDataType_t::CUDNN_DATA_FLOAT);
         let (values, math) = match precision {
-            // Without TF32, which keeps 10 bits of a factor.
+            // FMA excludes TF32, which keeps 10 mantissa bits.
             Precision::F32 => (float, sys::cudnnMathType_t::CUDNN_FMA_MATH),
-            // With TF32 where the GPU has it.
+            // Allows TF32 on GPUs that have it.
             Precision::Tf32 => (float, sys::cudnnMathType_t::CUDNN_DEFAULT_MATH),
             Precision::Bf16 => (sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16, sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH),
         };
@@ -215,20 +215,20 @@ impl Descriptors {
         let w_extent = [int(outputs)?, int(inputs)?, int(kernel[0])?, int(kernel[1])?];
         let (above, left, stride) = (int(margin[0])?, int(margin[1])?, int(stride)?);
         let made = failed("cudnnCreate…Descriptor");
-        // One after the other, so that those before one that fails are destroyed.
+        // Created one by one, so that an error destroys the earlier ones.
         let mut descriptors = Descriptors { x: null_mut(), y: null_mut(), w: null_mut(), convolution: null_mut() };
         descriptors.x = result::create_tensor_descriptor().map_err(&made)?;
         descriptors.y = result::create_tensor_descriptor().map_err(&made)?;
         descriptors.w = result::create_filter_descriptor().map_err(&made)?;
         descriptors.convolution = result::create_convolution_descriptor().map_err(&made)?;
         let set = failed("cudnnSet…Descriptor");
-        // SAFETY: the descriptors were created above and live until they are dropped.
+        // SAFETY: the descriptors exist until they are dropped.
         unsafe {
             result::set_tensor4d_descriptor(descriptors.x, format, values, x_extent).map_err(&set)?;
             result::set_tensor4d_descriptor(descriptors.y, format, values, y_extent).map_err(&set)?;
             result::set_filter4d_descriptor(descriptors.w, values, format, w_extent).map_err(&set)?;
             let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
-            // Sums are `f32` always.
+            // Sums are always `f32`.
             result::set_convolution2d_descriptor(
                 descriptors.convolution,
                 above,
@@ -247,11 +247,11 @@ impl Descriptors {
     }
 }
 
-/// cuDNN on a stream.
+/// A cuDNN handle bound to a stream.
 pub(super) struct Cudnn {
-    // Destroyed before the handle.
+    // Dropped before the handle.
     plans: HashMap<PlanKey, Option<Plan>>,
-    /// The largest is the last. None is freed, for a graph may know where it is.
+    /// The last workspace is the largest. Earlier ones stay allocated, because captured graphs refer to them.
     workspaces: Vec<CudaSlice<u8>>,
     deterministic: bool,
     handle: sys::cudnnHandle_t,
@@ -260,13 +260,13 @@ pub(super) struct Cudnn {
 impl Drop for Cudnn {
     fn drop(&mut self) {
         self.plans.clear();
-        // SAFETY: created by `Cudnn::open`, destroyed once.
+        // SAFETY: `Cudnn::open` created the handle, and it is destroyed once.
         let _ = unsafe { result::destroy_handle(self.handle) };
     }
 }
 
 impl Cudnn {
-    /// Nothing where cuDNN is not installed, or one that is too old.
+    /// Returns none if cuDNN is missing or too old.
     pub fn open(stream: &Arc<CudaStream>) -> Result<Option<Self>, DeviceError> {
         if !Library::Cudnn.is_available() || result::get_version() < MIN_VERSION {
             return Ok(None);
@@ -274,29 +274,29 @@ impl Cudnn {
         stream.context().bind_to_thread().map_err(|error| DeviceError::failed("cuCtxSetCurrent", error.to_string()))?;
         let handle = result::create_handle().map_err(failed("cudnnCreate"))?;
         let cudnn = Cudnn { plans: HashMap::new(), workspaces: Vec::new(), deterministic: true, handle };
-        // SAFETY: the handle was created above; the stream lives longer, for the GPU drops cuDNN first.
+        // SAFETY: the handle exists, and the stream outlives it because the GPU drops cuDNN first.
         unsafe { result::set_stream(handle, stream.cu_stream().cast()) }.map_err(failed("cudnnSetStream"))?;
         Ok(Some(cudnn))
     }
 
-    /// Such as `cudnn 9.10.2`.
+    /// Name and version, such as `cudnn 9.10.2`.
     pub fn version(&self) -> String {
         let version = result::get_version();
         format!("cudnn {}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
     }
 
-    /// From now on plans are taken, too, that give other bytes every time.
+    /// Also allows algorithms whose results differ from run to run.
     pub fn allow_nondeterministic(&mut self) {
         self.deterministic = false;
         self.plans.clear();
     }
 
-    /// Whether it has been decided how this is computed.
+    /// Returns whether the algorithm for this convolution has been chosen.
     pub fn has_plan(&self, convolution: &Convolution) -> bool {
         self.plans.contains_key(&plan_key(convolution))
     }
 
-    /// Computes a product of a convolution over these addresses of x, w and y; whether there is a plan.
+    /// Computes a product over the device addresses of x, w and y. Returns false if cuDNN does not support it.
     pub fn convolve(
         &mut self,
         convolution: &Convolution,
@@ -310,7 +310,7 @@ impl Cudnn {
             Some(None) => return Ok(false),
             Some(Some(plan)) => {
                 self.run(plan.algorithm, plan.workspace, &plan.descriptors, convolution.pass, addresses, stream)
-                    .map_err(failed("a convolution of cuDNN's"))?;
+                    .map_err(failed("cudnnConvolution…"))?;
                 return Ok(true);
             }
             None => {}
@@ -321,7 +321,7 @@ impl Cudnn {
         Ok(found)
     }
 
-    /// Computes a product for the first time: by the first algorithm that does it, in the order in which cuDNN thinks of them.
+    /// Computes a product for the first time, with the first algorithm in cuDNN's order that supports it.
     fn find(
         &mut self,
         (geometry, product, precision): PlanKey,
@@ -342,7 +342,7 @@ impl Cudnn {
             match self.run(algorithm, workspace, &descriptors, pass, addresses, stream) {
                 Ok(()) => return Ok(Some(Plan { algorithm, workspace, descriptors })),
                 Err(error) if is_unsupported(&error) => {}
-                Err(error) => return Err(failed("a convolution of cuDNN's")(error)),
+                Err(error) => return Err(failed("cudnnConvolution…")(error)),
             }
         }
         Ok(None)
@@ -355,12 +355,12 @@ impl Cudnn {
         Ok(())
     }
 
-    /// The algorithms that there are, those first of which cuDNN thinks that they are the fastest.
+    /// Returns the available algorithms, those first that cuDNN's heuristics consider fastest.
     fn query_algorithms(&self, descriptors: &Descriptors, product: Product) -> Result<Vec<AlgorithmPerf>, CudnnError> {
         let Descriptors { x, y, w, convolution } = *descriptors;
         let (mut found, mut count, most) = ([AlgorithmPerf::default(); MAX_ALGORITHMS], 0, MAX_ALGORITHMS as c_int);
         let (handle, found_algorithms) = (self.handle, found.as_mut_ptr());
-        // SAFETY: handle and descriptors live; there is room for as many found_algorithms as are asked for, and each is laid out as cuDNN's.
+        // SAFETY: handle and descriptors exist; the array has as many entries as requested, in cuDNN's layout.
         let code = unsafe {
             match product {
                 Product::Forward => sys::cudnnGetConvolutionForwardAlgorithm_v7(
@@ -413,8 +413,8 @@ impl Cudnn {
         let (alpha, beta) = (from_ref(&one).cast::<c_void>(), from_ref(&rest).cast::<c_void>());
         let [x, w, y] = addresses.map(|address| address as *mut c_void);
         let (handle, &Descriptors { x: xs, y: ys, w: ws, convolution: c }) = (self.handle, descriptors);
-        // SAFETY: handle and descriptors live; `Convolution::run` has found that x, w and y have the lengths and bits of these extents, and
-        // the workspace has as many bytes as the algorithm asks for.
+        // SAFETY: handle and descriptors exist. `Convolution::run` has checked the lengths and types of x, w and y, and the workspace has
+        // the size that the algorithm requires.
         unsafe {
             match algorithm {
                 Algorithm::Forward(by) => {

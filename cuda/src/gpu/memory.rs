@@ -1,4 +1,4 @@
-//! Blocks of a GPU's memory.
+//! Allocations of a GPU, with copies to and from the host.
 
 use super::driver::failed;
 use crate::error::DeviceError;
@@ -8,7 +8,7 @@ use cudarc::driver::sys::CUresult;
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError, ValidAsZeroBits};
 use std::sync::Arc;
 
-/// A block of memory.
+/// An allocation, by element type.
 pub(super) enum Block {
     Floats(CudaSlice<f32>),
     Doubles(CudaSlice<f64>),
@@ -18,7 +18,7 @@ pub(super) enum Block {
 }
 
 impl Block {
-    /// Allocates.
+    /// Allocates `length` values and sets them to zero. Returns the allocation and its address.
     pub(super) fn allocate(kind: Kind, length: usize, stream: &Arc<CudaStream>) -> Result<(Block, u64), DeviceError> {
         Ok(match kind {
             Kind::Doubles => {
@@ -60,7 +60,7 @@ impl Block {
         }
     }
 
-    /// The values of this memory, copied from here into a part of the block.
+    /// Queues a copy of host values into the range `to`.
     pub(super) fn write(
         &mut self,
         values: Values<'_>,
@@ -73,12 +73,12 @@ impl Block {
             (Block::Doubles(all), Values::Doubles(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
             (Block::Ints(all), Values::Ints(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
             (Block::Bytes(all), Values::Bytes(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
-            _ => return Err(DeviceError::Unfit(format!("values of another kind for {to:?}"))),
+            _ => return Err(DeviceError::Unfit(format!("values of another type for {to:?}"))),
         };
         done.map_err(failed("cuMemcpyHtoDAsync"))
     }
 
-    /// The reverse.
+    /// Queues a copy of the range `from` to the host.
     pub(super) fn read(&self, from: Memory, values: Room<'_>, stream: &Arc<CudaStream>) -> Result<(), DeviceError> {
         let range = from.start..from.start + from.length;
         let done = match (self, values) {
@@ -86,14 +86,14 @@ impl Block {
             (Block::Doubles(all), Room::Doubles(values)) => stream.memcpy_dtoh(&all.slice(range), values),
             (Block::Ints(all), Room::Ints(values)) => stream.memcpy_dtoh(&all.slice(range), values),
             (Block::Bytes(all), Room::Bytes(values)) => stream.memcpy_dtoh(&all.slice(range), values),
-            _ => return Err(DeviceError::Unfit(format!("values of another kind from {from:?}"))),
+            _ => return Err(DeviceError::Unfit(format!("values of another type from {from:?}"))),
         };
         done.map_err(failed("cuMemcpyDtoHAsync"))
     }
 }
 
-/// Memory for so many values, all of them zero. What was freed is the GPU's again at the latest when the stream has been waited for, so a
-/// refusal before that is none yet.
+/// Allocates `length` values and sets them to zero. Freed memory may become available only when the stream has been synchronised, so a
+/// failed allocation is repeated after that.
 pub(super) fn allocated<T: DeviceRepr + ValidAsZeroBits>(
     stream: &Arc<CudaStream>,
     length: usize,

@@ -1,9 +1,8 @@
-//! A GPU behind CUDA's driver: memory, copies, launches and graphs, and cuDNN for convolutions.
+//! A GPU behind the CUDA driver: memory, copies, launches and graphs, with cuDNN for convolutions.
 //!
-//! *This has not run on a GPU yet.* It is kept so thin that what it does can be read at a glance; all above it is run in tests, on the
-//! `twin`.
+//! *Not yet tested on a GPU.* The code is thin enough to check by reading; tests run everything above it on the `twin`.
 
-#![allow(unsafe_code, reason = "the driver's functions are called by address")]
+#![allow(unsafe_code, reason = "calls the driver and shares device addresses with it")]
 
 mod cudnn;
 pub(crate) mod driver;
@@ -31,7 +30,7 @@ use memory::Block;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A GPU with a stream, memory and graphs of its own.
+/// A GPU with its own stream, memory and graphs.
 pub struct Gpu {
     // Dropped before the stream that they belong to.
     graphs: Vec<CudaGraph>,
@@ -43,47 +42,46 @@ pub struct Gpu {
     name: String,
     kin: String,
     recording: bool,
-    /// Whether it reads the machine's memory by itself: then a copy may still read what it copies when the call has returned.
+    /// The GPU accesses pageable host memory directly: a copy may still read its source after the call has returned.
     reads_host_memory: bool,
 }
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        // cudarc frees memory in whatever context the thread is in, which need not be this one or any; and no code may go that still runs.
-        // What failed before has been found or is found again by whoever asks next.
+        // cudarc frees memory in the current context of the thread, which may be another one. Running kernels must not lose their code.
+        // Errors are ignored: the next call returns them.
         let _ = self.context.check_err();
         let _ = self.stream.synchronize();
     }
 }
 
-// SAFETY: graphs and cuDNN's handle may be used by one thread at a time, from whichever thread. They are the GPU's own, which is not
-// `Sync`, and every method that uses them takes it by `&mut`.
+// SAFETY: one thread at a time may use graphs and cuDNN's handle, and any thread may. They belong to this `Gpu`, which is not `Sync`,
+// and all methods that use them take `&mut self`.
 unsafe impl Send for Gpu {}
 
 impl Gpu {
-    /// GPU number `ordinal` of those that the driver shows (`CUDA_VISIBLE_DEVICES` says which), with the kernels compiled for it or taken
-    /// from `cache`.
+    /// Opens GPU `ordinal` in the driver's list (see `CUDA_VISIBLE_DEVICES`), with kernels from `cache` or compiled for it.
     ///
     /// # Errors
-    /// That there is no driver, library or such GPU, or what they refuse.
+    /// Returns an error if the driver, a required library or the GPU is missing, or if a call to them fails.
     pub fn open(ordinal: usize, cache: Option<&Cache>) -> Result<Self, DeviceError> {
         let count = if driver::init()? { driver::count()? } else { 0 };
         Library::Nvrtc.require()?;
         if count <= ordinal {
             return Err(DeviceError::Missing(format!(
-                "there is no cuda:{ordinal}: the driver shows {count} GPUs, numbered from 0 (CUDA_VISIBLE_DEVICES says which)"
+                "there is no cuda:{ordinal}: the driver lists {count} GPUs, numbered from 0; CUDA_VISIBLE_DEVICES selects them"
             )));
         }
         let context = CudaContext::new(ordinal).map_err(failed("cuDevicePrimaryCtxRetain"))?;
         driver::retain_context(ordinal);
-        // SAFETY: all that is asked of this GPU goes into one stream, in order, so no event has to keep accesses apart.
+        // SAFETY: all work of this GPU goes into one stream, in order, so accesses need no events between them.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(failed("cuStreamCreate"))?;
         let attribute = |which| context.attribute(which).map_err(failed("cuDeviceGetAttribute"));
         let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
         let architecture = 10 * major + minor;
-        // A driver that does not know of it has no such GPU.
+        // A driver that does not support this attribute has no such GPU.
         let reads_host_memory = attribute(Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS).unwrap_or(0) != 0;
         let code = compile::kernels(architecture, cache)?;
         let module = context.load_module(Ptx::from_binary(code)).map_err(failed("cuModuleLoadData"))?;
@@ -94,7 +92,7 @@ impl Gpu {
         let libraries = cudnn.as_ref().map_or_else(|| "own convolutions".to_owned(), |cudnn| cudnn.version());
         let [nvrtc, minor] = compile::version()?;
         let name = context.name().map_err(failed("cuDeviceGetName"))?;
-        // With its name, for what cuDNN thinks fastest may differ between GPUs of one architecture.
+        // The model is included because cuDNN's heuristics may differ between GPUs of one architecture.
         let kin = format!("{name} sm_{architecture} nvrtc {nvrtc}.{minor} {libraries}");
         Ok(Gpu {
             graphs: Vec::new(),
@@ -110,7 +108,7 @@ impl Gpu {
         })
     }
 
-    /// The same GPU, where cuDNN may take ways that give other bytes every time: a little faster. [`Device::kin`] says so from now on.
+    /// Allows cuDNN's non-deterministic algorithms, which are a little faster. [`Device::kin`] includes this from now on.
     #[must_use]
     pub fn nondeterministic(mut self) -> Self {
         if let Some(cudnn) = &mut self.cudnn {
@@ -120,14 +118,15 @@ impl Gpu {
         self
     }
 
-    /// The block that some memory lies in, and the address of the memory.
+    /// Returns the allocation that contains `memory`, and the address of `memory`.
     fn find(&self, memory: Memory) -> Result<(&Block, u64), DeviceError> {
         let found = self.blocks.get(memory.block).and_then(Option::as_ref);
         let fits = |(block, kind, _): &&(Block, Kind, u64)| {
             *kind == memory.kind && memory.start + memory.length <= block.len()
         };
-        let (block, _, address) =
-            found.filter(fits).ok_or_else(|| DeviceError::Unfit(format!("no memory of this device's: {memory:?}")))?;
+        let (block, _, address) = found
+            .filter(fits)
+            .ok_or_else(|| DeviceError::Unfit(format!("the memory does not belong to this device: {memory:?}")))?;
         Ok((block, address + (memory.start * memory.kind.size().unwrap_or_default()) as u64))
     }
 }
@@ -144,9 +143,9 @@ impl Device for Gpu {
     fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
         refuse_while_recording(self.recording, "allocate memory")?;
         if kind.size().is_none() {
-            return Err(DeviceError::Unfit(format!("no memory is made of {kind:?}")));
+            return Err(DeviceError::Unfit(format!("memory of type {kind:?} cannot be allocated")));
         }
-        // The driver gives no memory of no length.
+        // The driver rejects allocations of length zero.
         let at_least_one = length.max(1);
         let (block, address) = Block::allocate(kind, at_least_one, &self.stream)?;
         self.blocks.push(Some((block, kind, address)));
@@ -156,14 +155,14 @@ impl Device for Gpu {
     fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
         refuse_while_recording(self.recording, "free memory")?;
         self.find(memory)?;
-        // cudarc does not when it frees.
+        // cudarc does not set the context before it frees.
         self.context.bind_to_thread().map_err(failed("cuCtxSetCurrent"))?;
         self.blocks[memory.block] = None;
         Ok(())
     }
 
     fn capacity(&self) -> usize {
-        // One that cannot say it is given nothing that could be left elsewhere.
+        // If the driver cannot report the total, 0 keeps callers from leaving anything in device memory.
         self.context.total_mem().unwrap_or_default()
     }
 
@@ -175,7 +174,7 @@ impl Device for Gpu {
             Some((block, ..)) if !to.is_empty() => block.write(values, to, &self.stream)?,
             _ => return Ok(()),
         }
-        // Elsewhere the driver has copied what is to be copied before the call returns.
+        // Otherwise the driver has copied the source before the call returns.
         if self.reads_host_memory { self.stream.synchronize().map_err(failed("cuStreamSynchronize")) } else { Ok(()) }
     }
 
@@ -187,16 +186,16 @@ impl Device for Gpu {
             block.read(from, values, &self.stream)?;
         }
         self.stream.synchronize().map_err(failed("cuStreamSynchronize"))?;
-        // What cudarc could not say when it happened, such as that something was not freed.
+        // Errors that cudarc could not return at the time, such as a failed free.
         self.context.check_err().map_err(failed("an earlier call"))
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError> {
         check(launch)?;
         let Some(function) = self.functions.get(launch.kernel) else {
-            return Err(DeviceError::Unfit(format!("no kernel is called {}", launch.kernel)));
+            return Err(DeviceError::Unfit(format!("no kernel has the name `{}`", launch.kernel)));
         };
-        /// What an argument is while the kernel is launched.
+        /// An argument in the form that the launch takes.
         enum Parameter {
             Address(u64),
             Int(i32),
@@ -221,8 +220,8 @@ impl Device for Gpu {
         }
         let config =
             LaunchConfig { grid_dim: (launch.blocks, 1, 1), block_dim: (launch.threads, 1, 1), shared_mem_bytes: 0 };
-        // SAFETY: `check` has found that the kernel takes these arguments; memory is this device's own, as `find` has found, and `ops`,
-        // which alone makes launches, gives kernels the lengths that they stay within.
+        // SAFETY: `check` has matched the arguments with the kernel's parameters, and `find` has checked that memory belongs to this
+        // device. Only `ops` creates launches, and it checks the lengths that kernels access.
         unsafe { builder.launch(config) }.map_err(failed("cuLaunchKernel"))?;
         Ok(())
     }
@@ -260,7 +259,7 @@ impl Device for Gpu {
     }
 
     fn forget(&mut self) {
-        // What is being played now must not lose its graph. An error shows in the next call, too.
+        // A running graph must not be destroyed. Errors are ignored: the next call returns them.
         let _ = self.stream.synchronize();
         self.graphs.clear();
     }

@@ -1,4 +1,4 @@
-//! Launches of convolutions.
+//! Runs convolutions: with the device's library if it supports them, otherwise with our own kernels.
 
 use super::{Narrow, Widen, check_len, check_min_len, int, launch_over};
 use crate::convolution::{Convolution, Factors, Geometry, Pass};
@@ -8,21 +8,25 @@ use crate::launch::Argument;
 use Argument::{Buffer, Int};
 
 impl Convolution {
-    /// Computes it, by the device's library if that can, else by kernels of our own.
+    /// Computes the product with the device's library if it supports it, otherwise with our own kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let Convolution { geometry, pass, x, w, y, factors, .. } = self;
         geometry.check()?;
-        check_len("a convolution's input", x, geometry.reads())?;
-        check_len("a convolution's weights", w, geometry.weights())?;
-        check_len("a convolution's output", y, geometry.leaves())?;
+        check_len("input of a convolution", x, geometry.reads())?;
+        check_len("weights of a convolution", w, geometry.weights())?;
+        check_len("output of a convolution", y, geometry.leaves())?;
         for count in [x.len(), w.len(), y.len()] {
             int(count)?;
         }
         let Factors::Bf16 { room } = factors else { return self.multiply(device) };
-        let whats = ["a convolution's input in 16 bits", "its weights in 16 bits", "its output in 16 bits"];
+        let whats = [
+            "bfloat16 input of a convolution",
+            "bfloat16 weights of a convolution",
+            "bfloat16 output of a convolution",
+        ];
         for ((what, room), wide) in whats.into_iter().zip(room).zip([x, w, y]) {
             check_min_len(what, room, wide.len())?;
         }
@@ -40,12 +44,12 @@ impl Convolution {
         Widen { from, to, add }.run(device)
     }
 
-    /// The product, over values of the bits that it says.
+    /// Computes the product of values that already have the precision of `factors`.
     fn multiply(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let Convolution { geometry, pass, x, w, y, scratch, factors } = self;
         let narrow = matches!(factors, Factors::Bf16 { .. });
         if [x, w, y].iter().any(|memory| memory.is_narrow() != narrow) {
-            return Err(DeviceError::Unfit(format!("values of other bits than {factors:?} says")));
+            return Err(DeviceError::Unfit(format!("expected values in the precision {factors:?}")));
         }
         if device.convolve(&self)? {
             return Ok(());
@@ -67,7 +71,7 @@ impl Convolution {
                 if partial.len() < chunks * w.len() {
                     let (wanted, found) = (chunks * w.len(), partial.len());
                     return Err(DeviceError::Unfit(format!(
-                        "sums of weights: expected {wanted} values, found {found}"
+                        "scratch memory of a weight gradient: expected at least {wanted} values, found {found}"
                     )));
                 }
                 let lines = geometry.samples * geometry.to[0];
@@ -84,7 +88,7 @@ impl Convolution {
     }
 }
 
-/// extents as args
+/// The extents, in the order in which all convolution kernels take them.
 fn extent_arguments(geometry: &Geometry) -> Result<Vec<Argument>, DeviceError> {
     let ([height, width], [from_height, from_width], [rows, columns]) = (geometry.to, geometry.from, geometry.kernel);
     let [above, left] = geometry.margin;
@@ -104,7 +108,7 @@ fn extent_arguments(geometry: &Geometry) -> Result<Vec<Argument>, DeviceError> {
     all.into_iter().map(int).collect()
 }
 
-/// precision as arg
+/// The precision as kernels take it: `F32`, `TF32` or `BF16` of `common.h`.
 fn precision_argument(factors: Factors) -> Argument {
     Int(match factors {
         Factors::F32 => 0,

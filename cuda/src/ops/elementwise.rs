@@ -1,4 +1,4 @@
-//! Passes over values, one by one.
+//! Element-wise operations and changes of layout.
 
 use super::{Seen, check_len, check_min_len, int, launch_over};
 use crate::device::Device;
@@ -7,30 +7,30 @@ use crate::launch::Argument;
 use crate::memory::Memory;
 use Argument::{Buffer, Int};
 
-/// Samples as data sets have them, channels × height × width, to pixels with their channels together.
+/// Converts samples from channels × height × width to channels-last pixels.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrange {
     /// `[samples, channels, pixels]`
     pub from: Memory,
     /// `[samples, pixels, channels]`
     pub to: Memory,
-    /// Channels of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
-    /// Pixels of a sample.
+    /// Pixels per sample.
     pub pixels: usize,
 }
 
 impl Arrange {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If the lengths differ or are no whole samples, or what the device says.
+    /// Returns an error if the lengths differ or are not whole samples, or if the launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.from.len();
-        check_len("samples to be arranged", self.to, count)?;
+        check_len("arranged samples", self.to, count)?;
         if self.channels * self.pixels == 0 || !count.is_multiple_of(self.channels * self.pixels) {
             return Err(DeviceError::Unfit(format!(
-                "{count} values are no samples of {}×{}",
+                "expected samples of {}×{} values, found {count} values",
                 self.channels, self.pixels
             )));
         }
@@ -39,31 +39,31 @@ impl Arrange {
     }
 }
 
-/// The sum of two images, or a copy of one, each as it is seen; rectified where asked for.
+/// Adds two images, or copies one, each as it is read; then applies a ReLU if `rectify` is set.
 #[derive(Clone, Copy, Debug)]
 pub struct Join {
-    /// What there always is.
+    /// The first image.
     pub first: Seen,
-    /// What is added, if anything is.
+    /// The image to add, if any.
     pub second: Option<Seen>,
-    /// Whether a sum below 0 counts as 0.
+    /// Replaces negative sums by 0.
     pub rectify: bool,
-    /// What comes out.
+    /// The output.
     pub output: Memory,
-    /// Values of a pixel.
+    /// Stored channels per pixel.
     pub channels: usize,
 }
 
 impl Join {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.output.len();
-        self.first.check("the first of a sum", count, self.channels)?;
+        self.first.check("first input of a sum", count, self.channels)?;
         if let Some(second) = &self.second {
-            second.check("the second of a sum", count, self.channels)?;
+            second.check("second input of a sum", count, self.channels)?;
         }
         let [scale, shift, rectify] = self.second.map_or([Argument::Null, Argument::Null, Int(0)], |b| b.arguments());
         let second = super::optional(self.second.map(|second| second.values));
@@ -74,77 +74,77 @@ impl Join {
     }
 }
 
-/// Zeroes the gradient where what came out of a rectified [`Join`] is 0.
+/// Sets the gradient to zero wherever the output of a rectified [`Join`] is 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Mask {
-    /// What came out.
+    /// The output of the [`Join`].
     pub output: Memory,
-    /// The gradient with respect to it, and then to the sum before rectification.
+    /// On input the gradient with respect to `output`; afterwards the gradient with respect to the sum before rectification.
     pub gradient: Memory,
 }
 
 impl Mask {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If the lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.output.len();
-        check_len("a gradient to be masked", self.gradient, count)?;
+        check_len("gradient of a ReLU", self.gradient, count)?;
         launch_over(device, "mask", count, [Buffer(self.output), Buffer(self.gradient), int(count)?])
     }
 }
 
-/// total = values, or total += values.
+/// Copies values, or adds them: total = values, or total += values.
 #[derive(Clone, Copy, Debug)]
 pub struct Give {
-    /// What is given.
+    /// The values to copy or add.
     pub values: Memory,
-    /// To what.
+    /// The destination.
     pub total: Memory,
-    /// Whether it is added.
+    /// Adds to `total`; otherwise overwrites it.
     pub add: bool,
 }
 
 impl Give {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If the lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.values.len();
-        check_len("a total", self.total, count)?;
+        check_len("total", self.total, count)?;
         launch_over(device, "give", count, [Buffer(self.values), Buffer(self.total), Int(self.add.into()), int(count)?])
     }
 }
 
-/// The gradient with respect to stored values x where readers have g: g where it gets through, or α g + β x + γ with three factors a
-/// channel.
+/// Computes the gradient with respect to stored values x from the gradient g with respect to the values as they are read: g where
+/// rectification passes it, or α g + β x + γ with three factors per channel.
 #[derive(Clone, Copy, Debug)]
 pub struct Apply {
-    /// The gradient with respect to what is read.
+    /// Gradient with respect to the values as they are read.
     pub gradient: Memory,
-    /// What it is read from.
+    /// The stored values and how they are read.
     pub seen: Seen,
-    /// α, β and γ of every channel.
+    /// α, β and γ, one value per channel each.
     pub factors: Option<[Memory; 3]>,
-    /// What comes out.
+    /// The output.
     pub output: Memory,
-    /// Values of a pixel.
+    /// Stored channels per pixel.
     pub channels: usize,
 }
 
 impl Apply {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.output.len();
-        self.seen.check("what a gradient is applied to", count, self.channels)?;
-        check_len("a gradient to be applied", self.gradient, count)?;
+        self.seen.check("stored values of a gradient", count, self.channels)?;
+        check_len("gradient of the values as read", self.gradient, count)?;
         for factor in self.factors.iter().flatten() {
-            check_min_len("a gradient's factors", *factor, self.channels)?;
+            check_min_len("factors of a gradient", *factor, self.channels)?;
         }
         let factors = self.factors.map_or([Argument::Null; 3], |factors| factors.map(Buffer));
         let [scale, shift, rectify] = self.seen.arguments();
@@ -154,72 +154,72 @@ impl Apply {
     }
 }
 
-/// Values times a mask: dropout.
+/// Multiplies values by a dropout mask.
 #[derive(Clone, Copy, Debug)]
 pub struct Drop {
     /// The values.
     pub seen: Seen,
-    /// A factor a value.
+    /// One factor per value.
     pub mask: Memory,
-    /// What comes out.
+    /// The output.
     pub output: Memory,
-    /// Values of a pixel.
+    /// Stored channels per pixel.
     pub channels: usize,
 }
 
 impl Drop {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.output.len();
-        self.seen.check("what dropout reads", count, self.channels)?;
-        check_len("a mask", self.mask, count)?;
+        self.seen.check("input of dropout", count, self.channels)?;
+        check_len("dropout mask", self.mask, count)?;
         let [scale, shift, rectify] = self.seen.arguments();
         let end = [Buffer(self.mask), Buffer(self.output), int(count)?, int(self.channels)?];
         launch_over(device, "drop", count, [Buffer(self.seen.values), scale, shift, rectify].into_iter().chain(end))
     }
 }
 
-/// The gradient of a [`Drop`], written or added.
+/// Computes the gradient of a [`Drop`].
 #[derive(Clone, Copy, Debug)]
 pub struct DropGradient {
-    /// The gradient with respect to what came out.
+    /// Gradient with respect to the output.
     pub gradient: Memory,
-    /// A factor a value.
+    /// One factor per value.
     pub mask: Memory,
-    /// Where it goes.
+    /// Gradient with respect to the input.
     pub total: Memory,
-    /// Whether it is added.
+    /// Adds to `total`; otherwise overwrites it.
     pub add: bool,
 }
 
 impl DropGradient {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.total.len();
-        check_len("a gradient of dropout", self.gradient, count)?;
-        check_len("a mask", self.mask, count)?;
+        check_len("output gradient of dropout", self.gradient, count)?;
+        check_len("dropout mask", self.mask, count)?;
         let arguments =
             [Buffer(self.gradient), Buffer(self.mask), Buffer(self.total), Int(self.add.into()), int(count)?];
         launch_over(device, "drop_gradient", count, arguments)
     }
 }
 
-/// Every `stride`-th pixel, with channels of zeroes after its own.
+/// Reads every `stride`-th pixel and pads its channels with zeros.
 #[derive(Clone, Copy, Debug)]
 pub struct Subsample {
-    /// How many images.
+    /// Number of images.
     pub samples: usize,
-    /// Rows, columns and channels of what is read.
+    /// Rows, columns and channels of the input.
     pub from: [usize; 3],
-    /// Rows, columns and channels of what comes out: as many channels or more.
+    /// Rows, columns and channels of the output, with at least as many channels.
     pub to: [usize; 3],
-    /// From a pixel to the next.
+    /// Distance between the pixels that are read.
     pub stride: usize,
 }
 
@@ -228,7 +228,7 @@ impl Subsample {
         let reach = |i: usize| self.to[i].saturating_sub(1) * self.stride < self.from[i];
         if self.stride == 0 || !reach(0) || !reach(1) || self.to[2] < self.from[2] {
             return Err(DeviceError::Unfit(format!(
-                "{:?} are no pixels of {:?}, {} apart",
+                "an output of {:?} does not match an input of {:?} at stride {}",
                 self.to, self.from, self.stride
             )));
         }
@@ -239,54 +239,54 @@ impl Subsample {
         self.to.into_iter().chain(self.from).chain([self.stride]).map(int).collect()
     }
 
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device, seen: Seen, output: Memory) -> Result<(), DeviceError> {
         let [from, to] = self.counts()?;
-        seen.check("what is subsampled", from, self.from[2])?;
-        check_len("subsampled values", output, to)?;
+        seen.check("input of subsampling", from, self.from[2])?;
+        check_len("output of subsampling", output, to)?;
         let [scale, shift, rectify] = seen.arguments();
         let start = [Buffer(seen.values), scale, shift, rectify, Buffer(output), int(to)?];
         launch_over(device, "subsample", to, start.into_iter().chain(self.extent_arguments()?))
     }
 
-    /// The gradient with respect to what is read, written to `total` or added.
+    /// Computes the gradient with respect to the input. `add` adds it to `total`; otherwise it overwrites `total`.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn back(self, device: &mut dyn Device, gradient: Memory, total: Memory, add: bool) -> Result<(), DeviceError> {
         let [from, to] = self.counts()?;
-        check_len("a gradient of subsampled values", gradient, to)?;
-        check_len("a gradient of what is subsampled", total, from)?;
+        check_len("output gradient of subsampling", gradient, to)?;
+        check_len("input gradient of subsampling", total, from)?;
         int(to)?;
         let start = [Buffer(gradient), Buffer(total), Int(add.into()), int(from)?];
         launch_over(device, "subsample_gradient", from, start.into_iter().chain(self.extent_arguments()?))
     }
 }
 
-/// Logits without the zeroes that are stored behind them.
+/// Copies the logits without the zero padding behind them.
 #[derive(Clone, Copy, Debug)]
 pub struct GatherRows {
-    /// A row of `stored` values a sample.
+    /// One row of `stored` values per sample.
     pub seen: Seen,
-    /// A row of `classes` values a sample.
+    /// One row of `classes` values per sample.
     pub output: Memory,
-    /// Values of a row that count.
+    /// Logits per row.
     pub classes: usize,
-    /// Values of a row.
+    /// Stored values per row.
     pub stored: usize,
 }
 
 impl GatherRows {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let (count, samples) = (self.output.len(), rows(self.classes, self.stored, self.output)?);
-        self.seen.check("rows", samples * self.stored, self.stored)?;
+        self.seen.check("padded rows", samples * self.stored, self.stored)?;
         let [scale, shift, rectify] = self.seen.arguments();
         let end = [Buffer(self.output), int(count)?, int(self.classes)?, int(self.stored)?];
         launch_over(
@@ -298,36 +298,39 @@ impl GatherRows {
     }
 }
 
-/// Rows with zeroes behind them: the reverse.
+/// Copies rows and pads them with zeros; the inverse of [`GatherRows`].
 #[derive(Clone, Copy, Debug)]
 pub struct SpreadRows {
-    /// A row of `classes` values a sample.
+    /// One row of `classes` values per sample.
     pub from: Memory,
-    /// A row of `stored` values a sample.
+    /// One row of `stored` values per sample.
     pub to: Memory,
-    /// Values of a row that count.
+    /// Logits per row.
     pub classes: usize,
-    /// Values of a row.
+    /// Stored values per row.
     pub stored: usize,
 }
 
 impl SpreadRows {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = rows(self.classes, self.stored, self.from)? * self.stored;
-        check_len("spread rows", self.to, count)?;
+        check_len("padded rows", self.to, count)?;
         let arguments = [Buffer(self.from), Buffer(self.to), int(count)?, int(self.classes)?, int(self.stored)?];
         launch_over(device, "spread_rows", count, arguments)
     }
 }
 
-/// How many rows of `classes` values there are.
+/// Returns the number of rows of `classes` values.
 fn rows(classes: usize, stored: usize, memory: Memory) -> Result<usize, DeviceError> {
     if classes == 0 || stored < classes || !memory.len().is_multiple_of(classes) {
-        return Err(DeviceError::Unfit(format!("{} values are no rows of {classes} of {stored}", memory.len())));
+        return Err(DeviceError::Unfit(format!(
+            "expected rows of {classes} values, stored as {stored}; found {} values",
+            memory.len()
+        )));
     }
     Ok(memory.len() / classes)
 }

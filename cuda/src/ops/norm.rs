@@ -1,4 +1,4 @@
-//! Batch norm: statistics, what they make of every channel, and the sums on the way back.
+//! Batch norm: batch statistics, the scale and shift per channel that follow from them, and the sums of its gradient.
 
 use super::{Seen, check_len, check_min_len, int, launch_over, optional};
 use crate::device::Device;
@@ -7,22 +7,22 @@ use crate::launch::{Argument, Launch};
 use crate::memory::Memory;
 use Argument::{Buffer, Float};
 
-/// Channels come in whole blocks of so many: `LANES` of the kernels.
+/// Channels are stored in whole blocks of this size: `LANES` of the kernels.
 pub const BLOCK: usize = 16;
 
-/// Threads of a block that adds up chunks: `LANES` × `ROWS` of the kernels.
+/// Threads per block of the kernels that add up chunks: `LANES` × `ROWS`.
 pub(super) const THREADS: u32 = 256;
 
-/// Chunks at most, and pixels of a chunk at least.
+/// Maximum number of chunks; `MIN_CHUNK` is the minimum number of pixels per chunk.
 const MAX_CHUNKS: usize = 1024;
 const MIN_CHUNK: usize = 32;
 
-/// Pixels of a chunk: of so many pixels, whatever the device.
+/// Pixels per chunk. It follows from the number of pixels alone, so sums have the same order on every device.
 fn chunk_pixels(pixels: usize) -> usize {
     pixels.div_ceil(MAX_CHUNKS).max(MIN_CHUNK)
 }
 
-/// Values that the chunks of an image of so many pixels leave: two a chunk and channel.
+/// Length of the partial sums of a batch, in values: two per chunk and channel.
 pub fn partials(pixels: usize, channels: usize) -> usize {
     2 * pixels.div_ceil(chunk_pixels(pixels)) * channels
 }
@@ -34,7 +34,7 @@ fn channel_blocks(channels: usize) -> Result<u32, DeviceError> {
     }
 }
 
-/// Launches a kernel of which a block takes so many channels.
+/// Launches a kernel whose blocks each handle [`BLOCK`] channels.
 fn launch_channel_blocks(
     device: &mut dyn Device,
     kernel: &'static str,
@@ -44,24 +44,24 @@ fn launch_channel_blocks(
     device.launch(&Launch { kernel, blocks: channel_blocks(channels)?, threads: THREADS, arguments })
 }
 
-/// What batch norm has of its own, a value a channel each.
+/// Parameters and outputs of a batch norm, one value per channel each.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm {
-    /// The trained factor γ.
+    /// Trained scale γ.
     pub gamma: Memory,
-    /// The trained offset β.
+    /// Trained offset β.
     pub beta: Memory,
-    /// The bias of the step before, if it has one.
+    /// Bias of the preceding step, if it has one.
     pub bias: Option<Memory>,
-    /// The factor that values are read through.
+    /// Output: the scale under which values are read.
     pub scale: Memory,
-    /// The offset that values are read through.
+    /// Output: the shift under which values are read.
     pub shift: Memory,
-    /// Means.
+    /// Output: means.
     pub mean: Memory,
-    /// 1/√(variance + ε), in `f64`.
+    /// Output: 1/√(variance + ε), in `f64`.
     pub inverse: Memory,
-    /// ε
+    /// Stabiliser ε.
     pub epsilon: f32,
 }
 
@@ -71,46 +71,46 @@ impl Norm {
         [gamma, beta, scale, shift, mean, inverse]
             .into_iter()
             .chain(self.bias)
-            .try_for_each(|memory| check_min_len("batch norm's channels", memory, channels))
+            .try_for_each(|memory| check_min_len("batch norm parameters", memory, channels))
     }
 }
 
-/// Running statistics, a value a channel of the network's.
+/// Running statistics, one value per channel of the network.
 #[derive(Clone, Copy, Debug)]
 pub struct Running {
-    /// Means.
+    /// Running means.
     pub mean: Memory,
-    /// Unbiased variances.
+    /// Running unbiased variances.
     pub variance: Memory,
 }
 
-/// A scale and a shift for every channel from the batch's own moments, and the running statistics moved.
+/// Computes scale and shift per channel from the statistics of the batch, and updates the running statistics.
 #[derive(Clone, Copy, Debug)]
 pub struct Settle {
-    /// Stored values of all samples, the pixels one after the other.
+    /// Stored values of all pixels of all samples.
     pub values: Memory,
-    /// Where chunks leave their moments: [`partials`] values or more.
+    /// Scratch memory for the statistics of the chunks, at least [`partials`] values.
     pub partial: Memory,
-    /// Batch norm's own.
+    /// Parameters and outputs of the batch norm.
     pub norm: Norm,
-    /// What moves.
+    /// Statistics to update.
     pub running: Running,
-    /// The share that a batch replaces.
+    /// Weight of the batch in the update.
     pub momentum: f32,
-    /// Values of a pixel.
+    /// Stored channels per pixel.
     pub channels: usize,
 }
 
 impl Settle {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let Settle { values, partial, norm, running, momentum, channels } = self;
         let pixels = count_pixels(values, channels)?;
         norm.check(channels)?;
-        check_min_len("moments of chunks", partial, partials(pixels, channels))?;
+        check_min_len("partial statistics", partial, partials(pixels, channels))?;
         let real = running.mean.len();
         check_len("running variances", running.variance, real)?;
         let numbers = [int(pixels)?, int(channels)?, int(chunk_pixels(pixels))?];
@@ -131,22 +131,22 @@ impl Settle {
     }
 }
 
-/// A scale and a shift for every channel from the running statistics.
+/// Computes scale and shift per channel from the running statistics.
 #[derive(Clone, Copy, Debug)]
 pub struct SettleRunning {
-    /// Batch norm's own.
+    /// Parameters and outputs of the batch norm.
     pub norm: Norm,
-    /// What is known of earlier batches.
+    /// Statistics of earlier batches.
     pub running: Running,
-    /// Values of a pixel.
+    /// Stored channels per pixel.
     pub channels: usize,
 }
 
 impl SettleRunning {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let SettleRunning { norm, running, channels } = self;
         norm.check(channels)?;
@@ -165,32 +165,32 @@ impl SettleRunning {
     }
 }
 
-/// Σ g and Σ g · (x − mean) of every chunk and channel, where g is the gradient that gets through.
+/// Computes Σ g and Σ g · (x − mean) per chunk and channel, where g is the gradient that rectification passes.
 #[derive(Clone, Copy, Debug)]
 pub struct GradientSums {
-    /// The gradient with respect to what is read.
+    /// Gradient with respect to the values as they are read.
     pub gradient: Memory,
-    /// What it is read from.
+    /// The stored values and how they are read.
     pub seen: Seen,
-    /// What is taken from x, a value a channel; nothing where no product is asked for.
+    /// Mean per channel; none leaves the second sum without a meaning.
     pub mean: Option<Memory>,
-    /// Where the sums go: [`partials`] values or more.
+    /// Output: at least [`partials`] values.
     pub partial: Memory,
-    /// Values of a pixel.
+    /// Stored channels per pixel.
     pub channels: usize,
 }
 
 impl GradientSums {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let GradientSums { gradient, seen, mean, partial, channels } = self;
         let pixels = count_pixels(gradient, channels)?;
-        seen.check("what a gradient is summed over", gradient.len(), channels)?;
+        seen.check("stored values of a gradient", gradient.len(), channels)?;
         mean.map_or(Ok(()), |mean| check_min_len("means", mean, channels))?;
-        check_min_len("sums of chunks", partial, partials(pixels, channels))?;
+        check_min_len("partial sums", partial, partials(pixels, channels))?;
         let [scale, shift, rectify] = seen.arguments();
         let end = [optional(mean), Buffer(partial), int(pixels)?, int(channels)?, int(chunk_pixels(pixels))?];
         let threads = pixels.div_ceil(chunk_pixels(pixels)) * channels;
@@ -199,34 +199,34 @@ impl GradientSums {
     }
 }
 
-/// From [`GradientSums`] the gradients of γ and β, and the factors of [`Apply`](super::Apply).
+/// Computes the gradients of γ and β and the factors of [`Apply`](super::Apply) from [`GradientSums`].
 #[derive(Clone, Copy, Debug)]
 pub struct Unsettle {
-    /// The sums of every chunk.
+    /// Sums per chunk, as [`GradientSums`] leaves them.
     pub partial: Memory,
-    /// Pixels of all samples.
+    /// Number of pixels over all samples.
     pub pixels: usize,
-    /// Values of a pixel.
+    /// Stored channels per pixel.
     pub channels: usize,
-    /// Batch norm's own.
+    /// Parameters and outputs of the batch norm.
     pub norm: Norm,
-    /// The gradients of γ and β.
+    /// Output: the gradients of γ and β.
     pub gradients: [Memory; 2],
-    /// α, β and γ of every channel.
+    /// α, β and γ, one value per channel each.
     pub factors: [Memory; 3],
 }
 
 impl Unsettle {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let Unsettle { partial, pixels, channels, norm, gradients, factors } = self;
         norm.check(channels)?;
-        check_min_len("sums of chunks", partial, partials(pixels, channels))?;
+        check_min_len("partial sums", partial, partials(pixels, channels))?;
         for memory in gradients.into_iter().chain(factors) {
-            check_min_len("batch norm's gradients", memory, channels)?;
+            check_min_len("batch norm gradients", memory, channels)?;
         }
         let mut arguments =
             vec![Buffer(partial), int(pixels.div_ceil(chunk_pixels(pixels)))?, int(pixels)?, int(channels)?];
@@ -235,28 +235,28 @@ impl Unsettle {
     }
 }
 
-/// From [`GradientSums`] the gradient of a bias.
+/// Computes the gradient of a bias from [`GradientSums`].
 #[derive(Clone, Copy, Debug)]
 pub struct UnsettleBias {
-    /// The sums of every chunk.
+    /// Sums per chunk, as [`GradientSums`] leaves them.
     pub partial: Memory,
-    /// Pixels of all samples.
+    /// Number of pixels over all samples.
     pub pixels: usize,
-    /// Values of a pixel.
+    /// Stored channels per pixel.
     pub channels: usize,
-    /// The gradient.
+    /// Output: the gradient.
     pub gradient: Memory,
 }
 
 impl UnsettleBias {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let UnsettleBias { partial, pixels, channels, gradient } = self;
-        check_min_len("sums of chunks", partial, partials(pixels, channels))?;
-        check_min_len("a bias's gradient", gradient, channels)?;
+        check_min_len("partial sums", partial, partials(pixels, channels))?;
+        check_min_len("bias gradient", gradient, channels)?;
         let arguments =
             vec![Buffer(partial), int(pixels.div_ceil(chunk_pixels(pixels)))?, int(channels)?, Buffer(gradient)];
         launch_channel_blocks(device, "unsettle_bias", channels, arguments)
@@ -266,7 +266,10 @@ impl UnsettleBias {
 fn count_pixels(values: Memory, channels: usize) -> Result<usize, DeviceError> {
     channel_blocks(channels)?;
     if values.is_empty() || !values.len().is_multiple_of(channels) {
-        return Err(DeviceError::Unfit(format!("{} values are no pixels of {channels} channels", values.len())));
+        return Err(DeviceError::Unfit(format!(
+            "expected pixels of {channels} channels, found {} values",
+            values.len()
+        )));
     }
     int(values.len())?;
     Ok(values.len() / channels)

@@ -51,7 +51,7 @@ unsafe extern "C" fn nvmlSystemGetDriverVersion(version: *mut c_char, length: c_
     if (length as usize) < bytes.len() {
         return INSUFFICIENT_SIZE;
     }
-    // SAFETY: the caller has as much room as it says.
+    // SAFETY: the caller's buffer has the length that it passed, which was checked above.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr().cast(), version, bytes.len()) };
     SUCCESS
 }
@@ -62,10 +62,10 @@ unsafe extern "C" fn nvmlDeviceGetHandleByUUID(text: *const c_char, device: *mut
     if text.is_null() || device.is_null() {
         return INVALID_ARGUMENT;
     }
-    // SAFETY: the caller's text, which ends with a zero.
+    // SAFETY: the caller passes a string that ends with NUL.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
     let Some(card) = (0..settings().gpus).find(|card| written(uuid(*card)) == text) else { return NOT_FOUND };
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     unsafe { *device = card + 1 };
     SUCCESS
 }
@@ -84,7 +84,7 @@ unsafe fn with_card<T>(device: usize, place: *mut T, write: impl FnOnce(usize, &
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(device: usize, memory: *mut Memory) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     unsafe {
         with_card(device, memory, |card, memory| {
             let seen = visible().iter().position(|seen| *seen == card);
@@ -98,7 +98,7 @@ unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(device: usize, memory: *mut Memo
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlDeviceGetUtilizationRates(device: usize, load: *mut Utilization) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     unsafe { with_card(device, load, |card, load| *load = Utilization { gpu: 50 + card as c_uint, memory: 10 }) }
 }
 
@@ -107,6 +107,6 @@ unsafe extern "C" fn nvmlDeviceGetTemperature(device: usize, sensor: c_uint, cel
     if sensor != 0 {
         return INVALID_ARGUMENT;
     }
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     unsafe { with_card(device, celsius, |card, celsius| *celsius = 40 + card as c_uint) }
 }

@@ -75,7 +75,7 @@ fn compile(source: &str, options: &[String]) -> Result<Vec<u8>, (u32, String)> {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcVersion(major: *mut c_int, minor: *mut c_int) -> u32 {
-    // SAFETY: the caller's places.
+    // SAFETY: the caller passes pointers that are valid for writes.
     unsafe {
         *major = VERSION[0];
         *minor = VERSION[1];
@@ -85,7 +85,7 @@ unsafe extern "C" fn nvrtcVersion(major: *mut c_int, minor: *mut c_int) -> u32 {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcGetNumSupportedArchs(count: *mut c_int) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     unsafe { *count = ARCHITECTURES.len() as c_int };
     SUCCESS
 }
@@ -109,12 +109,12 @@ unsafe extern "C" fn nvrtcCreateProgram(
     if source.is_null() || headers != 0 {
         return INVALID_INPUT;
     }
-    // SAFETY: the caller's text, which ends with a zero.
+    // SAFETY: the caller passes a string that ends with NUL.
     let source = unsafe { CStr::from_ptr(source) }.to_string_lossy().into_owned();
     let mut programs = programs();
     let handle = programs.last_key_value().map_or(0, |(last, _)| *last) + 16;
     programs.insert(handle, Program { source, ..Program::default() });
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     unsafe { *program = handle };
     SUCCESS
 }
@@ -152,7 +152,7 @@ fn with_program(program: usize, read: impl FnOnce(&Program)) -> u32 {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcGetProgramLogSize(program: usize, size: *mut usize) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     with_program(program, |program| unsafe { *size = program.log.as_bytes_with_nul().len() })
 }
 
@@ -167,7 +167,7 @@ unsafe extern "C" fn nvrtcGetProgramLog(program: usize, log: *mut c_char) -> u32
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcGetCUBINSize(program: usize, size: *mut usize) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     with_program(program, |program| unsafe { *size = program.code.len() })
 }
 
@@ -181,7 +181,7 @@ unsafe extern "C" fn nvrtcGetCUBIN(program: usize, code: *mut c_char) -> u32 {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcDestroyProgram(program: *mut usize) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     let handle = unsafe { std::mem::take(&mut *program) };
     if programs().remove(&handle).is_some() { SUCCESS } else { INVALID_PROGRAM }
 }

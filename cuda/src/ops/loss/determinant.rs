@@ -1,4 +1,4 @@
-//! The determinant of a batch's counts of given labels against predictions.
+//! Determinant-based mutual information between given labels and predictions of a batch.
 
 use super::{Batch, int};
 use crate::device::Device;
@@ -9,29 +9,29 @@ use crate::ops::norm::THREADS;
 use crate::ops::{check_len, launch_over};
 use Argument::Buffer;
 
-/// −ln(|det M| + ε). The value is the batch's as a whole, and lies in the first of the rows' values.
+/// −ln(|det M| + ε). The value belongs to the batch as a whole and is stored in the first of the row values.
 #[derive(Clone, Copy, Debug)]
 pub struct Determinant {
-    /// `[ε, by]`, in `f64`: M is divided by the number of rows where `by` is not 0.
+    /// `[ε, normalise]`, in `f64`: a non-zero `normalise` divides M by the number of rows.
     pub parameters: Memory,
-    /// [`Determinant::scratch`] numbers, in `f64`.
+    /// [`Determinant::scratch`] values, in `f64`.
     pub scratch: Memory,
 }
 
 impl Determinant {
-    /// Numbers that it needs room for: p of every row, three matrices, four numbers a class, and one.
+    /// Length of the scratch memory in values: p of every row, three matrices, four values per class, and one more.
     pub fn scratch(rows: usize, classes: usize) -> usize {
         rows * classes + 3 * classes * classes + 4 * classes + 1
     }
 
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device, batch: Batch) -> Result<(), DeviceError> {
         let (rows, classes, square) = (batch.samples.len(), batch.classes, batch.classes * batch.classes);
-        check_len("parameters of a determinant", self.parameters, 2)?;
-        check_len("room for a determinant", self.scratch, Determinant::scratch(rows, classes))?;
+        check_len("parameters of the determinant loss", self.parameters, 2)?;
+        check_len("scratch memory of the determinant loss", self.scratch, Determinant::scratch(rows, classes))?;
         batch.check()?;
         if rows == 0 {
             return Ok(());

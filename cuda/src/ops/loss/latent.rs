@@ -1,4 +1,4 @@
-//! Latent labels, drawn and counted on the device.
+//! Latent labels, sampled and counted on the device.
 
 use super::Batch;
 use crate::device::Device;
@@ -8,51 +8,51 @@ use crate::memory::Memory;
 use crate::ops::{STREAM, check_len, check_min_len, int, launch_over, launch_warps};
 use Argument::Buffer;
 
-/// What the loss remembers.
+/// State of the loss from step to step.
 #[derive(Clone, Copy, Debug)]
 pub struct LatentState {
-    /// The latent label of every sample of the training file, −1 for those that have none yet.
+    /// Latent label of every sample of the training set; −1 if none was sampled yet.
     pub latent: Memory,
-    /// How many samples have a latent and a given label, \[latent\]\[given\].
+    /// Number of samples per pair of labels, \[latent\]\[given\].
     pub counts: Memory,
-    /// T, row by row, in `f64`.
+    /// Transition matrix T, row-major, in `f64`.
     pub transition: Memory,
-    /// ln T, given label by given label, in `f64`.
+    /// ln T, one column of T after the other, in `f64`.
     pub columns: Memory,
 }
 
-/// CCE on labels that are drawn from what logits and given label say of the true one. No sample is twice in a batch.
+/// Cross entropy with labels sampled from the posterior given logits and given label. A batch contains a sample at most once.
 #[derive(Clone, Copy, Debug)]
 pub struct Latent {
-    /// What it remembers.
+    /// State from step to step.
     pub state: LatentState,
     /// `[α]`, in `f64`.
     pub parameters: Memory,
-    /// The second of these numbers says whether T is found anew before the step.
+    /// Integers of the step. A non-zero second integer recomputes T before the step.
     pub step: Memory,
-    /// [`STREAM`] numbers: a number a row is taken.
+    /// [`STREAM`] integers. Each row takes one random number.
     pub stream: Memory,
-    /// Room for a label a row.
+    /// Scratch memory for one label per row.
     pub drawn: Memory,
 }
 
 impl Latent {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device, batch: Batch) -> Result<(), DeviceError> {
         let Latent { state, parameters, step, stream, drawn } = self;
         let LatentState { latent, counts, transition, columns } = state;
         let (classes, pairs, rows) = (batch.classes, batch.classes * batch.classes, batch.samples.len());
         check_len("latent labels", latent, batch.labels.len())?;
         for matrix in [counts, transition, columns] {
-            check_len("pairs of labels", matrix, pairs)?;
+            check_len("matrix of label pairs", matrix, pairs)?;
         }
-        check_len("parameters of latent labels", parameters, 1)?;
-        check_min_len("a step's numbers", step, 2)?;
-        check_len("a stream", stream, STREAM)?;
-        check_len("labels that are drawn", drawn, rows)?;
+        check_len("parameters of the latent label loss", parameters, 1)?;
+        check_min_len("integers of the step", step, 2)?;
+        check_len("random stream", stream, STREAM)?;
+        check_len("sampled labels", drawn, rows)?;
         batch.check()?;
         let memories = [step, counts, parameters, transition, columns].map(Buffer);
         launch_warps(device, "latent_transition", classes, memories.into_iter().chain([int(classes)?]))?;

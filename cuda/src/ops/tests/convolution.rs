@@ -141,7 +141,7 @@ fn extents_that_do_not_fit_are_refused() {
     }
     let scratch = w.part(0, good.scratch().min(w.len()) - 1);
     let weights = Convolution { geometry: good, pass: Pass::Weights, x, w, y, scratch, factors: Factors::F32 };
-    assert!(weights.run(&mut twin).unwrap_err().to_string().contains("sums of weights"));
+    assert!(weights.run(&mut twin).unwrap_err().to_string().contains("scratch memory of a weight gradient"));
     assert_eq!(twin.launches, 0);
 }
 
@@ -256,7 +256,7 @@ fn room_for_factors_of_16_bits_is_checked() {
     let product =
         |room| Convolution { geometry, pass: Pass::Forward, x, w, y, scratch: w, factors: Factors::Bf16 { room } };
     let short = product([rooms[0], rooms[1].part(0, lengths[1] - 1), rooms[2]]).run(&mut twin).unwrap_err();
-    assert!(short.to_string().contains("weights in 16 bits"), "{short}");
+    assert!(short.to_string().contains("bfloat16 weights"), "{short}");
     assert!(product([x, w, y]).run(&mut twin).is_err(), "values of 32 bits");
     assert!(product(rooms).run(&mut twin).is_ok());
 }

@@ -24,25 +24,25 @@ extern "C" fn cuInit(_: c_uint) -> u32 {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDriverGetVersion(version: *mut c_int) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     status(unsafe { write_out(version, VERSION) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuGetErrorName(code: c_uint, name: *mut *const c_char) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     status(unsafe { error_text(code, 0, name) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuGetErrorString(code: c_uint, words: *mut *const c_char) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     status(unsafe { error_text(code, 1, words) })
 }
 
 unsafe fn error_text(code: c_uint, which: usize, place: *mut *const c_char) -> Result<(), Code> {
     let told = Code(code).name_and_description().ok_or(Code::INVALID_VALUE)?;
-    // SAFETY: as the caller says.
+    // SAFETY: guaranteed by the caller.
     unsafe { write_out(place, told[which].as_ptr()) }
 }
 
@@ -59,13 +59,13 @@ fn check_device(device: c_int) -> Result<usize, Code> {
 unsafe extern "C" fn cuDeviceGetCount(count: *mut c_int) -> u32 {
     let cards = { state().started.then_some(visible().len()) };
     let cards = cards.ok_or(Code::NOT_INITIALIZED);
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     status(cards.and_then(|cards| unsafe { write_out(count, cards as c_int) }))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceGet(device: *mut c_int, ordinal: c_int) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     status(check_device(ordinal).and_then(|_| unsafe { write_out(device, ordinal) }))
 }
 
@@ -76,7 +76,7 @@ unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, length: c_int, device: c
         if name.is_null() || usize::try_from(length).unwrap_or_default() < bytes.len() {
             return Err(Code::INVALID_VALUE);
         }
-        // SAFETY: the caller has as much room as it says.
+        // SAFETY: the caller's buffer has the length that it passed, which was checked above.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr().cast(), name, bytes.len()) };
         Ok(())
     }))
@@ -84,13 +84,13 @@ unsafe extern "C" fn cuDeviceGetName(name: *mut c_char, length: c_int, device: c
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, device: c_int) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     status(check_device(device).and_then(|_| unsafe { write_out(bytes, settings().memory as usize) }))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuDeviceGetUuid_v2(place: *mut [u8; 16], device: c_int) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     status(check_device(device).and_then(|card| unsafe { write_out(place, uuid(visible()[card])) }))
 }
 
@@ -106,7 +106,7 @@ unsafe extern "C" fn cuDeviceGetAttribute(value: *mut c_int, attribute: c_uint, 
             115 => settings().pools.into(),
             _ => return Err(Code::INVALID_VALUE),
         };
-        // SAFETY: the caller's place.
+        // SAFETY: the caller passes a pointer that is valid for writes, or null.
         unsafe { write_out(value, found) }
     }))
 }
@@ -123,7 +123,7 @@ unsafe extern "C" fn cuDevicePrimaryCtxRetain(context: *mut usize, device: c_int
             of.used = settings.context;
         }
         of.retained += 1;
-        // SAFETY: the caller's place.
+        // SAFETY: the caller passes a pointer that is valid for writes, or null.
         unsafe { write_out(context, card + 1) }
     }))
 }
@@ -143,7 +143,7 @@ extern "C" fn cuDevicePrimaryCtxRelease_v2(device: c_int) -> u32 {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuCtxGetCurrent(context: *mut usize) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     status(unsafe { write_out(context, CURRENT.get()) })
 }
 

@@ -12,18 +12,18 @@ unsafe extern "C" fn cuMemAlloc_v2(address: *mut u64, bytes: usize) -> u32 {
     status(current_context().and_then(|mut context| {
         context.check_captures(false)?;
         let start = context.allocate(bytes)?;
-        // SAFETY: the caller's place.
+        // SAFETY: the caller passes a pointer that is valid for writes, or null.
         unsafe { write_out(address, start) }
     }))
 }
 
-/// A real one can record this; our program does not do it.
+/// NVIDIA's driver can capture this call; this project never captures it.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemAllocAsync(address: *mut u64, bytes: usize, stream: usize) -> u32 {
     status(current_context().and_then(|mut context| {
         context.require_not_capturing(stream)?;
         let start = context.allocate(bytes)?;
-        // SAFETY: the caller's place.
+        // SAFETY: the caller passes a pointer that is valid for writes, or null.
         unsafe { write_out(address, start) }
     }))
 }
@@ -48,7 +48,7 @@ extern "C" fn cuMemFreeAsync(address: u64, stream: usize) -> u32 {
 unsafe extern "C" fn cuMemGetInfo_v2(free: *mut usize, total: *mut usize) -> u32 {
     status(current_context().and_then(|context| {
         let (all, used) = (settings().memory, context.cards[context.card].used);
-        // SAFETY: the caller's places.
+        // SAFETY: the caller passes pointers that are valid for writes.
         unsafe { write_out(free, (all - used) as usize).and(write_out(total, all as usize)) }
     }))
 }
@@ -65,7 +65,7 @@ unsafe extern "C" fn cuMemcpyHtoDAsync_v2(address: u64, from: *const c_void, byt
         context.require_not_capturing(stream)?;
         let block = context.block(address, bytes).ok_or(Code::INVALID_VALUE)?;
         drop(context);
-        // SAFETY: so many bytes are there on either side, the caller's and the block's.
+        // SAFETY: the caller's buffer and the block both have `bytes` bytes from these addresses.
         unsafe { std::ptr::copy_nonoverlapping(from.cast(), block.at(address), bytes) };
         Ok(())
     }))
@@ -77,7 +77,7 @@ unsafe extern "C" fn cuMemcpyDtoHAsync_v2(to: *mut c_void, address: u64, bytes: 
         context.require_not_capturing(stream)?;
         let block = context.block(address, bytes).ok_or(Code::INVALID_VALUE)?;
         drop(context);
-        // SAFETY: so many bytes are there on either side, the caller's and the block's.
+        // SAFETY: the caller's buffer and the block both have `bytes` bytes from these addresses.
         unsafe { std::ptr::copy_nonoverlapping(block.at(address), to.cast(), bytes) };
         Ok(())
     }))

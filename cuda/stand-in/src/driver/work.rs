@@ -13,7 +13,7 @@ use std::sync::Arc;
 unsafe extern "C" fn cuStreamCreate(stream: *mut usize, _: c_uint) -> u32 {
     status(current_context().and_then(|mut context| {
         let handle = context.register(Object::Stream(None));
-        // SAFETY: the caller's place.
+        // SAFETY: the caller passes a pointer that is valid for writes, or null.
         unsafe { write_out(stream, handle) }
     }))
 }
@@ -54,12 +54,12 @@ unsafe extern "C" fn cuStreamEndCapture(stream: usize, graph: *mut usize) -> u32
             return Err(Code::CAPTURE_WRONG_THREAD);
         }
         if ended.broken {
-            // SAFETY: the caller's place.
+            // SAFETY: the caller passes a pointer that is valid for writes, or null.
             unsafe { write_out(graph, 0)? };
             return Err(Code::CAPTURE_INVALIDATED);
         }
         let handle = context.register(Object::Graph(Arc::new(ended.work)));
-        // SAFETY: the caller's place.
+        // SAFETY: the caller passes a pointer that is valid for writes, or null.
         unsafe { write_out(graph, handle) }
     }))
 }
@@ -70,7 +70,7 @@ unsafe extern "C" fn cuGraphInstantiateWithFlags(exec: *mut usize, graph: usize,
         let Object::Graph(work) = context.object(graph)? else { return Err(Code::INVALID_HANDLE) };
         let work = work.clone();
         let handle = context.register(Object::GraphExec(work));
-        // SAFETY: the caller's place.
+        // SAFETY: the caller passes a pointer that is valid for writes, or null.
         unsafe { write_out(exec, handle) }
     }))
 }
@@ -93,7 +93,7 @@ extern "C" fn cuGraphExecDestroy(exec: usize) -> u32 {
 #[unsafe(no_mangle)]
 extern "C" fn cuGraphLaunch(exec: usize, stream: usize) -> u32 {
     status(current_context().and_then(|mut context| {
-        // A real one can record this; our program does not do it.
+        // NVIDIA's driver can capture this call; this project never captures it.
         context.require_not_capturing(stream)?;
         let Object::GraphExec(work) = context.object(exec)? else { return Err(Code::INVALID_HANDLE) };
         let work = work.clone();
@@ -116,7 +116,7 @@ unsafe extern "C" fn cuModuleLoadData(module: *mut usize, image: *const c_char) 
             return Err(Code::NO_BINARY);
         }
         let handle = context.register(Object::Module(kernels));
-        // SAFETY: the caller's place.
+        // SAFETY: the caller passes a pointer that is valid for writes, or null.
         unsafe { write_out(module, handle) }
     }))
 }
@@ -135,12 +135,12 @@ unsafe extern "C" fn cuModuleGetFunction(function: *mut usize, module: usize, na
         if name.is_null() {
             return Err(Code::INVALID_VALUE);
         }
-        // SAFETY: the caller's text, which ends with a zero.
+        // SAFETY: the caller passes a string that ends with NUL.
         let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
         let Object::Module(kernels) = context.object(module)? else { return Err(Code::INVALID_HANDLE) };
         let kernel = kernels.iter().copied().find(|kernel| *kernel == name).ok_or(Code::NOT_FOUND)?;
         let handle = context.register(Object::Function(kernel));
-        // SAFETY: the caller's place.
+        // SAFETY: the caller passes a pointer that is valid for writes, or null.
         unsafe { write_out(function, handle) }
     }))
 }
@@ -178,11 +178,11 @@ unsafe extern "C" fn cuLaunchKernel(
 /// An argument: an address, or the bits of a number.
 unsafe fn value(kind: Kind, at: *const c_void) -> u64 {
     match kind {
-        // SAFETY: as the caller says.
+        // SAFETY: guaranteed by the caller.
         Kind::Floats | Kind::Doubles | Kind::Ints | Kind::Bytes | Kind::Halves | Kind::FloatsOrHalves => unsafe {
             at.cast::<u64>().read()
         },
-        // SAFETY: as the caller says.
+        // SAFETY: guaranteed by the caller.
         Kind::Int | Kind::Float => unsafe { at.cast::<u32>().read() }.into(),
     }
 }
