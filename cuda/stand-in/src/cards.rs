@@ -1,22 +1,22 @@
-//! The made-up GPUs, and which of them a process sees.
+//! The simulated GPUs ("cards"), and which of them a process sees.
 
 use crate::settings::settings;
 use std::sync::LazyLock;
 
-/// The model of all of them.
+/// Model of every card.
 pub(crate) const NAME: &std::ffi::CStr = c"Stand-in GPU";
 
-/// 9.0, as in `sm_90`.
+/// Compute capability 9.0, `sm_90`.
 pub(crate) const CAPABILITY: [i32; 2] = [9, 0];
 
-/// The UUID of the machine's GPU number `card`.
+/// UUID of card `card`.
 pub(crate) fn uuid(card: usize) -> [u8; 16] {
     let mut uuid = *b"Stand-in GPU\0\0\0\0";
     uuid[12..].copy_from_slice(&u32::try_from(card).unwrap_or(u32::MAX).to_be_bytes());
     uuid
 }
 
-/// A UUID as users write it.
+/// Formats a UUID as users write it.
 pub(crate) fn written(uuid: [u8; 16]) -> String {
     let digits = uuid.map(|byte| format!("{byte:02x}")).concat();
     format!("GPU-{}-{}-{}-{}-{}", &digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..])
@@ -31,7 +31,8 @@ pub(crate) fn visible() -> &'static [usize] {
     &VISIBLE
 }
 
-/// A list of numbers or UUIDs, which may be shortened as long as they are one card's, ends where an entry is none or is there already.
+/// Parses a list of indices or UUIDs as the driver does. A UUID may be abbreviated if the prefix matches one card only. The list ends at the
+/// first entry that is invalid or repeated.
 fn choose(list: &str, count: usize) -> Vec<usize> {
     let mut chosen = Vec::new();
     for entry in list.split(',').map(str::trim) {

@@ -1,49 +1,51 @@
-//! How tests come to the stand-in: where it was built, a directory in which it has the names of NVIDIA's libraries, and processes that
-//! find it there.
+//! Runs tests on the stand-in: locates the library, links it under the names of NVIDIA's libraries, and starts processes that load it.
 //!
-//! A test's package names this one among its `[dev-dependencies]`. Then cargo builds it before the test, and the library of C, which it
-//! builds by the way, lies beside the test's program in `target/…/deps`.
+//! A test's package lists this one in its `[dev-dependencies]`. Cargo then builds the C library together with the test and puts it beside the
+//! test's executable in `target/…/deps`.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The names of the driver's library.
+/// File names of the driver's library.
 pub const CUDA: &[&str] = &["libcuda.so", "libcuda.so.1"];
 
-/// The names of NVRTC.
+/// File names of NVRTC.
 pub const NVRTC: &[&str] = &["libnvrtc.so", "libnvrtc.so.12"];
 
-/// The names of NVML.
+/// File names of NVML.
 pub const NVML: &[&str] = &["libnvidia-ml.so", "libnvidia-ml.so.1"];
 
-/// The names of cuDNN, which shall not be found: a real one would make what it likes of made-up GPUs.
+/// File names of cuDNN, which must not be found: NVIDIA's cuDNN does not work with simulated GPUs.
 const HIDDEN: [&str; 3] = ["libcudnn.so", "libcudnn.so.8", "libcudnn.so.9"];
 
-/// Set in a process that [`test()`] started.
+/// Set in processes that [`test()`] starts.
 const INSIDE: &str = "PLUSMINUS_STAND_IN_INSIDE";
 
-/// The library itself.
+/// Path of the stand-in's C library.
 ///
 /// # Panics
-/// If it is not there: the test's package does not name this one.
+/// Panics if it does not exist because the test's package does not list this one.
 fn library() -> PathBuf {
-    let program = std::env::current_exe().expect("this program has a place");
+    let program = std::env::current_exe().expect("the path of this program");
     let name = "libplusminus_stand_in.so";
-    // Tests lie in `deps`, programs beside it, examples in a directory beside it.
-    let places =
-        program.ancestors().skip(1).take(3).flat_map(|place| [place.join(name), place.join("deps").join(name)]);
-    let found = places.into_iter().find(|place| place.is_file());
+    // Tests are in `deps`, programs in its parent, examples in a sibling.
+    let candidates = program
+        .ancestors()
+        .skip(1)
+        .take(3)
+        .flat_map(|directory| [directory.join(name), directory.join("deps").join(name)]);
+    let found = candidates.into_iter().find(|path| path.is_file());
     found.unwrap_or_else(|| {
-        panic!("{name} is not beside {}: name plusminus-stand-in among [dev-dependencies]", program.display())
+        panic!("{name} not found beside {}: add plusminus-stand-in to [dev-dependencies]", program.display())
     })
 }
 
-/// A directory in which the stand-in has the names of all three libraries, and a cuDNN that the system may have is hidden: an empty file
-/// is no library, and no other is looked for. It lies beside the library and is for all tests.
+/// Returns a directory with the stand-in under the names of all three libraries. Empty files hide an installed cuDNN: the loader stops at
+/// the first file of that name. The directory is beside the library and shared by all tests.
 ///
 /// # Panics
-/// If it cannot be made.
+/// Panics if the directory cannot be created.
 pub fn directory() -> PathBuf {
     let directory = directory_of(&library().with_file_name("stand-in"), &[CUDA, NVRTC, NVML]);
     for name in HIDDEN {
@@ -52,15 +54,15 @@ pub fn directory() -> PathBuf {
     directory
 }
 
-/// A directory in which the stand-in has the names of some libraries.
+/// Links the stand-in under the names of some libraries into `directory`.
 ///
 /// # Panics
-/// If it cannot be made.
+/// Panics if the links cannot be created.
 pub fn directory_of(directory: &Path, libraries: &[&[&str]]) -> PathBuf {
     std::fs::create_dir_all(directory).expect("a directory for links");
     for name in libraries.iter().copied().flatten() {
         let link = directory.join(name);
-        // Another test may be making the same link. A link that leads elsewhere was made for another library.
+        // Another test may be creating the same link. A link with another target was made for another build.
         if std::fs::read_link(&link).is_ok_and(|to| to == library()) {
             continue;
         }
@@ -71,8 +73,8 @@ pub fn directory_of(directory: &Path, libraries: &[&[&str]]) -> PathBuf {
     directory.to_owned()
 }
 
-/// A process of `program` that finds the stand-in instead of NVIDIA's libraries, and keeps compiled kernels beside it and not with the
-/// user's. [`settings`](crate::settings) are added as variables.
+/// A command for `program` that loads the stand-in instead of NVIDIA's libraries and caches compiled kernels apart from the user's cache.
+/// Callers add [`settings`](crate::settings) as environment variables.
 pub fn program(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for variable in crate::settings::ALL.iter().chain(&["CUDA_VISIBLE_DEVICES", "PLUSMINUS_CUDA_LIBRARIES", INSIDE]) {
@@ -80,34 +82,34 @@ pub fn program(program: impl AsRef<OsStr>) -> Command {
     }
     command.env("XDG_CACHE_HOME", directory().join("cache"));
     let others = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-    let places = std::iter::once(directory()).chain(std::env::split_paths(&others));
-    command.env("LD_LIBRARY_PATH", std::env::join_paths(places).expect("no `:` in a path"));
+    let directories = std::iter::once(directory()).chain(std::env::split_paths(&others));
+    command.env("LD_LIBRARY_PATH", std::env::join_paths(directories).expect("no `:` in a path"));
     command
 }
 
-/// Runs `work` in a process of its own that finds the stand-in: the test of this `name`, as libtest has it, started once more. `settings`
-/// are variables. What the test does before, it does there too.
+/// Runs `work` in its own process on the stand-in: starts the current test again, by its libtest name `name`. `settings` are
+/// environment variables. Code before this call runs in both processes.
 ///
 /// # Panics
-/// If the test fails there, with what it printed, or no test has this name.
+/// Panics with the output of the process if the test fails there or no test has this name.
 pub fn test(name: &str, settings: &[(&str, &str)], work: impl FnOnce()) {
     tests(name, &[settings], work);
 }
 
-/// As [`test()`], one process after the other for each list of settings.
+/// Like [`test()`], with one process after the other for each list of settings.
 ///
 /// # Panics
-/// If the test fails in one, with what it printed, or no test has this name.
+/// Panics with the output of a process if the test fails there or no test has this name.
 pub fn tests(name: &str, each: &[&[(&str, &str)]], work: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         return work();
     }
     for settings in each {
-        let mut command = program(std::env::current_exe().expect("this program has a place"));
+        let mut command = program(std::env::current_exe().expect("the path of this program"));
         command.args(["--exact", name, "--nocapture", "--include-ignored"]).env(INSIDE, "1");
         let output = command.envs(settings.iter().copied()).output().expect("a process");
-        let [said, errors] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-        let (status, passed) = (output.status, said.contains("1 passed"));
-        assert!(status.success() && passed, "{name} on the stand-in, {settings:?}: {status}\n{said}\n{errors}");
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+        let (status, passed) = (output.status, stdout.contains("1 passed"));
+        assert!(status.success() && passed, "{name} on the stand-in, {settings:?}: {status}\n{stdout}\n{stderr}");
     }
 }

@@ -1,5 +1,5 @@
-//! NVML's functions, those that our program calls. As the real one it sees all GPUs, whatever `CUDA_VISIBLE_DEVICES` says. Of memory it
-//! knows what this process has.
+//! The functions of NVML that this project calls. Like NVML they see all GPUs, whatever `CUDA_VISIBLE_DEVICES` selects. Memory in use is
+//! that of this process only.
 
 use crate::cards::{uuid, visible, written};
 use crate::settings::settings;
@@ -13,7 +13,7 @@ const INSUFFICIENT_SIZE: u32 = 7;
 
 const VERSION: &CStr = c"575.57.08";
 
-/// Bytes that the driver keeps for itself: they are used by nobody.
+/// Bytes that the driver reserves.
 const RESERVED: u64 = 1 << 20;
 
 #[repr(C)]
@@ -56,7 +56,7 @@ unsafe extern "C" fn nvmlSystemGetDriverVersion(version: *mut c_char, length: c_
     SUCCESS
 }
 
-/// A handle is one more than the number of the machine's GPU.
+/// Handles are the index of the card plus one.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlDeviceGetHandleByUUID(text: *const c_char, device: *mut usize) -> u32 {
     if text.is_null() || device.is_null() {
@@ -70,12 +70,12 @@ unsafe extern "C" fn nvmlDeviceGetHandleByUUID(text: *const c_char, device: *mut
     SUCCESS
 }
 
-/// Gives something of a GPU's to a caller.
-unsafe fn with_card<T>(device: usize, place: *mut T, write: impl FnOnce(usize, &mut T)) -> u32 {
+/// Lets `write` fill in a value about a card.
+unsafe fn with_card<T>(device: usize, out: *mut T, write: impl FnOnce(usize, &mut T)) -> u32 {
     match device.checked_sub(1).filter(|card| *card < settings().gpus) {
-        Some(card) if !place.is_null() => {
-            // SAFETY: the caller's place, with a value in it.
-            write(card, unsafe { &mut *place });
+        Some(card) if !out.is_null() => {
+            // SAFETY: the caller passes a pointer to an initialised value.
+            write(card, unsafe { &mut *out });
             SUCCESS
         }
         _ => INVALID_ARGUMENT,

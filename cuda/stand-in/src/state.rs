@@ -1,5 +1,5 @@
-//! What the stand-in holds for a process: contexts, memory, and all that has a handle. Handles are numbers that are looked up context, so a
-//! wrong one is refused and harms nothing.
+//! State of the simulated driver in a process: contexts, memory, and all objects with handles. Handles are numbers that are looked up, so an
+//! invalid one is refused and does no harm.
 
 use crate::cards::visible;
 use crate::code::Code;
@@ -11,23 +11,23 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
-/// Bytes on either side of a block that nobody may write to, and what each begins at a multiple of.
+/// Guard bytes on either side of a block; also the alignment of blocks.
 const GUARD: usize = 256;
 
-/// What stands in them.
+/// Value of the guard bytes.
 const GUARD_PATTERN: u8 = 0xA5;
 
-/// What stands in memory that was not set: NaN, whether it is read as `f32` or as `f64`.
+/// Value of uninitialised bytes: NaN as `f32` and as `f64`.
 const UNSET_PATTERN: u8 = 0xFF;
 
-/// A block of a GPU's memory.
+/// A block of device memory.
 pub(crate) struct Block {
     base: *mut u8,
     bytes: usize,
     card: usize,
 }
 
-// SAFETY: the memory is the block's own. Who uses it when is for the callers of the driver to keep in order, as on a GPU.
+// SAFETY: the memory belongs to the block. The driver's callers order accesses to it, as on a GPU.
 unsafe impl Send for Block {}
 // SAFETY: as above.
 unsafe impl Sync for Block {}
@@ -39,7 +39,7 @@ impl Block {
 
     fn new(bytes: usize, card: usize) -> Option<Block> {
         let layout = Block::layout(bytes)?;
-        // SAFETY: the layout has a size, for the guards have.
+        // SAFETY: the size is not zero because of the guards.
         let base = unsafe { std::alloc::alloc(layout) };
         if base.is_null() {
             return None;
@@ -56,14 +56,14 @@ impl Block {
         self.base as u64 + GUARD as u64
     }
 
-    /// Where an address within it, or at its end, leads.
+    /// The pointer for an address within the block or at its end.
     pub fn at(&self, address: u64) -> *mut u8 {
         self.base.wrapping_add((address - self.base as u64) as usize)
     }
 
-    /// Whether the guards are as they were.
+    /// Returns whether the guard bytes are unchanged.
     pub fn guards_are_intact(&self) -> bool {
-        // SAFETY: both are within the allocation, and nobody writes to them: who does is caught context.
+        // SAFETY: both ranges lie within the allocation. A kernel that writes to them is detected here, after it has finished.
         let guards = unsafe {
             let after = self.base.add(GUARD + self.bytes);
             [std::slice::from_raw_parts(self.base, GUARD), std::slice::from_raw_parts(after, GUARD)]
@@ -75,65 +75,65 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         if let Some(layout) = Block::layout(self.bytes) {
-            // SAFETY: allocated with this layout in `Block::new`, and dropped once.
+            // SAFETY: `Block::new` allocated it with this layout, and it is dropped once.
             unsafe { std::alloc::dealloc(self.base, layout) };
         }
     }
 }
 
-/// Work of a stream.
+/// An operation of a stream.
 #[derive(Clone)]
 pub(crate) enum Work {
-    /// A kernel, with its arguments: addresses, and the bits of numbers.
+    /// A kernel launch. `values` are its arguments: addresses, or the bits of numbers.
     Launch { kernel: &'static str, blocks: u32, threads: u32, values: Vec<u64> },
-    /// Bytes to be set.
+    /// Sets bytes to a value.
     Set { address: u64, value: u8, bytes: usize },
 }
 
-/// A recording that has not ended.
+/// A capture in progress.
 pub(crate) struct Capture {
     pub work: Vec<Work>,
-    /// Whether something broke it.
+    /// A forbidden call has invalidated the capture.
     pub broken: bool,
-    /// Whose it is, and whether calls are forbidden to that thread meanwhile.
+    /// The thread that began the capture; `restricted` forbids it unsafe calls meanwhile.
     pub thread: ThreadId,
     pub restricted: bool,
 }
 
-/// What has a handle.
+/// An object with a handle.
 pub(crate) enum Object {
     Stream(Option<Capture>),
-    /// The kernels that it has.
+    /// The kernels of the module.
     Module(Vec<&'static str>),
     Function(&'static str),
     Graph(Arc<Vec<Work>>),
     GraphExec(Arc<Vec<Work>>),
 }
 
-/// A GPU, as this process has it.
+/// A GPU in this process.
 #[derive(Default)]
 pub(crate) struct Card {
-    /// How often its primary context was retained and not released.
+    /// Reference count of the primary context.
     pub retained: usize,
-    /// Bytes.
+    /// Allocated bytes.
     pub used: u64,
-    /// What poisoned it.
+    /// The error that corrupted the context.
     pub error: Option<Code>,
 }
 
-/// What a process has.
+/// State of the process.
 pub(crate) struct State {
     pub started: bool,
     /// In the order in which the process sees them.
     pub cards: Vec<Card>,
-    /// With the card that each belongs to.
+    /// Objects by handle, with the card that each belongs to.
     objects: BTreeMap<usize, (usize, Object)>,
     handles: usize,
     blocks: BTreeMap<u64, Arc<Block>>,
     launches: u64,
 }
 
-/// The process's state, for as long as the guard lives.
+/// Locks the state of the process.
 pub(crate) fn state() -> MutexGuard<'static, State> {
     static STATE: LazyLock<Mutex<State>> = LazyLock::new(|| {
         Mutex::new(State {
@@ -149,11 +149,11 @@ pub(crate) fn state() -> MutexGuard<'static, State> {
 }
 
 thread_local! {
-    /// The context that this thread works in: 0, or one more than the number of its card.
+    /// The current context of the thread: 0 for none, otherwise the index of its card plus one.
     pub(crate) static CURRENT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The state, and the card whose context is this thread's.
+/// The locked state, with the card of the thread's current context.
 pub(crate) struct Context {
     state: MutexGuard<'static, State>,
     pub card: usize,
@@ -173,7 +173,7 @@ impl DerefMut for Context {
     }
 }
 
-/// Where a call begins that needs a context, and one that is not poisoned.
+/// Locks the state for a call that needs a working context. Returns the context's error if it is corrupted.
 pub(crate) fn current_context() -> Result<Context, Code> {
     let state = state();
     if !state.started {
@@ -186,23 +186,23 @@ pub(crate) fn current_context() -> Result<Context, Code> {
 }
 
 impl Context {
-    /// A handle for something of this card's.
+    /// Registers an object of this card and returns its handle.
     pub fn register(&mut self, object: Object) -> usize {
         self.handles += 1;
-        // No number is handles twice, and none looks like an address.
+        // Handles are never reused and do not look like addresses.
         let (handle, card) = (self.handles * 16, self.card);
         self.objects.insert(handle, (card, object));
         handle
     }
 
-    /// What has this handle, if it is this card's.
+    /// The object with this handle, if it belongs to this card.
     pub fn object(&mut self, handle: usize) -> Result<&mut Object, Code> {
         let card = self.card;
         let found = self.objects.get_mut(&handle).filter(|(of, _)| *of == card);
         found.map(|(_, object)| object).ok_or(Code::INVALID_HANDLE)
     }
 
-    /// What a stream is recording, if it does.
+    /// The capture of a stream, if one is in progress.
     pub fn stream(&mut self, handle: usize) -> Result<&mut Option<Capture>, Code> {
         match self.object(handle)? {
             Object::Stream(capture) => Ok(capture),
@@ -210,7 +210,7 @@ impl Context {
         }
     }
 
-    /// That a stream is not recording; a recording is broken by what asks.
+    /// Returns an error if the stream is being captured, and invalidates that capture.
     pub fn require_not_capturing(&mut self, stream: usize) -> Result<(), Code> {
         match self.stream(stream)? {
             None => Ok(()),
@@ -221,7 +221,8 @@ impl Context {
         }
     }
 
-    /// That no recording is broken by a call that concerns the whole card (`all`), or that this thread may not make while it records.
+    /// Invalidates captures that the call breaks, and returns an error if there are any: all captures of the card if `all` is set, otherwise those
+    /// that restrict the calling thread.
     pub fn check_captures(&mut self, all: bool) -> Result<(), Code> {
         let (mut answer, card, thread) = (Ok(()), self.card, std::thread::current().id());
         for (of, object) in self.objects.values_mut() {
@@ -242,7 +243,7 @@ impl Context {
         Ok(())
     }
 
-    /// The address of new memory.
+    /// Allocates memory and returns its address.
     pub fn allocate(&mut self, bytes: usize) -> Result<u64, Code> {
         if bytes == 0 {
             return Err(Code::INVALID_VALUE);
@@ -271,14 +272,14 @@ impl Context {
         }
     }
 
-    /// The block of this card's that has so many bytes from an address on.
+    /// The block of this card that contains `bytes` bytes from `address` on.
     pub fn block(&self, address: u64, bytes: usize) -> Option<Arc<Block>> {
         let (start, block) = self.blocks.range(..=address).next_back()?;
         let end = (address - start).checked_add(bytes as u64)?;
         (block.card == self.card && end <= block.bytes as u64).then(|| block.clone())
     }
 
-    /// Whether this launch is the one that is to fail.
+    /// Counts a launch and returns whether it must fail.
     pub fn should_fail(&mut self) -> bool {
         self.launches += 1;
         let settings = settings();
@@ -291,7 +292,7 @@ impl Context {
 }
 
 impl State {
-    /// Lets all go that a card's context had.
+    /// Destroys everything that belongs to the context of a card.
     pub fn destroy_context(&mut self, card: usize) {
         self.objects.retain(|_, (of, _)| *of != card);
         self.blocks.retain(|_, block| block.card != card);

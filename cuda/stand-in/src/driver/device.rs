@@ -1,4 +1,4 @@
-//! Starting, GPUs, contexts and errors.
+//! Initialisation, devices, contexts and error names.
 
 use super::write_out;
 use crate::cards::{CAPABILITY, NAME, uuid, visible};
@@ -40,13 +40,13 @@ unsafe extern "C" fn cuGetErrorString(code: c_uint, words: *mut *const c_char) -
     status(unsafe { error_text(code, 1, words) })
 }
 
-unsafe fn error_text(code: c_uint, which: usize, place: *mut *const c_char) -> Result<(), Code> {
-    let told = Code(code).name_and_description().ok_or(Code::INVALID_VALUE)?;
+unsafe fn error_text(code: c_uint, which: usize, out: *mut *const c_char) -> Result<(), Code> {
+    let texts = Code(code).name_and_description().ok_or(Code::INVALID_VALUE)?;
     // SAFETY: guaranteed by the caller.
-    unsafe { write_out(place, told[which].as_ptr()) }
+    unsafe { write_out(out, texts[which].as_ptr()) }
 }
 
-/// The number of a GPU that there is.
+/// The index of a device; an error if it does not exist.
 fn check_device(device: c_int) -> Result<usize, Code> {
     let state = state();
     if !state.started {
@@ -89,9 +89,9 @@ unsafe extern "C" fn cuDeviceTotalMem_v2(bytes: *mut usize, device: c_int) -> u3
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn cuDeviceGetUuid_v2(place: *mut [u8; 16], device: c_int) -> u32 {
+unsafe extern "C" fn cuDeviceGetUuid_v2(out: *mut [u8; 16], device: c_int) -> u32 {
     // SAFETY: the caller passes a pointer that is valid for writes, or null.
-    status(check_device(device).and_then(|card| unsafe { write_out(place, uuid(visible()[card])) }))
+    status(check_device(device).and_then(|card| unsafe { write_out(out, uuid(visible()[card])) }))
 }
 
 #[unsafe(no_mangle)]

@@ -1,4 +1,4 @@
-//! Memory: had, freed, set and copied.
+//! Memory: allocations, fills and copies.
 
 use super::work::submit;
 use super::write_out;
@@ -58,7 +58,7 @@ extern "C" fn cuMemsetD8Async(address: u64, value: u8, bytes: usize, stream: usi
     status(submit(stream, Work::Set { address, value, bytes }))
 }
 
-/// Of memory of the host's that is not pinned, as all of ours: such a copy cannot be capture.
+/// Copies from pageable host memory, which is all that this project uses. Such a copy cannot be captured.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuMemcpyHtoDAsync_v2(address: u64, from: *const c_void, bytes: usize, stream: usize) -> u32 {
     status(current_context().and_then(|mut context| {

@@ -1,4 +1,4 @@
-//! Streams, modules, launches and recordings.
+//! Streams, captures and graphs, modules and launches.
 
 use super::write_out;
 use crate::cards::CAPABILITY;
@@ -37,7 +37,7 @@ extern "C" fn cuStreamBeginCapture_v2(stream: usize, mode: c_uint) -> u32 {
         if capture.is_some() {
             return Err(Code::ILLEGAL_STATE);
         }
-        // 2 is relaxed. In global mode other threads are forbidden the same; our program does not use it.
+        // Mode 2 is relaxed. Global mode, which also restricts other threads, is not used by this project.
         let (thread, restricted) = (std::thread::current().id(), mode != 2);
         *capture = Some(Capture { work: Vec::new(), broken: false, thread, restricted });
         Ok(())
@@ -102,14 +102,14 @@ extern "C" fn cuGraphLaunch(exec: usize, stream: usize) -> u32 {
     }))
 }
 
-/// The image is a text that NVRTC's stand-in has written.
+/// Loads a code that this library's NVRTC produced.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cuModuleLoadData(module: *mut usize, image: *const c_char) -> u32 {
     status(current_context().and_then(|mut context| {
         if image.is_null() {
             return Err(Code::INVALID_VALUE);
         }
-        // SAFETY: an image of NVRTC's stand-in ends with a zero; one of NVIDIA's has some near its beginning.
+        // SAFETY: codes of this library end with NUL; NVIDIA's contain one near their start.
         let text = unsafe { CStr::from_ptr(image) };
         let (architecture, kernels) = read_image(text).ok_or(Code::INVALID_IMAGE)?;
         if architecture != 10 * CAPABILITY[0] + CAPABILITY[1] {
@@ -121,7 +121,7 @@ unsafe extern "C" fn cuModuleLoadData(module: *mut usize, image: *const c_char) 
     }))
 }
 
-/// What functions it had stays, for want of knowing them; to launch one that is gone is a mistake that does not show.
+/// The module's functions stay valid, because the state does not link them to it. A launch after the unload goes unnoticed.
 #[unsafe(no_mangle)]
 extern "C" fn cuModuleUnload(module: usize) -> u32 {
     status(
@@ -169,7 +169,7 @@ unsafe extern "C" fn cuLaunchKernel(
             return Err(Code::INVALID_VALUE);
         }
         let kinds = twin::parameters(kernel).unwrap_or_default();
-        // SAFETY: the caller has an address for each of the kernel's parameters, which leads to a value of its type.
+        // SAFETY: the caller passes an address for each of the kernel's parameters, valid for a read of its type.
         let values = unsafe { kinds.iter().enumerate().map(|(i, kind)| value(*kind, *arguments.add(i))).collect() };
         submit(stream, Work::Launch { kernel, blocks, threads, values })
     }))
@@ -187,7 +187,7 @@ unsafe fn value(kind: Kind, at: *const c_void) -> u64 {
     }
 }
 
-/// Does work, or has it capture.
+/// Executes an operation, or adds it to the stream's capture.
 pub(super) fn submit(stream: usize, work: Work) -> Result<(), Code> {
     let mut context = current_context()?;
     if let Some(capture) = context.stream(stream)? {
@@ -198,13 +198,13 @@ pub(super) fn submit(stream: usize, work: Work) -> Result<(), Code> {
     execute(&work)
 }
 
-/// Does work. What goes wrong in it is told to the next call, as by a GPU that is still at it when the call returns.
+/// Executes an operation. Its error is returned by the next call, as if the GPU were still working when this call returns.
 fn execute(work: &Work) -> Result<(), Code> {
     let mut context = current_context()?;
     let outcome = match work {
         Work::Set { address, value, bytes } => {
             let block = context.block(*address, *bytes).ok_or(Code::INVALID_VALUE)?;
-            // SAFETY: the block has so many bytes from there on.
+            // SAFETY: the block contains that many bytes from this address on.
             unsafe { block.at(*address).write_bytes(*value, *bytes) };
             return Ok(());
         }
@@ -221,7 +221,7 @@ fn execute(work: &Work) -> Result<(), Code> {
     Ok(())
 }
 
-/// The blocks that a launch has addresses in.
+/// The blocks that the addresses of a launch point into.
 fn referenced_blocks(context: &Context, kernel: &str, values: &[u64]) -> Result<Vec<Arc<Block>>, Code> {
     let kinds = twin::parameters(kernel).unwrap_or_default();
     let addresses =
@@ -231,8 +231,8 @@ fn referenced_blocks(context: &Context, kernel: &str, values: &[u64]) -> Result<
 
 fn launch(work: &Work, referenced_blocks: &[Arc<Block>]) -> Result<(), Code> {
     let Work::Launch { kernel, blocks, threads, values } = work else { return Ok(()) };
-    // SAFETY: the values are of the kernel's types, and the addresses lead into blocks, which live meanwhile. That the kernel stays
-    // within them is for the program that is tested to see to; a step beyond is caught below.
+    // SAFETY: the values match the kernel's parameters, and the addresses point into blocks that stay allocated. The program under test must
+    // keep the kernel within them; a write into the guards is detected below.
     let done = unsafe { twin::run_kernel(kernel, *blocks, *threads, &mut values.clone()) };
     done.map_err(|_| Code::LAUNCH_FAILED)?;
     if referenced_blocks.iter().all(|block| block.guards_are_intact()) { Ok(()) } else { Err(Code::ILLEGAL_ADDRESS) }
