@@ -4,11 +4,11 @@ use crate::grid::{Extents, Steps, check_product};
 use crate::lanes::{BLOCK, Instructions, Kernel, Lanes, array};
 use std::ops::Range;
 
-/// w\[·, o\] += Σ over pixels p: x\[window of p\] · d\[p, o\], the gradient of a [`super::Correlation`] with respect to its weights,
-/// which stand in the same panels.
+/// w\[·, o\] += Σ over pixels p: x\[window of p\] · d\[p, o\]. This is the gradient of a [`Correlation`](crate::Correlation) with respect to
+/// its weights, stored in the same panels.
 #[derive(Debug)]
 pub struct OuterSum<'a> {
-    /// The pixels that are summed over.
+    /// The pixels to sum over.
     pub extents: Extents,
     /// The images that windows are cut from.
     pub x: &'a [f32],
@@ -20,9 +20,9 @@ pub struct OuterSum<'a> {
     pub row: usize,
     /// Values per piece.
     pub length: usize,
-    /// The gradient of every output.
+    /// Gradient with respect to the outputs.
     pub d: &'a [f32],
-    /// From a pixel's to the next.
+    /// Distances between the gradients of neighbouring pixels.
     pub d_steps: Steps,
     /// Panels of rows · length · [`BLOCK`] sums.
     pub weights: &'a mut [f32],
@@ -54,7 +54,7 @@ impl Kernel for OuterSum<'_> {
     #[inline(always)]
     fn run<L: Lanes>(mut self, lanes: L) {
         let outputs = self.outputs;
-        // Strips of rows whose x and d stay in the first cache while all tiles of weights pass over them.
+        // Rows are processed in strips, so that their x and d stay in the first-level cache during the pass over all weights.
         let touched = self.extents.columns * (self.x_steps.column.min(self.length) + outputs);
         let strip = (STRIP / touched.max(1)).clamp(1, self.extents.rows);
         for image in 0..self.extents.images {
@@ -76,11 +76,11 @@ impl Kernel for OuterSum<'_> {
     }
 }
 
-/// Values of x and d that a strip touches.
+/// Values of x and d per strip.
 const STRIP: usize = 6 * 1024;
 
 impl OuterSum<'_> {
-    /// V vectors of outputs, C values of the window at a time.
+    /// Updates V vectors of outputs, C values of the window at a time.
     #[inline(always)]
     fn strip<L: Lanes, const C: usize, const V: usize>(
         &mut self,
@@ -104,7 +104,7 @@ impl OuterSum<'_> {
         V * L::COUNT
     }
 
-    /// C values of the window times V vectors of outputs over a strip of an image, all sums in registers.
+    /// Updates C values of the window times V vectors of outputs from a strip of an image, with all sums in registers.
     #[inline(always)]
     fn tile<L: Lanes, const C: usize, const V: usize>(
         &mut self,
@@ -112,7 +112,7 @@ impl OuterSum<'_> {
         [output, piece, value, image]: [usize; 4],
         rows: Range<usize>,
     ) -> usize {
-        // Where the sums of vector v stand: C times BLOCK values, of which each time so many lanes.
+        // Index of the first sum of vector v. Its C rows are BLOCK values apart.
         let place = |v: usize| {
             let output = output + v * L::COUNT;
             output / BLOCK * self.panel + (piece * self.length + value) * BLOCK + output % BLOCK
