@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_made_once_is_not_made_again() {
+    fn cached_content_is_not_made_again() {
         let cache = Counted::new();
         assert_eq!(cache.get(&["sm_80", "source"]), b"sm_80source");
         assert_eq!(cache.get(&["sm_80", "source"]), b"sm_80source");
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_from_something_else_is_another_entry() {
+    fn different_parts_have_different_entries() {
         let cache = Counted::new();
         cache.get(&["sm_80", "source"]);
         cache.get(&["sm_90", "source"]);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_was_altered_or_cut_off_is_made_anew() {
+    fn an_altered_or_truncated_entry_is_made_again() {
         let cache = Counted::new();
         cache.get(&["sm_80", "source"]);
         let file = cache.only_file();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_cannot_be_made_costs_the_cache_alone() {
+    fn without_a_directory_content_is_made_every_time() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, "no directory").unwrap();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_made_leaves_nothing() {
+    fn failed_content_is_not_cached() {
         let cache = Counted::new();
         let failed = cache.cache.get_or_make(["part"], || Err(DeviceError::Unfit("broken".into())));
         assert!(failed.is_err() && !cache.cache.directory.exists());

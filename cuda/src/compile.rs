@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kernel_compiles_for_every_architecture_that_nvrtc_knows_of() {
+    fn every_kernel_compiles_for_every_architecture_that_nvrtc_supports() {
         if !nvrtc_is_available() {
             return;
         }
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_compile_is_told_with_its_place() {
+    fn compile_errors_name_file_and_line() {
         if !nvrtc_is_available() {
             return;
         }
@@ -164,14 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn an_architecture_that_there_is_not_is_an_error() {
+    fn an_unknown_architecture_is_an_error() {
         if nvrtc_is_available() {
             assert!(matches!(kernels(1, None), Err(DeviceError::Compilation { .. })));
         }
     }
 
     #[test]
-    fn compiled_kernels_are_kept_and_found_again() {
+    fn compiled_kernels_are_cached() {
         if !nvrtc_is_available() {
             return;
         }

@@ -187,7 +187,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn a_library_is_known_by_its_name() {
+    fn libraries_are_recognised_by_file_name() {
         assert!(is_library(Path::new("lib/libnvrtc.so.12"), "libnvrtc"));
         assert!(is_library(Path::new("lib/libcudnn.so"), "libcudnn"));
         for other in ["lib/libnvrtc-builtins.so.12.9", "lib/libnvrtc.alt.so.12", "lib/libcudnn_ops.so.9", "lib"] {
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_that_is_missing_is_an_error_that_says_what_to_do() {
+    fn the_error_for_a_missing_library_names_a_remedy() {
         for (library, remedy) in
             [(Library::Driver, "--device cpu"), (Library::Nvrtc, DIRECTORIES), (Library::Cudnn, DIRECTORIES)]
         {

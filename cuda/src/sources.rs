@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_source_names_its_kernels_and_no_name_twice() {
+    fn every_source_has_kernels_and_their_names_are_unique() {
         let mut count = 0;
         for (file, source) in SOURCES {
             let found = signature::parse(source).unwrap_or_else(|error| panic!("{file}: {error}"));

@@ -123,12 +123,12 @@ mod tests {
     const DIGITS: &str = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
 
     #[test]
-    fn a_version_of_cuda_is_a_number_before_and_one_after_the_point() {
+    fn cuda_versions_are_split_into_major_and_minor() {
         assert_eq!([12080, 13000, 11020].map(version), [[12, 8], [13, 0], [11, 2]]);
     }
 
     #[test]
-    fn a_uuid_is_written_as_nvml_writes_it() {
+    fn uuids_are_formatted_as_nvml_formats_them() {
         let by_nvml = |kind: &'static str| move |uuid: &str| Some(uuid.starts_with(kind));
         assert_eq!(uuid_text(UUID, "NVIDIA A100", by_nvml("GPU-")), format!("GPU-{DIGITS}"));
         assert_eq!(uuid_text(UUID, "NVIDIA A100", by_nvml("MIG-")), format!("MIG-{DIGITS}"));
@@ -136,13 +136,13 @@ mod tests {
     }
 
     #[test]
-    fn without_nvml_a_part_of_a_gpu_is_known_by_its_name() {
+    fn without_nvml_a_mig_instance_is_recognised_by_its_name() {
         assert_eq!(uuid_text(UUID, "NVIDIA A100-SXM4-40GB MIG 1g.5gb", |_| None), format!("MIG-{DIGITS}"));
         assert_eq!(uuid_text(UUID, "NVIDIA A100-SXM4-40GB", |_| None), format!("GPU-{DIGITS}"));
     }
 
     #[test]
-    fn a_machine_without_a_driver_has_no_survey_and_one_with_a_driver_numbers_its_gpus() {
+    fn a_survey_needs_a_driver_and_numbers_its_gpus() {
         match survey() {
             Ok(None) => assert!(Monitor::open().is_none_or(|monitor| monitor.read("GPU-0").is_none())),
             Ok(Some(survey)) => assert!(survey.gpus.iter().enumerate().all(|(i, gpu)| gpu.number == i)),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_monitor_may_be_handed_to_a_thread() {
+    fn a_monitor_may_move_to_another_thread() {
         fn may<T: Send + Sync>() {}
         may::<Monitor>();
     }

@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_the_hyperbolic_tangent_rounded() {
+    fn tanh_is_rounded_to_nearest_with_few_exceptions() {
         let mut away = 0;
         for i in 0..200_000 {
             let x = (i as f32 - 100_000.0) / 9_000.0;
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_odd_and_has_its_limits() {
+    fn tanh_is_odd_and_has_its_limits() {
         for x in [0.0, 1e-4, 0.3, 2.0, 9.9, 10.1, 1e30, f32::INFINITY] {
             assert_eq!(tanh(-x).to_bits(), (-tanh(x)).to_bits(), "{x}");
         }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn it_never_falls() {
+    fn tanh_is_monotonic() {
         let mut before = -1.0;
         for i in 0..400_000 {
             let next = tanh((i as f32 - 200_000.0) / 20_000.0);

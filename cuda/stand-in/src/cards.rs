@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_chooses_and_orders_cards_and_ends_at_what_is_none() {
+    fn a_list_selects_and_orders_cards_up_to_the_first_invalid_entry() {
         assert_eq!(choose("1,0", 2), [1, 0]);
         assert_eq!(choose("1", 2), [1]);
         assert_eq!(choose("1,7,0", 2), [1]);
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_may_be_called_by_its_uuid_or_the_beginning_of_it() {
+    fn a_card_may_be_selected_by_a_prefix_of_its_uuid() {
         let second = written(uuid(1));
         assert_eq!(second, "GPU-5374616e-642d-696e-2047-505500000001");
         assert_eq!(choose(&format!("{second},0"), 2), [1, 0]);

@@ -123,7 +123,7 @@ fn digest(values: &[f32]) -> u64 {
 /// Whoever changes the order of a sum changes the digest, and with it what every training gives: both are then to be told of.
 #[test]
 #[cfg_attr(miri, ignore = "too slow")]
-fn every_processor_gives_these_bytes() {
+fn every_cpu_gives_these_bytes() {
     for instructions in Instructions::all() {
         let found = computation(32, [5, 7], instructions);
         assert!(found.iter().all(|value| value.is_finite()));
@@ -133,12 +133,12 @@ fn every_processor_gives_these_bytes() {
 
 /// Small enough for Miri.
 #[test]
-fn all_instructions_give_the_same_bytes_with_every_kernel() {
+fn all_instruction_sets_give_the_same_bytes_with_every_kernel() {
     everywhere("every kernel", |instructions| computation(16, [3, 3], instructions));
 }
 
 #[test]
-fn the_fastest_instructions_stand_first_and_what_every_processor_has_last() {
+fn instruction_sets_are_listed_fastest_first_and_portable_last() {
     let names: Vec<&str> = Instructions::all().into_iter().map(Instructions::name).collect();
     assert_eq!(names.last(), Some(&"portable"));
     assert!(

@@ -58,7 +58,7 @@ const BORDERS: [([usize; 2], [usize; 4]); 5] = [
 ];
 
 #[test]
-fn a_padded_image_is_what_is_read_within_zeroes() {
+fn a_padded_image_contains_the_values_as_read_within_zeros() {
     for ([height, width], [above, left, below, right]) in BORDERS {
         let [rows, columns] = [above + height + below, left + width + right];
         for channels in [1, 3, 16, 48] {
@@ -94,7 +94,7 @@ fn a_padded_image_is_what_is_read_within_zeroes() {
 }
 
 #[test]
-fn a_join_is_the_sum_of_what_is_read() {
+fn a_join_is_the_sum_of_the_values_as_read() {
     for (draw, _) in DRAWS {
         for channels in [16, 48] {
             let mut random = Random(3);
@@ -122,7 +122,7 @@ fn a_join_is_the_sum_of_what_is_read() {
 }
 
 #[test]
-fn nan_stays_nan_when_it_is_rectified() {
+fn nan_stays_nan_through_rectification() {
     let image = [[f32::NAN; 8], [-1.0; 8]].concat();
     for reading in Reading::all(&mut Random(4), 16) {
         for rectify in [false, true] {
@@ -138,7 +138,7 @@ fn nan_stays_nan_when_it_is_rectified() {
 }
 
 #[test]
-fn a_mask_lets_gradients_through_above_zero_only() {
+fn a_mask_passes_gradients_of_positive_outputs_only() {
     let output: Vec<f32> =
         Random(5).eighths(64).into_iter().chain([0.0, -0.0, 1e-45, f32::INFINITY].repeat(4)).collect();
     let gradient = Random(6).fine(output.len());
@@ -152,7 +152,7 @@ fn a_mask_lets_gradients_through_above_zero_only() {
 }
 
 #[test]
-fn values_are_added_one_by_one() {
+fn values_are_added_element_by_element() {
     let (values, total) = (Random(7).fine(80), Random(8).fine(80));
     let found = everywhere("add", |instructions| {
         let mut total = total.clone();
@@ -172,7 +172,7 @@ fn moments(image: &[f32], channels: usize) -> [Vec<f64>; 2] {
 }
 
 #[test]
-fn moments_keep_their_digits_where_the_mean_is_large() {
+fn moments_stay_precise_if_the_mean_is_large() {
     for channels in [16, 48] {
         for pixels in [1, 2, 3, 4, 5, 7, 64, 999] {
             for mean in [0.0, 1000.0] {
@@ -193,7 +193,7 @@ fn moments_keep_their_digits_where_the_mean_is_large() {
 }
 
 #[test]
-fn sums_of_gradients_are_those_of_what_gets_through() {
+fn gradient_sums_include_what_rectification_passes() {
     for channels in [16, 48] {
         for pixels in [0, 1, 2, 3, 8, 41] {
             for (draw, exact) in DRAWS {
@@ -225,7 +225,7 @@ fn sums_of_gradients_are_those_of_what_gets_through() {
 }
 
 #[test]
-fn gradients_are_applied_within_zeroes() {
+fn gradients_are_written_within_zeros() {
     for ([height, width], [above, left, below, right]) in BORDERS {
         let [rows, columns] = [above + height + below, left + width + right];
         for channels in [16, 48] {

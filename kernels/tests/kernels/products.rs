@@ -147,7 +147,7 @@ impl Convolution {
 const OUTPUTS: [usize; 6] = [16, 32, 48, 64, 80, 112];
 
 #[test]
-fn products_are_what_their_definition_says_for_every_kernel_stride_and_number_of_channels() {
+fn products_match_their_definition_for_all_kernels_strides_and_channels() {
     let mut random = Random(1);
     for kernel in [1, 3, 5] {
         for stride in 1..=3 {
@@ -164,7 +164,7 @@ fn products_are_what_their_definition_says_for_every_kernel_stride_and_number_of
 }
 
 #[test]
-fn products_are_what_their_definition_says_for_every_number_of_pixels() {
+fn products_match_their_definition_for_all_numbers_of_pixels() {
     for outputs in OUTPUTS {
         for pixels in 1..=40 {
             Convolution::plain(outputs, Extents::matrix(pixels)).check();
@@ -181,7 +181,7 @@ fn products_are_what_their_definition_says_for_every_number_of_pixels() {
 }
 
 #[test]
-fn products_are_what_their_definition_says_for_every_length_of_a_window() {
+fn products_match_their_definition_for_all_window_lengths() {
     for channels in 1..=40 {
         for outputs in [16, 48, 64] {
             Convolution { channels, ..Convolution::plain(outputs, Extents::matrix(3)) }.check();
@@ -191,7 +191,7 @@ fn products_are_what_their_definition_says_for_every_length_of_a_window() {
 
 /// Long enough that a window is taken in parts, and images large enough that sums are.
 #[test]
-fn products_of_long_windows_and_large_images_are_what_their_definition_says() {
+fn products_match_their_definition_for_long_windows_and_large_images() {
     for (kernel, channels) in [(1, 767), (1, 768), (1, 769), (1, 1536), (1, 1600), (3, 300)] {
         for accumulate in [false, true] {
             let plain = Convolution::plain(80, Extents::matrix(13));
@@ -206,7 +206,7 @@ fn products_of_long_windows_and_large_images_are_what_their_definition_says() {
 }
 
 #[test]
-fn products_of_nothing_change_nothing() {
+fn empty_products_change_nothing() {
     for extents in [Extents { images: 0, rows: 2, columns: 2 }, Extents { images: 1, rows: 1, columns: 0 }] {
         Convolution { kernel: 3, ..Convolution::plain(16, extents) }.check();
     }

@@ -220,7 +220,7 @@ impl Case {
 }
 
 #[test]
-fn inputs_are_transformed_as_the_matrices_say_whole_and_in_bands() {
+fn input_transforms_match_the_matrix_product_whole_and_in_bands() {
     for case in CASES {
         for (draw, exact) in DRAWS {
             let [x, _, _] = case.draw(draw);
@@ -248,7 +248,7 @@ fn inputs_are_transformed_as_the_matrices_say_whole_and_in_bands() {
 }
 
 #[test]
-fn outputs_are_transformed_as_the_matrices_say_whole_and_in_bands() {
+fn output_transforms_match_the_matrix_product_whole_and_in_bands() {
     for case in CASES {
         for (draw, exact) in DRAWS {
             let m = draw(&mut Random(5), PLACES * case.count() * case.outputs);
@@ -277,7 +277,7 @@ fn outputs_are_transformed_as_the_matrices_say_whole_and_in_bands() {
 }
 
 #[test]
-fn kernels_are_transformed_as_the_matrices_say_straight_and_transposed() {
+fn kernel_transforms_match_the_matrix_product_plain_and_transposed() {
     for case in CASES {
         for (draw, exact) in DRAWS {
             let [_, kernels, _] = case.draw(draw);
@@ -330,7 +330,7 @@ fn gradients_of_transforms_are_their_adjoints() {
 }
 
 #[test]
-fn tiles_make_the_convolution_and_its_gradients() {
+fn tiles_compute_the_convolution_and_its_gradients() {
     for case in CASES {
         for (draw, exact) in DRAWS {
             let [x, kernels, d] = case.draw(draw);

@@ -71,7 +71,7 @@ fn close(what: &str, found: &[f32], expected: &[f64]) {
 }
 
 #[test]
-fn convolutions_are_what_their_definition_says() {
+fn convolutions_match_their_definition() {
     for geometry in geometries() {
         let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
         let [x, w, d] = [0, 1, 2].map(|i| noise(20 + i as u32, lengths[i]));
@@ -109,7 +109,7 @@ fn convolutions_are_what_their_definition_says() {
 }
 
 #[test]
-fn what_a_batch_takes_for_its_sums_suffices_for_smaller_ones() {
+fn the_scratch_memory_of_a_batch_suffices_for_smaller_batches() {
     let row =
         Geometry { from: [8, 1], to: [8, 1], inputs: 1, outputs: 1, kernel: [1, 1], stride: 1, ..geometries()[0] };
     let of = |samples| Geometry { samples, margin: [0, 0], ..row };
@@ -124,7 +124,7 @@ fn what_a_batch_takes_for_its_sums_suffices_for_smaller_ones() {
 }
 
 #[test]
-fn extents_that_do_not_fit_are_refused() {
+fn mismatched_extents_are_refused() {
     let mut twin = Twin::new();
     let good = geometries()[0];
     let [x, w, y] = [good.reads(), good.weights(), good.leaves()].map(|length| room(&mut twin, length));
@@ -167,7 +167,7 @@ fn with_ties(mut values: Vec<f32>, bits: i32) -> Vec<f32> {
 }
 
 #[test]
-fn values_are_narrowed_to_the_nearest_and_widened_as_they_are() {
+fn values_are_narrowed_to_nearest_and_widened_exactly() {
     let values =
         [with_ties(noise(1, 400), 7), vec![f32::MAX, f32::MIN_POSITIVE, f32::INFINITY, -f32::INFINITY]].concat();
     let before = noise(2, values.len());
@@ -195,7 +195,7 @@ fn values_are_narrowed_to_the_nearest_and_widened_as_they_are() {
 
 /// All products of rounded factors, beside their definition in `f64` over factors that are rounded by arithmetic.
 #[test]
-fn factors_are_rounded_before_they_are_multiplied_and_sums_are_not() {
+fn factors_are_rounded_before_multiplication_and_sums_are_not() {
     for geometry in geometries().into_iter().take(8) {
         let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
         for narrow in [false, true] {
@@ -247,7 +247,7 @@ fn factors_are_rounded_before_they_are_multiplied_and_sums_are_not() {
 }
 
 #[test]
-fn room_for_factors_of_16_bits_is_checked() {
+fn the_buffers_of_bfloat16_factors_are_checked() {
     let mut twin = Twin::new();
     let geometry = geometries()[0];
     let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];

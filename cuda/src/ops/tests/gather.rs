@@ -32,7 +32,7 @@ fn pixels() -> Vec<u8> {
 const MOVES: [i32; 8] = [1, 1, 0, 3, 4, -1, 0, 3];
 
 #[test]
-fn gathered_images_are_moved_and_have_their_channels_together() {
+fn gathered_images_are_augmented_and_channels_last() {
     let (pixels, table, centre) = (pixels(), noise(1, 3 * 256), noise(2, 60));
     let samples = [4usize, 0, 4, 5];
     for (with_moves, with_centre) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -66,7 +66,7 @@ fn gathered_images_are_moved_and_have_their_channels_together() {
 }
 
 #[test]
-fn samples_and_places_that_there_are_not_show_as_no_numbers() {
+fn invalid_samples_and_pixels_read_as_nan() {
     let mut twin = Twin::new();
     let table = on(&mut twin, &[0.5; 3 * 256]);
     let pixels = bytes(&mut twin, &pixels());
@@ -84,7 +84,7 @@ fn samples_and_places_that_there_are_not_show_as_no_numbers() {
 }
 
 #[test]
-fn gathered_tokens_are_numbers() {
+fn gathered_tokens_are_floats() {
     let found = on_any_grid(|device| {
         let (tokens, samples) = (ints(device, &[0, 5, 18_764, 1, 2, 3]), ints(device, &[1, 0, 1]));
         let to = room(device, 9);
@@ -96,7 +96,7 @@ fn gathered_tokens_are_numbers() {
 
 /// The first block of ChaCha with eight rounds under a key of zeroes, which is published, has eight numbers.
 #[test]
-fn a_mask_follows_from_the_published_stream() {
+fn dropout_masks_match_the_published_chacha_stream() {
     let words: [u32; 16] = [
         0x2fef_003e,
         0xd640_5f89,
@@ -127,7 +127,7 @@ fn a_mask_follows_from_the_published_stream() {
 }
 
 #[test]
-fn a_mask_is_a_part_of_the_stream_wherever_it_begins_and_leaves_other_channels_alone() {
+fn a_mask_continues_the_stream_at_any_offset_and_keeps_padding() {
     // Two channels of three: 5 samples of 7 pixels.
     let draw = |device: &mut dyn Device, [start, before]: [usize; 2]| {
         let mut numbers = [3; STREAM];
@@ -152,7 +152,7 @@ fn a_mask_is_a_part_of_the_stream_wherever_it_begins_and_leaves_other_channels_a
 }
 
 #[test]
-fn what_does_not_fit_is_refused_before_anything_is_launched() {
+fn mismatched_gathers_and_masks_are_refused_before_any_launch() {
     let mut twin = Twin::new();
     let [table, to] = [on(&mut twin, &[0.5; 3 * 256]), room(&mut twin, 60)];
     let (pixels, samples) = (bytes(&mut twin, &pixels()), ints(&mut twin, &[0]));
@@ -183,7 +183,7 @@ fn what_does_not_fit_is_refused_before_anything_is_launched() {
 }
 
 #[test]
-fn what_is_written_is_read_back_in_every_kind_and_in_no_other() {
+fn values_are_read_back_in_their_own_type_only() {
     let mut twin = Twin::new();
     let memory = doubles(&mut twin, &[1.5, -2.0]);
     let mut found = [0.0; 2];

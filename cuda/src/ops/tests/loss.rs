@@ -43,7 +43,7 @@ fn columns() -> Vec<f64> {
 }
 
 #[test]
-fn a_loss_is_the_same_however_its_launches_are_cut_up() {
+fn a_loss_is_the_same_for_every_grid() {
     on_any_grid(|device| {
         let (batch, places) = batch(device);
         let parameters = doubles(device, &[0.3, 1.5, 0.7, 0.1]);
@@ -102,7 +102,7 @@ fn latent(device: &mut dyn Device) -> LatentState {
 }
 
 #[test]
-fn a_loss_that_does_not_fit_its_batch_is_refused_before_anything_is_launched() {
+fn a_loss_that_does_not_match_its_batch_is_refused_before_any_launch() {
     let mut twin = Twin::new();
     let (batch, [step, losses]) = batch(&mut twin);
     let parameters = doubles(&mut twin, &[1.0; 4]);

@@ -161,9 +161,9 @@ pub(super) fn best() -> Instructions {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn whatever_kernels_compute_comes_through_the_drivers_calls() {
+fn all_kernels_give_the_same_results_through_the_driver() {
     let mut again = plusminus_stand_in::program(std::env::current_exe().unwrap());
-    again.args(["ops::tests", "--skip", "drivers_calls"]).env(OVER_THE_DRIVER, "1");
+    again.args(["ops::tests", "--skip", "through_the_driver"]).env(OVER_THE_DRIVER, "1");
     let output = again.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
@@ -172,7 +172,7 @@ fn whatever_kernels_compute_comes_through_the_drivers_calls() {
 }
 
 #[test]
-fn a_kernel_that_writes_beside_its_memory_is_noticed() {
+fn a_kernel_that_writes_outside_its_memory_is_detected() {
     let mut twin = Twin::new();
     let [from, to] = [on(&mut twin, &[1.0; 8]), room(&mut twin, 4)];
     let number = |value| Argument::Int(value);
@@ -183,7 +183,7 @@ fn a_kernel_that_writes_beside_its_memory_is_noticed() {
 }
 
 #[test]
-fn lengths_that_do_not_fit_are_refused_before_anything_is_launched() {
+fn mismatched_lengths_are_refused_before_any_launch() {
     let mut twin = Twin::new();
     let [a, b] = [on(&mut twin, &[1.0; 32]), room(&mut twin, 48)];
     let error = Give { values: a, total: b, add: false }.run(&mut twin).unwrap_err();
@@ -197,7 +197,7 @@ fn lengths_that_do_not_fit_are_refused_before_anything_is_launched() {
 }
 
 #[test]
-fn memory_that_was_freed_is_no_memory() {
+fn freed_memory_is_refused() {
     let mut twin = Twin::new();
     let memory = on(&mut twin, &[1.0; 4]);
     twin.free(memory).unwrap();
@@ -237,21 +237,21 @@ fn record_and_play(device: &mut dyn Device) {
 }
 
 #[test]
-fn what_is_recorded_is_done_when_it_is_played_and_every_time() {
+fn recorded_launches_execute_each_time_they_are_played() {
     record_and_play(&mut Twin::new());
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_is_recorded_by_the_drivers_calls_is_done_when_it_is_played_and_every_time() {
-    let name = "ops::tests::what_is_recorded_by_the_drivers_calls_is_done_when_it_is_played_and_every_time";
+fn recorded_launches_execute_when_played_through_the_driver() {
+    let name = "ops::tests::recorded_launches_execute_when_played_through_the_driver";
     plusminus_stand_in::test(name, &[], || record_and_play(&mut Gpu::open(0, None).unwrap()));
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_kernel_that_writes_beside_its_memory_is_noticed_through_the_drivers_calls() {
-    let name = "ops::tests::a_kernel_that_writes_beside_its_memory_is_noticed_through_the_drivers_calls";
+fn a_write_outside_memory_is_detected_through_the_driver() {
+    let name = "ops::tests::a_write_outside_memory_is_detected_through_the_driver";
     plusminus_stand_in::test(name, &[], || {
         let mut gpu = Gpu::open(0, None).unwrap();
         let [from, to] = [on(&mut gpu, &[1.0; 8]), room(&mut gpu, 4)];

@@ -28,7 +28,7 @@ fn moments(x: &[f32], channel: usize) -> (f64, f64) {
 }
 
 #[test]
-fn a_batchs_moments_make_scale_and_shift_and_move_the_running_ones() {
+fn batch_statistics_give_scale_and_shift_and_update_the_running_ones() {
     // One pixel, fewer than a chunk, chunks that do not divide it, more than there are chunks; and a mean that dwarfs the deviation.
     for (pixels, offset, real) in [(1, 0.0, 32), (31, 0.0, 20), (1000, 1000.0, 32), (40_001, -3.0, 17)] {
         let x: Vec<f32> = noise(1, pixels * CHANNELS).iter().map(|value| value + offset).collect();
@@ -66,7 +66,7 @@ fn a_batchs_moments_make_scale_and_shift_and_move_the_running_ones() {
 }
 
 #[test]
-fn running_moments_make_scale_and_shift() {
+fn running_statistics_give_scale_and_shift() {
     let real = 20;
     let variances: Vec<f32> = noise(15, real).iter().map(|value| value.abs()).collect();
     let found = on_any_grid(|device| {
@@ -86,7 +86,7 @@ fn running_moments_make_scale_and_shift() {
 
 /// Forward, ReLU, and the whole way back, beside the formulas of Ioffe & Szegedy 2015 in `f64`.
 #[test]
-fn the_gradients_of_batch_norm_and_relu_are_those_of_their_formulas() {
+fn gradients_of_batch_norm_and_relu_match_their_formulas() {
     for pixels in [7, 63, 2050] {
         let (x, d) = (noise(1, pixels * CHANNELS), noise(2, pixels * CHANNELS));
         let found = on_any_grid(|device| {
@@ -126,7 +126,7 @@ fn the_gradients_of_batch_norm_and_relu_are_those_of_their_formulas() {
 }
 
 #[test]
-fn the_gradient_of_a_bias_is_the_sum_of_what_gets_through() {
+fn the_gradient_of_a_bias_adds_up_what_rectification_passes() {
     for pixels in [1, 33, 5000] {
         let (x, d, bias) = (noise(1, pixels * CHANNELS), noise(2, pixels * CHANNELS), noise(3, CHANNELS));
         let found = on_any_grid(|device| {
@@ -146,7 +146,7 @@ fn the_gradient_of_a_bias_is_the_sum_of_what_gets_through() {
 }
 
 #[test]
-fn channels_that_are_no_whole_blocks_are_refused() {
+fn channels_outside_whole_blocks_are_refused() {
     let mut twin = Twin::new();
     let [gradient, partial, to] = [room(&mut twin, 30), room(&mut twin, 100), room(&mut twin, 10)];
     let sums = GradientSums { gradient, seen: Seen::plain(gradient), mean: None, partial, channels: 10 };

@@ -4,7 +4,7 @@
 use super::*;
 
 #[test]
-fn tangents_and_their_gradients_are_those_of_the_processor() {
+fn tanh_and_its_gradient_equal_those_of_the_cpu() {
     let count = 48 * 40;
     let x: Vec<f32> = noise(1, count).iter().enumerate().map(|(i, x)| x * [12.0, 1.0, 2e-3][i % 3]).collect();
     let (d, before, views) = (noise(2, count), noise(3, count), Views::new(48));
@@ -32,7 +32,7 @@ fn tangents_and_their_gradients_are_those_of_the_processor() {
 }
 
 #[test]
-fn channels_are_placed_side_by_side_and_take_their_gradients_from_there() {
+fn concatenated_channels_receive_their_own_gradients() {
     let (pixels, views) = (5, Views::new(16));
     let (x, d, before) = (noise(1, pixels * 16), noise(2, pixels * 32), noise(3, pixels * 16));
     let place = Place { stored: 16, channels: 9, wide: 32, start: 20 };
@@ -72,7 +72,7 @@ fn tokens(places: usize, vocabulary: usize) -> Vec<f32> {
 }
 
 #[test]
-fn a_tokens_gradient_is_the_sum_of_its_places_in_their_order() {
+fn a_tokens_gradient_adds_up_its_positions_in_order() {
     let (vocabulary, stored) = (40, 16);
     for places in [1, 63, 64, 65, 300] {
         let (tokens, vectors) = (tokens(places, vocabulary), noise(1, vocabulary * stored));
@@ -112,7 +112,7 @@ fn a_tokens_gradient_is_the_sum_of_its_places_in_their_order() {
 }
 
 #[test]
-fn what_is_no_token_is_read_as_nan_and_nothing_beyond_the_vectors_is_touched() {
+fn an_invalid_token_reads_as_nan_and_writes_nothing() {
     let mut twin = Twin::new();
     let tokens = on(&mut twin, &[0.0, 3.0, -1.0, f32::NAN, 2.0]);
     let embedding = Embedding { tokens, stored: 2, vocabulary: 3 };

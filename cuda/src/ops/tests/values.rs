@@ -10,7 +10,7 @@ const IMAGE: usize = EXTENT[0] * EXTENT[1] * CHANNELS;
 const COUNT: usize = SAMPLES * IMAGE;
 
 #[test]
-fn samples_are_arranged_pixel_by_pixel() {
+fn samples_are_converted_to_channels_last() {
     for (channels, pixels) in [(1, 5), (3, 77), (17, 16)] {
         let from = noise(1, 3 * channels * pixels);
         let found = on_any_grid(|device| {
@@ -26,7 +26,7 @@ fn samples_are_arranged_pixel_by_pixel() {
 }
 
 #[test]
-fn a_join_is_that_of_the_processor() {
+fn a_join_equals_that_of_the_cpu() {
     let (a, b, views) = (noise(1, COUNT), noise(2, COUNT), Views::new(CHANNELS));
     for ((affine, rectify), (second, after)) in
         VIEWS.into_iter().flat_map(|view| [(false, false), (true, false), (true, true)].map(|join| (view, join)))
@@ -54,7 +54,7 @@ fn a_join_is_that_of_the_processor() {
 }
 
 #[test]
-fn a_bias_alone_is_added() {
+fn a_shift_without_scale_is_added() {
     let (x, bias) = (noise(1, COUNT), noise(2, CHANNELS));
     let found = on_any_grid(|device| {
         let seen = Seen { values: on(device, &x), scale: None, shift: Some(on(device, &bias)), rectify: true };
@@ -79,7 +79,7 @@ fn nan_stays_nan_through_a_relu() {
 }
 
 #[test]
-fn gradients_pass_views_as_they_do_on_the_processor() {
+fn gradients_pass_views_as_on_the_cpu() {
     let (x, d, views) = (noise(1, IMAGE), noise(2, IMAGE), Views::new(CHANNELS));
     let factors = [3, 4, 5].map(|seed| noise(seed, CHANNELS));
     for ((affine, rectify), normed) in VIEWS.into_iter().flat_map(|view| [false, true].map(|normed| (view, normed))) {
@@ -108,7 +108,7 @@ fn gradients_pass_views_as_they_do_on_the_processor() {
 }
 
 #[test]
-fn masks_and_sums_are_those_of_the_processor() {
+fn masks_and_sums_equal_those_of_the_cpu() {
     let (y, d) = (noise(1, IMAGE), noise(2, IMAGE));
     let mut expected = d.clone();
     plusminus_kernels::Mask { output: &y, gradient: &mut expected }.run(best());
@@ -129,7 +129,7 @@ fn masks_and_sums_are_those_of_the_processor() {
 }
 
 #[test]
-fn dropout_multiplies_by_its_mask_both_ways() {
+fn dropout_multiplies_by_its_mask_forward_and_backward() {
     let (x, views) = (noise(1, COUNT), Views::new(CHANNELS));
     let mask: Vec<f32> = noise(2, COUNT).iter().map(|value| if *value < 0.0 { 0.0 } else { 2.0 }).collect();
     let found = on_any_grid(|device| {
@@ -149,7 +149,7 @@ fn dropout_multiplies_by_its_mask_both_ways() {
 }
 
 #[test]
-fn every_other_pixel_is_read_and_gets_its_gradient() {
+fn subsampling_reads_every_nth_pixel_and_returns_its_gradient() {
     for (stride, to) in [(2, [5, 4, 64]), (1, [9, 7, 48]), (3, [3, 3, 48])] {
         let (x, views) = (noise(1, COUNT), Views::new(CHANNELS));
         let subsample = Subsample { samples: SAMPLES, from: [EXTENT[0], EXTENT[1], CHANNELS], to, stride };
@@ -184,7 +184,7 @@ fn every_other_pixel_is_read_and_gets_its_gradient() {
 }
 
 #[test]
-fn rows_are_gathered_and_spread() {
+fn rows_are_gathered_and_padded_again() {
     let (classes, stored, samples) = (10, 16, 13);
     let x = noise(1, samples * stored);
     let found = on_any_grid(|device| {
@@ -200,7 +200,7 @@ fn rows_are_gathered_and_spread() {
 }
 
 #[test]
-fn pools_and_their_gradients_are_those_of_the_processor() {
+fn max_pools_and_their_gradients_equal_those_of_the_cpu() {
     let (x, views) = (noise(1, COUNT), Views::new(CHANNELS));
     // Few values, so that windows have several that are largest.
     let coarse: Vec<f32> = x.iter().map(|value| (2.0 * value).round()).collect();
@@ -245,7 +245,7 @@ fn pools_and_their_gradients_are_those_of_the_processor() {
 }
 
 #[test]
-fn means_are_those_of_the_processor_and_give_every_pixel_its_share() {
+fn average_pools_equal_those_of_the_cpu_and_spread_their_gradient() {
     let (x, views, pixels) = (noise(1, COUNT), Views::new(CHANNELS), EXTENT[0] * EXTENT[1]);
     let average = Average { samples: SAMPLES, pixels, channels: CHANNELS };
     let found = on_any_grid(|device| {
@@ -269,7 +269,7 @@ fn means_are_those_of_the_processor_and_give_every_pixel_its_share() {
 }
 
 #[test]
-fn optimisers_step_as_they_do_on_the_processor() {
+fn optimiser_steps_equal_those_of_the_cpu() {
     for count in [1, 257, 1000] {
         let (w, d) = (noise(1, count), noise(2, count));
         for (nesterov, momentum) in [(false, 0.0), (false, 0.9), (true, 0.9)] {
