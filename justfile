@@ -31,7 +31,7 @@ miri:
 
 # The tests that otherwise run over a stand-in for NVIDIA's libraries, over those themselves: for a machine with a GPU.
 test-gpu:
-    PLUSMINUS_STAND_IN_INSIDE=1 cargo test --locked -p plusminus-cuda --lib -- drivers_calls --nocapture
+    PLUSMINUS_STAND_IN_INSIDE=1 cargo test --locked -p plusminus-cuda --lib -- through_the_driver --nocapture
     PLUSMINUS_STAND_IN_INSIDE=1 cargo test --locked -p plusminus-trainer --lib -- drivers_calls --nocapture
 
 # The kernels' tests with every access to memory checked (a nightly toolchain can).

@@ -1,5 +1,5 @@
-//! What is said to NVIDIA's libraries, said to a stand-in for them: each test runs in a process of its own that finds the stand-in
-//! instead. It shows that our calls are in order, not that NVIDIA's libraries do what we think.
+//! Tests of the calls to NVIDIA's libraries. Each test runs in its own process on the stand-in for these libraries. They check our calls, not
+//! NVIDIA's libraries.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
@@ -9,7 +9,7 @@ use plusminus_cuda::{Cache, Device, DeviceError, Gpu, Kind, Memory, Monitor, is_
 use plusminus_stand_in::settings::{CONTEXT, FAIL_AFTER, FAIL_ONCE, GPUS, MEMORY, POOLS, START};
 use plusminus_stand_in::{test, tests};
 
-/// As the stand-in has them.
+/// UUIDs of the stand-in's GPUs.
 const FIRST: &str = "GPU-5374616e-642d-696e-2047-505500000000";
 const SECOND: &str = "GPU-5374616e-642d-696e-2047-505500000001";
 
@@ -153,7 +153,7 @@ fn an_illegal_access_breaks_the_gpu_for_the_process_and_no_other_gpu() {
         add(&mut gpu, one, total).unwrap();
         assert_eq!(read(&gpu, total).unwrap(), [1.0; 5]);
         assert!(is_well(0) && is_well(1));
-        // A launch is only put into the queue; what comes of it is told by who waits for it.
+        // A launch is only queued. The next synchronisation returns its error.
         add(&mut gpu, one, total).unwrap();
         let error = read(&gpu, total).unwrap_err();
         assert!(error.to_string().contains("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access"), "{error}");
@@ -211,7 +211,7 @@ fn a_gpu_may_move_between_threads() {
         let mut gpus = [Gpu::open(0, None).unwrap(), Gpu::open(1, None).unwrap()];
         for round in [1.0, 2.0] {
             gpus = std::thread::spawn(move || {
-                // One thread uses both, in turn.
+                // One thread uses both GPUs in turn.
                 for gpu in &mut gpus {
                     let one = on(gpu, &[round; 3]);
                     add(gpu, one, one).unwrap();
@@ -230,7 +230,7 @@ fn memory_is_freed_from_any_thread() {
     let name = "memory_is_freed_from_any_thread";
     tests(name, &[&[(GPUS, "2")], &[(GPUS, "2"), (POOLS, "0")]], || {
         let monitor = Monitor::open().unwrap();
-        // They keep the contexts that the others share.
+        // Keeps the contexts that the other GPUs share.
         let _kept = [Gpu::open(0, None).unwrap(), Gpu::open(1, None).unwrap()];
         let mut gpus = [Gpu::open(0, None).unwrap(), Gpu::open(1, None).unwrap()];
         let first = gpus.each_mut().map(|gpu| on(gpu, &[1.0; 10]));
@@ -281,7 +281,7 @@ fn without_nvrtc_a_gpu_is_listed_but_cannot_be_opened() {
     let settings = [("LD_LIBRARY_PATH", alone.to_str().unwrap())];
     test("without_nvrtc_a_gpu_is_listed_but_cannot_be_opened", &settings, || {
         assert_eq!(gpus(), [(0, FIRST.to_owned())]);
-        // Unless the machine has one of its own.
+        // Unless NVRTC is installed on this host.
         if plusminus_cuda::compile::version().is_err() {
             let error = Gpu::open(0, None).err().unwrap();
             assert!(error.to_string().contains("no libnvrtc"), "{error}");
@@ -295,7 +295,7 @@ fn without_nvrtc_a_gpu_is_listed_but_cannot_be_opened() {
 #[test]
 fn a_driver_without_a_required_function_is_an_error_not_a_panic() {
     let directory = tempfile::tempdir().unwrap();
-    // Some library that is certainly here, under the driver's name.
+    // Any library that certainly exists, under the name of the driver's.
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let other = maps.split_whitespace().find(|word| word.starts_with('/') && word.contains("libc.")).unwrap();
     std::os::unix::fs::symlink(other, directory.path().join("libcuda.so")).unwrap();

@@ -1,9 +1,9 @@
-//! Passes over pixels: copies, sums, moments and what is made of gradients.
+//! Operations over pixels: copies, sums, moments and gradients.
 
 use crate::{DRAWS, Random, everywhere, near, same};
 use plusminus_kernels::{Add, GradientApply, GradientSums, Join, Mask, Moments, Pad, View};
 
-/// An image as others read it, its factors its own.
+/// A view that owns its scale and shift.
 #[derive(Clone, Debug)]
 pub struct Reading {
     affine: Option<[Vec<f32>; 2]>,
@@ -11,7 +11,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Every way to read an image.
+    /// All kinds of views.
     pub fn all(random: &mut Random, channels: usize) -> Vec<Reading> {
         let mut affine = || Some([random.eighths(channels), random.eighths(channels)]);
         let mut found = Vec::new();
@@ -31,24 +31,24 @@ impl Reading {
         self.affine.as_ref().map_or(x, |[scale, shift]| x.mul_add(scale[channel], shift[channel]))
     }
 
-    /// What x reads as.
+    /// The value that x reads as.
     pub fn read(&self, x: f32, channel: usize) -> f32 {
         let value = self.before(x, channel);
         if self.rectify && value < 0.0 { 0.0 } else { value }
     }
 
-    /// How much of the gradient d gets through to what was read before rectification.
+    /// The gradient with respect to the value before rectification, from the gradient d.
     pub fn gradient(&self, x: f32, channel: usize, d: f32) -> f32 {
         if self.rectify && self.before(x, channel) <= 0.0 { 0.0 } else { d }
     }
 }
 
-/// Where pixel (row, column) of an image stands in a larger one.
+/// Index of pixel (row, column) of an image within its padded image.
 fn inside([row, column]: [usize; 2], columns: usize, before: [usize; 2]) -> usize {
     (before[0] + row) * columns + before[1] + column
 }
 
-/// Extents, rows above, columns on the left, rows below, columns on the right.
+/// Extents; then rows above, columns on the left, rows below, columns on the right.
 const BORDERS: [([usize; 2], [usize; 4]); 5] = [
     ([1, 1], [0, 0, 0, 0]),
     ([3, 4], [1, 1, 1, 1]),
@@ -64,7 +64,7 @@ fn a_padded_image_contains_the_values_as_read_within_zeros() {
         for channels in [1, 3, 16, 48] {
             let mut random = Random(2);
             let image = random.eighths(height * width * channels);
-            // Only a plain view takes any number of channels.
+            // Only identity views allow any number of channels.
             let count = if channels % 16 == 0 { 4 } else { 1 };
             for reading in Reading::all(&mut random, channels).iter().take(count) {
                 let found = everywhere(reading, |instructions| {
@@ -162,7 +162,7 @@ fn values_are_added_element_by_element() {
     same("add", &found, &values.iter().zip(&total).map(|(value, total)| total + value).collect::<Vec<f32>>());
 }
 
-/// Mean and sum of squared distances, channel by channel.
+/// Mean and sum of squared deviations per channel.
 fn moments(image: &[f32], channels: usize) -> [Vec<f64>; 2] {
     let values = |channel: usize| image[channel..].iter().step_by(channels).map(|x| f64::from(*x));
     let count = (image.len() / channels) as f64;

@@ -1,4 +1,4 @@
-//! Windows of an image to one value a channel.
+//! Pooling.
 
 use crate::pixels::Reading;
 use crate::{DRAWS, Random, everywhere, near, same};
@@ -11,7 +11,7 @@ fn max_pool(image: &[f32], view: View<'_>, windows: Windows, instructions: Instr
     output
 }
 
-/// Places of the window of output pixel (row, column) that lie in the image, in order.
+/// Indices of the pixels in the window of output pixel (row, column), in order.
 fn window(windows: Windows, [row, column]: [usize; 2]) -> impl Iterator<Item = usize> {
     let Windows { extent, kernel, stride, padding, .. } = windows;
     (0..kernel[0] * kernel[1]).filter_map(move |at| {
@@ -21,7 +21,7 @@ fn window(windows: Windows, [row, column]: [usize; 2]) -> impl Iterator<Item = u
     })
 }
 
-/// Extent of the image and of a window, step, padding.
+/// Extent of the image, extent of a window, stride, padding.
 const WINDOWS: [([usize; 2], [usize; 2], usize, usize); 14] = [
     ([1, 1], [1, 1], 1, 0),
     ([4, 4], [2, 2], 2, 0),
@@ -48,7 +48,7 @@ fn max_pool_selects_the_first_largest_value_and_its_gradient() {
                 let mut random = Random(1);
                 let image = draw(&mut random, extent[0] * extent[1] * channels);
                 let [rows, columns] = windows.output();
-                // Eighths, so that what several windows add to a pixel is exact.
+                // Eighths, so that the sum of the gradients of several windows is exact.
                 let gradient = random.eighths(rows * columns * channels);
                 let before = random.eighths(image.len());
                 for reading in Reading::all(&mut random, channels) {

@@ -1,18 +1,18 @@
-//! Products: windows times weights, and the gradient of the weights.
+//! Products of windows and weights, and the gradient of the weights.
 
 use crate::{DRAWS, Random, everywhere, place, same};
 use plusminus_kernels::{BLOCK, Correlation, Extents, Instructions, OuterSum, Steps};
 
-/// A convolution without a border over dense images.
+/// A convolution without padding over contiguous images.
 #[derive(Clone, Copy, Debug)]
 struct Convolution {
     kernel: usize,
     stride: usize,
     channels: usize,
     outputs: usize,
-    /// Of what comes out.
+    /// Extents of the output.
     extents: Extents,
-    /// Blocks between panels.
+    /// Unused blocks between panels.
     gap: usize,
     accumulate: bool,
 }
@@ -22,12 +22,12 @@ impl Convolution {
         Convolution { kernel: 1, stride: 1, channels: 16, outputs, extents, gap: 0, accumulate: false }
     }
 
-    /// Values of a row of a window.
+    /// Values per row of a window.
     fn length(&self) -> usize {
         self.kernel * self.channels
     }
 
-    /// From a panel of weights to the next.
+    /// Distance between panels of weights.
     fn panel(&self) -> usize {
         (self.kernel * self.length() + self.gap) * BLOCK
     }
@@ -36,7 +36,7 @@ impl Convolution {
         self.panel() * self.outputs / BLOCK
     }
 
-    /// Rows and columns of an image that comes in.
+    /// Rows and columns of an input image.
     fn input(&self) -> [usize; 2] {
         [self.extents.rows, self.extents.columns].map(|extent| (extent.max(1) - 1) * self.stride + self.kernel)
     }
@@ -54,7 +54,7 @@ impl Convolution {
         self.extents.images * self.x_steps().image
     }
 
-    /// What comes out has a row, a column and a block of channels more than the outputs take, which shall stay as they are.
+    /// Output images have an extra row, column and block of channels, which must keep their values.
     fn y_steps(&self) -> Steps {
         Steps::dense(self.extents.rows + 1, self.extents.columns + 1, self.outputs + BLOCK)
     }
@@ -63,7 +63,7 @@ impl Convolution {
         self.extents.images * self.y_steps().image
     }
 
-    /// Calls `f` with the places in x, weights and y of every product.
+    /// Calls `f` with the indices in x, weights and y of every product.
     fn each(&self, mut f: impl FnMut(usize, usize, usize)) {
         let (x, y, length) = (self.x_steps(), self.y_steps(), self.length());
         for image in 0..self.extents.images {
@@ -120,7 +120,7 @@ impl Convolution {
         weights
     }
 
-    /// Both kernels against their definitions.
+    /// Compares both kernels with their definitions.
     fn check(&self) {
         for (draw, exact) in DRAWS {
             let mut random = Random(self.weights() as u64);
@@ -169,7 +169,7 @@ fn products_match_their_definition_for_all_numbers_of_pixels() {
         for pixels in 1..=40 {
             Convolution::plain(outputs, Extents::matrix(pixels)).check();
             let accumulate = pixels % 3 == 0;
-            // As many pixels in several images and rows, so that tiles reach over their ends.
+            // The same number of pixels in several images and rows, so that tiles span their ends.
             for parts in (2..=4).filter(|parts| pixels % parts == 0) {
                 let extents = Extents { images: parts, rows: 1, columns: pixels / parts };
                 Convolution { accumulate, ..Convolution::plain(outputs, extents) }.check();
@@ -189,7 +189,7 @@ fn products_match_their_definition_for_all_window_lengths() {
     }
 }
 
-/// Long enough that a window is taken in parts, and images large enough that sums are.
+/// Windows long enough to be processed in parts, and images large enough to be processed in strips.
 #[test]
 fn products_match_their_definition_for_long_windows_and_large_images() {
     for (kernel, channels) in [(1, 767), (1, 768), (1, 769), (1, 1536), (1, 1600), (3, 300)] {

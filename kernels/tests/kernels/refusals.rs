@@ -1,4 +1,4 @@
-//! Extents that do not fit each other are told of before anything is read.
+//! Mismatched extents are refused before anything is read.
 
 use plusminus_kernels::{
     Adam, Add, Average, Correlation, Extents, GradientApply, GradientSums, InputGradient, InputTransform, Instructions,
@@ -6,7 +6,7 @@ use plusminus_kernels::{
     OutputTransform, Pad, Sgd, Steps, Tiles, View, Windows,
 };
 
-/// A test that running the kernel panics with the sentence.
+/// Tests that running each kernel panics with the message.
 macro_rules! refuses {
     ($($test:ident: $sentence:literal, $kernel:expr;)*) => {
         $(

@@ -1,9 +1,9 @@
-//! Steps of optimisers.
+//! Optimiser steps.
 
 use crate::{Random, everywhere, near};
 use plusminus_kernels::{Adam, Sgd};
 
-/// Whole vectors and tails of every kind.
+/// Lengths with whole vectors and remainders of all kinds.
 const LENGTHS: [usize; 11] = [0, 1, 3, 4, 7, 8, 15, 16, 17, 40, 101];
 
 fn exact(values: &[f32]) -> Vec<f64> {
@@ -84,7 +84,7 @@ fn three_steps_of_adam_match_the_formula_for_all_lengths() {
     }
 }
 
-/// What fills up the last vector must not come out: 0/0 where neither ε nor the moments keep it from that.
+/// The padding of the last vector computes 0/0 without ε and moments. It must not affect the results.
 #[test]
 fn a_step_of_adam_without_epsilon_is_finite_in_the_last_vector() {
     let found = everywhere("no epsilon", |instructions| {

@@ -1,9 +1,9 @@
-//! Convolutions beside their definition in `f64`, forward and both ways back.
+//! Compares convolutions and their gradients with their definitions in `f64`.
 
 use super::*;
 use crate::convolution::{Factors, Geometry, Pass};
 
-/// Kernels, strides, margins and channels of every kind, and a linear layer.
+/// All kinds of kernels, strides, padding and channels, and a linear layer.
 fn geometries() -> Vec<Geometry> {
     let square = |samples, from: [usize; 2], [inputs, outputs]: [usize; 2], kernel, stride, margin| {
         let along = |i: usize| (from[i] + 2 * margin - kernel) / stride + 1;
@@ -27,16 +27,16 @@ fn geometries() -> Vec<Geometry> {
         square(3, [9, 6], [16, 16], 5, 3, 3),
         square(1, [10, 10], [3, 16], 7, 2, 3),
         square(2, [4, 4], [16, 16], 2, 1, 0),
-        // Many rows of pixels, so that their chunks do not divide them.
+        // Many rows of pixels that chunks do not divide evenly.
         square(7, [19, 2], [1, 16], 3, 1, 1),
         row,
-        // Linear, and with so many weights that all rows are one chunk.
+        // Linear layers. The second has so many weights that all rows are one chunk.
         square(9, [1, 1], [400, 48], 1, 1, 0),
         square(2, [1, 1], [2000, 2112], 1, 1, 0),
     ]
 }
 
-/// Calls `f` with places in x, w and y of every product.
+/// Calls `f` with the indices in x, w and y of every product.
 fn each(g: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
     let [height, width] = g.to;
     for sample in 0..g.samples {
@@ -145,7 +145,7 @@ fn mismatched_extents_are_refused() {
     assert_eq!(twin.launches, 0);
 }
 
-/// To so many bits after the leading one, to nearest, ties away from zero or to even: by arithmetic, not by bits.
+/// Rounds to this number of mantissa bits, to nearest, with ties away from zero or to even. Computed arithmetically, without bit operations.
 fn rounded(x: f32, bits: i32, ties_to_even: bool) -> f32 {
     if x == 0.0 {
         return x;
@@ -156,7 +156,7 @@ fn rounded(x: f32, bits: i32, ties_to_even: bool) -> f32 {
     (nearest * step) as f32
 }
 
-/// Half-way between two values of so many bits, and beside it.
+/// Replaces some values by numbers half-way between two values with this number of mantissa bits, or next to that.
 fn with_ties(mut values: Vec<f32>, bits: i32) -> Vec<f32> {
     for (i, value) in values.iter_mut().enumerate().filter(|(i, _)| i % 5 == 0) {
         let half = 2f32.powi(-bits - 1);
@@ -193,7 +193,7 @@ fn values_are_narrowed_to_nearest_and_widened_exactly() {
     assert!(Narrow { from, to: from }.run(&mut twin).is_err(), "values of other bits");
 }
 
-/// All products of rounded factors, beside their definition in `f64` over factors that are rounded by arithmetic.
+/// Compares all products of rounded factors with their definitions in `f64`.
 #[test]
 fn factors_are_rounded_before_multiplication_and_sums_are_not() {
     for geometry in geometries().into_iter().take(8) {
@@ -207,7 +207,7 @@ fn factors_are_rounded_before_multiplication_and_sums_are_not() {
                 let [y, added, of_w] = [room(device, d.len()), on(device, &before), room(device, w.len())];
                 let scratch = room(device, geometry.scratch());
                 let factors = if narrow {
-                    // Some more than is wanted.
+                    // Longer than required.
                     Factors::Bf16 { room: lengths.map(|length| device.allocate(Kind::Halves, length + 3).unwrap()) }
                 } else {
                     Factors::Tf32
@@ -234,7 +234,7 @@ fn factors_are_rounded_before_multiplication_and_sums_are_not() {
             {
                 let scale = expected.iter().fold(1.0, |most: f64, value| most.max(value.abs()));
                 for (found, expected) in found.iter().zip(expected) {
-                    // Of 16 bits what comes out is rounded, too.
+                    // Bfloat16 results are rounded as well.
                     let allowed = 2e-6 * scale + if narrow { expected.abs() / 256.0 } else { 0.0 };
                     assert!(
                         (f64::from(*found) - expected).abs() <= allowed,

@@ -1,4 +1,4 @@
-//! Inputs and masks, beside what the host would make.
+//! Compares inputs and dropout masks with those that the host computes.
 
 use super::*;
 use crate::memory::Values;
@@ -28,7 +28,7 @@ fn pixels() -> Vec<u8> {
     (0..IMAGES * SHAPE.iter().product::<usize>()).map(|i| ((i * 7919 + i / 3) % 251) as u8).collect()
 }
 
-/// Rows and columns of one sample: rows from the second on, as far as they go; columns the other way round, without the first two.
+/// Augmentation of one sample: rows from the second on; columns mirrored, without the first two.
 const MOVES: [i32; 8] = [1, 1, 0, 3, 4, -1, 0, 3];
 
 #[test]
@@ -94,7 +94,7 @@ fn gathered_tokens_are_floats() {
     assert_eq!(found, [1.0, 2.0, 3.0, 0.0, 5.0, 18_764.0, 1.0, 2.0, 3.0]);
 }
 
-/// The first block of ChaCha with eight rounds under a key of zeroes, which is published, has eight numbers.
+/// The first block of ChaCha with eight rounds and a key of zeros is published. It has eight numbers.
 #[test]
 fn dropout_masks_match_the_published_chacha_stream() {
     let words: [u32; 16] = [
@@ -128,7 +128,7 @@ fn dropout_masks_match_the_published_chacha_stream() {
 
 #[test]
 fn a_mask_continues_the_stream_at_any_offset_and_keeps_padding() {
-    // Two channels of three: 5 samples of 7 pixels.
+    // Two channels stored as three; 5 samples of 7 pixels.
     let draw = |device: &mut dyn Device, [start, before]: [usize; 2]| {
         let mut numbers = [3; STREAM];
         (numbers[8], numbers[9]) = (start as i32, 1);
@@ -136,7 +136,7 @@ fn a_mask_continues_the_stream_at_any_offset_and_keeps_padding() {
         Masks { stream, before, mask, share: 0.4, channels: 2, pixels: 7, stored: 3 }.run(device).unwrap();
         read(device, mask)
     };
-    // In the order in which numbers are drawn.
+    // The values in the order in which they are drawn.
     let drawn = |mask: &[f32]| -> Vec<f32> {
         assert!(mask.iter().skip(2).step_by(3).all(|value| *value == -1.0));
         mask.chunks_exact(21).flat_map(|m| (0..2).flat_map(move |c| m.iter().skip(c).step_by(3).copied())).collect()

@@ -1,4 +1,4 @@
-//! Losses however launches are cut up, and what they refuse. (That their numbers are core's is the trainer's tests' to say: it knows both.)
+//! Losses give the same results on every grid and refuse mismatched memory. The trainer's tests compare them with core's losses.
 
 use super::gather::{bytes, doubles, ints};
 use super::*;
@@ -8,7 +8,7 @@ const ROWS: usize = 21;
 const CLASSES: usize = 5;
 const COUNT: usize = 40;
 
-/// A batch on a device, and where the step's numbers and losses lie.
+/// A batch on a device, and the memory for the step's integers and the losses.
 fn batch(device: &mut dyn Device) -> (Batch, [Memory; 2]) {
     let logits: Vec<f32> = noise(5, ROWS * CLASSES).iter().map(|value| 6.0 * value).collect();
     let labels: Vec<i32> = (0..COUNT as i32).map(|i| i * 3 % CLASSES as i32).collect();
@@ -24,7 +24,7 @@ fn batch(device: &mut dyn Device) -> (Batch, [Memory; 2]) {
     (batch, [ints(device, &[1, 1]), doubles(device, &[0.5; 3])])
 }
 
-/// The gradient, and the losses' bits in halves.
+/// Returns the gradient and the halves of the loss's bits.
 fn left(device: &mut dyn Device, batch: Batch, values: Memory, [step, losses]: [Memory; 2]) -> Vec<f32> {
     Total { values, step, losses }.run(device).unwrap();
     let mut found = [0.0; 3];
@@ -91,7 +91,7 @@ fn a_loss_is_the_same_for_every_grid() {
     });
 }
 
-/// Nothing drawn yet.
+/// The state before the first step.
 fn latent(device: &mut dyn Device) -> LatentState {
     LatentState {
         latent: ints(device, &[-1; COUNT]),

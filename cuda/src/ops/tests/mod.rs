@@ -1,5 +1,5 @@
-//! Every kernel on the processor, beside the room `kernels` (to the last bit), or beside sums in `f64`: for lengths that are no multiples
-//! of a block's, and with other numbers of blocks and threads. And once more over the driver's calls, to a stand-in.
+//! Compares every kernel on the CPU with the crate `kernels` (bit for bit) or with sums in `f64`: for lengths that are not multiples of a
+//! block, and on several grids. Then runs the same tests through the driver, on the stand-in.
 
 mod convolution;
 mod gather;
@@ -17,7 +17,7 @@ use crate::signature::Kind;
 use crate::twin::Twin;
 use plusminus_kernels::{Instructions, View};
 
-/// A device that cuts up launches otherwise than was asked for, where threads do not wait for one another.
+/// A device that launches kernels without barriers on another grid than requested.
 pub(super) struct Regrid {
     pub twin: Twin,
     pub blocks: u32,
@@ -80,10 +80,10 @@ impl Device for Regrid {
     }
 }
 
-/// Set in the process in which these tests run over the driver's calls.
+/// Set in the process that runs these tests through the driver.
 const OVER_THE_DRIVER: &str = "PLUSMINUS_TESTS_OVER_THE_DRIVER";
 
-/// Runs something on devices that cut up launches in several ways, or on one behind a driver; what comes out is the same, to the last bit.
+/// Runs `work` on several grids, or through the driver, and panics unless all give the same bits. Returns the result.
 pub(super) fn on_any_grid(work: impl Fn(&mut dyn Device) -> Vec<f32>) -> Vec<f32> {
     let found = work(&mut Twin::new());
     if std::env::var_os(OVER_THE_DRIVER).is_some() {
@@ -102,7 +102,7 @@ pub(super) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// Values between −1 and 1 that look like chance, among them zeroes.
+/// Pseudo-random values between −1 and 1, some of them zero.
 pub(super) fn noise(seed: u32, count: usize) -> Vec<f32> {
     let mix = |mut h: u32| {
         h = (h ^ (h >> 16)).wrapping_mul(0x85EB_CA6B);
@@ -120,7 +120,7 @@ pub(super) fn on(device: &mut dyn Device, values: &[f32]) -> Memory {
     memory
 }
 
-/// Memory with anything in it.
+/// Memory filled with NaN.
 pub(super) fn room(device: &mut dyn Device, length: usize) -> Memory {
     on(device, &vec![f32::NAN; length])
 }
@@ -131,7 +131,7 @@ pub(super) fn read(device: &dyn Device, memory: Memory) -> Vec<f32> {
     values
 }
 
-/// A view with scale and shift or without, rectified or not.
+/// Views with or without scale and shift, rectified or not.
 pub(super) struct Views {
     pub scale: Vec<f32>,
     pub shift: Vec<f32>,
@@ -206,7 +206,7 @@ fn freed_memory_is_refused() {
     assert!(Give { values: memory, total: memory, add: true }.run(&mut twin).is_err());
 }
 
-/// Everything that may be asked of a device that records, and what may not.
+/// Calls everything that is allowed during a recording, and everything that is not.
 fn record_and_play(device: &mut dyn Device) {
     let [one, total] = [on(device, &[1.0; 5]), on(device, &[0.0; 5])];
     device.record().unwrap();

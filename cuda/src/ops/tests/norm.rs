@@ -1,11 +1,11 @@
-//! Batch norm beside its formulas in `f64`.
+//! Compares batch norm with its formulas in `f64`.
 
 use super::*;
 
 const CHANNELS: usize = 32;
 const EPSILON: f32 = 1e-5;
 
-/// What batch norm has, on a device.
+/// Parameters and outputs of a batch norm on a device.
 fn norm(device: &mut dyn Device, bias: bool) -> Norm {
     let mut list = |values: Vec<f32>| on(device, &values);
     let (gamma, beta, bias) = (noise(11, CHANNELS), noise(12, CHANNELS), bias.then(|| noise(13, CHANNELS)));
@@ -29,7 +29,7 @@ fn moments(x: &[f32], channel: usize) -> (f64, f64) {
 
 #[test]
 fn batch_statistics_give_scale_and_shift_and_update_the_running_ones() {
-    // One pixel, fewer than a chunk, chunks that do not divide it, more than there are chunks; and a mean that dwarfs the deviation.
+    // One pixel; fewer than a chunk; chunks that do not divide evenly; the maximum number of chunks; a mean far larger than the deviation.
     for (pixels, offset, real) in [(1, 0.0, 32), (31, 0.0, 20), (1000, 1000.0, 32), (40_001, -3.0, 17)] {
         let x: Vec<f32> = noise(1, pixels * CHANNELS).iter().map(|value| value + offset).collect();
         for bias in [false, true] {
@@ -46,7 +46,7 @@ fn batch_statistics_give_scale_and_shift_and_update_the_running_ones() {
             for channel in 0..CHANNELS {
                 let (mean, variance) = moments(&x, channel);
                 let scale = f64::from(gamma[channel]) / (variance + f64::from(EPSILON)).sqrt();
-                // What is rounded of the values themselves is multiplied by the scale, and moves means of chunks.
+                // Rounding errors of the values are multiplied by the scale and affect the means of chunks.
                 let rough = 1.0 + f64::from(offset).abs() / 100.0;
                 let large = 1.0 + scale.abs() * (1.0 + f64::from(offset).abs()) * rough;
                 close(found[channel], scale, rough * scale.abs());
@@ -84,7 +84,7 @@ fn running_statistics_give_scale_and_shift() {
     }
 }
 
-/// Forward, ReLU, and the whole way back, beside the formulas of Ioffe & Szegedy 2015 in `f64`.
+/// Compares forward pass, ReLU and backward pass with the formulas of Ioffe & Szegedy 2015 in `f64`.
 #[test]
 fn gradients_of_batch_norm_and_relu_match_their_formulas() {
     for pixels in [7, 63, 2050] {

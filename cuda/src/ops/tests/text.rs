@@ -1,5 +1,4 @@
-//! Vectors of tokens, values side by side, and the hyperbolic tangent: to the last bit what the room `kernels` has, or sums in the order
-//! that is promised.
+//! Compares embeddings, concatenation and tanh with the crate `kernels` (bit for bit) or with sums in the documented order.
 
 use super::*;
 
@@ -65,7 +64,7 @@ fn concatenated_channels_receive_their_own_gradients() {
     assert_eq!(twin.launches, 0);
 }
 
-/// Tokens of which one is at most places, and others are in a chunk or in several.
+/// Tokens of which one occurs at many positions; others occur within one chunk or in several.
 fn tokens(places: usize, vocabulary: usize) -> Vec<f32> {
     let of = |i: usize| if i.is_multiple_of(3) { 0 } else { (i * i + i / 7) % (vocabulary - 1) };
     (0..places).map(|i| of(i) as f32).collect()
@@ -91,7 +90,7 @@ fn a_tokens_gradient_adds_up_its_positions_in_order() {
         for (place, token) in tokens.iter().enumerate() {
             assert_eq!(y[place * stored..][..stored], vectors[*token as usize * stored..][..stored]);
         }
-        // Chunks first, then the chunks' sums.
+        // Sums within chunks first, then the sums of the chunks.
         let mut expected: Vec<Option<f32>> = vec![None; vocabulary * stored];
         for (chunk, tokens) in tokens.chunks(64).enumerate() {
             let mut sums: Vec<Option<f32>> = vec![None; vocabulary * stored];

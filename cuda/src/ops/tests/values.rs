@@ -1,8 +1,8 @@
-//! Passes over values, pools and optimisers: to the last bit those of the room `kernels`.
+//! Compares element-wise operations, pooling and optimiser steps bit for bit with the crate `kernels`.
 
 use super::*;
 
-/// Pixels of 48 channels: 2 samples of 9 × 7.
+/// 2 samples of 9 × 7 pixels with 48 channels.
 const EXTENT: [usize; 2] = [9, 7];
 const CHANNELS: usize = 48;
 const SAMPLES: usize = 2;
@@ -202,7 +202,7 @@ fn rows_are_gathered_and_padded_again() {
 #[test]
 fn max_pools_and_their_gradients_equal_those_of_the_cpu() {
     let (x, views) = (noise(1, COUNT), Views::new(CHANNELS));
-    // Few values, so that windows have several that are largest.
+    // Few distinct values, so that windows have several equal maxima.
     let coarse: Vec<f32> = x.iter().map(|value| (2.0 * value).round()).collect();
     for (kernel, stride, padding) in [([2, 2], 2, 0), ([3, 3], 2, 1), ([3, 3], 1, 1), ([9, 7], 1, 0), ([4, 4], 3, 2)] {
         let windows = Windows { samples: SAMPLES, extent: EXTENT, kernel, stride, padding, channels: CHANNELS };
