@@ -101,7 +101,7 @@ mod tests {
         fn only_file(&self) -> PathBuf {
             let mut files = fs::read_dir(&self.cache.directory).unwrap();
             let file = files.next().unwrap().unwrap().path();
-            assert!(files.next().is_none(), "nothing is left beside it");
+            assert!(files.next().is_none(), "no other file");
             file
         }
     }
@@ -139,7 +139,7 @@ mod tests {
             fs::write(&file, broken).unwrap();
             assert_eq!(cache.get(&["sm_80", "source"]), b"sm_80source");
             assert_eq!(cache.made.get() as usize, 2 + times);
-            assert_eq!(fs::read(&file).unwrap(), whole, "it is whole again");
+            assert_eq!(fs::read(&file).unwrap(), whole, "the file is complete again");
         }
     }
 

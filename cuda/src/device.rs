@@ -1,7 +1,7 @@
 //! The interface of a device: memory, copies, kernel launches, and launches that are captured once and replayed.
 //!
 //! There are two devices: a GPU behind the CUDA driver (`gpu`), and the CPU, on which tests run the same kernels (`twin`).
-//! Only [`ops`](crate::ops) creates launches. It checks that kernels stay within their memory, so this interface is safe to use.
+//! Only `ops` creates launches. It checks that kernels stay within their memory, so this interface is safe to use.
 
 use crate::convolution::Convolution;
 use crate::error::DeviceError;

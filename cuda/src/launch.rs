@@ -15,7 +15,7 @@ pub(crate) enum Argument {
     Float(f32),
 }
 
-/// A kernel launch with its grid and arguments. Only [`ops`](crate::ops) creates launches.
+/// A kernel launch with its grid and arguments. Only `ops` creates launches.
 #[derive(Clone, Debug)]
 pub struct Launch {
     pub(crate) kernel: &'static str,
@@ -59,11 +59,11 @@ mod tests {
         let launch = |arguments| Launch { kernel: "mask", blocks: 1, threads: 32, arguments };
         let good = [Argument::Buffer(memory), Argument::Buffer(memory), Argument::Int(4)];
         assert_eq!(check(&launch(good.to_vec())), Ok(()));
-        assert!(check(&launch(good[1..].to_vec())).is_err(), "too few");
-        assert!(check(&launch(vec![good[0], good[1], Argument::Float(4.0)])).is_err(), "another number");
+        assert!(check(&launch(good[1..].to_vec())).is_err(), "a missing argument");
+        assert!(check(&launch(vec![good[0], good[1], Argument::Float(4.0)])).is_err(), "a float instead of an int");
         let doubles = Argument::Buffer(Memory { kind: Kind::Doubles, ..memory });
-        assert!(check(&launch(vec![good[0], doubles, good[2]])).is_err(), "other values");
-        let error = check(&Launch { kernel: "masque", ..launch(good.to_vec()) }).unwrap_err();
-        assert_eq!(error.to_string(), "no kernel has the name `masque`");
+        assert!(check(&launch(vec![good[0], doubles, good[2]])).is_err(), "doubles instead of floats");
+        let error = check(&Launch { kernel: "masks", ..launch(good.to_vec()) }).unwrap_err();
+        assert_eq!(error.to_string(), "no kernel has the name `masks`");
     }
 }

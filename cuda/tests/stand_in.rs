@@ -135,7 +135,7 @@ fn out_of_memory_is_its_own_error_and_the_gpu_stays_usable() {
         let held = on(&mut gpu, &[1.0; 500]);
         let wanted = 600 * size_of::<f32>();
         assert_eq!(gpu.allocate(Kind::Floats, 600), Err(DeviceError::OutOfMemory { wanted }));
-        assert!(is_well(0), "memory that is short is no illness");
+        assert!(is_well(0), "out of memory does not break the GPU");
         assert_eq!(read(&gpu, held).unwrap(), [1.0; 500]);
         gpu.free(held).unwrap();
         gpu.allocate(Kind::Floats, 600).unwrap();
@@ -191,7 +191,7 @@ fn two_slots_of_one_gpu_do_not_disturb_each_other() {
                 add(&mut gpu, one, total).unwrap();
                 let recording = gpu.recorded().unwrap();
                 gpu.play(recording).unwrap();
-                assert!(is_well(0), "and asking does not break what the other records");
+                assert!(is_well(0), "the check does not break the other slot's capture");
                 let more = on(&mut gpu, &[2.0; 3]);
                 assert_eq!(read(&gpu, total).unwrap(), [start + f32::from(round); 7]);
                 gpu.free(more).unwrap();

@@ -146,7 +146,7 @@ fn uuid(device: sys::CUdevice) -> Result<[u8; 16], DeviceError> {
 /// Returns whether this process can still use GPU `number`. An illegal access corrupts the primary context that all threads of the
 /// process share: every later call returns that error, and only a new process can use the GPU.
 ///
-/// The check uses the same context as [`Gpu`](crate::Gpu). Running out of memory does not count as a failure.
+/// The check uses the same context as `Gpu`. Running out of memory does not count as a failure.
 pub fn is_well(number: usize) -> bool {
     match init() {
         Ok(true) => {}

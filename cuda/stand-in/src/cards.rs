@@ -73,6 +73,6 @@ mod tests {
         assert_eq!(second, "GPU-5374616e-642d-696e-2047-505500000001");
         assert_eq!(choose(&format!("{second},0"), 2), [1, 0]);
         assert_eq!(choose("GPU-5374", 1), [0]);
-        assert!(choose("GPU-5374", 2).is_empty(), "it is two cards'");
+        assert!(choose("GPU-5374", 2).is_empty(), "two cards match");
     }
 }

@@ -47,16 +47,16 @@ refuses! {
     an_output_beyond_y: "every output lies within y", correlation(&[0.0; 12], &[0.0; 96], &mut [0.0; 127]);
     an_empty_window: "a window has values",
         Correlation { length: 0, ..correlation(&[0.0; 12], &[0.0; 96], &mut [0.0; 128]) };
-    outputs_that_are_no_blocks: "the outputs are in blocks of 16",
+    outputs_outside_blocks: "the outputs are in blocks of 16",
         Correlation { outputs: 24, ..correlation(&[0.0; 12], &[0.0; 96], &mut [0.0; 128]) };
-    panels_that_are_no_blocks: "panels consist of whole blocks",
+    panels_outside_blocks: "panels consist of whole blocks",
         Correlation { panel: 47, ..correlation(&[0.0; 12], &[0.0; 96], &mut [0.0; 128]) };
     a_sums_window_beyond_x: "every window lies within x", outer(&[0.0; 11], &[0.0; 128], &mut [0.0; 96]);
     a_sums_gradient_beyond_d: "every gradient lies within d", outer(&[0.0; 12], &[0.0; 127], &mut [0.0; 96]);
     a_sum_beyond_the_weights: "every panel lies within the weights", outer(&[0.0; 12], &[0.0; 128], &mut [0.0; 95]);
     a_sum_of_an_empty_window: "a window has values",
         OuterSum { rows: 0, ..outer(&[0.0; 12], &[0.0; 128], &mut [0.0; 96]) };
-    sums_that_are_no_blocks: "the outputs are in blocks of 16",
+    sums_outside_blocks: "the outputs are in blocks of 16",
         OuterSum { outputs: 8, ..outer(&[0.0; 12], &[0.0; 128], &mut [0.0; 96]) };
 }
 
@@ -72,11 +72,11 @@ refuses! {
         };
     a_place_beyond_the_transform: "every place lies within the transform",
         InputGradient { transform: &[0.0; 255], tiles: tile(), channels: 16, image: &mut [0.0; 256], row: 64 };
-    tiles_of_channels_that_are_no_blocks: "the channels are in blocks of 16",
+    tiles_of_channels_outside_blocks: "the channels are in blocks of 16",
         InputTransform { image: &[0.0; 256], row: 64, channels: 8, tiles: tile(), transform: &mut [0.0; 256] };
-    outputs_of_tiles_that_are_no_image: "the image has all its pixels",
+    tile_outputs_of_a_partial_image: "the image has all its pixels",
         OutputTransform { transform: &[0.0; 256], tiles: tile(), extent: [2, 2], channels: 16, image: &mut [0.0; 63] };
-    gradients_of_tiles_that_are_no_image: "the image has all its pixels",
+    tile_gradients_of_a_partial_image: "the image has all its pixels",
         OutputGradient { image: &[0.0; 65], extent: [2, 2], channels: 16, tiles: tile(), transform: &mut [0.0; 256] };
     a_tile_beyond_the_border: "every tile lies within the image and its border",
         InputTransform { image: &[0.0; 255], row: 64, channels: 16, tiles: tile(), transform: &mut [0.0; 256] };
@@ -92,11 +92,11 @@ refuses! {
             image: &[0.0; 64], extent: [2, 2], channels: 16, tiles: Tiles { rows: 0..2, place: 48, ..tile() },
             transform: &mut [0.0; 768],
         };
-    kernels_that_are_no_panels: "whole panels of 3×3×2 kernels",
+    kernels_outside_panels: "whole panels of 3×3×2 kernels",
         KernelTransform { kernels: &[0.0; 287], inputs: 2, transform: &mut [0.0; 512], transposed: false };
     a_transform_of_other_kernels: "the transform matches the kernels",
         KernelGradient { transform: &[0.0; 511], inputs: 2, kernels: &mut [0.0; 288] };
-    transposed_kernels_that_are_no_blocks: "the input channels are in blocks of 16",
+    transposed_kernels_outside_blocks: "the input channels are in blocks of 16",
         KernelTransform { kernels: &[0.0; 288], inputs: 2, transform: &mut [0.0; 512], transposed: true };
 }
 
@@ -111,10 +111,10 @@ fn apply<'a>(gradient: &'a [f32], image: &'a [f32], padded: &'a mut [f32]) -> Gr
 
 refuses! {
     a_pad_of_half_an_image: "the image has all its pixels", pad(&[0.0; 63], &mut [0.0; 144]);
-    a_pad_without_room: "the image fits into the padded image", pad(&[0.0; 64], &mut [0.0; 143]);
+    a_pad_into_a_short_image: "the image fits into the padded image", pad(&[0.0; 64], &mut [0.0; 143]);
     a_join_of_images_of_two_lengths: "the images have the same length",
         Join { inputs: [Some((&[0.0; 32], View::default())), None], channels: 16, rectify: false, output: &mut [0.0; 16] };
-    a_join_of_nothing: "the first image is given",
+    a_join_without_a_first_image: "the first image is given",
         Join { inputs: [None, None], channels: 16, rectify: false, output: &mut [0.0; 16] };
     a_view_of_other_channels: "scale and shift have one value for each of 16 channels",
         Join {
@@ -124,20 +124,20 @@ refuses! {
             output: &mut [0.0; 16],
         };
     a_mask_of_another_length: "one gradient per value", Mask { output: &[0.0; 32], gradient: &mut [0.0; 16] };
-    a_mask_that_is_no_blocks: "the values are in blocks of 16", Mask { output: &[0.0; 8], gradient: &mut [0.0; 8] };
+    a_mask_outside_blocks: "the values are in blocks of 16", Mask { output: &[0.0; 8], gradient: &mut [0.0; 8] };
     totals_of_another_length: "values and total have the same length", Add { values: &[0.0; 32], total: &mut [0.0; 16] };
-    moments_of_nothing: "the image has whole pixels of 16 channels", Moments { image: &[], mean: &mut [0.0; 16], squares: &mut [0.0; 16] };
-    moments_of_channels_that_are_no_blocks: "the channels are in blocks of 16",
+    moments_of_an_empty_image: "the image has whole pixels of 16 channels", Moments { image: &[], mean: &mut [0.0; 16], squares: &mut [0.0; 16] };
+    moments_of_channels_outside_blocks: "the channels are in blocks of 16",
         Moments { image: &[0.0; 8], mean: &mut [0.0; 8], squares: &mut [0.0; 8] };
-    sums_without_room: "both sums have one value for each of 16 channels",
+    sums_of_another_length: "both sums have one value for each of 16 channels",
         GradientSums {
             gradient: &[0.0; 16], image: &[0.0; 16], view: View::default(), mean: &[0.0; 16], sum: &mut [0.0; 16],
             product: &mut [0.0; 15],
         };
     a_gradient_of_half_an_image: "the image has all its pixels", apply(&[0.0; 63], &[0.0; 63], &mut [0.0; 144]);
     a_gradient_of_another_image: "one gradient per value", apply(&[0.0; 63], &[0.0; 64], &mut [0.0; 144]);
-    a_gradient_without_room: "the image fits into the padded image", apply(&[0.0; 64], &[0.0; 64], &mut [0.0; 143]);
-    a_factor_too_few: "each factor has one value per channel",
+    a_gradient_into_a_short_image: "the image fits into the padded image", apply(&[0.0; 64], &[0.0; 64], &mut [0.0; 143]);
+    a_short_factor: "each factor has one value per channel",
         GradientApply {
             factors: Some([&[0.0; 16], &[0.0; 16], &[0.0; 15]]), ..apply(&[0.0; 64], &[0.0; 64], &mut [0.0; 144])
         };
@@ -154,9 +154,9 @@ refuses! {
         MaxPool {
             image: &[0.0; 64], view: View::default(), windows: Windows { padding: 2, ..WINDOWS }, output: &mut [0.0; 400],
         };
-    windows_without_a_step: "windows have a positive extent and stride",
+    windows_without_a_stride: "windows have a positive extent and stride",
         MaxPool { image: &[0.0; 64], view: View::default(), windows: Windows { stride: 0, ..WINDOWS }, output: &mut [0.0; 16] };
-    windows_without_a_pixel: "one output pixel per window",
+    windows_with_too_many_pixels: "one output pixel per window",
         MaxPool { image: &[0.0; 64], view: View::default(), windows: WINDOWS, output: &mut [0.0; 32] };
     a_pools_gradient_of_half_an_image: "the image has all its pixels",
         MaxPoolGradient {

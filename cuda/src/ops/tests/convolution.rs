@@ -77,10 +77,14 @@ fn convolutions_match_their_definition() {
         let [x, w, d] = [0, 1, 2].map(|i| noise(20 + i as u32, lengths[i]));
         let before = noise(30, x.len());
         let found = on_any_grid(|device| {
-            let [at_x, at_w, at_d] = [&x, &w, &d].map(|values| on(device, values));
-            let [y, added, written, of_w] =
-                [room(device, d.len()), on(device, &before), room(device, x.len()), room(device, w.len())];
-            let scratch = room(device, geometry.scratch());
+            let [at_x, at_w, at_d] = [&x, &w, &d].map(|values| upload(device, values));
+            let [y, added, written, of_w] = [
+                uninitialised(device, d.len()),
+                upload(device, &before),
+                uninitialised(device, x.len()),
+                uninitialised(device, w.len()),
+            ];
+            let scratch = uninitialised(device, geometry.scratch());
             let product =
                 Convolution { geometry, pass: Pass::Forward, x: at_x, w: at_w, y, scratch, factors: Factors::F32 };
             product.run(device).unwrap();
@@ -115,8 +119,8 @@ fn the_scratch_memory_of_a_batch_suffices_for_smaller_batches() {
     let of = |samples| Geometry { samples, margin: [0, 0], ..row };
     let mut device = Twin::new();
     for (samples, more) in [(8, 9), (2, 3), (1, 2)] {
-        let [x, y] = [(); 2].map(|()| room(&mut device, of(samples).reads()));
-        let [w, scratch] = [1, of(more).scratch()].map(|length| room(&mut device, length));
+        let [x, y] = [(); 2].map(|()| uninitialised(&mut device, of(samples).reads()));
+        let [w, scratch] = [1, of(more).scratch()].map(|length| uninitialised(&mut device, length));
         let convolution =
             Convolution { geometry: of(samples), pass: Pass::Weights, x, w, y, scratch, factors: Factors::F32 };
         convolution.run(&mut device).unwrap_or_else(|error| panic!("{samples} of {more}: {error}"));
@@ -127,7 +131,7 @@ fn the_scratch_memory_of_a_batch_suffices_for_smaller_batches() {
 fn mismatched_extents_are_refused() {
     let mut twin = Twin::new();
     let good = geometries()[0];
-    let [x, w, y] = [good.reads(), good.weights(), good.leaves()].map(|length| room(&mut twin, length));
+    let [x, w, y] = [good.reads(), good.weights(), good.leaves()].map(|length| uninitialised(&mut twin, length));
     for wrong in [
         Geometry { to: [9, 11], ..good },
         Geometry { stride: 0, ..good },
@@ -173,7 +177,8 @@ fn values_are_narrowed_to_nearest_and_widened_exactly() {
     let before = noise(2, values.len());
     let found = on_any_grid(|device| {
         let narrow = device.allocate(Kind::Halves, values.len()).unwrap();
-        let (from, written, added) = (on(device, &values), room(device, values.len()), on(device, &before));
+        let (from, written, added) =
+            (upload(device, &values), uninitialised(device, values.len()), upload(device, &before));
         Narrow { from, to: narrow }.run(device).unwrap();
         Widen { from: narrow, to: written, add: false }.run(device).unwrap();
         Widen { from: narrow, to: added, add: true }.run(device).unwrap();
@@ -186,11 +191,11 @@ fn values_are_narrowed_to_nearest_and_widened_exactly() {
     let sums: Vec<f32> = expected.iter().zip(&before).map(|(x, before)| before + x).collect();
     assert_eq!(bits(added), bits(&sums));
     let mut twin = Twin::new();
-    let (from, to) = (on(&mut twin, &[f32::NAN]), twin.allocate(Kind::Halves, 1).unwrap());
+    let (from, to) = (upload(&mut twin, &[f32::NAN]), twin.allocate(Kind::Halves, 1).unwrap());
     Narrow { from, to }.run(&mut twin).unwrap();
     Widen { from: to, to: from, add: false }.run(&mut twin).unwrap();
     assert!(read(&twin, from)[0].is_nan());
-    assert!(Narrow { from, to: from }.run(&mut twin).is_err(), "values of other bits");
+    assert!(Narrow { from, to: from }.run(&mut twin).is_err(), "both have 32 bits");
 }
 
 /// Compares all products of rounded factors with their definitions in `f64`.
@@ -203,9 +208,10 @@ fn factors_are_rounded_before_multiplication_and_sums_are_not() {
             let [x, w, d] = [0, 1, 2].map(|i| with_ties(noise(20 + i as u32, lengths[i]), kept));
             let before = noise(30, x.len());
             let found = on_any_grid(|device| {
-                let [at_x, at_w, at_d] = [&x, &w, &d].map(|values| on(device, values));
-                let [y, added, of_w] = [room(device, d.len()), on(device, &before), room(device, w.len())];
-                let scratch = room(device, geometry.scratch());
+                let [at_x, at_w, at_d] = [&x, &w, &d].map(|values| upload(device, values));
+                let [y, added, of_w] =
+                    [uninitialised(device, d.len()), upload(device, &before), uninitialised(device, w.len())];
+                let scratch = uninitialised(device, geometry.scratch());
                 let factors = if narrow {
                     // Longer than required.
                     Factors::Bf16 { room: lengths.map(|length| device.allocate(Kind::Halves, length + 3).unwrap()) }
@@ -251,12 +257,12 @@ fn the_buffers_of_bfloat16_factors_are_checked() {
     let mut twin = Twin::new();
     let geometry = geometries()[0];
     let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
-    let [x, w, y] = lengths.map(|length| room(&mut twin, length));
+    let [x, w, y] = lengths.map(|length| uninitialised(&mut twin, length));
     let rooms = lengths.map(|length| twin.allocate(Kind::Halves, length).unwrap());
     let product =
         |room| Convolution { geometry, pass: Pass::Forward, x, w, y, scratch: w, factors: Factors::Bf16 { room } };
     let short = product([rooms[0], rooms[1].part(0, lengths[1] - 1), rooms[2]]).run(&mut twin).unwrap_err();
     assert!(short.to_string().contains("bfloat16 weights"), "{short}");
-    assert!(product([x, w, y]).run(&mut twin).is_err(), "values of 32 bits");
+    assert!(product([x, w, y]).run(&mut twin).is_err(), "buffers of 32 bits");
     assert!(product(rooms).run(&mut twin).is_ok());
 }

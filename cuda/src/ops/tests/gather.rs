@@ -37,11 +37,11 @@ fn gathered_images_are_augmented_and_channels_last() {
     let samples = [4usize, 0, 4, 5];
     for (with_moves, with_centre) in [(false, false), (true, false), (false, true), (true, true)] {
         let found = on_any_grid(|device| {
-            let [table, centre] = [on(device, &table), on(device, &centre)];
+            let [table, centre] = [upload(device, &table), upload(device, &centre)];
             let centre = with_centre.then_some(centre);
             let moves = with_moves.then(|| ints(device, &MOVES.repeat(4)));
             let samples = ints(device, &samples.map(|sample| sample as i32));
-            let (pixels, to) = (bytes(device, &pixels), room(device, 4 * 60));
+            let (pixels, to) = (bytes(device, &pixels), uninitialised(device, 4 * 60));
             Gather { pixels, table, centre, samples, moves, to, shape: SHAPE }.run(device).unwrap();
             read(device, to)
         });
@@ -61,24 +61,24 @@ fn gathered_images_are_augmented_and_channels_last() {
                 }
             }
         }
-        assert_eq!(bits(&found), bits(&expected), "moved: {with_moves}, centred: {with_centre}");
+        assert_eq!(bits(&found), bits(&expected), "augmented: {with_moves}, centred: {with_centre}");
     }
 }
 
 #[test]
 fn invalid_samples_and_pixels_read_as_nan() {
     let mut twin = Twin::new();
-    let table = on(&mut twin, &[0.5; 3 * 256]);
+    let table = upload(&mut twin, &[0.5; 3 * 256]);
     let pixels = bytes(&mut twin, &pixels());
     let far = [0, 1, 0, 4, 1, 1, 0, 5];
     let (samples, moves) = (ints(&mut twin, &[-1, 6, 2]), ints(&mut twin, &[MOVES, MOVES, far].concat()));
-    let to = room(&mut twin, 3 * 60);
+    let to = uninitialised(&mut twin, 3 * 60);
     Gather { pixels, table, centre: None, samples, moves: Some(moves), to, shape: SHAPE }.run(&mut twin).unwrap();
     let found = read(&twin, to);
     assert!(found[..120].iter().all(|value| value.is_nan() || *value == 0.0));
     assert_eq!(found[..120].iter().filter(|value| value.is_nan()).count(), 2 * 3 * 3 * 3);
-    assert_eq!(found[120..].iter().filter(|value| value.is_nan()).count(), 4 * 3, "the column beyond the last");
-    let (tokens, to) = (ints(&mut twin, &[7, 8, 9, 10]), room(&mut twin, 6));
+    assert_eq!(found[120..].iter().filter(|value| value.is_nan()).count(), 4 * 3, "a column beyond the last");
+    let (tokens, to) = (ints(&mut twin, &[7, 8, 9, 10]), uninitialised(&mut twin, 6));
     GatherTokens { tokens, samples, to, length: 2 }.run(&mut twin).unwrap();
     assert!(read(&twin, to).iter().all(|value| value.is_nan()));
 }
@@ -87,7 +87,7 @@ fn invalid_samples_and_pixels_read_as_nan() {
 fn gathered_tokens_are_floats() {
     let found = on_any_grid(|device| {
         let (tokens, samples) = (ints(device, &[0, 5, 18_764, 1, 2, 3]), ints(device, &[1, 0, 1]));
-        let to = room(device, 9);
+        let to = uninitialised(device, 9);
         GatherTokens { tokens, samples, to, length: 3 }.run(device).unwrap();
         read(device, to)
     });
@@ -118,7 +118,7 @@ fn dropout_masks_match_the_published_chacha_stream() {
     let numbers: Vec<f64> = words.as_chunks::<2>().0.iter().map(|[_, high]| f64::from(*high) / 2f64.powi(32)).collect();
     for share in [0.05, 0.2, 0.3, 0.5, 0.75, 0.99] {
         let mut twin = Twin::new();
-        let (stream, mask) = (ints(&mut twin, &[0; STREAM]), room(&mut twin, 8));
+        let (stream, mask) = (ints(&mut twin, &[0; STREAM]), uninitialised(&mut twin, 8));
         Masks { stream, before: 0, mask, share, channels: 1, pixels: 8, stored: 1 }.run(&mut twin).unwrap();
         let kept = (1.0 / (1.0 - share)) as f32;
         let expected: Vec<f32> = numbers.iter().map(|number| if *number < share { 0.0 } else { kept }).collect();
@@ -132,7 +132,7 @@ fn a_mask_continues_the_stream_at_any_offset_and_keeps_padding() {
     let draw = |device: &mut dyn Device, [start, before]: [usize; 2]| {
         let mut numbers = [3; STREAM];
         (numbers[8], numbers[9]) = (start as i32, 1);
-        let (stream, mask) = (ints(device, &numbers), on(device, &[-1.0; 105]));
+        let (stream, mask) = (ints(device, &numbers), upload(device, &[-1.0; 105]));
         Masks { stream, before, mask, share: 0.4, channels: 2, pixels: 7, stored: 3 }.run(device).unwrap();
         read(device, mask)
     };
@@ -154,7 +154,7 @@ fn a_mask_continues_the_stream_at_any_offset_and_keeps_padding() {
 #[test]
 fn mismatched_gathers_and_masks_are_refused_before_any_launch() {
     let mut twin = Twin::new();
-    let [table, to] = [on(&mut twin, &[0.5; 3 * 256]), room(&mut twin, 60)];
+    let [table, to] = [upload(&mut twin, &[0.5; 3 * 256]), uninitialised(&mut twin, 60)];
     let (pixels, samples) = (bytes(&mut twin, &pixels()), ints(&mut twin, &[0]));
     let good = Gather { pixels, table, centre: None, samples, moves: None, to, shape: SHAPE };
     for wrong in [
@@ -196,7 +196,7 @@ fn values_are_read_back_in_their_own_type_only() {
     let mut found = [0; 2];
     twin.read(memory.part(1, 2), Room::Bytes(&mut found)).unwrap();
     assert_eq!(found, [2, 255]);
-    assert!(twin.read(memory, Room::Bytes(&mut found)).is_err(), "as many as there are");
+    assert!(twin.read(memory, Room::Bytes(&mut found)).is_err(), "the lengths differ");
     assert!(twin.allocate(Kind::Int, 1).is_err());
     assert_eq!(twin.bytes(), 2 * 8 + 3);
 }

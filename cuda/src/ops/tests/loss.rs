@@ -14,8 +14,8 @@ fn batch(device: &mut dyn Device) -> (Batch, [Memory; 2]) {
     let labels: Vec<i32> = (0..COUNT as i32).map(|i| i * 3 % CLASSES as i32).collect();
     let samples: Vec<i32> = (0..ROWS as i32).map(|i| (i * 7 + 2) % COUNT as i32).collect();
     let batch = Batch {
-        logits: on(device, &logits),
-        gradient: room(device, ROWS * CLASSES),
+        logits: upload(device, &logits),
+        gradient: uninitialised(device, ROWS * CLASSES),
         labels: ints(device, &labels),
         samples: ints(device, &samples),
         values: doubles(device, &[f64::NAN; ROWS]),
@@ -29,7 +29,7 @@ fn left(device: &mut dyn Device, batch: Batch, values: Memory, [step, losses]: [
     Total { values, step, losses }.run(device).unwrap();
     let mut found = [0.0; 3];
     device.read(losses, Room::Doubles(&mut found)).unwrap();
-    assert_eq!([found[0], found[2]], [0.5; 2], "one loss is one step's");
+    assert_eq!([found[0], found[2]], [0.5; 2], "only the step's own loss is written");
     assert!(found[1].is_finite());
     let halves = [found[1].to_bits() as u32, (found[1].to_bits() >> 32) as u32].map(|half| half as f32);
     let mut all = read(device, batch.gradient);

@@ -81,14 +81,14 @@ impl Device for Regrid {
 }
 
 /// Set in the process that runs these tests through the driver.
-const OVER_THE_DRIVER: &str = "PLUSMINUS_TESTS_OVER_THE_DRIVER";
+const THROUGH_THE_DRIVER: &str = "PLUSMINUS_TESTS_THROUGH_THE_DRIVER";
 
 /// Runs `work` on several grids, or through the driver, and panics unless all give the same bits. Returns the result.
 pub(super) fn on_any_grid(work: impl Fn(&mut dyn Device) -> Vec<f32>) -> Vec<f32> {
     let found = work(&mut Twin::new());
-    if std::env::var_os(OVER_THE_DRIVER).is_some() {
+    if std::env::var_os(THROUGH_THE_DRIVER).is_some() {
         let other = work(&mut Gpu::open(0, None).unwrap());
-        assert_eq!(bits(&other), bits(&found), "over the driver's calls");
+        assert_eq!(bits(&other), bits(&found), "through the driver");
         return found;
     }
     for (blocks, threads) in [(1, 1), (1, 32), (3, 7), (40, 96)] {
@@ -114,15 +114,15 @@ pub(super) fn noise(seed: u32, count: usize) -> Vec<f32> {
 }
 
 /// Memory with these values.
-pub(super) fn on(device: &mut dyn Device, values: &[f32]) -> Memory {
+pub(super) fn upload(device: &mut dyn Device, values: &[f32]) -> Memory {
     let memory = device.allocate(Kind::Floats, values.len()).unwrap();
     device.upload(values, memory).unwrap();
     memory
 }
 
 /// Memory filled with NaN.
-pub(super) fn room(device: &mut dyn Device, length: usize) -> Memory {
-    on(device, &vec![f32::NAN; length])
+pub(super) fn uninitialised(device: &mut dyn Device, length: usize) -> Memory {
+    upload(device, &vec![f32::NAN; length])
 }
 
 pub(super) fn read(device: &dyn Device, memory: Memory) -> Vec<f32> {
@@ -147,8 +147,8 @@ impl Views {
     }
 
     pub fn of_device(&self, device: &mut dyn Device, values: &[f32], affine: bool, rectify: bool) -> Seen {
-        let values = on(device, values);
-        let [scale, shift] = [&self.scale, &self.shift].map(|factors| affine.then(|| on(device, factors)));
+        let values = upload(device, values);
+        let [scale, shift] = [&self.scale, &self.shift].map(|factors| affine.then(|| upload(device, factors)));
         Seen { values, scale, shift, rectify }
     }
 }
@@ -163,18 +163,18 @@ pub(super) fn best() -> Instructions {
 #[test]
 fn all_kernels_give_the_same_results_through_the_driver() {
     let mut again = plusminus_stand_in::program(std::env::current_exe().unwrap());
-    again.args(["ops::tests", "--skip", "through_the_driver"]).env(OVER_THE_DRIVER, "1");
+    again.args(["ops::tests", "--skip", "through_the_driver"]).env(THROUGH_THE_DRIVER, "1");
     let output = again.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    let passed = said.lines().filter(|line| line.ends_with("... ok")).count();
-    assert!(passed >= 20, "{passed} tests\n{said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    let passed = stdout.lines().filter(|line| line.ends_with("... ok")).count();
+    assert!(passed >= 20, "{passed} tests\n{stdout}");
 }
 
 #[test]
 fn a_kernel_that_writes_outside_its_memory_is_detected() {
     let mut twin = Twin::new();
-    let [from, to] = [on(&mut twin, &[1.0; 8]), room(&mut twin, 4)];
+    let [from, to] = [upload(&mut twin, &[1.0; 8]), uninitialised(&mut twin, 4)];
     let number = |value| Argument::Int(value);
     let arguments = vec![Argument::Buffer(from), Argument::Buffer(to), number(0), number(5)];
     let launch = Launch { kernel: "give", blocks: 1, threads: 8, arguments };
@@ -185,7 +185,7 @@ fn a_kernel_that_writes_outside_its_memory_is_detected() {
 #[test]
 fn mismatched_lengths_are_refused_before_any_launch() {
     let mut twin = Twin::new();
-    let [a, b] = [on(&mut twin, &[1.0; 32]), room(&mut twin, 48)];
+    let [a, b] = [upload(&mut twin, &[1.0; 32]), uninitialised(&mut twin, 48)];
     let error = Give { values: a, total: b, add: false }.run(&mut twin).unwrap_err();
     assert_eq!(error.to_string(), "total: expected 32 values, found 48");
     let join = Join { first: Seen::plain(a), second: Some(Seen::plain(b)), rectify: false, output: a, channels: 16 };
@@ -199,7 +199,7 @@ fn mismatched_lengths_are_refused_before_any_launch() {
 #[test]
 fn freed_memory_is_refused() {
     let mut twin = Twin::new();
-    let memory = on(&mut twin, &[1.0; 4]);
+    let memory = upload(&mut twin, &[1.0; 4]);
     twin.free(memory).unwrap();
     assert!(twin.upload(&[1.0; 4], memory).is_err() && twin.free(memory).is_err());
     assert!(twin.download(memory, &mut [0.0; 4]).is_err());
@@ -208,9 +208,9 @@ fn freed_memory_is_refused() {
 
 /// Calls everything that is allowed during a recording, and everything that is not.
 fn record_and_play(device: &mut dyn Device) {
-    let [one, total] = [on(device, &[1.0; 5]), on(device, &[0.0; 5])];
+    let [one, total] = [upload(device, &[1.0; 5]), upload(device, &[0.0; 5])];
     device.record().unwrap();
-    assert!(device.record().is_err(), "it records already");
+    assert!(device.record().is_err(), "already recording");
     Give { values: one, total, add: true }.run(device).unwrap();
     let refused = [
         device.upload(&[2.0; 5], one),
@@ -231,7 +231,7 @@ fn record_and_play(device: &mut dyn Device) {
     assert_eq!(read(device, total), [8.0; 5]);
     device.forget();
     assert!(device.play(recording).is_err());
-    assert!(device.recorded().is_err(), "nothing is being recorded");
+    assert!(device.recorded().is_err(), "not recording");
     Give { values: one, total, add: true }.run(device).unwrap();
     assert_eq!(read(device, total), [11.0; 5]);
 }
@@ -254,7 +254,7 @@ fn a_write_outside_memory_is_detected_through_the_driver() {
     let name = "ops::tests::a_write_outside_memory_is_detected_through_the_driver";
     plusminus_stand_in::test(name, &[], || {
         let mut gpu = Gpu::open(0, None).unwrap();
-        let [from, to] = [on(&mut gpu, &[1.0; 8]), room(&mut gpu, 4)];
+        let [from, to] = [upload(&mut gpu, &[1.0; 8]), uninitialised(&mut gpu, 4)];
         let arguments = vec![Argument::Buffer(from), Argument::Buffer(to), Argument::Int(0), Argument::Int(5)];
         gpu.launch(&Launch { kernel: "give", blocks: 1, threads: 8, arguments }).unwrap();
         let error = gpu.download(to, &mut [0.0; 4]).unwrap_err();

@@ -7,7 +7,7 @@ const EPSILON: f32 = 1e-5;
 
 /// Parameters and outputs of a batch norm on a device.
 fn norm(device: &mut dyn Device, bias: bool) -> Norm {
-    let mut list = |values: Vec<f32>| on(device, &values);
+    let mut list = |values: Vec<f32>| upload(device, &values);
     let (gamma, beta, bias) = (noise(11, CHANNELS), noise(12, CHANNELS), bias.then(|| noise(13, CHANNELS)));
     let (gamma, beta, bias) = (list(gamma), list(beta), bias.map(&mut list));
     let [scale, shift, mean] = [0; 3].map(|_| list(vec![f32::NAN; CHANNELS]));
@@ -35,8 +35,9 @@ fn batch_statistics_give_scale_and_shift_and_update_the_running_ones() {
         for bias in [false, true] {
             let found = on_any_grid(|device| {
                 let norm = norm(device, bias);
-                let (values, partial) = (on(device, &x), room(device, partials(pixels, CHANNELS)));
-                let running = Running { mean: on(device, &noise(14, real)), variance: on(device, &noise(15, real)) };
+                let (values, partial) = (upload(device, &x), uninitialised(device, partials(pixels, CHANNELS)));
+                let running =
+                    Running { mean: upload(device, &noise(14, real)), variance: upload(device, &noise(15, real)) };
                 Settle { values, partial, norm, running, momentum: 0.1, channels: CHANNELS }.run(device).unwrap();
                 [norm.scale, norm.shift, norm.mean, running.mean, running.variance]
                     .map(|memory| read(device, memory))
@@ -71,7 +72,7 @@ fn running_statistics_give_scale_and_shift() {
     let variances: Vec<f32> = noise(15, real).iter().map(|value| value.abs()).collect();
     let found = on_any_grid(|device| {
         let norm = norm(device, true);
-        let running = Running { mean: on(device, &noise(14, real)), variance: on(device, &variances) };
+        let running = Running { mean: upload(device, &noise(14, real)), variance: upload(device, &variances) };
         SettleRunning { norm, running, channels: CHANNELS }.run(device).unwrap();
         [norm.scale, norm.shift].map(|memory| read(device, memory)).concat()
     });
@@ -91,15 +92,16 @@ fn gradients_of_batch_norm_and_relu_match_their_formulas() {
         let (x, d) = (noise(1, pixels * CHANNELS), noise(2, pixels * CHANNELS));
         let found = on_any_grid(|device| {
             let norm = norm(device, false);
-            let partial = room(device, partials(pixels, CHANNELS));
-            let (values, gradient) = (on(device, &x), on(device, &d));
-            let running = Running { mean: room(device, CHANNELS), variance: room(device, CHANNELS) };
+            let partial = uninitialised(device, partials(pixels, CHANNELS));
+            let (values, gradient) = (upload(device, &x), upload(device, &d));
+            let running = Running { mean: uninitialised(device, CHANNELS), variance: uninitialised(device, CHANNELS) };
             Settle { values, partial, norm, running, momentum: 0.1, channels: CHANNELS }.run(device).unwrap();
             let seen = Seen { values, scale: Some(norm.scale), shift: Some(norm.shift), rectify: true };
             GradientSums { gradient, seen, mean: Some(norm.mean), partial, channels: CHANNELS }.run(device).unwrap();
-            let (gradients, factors) = ([0; 2].map(|_| room(device, CHANNELS)), [0; 3].map(|_| room(device, CHANNELS)));
+            let (gradients, factors) =
+                ([0; 2].map(|_| uninitialised(device, CHANNELS)), [0; 3].map(|_| uninitialised(device, CHANNELS)));
             Unsettle { partial, pixels, channels: CHANNELS, norm, gradients, factors }.run(device).unwrap();
-            let output = room(device, pixels * CHANNELS);
+            let output = uninitialised(device, pixels * CHANNELS);
             Apply { gradient, seen, factors: Some(factors), output, channels: CHANNELS }.run(device).unwrap();
             [gradients[0], gradients[1], output].map(|memory| read(device, memory)).concat()
         });
@@ -130,9 +132,10 @@ fn the_gradient_of_a_bias_adds_up_what_rectification_passes() {
     for pixels in [1, 33, 5000] {
         let (x, d, bias) = (noise(1, pixels * CHANNELS), noise(2, pixels * CHANNELS), noise(3, CHANNELS));
         let found = on_any_grid(|device| {
-            let seen = Seen { values: on(device, &x), scale: None, shift: Some(on(device, &bias)), rectify: true };
-            let (gradient, to) = (on(device, &d), room(device, CHANNELS));
-            let partial = room(device, partials(pixels, CHANNELS));
+            let seen =
+                Seen { values: upload(device, &x), scale: None, shift: Some(upload(device, &bias)), rectify: true };
+            let (gradient, to) = (upload(device, &d), uninitialised(device, CHANNELS));
+            let partial = uninitialised(device, partials(pixels, CHANNELS));
             GradientSums { gradient, seen, mean: None, partial, channels: CHANNELS }.run(device).unwrap();
             UnsettleBias { partial, pixels, channels: CHANNELS, gradient: to }.run(device).unwrap();
             read(device, to)
@@ -148,7 +151,8 @@ fn the_gradient_of_a_bias_adds_up_what_rectification_passes() {
 #[test]
 fn channels_outside_whole_blocks_are_refused() {
     let mut twin = Twin::new();
-    let [gradient, partial, to] = [room(&mut twin, 30), room(&mut twin, 100), room(&mut twin, 10)];
+    let [gradient, partial, to] =
+        [uninitialised(&mut twin, 30), uninitialised(&mut twin, 100), uninitialised(&mut twin, 10)];
     let sums = GradientSums { gradient, seen: Seen::plain(gradient), mean: None, partial, channels: 10 };
     assert!(sums.run(&mut twin).unwrap_err().to_string().contains("blocks of 16"));
     assert!(UnsettleBias { partial, pixels: 3, channels: 10, gradient: to }.run(&mut twin).is_err());

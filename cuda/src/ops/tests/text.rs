@@ -10,7 +10,7 @@ fn tanh_and_its_gradient_equal_those_of_the_cpu() {
     for (affine, rectify) in VIEWS {
         let found = on_any_grid(|device| {
             let seen = views.of_device(device, &x, affine, rectify);
-            let [gradient, output, total] = [on(device, &d), room(device, count), on(device, &before)];
+            let [gradient, output, total] = [upload(device, &d), uninitialised(device, count), upload(device, &before)];
             let tanh = Tanh { output, channels: 48 };
             tanh.run(device, seen).unwrap();
             tanh.back(device, gradient, total, true).unwrap();
@@ -25,7 +25,7 @@ fn tanh_and_its_gradient_equal_those_of_the_cpu() {
     }
     let mut twin = Twin::new();
     let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0];
-    let (x, output) = (on(&mut twin, &special), room(&mut twin, 4));
+    let (x, output) = (upload(&mut twin, &special), uninitialised(&mut twin, 4));
     Tanh { output, channels: 4 }.run(&mut twin, Seen::plain(x)).unwrap();
     assert_eq!(bits(&read(&twin, output))[1..], bits(&special.map(plusminus_kernels::tanh))[1..]);
 }
@@ -37,8 +37,8 @@ fn concatenated_channels_receive_their_own_gradients() {
     let place = Place { stored: 16, channels: 9, wide: 32, start: 20 };
     let found = on_any_grid(|device| {
         let seen = views.of_device(device, &x, true, true);
-        let (wide, gradient) = (on(device, &vec![7.0; pixels * 32]), on(device, &d));
-        let (written, added) = (room(device, x.len()), on(device, &before));
+        let (wide, gradient) = (upload(device, &vec![7.0; pixels * 32]), upload(device, &d));
+        let (written, added) = (uninitialised(device, x.len()), upload(device, &before));
         place.run(device, seen, wide).unwrap();
         place.back(device, gradient, written, false).unwrap();
         place.back(device, gradient, added, true).unwrap();
@@ -57,7 +57,7 @@ fn concatenated_channels_receive_their_own_gradients() {
         assert_eq!((written[i], added[i]), (expected, before[i] + expected));
     }
     let mut twin = Twin::new();
-    let [narrow, wide] = [room(&mut twin, 16), room(&mut twin, 32)];
+    let [narrow, wide] = [uninitialised(&mut twin, 16), uninitialised(&mut twin, 32)];
     for wrong in [Place { channels: 17, ..place }, Place { start: 24, ..place }, Place { wide: 31, ..place }] {
         assert!(wrong.run(&mut twin, Seen::plain(narrow), wide).is_err(), "{wrong:?}");
     }
@@ -77,11 +77,11 @@ fn a_tokens_gradient_adds_up_its_positions_in_order() {
         let (tokens, vectors) = (tokens(places, vocabulary), noise(1, vocabulary * stored));
         let d = noise(2, places * stored);
         let found = on_any_grid(|device| {
-            let embedding = Embedding { tokens: on(device, &tokens), stored, vocabulary };
-            let (vectors, y, gradient) = (on(device, &vectors), room(device, d.len()), on(device, &d));
-            let of_vectors = room(device, vectors.len());
+            let embedding = Embedding { tokens: upload(device, &tokens), stored, vocabulary };
+            let (vectors, y, gradient) = (upload(device, &vectors), uninitialised(device, d.len()), upload(device, &d));
+            let of_vectors = uninitialised(device, vectors.len());
             let links = device.allocate(Kind::Ints, Embedding::links(places)).unwrap();
-            let scratch = room(device, Embedding::scratch(places, stored));
+            let scratch = uninitialised(device, Embedding::scratch(places, stored));
             embedding.run(device, vectors, y).unwrap();
             embedding.back(device, gradient, of_vectors, [links, scratch]).unwrap();
             [y, of_vectors].map(|memory| read(device, memory)).concat()
@@ -113,15 +113,15 @@ fn a_tokens_gradient_adds_up_its_positions_in_order() {
 #[test]
 fn an_invalid_token_reads_as_nan_and_writes_nothing() {
     let mut twin = Twin::new();
-    let tokens = on(&mut twin, &[0.0, 3.0, -1.0, f32::NAN, 2.0]);
+    let tokens = upload(&mut twin, &[0.0, 3.0, -1.0, f32::NAN, 2.0]);
     let embedding = Embedding { tokens, stored: 2, vocabulary: 3 };
-    let (vectors, y) = (on(&mut twin, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), room(&mut twin, 10));
+    let (vectors, y) = (upload(&mut twin, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), uninitialised(&mut twin, 10));
     embedding.run(&mut twin, vectors, y).unwrap();
     let found = read(&twin, y);
     assert_eq!((&found[..2], &found[8..]), (&[1.0, 2.0][..], &[5.0, 6.0][..]));
     assert!(found[2..8].iter().all(|value| value.is_nan()));
     let links = twin.allocate(Kind::Ints, 10).unwrap();
-    let (d, scratch) = (on(&mut twin, &[1.0; 10]), room(&mut twin, 10));
+    let (d, scratch) = (upload(&mut twin, &[1.0; 10]), uninitialised(&mut twin, 10));
     embedding.back(&mut twin, d, vectors, [links, scratch]).unwrap();
     assert_eq!(read(&twin, vectors), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
     assert!(embedding.back(&mut twin, d, vectors, [links.part(0, 9), scratch]).is_err());

@@ -14,7 +14,7 @@ fn samples_are_converted_to_channels_last() {
     for (channels, pixels) in [(1, 5), (3, 77), (17, 16)] {
         let from = noise(1, 3 * channels * pixels);
         let found = on_any_grid(|device| {
-            let (from, to) = (on(device, &from), room(device, 3 * channels * pixels));
+            let (from, to) = (upload(device, &from), uninitialised(device, 3 * channels * pixels));
             Arrange { from, to, channels, pixels }.run(device).unwrap();
             read(device, to)
         });
@@ -34,7 +34,7 @@ fn a_join_equals_that_of_the_cpu() {
         let found = on_any_grid(|device| {
             let first = views.of_device(device, &a, affine, rectify);
             let second = second.then(|| views.of_device(device, &b, !affine, rectify));
-            let output = room(device, COUNT);
+            let output = uninitialised(device, COUNT);
             Join { first, second, rectify: after, output, channels: CHANNELS }.run(device).unwrap();
             read(device, output)
         });
@@ -57,8 +57,8 @@ fn a_join_equals_that_of_the_cpu() {
 fn a_shift_without_scale_is_added() {
     let (x, bias) = (noise(1, COUNT), noise(2, CHANNELS));
     let found = on_any_grid(|device| {
-        let seen = Seen { values: on(device, &x), scale: None, shift: Some(on(device, &bias)), rectify: true };
-        let output = room(device, COUNT);
+        let seen = Seen { values: upload(device, &x), scale: None, shift: Some(upload(device, &bias)), rectify: true };
+        let output = uninitialised(device, COUNT);
         Join { first: seen, second: None, rectify: false, output, channels: CHANNELS }.run(device).unwrap();
         read(device, output)
     });
@@ -70,7 +70,7 @@ fn a_shift_without_scale_is_added() {
 #[test]
 fn nan_stays_nan_through_a_relu() {
     let found = on_any_grid(|device| {
-        let (x, output) = (on(device, &[f32::NAN, -1.0, 2.0]), room(device, 3));
+        let (x, output) = (upload(device, &[f32::NAN, -1.0, 2.0]), uninitialised(device, 3));
         let first = Seen { rectify: true, ..Seen::plain(x) };
         Join { first, second: None, rectify: true, output, channels: 3 }.run(device).unwrap();
         read(device, output)
@@ -85,8 +85,8 @@ fn gradients_pass_views_as_on_the_cpu() {
     for ((affine, rectify), normed) in VIEWS.into_iter().flat_map(|view| [false, true].map(|normed| (view, normed))) {
         let found = on_any_grid(|device| {
             let seen = views.of_device(device, &x, affine, rectify);
-            let (gradient, output) = (on(device, &d), room(device, IMAGE));
-            let factors = normed.then(|| factors.each_ref().map(|factor| on(device, factor)));
+            let (gradient, output) = (upload(device, &d), uninitialised(device, IMAGE));
+            let factors = normed.then(|| factors.each_ref().map(|factor| upload(device, factor)));
             Apply { gradient, seen, factors, output, channels: CHANNELS }.run(device).unwrap();
             read(device, output)
         });
@@ -114,14 +114,14 @@ fn masks_and_sums_equal_those_of_the_cpu() {
     plusminus_kernels::Mask { output: &y, gradient: &mut expected }.run(best());
     plusminus_kernels::Add { values: &y, total: &mut expected }.run(best());
     let found = on_any_grid(|device| {
-        let (output, gradient) = (on(device, &y), on(device, &d));
+        let (output, gradient) = (upload(device, &y), upload(device, &d));
         Mask { output, gradient }.run(device).unwrap();
         Give { values: output, total: gradient, add: true }.run(device).unwrap();
         read(device, gradient)
     });
     assert_eq!(bits(&found), bits(&expected));
     let written = on_any_grid(|device| {
-        let (values, total) = (on(device, &y), room(device, IMAGE));
+        let (values, total) = (upload(device, &y), uninitialised(device, IMAGE));
         Give { values, total, add: false }.run(device).unwrap();
         read(device, total)
     });
@@ -134,7 +134,7 @@ fn dropout_multiplies_by_its_mask_forward_and_backward() {
     let mask: Vec<f32> = noise(2, COUNT).iter().map(|value| if *value < 0.0 { 0.0 } else { 2.0 }).collect();
     let found = on_any_grid(|device| {
         let seen = views.of_device(device, &x, true, true);
-        let [mask, output, total] = [on(device, &mask), room(device, COUNT), room(device, COUNT)];
+        let [mask, output, total] = [upload(device, &mask), uninitialised(device, COUNT), uninitialised(device, COUNT)];
         Drop { seen, mask, output, channels: CHANNELS }.run(device).unwrap();
         DropGradient { gradient: output, mask, total, add: false }.run(device).unwrap();
         DropGradient { gradient: output, mask, total, add: true }.run(device).unwrap();
@@ -157,8 +157,8 @@ fn subsampling_reads_every_nth_pixel_and_returns_its_gradient() {
         let (d, before) = (noise(3, count), noise(4, COUNT));
         let found = on_any_grid(|device| {
             let seen = views.of_device(device, &x, true, false);
-            let [output, gradient, added] = [room(device, count), on(device, &d), on(device, &before)];
-            let written = room(device, COUNT);
+            let [output, gradient, added] = [uninitialised(device, count), upload(device, &d), upload(device, &before)];
+            let written = uninitialised(device, COUNT);
             subsample.run(device, seen, output).unwrap();
             subsample.back(device, gradient, written, false).unwrap();
             subsample.back(device, gradient, added, true).unwrap();
@@ -189,7 +189,7 @@ fn rows_are_gathered_and_padded_again() {
     let x = noise(1, samples * stored);
     let found = on_any_grid(|device| {
         let [values, output, spread] =
-            [on(device, &x), room(device, samples * classes), room(device, samples * stored)];
+            [upload(device, &x), uninitialised(device, samples * classes), uninitialised(device, samples * stored)];
         GatherRows { seen: Seen::plain(values), output, classes, stored }.run(device).unwrap();
         SpreadRows { from: output, to: spread, classes, stored }.run(device).unwrap();
         read(device, spread)
@@ -212,7 +212,8 @@ fn max_pools_and_their_gradients_equal_those_of_the_cpu() {
         for (affine, rectify) in VIEWS {
             let found = on_any_grid(|device| {
                 let seen = views.of_device(device, &coarse, affine, rectify);
-                let [output, gradient, total] = [room(device, count), on(device, &d), on(device, &before)];
+                let [output, gradient, total] =
+                    [uninitialised(device, count), upload(device, &d), upload(device, &before)];
                 let pool = MaxPool { windows, places: device.allocate(Kind::Ints, count).unwrap() };
                 pool.run(device, seen, output).unwrap();
                 pool.back(device, gradient, total, true).unwrap();
@@ -250,7 +251,7 @@ fn average_pools_equal_those_of_the_cpu_and_spread_their_gradient() {
     let average = Average { samples: SAMPLES, pixels, channels: CHANNELS };
     let found = on_any_grid(|device| {
         let seen = views.of_device(device, &x, true, true);
-        let [output, total] = [room(device, SAMPLES * CHANNELS), room(device, COUNT)];
+        let [output, total] = [uninitialised(device, SAMPLES * CHANNELS), uninitialised(device, COUNT)];
         average.run(device, seen, output).unwrap();
         average.back(device, output, total, false).unwrap();
         average.back(device, output, total, true).unwrap();
@@ -281,8 +282,9 @@ fn optimiser_steps_equal_those_of_the_cpu() {
                     .run(best());
             }
             let found = on_any_grid(|device| {
-                let [weights, gradient, rates] = [on(device, &w), on(device, &d), on(device, &[0.1, momentum, 5e-4])];
-                let velocity = (!before.is_empty()).then(|| on(device, &before));
+                let [weights, gradient, rates] =
+                    [upload(device, &w), upload(device, &d), upload(device, &[0.1, momentum, 5e-4])];
+                let velocity = (!before.is_empty()).then(|| upload(device, &before));
                 for _ in 0..2 {
                     Sgd { weights, gradient, velocity, rates, nesterov }.run(device).unwrap();
                 }
@@ -307,8 +309,8 @@ fn optimiser_steps_equal_those_of_the_cpu() {
         }
         .run(best());
         let found = on_any_grid(|device| {
-            let [weights, gradient, mean, square] = [&w, &d, &m, &v].map(|values| on(device, values));
-            let rates = on(device, &rates);
+            let [weights, gradient, mean, square] = [&w, &d, &m, &v].map(|values| upload(device, values));
+            let rates = upload(device, &rates);
             Adam { weights, gradient, mean, square, rates }.run(device).unwrap();
             [read(device, weights), read(device, mean), read(device, square)].concat()
         });
