@@ -48,7 +48,7 @@ DEVICE float factor(const void* values, unsigned place, int precision) {
 }
 
 // Writes the result of a product to index `place`.
-DEVICE void put(void* values, unsigned place, float x, int precision) {
+DEVICE void store(void* values, unsigned place, float x, int precision) {
     if (precision == BF16) {
         ((bits16*)values)[place] = narrowed(x);
     } else {
@@ -66,13 +66,13 @@ DEVICE float shifted(float x, const float* scale, const float* shift, int channe
 DEVICE float rectified(float x) { return x < 0.0f ? 0.0f : x; }
 
 // A stored value as it is read: scaled, shifted and rectified.
-DEVICE float seen(float x, const float* scale, const float* shift, int rectify, int channel) {
+DEVICE float as_read(float x, const float* scale, const float* shift, int rectify, int channel) {
     float value = shifted(x, scale, shift, channel);
     return rectify ? rectified(value) : value;
 }
 
 // The part of the gradient d with respect to a value as it is read that rectification passes: d or 0.
-DEVICE float let_through(float d, float x, const float* scale, const float* shift, int rectify, int channel) {
+DEVICE float passed_gradient(float d, float x, const float* scale, const float* shift, int rectify, int channel) {
     return !rectify || shifted(x, scale, shift, channel) > 0.0f ? d : 0.0f;
 }
 

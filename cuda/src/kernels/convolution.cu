@@ -34,7 +34,7 @@ KERNEL convolve(const void* x, const void* w, void* y, int precision, int n, int
                 }
             }
         }
-        put(y, i, sum, precision);
+        store(y, i, sum, precision);
     }
 }
 
@@ -67,7 +67,7 @@ KERNEL convolve_back(const void* d, const void* w, void* total, int precision, i
                 }
             }
         }
-        put(total, i, add ? ((const float*)total)[i] + sum : sum, precision);
+        store(total, i, add ? ((const float*)total)[i] + sum : sum, precision);
     }
 }
 
@@ -97,7 +97,7 @@ KERNEL convolve_weights(const void* x, const void* d, void* partial, int precisi
             }
             sum += of_line;
         }
-        put(partial, i, sum, sums);
+        store(partial, i, sum, sums);
     }
 }
 
@@ -106,6 +106,6 @@ KERNEL sum_chunks(const float* partial, void* total, int precision, int n, int c
     FOR_EACH(i, n) {
         float sum = partial[i];
         for (int chunk = 1; chunk < chunks; chunk++) sum += partial[(unsigned)chunk * n + i];
-        put(total, i, sum, precision);
+        store(total, i, sum, precision);
     }
 }

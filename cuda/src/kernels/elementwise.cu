@@ -13,8 +13,8 @@ KERNEL join(const float* a, const float* a_scale, const float* a_shift, int a_re
             const float* b_scale, const float* b_shift, int b_rectify, int rectify, float* y, int n, int channels) {
     FOR_EACH(i, n) {
         int channel = i % channels;
-        float sum = seen(a[i], a_scale, a_shift, a_rectify, channel);
-        if (b) sum = sum + seen(b[i], b_scale, b_shift, b_rectify, channel);
+        float sum = as_read(a[i], a_scale, a_shift, a_rectify, channel);
+        if (b) sum = sum + as_read(b[i], b_scale, b_shift, b_rectify, channel);
         y[i] = rectify ? rectified(sum) : sum;
     }
 }
@@ -36,7 +36,7 @@ KERNEL apply(const float* gradient, const float* x, const float* scale, const fl
              const float* alpha, const float* beta, const float* gamma, float* d, int n, int channels) {
     FOR_EACH(i, n) {
         int channel = i % channels;
-        float g = let_through(gradient[i], x[i], scale, shift, rectify, channel);
+        float g = passed_gradient(gradient[i], x[i], scale, shift, rectify, channel);
         d[i] = alpha ? fmaf(g, alpha[channel], fmaf(x[i], beta[channel], gamma[channel])) : g;
     }
 }
@@ -44,7 +44,7 @@ KERNEL apply(const float* gradient, const float* x, const float* scale, const fl
 // y = x · mask, with x as it is read.
 KERNEL drop(const float* x, const float* scale, const float* shift, int rectify, const float* mask, float* y, int n,
             int channels) {
-    FOR_EACH(i, n) { y[i] = seen(x[i], scale, shift, rectify, i % channels) * mask[i]; }
+    FOR_EACH(i, n) { y[i] = as_read(x[i], scale, shift, rectify, i % channels) * mask[i]; }
 }
 
 // The gradient of `drop` with respect to x. `add` adds it to `total`.
@@ -63,7 +63,7 @@ KERNEL subsample(const float* x, const float* scale, const float* shift, int rec
         unsigned sample = i / channels / width / height;
         unsigned origin = (sample * from_height + row * stride) * from_width + column * stride;
         y[i] = channel < from_channels
-                   ? seen(x[origin * from_channels + channel], scale, shift, rectify, channel)
+                   ? as_read(x[origin * from_channels + channel], scale, shift, rectify, channel)
                    : 0.0f;
     }
 }
@@ -87,7 +87,7 @@ KERNEL gather_rows(const float* x, const float* scale, const float* shift, int r
                    int stored) {
     FOR_EACH(i, n) {
         int channel = i % classes;
-        y[i] = seen(x[i / classes * stored + channel], scale, shift, rectify, channel);
+        y[i] = as_read(x[i / classes * stored + channel], scale, shift, rectify, channel);
     }
 }
 

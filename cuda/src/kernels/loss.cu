@@ -6,19 +6,19 @@
 
 #define LARGEST 1.7976931348623157e308
 
-DEVICE double joint(const float* z, const double* offset, int j) {
+DEVICE double with_offset(const float* z, const double* offset, int j) {
     return offset ? (double)z[j] + offset[j] : (double)z[j];
 }
 
 // ln Σ exp(z_j + offset_j) over all j but `without`; `offset` is optional. NaN if the largest term is not finite.
 DEVICE double log_sum_exp(const float* z, const double* offset, int classes, int without) {
-    double most = joint(z, offset, without == 0 ? 1 : 0), sum = 0.0;
+    double most = with_offset(z, offset, without == 0 ? 1 : 0), sum = 0.0;
     for (int j = 0; j < classes; j++) {
-        if (j != without) most = fmax(most, joint(z, offset, j));
+        if (j != without) most = fmax(most, with_offset(z, offset, j));
     }
     if (!(fabs(most) <= LARGEST)) return most - most;
     for (int j = 0; j < classes; j++) {
-        if (j != without) sum += exp(joint(z, offset, j) - most);
+        if (j != without) sum += exp(with_offset(z, offset, j) - most);
     }
     return most + log(sum);
 }
@@ -30,7 +30,7 @@ DEVICE int label_of(const int* labels, const int* samples, int row, int classes,
     return label < classes ? label : -1;
 }
 
-DEVICE void nothing_known(double* value, float* gradient, int classes) {
+DEVICE void write_nan(double* value, float* gradient, int classes) {
     *value = sqrt(-1.0);
     for (int j = 0; j < classes; j++) gradient[j] = NOT_A_NUMBER;
 }
@@ -66,7 +66,7 @@ KERNEL loss_powers(const float* logits, const int* labels, const int* samples, c
         float* g = gradient + i * classes;
         int label = label_of(labels, samples, i, classes, count);
         if (label < 0) {
-            nothing_known(values + i, g, classes);
+            write_nan(values + i, g, classes);
         } else if (kept && !kept[samples[i]]) {
             values[i] = 0.0;
             for (int j = 0; j < classes; j++) g[j] = 0.0f;
@@ -96,7 +96,7 @@ KERNEL loss_squares(const float* logits, const int* labels, const int* samples, 
         float* g = gradient + i * classes;
         int label = label_of(labels, samples, i, classes, count), top = largest(z, classes);
         if (label < 0) {
-            nothing_known(values + i, g, classes);
+            write_nan(values + i, g, classes);
             continue;
         }
         double normaliser = log_sum_exp(z, 0, classes, -1), others = 0.0, squares = 0.0, left = 0.0;
@@ -129,17 +129,17 @@ KERNEL loss_forward(const float* logits, const int* labels, const int* samples, 
         float* g = gradient + i * classes;
         int label = label_of(labels, samples, i, classes, count), top = largest(z, classes), none = 1;
         if (label < 0) {
-            nothing_known(values + i, g, classes);
+            write_nan(values + i, g, classes);
             continue;
         }
         const double* column = columns + label * classes;
-        for (int j = 0; j < classes; j++) none = none && joint(z, column, j) < -LARGEST;
+        for (int j = 0; j < classes; j++) none = none && with_offset(z, column, j) < -LARGEST;
         double normaliser = log_sum_exp(z, 0, classes, -1), left = 0.0;
         // A label with probability 0 under every class carries no information about the class.
         const double* offset = none ? 0 : column;
         double evidence = log_sum_exp(z, offset, classes, -1);
         for (int j = 0; j < classes; j++) {
-            double p = exp((double)z[j] - normaliser), r = exp(joint(z, offset, j) - evidence);
+            double p = exp((double)z[j] - normaliser), r = exp(with_offset(z, offset, j) - evidence);
             double d = weight * (p - r);
             if (j != top) left += d;
             g[j] = (float)d;

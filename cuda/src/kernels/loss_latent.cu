@@ -28,18 +28,18 @@ KERNEL latent_draw(const float* logits, const int* labels, const int* samples, c
         int label = label_of(labels, samples, i, classes, count), none = 1, latent = -1, last = -1;
         drawn[i] = -1;
         if (label < 0) {
-            nothing_known(values + i, g, classes);
+            write_nan(values + i, g, classes);
             continue;
         }
         const double* column = columns + label * classes;
-        for (int j = 0; j < classes; j++) none = none && joint(z, column, j) < -LARGEST;
+        for (int j = 0; j < classes; j++) none = none && with_offset(z, column, j) < -LARGEST;
         const double* offset = none ? 0 : column;
         double evidence = log_sum_exp(z, offset, classes, -1);
         unsigned words[16];
         chacha(stream, (first + i) / 8, words);
         double left = (double)fraction(words, (int)((first + i) % 8)) * (1.0 / 9007199254740992.0);
         for (int j = 0; j < classes && latent < 0; j++) {
-            double r = exp(joint(z, offset, j) - evidence);
+            double r = exp(with_offset(z, offset, j) - evidence);
             if (left < r) latent = j;
             if (r > 0.0) last = j;
             left -= r;

@@ -36,7 +36,7 @@ KERNEL gradient_sums(const float* gradient, const float* x, const float* scale, 
         float sum = 0.0f, product = 0.0f, middle = mean ? mean[channel] : 0.0f;
         for (int pixel = 0; pixel < count; pixel++) {
             float value = x[start + pixel * channels];
-            float g = let_through(gradient[start + pixel * channels], value, scale, shift, rectify, channel);
+            float g = passed_gradient(gradient[start + pixel * channels], value, scale, shift, rectify, channel);
             sum += g;
             product = fmaf(g, value - middle, product);
         }
@@ -67,7 +67,7 @@ DEVICE void normalise(double mean, double variance, float epsilon, float gamma, 
 }
 
 // A running statistic after an update towards `to`.
-DEVICE float moved(float old, double to, double momentum) {
+DEVICE float updated(float old, double to, double momentum) {
     return (float)((double)old * (1.0 - momentum) + to * momentum);
 }
 
@@ -98,8 +98,8 @@ KERNEL settle(const float* partial, int pixels, int channels, int chunk, int rea
         if (channel < real) {
             double offset = bias ? (double)bias[channel] : 0.0;
             double degrees = pixels > 1 ? (double)(pixels - 1) : 1.0;
-            running_mean[channel] = moved(running_mean[channel], middle + offset, (double)momentum);
-            running_variance[channel] = moved(running_variance[channel], squares / degrees, (double)momentum);
+            running_mean[channel] = updated(running_mean[channel], middle + offset, (double)momentum);
+            running_variance[channel] = updated(running_variance[channel], squares / degrees, (double)momentum);
         }
     }
 }

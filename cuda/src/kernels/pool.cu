@@ -16,10 +16,10 @@ KERNEL max_pool(const float* x, const float* scale, const float* shift, int rect
         top = top > 0 ? top : 0;
         left = left > 0 ? left : 0;
         int place = top * from_width + left;
-        float best = seen(image[place * channels], scale, shift, rectify, channel);
+        float best = as_read(image[place * channels], scale, shift, rectify, channel);
         for (int r = top; r < bottom; r++) {
             for (int c = left; c < right; c++) {
-                float value = seen(image[(r * from_width + c) * channels], scale, shift, rectify, channel);
+                float value = as_read(image[(r * from_width + c) * channels], scale, shift, rectify, channel);
                 if (best < value) {
                     best = value;
                     place = r * from_width + c;
@@ -64,7 +64,7 @@ KERNEL average(const float* x, const float* scale, const float* shift, int recti
         const float* image = x + i / channels * pixels * channels + channel;
         float sum = 0.0f;
         for (int pixel = 0; pixel < pixels; pixel++) {
-            sum += seen(image[pixel * channels], scale, shift, rectify, channel);
+            sum += as_read(image[pixel * channels], scale, shift, rectify, channel);
         }
         y[i] = sum * share;
     }

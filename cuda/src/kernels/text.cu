@@ -31,7 +31,7 @@ DEVICE float tangent(float x) {
 
 // y = tanh x, with x as it is read.
 KERNEL tangents(const float* x, const float* scale, const float* shift, int rectify, float* y, int n, int channels) {
-    FOR_EACH(i, n) { y[i] = tangent(seen(x[i], scale, shift, rectify, i % channels)); }
+    FOR_EACH(i, n) { y[i] = tangent(as_read(x[i], scale, shift, rectify, i % channels)); }
 }
 
 // The gradient of `tangents`. `add` adds it to `total`.
@@ -48,7 +48,7 @@ KERNEL place_channels(const float* x, const float* scale, const float* shift, in
     FOR_EACH(i, n) {
         int channel = i % from_channels;
         if (channel < real) {
-            y[i / from_channels * channels + start + channel] = seen(x[i], scale, shift, rectify, channel);
+            y[i / from_channels * channels + start + channel] = as_read(x[i], scale, shift, rectify, channel);
         }
     }
 }
