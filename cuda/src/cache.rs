@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn failed_content_is_not_cached() {
         let cache = Counted::new();
-        let failed = cache.cache.get_or_make(["part"], || Err(DeviceError::Unfit("broken".into())));
+        let failed = cache.cache.get_or_make(["part"], || Err(DeviceError::InvalidArgument("broken".into())));
         assert!(failed.is_err() && !cache.cache.directory.exists());
     }
 }

@@ -83,7 +83,8 @@ impl Drop for Program {
 /// Compiles a source. The caller has checked that NVRTC is available.
 fn compile(source: &str, options: &[String], architecture: i32) -> Result<Vec<u8>, DeviceError> {
     let failed = |call: &str, error: result::NvrtcError| DeviceError::failed(call, error.to_string());
-    let text = CString::new(source).map_err(|_| DeviceError::Unfit("the kernel source contains NUL".into()))?;
+    let text =
+        CString::new(source).map_err(|_| DeviceError::InvalidArgument("the kernel source contains NUL".into()))?;
     let program =
         Program(result::create_program(&text, Some(c"kernels.cu")).map_err(|e| failed("nvrtcCreateProgram", e))?);
     // SAFETY: the program exists, and `text` outlives it.

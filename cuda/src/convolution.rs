@@ -1,7 +1,7 @@
 //! What a convolution is given: extents, pass, precision and memory. A linear layer is a convolution over images of one pixel.
 
 use crate::error::DeviceError;
-use crate::memory::Memory;
+use crate::memory::DeviceMemory;
 
 /// Upper limit for the partial sums of a weight gradient, in values. A single chunk may exceed it.
 const MAX_PARTIAL_SUMS: usize = 1 << 22;
@@ -32,12 +32,12 @@ pub struct Geometry {
 
 impl Geometry {
     /// Length of the input, in values.
-    pub fn reads(&self) -> usize {
+    pub fn input_len(&self) -> usize {
         self.samples * self.from[0] * self.from[1] * self.inputs
     }
 
     /// Length of the output, in values.
-    pub fn leaves(&self) -> usize {
+    pub fn output_len(&self) -> usize {
         self.samples * self.to[0] * self.to[1] * self.outputs
     }
 
@@ -79,7 +79,7 @@ impl Geometry {
         if fits(0) && fits(1) {
             Ok(())
         } else {
-            Err(DeviceError::Unfit(format!("a convolution's extents do not match: {self:?}")))
+            Err(DeviceError::InvalidArgument(format!("a convolution's extents do not match: {self:?}")))
         }
     }
 }
@@ -100,7 +100,7 @@ pub enum Pass {
 
 /// Precision of the factors of a product. Sums are always `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Factors {
+pub enum ProductPrecision {
     /// Factors are used as they are.
     #[default]
     F32,
@@ -110,7 +110,7 @@ pub enum Factors {
     /// Factors and results are rounded to bfloat16, to nearest, ties to even.
     Bf16 {
         /// Memory for x, w and y in 16 bits, each at least as long as its `f32` counterpart.
-        room: [Memory; 3],
+        buffers: [DeviceMemory; 3],
     },
 }
 
@@ -122,13 +122,13 @@ pub struct Convolution {
     /// The product to compute.
     pub pass: Pass,
     /// The input or its gradient, NHWC.
-    pub x: Memory,
+    pub x: DeviceMemory,
     /// The weights or their gradient, `[output, row, column, input]`.
-    pub w: Memory,
+    pub w: DeviceMemory,
     /// The output or its gradient, NHWC.
-    pub y: Memory,
+    pub y: DeviceMemory,
     /// At least [`Geometry::scratch`] values.
-    pub scratch: Memory,
+    pub scratch: DeviceMemory,
     /// Precision of the factors.
-    pub factors: Factors,
+    pub factors: ProductPrecision,
 }

@@ -6,12 +6,16 @@
 use crate::convolution::Convolution;
 use crate::error::DeviceError;
 use crate::launch::Launch;
-use crate::memory::{Memory, Room, Values};
+use crate::memory::{DeviceMemory, HostBuffer, HostValues};
 use crate::signature::Kind;
 
 /// Returns an error if `recording` is set: only launches can be captured. `action` is what the caller asked for.
 pub(crate) fn refuse_while_recording(recording: bool, action: &str) -> Result<(), DeviceError> {
-    if recording { Err(DeviceError::Unfit(format!("cannot {action} while launches are recorded"))) } else { Ok(()) }
+    if recording {
+        Err(DeviceError::InvalidArgument(format!("cannot {action} while launches are recorded")))
+    } else {
+        Ok(())
+    }
 }
 
 /// Launches captured by a device, to be replayed with [`Device::play`].
@@ -25,19 +29,19 @@ pub trait Device: Send {
 
     /// A string that names everything besides this program that results may depend on: model, architecture and libraries, such as
     /// `NVIDIA H100 80GB HBM3 sm_90 nvrtc 12.9 cudnn 9.10.2`.
-    fn kin(&self) -> String;
+    fn reproducibility_key(&self) -> String;
 
     /// Allocates memory for `length` values and sets them to zero.
     ///
     /// # Errors
     /// Returns [`DeviceError::OutOfMemory`] if the device has too little free memory.
-    fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError>;
+    fn allocate(&mut self, kind: Kind, length: usize) -> Result<DeviceMemory, DeviceError>;
 
     /// Frees the allocation that contains `memory` once all earlier calls have finished with it.
     ///
     /// # Errors
     /// Returns an error if the memory does not belong to this device.
-    fn free(&mut self, memory: Memory) -> Result<(), DeviceError>;
+    fn free(&mut self, memory: DeviceMemory) -> Result<(), DeviceError>;
 
     /// Total memory of the device in bytes.
     fn capacity(&self) -> usize;
@@ -46,28 +50,28 @@ pub trait Device: Send {
     ///
     /// # Errors
     /// Returns an error if the type or the number of the values differs from that of `to`, or if the copy fails.
-    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError>;
+    fn write(&mut self, values: HostValues<'_>, to: DeviceMemory) -> Result<(), DeviceError>;
 
     /// Waits for all earlier calls and copies values from the device to the host.
     ///
     /// # Errors
     /// Returns the error of an earlier call, or an error if the type or the number of the values differs from that of `from`.
-    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError>;
+    fn read(&self, from: DeviceMemory, values: HostBuffer<'_>) -> Result<(), DeviceError>;
 
     /// Calls [`Device::write`] with `f32` values.
     ///
     /// # Errors
     /// Returns the errors of [`Device::write`].
-    fn upload(&mut self, values: &[f32], to: Memory) -> Result<(), DeviceError> {
-        self.write(Values::Floats(values), to)
+    fn upload(&mut self, values: &[f32], to: DeviceMemory) -> Result<(), DeviceError> {
+        self.write(HostValues::Floats(values), to)
     }
 
     /// Calls [`Device::read`] with `f32` values.
     ///
     /// # Errors
     /// Returns the errors of [`Device::read`].
-    fn download(&self, from: Memory, values: &mut [f32]) -> Result<(), DeviceError> {
-        self.read(from, Room::Floats(values))
+    fn download(&self, from: DeviceMemory, values: &mut [f32]) -> Result<(), DeviceError> {
+        self.read(from, HostBuffer::Floats(values))
     }
 
     /// Queues a kernel.
@@ -76,7 +80,7 @@ pub trait Device: Send {
     /// Returns an error if the arguments do not match the kernel's parameters or the driver refuses the launch.
     fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError>;
 
-    /// Computes a convolution with a library, in its [`Factors`] precision. Returns false if the device has no library that supports it.
+    /// Computes a convolution with a library, in its [`ProductPrecision`] precision. Returns false if the device has no library that supports it.
     ///
     /// # Errors
     /// Returns the library's error.

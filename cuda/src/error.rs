@@ -30,7 +30,7 @@ pub enum DeviceError {
     },
     /// Arguments that do not match: a bug in this program.
     #[error("{0}")]
-    Unfit(String),
+    InvalidArgument(String),
 }
 
 fn requested(wanted: usize) -> String {

@@ -1,14 +1,14 @@
 //! Kernel launches, and the check of their arguments against the kernels' signatures.
 
 use crate::error::DeviceError;
-use crate::memory::Memory;
+use crate::memory::DeviceMemory;
 use crate::signature::Kind;
 use crate::sources;
 
 /// An argument of a kernel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Argument {
-    Buffer(Memory),
+    Buffer(DeviceMemory),
     /// A null pointer.
     Null,
     Int(i32),
@@ -27,7 +27,7 @@ pub struct Launch {
 /// Returns an error unless the kernel exists and its parameters match the arguments.
 pub(crate) fn check(launch: &Launch) -> Result<(), DeviceError> {
     let Some(signature) = sources::signature(launch.kernel) else {
-        return Err(DeviceError::Unfit(format!("no kernel has the name `{}`", launch.kernel)));
+        return Err(DeviceError::InvalidArgument(format!("no kernel has the name `{}`", launch.kernel)));
     };
     let fits = |(argument, kind): (&Argument, &Kind)| match argument {
         Argument::Buffer(memory) => {
@@ -43,7 +43,7 @@ pub(crate) fn check(launch: &Launch) -> Result<(), DeviceError> {
     {
         return Ok(());
     }
-    Err(DeviceError::Unfit(format!(
+    Err(DeviceError::InvalidArgument(format!(
         "{} expects the parameters {:?}, found the arguments {:?}",
         launch.kernel, signature.parameters, launch.arguments
     )))
@@ -55,13 +55,13 @@ mod tests {
 
     #[test]
     fn a_launch_whose_arguments_do_not_match_the_kernel_is_refused() {
-        let memory = Memory { block: 0, kind: Kind::Floats, start: 0, length: 4 };
+        let memory = DeviceMemory { block: 0, kind: Kind::Floats, start: 0, length: 4 };
         let launch = |arguments| Launch { kernel: "mask", blocks: 1, threads: 32, arguments };
         let good = [Argument::Buffer(memory), Argument::Buffer(memory), Argument::Int(4)];
         assert_eq!(check(&launch(good.to_vec())), Ok(()));
         assert!(check(&launch(good[1..].to_vec())).is_err(), "a missing argument");
         assert!(check(&launch(vec![good[0], good[1], Argument::Float(4.0)])).is_err(), "a float instead of an int");
-        let doubles = Argument::Buffer(Memory { kind: Kind::Doubles, ..memory });
+        let doubles = Argument::Buffer(DeviceMemory { kind: Kind::Doubles, ..memory });
         assert!(check(&launch(vec![good[0], doubles, good[2]])).is_err(), "doubles instead of floats");
         let error = check(&Launch { kernel: "masks", ..launch(good.to_vec()) }).unwrap_err();
         assert_eq!(error.to_string(), "no kernel has the name `masks`");

@@ -28,12 +28,12 @@ pub mod survey;
 pub mod twin;
 
 pub use cache::Cache;
-pub use convolution::{Convolution, Factors, Geometry, Pass};
+pub use convolution::{Convolution, Geometry, Pass, ProductPrecision};
 pub use device::{Device, Recording};
 pub use error::DeviceError;
-pub use gpu::{Gpu, is_well};
+pub use gpu::{Gpu, is_usable};
 pub use launch::Launch;
-pub use libraries::{DIRECTORIES, what_is_missing};
-pub use memory::{Memory, Room, Values};
+pub use libraries::{LIBRARY_DIRECTORIES, missing_libraries};
+pub use memory::{DeviceMemory, HostBuffer, HostValues};
 pub use signature::Kind;
-pub use survey::{Found, Monitor, Reading, Survey, survey};
+pub use survey::{GpuInfo, Monitor, Reading, Survey, survey};

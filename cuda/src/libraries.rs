@@ -9,7 +9,7 @@ use crate::error::DeviceError;
 use std::sync::Once;
 
 /// Environment variable with a list of directories of NVIDIA's libraries, separated by `:`.
-pub const DIRECTORIES: &str = "PLUSMINUS_CUDA_LIBRARIES";
+pub const LIBRARY_DIRECTORIES: &str = "PLUSMINUS_CUDA_LIBRARIES";
 
 /// Libraries to load from these directories, each after those that it depends on.
 const LOAD_ORDER: [&str; 6] = ["libnvidia-ml", "libcublasLt", "libcublas", "libnvrtc-builtins", "libnvrtc", "libcudnn"];
@@ -109,10 +109,10 @@ impl Library {
             }
             Library::Nvrtc => format!(
                 "NVIDIA's compiler NVRTC not found (no libnvrtc): install the CUDA toolkit or the package nvidia-cuda-nvrtc, and \
-                 name its directory in {DIRECTORIES}"
+                 name its directory in {LIBRARY_DIRECTORIES}"
             ),
             Library::Cudnn => format!(
-                "cuDNN 9 not found (no libcudnn): install it or the package nvidia-cudnn, and name its directory in {DIRECTORIES}"
+                "cuDNN 9 not found (no libcudnn): install it or the package nvidia-cudnn, and name its directory in {LIBRARY_DIRECTORIES}"
             ),
         }))
     }
@@ -139,16 +139,16 @@ impl Library {
 ///
 /// # Errors
 /// Returns an error if NVRTC is missing, because no kernel can be compiled without it.
-pub fn what_is_missing() -> Result<Option<String>, DeviceError> {
+pub fn missing_libraries() -> Result<Option<String>, DeviceError> {
     Library::Nvrtc.require()?;
     Ok(Library::Cudnn.require().err().map(|missing| format!("{missing}; convolutions are slow without it")))
 }
 
-/// Loads the libraries in [`DIRECTORIES`], once. A loaded library is afterwards found by its name.
+/// Loads the libraries in [`LIBRARY_DIRECTORIES`], once. A loaded library is afterwards found by its name.
 pub(crate) fn load_directories() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let Some(directories) = std::env::var_os(DIRECTORIES) else { return };
+        let Some(directories) = std::env::var_os(LIBRARY_DIRECTORIES) else { return };
         for library in LOAD_ORDER {
             for directory in std::env::split_paths(&directories) {
                 let Ok(files) = std::fs::read_dir(directory) else { continue };
@@ -197,9 +197,11 @@ mod tests {
 
     #[test]
     fn the_error_for_a_missing_library_names_a_remedy() {
-        for (library, remedy) in
-            [(Library::Driver, "--device cpu"), (Library::Nvrtc, DIRECTORIES), (Library::Cudnn, DIRECTORIES)]
-        {
+        for (library, remedy) in [
+            (Library::Driver, "--device cpu"),
+            (Library::Nvrtc, LIBRARY_DIRECTORIES),
+            (Library::Cudnn, LIBRARY_DIRECTORIES),
+        ] {
             match library.require() {
                 Ok(()) => assert!(library.is_available()),
                 Err(error) => assert!(error.to_string().contains(remedy), "{error}"),

@@ -5,14 +5,14 @@ use crate::signature::Kind;
 
 /// A range of values in a device's memory. The handle is valid on the device that allocated it until the memory is freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
+pub struct DeviceMemory {
     pub(crate) block: usize,
     pub(crate) kind: Kind,
     pub(crate) start: usize,
     pub(crate) length: usize,
 }
 
-impl Memory {
+impl DeviceMemory {
     /// Number of values.
     pub fn len(&self) -> usize {
         self.length
@@ -32,19 +32,19 @@ impl Memory {
     ///
     /// # Panics
     /// Panics if the range is shorter than that.
-    pub fn part(&self, start: usize, length: usize) -> Memory {
+    pub fn part(&self, start: usize, length: usize) -> DeviceMemory {
         assert!(
             start.checked_add(length).is_some_and(|end| end <= self.length),
             "expected a range within {} values, found {length} values from index {start} on",
             self.length
         );
-        Memory { start: self.start + start, length, ..*self }
+        DeviceMemory { start: self.start + start, length, ..*self }
     }
 }
 
 /// Host values to copy to a device.
 #[derive(Clone, Copy, Debug)]
-pub enum Values<'a> {
+pub enum HostValues<'a> {
     /// Values of [`Kind::Floats`].
     Floats(&'a [f32]),
     /// Values of [`Kind::Doubles`].
@@ -55,25 +55,25 @@ pub enum Values<'a> {
     Bytes(&'a [u8]),
 }
 
-impl Values<'_> {
+impl HostValues<'_> {
     /// Returns an error unless `to` has the same type and length.
-    pub(crate) fn check_fits(&self, to: Memory) -> Result<(), DeviceError> {
+    pub(crate) fn check_fits(&self, to: DeviceMemory) -> Result<(), DeviceError> {
         let (kind, count) = match self {
-            Values::Floats(values) => (Kind::Floats, values.len()),
-            Values::Doubles(values) => (Kind::Doubles, values.len()),
-            Values::Ints(values) => (Kind::Ints, values.len()),
-            Values::Bytes(values) => (Kind::Bytes, values.len()),
+            HostValues::Floats(values) => (Kind::Floats, values.len()),
+            HostValues::Doubles(values) => (Kind::Doubles, values.len()),
+            HostValues::Ints(values) => (Kind::Ints, values.len()),
+            HostValues::Bytes(values) => (Kind::Bytes, values.len()),
         };
         if (kind, count) == (to.kind, to.length) {
             return Ok(());
         }
-        Err(DeviceError::Unfit(format!("expected values that match {to:?}, found {count} of {kind:?}")))
+        Err(DeviceError::InvalidArgument(format!("expected values that match {to:?}, found {count} of {kind:?}")))
     }
 }
 
 /// Host slices that values are copied to from a device.
 #[derive(Debug)]
-pub enum Room<'a> {
+pub enum HostBuffer<'a> {
     /// Values of [`Kind::Floats`].
     Floats(&'a mut [f32]),
     /// Values of [`Kind::Doubles`].
@@ -84,14 +84,14 @@ pub enum Room<'a> {
     Bytes(&'a mut [u8]),
 }
 
-impl Room<'_> {
+impl HostBuffer<'_> {
     /// Returns an error unless `from` has the same type and length.
-    pub(crate) fn check_fits(&self, from: Memory) -> Result<(), DeviceError> {
+    pub(crate) fn check_fits(&self, from: DeviceMemory) -> Result<(), DeviceError> {
         match self {
-            Room::Floats(values) => Values::Floats(values).check_fits(from),
-            Room::Doubles(values) => Values::Doubles(values).check_fits(from),
-            Room::Ints(values) => Values::Ints(values).check_fits(from),
-            Room::Bytes(values) => Values::Bytes(values).check_fits(from),
+            HostBuffer::Floats(values) => HostValues::Floats(values).check_fits(from),
+            HostBuffer::Doubles(values) => HostValues::Doubles(values).check_fits(from),
+            HostBuffer::Ints(values) => HostValues::Ints(values).check_fits(from),
+            HostBuffer::Bytes(values) => HostValues::Bytes(values).check_fits(from),
         }
     }
 }

@@ -10,7 +10,7 @@ use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 
 /// A GPU that the driver lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct GpuInfo {
     /// The number in `cuda:0`: its index in the driver's list, which `CUDA_VISIBLE_DEVICES` selects and orders.
     pub number: usize,
     /// Model, such as `NVIDIA H100 80GB HBM3`.
@@ -31,7 +31,7 @@ pub struct Survey {
     /// Highest CUDA version that the driver supports, such as 12 and 8.
     pub cuda: [i32; 2],
     /// GPUs in the driver's order; may be empty.
-    pub gpus: Vec<Found>,
+    pub gpus: Vec<GpuInfo>,
 }
 
 /// Lists the GPUs. Returns none if the host has no driver.
@@ -47,7 +47,7 @@ pub fn survey() -> Result<Option<Survey>, DeviceError> {
     let found = |(number, device): (usize, driver::DeviceProperties)| {
         let known = |uuid: &str| monitor.as_ref().map(|monitor| monitor.nvml.device_by_uuid(uuid).is_ok());
         let uuid = uuid_text(device.uuid, &device.name, known);
-        Found { number, name: device.name, memory: device.memory, architecture: device.architecture, uuid }
+        GpuInfo { number, name: device.name, memory: device.memory, architecture: device.architecture, uuid }
     };
     Ok(Some(Survey {
         driver: monitor.as_ref().and_then(|monitor| monitor.nvml.sys_driver_version().ok()),

@@ -4,8 +4,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use plusminus_cuda::ops::Give;
-use plusminus_cuda::{Cache, Device, DeviceError, Gpu, Kind, Memory, Monitor, is_well, survey};
+use plusminus_cuda::ops::CopyOrAdd;
+use plusminus_cuda::{Cache, Device, DeviceError, DeviceMemory, Gpu, Kind, Monitor, is_usable, survey};
 use plusminus_stand_in::settings::{CONTEXT, FAIL_AFTER, FAIL_ONCE, GPUS, MEMORY, POOLS, START};
 use plusminus_stand_in::{test, tests};
 
@@ -17,19 +17,19 @@ fn gpus() -> Vec<(usize, String)> {
     survey().unwrap().unwrap().gpus.into_iter().map(|gpu| (gpu.number, gpu.uuid)).collect()
 }
 
-fn on(device: &mut dyn Device, values: &[f32]) -> Memory {
+fn on(device: &mut dyn Device, values: &[f32]) -> DeviceMemory {
     let memory = device.allocate(Kind::Floats, values.len()).unwrap();
     device.upload(values, memory).unwrap();
     memory
 }
 
-fn read(device: &dyn Device, memory: Memory) -> Result<Vec<f32>, DeviceError> {
+fn read(device: &dyn Device, memory: DeviceMemory) -> Result<Vec<f32>, DeviceError> {
     let mut values = vec![0.0; memory.len()];
     device.download(memory, &mut values).map(|()| values)
 }
 
-fn add(gpu: &mut Gpu, values: Memory, total: Memory) -> Result<(), DeviceError> {
-    Give { values, total, add: true }.run(gpu)
+fn add(gpu: &mut Gpu, values: DeviceMemory, total: DeviceMemory) -> Result<(), DeviceError> {
+    CopyOrAdd { values, total, add: true }.run(gpu)
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn hiding_all_gpus_gives_an_empty_list_and_no_error() {
         let error = Gpu::open(0, None).err().unwrap();
         assert!(matches!(error, DeviceError::Missing(_)), "{error:?}");
         assert!(error.to_string().contains("CUDA_VISIBLE_DEVICES"), "{error}");
-        assert!(!is_well(0));
+        assert!(!is_usable(0));
     });
 }
 
@@ -122,7 +122,7 @@ fn values_are_read_back_unchanged_and_other_memory_stays_zero() {
         gpu.upload(&[], none).unwrap();
         gpu.free(none).unwrap();
         for wrong in [gpu.upload(&[1.0], memory), gpu.upload(&[1.0; 6], none), gpu.free(none)] {
-            assert!(matches!(wrong, Err(DeviceError::Unfit(_))), "{wrong:?}");
+            assert!(matches!(wrong, Err(DeviceError::InvalidArgument(_))), "{wrong:?}");
         }
     });
 }
@@ -135,7 +135,7 @@ fn out_of_memory_is_its_own_error_and_the_gpu_stays_usable() {
         let held = on(&mut gpu, &[1.0; 500]);
         let wanted = 600 * size_of::<f32>();
         assert_eq!(gpu.allocate(Kind::Floats, 600), Err(DeviceError::OutOfMemory { wanted }));
-        assert!(is_well(0), "out of memory does not break the GPU");
+        assert!(is_usable(0), "out of memory does not break the GPU");
         assert_eq!(read(&gpu, held).unwrap(), [1.0; 500]);
         gpu.free(held).unwrap();
         gpu.allocate(Kind::Floats, 600).unwrap();
@@ -152,15 +152,15 @@ fn an_illegal_access_breaks_the_gpu_for_the_process_and_no_other_gpu() {
         let kept = on(&mut other, &[7.0]);
         add(&mut gpu, one, total).unwrap();
         assert_eq!(read(&gpu, total).unwrap(), [1.0; 5]);
-        assert!(is_well(0) && is_well(1));
+        assert!(is_usable(0) && is_usable(1));
         // A launch is only queued. The next synchronisation returns its error.
         add(&mut gpu, one, total).unwrap();
         let error = read(&gpu, total).unwrap_err();
         assert!(error.to_string().contains("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access"), "{error}");
         assert!(gpu.allocate(Kind::Floats, 1).is_err() && add(&mut gpu, one, total).is_err());
-        assert!(!is_well(0));
+        assert!(!is_usable(0));
         assert_eq!(read(&other, kept).unwrap(), [7.0]);
-        assert!(is_well(1));
+        assert!(is_usable(1));
         drop(gpu);
         assert!(Gpu::open(0, None).is_err());
     });
@@ -191,7 +191,7 @@ fn two_slots_of_one_gpu_do_not_disturb_each_other() {
                 add(&mut gpu, one, total).unwrap();
                 let recording = gpu.recorded().unwrap();
                 gpu.play(recording).unwrap();
-                assert!(is_well(0), "the check does not break the other slot's capture");
+                assert!(is_usable(0), "the check does not break the other slot's capture");
                 let more = on(&mut gpu, &[2.0; 3]);
                 assert_eq!(read(&gpu, total).unwrap(), [start + f32::from(round); 7]);
                 gpu.free(more).unwrap();
@@ -265,8 +265,8 @@ fn compiled_kernels_are_cached_and_a_broken_file_is_compiled_again() {
     test("compiled_kernels_are_cached_and_a_broken_file_is_compiled_again", &[], || {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path().to_owned());
-        let kin = Gpu::open(0, Some(&cache)).unwrap().kin();
-        assert_eq!(kin, "Stand-in GPU sm_90 nvrtc 12.999 own convolutions");
+        let reproducibility_key = Gpu::open(0, Some(&cache)).unwrap().reproducibility_key();
+        assert_eq!(reproducibility_key, "Stand-in GPU sm_90 nvrtc 12.999 own convolutions");
         let kept = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
         std::fs::write(&kept, "broken").unwrap();
         Gpu::open(0, Some(&cache)).unwrap();
@@ -305,6 +305,6 @@ fn a_driver_without_a_required_function_is_an_error_not_a_panic() {
             let expected = "the NVIDIA driver is too old: it has no cuCtxGetCurrent; install 525 or later (CUDA 12)";
             assert_eq!(error.to_string(), expected);
         }
-        assert!(!is_well(0));
+        assert!(!is_usable(0));
     });
 }

@@ -1,6 +1,6 @@
 //! Windows of images times a matrix of weights: convolutions, their gradients with respect to the input, and matrix products.
 
-use crate::grid::{Extents, Steps, Walk, check_product};
+use crate::grid::{Extents, Strides, Walk, check_product};
 use crate::lanes::{BLOCK, Instructions, Kernel, Lanes, array};
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ pub struct Correlation<'a> {
     /// The images that windows are cut from.
     pub x: &'a [f32],
     /// Distances between the windows of neighbouring pixels.
-    pub x_steps: Steps,
+    pub x_strides: Strides,
     /// Pieces per window.
     pub rows: usize,
     /// Distance between pieces, in values.
@@ -36,7 +36,7 @@ pub struct Correlation<'a> {
     /// The output.
     pub y: &'a mut [f32],
     /// Distances between output pixels.
-    pub y_steps: Steps,
+    pub y_strides: Strides,
     /// Adds to y; otherwise overwrites it.
     pub accumulate: bool,
 }
@@ -47,12 +47,12 @@ impl Correlation<'_> {
     /// # Panics
     /// Panics if a window, a weight or an output lies outside its slice.
     pub fn run(self, instructions: Instructions) {
-        let Self { extents, x, x_steps, rows, row, length, panel, outputs, .. } = self;
-        check_product((x, x_steps, extents), [rows, row, length], (self.weights, panel, outputs));
+        let Self { extents, x, x_strides, rows, row, length, panel, outputs, .. } = self;
+        check_product((x, x_strides, extents), [rows, row, length], (self.weights, panel, outputs));
         if extents.pixels() == 0 || outputs == 0 {
             return;
         }
-        assert!(self.y_steps.last(self.extents) + self.outputs <= self.y.len(), "every output lies within y");
+        assert!(self.y_strides.last(self.extents) + self.outputs <= self.y.len(), "every output lies within y");
         instructions.run(self);
     }
 }
@@ -92,7 +92,7 @@ impl Correlation<'_> {
         output: usize,
         part: Range<usize>,
     ) -> usize {
-        let mut walk = Walk::new(self.extents, [self.x_steps, self.y_steps]);
+        let mut walk = Walk::new(self.extents, [self.x_strides, self.y_strides]);
         let mut left = self.extents.pixels();
         while left > 0 {
             left -= match left {

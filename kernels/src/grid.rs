@@ -27,7 +27,7 @@ impl Extents {
 
 /// Distances between neighbouring images, rows and pixels, in values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Steps {
+pub struct Strides {
     /// Distance between images.
     pub image: usize,
     /// Distance between rows.
@@ -36,15 +36,15 @@ pub struct Steps {
     pub column: usize,
 }
 
-impl Steps {
+impl Strides {
     /// Distances in contiguous images of `rows` × `columns` pixels with `channels` values.
     pub fn dense(rows: usize, columns: usize, channels: usize) -> Self {
-        Steps { image: rows * columns * channels, row: columns * channels, column: channels }
+        Strides { image: rows * columns * channels, row: columns * channels, column: channels }
     }
 
     /// Distances in a contiguous matrix with `columns` columns.
     pub fn matrix(columns: usize) -> Self {
-        Steps { image: 0, row: 0, column: columns }
+        Strides { image: 0, row: 0, column: columns }
     }
 
     /// The largest offset within a loop over `extents`; 0 if the loop is empty.
@@ -59,7 +59,7 @@ impl Steps {
 /// Panics unless a product over windows stays within its slices. The windows have `rows` pieces of `length` values, `row` values apart,
 /// from `x`; the panels have `outputs` weights and are `panel` values apart.
 pub(crate) fn check_product(
-    (x, x_steps, extents): (&[f32], Steps, Extents),
+    (x, x_strides, extents): (&[f32], Strides, Extents),
     [rows, row, length]: [usize; 3],
     (weights, panel, outputs): (&[f32], usize, usize),
 ) {
@@ -69,7 +69,7 @@ pub(crate) fn check_product(
         return;
     }
     let window = (rows - 1) * row + length;
-    assert!(x_steps.last(extents) + window <= x.len(), "every window lies within x");
+    assert!(x_strides.last(extents) + window <= x.len(), "every window lies within x");
     let last = (outputs / BLOCK - 1) * panel;
     assert!(last + rows * length * BLOCK <= weights.len(), "every panel lies within the weights");
     assert_eq!(panel % BLOCK, 0, "panels consist of whole blocks");
@@ -79,7 +79,7 @@ pub(crate) fn check_product(
 #[derive(Clone, Copy)]
 pub(crate) struct Walk {
     extents: Extents,
-    steps: [Steps; 2],
+    steps: [Strides; 2],
     row: usize,
     column: usize,
     /// Offsets of the current image's first pixel, and of the current pixel.
@@ -88,7 +88,7 @@ pub(crate) struct Walk {
 }
 
 impl Walk {
-    pub fn new(extents: Extents, steps: [Steps; 2]) -> Self {
+    pub fn new(extents: Extents, steps: [Strides; 2]) -> Self {
         Walk { extents, steps, row: 0, column: 0, image: [0; 2], at: [0; 2] }
     }
 

@@ -34,10 +34,10 @@ mod view;
 mod winograd;
 
 pub use correlate::Correlation;
-pub use grid::{Extents, Steps};
+pub use grid::{Extents, Strides};
 pub use lanes::{BLOCK, Instructions};
 pub use outer::OuterSum;
-pub use pixels::{Add, GradientApply, GradientSums, Join, Mask, Moments, Pad};
+pub use pixels::{Add, ChannelMoments, GradientApply, GradientSums, Join, Mask, Pad};
 pub use pool::{Average, MaxPool, MaxPoolGradient, Windows};
 pub use tangent::tanh;
 pub use update::{Adam, Sgd};

@@ -1,6 +1,6 @@
 //! Sums of outer products over pixels: gradients with respect to weights.
 
-use crate::grid::{Extents, Steps, check_product};
+use crate::grid::{Extents, Strides, check_product};
 use crate::lanes::{BLOCK, Instructions, Kernel, Lanes, array};
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ pub struct OuterSum<'a> {
     /// The images that windows are cut from.
     pub x: &'a [f32],
     /// Distances between the windows of neighbouring pixels.
-    pub x_steps: Steps,
+    pub x_strides: Strides,
     /// Pieces per window.
     pub rows: usize,
     /// Distance between pieces, in values.
@@ -23,7 +23,7 @@ pub struct OuterSum<'a> {
     /// Gradient with respect to the outputs.
     pub d: &'a [f32],
     /// Distances between the gradients of neighbouring pixels.
-    pub d_steps: Steps,
+    pub d_strides: Strides,
     /// Panels of rows · length · [`BLOCK`] sums.
     pub weights: &'a mut [f32],
     /// Distance between panels, in values.
@@ -38,12 +38,12 @@ impl OuterSum<'_> {
     /// # Panics
     /// Panics if a window, a weight or an output lies outside its slice.
     pub fn run(self, instructions: Instructions) {
-        let Self { extents, x, x_steps, rows, row, length, panel, outputs, .. } = self;
-        check_product((x, x_steps, extents), [rows, row, length], (&*self.weights, panel, outputs));
+        let Self { extents, x, x_strides, rows, row, length, panel, outputs, .. } = self;
+        check_product((x, x_strides, extents), [rows, row, length], (&*self.weights, panel, outputs));
         if extents.pixels() == 0 || outputs == 0 {
             return;
         }
-        assert!(self.d_steps.last(self.extents) + self.outputs <= self.d.len(), "every gradient lies within d");
+        assert!(self.d_strides.last(self.extents) + self.outputs <= self.d.len(), "every gradient lies within d");
         instructions.run(self);
     }
 }
@@ -55,7 +55,7 @@ impl Kernel for OuterSum<'_> {
     fn run<L: Lanes>(mut self, lanes: L) {
         let outputs = self.outputs;
         // Rows are processed in strips, so that their x and d stay in the first-level cache during the pass over all weights.
-        let touched = self.extents.columns * (self.x_steps.column.min(self.length) + outputs);
+        let touched = self.extents.columns * (self.x_strides.column.min(self.length) + outputs);
         let strip = (STRIP / touched.max(1)).clamp(1, self.extents.rows);
         for image in 0..self.extents.images {
             for first in (0..self.extents.rows).step_by(strip) {
@@ -125,8 +125,8 @@ impl OuterSum<'_> {
             }
         }
         for row in rows {
-            let mut x = image * self.x_steps.image + row * self.x_steps.row + piece * self.row + value;
-            let mut d = image * self.d_steps.image + row * self.d_steps.row + output;
+            let mut x = image * self.x_strides.image + row * self.x_strides.row + piece * self.row + value;
+            let mut d = image * self.d_strides.image + row * self.d_strides.row + output;
             for _ in 0..self.extents.columns {
                 let x_values = &self.x[x..][..C];
                 let d_values = &self.d[d..][..V * L::COUNT];
@@ -137,8 +137,8 @@ impl OuterSum<'_> {
                         sums[c][v] = lanes.multiply_add(x, d_vectors[v], sums[c][v]);
                     }
                 }
-                x += self.x_steps.column;
-                d += self.d_steps.column;
+                x += self.x_strides.column;
+                d += self.d_strides.column;
             }
         }
         for v in 0..V {

@@ -184,7 +184,7 @@ impl Kernel for Add<'_> {
 
 /// Computes the mean and the sum of squared deviations of every channel of an image. Two passes keep precision if the mean is large.
 #[derive(Debug)]
-pub struct Moments<'a> {
+pub struct ChannelMoments<'a> {
     /// The stored image.
     pub image: &'a [f32],
     /// Mean per channel.
@@ -193,7 +193,7 @@ pub struct Moments<'a> {
     pub squares: &'a mut [f32],
 }
 
-impl Moments<'_> {
+impl ChannelMoments<'_> {
     /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
@@ -212,7 +212,7 @@ impl Moments<'_> {
     }
 }
 
-impl Kernel for Moments<'_> {
+impl Kernel for ChannelMoments<'_> {
     type Output = ();
 
     #[inline(always)]

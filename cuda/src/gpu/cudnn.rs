@@ -7,7 +7,7 @@
 #![allow(unsafe_code, reason = "calls a C library")]
 
 use super::memory::allocated;
-use crate::convolution::{Convolution, Factors, Geometry, Pass};
+use crate::convolution::{Convolution, Geometry, Pass, ProductPrecision};
 use crate::error::DeviceError;
 use crate::libraries::Library;
 use cudarc::cudnn::result::{self, CudnnError};
@@ -54,9 +54,9 @@ fn plan_key(convolution: &Convolution) -> PlanKey {
         Pass::Weights => Product::Weights,
     };
     let precision = match convolution.factors {
-        Factors::F32 => Precision::F32,
-        Factors::Tf32 => Precision::Tf32,
-        Factors::Bf16 { .. } => Precision::Bf16,
+        ProductPrecision::F32 => Precision::F32,
+        ProductPrecision::Tf32 => Precision::Tf32,
+        ProductPrecision::Bf16 { .. } => Precision::Bf16,
     };
     (convolution.geometry, product, precision)
 }
@@ -194,7 +194,7 @@ fn is_unsupported(error: &CudnnError) -> bool {
 
 fn int(value: usize) -> Result<c_int, DeviceError> {
     c_int::try_from(value)
-        .map_err(|_| DeviceError::Unfit(format!("{value} exceeds the range of cuDNN; use a smaller batch")))
+        .map_err(|_| DeviceError::InvalidArgument(format!("{value} exceeds the range of cuDNN; use a smaller batch")))
 }
 
 impl Descriptors {

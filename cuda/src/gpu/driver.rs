@@ -31,7 +31,7 @@ pub(super) fn describe(error: DriverError) -> String {
     }
 }
 
-/// Converts a driver error. Out of memory is told apart whatever needed the memory (a context, a graph): fewer slots may help.
+/// Converts a driver error. Running out of memory is its own error, whatever needed the memory (a context, a graph): fewer slots may help.
 pub(super) fn failed(call: &'static str) -> impl Fn(DriverError) -> DeviceError {
     move |error| {
         if is_out_of_memory(error) {
@@ -104,7 +104,8 @@ pub(crate) fn devices() -> Result<Vec<DeviceProperties>, DeviceError> {
 
 /// The driver's handle of a GPU.
 fn device(number: usize) -> Result<sys::CUdevice, DeviceError> {
-    let ordinal = c_int::try_from(number).map_err(|_| DeviceError::Unfit(format!("there is no cuda:{number}")))?;
+    let ordinal =
+        c_int::try_from(number).map_err(|_| DeviceError::InvalidArgument(format!("there is no cuda:{number}")))?;
     result::device::get(ordinal).map_err(failed("cuDeviceGet"))
 }
 
@@ -147,7 +148,7 @@ fn uuid(device: sys::CUdevice) -> Result<[u8; 16], DeviceError> {
 /// process share: every later call returns that error, and only a new process can use the GPU.
 ///
 /// The check uses the same context as `Gpu`. Running out of memory does not count as a failure.
-pub fn is_well(number: usize) -> bool {
+pub fn is_usable(number: usize) -> bool {
     match init() {
         Ok(true) => {}
         _ => return false,
@@ -206,6 +207,6 @@ mod tests {
 
     #[test]
     fn a_gpu_that_does_not_exist_is_not_usable() {
-        assert!(!is_well(1_000_000));
+        assert!(!is_usable(1_000_000));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::driver::failed;
 use crate::error::DeviceError;
-use crate::memory::{Memory, Room, Values};
+use crate::memory::{DeviceMemory, HostBuffer, HostValues};
 use crate::signature::Kind;
 use cudarc::driver::sys::CUresult;
 use cudarc::driver::{CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError, ValidAsZeroBits};
@@ -63,30 +63,35 @@ impl Block {
     /// Queues a copy of host values into the range `to`.
     pub(super) fn write(
         &mut self,
-        values: Values<'_>,
-        to: Memory,
+        values: HostValues<'_>,
+        to: DeviceMemory,
         stream: &Arc<CudaStream>,
     ) -> Result<(), DeviceError> {
         let range = to.start..to.start + to.length;
         let done = match (self, values) {
-            (Block::Floats(all), Values::Floats(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
-            (Block::Doubles(all), Values::Doubles(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
-            (Block::Ints(all), Values::Ints(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
-            (Block::Bytes(all), Values::Bytes(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
-            _ => return Err(DeviceError::Unfit(format!("values of another type for {to:?}"))),
+            (Block::Floats(all), HostValues::Floats(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
+            (Block::Doubles(all), HostValues::Doubles(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
+            (Block::Ints(all), HostValues::Ints(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
+            (Block::Bytes(all), HostValues::Bytes(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
+            _ => return Err(DeviceError::InvalidArgument(format!("values of another type for {to:?}"))),
         };
         done.map_err(failed("cuMemcpyHtoDAsync"))
     }
 
     /// Queues a copy of the range `from` to the host.
-    pub(super) fn read(&self, from: Memory, values: Room<'_>, stream: &Arc<CudaStream>) -> Result<(), DeviceError> {
+    pub(super) fn read(
+        &self,
+        from: DeviceMemory,
+        values: HostBuffer<'_>,
+        stream: &Arc<CudaStream>,
+    ) -> Result<(), DeviceError> {
         let range = from.start..from.start + from.length;
         let done = match (self, values) {
-            (Block::Floats(all), Room::Floats(values)) => stream.memcpy_dtoh(&all.slice(range), values),
-            (Block::Doubles(all), Room::Doubles(values)) => stream.memcpy_dtoh(&all.slice(range), values),
-            (Block::Ints(all), Room::Ints(values)) => stream.memcpy_dtoh(&all.slice(range), values),
-            (Block::Bytes(all), Room::Bytes(values)) => stream.memcpy_dtoh(&all.slice(range), values),
-            _ => return Err(DeviceError::Unfit(format!("values of another type from {from:?}"))),
+            (Block::Floats(all), HostBuffer::Floats(values)) => stream.memcpy_dtoh(&all.slice(range), values),
+            (Block::Doubles(all), HostBuffer::Doubles(values)) => stream.memcpy_dtoh(&all.slice(range), values),
+            (Block::Ints(all), HostBuffer::Ints(values)) => stream.memcpy_dtoh(&all.slice(range), values),
+            (Block::Bytes(all), HostBuffer::Bytes(values)) => stream.memcpy_dtoh(&all.slice(range), values),
+            _ => return Err(DeviceError::InvalidArgument(format!("values of another type from {from:?}"))),
         };
         done.map_err(failed("cuMemcpyDtoHAsync"))
     }

@@ -8,7 +8,7 @@ mod cudnn;
 pub(crate) mod driver;
 mod memory;
 
-pub use driver::is_well;
+pub use driver::is_usable;
 
 use crate::cache::Cache;
 use crate::compile;
@@ -17,7 +17,7 @@ use crate::device::{Device, Recording, refuse_while_recording};
 use crate::error::DeviceError;
 use crate::launch::{Argument, Launch, check};
 use crate::libraries::Library;
-use crate::memory::{Memory, Room, Values};
+use crate::memory::{DeviceMemory, HostBuffer, HostValues};
 use crate::signature::Kind;
 use crate::sources::kernels;
 use cudarc::driver::sys::{
@@ -35,12 +35,13 @@ pub struct Gpu {
     // Dropped before the stream that they belong to.
     graphs: Vec<CudaGraph>,
     cudnn: Option<cudnn::Cudnn>,
+    /// Allocations with their element type and address; none once freed.
     blocks: Vec<Option<(Block, Kind, u64)>>,
     functions: BTreeMap<&'static str, CudaFunction>,
     stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
     name: String,
-    kin: String,
+    reproducibility_key: String,
     recording: bool,
     /// The GPU accesses pageable host memory directly: a copy may still read its source after the call has returned.
     reads_host_memory: bool,
@@ -93,7 +94,7 @@ impl Gpu {
         let [nvrtc, minor] = compile::version()?;
         let name = context.name().map_err(failed("cuDeviceGetName"))?;
         // The model is included because cuDNN's heuristics may differ between GPUs of one architecture.
-        let kin = format!("{name} sm_{architecture} nvrtc {nvrtc}.{minor} {libraries}");
+        let reproducibility_key = format!("{name} sm_{architecture} nvrtc {nvrtc}.{minor} {libraries}");
         Ok(Gpu {
             graphs: Vec::new(),
             cudnn,
@@ -102,31 +103,31 @@ impl Gpu {
             stream,
             context,
             name,
-            kin,
+            reproducibility_key,
             recording: false,
             reads_host_memory,
         })
     }
 
-    /// Allows cuDNN's non-deterministic algorithms, which are a little faster. [`Device::kin`] includes this from now on.
+    /// Allows cuDNN's non-deterministic algorithms, which are a little faster. [`Device::reproducibility_key`] includes this from now on.
     #[must_use]
     pub fn nondeterministic(mut self) -> Self {
         if let Some(cudnn) = &mut self.cudnn {
             cudnn.allow_nondeterministic();
         }
-        self.kin += " nondeterministic";
+        self.reproducibility_key += " nondeterministic";
         self
     }
 
     /// Returns the allocation that contains `memory`, and the address of `memory`.
-    fn find(&self, memory: Memory) -> Result<(&Block, u64), DeviceError> {
+    fn find(&self, memory: DeviceMemory) -> Result<(&Block, u64), DeviceError> {
         let found = self.blocks.get(memory.block).and_then(Option::as_ref);
         let fits = |(block, kind, _): &&(Block, Kind, u64)| {
             *kind == memory.kind && memory.start + memory.length <= block.len()
         };
-        let (block, _, address) = found
-            .filter(fits)
-            .ok_or_else(|| DeviceError::Unfit(format!("the memory does not belong to this device: {memory:?}")))?;
+        let (block, _, address) = found.filter(fits).ok_or_else(|| {
+            DeviceError::InvalidArgument(format!("the memory does not belong to this device: {memory:?}"))
+        })?;
         Ok((block, address + (memory.start * memory.kind.size().unwrap_or_default()) as u64))
     }
 }
@@ -136,23 +137,23 @@ impl Device for Gpu {
         self.name.clone()
     }
 
-    fn kin(&self) -> String {
-        self.kin.clone()
+    fn reproducibility_key(&self) -> String {
+        self.reproducibility_key.clone()
     }
 
-    fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
+    fn allocate(&mut self, kind: Kind, length: usize) -> Result<DeviceMemory, DeviceError> {
         refuse_while_recording(self.recording, "allocate memory")?;
         if kind.size().is_none() {
-            return Err(DeviceError::Unfit(format!("memory of type {kind:?} cannot be allocated")));
+            return Err(DeviceError::InvalidArgument(format!("memory of type {kind:?} cannot be allocated")));
         }
         // The driver rejects allocations of length zero.
         let at_least_one = length.max(1);
         let (block, address) = Block::allocate(kind, at_least_one, &self.stream)?;
         self.blocks.push(Some((block, kind, address)));
-        Ok(Memory { block: self.blocks.len() - 1, kind, start: 0, length })
+        Ok(DeviceMemory { block: self.blocks.len() - 1, kind, start: 0, length })
     }
 
-    fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
+    fn free(&mut self, memory: DeviceMemory) -> Result<(), DeviceError> {
         refuse_while_recording(self.recording, "free memory")?;
         self.find(memory)?;
         // cudarc does not set the context before it frees.
@@ -166,7 +167,7 @@ impl Device for Gpu {
         self.context.total_mem().unwrap_or_default()
     }
 
-    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
+    fn write(&mut self, values: HostValues<'_>, to: DeviceMemory) -> Result<(), DeviceError> {
         refuse_while_recording(self.recording, "write to device memory")?;
         self.find(to)?;
         values.check_fits(to)?;
@@ -178,7 +179,7 @@ impl Device for Gpu {
         if self.reads_host_memory { self.stream.synchronize().map_err(failed("cuStreamSynchronize")) } else { Ok(()) }
     }
 
-    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
+    fn read(&self, from: DeviceMemory, values: HostBuffer<'_>) -> Result<(), DeviceError> {
         refuse_while_recording(self.recording, "read from device memory")?;
         values.check_fits(from)?;
         let (block, _) = self.find(from)?;
@@ -193,7 +194,7 @@ impl Device for Gpu {
     fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError> {
         check(launch)?;
         let Some(function) = self.functions.get(launch.kernel) else {
-            return Err(DeviceError::Unfit(format!("no kernel has the name `{}`", launch.kernel)));
+            return Err(DeviceError::InvalidArgument(format!("no kernel has the name `{}`", launch.kernel)));
         };
         /// An argument in the form that the launch takes.
         enum Parameter {
@@ -254,7 +255,7 @@ impl Device for Gpu {
     fn play(&mut self, recording: Recording) -> Result<(), DeviceError> {
         refuse_while_recording(self.recording, "play a recording")?;
         let graph = self.graphs.get(recording.0);
-        let graph = graph.ok_or_else(|| DeviceError::Unfit("no such recording".into()))?;
+        let graph = graph.ok_or_else(|| DeviceError::InvalidArgument("no such recording".into()))?;
         graph.launch().map_err(failed("cuGraphLaunch"))
     }
 

@@ -1,7 +1,7 @@
 //! Runs convolutions: with the device's library if it supports them, otherwise with our own kernels.
 
 use super::{Narrow, Widen, check_len, check_min_len, int, launch_over};
-use crate::convolution::{Convolution, Factors, Geometry, Pass};
+use crate::convolution::{Convolution, Geometry, Pass, ProductPrecision};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
@@ -15,23 +15,23 @@ impl Convolution {
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let Convolution { geometry, pass, x, w, y, factors, .. } = self;
         geometry.check()?;
-        check_len("input of a convolution", x, geometry.reads())?;
+        check_len("input of a convolution", x, geometry.input_len())?;
         check_len("weights of a convolution", w, geometry.weights())?;
-        check_len("output of a convolution", y, geometry.leaves())?;
+        check_len("output of a convolution", y, geometry.output_len())?;
         for count in [x.len(), w.len(), y.len()] {
             int(count)?;
         }
-        let Factors::Bf16 { room } = factors else { return self.multiply(device) };
-        let whats = [
+        let ProductPrecision::Bf16 { buffers } = factors else { return self.multiply(device) };
+        let labels = [
             "bfloat16 input of a convolution",
             "bfloat16 weights of a convolution",
             "bfloat16 output of a convolution",
         ];
-        for ((what, room), wide) in whats.into_iter().zip(room).zip([x, w, y]) {
-            check_min_len(what, room, wide.len())?;
+        for ((label, buffer), wide) in labels.into_iter().zip(buffers).zip([x, w, y]) {
+            check_min_len(label, buffer, wide.len())?;
         }
         let [narrow_x, narrow_w, narrow_y] =
-            [(room[0], x), (room[1], w), (room[2], y)].map(|(room, wide)| room.part(0, wide.len()));
+            [(buffers[0], x), (buffers[1], w), (buffers[2], y)].map(|(buffer, wide)| buffer.part(0, wide.len()));
         let (read, left) = match pass {
             Pass::Forward => ([(x, narrow_x), (w, narrow_w)], (narrow_y, y, false)),
             Pass::Back { add } => ([(y, narrow_y), (w, narrow_w)], (narrow_x, x, add)),
@@ -47,9 +47,9 @@ impl Convolution {
     /// Computes the product of values that already have the precision of `factors`.
     fn multiply(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let Convolution { geometry, pass, x, w, y, scratch, factors } = self;
-        let narrow = matches!(factors, Factors::Bf16 { .. });
+        let narrow = matches!(factors, ProductPrecision::Bf16 { .. });
         if [x, w, y].iter().any(|memory| memory.is_narrow() != narrow) {
-            return Err(DeviceError::Unfit(format!("expected values in the precision {factors:?}")));
+            return Err(DeviceError::InvalidArgument(format!("expected values in the precision {factors:?}")));
         }
         if device.convolve(&self)? {
             return Ok(());
@@ -67,10 +67,10 @@ impl Convolution {
             Pass::Weights => {
                 let [chunk, chunks] = geometry.chunks();
                 let (partial, sums) =
-                    if chunks == 1 { (w, precision) } else { (scratch, precision_argument(Factors::F32)) };
+                    if chunks == 1 { (w, precision) } else { (scratch, precision_argument(ProductPrecision::F32)) };
                 if partial.len() < chunks * w.len() {
                     let (wanted, found) = (chunks * w.len(), partial.len());
-                    return Err(DeviceError::Unfit(format!(
+                    return Err(DeviceError::InvalidArgument(format!(
                         "scratch memory of a weight gradient: expected at least {wanted} values, found {found}"
                     )));
                 }
@@ -109,10 +109,10 @@ fn extent_arguments(geometry: &Geometry) -> Result<Vec<Argument>, DeviceError> {
 }
 
 /// The precision as kernels take it: `F32`, `TF32` or `BF16` of `common.h`.
-fn precision_argument(factors: Factors) -> Argument {
+fn precision_argument(factors: ProductPrecision) -> Argument {
     Int(match factors {
-        Factors::F32 => 0,
-        Factors::Tf32 => 1,
-        Factors::Bf16 { .. } => 2,
+        ProductPrecision::F32 => 0,
+        ProductPrecision::Tf32 => 1,
+        ProductPrecision::Bf16 { .. } => 2,
     })
 }

@@ -1,26 +1,26 @@
 //! Element-wise operations and changes of layout.
 
-use super::{Seen, check_len, check_min_len, int, launch_over};
+use super::{TensorView, check_len, check_min_len, int, launch_over};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
-use crate::memory::Memory;
+use crate::memory::DeviceMemory;
 use Argument::{Buffer, Int};
 
 /// Converts samples from channels × height × width to channels-last pixels.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrange {
+pub struct ChannelsLast {
     /// `[samples, channels, pixels]`
-    pub from: Memory,
+    pub from: DeviceMemory,
     /// `[samples, pixels, channels]`
-    pub to: Memory,
+    pub to: DeviceMemory,
     /// Channels per pixel.
     pub channels: usize,
     /// Pixels per sample.
     pub pixels: usize,
 }
 
-impl Arrange {
+impl ChannelsLast {
     /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
@@ -29,7 +29,7 @@ impl Arrange {
         let count = self.from.len();
         check_len("arranged samples", self.to, count)?;
         if self.channels * self.pixels == 0 || !count.is_multiple_of(self.channels * self.pixels) {
-            return Err(DeviceError::Unfit(format!(
+            return Err(DeviceError::InvalidArgument(format!(
                 "expected samples of {}×{} values, found {count} values",
                 self.channels, self.pixels
             )));
@@ -43,13 +43,13 @@ impl Arrange {
 #[derive(Clone, Copy, Debug)]
 pub struct Join {
     /// The first image.
-    pub first: Seen,
+    pub first: TensorView,
     /// The image to add, if any.
-    pub second: Option<Seen>,
+    pub second: Option<TensorView>,
     /// Replaces negative sums by 0.
     pub rectify: bool,
     /// The output.
-    pub output: Memory,
+    pub output: DeviceMemory,
     /// Stored channels per pixel.
     pub channels: usize,
 }
@@ -78,9 +78,9 @@ impl Join {
 #[derive(Clone, Copy, Debug)]
 pub struct Mask {
     /// The output of the [`Join`].
-    pub output: Memory,
+    pub output: DeviceMemory,
     /// On input the gradient with respect to `output`; afterwards the gradient with respect to the sum before rectification.
-    pub gradient: Memory,
+    pub gradient: DeviceMemory,
 }
 
 impl Mask {
@@ -97,16 +97,16 @@ impl Mask {
 
 /// Copies values, or adds them: total = values, or total += values.
 #[derive(Clone, Copy, Debug)]
-pub struct Give {
+pub struct CopyOrAdd {
     /// The values to copy or add.
-    pub values: Memory,
+    pub values: DeviceMemory,
     /// The destination.
-    pub total: Memory,
+    pub total: DeviceMemory,
     /// Adds to `total`; otherwise overwrites it.
     pub add: bool,
 }
 
-impl Give {
+impl CopyOrAdd {
     /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
@@ -121,34 +121,34 @@ impl Give {
 /// Computes the gradient with respect to stored values x from the gradient g with respect to the values as they are read: g where
 /// rectification passes it, or α g + β x + γ with three factors per channel.
 #[derive(Clone, Copy, Debug)]
-pub struct Apply {
+pub struct GradientApply {
     /// Gradient with respect to the values as they are read.
-    pub gradient: Memory,
+    pub gradient: DeviceMemory,
     /// The stored values and how they are read.
-    pub seen: Seen,
+    pub input: TensorView,
     /// α, β and γ, one value per channel each.
-    pub factors: Option<[Memory; 3]>,
+    pub factors: Option<[DeviceMemory; 3]>,
     /// The output.
-    pub output: Memory,
+    pub output: DeviceMemory,
     /// Stored channels per pixel.
     pub channels: usize,
 }
 
-impl Apply {
+impl GradientApply {
     /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.output.len();
-        self.seen.check("stored values of a gradient", count, self.channels)?;
+        self.input.check("stored values of a gradient", count, self.channels)?;
         check_len("gradient of the values as read", self.gradient, count)?;
         for factor in self.factors.iter().flatten() {
             check_min_len("factors of a gradient", *factor, self.channels)?;
         }
         let factors = self.factors.map_or([Argument::Null; 3], |factors| factors.map(Buffer));
-        let [scale, shift, rectify] = self.seen.arguments();
-        let start = [Buffer(self.gradient), Buffer(self.seen.values), scale, shift, rectify];
+        let [scale, shift, rectify] = self.input.arguments();
+        let start = [Buffer(self.gradient), Buffer(self.input.values), scale, shift, rectify];
         let end = [Buffer(self.output), int(count)?, int(self.channels)?];
         launch_over(device, "apply", count, start.into_iter().chain(factors).chain(end))
     }
@@ -156,46 +156,46 @@ impl Apply {
 
 /// Multiplies values by a dropout mask.
 #[derive(Clone, Copy, Debug)]
-pub struct Drop {
+pub struct Dropout {
     /// The values.
-    pub seen: Seen,
+    pub input: TensorView,
     /// One factor per value.
-    pub mask: Memory,
+    pub mask: DeviceMemory,
     /// The output.
-    pub output: Memory,
+    pub output: DeviceMemory,
     /// Stored channels per pixel.
     pub channels: usize,
 }
 
-impl Drop {
+impl Dropout {
     /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.output.len();
-        self.seen.check("input of dropout", count, self.channels)?;
+        self.input.check("input of dropout", count, self.channels)?;
         check_len("dropout mask", self.mask, count)?;
-        let [scale, shift, rectify] = self.seen.arguments();
+        let [scale, shift, rectify] = self.input.arguments();
         let end = [Buffer(self.mask), Buffer(self.output), int(count)?, int(self.channels)?];
-        launch_over(device, "drop", count, [Buffer(self.seen.values), scale, shift, rectify].into_iter().chain(end))
+        launch_over(device, "drop", count, [Buffer(self.input.values), scale, shift, rectify].into_iter().chain(end))
     }
 }
 
-/// Computes the gradient of a [`Drop`].
+/// Computes the gradient of a [`Dropout`].
 #[derive(Clone, Copy, Debug)]
-pub struct DropGradient {
+pub struct DropoutGradient {
     /// Gradient with respect to the output.
-    pub gradient: Memory,
+    pub gradient: DeviceMemory,
     /// One factor per value.
-    pub mask: Memory,
+    pub mask: DeviceMemory,
     /// Gradient with respect to the input.
-    pub total: Memory,
+    pub total: DeviceMemory,
     /// Adds to `total`; otherwise overwrites it.
     pub add: bool,
 }
 
-impl DropGradient {
+impl DropoutGradient {
     /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
@@ -227,7 +227,7 @@ impl Subsample {
     fn counts(&self) -> Result<[usize; 2], DeviceError> {
         let reach = |i: usize| self.to[i].saturating_sub(1) * self.stride < self.from[i];
         if self.stride == 0 || !reach(0) || !reach(1) || self.to[2] < self.from[2] {
-            return Err(DeviceError::Unfit(format!(
+            return Err(DeviceError::InvalidArgument(format!(
                 "an output of {:?} does not match an input of {:?} at stride {}",
                 self.to, self.from, self.stride
             )));
@@ -243,12 +243,12 @@ impl Subsample {
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn run(self, device: &mut dyn Device, seen: Seen, output: Memory) -> Result<(), DeviceError> {
+    pub fn run(self, device: &mut dyn Device, input: TensorView, output: DeviceMemory) -> Result<(), DeviceError> {
         let [from, to] = self.counts()?;
-        seen.check("input of subsampling", from, self.from[2])?;
+        input.check("input of subsampling", from, self.from[2])?;
         check_len("output of subsampling", output, to)?;
-        let [scale, shift, rectify] = seen.arguments();
-        let start = [Buffer(seen.values), scale, shift, rectify, Buffer(output), int(to)?];
+        let [scale, shift, rectify] = input.arguments();
+        let start = [Buffer(input.values), scale, shift, rectify, Buffer(output), int(to)?];
         launch_over(device, "subsample", to, start.into_iter().chain(self.extent_arguments()?))
     }
 
@@ -256,7 +256,13 @@ impl Subsample {
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn back(self, device: &mut dyn Device, gradient: Memory, total: Memory, add: bool) -> Result<(), DeviceError> {
+    pub fn back(
+        self,
+        device: &mut dyn Device,
+        gradient: DeviceMemory,
+        total: DeviceMemory,
+        add: bool,
+    ) -> Result<(), DeviceError> {
         let [from, to] = self.counts()?;
         check_len("output gradient of subsampling", gradient, to)?;
         check_len("input gradient of subsampling", total, from)?;
@@ -270,9 +276,9 @@ impl Subsample {
 #[derive(Clone, Copy, Debug)]
 pub struct GatherRows {
     /// One row of `stored` values per sample.
-    pub seen: Seen,
+    pub input: TensorView,
     /// One row of `classes` values per sample.
-    pub output: Memory,
+    pub output: DeviceMemory,
     /// Logits per row.
     pub classes: usize,
     /// Stored values per row.
@@ -286,14 +292,14 @@ impl GatherRows {
     /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let (count, samples) = (self.output.len(), rows(self.classes, self.stored, self.output)?);
-        self.seen.check("padded rows", samples * self.stored, self.stored)?;
-        let [scale, shift, rectify] = self.seen.arguments();
+        self.input.check("padded rows", samples * self.stored, self.stored)?;
+        let [scale, shift, rectify] = self.input.arguments();
         let end = [Buffer(self.output), int(count)?, int(self.classes)?, int(self.stored)?];
         launch_over(
             device,
             "gather_rows",
             count,
-            [Buffer(self.seen.values), scale, shift, rectify].into_iter().chain(end),
+            [Buffer(self.input.values), scale, shift, rectify].into_iter().chain(end),
         )
     }
 }
@@ -302,9 +308,9 @@ impl GatherRows {
 #[derive(Clone, Copy, Debug)]
 pub struct SpreadRows {
     /// One row of `classes` values per sample.
-    pub from: Memory,
+    pub from: DeviceMemory,
     /// One row of `stored` values per sample.
-    pub to: Memory,
+    pub to: DeviceMemory,
     /// Logits per row.
     pub classes: usize,
     /// Stored values per row.
@@ -325,9 +331,9 @@ impl SpreadRows {
 }
 
 /// Returns the number of rows of `classes` values.
-fn rows(classes: usize, stored: usize, memory: Memory) -> Result<usize, DeviceError> {
+fn rows(classes: usize, stored: usize, memory: DeviceMemory) -> Result<usize, DeviceError> {
     if classes == 0 || stored < classes || !memory.len().is_multiple_of(classes) {
-        return Err(DeviceError::Unfit(format!(
+        return Err(DeviceError::InvalidArgument(format!(
             "expected rows of {classes} values, stored as {stored}; found {} values",
             memory.len()
         )));

@@ -4,32 +4,32 @@ use super::{check_len, check_min_len, int, launch_over, optional};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
-use crate::memory::Memory;
+use crate::memory::DeviceMemory;
 use Argument::{Buffer, Float, Int};
 
 /// Integers per sample that describe its augmentation: {first, step, from, to} for the rows, then for the columns. Output row i reads
 /// input row first + step · i for from ≤ i < to, and is zero elsewhere; likewise for the columns.
-pub const MOVES: usize = 8;
+pub const AUGMENTATION_LEN: usize = 8;
 
 /// Integers that describe a stream of random numbers: the eight words of the key, then the low and the high word of the number of `f64`
 /// values drawn so far.
-pub const STREAM: usize = 10;
+pub const STREAM_LEN: usize = 10;
 
 /// Gathers images and converts their bytes to inputs, NHWC.
 #[derive(Clone, Copy, Debug)]
 pub struct Gather {
     /// Images of channels × height × width bytes each.
-    pub pixels: Memory,
+    pub pixels: DeviceMemory,
     /// The input for each byte value, 256 per channel.
-    pub table: Memory,
+    pub table: DeviceMemory,
     /// Values to subtract from the inputs, channels × height × width.
-    pub centre: Option<Memory>,
+    pub centre: Option<DeviceMemory>,
     /// Indices of the images.
-    pub samples: Memory,
-    /// [`MOVES`] integers per sample; none leaves the images as they are.
-    pub moves: Option<Memory>,
+    pub samples: DeviceMemory,
+    /// [`AUGMENTATION_LEN`] integers per sample; none leaves the images as they are.
+    pub moves: Option<DeviceMemory>,
     /// `[samples, height, width, channels]`
-    pub to: Memory,
+    pub to: DeviceMemory,
     /// Channels, rows and columns.
     pub shape: [usize; 3],
 }
@@ -44,7 +44,7 @@ impl Gather {
         let images = count_samples("pixels", self.pixels, length)?;
         check_min_len("table of inputs", self.table, 256 * self.shape[0])?;
         self.centre.map_or(Ok(()), |centre| check_len("centre", centre, length))?;
-        self.moves.map_or(Ok(()), |moves| check_len("augmentations", moves, MOVES * samples))?;
+        self.moves.map_or(Ok(()), |moves| check_len("augmentations", moves, AUGMENTATION_LEN * samples))?;
         check_len("gathered inputs", self.to, samples * length)?;
         let memories = [
             Buffer(self.pixels),
@@ -63,11 +63,11 @@ impl Gather {
 #[derive(Clone, Copy, Debug)]
 pub struct GatherTokens {
     /// Token numbers, `length` per sample.
-    pub tokens: Memory,
+    pub tokens: DeviceMemory,
     /// Indices of the samples.
-    pub samples: Memory,
+    pub samples: DeviceMemory,
     /// `[samples, length]`
-    pub to: Memory,
+    pub to: DeviceMemory,
     /// Tokens per sample.
     pub length: usize,
 }
@@ -91,22 +91,25 @@ impl GatherTokens {
 }
 
 /// Returns the number of samples of `length` values.
-fn count_samples(what: &str, memory: Memory, length: usize) -> Result<usize, DeviceError> {
+fn count_samples(what: &str, memory: DeviceMemory, length: usize) -> Result<usize, DeviceError> {
     if length == 0 || !memory.len().is_multiple_of(length) {
-        return Err(DeviceError::Unfit(format!("expected samples of {length} {what}, found {} values", memory.len())));
+        return Err(DeviceError::InvalidArgument(format!(
+            "expected samples of {length} {what}, found {} values",
+            memory.len()
+        )));
     }
     Ok(memory.len() / length)
 }
 
 /// Draws a dropout mask: one random number per value of the network, in the order of samples, channels and pixels.
 #[derive(Clone, Copy, Debug)]
-pub struct Masks {
-    /// [`STREAM`] integers.
-    pub stream: Memory,
+pub struct DropoutMask {
+    /// [`STREAM_LEN`] integers.
+    pub stream: DeviceMemory,
     /// Numbers that earlier masks of the step take from the stream.
     pub before: usize,
     /// `[samples, pixels, stored]`; padding channels keep their values.
-    pub mask: Memory,
+    pub mask: DeviceMemory,
     /// Share of values to drop, in 0..1.
     pub share: f64,
     /// Channels of the network.
@@ -117,7 +120,7 @@ pub struct Masks {
     pub stored: usize,
 }
 
-impl Masks {
+impl DropoutMask {
     /// Number of random numbers that a mask takes.
     pub fn draws(samples: usize, channels: usize, pixels: usize) -> usize {
         samples * channels * pixels
@@ -128,16 +131,16 @@ impl Masks {
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let Masks { channels, pixels, stored, .. } = self;
+        let DropoutMask { channels, pixels, stored, .. } = self;
         if !(0.0..1.0).contains(&self.share) || stored < channels {
-            return Err(DeviceError::Unfit(format!(
+            return Err(DeviceError::InvalidArgument(format!(
                 "a dropout mask requires a share in 0..1 and stored ≥ channels, found share {}, channels {channels}, stored {stored}",
                 self.share
             )));
         }
         let samples = count_samples("values of a dropout mask", self.mask, pixels * stored)?;
-        let draws = Masks::draws(samples, channels, pixels);
-        check_len("random stream", self.stream, STREAM)?;
+        let draws = DropoutMask::draws(samples, channels, pixels);
+        check_len("random stream", self.stream, STREAM_LEN)?;
         // A random number is k/2⁵³. It is below the share if and only if k is below ⌈share · 2⁵³⌉.
         let bound = (self.share * (1u64 << 53) as f64).ceil() as u64;
         let [high, low] = [(bound >> 32) as u32, bound as u32].map(|word| Int(word.cast_signed()));

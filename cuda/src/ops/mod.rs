@@ -12,19 +12,25 @@ mod precision;
 mod text;
 mod update;
 
-pub use elementwise::{Apply, Arrange, Drop, DropGradient, GatherRows, Give, Join, Mask, SpreadRows, Subsample};
-pub use gather::{Gather, GatherTokens, MOVES, Masks, STREAM};
-pub use loss::{Batch, Determinant, Forward, Imae, Latent, LatentState, Powers, Squares, Total};
-pub use norm::{BLOCK, GradientSums, Norm, Running, Settle, SettleRunning, Unsettle, UnsettleBias, partials};
+pub use elementwise::{
+    ChannelsLast, CopyOrAdd, Dropout, DropoutGradient, GatherRows, GradientApply, Join, Mask, SpreadRows, Subsample,
+};
+pub use gather::{AUGMENTATION_LEN, DropoutMask, Gather, GatherTokens, STREAM_LEN};
+pub use loss::{
+    Determinant, ForwardCorrection, Imae, LatentLabels, LatentState, LossBatch, MeanLoss, PowerLoss, SquaredError,
+};
+pub use norm::{
+    BLOCK, BiasGradient, GradientSums, Norm, NormFromBatch, NormFromRunning, NormGradient, RunningStatistics, partials,
+};
 pub use pool::{Average, MaxPool, Windows};
 pub use precision::{Narrow, Widen};
-pub use text::{Embedding, Place, Tanh};
-pub use update::{Adam, RATES, Sgd};
+pub use text::{ConcatPart, Embedding, Tanh};
+pub use update::{Adam, MAX_RATES, Sgd};
 
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::{Argument, Launch};
-use crate::memory::Memory;
+use crate::memory::DeviceMemory;
 
 /// Threads per block of kernels without barriers.
 const THREADS: u32 = 256;
@@ -38,21 +44,21 @@ const BLOCKS: u32 = 1 << 14;
 /// Stored values with the transformation under which kernels read them: x, x + shift or scale · x + shift per channel, followed by a
 /// ReLU if `rectify` is set.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct TensorView {
     /// The stored values.
-    pub values: Memory,
+    pub values: DeviceMemory,
     /// One factor per channel. Requires `shift`.
-    pub scale: Option<Memory>,
+    pub scale: Option<DeviceMemory>,
     /// One offset per channel.
-    pub shift: Option<Memory>,
+    pub shift: Option<DeviceMemory>,
     /// Reads negative values as 0.
     pub rectify: bool,
 }
 
-impl Seen {
+impl TensorView {
     /// Reads values as they are stored.
-    pub fn plain(values: Memory) -> Self {
-        Seen { values, scale: None, shift: None, rectify: false }
+    pub fn plain(values: DeviceMemory) -> Self {
+        TensorView { values, scale: None, shift: None, rectify: false }
     }
 
     /// Returns true if values are read as they are stored.
@@ -63,7 +69,7 @@ impl Seen {
     fn check(&self, what: &str, count: usize, channels: usize) -> Result<(), DeviceError> {
         check_len(what, self.values, count)?;
         if self.scale.is_some() && self.shift.is_none() {
-            return Err(DeviceError::Unfit(format!("{what}: a scale requires a shift")));
+            return Err(DeviceError::InvalidArgument(format!("{what}: a scale requires a shift")));
         }
         [self.scale, self.shift].into_iter().flatten().try_for_each(|affine| check_min_len(what, affine, channels))
     }
@@ -74,30 +80,32 @@ impl Seen {
     }
 }
 
-fn optional(memory: Option<Memory>) -> Argument {
+fn optional(memory: Option<DeviceMemory>) -> Argument {
     memory.map_or(Argument::Null, Argument::Buffer)
 }
 
 /// Returns an error unless the memory has `count` values.
-pub(crate) fn check_len(what: &str, memory: Memory, count: usize) -> Result<(), DeviceError> {
+pub(crate) fn check_len(what: &str, memory: DeviceMemory, count: usize) -> Result<(), DeviceError> {
     if memory.len() == count {
         return Ok(());
     }
-    Err(DeviceError::Unfit(format!("{what}: expected {count} values, found {}", memory.len())))
+    Err(DeviceError::InvalidArgument(format!("{what}: expected {count} values, found {}", memory.len())))
 }
 
 /// Returns an error if the memory has fewer than `count` values.
-pub(crate) fn check_min_len(what: &str, memory: Memory, count: usize) -> Result<(), DeviceError> {
+pub(crate) fn check_min_len(what: &str, memory: DeviceMemory, count: usize) -> Result<(), DeviceError> {
     if memory.len() >= count {
         return Ok(());
     }
-    Err(DeviceError::Unfit(format!("{what}: expected at least {count} values, found {}", memory.len())))
+    Err(DeviceError::InvalidArgument(format!("{what}: expected at least {count} values, found {}", memory.len())))
 }
 
 /// A number as a kernel argument.
 pub(crate) fn int(value: usize) -> Result<Argument, DeviceError> {
     let fits = i32::try_from(value).map(Argument::Int);
-    fits.map_err(|_| DeviceError::Unfit(format!("{value} exceeds the index range of kernels; use a smaller batch")))
+    fits.map_err(|_| {
+        DeviceError::InvalidArgument(format!("{value} exceeds the index range of kernels; use a smaller batch"))
+    })
 }
 
 /// Launches a kernel over `count` elements. Its threads stride over the elements, so any grid computes all of them.

@@ -1,10 +1,10 @@
 //! Batch norm: batch statistics, the scale and shift per channel that follow from them, and the sums of its gradient.
 
-use super::{Seen, check_len, check_min_len, int, launch_over, optional};
+use super::{TensorView, check_len, check_min_len, int, launch_over, optional};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::{Argument, Launch};
-use crate::memory::Memory;
+use crate::memory::DeviceMemory;
 use Argument::{Buffer, Float};
 
 /// Channels are stored in whole blocks of this size: `LANES` of the kernels.
@@ -30,7 +30,7 @@ pub fn partials(pixels: usize, channels: usize) -> usize {
 fn channel_blocks(channels: usize) -> Result<u32, DeviceError> {
     match u32::try_from(channels / BLOCK) {
         Ok(blocks) if channels.is_multiple_of(BLOCK) && blocks > 0 => Ok(blocks),
-        _ => Err(DeviceError::Unfit(format!("expected channels in blocks of {BLOCK}, found {channels}"))),
+        _ => Err(DeviceError::InvalidArgument(format!("expected channels in blocks of {BLOCK}, found {channels}"))),
     }
 }
 
@@ -48,19 +48,19 @@ fn launch_channel_blocks(
 #[derive(Clone, Copy, Debug)]
 pub struct Norm {
     /// Trained scale γ.
-    pub gamma: Memory,
+    pub gamma: DeviceMemory,
     /// Trained offset β.
-    pub beta: Memory,
+    pub beta: DeviceMemory,
     /// Bias of the preceding step, if it has one.
-    pub bias: Option<Memory>,
+    pub bias: Option<DeviceMemory>,
     /// Output: the scale under which values are read.
-    pub scale: Memory,
+    pub scale: DeviceMemory,
     /// Output: the shift under which values are read.
-    pub shift: Memory,
+    pub shift: DeviceMemory,
     /// Output: means.
-    pub mean: Memory,
+    pub mean: DeviceMemory,
     /// Output: 1/√(variance + ε), in `f64`.
-    pub inverse: Memory,
+    pub inverse: DeviceMemory,
     /// Stabiliser ε.
     pub epsilon: f32,
 }
@@ -77,37 +77,37 @@ impl Norm {
 
 /// Running statistics, one value per channel of the network.
 #[derive(Clone, Copy, Debug)]
-pub struct Running {
+pub struct RunningStatistics {
     /// Running means.
-    pub mean: Memory,
+    pub mean: DeviceMemory,
     /// Running unbiased variances.
-    pub variance: Memory,
+    pub variance: DeviceMemory,
 }
 
 /// Computes scale and shift per channel from the statistics of the batch, and updates the running statistics.
 #[derive(Clone, Copy, Debug)]
-pub struct Settle {
+pub struct NormFromBatch {
     /// Stored values of all pixels of all samples.
-    pub values: Memory,
+    pub values: DeviceMemory,
     /// Scratch memory for the statistics of the chunks, at least [`partials`] values.
-    pub partial: Memory,
+    pub partial: DeviceMemory,
     /// Parameters and outputs of the batch norm.
     pub norm: Norm,
     /// Statistics to update.
-    pub running: Running,
+    pub running: RunningStatistics,
     /// Weight of the batch in the update.
     pub momentum: f32,
     /// Stored channels per pixel.
     pub channels: usize,
 }
 
-impl Settle {
+impl NormFromBatch {
     /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let Settle { values, partial, norm, running, momentum, channels } = self;
+        let NormFromBatch { values, partial, norm, running, momentum, channels } = self;
         let pixels = count_pixels(values, channels)?;
         norm.check(channels)?;
         check_min_len("partial statistics", partial, partials(pixels, channels))?;
@@ -133,22 +133,22 @@ impl Settle {
 
 /// Computes scale and shift per channel from the running statistics.
 #[derive(Clone, Copy, Debug)]
-pub struct SettleRunning {
+pub struct NormFromRunning {
     /// Parameters and outputs of the batch norm.
     pub norm: Norm,
     /// Statistics of earlier batches.
-    pub running: Running,
+    pub running: RunningStatistics,
     /// Stored channels per pixel.
     pub channels: usize,
 }
 
-impl SettleRunning {
+impl NormFromRunning {
     /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let SettleRunning { norm, running, channels } = self;
+        let NormFromRunning { norm, running, channels } = self;
         norm.check(channels)?;
         let real = running.mean.len();
         check_len("running variances", running.variance, real)?;
@@ -169,13 +169,13 @@ impl SettleRunning {
 #[derive(Clone, Copy, Debug)]
 pub struct GradientSums {
     /// Gradient with respect to the values as they are read.
-    pub gradient: Memory,
+    pub gradient: DeviceMemory,
     /// The stored values and how they are read.
-    pub seen: Seen,
+    pub input: TensorView,
     /// Mean per channel; none leaves the second sum without a meaning.
-    pub mean: Option<Memory>,
+    pub mean: Option<DeviceMemory>,
     /// Output: at least [`partials`] values.
-    pub partial: Memory,
+    pub partial: DeviceMemory,
     /// Stored channels per pixel.
     pub channels: usize,
 }
@@ -186,24 +186,24 @@ impl GradientSums {
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let GradientSums { gradient, seen, mean, partial, channels } = self;
+        let GradientSums { gradient, input, mean, partial, channels } = self;
         let pixels = count_pixels(gradient, channels)?;
-        seen.check("stored values of a gradient", gradient.len(), channels)?;
+        input.check("stored values of a gradient", gradient.len(), channels)?;
         mean.map_or(Ok(()), |mean| check_min_len("means", mean, channels))?;
         check_min_len("partial sums", partial, partials(pixels, channels))?;
-        let [scale, shift, rectify] = seen.arguments();
+        let [scale, shift, rectify] = input.arguments();
         let end = [optional(mean), Buffer(partial), int(pixels)?, int(channels)?, int(chunk_pixels(pixels))?];
         let threads = pixels.div_ceil(chunk_pixels(pixels)) * channels;
-        let start = [Buffer(gradient), Buffer(seen.values), scale, shift, rectify];
+        let start = [Buffer(gradient), Buffer(input.values), scale, shift, rectify];
         launch_over(device, "gradient_sums", threads, start.into_iter().chain(end))
     }
 }
 
-/// Computes the gradients of γ and β and the factors of [`Apply`](super::Apply) from [`GradientSums`].
+/// Computes the gradients of γ and β and the factors of [`GradientApply`](super::GradientApply) from [`GradientSums`].
 #[derive(Clone, Copy, Debug)]
-pub struct Unsettle {
+pub struct NormGradient {
     /// Sums per chunk, as [`GradientSums`] leaves them.
-    pub partial: Memory,
+    pub partial: DeviceMemory,
     /// Number of pixels over all samples.
     pub pixels: usize,
     /// Stored channels per pixel.
@@ -211,18 +211,18 @@ pub struct Unsettle {
     /// Parameters and outputs of the batch norm.
     pub norm: Norm,
     /// Output: the gradients of γ and β.
-    pub gradients: [Memory; 2],
+    pub gradients: [DeviceMemory; 2],
     /// α, β and γ, one value per channel each.
-    pub factors: [Memory; 3],
+    pub factors: [DeviceMemory; 3],
 }
 
-impl Unsettle {
+impl NormGradient {
     /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let Unsettle { partial, pixels, channels, norm, gradients, factors } = self;
+        let NormGradient { partial, pixels, channels, norm, gradients, factors } = self;
         norm.check(channels)?;
         check_min_len("partial sums", partial, partials(pixels, channels))?;
         for memory in gradients.into_iter().chain(factors) {
@@ -237,24 +237,24 @@ impl Unsettle {
 
 /// Computes the gradient of a bias from [`GradientSums`].
 #[derive(Clone, Copy, Debug)]
-pub struct UnsettleBias {
+pub struct BiasGradient {
     /// Sums per chunk, as [`GradientSums`] leaves them.
-    pub partial: Memory,
+    pub partial: DeviceMemory,
     /// Number of pixels over all samples.
     pub pixels: usize,
     /// Stored channels per pixel.
     pub channels: usize,
     /// Output: the gradient.
-    pub gradient: Memory,
+    pub gradient: DeviceMemory,
 }
 
-impl UnsettleBias {
+impl BiasGradient {
     /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let UnsettleBias { partial, pixels, channels, gradient } = self;
+        let BiasGradient { partial, pixels, channels, gradient } = self;
         check_min_len("partial sums", partial, partials(pixels, channels))?;
         check_min_len("bias gradient", gradient, channels)?;
         let arguments =
@@ -263,10 +263,10 @@ impl UnsettleBias {
     }
 }
 
-fn count_pixels(values: Memory, channels: usize) -> Result<usize, DeviceError> {
+fn count_pixels(values: DeviceMemory, channels: usize) -> Result<usize, DeviceError> {
     channel_blocks(channels)?;
     if values.is_empty() || !values.len().is_multiple_of(channels) {
-        return Err(DeviceError::Unfit(format!(
+        return Err(DeviceError::InvalidArgument(format!(
             "expected pixels of {channels} channels, found {} values",
             values.len()
         )));

@@ -1,10 +1,10 @@
 //! Pooling: the largest value of each window, or the mean of all pixels.
 
-use super::{Seen, check_len, int, launch_over};
+use super::{TensorView, check_len, int, launch_over};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
-use crate::memory::Memory;
+use crate::memory::DeviceMemory;
 use Argument::{Buffer, Float, Int};
 
 /// The windows of a max pooling.
@@ -37,7 +37,7 @@ impl Windows {
             kernel > 0 && extent > 0 && kernel <= extent + 2 * self.padding && self.padding <= kernel / 2
         };
         if self.stride == 0 || self.channels == 0 || !fits(0) || !fits(1) {
-            return Err(DeviceError::Unfit(format!("pooling windows do not match their images: {self:?}")));
+            return Err(DeviceError::InvalidArgument(format!("pooling windows do not match their images: {self:?}")));
         }
         Ok([self.extent, self.output()].map(|[rows, columns]| self.samples * rows * columns * self.channels))
     }
@@ -58,7 +58,7 @@ pub struct MaxPool {
     /// The windows.
     pub windows: Windows,
     /// Per window the position of its first largest value within the image, as `int`.
-    pub places: Memory,
+    pub places: DeviceMemory,
 }
 
 impl MaxPool {
@@ -66,13 +66,13 @@ impl MaxPool {
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn run(self, device: &mut dyn Device, seen: Seen, output: Memory) -> Result<(), DeviceError> {
+    pub fn run(self, device: &mut dyn Device, input: TensorView, output: DeviceMemory) -> Result<(), DeviceError> {
         let [from, to] = self.windows.counts()?;
-        seen.check("input of max pooling", from, self.windows.channels)?;
+        input.check("input of max pooling", from, self.windows.channels)?;
         check_len("output of max pooling", output, to)?;
         check_len("positions of max pooling", self.places, to)?;
-        let [scale, shift, rectify] = seen.arguments();
-        let start = [Buffer(seen.values), scale, shift, rectify, Buffer(output), Buffer(self.places), int(to)?];
+        let [scale, shift, rectify] = input.arguments();
+        let start = [Buffer(input.values), scale, shift, rectify, Buffer(output), Buffer(self.places), int(to)?];
         int(from)?;
         launch_over(device, "max_pool", to, start.into_iter().chain(self.windows.extent_arguments()?))
     }
@@ -81,7 +81,13 @@ impl MaxPool {
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn back(self, device: &mut dyn Device, gradient: Memory, total: Memory, add: bool) -> Result<(), DeviceError> {
+    pub fn back(
+        self,
+        device: &mut dyn Device,
+        gradient: DeviceMemory,
+        total: DeviceMemory,
+        add: bool,
+    ) -> Result<(), DeviceError> {
         let [from, to] = self.windows.counts()?;
         check_len("output gradient of max pooling", gradient, to)?;
         check_len("positions of max pooling", self.places, to)?;
@@ -106,7 +112,9 @@ pub struct Average {
 impl Average {
     fn extent_arguments(&self) -> Result<[Argument; 3], DeviceError> {
         if self.pixels == 0 || self.channels == 0 {
-            return Err(DeviceError::Unfit(format!("average pooling requires pixels and channels, found {self:?}")));
+            return Err(DeviceError::InvalidArgument(format!(
+                "average pooling requires pixels and channels, found {self:?}"
+            )));
         }
         Ok([int(self.channels)?, int(self.pixels)?, Float((self.pixels as f32).recip())])
     }
@@ -115,13 +123,13 @@ impl Average {
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn run(self, device: &mut dyn Device, seen: Seen, output: Memory) -> Result<(), DeviceError> {
+    pub fn run(self, device: &mut dyn Device, input: TensorView, output: DeviceMemory) -> Result<(), DeviceError> {
         let count = self.samples * self.channels;
-        seen.check("input of average pooling", count * self.pixels, self.channels)?;
+        input.check("input of average pooling", count * self.pixels, self.channels)?;
         check_len("output of average pooling", output, count)?;
         int(count * self.pixels)?;
-        let [scale, shift, rectify] = seen.arguments();
-        let start = [Buffer(seen.values), scale, shift, rectify, Buffer(output), int(count)?];
+        let [scale, shift, rectify] = input.arguments();
+        let start = [Buffer(input.values), scale, shift, rectify, Buffer(output), int(count)?];
         launch_over(device, "average", count, start.into_iter().chain(self.extent_arguments()?))
     }
 
@@ -129,7 +137,13 @@ impl Average {
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn back(self, device: &mut dyn Device, gradient: Memory, total: Memory, add: bool) -> Result<(), DeviceError> {
+    pub fn back(
+        self,
+        device: &mut dyn Device,
+        gradient: DeviceMemory,
+        total: DeviceMemory,
+        add: bool,
+    ) -> Result<(), DeviceError> {
         let count = self.samples * self.channels;
         check_len("output gradient of average pooling", gradient, count)?;
         check_len("input gradient of average pooling", total, count * self.pixels)?;

@@ -4,16 +4,16 @@ use super::{check_len, int, launch_over};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
-use crate::memory::Memory;
+use crate::memory::DeviceMemory;
 use Argument::{Buffer, Int};
 
 /// Rounds values to bfloat16 (7 mantissa bits), to nearest, ties to even.
 #[derive(Clone, Copy, Debug)]
 pub struct Narrow {
     /// Values of 32 bits.
-    pub from: Memory,
+    pub from: DeviceMemory,
     /// Values of 16 bits.
-    pub to: Memory,
+    pub to: DeviceMemory,
 }
 
 impl Narrow {
@@ -32,9 +32,9 @@ impl Narrow {
 #[derive(Clone, Copy, Debug)]
 pub struct Widen {
     /// Values of 16 bits.
-    pub from: Memory,
+    pub from: DeviceMemory,
     /// Values of 32 bits.
-    pub to: Memory,
+    pub to: DeviceMemory,
     /// Adds to `to`; otherwise overwrites it.
     pub add: bool,
 }

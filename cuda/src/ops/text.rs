@@ -1,10 +1,10 @@
 //! Operations of text networks: embeddings, concatenation of channels, and tanh.
 
-use super::{Seen, check_len, check_min_len, int, launch_over};
+use super::{TensorView, check_len, check_min_len, int, launch_over};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
-use crate::memory::Memory;
+use crate::memory::DeviceMemory;
 use Argument::{Buffer, Int};
 
 /// Positions per chunk of an embedding gradient. Positions are added up within chunks first, then the chunks.
@@ -14,7 +14,7 @@ const CHUNK: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub struct Tanh {
     /// The output.
-    pub output: Memory,
+    pub output: DeviceMemory,
     /// Stored channels per pixel.
     pub channels: usize,
 }
@@ -24,19 +24,25 @@ impl Tanh {
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn run(self, device: &mut dyn Device, seen: Seen) -> Result<(), DeviceError> {
+    pub fn run(self, device: &mut dyn Device, input: TensorView) -> Result<(), DeviceError> {
         let count = self.output.len();
-        seen.check("input of tanh", count, self.channels)?;
-        let [scale, shift, rectify] = seen.arguments();
+        input.check("input of tanh", count, self.channels)?;
+        let [scale, shift, rectify] = input.arguments();
         let end = [Buffer(self.output), int(count)?, int(self.channels)?];
-        launch_over(device, "tangents", count, [Buffer(seen.values), scale, shift, rectify].into_iter().chain(end))
+        launch_over(device, "tangents", count, [Buffer(input.values), scale, shift, rectify].into_iter().chain(end))
     }
 
     /// Computes the gradient with respect to the input. `add` adds it to `total`; otherwise it overwrites `total`.
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn back(self, device: &mut dyn Device, gradient: Memory, total: Memory, add: bool) -> Result<(), DeviceError> {
+    pub fn back(
+        self,
+        device: &mut dyn Device,
+        gradient: DeviceMemory,
+        total: DeviceMemory,
+        add: bool,
+    ) -> Result<(), DeviceError> {
         let count = self.output.len();
         check_len("output gradient of tanh", gradient, count)?;
         check_len("input gradient of tanh", total, count)?;
@@ -47,7 +53,7 @@ impl Tanh {
 
 /// A value's channels as a slice of the channels of a wider value: one input of a concatenation.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct ConcatPart {
     /// Stored channels of the value.
     pub stored: usize,
     /// Channels to copy; the rest of `stored` is padding.
@@ -58,12 +64,12 @@ pub struct Place {
     pub start: usize,
 }
 
-impl Place {
-    fn extent_arguments(&self, narrow: Memory, wide: Memory) -> Result<[Argument; 4], DeviceError> {
-        let Place { stored, channels, wide: all, start } = *self;
+impl ConcatPart {
+    fn extent_arguments(&self, narrow: DeviceMemory, wide: DeviceMemory) -> Result<[Argument; 4], DeviceError> {
+        let ConcatPart { stored, channels, wide: all, start } = *self;
         let fits = stored > 0 && channels <= stored && start + channels <= all;
         if !fits || !narrow.len().is_multiple_of(stored) || narrow.len() / stored * all != wide.len() {
-            return Err(DeviceError::Unfit(format!(
+            return Err(DeviceError::InvalidArgument(format!(
                 "channels do not match: {self:?} for {} and {} values",
                 narrow.len(),
                 wide.len()
@@ -77,12 +83,12 @@ impl Place {
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn run(self, device: &mut dyn Device, seen: Seen, output: Memory) -> Result<(), DeviceError> {
-        let count = seen.values.len();
-        let numbers = self.extent_arguments(seen.values, output)?;
-        seen.check("channels to concatenate", count, self.stored)?;
-        let [scale, shift, rectify] = seen.arguments();
-        let start = [Buffer(seen.values), scale, shift, rectify, Buffer(output), int(count)?];
+    pub fn run(self, device: &mut dyn Device, input: TensorView, output: DeviceMemory) -> Result<(), DeviceError> {
+        let count = input.values.len();
+        let numbers = self.extent_arguments(input.values, output)?;
+        input.check("channels to concatenate", count, self.stored)?;
+        let [scale, shift, rectify] = input.arguments();
+        let start = [Buffer(input.values), scale, shift, rectify, Buffer(output), int(count)?];
         launch_over(device, "place_channels", count, start.into_iter().chain(numbers))
     }
 
@@ -90,7 +96,13 @@ impl Place {
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn back(self, device: &mut dyn Device, gradient: Memory, total: Memory, add: bool) -> Result<(), DeviceError> {
+    pub fn back(
+        self,
+        device: &mut dyn Device,
+        gradient: DeviceMemory,
+        total: DeviceMemory,
+        add: bool,
+    ) -> Result<(), DeviceError> {
         let numbers = self.extent_arguments(total, gradient)?;
         let start = [Buffer(gradient), Buffer(total), Int(add.into()), int(total.len())?];
         launch_over(device, "place_channels_gradient", total.len(), start.into_iter().chain(numbers))
@@ -101,7 +113,7 @@ impl Place {
 #[derive(Clone, Copy, Debug)]
 pub struct Embedding {
     /// Token numbers, in `f32`.
-    pub tokens: Memory,
+    pub tokens: DeviceMemory,
     /// Values per vector.
     pub stored: usize,
     /// Number of tokens in the vocabulary.
@@ -119,12 +131,12 @@ impl Embedding {
         2 * places
     }
 
-    fn check(&self, what: &str, at_places: Memory, vectors: Memory) -> Result<(), DeviceError> {
+    fn check(&self, what: &str, at_places: DeviceMemory, vectors: DeviceMemory) -> Result<(), DeviceError> {
         check_len(what, at_places, self.tokens.len() * self.stored)?;
         check_min_len("token vectors", vectors, self.vocabulary * self.stored)?;
         int(vectors.len())?;
         if self.stored == 0 {
-            Err(DeviceError::Unfit("an embedding requires vectors with at least one value".into()))
+            Err(DeviceError::InvalidArgument("an embedding requires vectors with at least one value".into()))
         } else {
             Ok(())
         }
@@ -134,7 +146,7 @@ impl Embedding {
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn run(self, device: &mut dyn Device, vectors: Memory, output: Memory) -> Result<(), DeviceError> {
+    pub fn run(self, device: &mut dyn Device, vectors: DeviceMemory, output: DeviceMemory) -> Result<(), DeviceError> {
         self.check("embedded tokens", output, vectors)?;
         let count = output.len();
         let start = [Buffer(self.tokens), Buffer(vectors), Buffer(output), int(count)?];
@@ -149,9 +161,9 @@ impl Embedding {
     pub fn back(
         self,
         device: &mut dyn Device,
-        gradient: Memory,
-        vectors: Memory,
-        [links, scratch]: [Memory; 2],
+        gradient: DeviceMemory,
+        vectors: DeviceMemory,
+        [links, scratch]: [DeviceMemory; 2],
     ) -> Result<(), DeviceError> {
         self.check("gradient of embedded tokens", gradient, vectors)?;
         let (places, count) = (self.tokens.len(), gradient.len());

@@ -4,24 +4,24 @@ use super::{check_len, check_min_len, int, launch_over, optional};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
-use crate::memory::Memory;
+use crate::memory::DeviceMemory;
 use Argument::{Buffer, Int};
 
 /// Maximum number of optimiser settings in device memory. They may change from step to step without a new launch.
-pub const RATES: usize = 8;
+pub const MAX_RATES: usize = 8;
 
 /// A step of stochastic gradient descent: g = gradient + decay · w; v = momentum · v + g; then w −= lr · v, or with Nesterov momentum
 /// w −= lr · (g + momentum · v).
 #[derive(Clone, Copy, Debug)]
 pub struct Sgd {
     /// Weights w.
-    pub weights: Memory,
+    pub weights: DeviceMemory,
     /// Gradient ∂L/∂w.
-    pub gradient: Memory,
+    pub gradient: DeviceMemory,
     /// Velocity v; none if the momentum is 0.
-    pub velocity: Option<Memory>,
+    pub velocity: Option<DeviceMemory>,
     /// `[lr, momentum, decay]`
-    pub rates: Memory,
+    pub rates: DeviceMemory,
     /// Uses Nesterov momentum.
     pub nesterov: bool,
 }
@@ -45,15 +45,15 @@ impl Sgd {
 #[derive(Clone, Copy, Debug)]
 pub struct Adam {
     /// Weights w.
-    pub weights: Memory,
+    pub weights: DeviceMemory,
     /// Gradient ∂L/∂w.
-    pub gradient: Memory,
+    pub gradient: DeviceMemory,
     /// First moment m.
-    pub mean: Memory,
+    pub mean: DeviceMemory,
     /// Second moment v.
-    pub square: Memory,
+    pub square: DeviceMemory,
     /// `[lr/(1 − β₁ᵗ), 1/√(1 − β₂ᵗ), β₁, 1 − β₁, β₂, 1 − β₂, ε, decay]`
-    pub rates: Memory,
+    pub rates: DeviceMemory,
 }
 
 impl Adam {
@@ -66,7 +66,7 @@ impl Adam {
         for memory in [self.gradient, self.mean, self.square] {
             check_len("gradient or moment of Adam", memory, count)?;
         }
-        check_min_len("settings of Adam", self.rates, RATES)?;
+        check_min_len("settings of Adam", self.rates, MAX_RATES)?;
         let memories = [self.weights, self.gradient, self.mean, self.square, self.rates];
         launch_over(device, "adam", count, memories.map(Buffer).into_iter().chain([int(count)?]))
     }

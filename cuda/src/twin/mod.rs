@@ -7,7 +7,7 @@ use crate::convolution::Convolution;
 use crate::device::{Device, Recording, refuse_while_recording};
 use crate::error::DeviceError;
 use crate::launch::{Argument, Launch, check};
-use crate::memory::{Memory, Room, Values};
+use crate::memory::{DeviceMemory, HostBuffer, HostValues};
 use crate::signature::Kind;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 
@@ -93,15 +93,15 @@ impl Twin {
         self.blocks.iter().flatten().map(|block| block.length * value_size(block.kind)).sum()
     }
 
-    fn find(&self, memory: Memory) -> Result<&Block, DeviceError> {
+    fn find(&self, memory: DeviceMemory) -> Result<&Block, DeviceError> {
         let block = self.blocks.get(memory.block).and_then(Option::as_ref);
-        block
-            .filter(|block| block.kind == memory.kind && memory.start + memory.length <= block.length)
-            .ok_or_else(|| DeviceError::Unfit(format!("the memory does not belong to this device: {memory:?}")))
+        block.filter(|block| block.kind == memory.kind && memory.start + memory.length <= block.length).ok_or_else(
+            || DeviceError::InvalidArgument(format!("the memory does not belong to this device: {memory:?}")),
+        )
     }
 
     /// The address of a range of memory.
-    fn address(&self, memory: Memory) -> Result<*mut c_void, DeviceError> {
+    fn address(&self, memory: DeviceMemory) -> Result<*mut c_void, DeviceError> {
         Ok(self.find(memory)?.address(memory.start))
     }
 
@@ -166,20 +166,20 @@ impl Device for Twin {
         "twin".into()
     }
 
-    fn kin(&self) -> String {
+    fn reproducibility_key(&self) -> String {
         "twin".into()
     }
 
-    fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
+    fn allocate(&mut self, kind: Kind, length: usize) -> Result<DeviceMemory, DeviceError> {
         refuse_while_recording(self.recording.is_some(), "allocate memory")?;
         if kind.size().is_none() {
-            return Err(DeviceError::Unfit(format!("memory of type {kind:?} cannot be allocated")));
+            return Err(DeviceError::InvalidArgument(format!("memory of type {kind:?} cannot be allocated")));
         }
         self.blocks.push(Some(Block::new(kind, length)));
-        Ok(Memory { block: self.blocks.len() - 1, kind, start: 0, length })
+        Ok(DeviceMemory { block: self.blocks.len() - 1, kind, start: 0, length })
     }
 
-    fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
+    fn free(&mut self, memory: DeviceMemory) -> Result<(), DeviceError> {
         refuse_while_recording(self.recording.is_some(), "free memory")?;
         self.find(memory)?;
         self.blocks[memory.block] = None;
@@ -190,33 +190,33 @@ impl Device for Twin {
         self.capacity.unwrap_or(usize::MAX)
     }
 
-    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
+    fn write(&mut self, values: HostValues<'_>, to: DeviceMemory) -> Result<(), DeviceError> {
         refuse_while_recording(self.recording.is_some(), "write to device memory")?;
         values.check_fits(to)?;
         let bytes = to.length * value_size(to.kind);
         self.written += bytes;
         let to = self.address(to)?.cast::<u8>();
         let from = match values {
-            Values::Floats(values) => values.as_ptr().cast::<u8>(),
-            Values::Doubles(values) => values.as_ptr().cast(),
-            Values::Ints(values) => values.as_ptr().cast(),
-            Values::Bytes(values) => values.as_ptr(),
+            HostValues::Floats(values) => values.as_ptr().cast::<u8>(),
+            HostValues::Doubles(values) => values.as_ptr().cast(),
+            HostValues::Ints(values) => values.as_ptr().cast(),
+            HostValues::Bytes(values) => values.as_ptr(),
         };
         // SAFETY: `to` points to that many values of a block, which no host slice overlaps.
         unsafe { std::ptr::copy_nonoverlapping(from, to, bytes) };
         Ok(())
     }
 
-    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
+    fn read(&self, from: DeviceMemory, values: HostBuffer<'_>) -> Result<(), DeviceError> {
         refuse_while_recording(self.recording.is_some(), "read from device memory")?;
         values.check_fits(from)?;
         let bytes = from.length * value_size(from.kind);
         let from = self.address(from)?.cast::<u8>();
         let to = match values {
-            Room::Floats(values) => values.as_mut_ptr().cast::<u8>(),
-            Room::Doubles(values) => values.as_mut_ptr().cast(),
-            Room::Ints(values) => values.as_mut_ptr().cast(),
-            Room::Bytes(values) => values.as_mut_ptr(),
+            HostBuffer::Floats(values) => values.as_mut_ptr().cast::<u8>(),
+            HostBuffer::Doubles(values) => values.as_mut_ptr().cast(),
+            HostBuffer::Ints(values) => values.as_mut_ptr().cast(),
+            HostBuffer::Bytes(values) => values.as_mut_ptr(),
         };
         // SAFETY: `from` points to that many values of a block, which no host slice overlaps.
         unsafe { std::ptr::copy_nonoverlapping(from, to, bytes) };
@@ -243,14 +243,15 @@ impl Device for Twin {
             return Err(DeviceError::failed("recording", "this twin refuses to record"));
         }
         if self.recording.is_some() {
-            return Err(DeviceError::Unfit("launches are already being recorded".into()));
+            return Err(DeviceError::InvalidArgument("launches are already being recorded".into()));
         }
         self.recording = Some(Vec::new());
         Ok(())
     }
 
     fn recorded(&mut self) -> Result<Recording, DeviceError> {
-        let launches = self.recording.take().ok_or_else(|| DeviceError::Unfit("nothing is being recorded".into()))?;
+        let launches =
+            self.recording.take().ok_or_else(|| DeviceError::InvalidArgument("nothing is being recorded".into()))?;
         self.recorded.push(launches);
         Ok(Recording(self.recorded.len() - 1))
     }
@@ -258,7 +259,7 @@ impl Device for Twin {
     fn play(&mut self, recording: Recording) -> Result<(), DeviceError> {
         refuse_while_recording(self.recording.is_some(), "play a recording")?;
         let launches = self.recorded.get(recording.0).cloned();
-        let launches = launches.ok_or_else(|| DeviceError::Unfit("no such recording".into()))?;
+        let launches = launches.ok_or_else(|| DeviceError::InvalidArgument("no such recording".into()))?;
         launches.iter().try_for_each(|launch| self.run(launch))
     }
 

@@ -2,9 +2,9 @@
 
 use crate::{Random, everywhere};
 use plusminus_kernels::{
-    Adam, Add, Average, BLOCK, Correlation, Extents, GradientApply, GradientSums, InputGradient, InputTransform,
-    Instructions, Join, KernelGradient, KernelTransform, Mask, MaxPool, MaxPoolGradient, Moments, OuterSum,
-    OutputGradient, OutputTransform, PLACES, Pad, Sgd, Steps, Tiles, View, Windows,
+    Adam, Add, Average, BLOCK, ChannelMoments, Correlation, Extents, GradientApply, GradientSums, InputGradient,
+    InputTransform, Instructions, Join, KernelGradient, KernelTransform, Mask, MaxPool, MaxPoolGradient, OuterSum,
+    OutputGradient, OutputTransform, PLACES, Pad, Sgd, Strides, Tiles, View, Windows,
 };
 
 /// Runs every kernel on an image of this size, each on the results of earlier ones. Returns all results in order.
@@ -26,8 +26,8 @@ fn computation(channels: usize, extent: [usize; 2], instructions: Instructions) 
     // A 3×3 convolution and the gradient of its weights.
     let extents = Extents { images: 1, rows: extent[0], columns: extent[1] };
     let row = larger[1] * channels;
-    let x_steps = Steps::dense(larger[0], larger[1], channels);
-    let y_steps = Steps::dense(extent[0], extent[1], channels);
+    let x_strides = Strides::dense(larger[0], larger[1], channels);
+    let y_strides = Strides::dense(extent[0], extent[1], channels);
     let (rows, length, panel, outputs) = (3, 3 * channels, 9 * channels * BLOCK, channels);
     let kernels = random.fine(9 * channels * channels);
     let mut y = random.fine(pixels * channels);
@@ -35,7 +35,7 @@ fn computation(channels: usize, extent: [usize; 2], instructions: Instructions) 
     Correlation {
         extents,
         x,
-        x_steps,
+        x_strides,
         rows,
         row,
         length,
@@ -43,13 +43,13 @@ fn computation(channels: usize, extent: [usize; 2], instructions: Instructions) 
         panel,
         outputs,
         y: &mut y,
-        y_steps,
+        y_strides,
         accumulate: true,
     }
     .run(instructions);
     let mut sums = random.fine(kernels.len());
-    let (d, d_steps) = (&y, y_steps);
-    OuterSum { extents, x, x_steps, rows, row, length, d, d_steps, weights: &mut sums, panel, outputs }
+    let (d, d_strides) = (&y, y_strides);
+    OuterSum { extents, x, x_strides, rows, row, length, d, d_strides, weights: &mut sums, panel, outputs }
         .run(instructions);
     found.extend_from_slice(&sums);
 
@@ -70,7 +70,7 @@ fn computation(channels: usize, extent: [usize; 2], instructions: Instructions) 
     Mask { output: &joined, gradient: image_gradient }.run(instructions);
     let mut moments = [(); 4].map(|()| vec![0.0; channels]);
     let [average, squares, sum, product] = &mut moments;
-    Moments { image: &joined, mean: average, squares }.run(instructions);
+    ChannelMoments { image: &joined, mean: average, squares }.run(instructions);
     Add { values: squares, total: average }.run(instructions);
     GradientSums { gradient: image_gradient, image: &image, view, mean: &mean, sum, product }.run(instructions);
     let factors = Some([&scale[..], &shift[..], &mean[..]]);

@@ -1,7 +1,7 @@
 //! Operations over pixels: copies, sums, moments and gradients.
 
 use crate::{DRAWS, Random, everywhere, near, same};
-use plusminus_kernels::{Add, GradientApply, GradientSums, Join, Mask, Moments, Pad, View};
+use plusminus_kernels::{Add, ChannelMoments, GradientApply, GradientSums, Join, Mask, Pad, View};
 
 /// A view that owns its scale and shift.
 #[derive(Clone, Debug)]
@@ -181,7 +181,7 @@ fn moments_stay_precise_if_the_mean_is_large() {
                 let found = everywhere((channels, pixels), |instructions| {
                     let mut found = vec![f32::NAN; 2 * channels];
                     let (mean, squares) = found.split_at_mut(channels);
-                    Moments { image: &image, mean, squares }.run(instructions);
+                    ChannelMoments { image: &image, mean, squares }.run(instructions);
                     found
                 });
                 let [mean, squares] = moments(&image, channels);

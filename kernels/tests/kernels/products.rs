@@ -1,7 +1,7 @@
 //! Products of windows and weights, and the gradient of the weights.
 
 use crate::{DRAWS, Random, everywhere, place, same};
-use plusminus_kernels::{BLOCK, Correlation, Extents, Instructions, OuterSum, Steps};
+use plusminus_kernels::{BLOCK, Correlation, Extents, Instructions, OuterSum, Strides};
 
 /// A convolution without padding over contiguous images.
 #[derive(Clone, Copy, Debug)]
@@ -45,27 +45,27 @@ impl Convolution {
         self.input()[1] * self.channels
     }
 
-    fn x_steps(&self) -> Steps {
+    fn x_strides(&self) -> Strides {
         let image = self.input()[0] * self.x_row();
-        Steps { image, row: self.stride * self.x_row(), column: self.stride * self.channels }
+        Strides { image, row: self.stride * self.x_row(), column: self.stride * self.channels }
     }
 
     fn x(&self) -> usize {
-        self.extents.images * self.x_steps().image
+        self.extents.images * self.x_strides().image
     }
 
     /// Output images have an extra row, column and block of channels, which must keep their values.
-    fn y_steps(&self) -> Steps {
-        Steps::dense(self.extents.rows + 1, self.extents.columns + 1, self.outputs + BLOCK)
+    fn y_strides(&self) -> Strides {
+        Strides::dense(self.extents.rows + 1, self.extents.columns + 1, self.outputs + BLOCK)
     }
 
     fn y(&self) -> usize {
-        self.extents.images * self.y_steps().image
+        self.extents.images * self.y_strides().image
     }
 
     /// Calls `f` with the indices in x, weights and y of every product.
     fn each(&self, mut f: impl FnMut(usize, usize, usize)) {
-        let (x, y, length) = (self.x_steps(), self.y_steps(), self.length());
+        let (x, y, length) = (self.x_strides(), self.y_strides(), self.length());
         for image in 0..self.extents.images {
             for row in 0..self.extents.rows {
                 for column in 0..self.extents.columns {
@@ -86,7 +86,7 @@ impl Convolution {
         Correlation {
             extents: self.extents,
             x,
-            x_steps: self.x_steps(),
+            x_strides: self.x_strides(),
             rows: self.kernel,
             row: self.x_row(),
             length: self.length(),
@@ -94,7 +94,7 @@ impl Convolution {
             panel: self.panel(),
             outputs: self.outputs,
             y: &mut y,
-            y_steps: self.y_steps(),
+            y_strides: self.y_strides(),
             accumulate: self.accumulate,
         }
         .run(instructions);
@@ -106,12 +106,12 @@ impl Convolution {
         OuterSum {
             extents: self.extents,
             x,
-            x_steps: self.x_steps(),
+            x_strides: self.x_strides(),
             rows: self.kernel,
             row: self.x_row(),
             length: self.length(),
             d,
-            d_steps: self.y_steps(),
+            d_strides: self.y_strides(),
             weights: &mut weights,
             panel: self.panel(),
             outputs: self.outputs,

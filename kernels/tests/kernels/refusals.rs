@@ -1,9 +1,9 @@
 //! Mismatched extents are refused before anything is read.
 
 use plusminus_kernels::{
-    Adam, Add, Average, Correlation, Extents, GradientApply, GradientSums, InputGradient, InputTransform, Instructions,
-    Join, KernelGradient, KernelTransform, Mask, MaxPool, MaxPoolGradient, Moments, OuterSum, OutputGradient,
-    OutputTransform, Pad, Sgd, Steps, Tiles, View, Windows,
+    Adam, Add, Average, ChannelMoments, Correlation, Extents, GradientApply, GradientSums, InputGradient,
+    InputTransform, Instructions, Join, KernelGradient, KernelTransform, Mask, MaxPool, MaxPoolGradient, OuterSum,
+    OutputGradient, OutputTransform, Pad, Sgd, Strides, Tiles, View, Windows,
 };
 
 /// Tests that running each kernel panics with the message.
@@ -23,7 +23,7 @@ fn correlation<'a>(x: &'a [f32], weights: &'a [f32], y: &'a mut [f32]) -> Correl
     Correlation {
         extents: Extents::matrix(4),
         x,
-        x_steps: Steps::matrix(3),
+        x_strides: Strides::matrix(3),
         rows: 1,
         row: 0,
         length: 3,
@@ -31,14 +31,14 @@ fn correlation<'a>(x: &'a [f32], weights: &'a [f32], y: &'a mut [f32]) -> Correl
         panel: 48,
         outputs: 32,
         y,
-        y_steps: Steps::matrix(32),
+        y_strides: Strides::matrix(32),
         accumulate: false,
     }
 }
 
 fn outer<'a>(x: &'a [f32], d: &'a [f32], weights: &'a mut [f32]) -> OuterSum<'a> {
-    let (extents, x_steps, d_steps) = (Extents::matrix(4), Steps::matrix(3), Steps::matrix(32));
-    OuterSum { extents, x, x_steps, rows: 1, row: 0, length: 3, d, d_steps, weights, panel: 48, outputs: 32 }
+    let (extents, x_strides, d_strides) = (Extents::matrix(4), Strides::matrix(3), Strides::matrix(32));
+    OuterSum { extents, x, x_strides, rows: 1, row: 0, length: 3, d, d_strides, weights, panel: 48, outputs: 32 }
 }
 
 refuses! {
@@ -126,9 +126,9 @@ refuses! {
     a_mask_of_another_length: "one gradient per value", Mask { output: &[0.0; 32], gradient: &mut [0.0; 16] };
     a_mask_outside_blocks: "the values are in blocks of 16", Mask { output: &[0.0; 8], gradient: &mut [0.0; 8] };
     totals_of_another_length: "values and total have the same length", Add { values: &[0.0; 32], total: &mut [0.0; 16] };
-    moments_of_an_empty_image: "the image has whole pixels of 16 channels", Moments { image: &[], mean: &mut [0.0; 16], squares: &mut [0.0; 16] };
+    moments_of_an_empty_image: "the image has whole pixels of 16 channels", ChannelMoments { image: &[], mean: &mut [0.0; 16], squares: &mut [0.0; 16] };
     moments_of_channels_outside_blocks: "the channels are in blocks of 16",
-        Moments { image: &[0.0; 8], mean: &mut [0.0; 8], squares: &mut [0.0; 8] };
+        ChannelMoments { image: &[0.0; 8], mean: &mut [0.0; 8], squares: &mut [0.0; 8] };
     sums_of_another_length: "both sums have one value for each of 16 channels",
         GradientSums {
             gradient: &[0.0; 16], image: &[0.0; 16], view: View::default(), mean: &[0.0; 16], sum: &mut [0.0; 16],

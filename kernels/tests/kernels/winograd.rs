@@ -3,7 +3,7 @@
 use crate::{DRAWS, Draw, Random, dot, everywhere, place, same};
 use plusminus_kernels::{
     BLOCK, Correlation, Extents, InputGradient, InputTransform, Instructions, KernelGradient, KernelTransform,
-    OuterSum, OutputGradient, OutputTransform, PLACES, Steps, Tiles,
+    OuterSum, OutputGradient, OutputTransform, PLACES, Strides, Tiles,
 };
 use std::ops::Range;
 
@@ -155,7 +155,7 @@ impl Case {
             Correlation {
                 extents: Extents::matrix(self.count()),
                 x,
-                x_steps: Steps::matrix(from),
+                x_strides: Strides::matrix(from),
                 rows: 1,
                 row: 0,
                 length: from,
@@ -163,7 +163,7 @@ impl Case {
                 panel: from * BLOCK,
                 outputs: to,
                 y,
-                y_steps: Steps::matrix(to),
+                y_strides: Strides::matrix(to),
                 accumulate: false,
             }
             .run(instructions);
@@ -182,12 +182,12 @@ impl Case {
             OuterSum {
                 extents: Extents::matrix(self.count()),
                 x,
-                x_steps: Steps::matrix(self.inputs),
+                x_strides: Strides::matrix(self.inputs),
                 rows: 1,
                 row: 0,
                 length: self.inputs,
                 d,
-                d_steps: Steps::matrix(self.outputs),
+                d_strides: Strides::matrix(self.outputs),
                 weights,
                 panel: self.inputs * BLOCK,
                 outputs: self.outputs,

@@ -363,6 +363,6 @@ impl EngineError {
 pub fn is_well(device: Device) -> bool {
     match device {
         Device::Cpu => true,
-        Device::Cuda(number) => plusminus_cuda::is_well(number as usize),
+        Device::Cuda(number) => plusminus_cuda::is_usable(number as usize),
     }
 }

@@ -1,10 +1,10 @@
 //! Determinant-based mutual information between given labels and predictions of a batch.
 
-use super::{Batch, int};
+use super::{LossBatch, int};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::{Argument, Launch};
-use crate::memory::Memory;
+use crate::memory::DeviceMemory;
 use crate::ops::norm::THREADS;
 use crate::ops::{check_len, launch_over};
 use Argument::Buffer;
@@ -13,9 +13,9 @@ use Argument::Buffer;
 #[derive(Clone, Copy, Debug)]
 pub struct Determinant {
     /// `[ε, normalise]`, in `f64`: a non-zero `normalise` divides M by the number of rows.
-    pub parameters: Memory,
+    pub parameters: DeviceMemory,
     /// [`Determinant::scratch`] values, in `f64`.
-    pub scratch: Memory,
+    pub scratch: DeviceMemory,
 }
 
 impl Determinant {
@@ -28,7 +28,7 @@ impl Determinant {
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn run(self, device: &mut dyn Device, batch: Batch) -> Result<(), DeviceError> {
+    pub fn run(self, device: &mut dyn Device, batch: LossBatch) -> Result<(), DeviceError> {
         let (rows, classes, square) = (batch.samples.len(), batch.classes, batch.classes * batch.classes);
         check_len("parameters of the determinant loss", self.parameters, 2)?;
         check_len("scratch memory of the determinant loss", self.scratch, Determinant::scratch(rows, classes))?;

@@ -1,39 +1,39 @@
 //! Losses on logits with their gradients, in double precision.
 //!
-//! A loss stores one value per row, and [`Total`] averages them. `core::methods::losses` defines the formulas and the valid parameters;
+//! A loss stores one value per row, and [`MeanLoss`] averages them. `core::methods::losses` defines the formulas and the valid parameters;
 //! the operations here check that kernels stay within their memory.
 
 mod determinant;
 mod latent;
 
 pub use determinant::Determinant;
-pub use latent::{Latent, LatentState};
+pub use latent::{LatentLabels, LatentState};
 
 use super::{check_len, check_min_len, int, launch_warps, optional};
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::launch::Argument;
-use crate::memory::Memory;
+use crate::memory::DeviceMemory;
 use Argument::Buffer;
 
 /// Inputs and outputs of every loss.
 #[derive(Clone, Copy, Debug)]
-pub struct Batch {
+pub struct LossBatch {
     /// Logits, one row per sample.
-    pub logits: Memory,
+    pub logits: DeviceMemory,
     /// Output: gradient with respect to the logits.
-    pub gradient: Memory,
+    pub gradient: DeviceMemory,
     /// Given labels of the whole training set. Values outside 0..`classes` count as missing.
-    pub labels: Memory,
+    pub labels: DeviceMemory,
     /// Indices of the batch's samples in the training set.
-    pub samples: Memory,
+    pub samples: DeviceMemory,
     /// Output: one value per row, in `f64`.
-    pub values: Memory,
+    pub values: DeviceMemory,
     /// Logits per row.
     pub classes: usize,
 }
 
-impl Batch {
+impl LossBatch {
     /// Number of rows.
     fn rows(&self) -> usize {
         self.samples.len()
@@ -46,7 +46,10 @@ impl Batch {
         check_len("row values", self.values, self.rows())?;
         // The losses compare a class with the others, so they need two.
         if self.classes < 2 {
-            return Err(DeviceError::Unfit(format!("a loss requires at least 2 classes, found {}", self.classes)));
+            return Err(DeviceError::InvalidArgument(format!(
+                "a loss requires at least 2 classes, found {}",
+                self.classes
+            )));
         }
         int(self.classes * self.classes)?;
         int(count).map(|_| ())
@@ -80,19 +83,19 @@ impl Batch {
 
 /// α (−ln p_y) + β (1 − p_y^q)/q − bound, over the selected samples.
 #[derive(Clone, Copy, Debug)]
-pub struct Powers {
+pub struct PowerLoss {
     /// `[α, β, q, bound]`, in `f64`.
-    pub parameters: Memory,
+    pub parameters: DeviceMemory,
     /// One byte per sample of the training set, non-zero for selected samples; none selects all.
-    pub kept: Option<Memory>,
+    pub kept: Option<DeviceMemory>,
 }
 
-impl Powers {
+impl PowerLoss {
     /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn run(self, device: &mut dyn Device, batch: Batch) -> Result<(), DeviceError> {
+    pub fn run(self, device: &mut dyn Device, batch: LossBatch) -> Result<(), DeviceError> {
         check_len("parameters of the power loss", self.parameters, 4)?;
         self.kept.map_or(Ok(()), |kept| check_len("selected samples", kept, batch.labels.len()))?;
         let own = [Buffer(self.parameters), optional(self.kept), Buffer(batch.values), Buffer(batch.gradient)];
@@ -102,31 +105,31 @@ impl Powers {
 
 /// ‖p − e_y‖²: squared error.
 #[derive(Clone, Copy, Debug)]
-pub struct Squares;
+pub struct SquaredError;
 
-impl Squares {
+impl SquaredError {
     /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn run(self, device: &mut dyn Device, batch: Batch) -> Result<(), DeviceError> {
+    pub fn run(self, device: &mut dyn Device, batch: LossBatch) -> Result<(), DeviceError> {
         batch.launch(device, "loss_squares", [Buffer(batch.values), Buffer(batch.gradient)])
     }
 }
 
 /// −ln Σ p_i T_iy: forward correction with the transition matrix T.
 #[derive(Clone, Copy, Debug)]
-pub struct Forward {
+pub struct ForwardCorrection {
     /// ln T, one column of T after the other, in `f64`.
-    pub columns: Memory,
+    pub columns: DeviceMemory,
 }
 
-impl Forward {
+impl ForwardCorrection {
     /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn run(self, device: &mut dyn Device, batch: Batch) -> Result<(), DeviceError> {
+    pub fn run(self, device: &mut dyn Device, batch: LossBatch) -> Result<(), DeviceError> {
         check_len("transition matrix", self.columns, batch.classes * batch.classes)?;
         batch.launch(device, "loss_forward", [Buffer(self.columns), Buffer(batch.values), Buffer(batch.gradient)])
     }
@@ -136,9 +139,9 @@ impl Forward {
 #[derive(Clone, Copy, Debug)]
 pub struct Imae {
     /// `[T, normalise]`, in `f64`: gradients are divided by the number of rows if `normalise` is 0, otherwise by the sum of their norms.
-    pub parameters: Memory,
+    pub parameters: DeviceMemory,
     /// Scratch memory for one `f64` per row.
-    pub weights: Memory,
+    pub weights: DeviceMemory,
 }
 
 impl Imae {
@@ -146,7 +149,7 @@ impl Imae {
     ///
     /// # Errors
     /// Returns an error if a length does not match or a launch fails.
-    pub fn run(self, device: &mut dyn Device, batch: Batch) -> Result<(), DeviceError> {
+    pub fn run(self, device: &mut dyn Device, batch: LossBatch) -> Result<(), DeviceError> {
         check_len("parameters of IMAE", self.parameters, 2)?;
         check_len("row weights", self.weights, batch.rows())?;
         let own = [self.parameters, batch.values, self.weights].map(Buffer);
@@ -157,16 +160,16 @@ impl Imae {
 
 /// The loss of a batch: the mean of its row values.
 #[derive(Clone, Copy, Debug)]
-pub struct Total {
+pub struct MeanLoss {
     /// Row values in `f64`; a single one for a loss of the batch as a whole.
-    pub values: Memory,
+    pub values: DeviceMemory,
     /// Integers of the step. The first is the index into `losses`.
-    pub step: Memory,
+    pub step: DeviceMemory,
     /// Losses of several steps, in `f64`.
-    pub losses: Memory,
+    pub losses: DeviceMemory,
 }
 
-impl Total {
+impl MeanLoss {
     /// Checks the lengths and launches the kernels.
     ///
     /// # Errors

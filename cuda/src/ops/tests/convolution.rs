@@ -1,7 +1,7 @@
 //! Compares convolutions and their gradients with their definitions in `f64`.
 
 use super::*;
-use crate::convolution::{Factors, Geometry, Pass};
+use crate::convolution::{Geometry, Pass, ProductPrecision};
 
 /// All kinds of kernels, strides, padding and channels, and a linear layer.
 fn geometries() -> Vec<Geometry> {
@@ -73,7 +73,7 @@ fn close(what: &str, found: &[f32], expected: &[f64]) {
 #[test]
 fn convolutions_match_their_definition() {
     for geometry in geometries() {
-        let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
+        let lengths = [geometry.input_len(), geometry.weights(), geometry.output_len()];
         let [x, w, d] = [0, 1, 2].map(|i| noise(20 + i as u32, lengths[i]));
         let before = noise(30, x.len());
         let found = on_any_grid(|device| {
@@ -85,8 +85,15 @@ fn convolutions_match_their_definition() {
                 uninitialised(device, w.len()),
             ];
             let scratch = uninitialised(device, geometry.scratch());
-            let product =
-                Convolution { geometry, pass: Pass::Forward, x: at_x, w: at_w, y, scratch, factors: Factors::F32 };
+            let product = Convolution {
+                geometry,
+                pass: Pass::Forward,
+                x: at_x,
+                w: at_w,
+                y,
+                scratch,
+                factors: ProductPrecision::F32,
+            };
             product.run(device).unwrap();
             let back = Convolution { y: at_d, ..product };
             Convolution { pass: Pass::Back { add: true }, x: added, ..back }.run(device).unwrap();
@@ -119,10 +126,17 @@ fn the_scratch_memory_of_a_batch_suffices_for_smaller_batches() {
     let of = |samples| Geometry { samples, margin: [0, 0], ..row };
     let mut device = Twin::new();
     for (samples, more) in [(8, 9), (2, 3), (1, 2)] {
-        let [x, y] = [(); 2].map(|()| uninitialised(&mut device, of(samples).reads()));
+        let [x, y] = [(); 2].map(|()| uninitialised(&mut device, of(samples).input_len()));
         let [w, scratch] = [1, of(more).scratch()].map(|length| uninitialised(&mut device, length));
-        let convolution =
-            Convolution { geometry: of(samples), pass: Pass::Weights, x, w, y, scratch, factors: Factors::F32 };
+        let convolution = Convolution {
+            geometry: of(samples),
+            pass: Pass::Weights,
+            x,
+            w,
+            y,
+            scratch,
+            factors: ProductPrecision::F32,
+        };
         convolution.run(&mut device).unwrap_or_else(|error| panic!("{samples} of {more}: {error}"));
     }
 }
@@ -131,7 +145,8 @@ fn the_scratch_memory_of_a_batch_suffices_for_smaller_batches() {
 fn mismatched_extents_are_refused() {
     let mut twin = Twin::new();
     let good = geometries()[0];
-    let [x, w, y] = [good.reads(), good.weights(), good.leaves()].map(|length| uninitialised(&mut twin, length));
+    let [x, w, y] =
+        [good.input_len(), good.weights(), good.output_len()].map(|length| uninitialised(&mut twin, length));
     for wrong in [
         Geometry { to: [9, 11], ..good },
         Geometry { stride: 0, ..good },
@@ -140,11 +155,11 @@ fn mismatched_extents_are_refused() {
         Geometry { outputs: 15, ..good },
     ] {
         let convolution =
-            Convolution { geometry: wrong, pass: Pass::Forward, x, w, y, scratch: w, factors: Factors::F32 };
+            Convolution { geometry: wrong, pass: Pass::Forward, x, w, y, scratch: w, factors: ProductPrecision::F32 };
         assert!(convolution.run(&mut twin).is_err(), "{wrong:?}");
     }
     let scratch = w.part(0, good.scratch().min(w.len()) - 1);
-    let weights = Convolution { geometry: good, pass: Pass::Weights, x, w, y, scratch, factors: Factors::F32 };
+    let weights = Convolution { geometry: good, pass: Pass::Weights, x, w, y, scratch, factors: ProductPrecision::F32 };
     assert!(weights.run(&mut twin).unwrap_err().to_string().contains("scratch memory of a weight gradient"));
     assert_eq!(twin.launches, 0);
 }
@@ -202,7 +217,7 @@ fn values_are_narrowed_to_nearest_and_widened_exactly() {
 #[test]
 fn factors_are_rounded_before_multiplication_and_sums_are_not() {
     for geometry in geometries().into_iter().take(8) {
-        let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
+        let lengths = [geometry.input_len(), geometry.weights(), geometry.output_len()];
         for narrow in [false, true] {
             let kept = if narrow { 7 } else { 10 };
             let [x, w, d] = [0, 1, 2].map(|i| with_ties(noise(20 + i as u32, lengths[i]), kept));
@@ -214,9 +229,11 @@ fn factors_are_rounded_before_multiplication_and_sums_are_not() {
                 let scratch = uninitialised(device, geometry.scratch());
                 let factors = if narrow {
                     // Longer than required.
-                    Factors::Bf16 { room: lengths.map(|length| device.allocate(Kind::Halves, length + 3).unwrap()) }
+                    ProductPrecision::Bf16 {
+                        buffers: lengths.map(|length| device.allocate(Kind::Halves, length + 3).unwrap()),
+                    }
                 } else {
-                    Factors::Tf32
+                    ProductPrecision::Tf32
                 };
                 let product = Convolution { geometry, pass: Pass::Forward, x: at_x, w: at_w, y, scratch, factors };
                 product.run(device).unwrap();
@@ -256,11 +273,18 @@ fn factors_are_rounded_before_multiplication_and_sums_are_not() {
 fn the_buffers_of_bfloat16_factors_are_checked() {
     let mut twin = Twin::new();
     let geometry = geometries()[0];
-    let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
+    let lengths = [geometry.input_len(), geometry.weights(), geometry.output_len()];
     let [x, w, y] = lengths.map(|length| uninitialised(&mut twin, length));
     let rooms = lengths.map(|length| twin.allocate(Kind::Halves, length).unwrap());
-    let product =
-        |room| Convolution { geometry, pass: Pass::Forward, x, w, y, scratch: w, factors: Factors::Bf16 { room } };
+    let product = |buffers| Convolution {
+        geometry,
+        pass: Pass::Forward,
+        x,
+        w,
+        y,
+        scratch: w,
+        factors: ProductPrecision::Bf16 { buffers },
+    };
     let short = product([rooms[0], rooms[1].part(0, lengths[1] - 1), rooms[2]]).run(&mut twin).unwrap_err();
     assert!(short.to_string().contains("bfloat16 weights"), "{short}");
     assert!(product([x, w, y]).run(&mut twin).is_err(), "buffers of 32 bits");

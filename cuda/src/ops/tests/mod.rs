@@ -12,7 +12,7 @@ use super::*;
 use crate::convolution::Convolution;
 use crate::device::Recording;
 use crate::gpu::Gpu;
-use crate::memory::{Room, Values};
+use crate::memory::{HostBuffer, HostValues};
 use crate::signature::Kind;
 use crate::twin::Twin;
 use plusminus_kernels::{Instructions, View};
@@ -29,15 +29,15 @@ impl Device for Regrid {
         self.twin.name()
     }
 
-    fn kin(&self) -> String {
-        self.twin.kin()
+    fn reproducibility_key(&self) -> String {
+        self.twin.reproducibility_key()
     }
 
-    fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
+    fn allocate(&mut self, kind: Kind, length: usize) -> Result<DeviceMemory, DeviceError> {
         self.twin.allocate(kind, length)
     }
 
-    fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
+    fn free(&mut self, memory: DeviceMemory) -> Result<(), DeviceError> {
         self.twin.free(memory)
     }
 
@@ -45,11 +45,11 @@ impl Device for Regrid {
         self.twin.capacity()
     }
 
-    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
+    fn write(&mut self, values: HostValues<'_>, to: DeviceMemory) -> Result<(), DeviceError> {
         self.twin.write(values, to)
     }
 
-    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
+    fn read(&self, from: DeviceMemory, values: HostBuffer<'_>) -> Result<(), DeviceError> {
         self.twin.read(from, values)
     }
 
@@ -114,18 +114,18 @@ pub(super) fn noise(seed: u32, count: usize) -> Vec<f32> {
 }
 
 /// Memory with these values.
-pub(super) fn upload(device: &mut dyn Device, values: &[f32]) -> Memory {
+pub(super) fn upload(device: &mut dyn Device, values: &[f32]) -> DeviceMemory {
     let memory = device.allocate(Kind::Floats, values.len()).unwrap();
     device.upload(values, memory).unwrap();
     memory
 }
 
 /// Memory filled with NaN.
-pub(super) fn uninitialised(device: &mut dyn Device, length: usize) -> Memory {
+pub(super) fn uninitialised(device: &mut dyn Device, length: usize) -> DeviceMemory {
     upload(device, &vec![f32::NAN; length])
 }
 
-pub(super) fn read(device: &dyn Device, memory: Memory) -> Vec<f32> {
+pub(super) fn read(device: &dyn Device, memory: DeviceMemory) -> Vec<f32> {
     let mut values = vec![0.0; memory.len()];
     device.download(memory, &mut values).unwrap();
     values
@@ -146,10 +146,10 @@ impl Views {
         View { affine: affine.then_some((&self.scale, &self.shift)), rectify }
     }
 
-    pub fn of_device(&self, device: &mut dyn Device, values: &[f32], affine: bool, rectify: bool) -> Seen {
+    pub fn of_device(&self, device: &mut dyn Device, values: &[f32], affine: bool, rectify: bool) -> TensorView {
         let values = upload(device, values);
         let [scale, shift] = [&self.scale, &self.shift].map(|factors| affine.then(|| upload(device, factors)));
-        Seen { values, scale, shift, rectify }
+        TensorView { values, scale, shift, rectify }
     }
 }
 
@@ -186,13 +186,19 @@ fn a_kernel_that_writes_outside_its_memory_is_detected() {
 fn mismatched_lengths_are_refused_before_any_launch() {
     let mut twin = Twin::new();
     let [a, b] = [upload(&mut twin, &[1.0; 32]), uninitialised(&mut twin, 48)];
-    let error = Give { values: a, total: b, add: false }.run(&mut twin).unwrap_err();
+    let error = CopyOrAdd { values: a, total: b, add: false }.run(&mut twin).unwrap_err();
     assert_eq!(error.to_string(), "total: expected 32 values, found 48");
-    let join = Join { first: Seen::plain(a), second: Some(Seen::plain(b)), rectify: false, output: a, channels: 16 };
+    let join = Join {
+        first: TensorView::plain(a),
+        second: Some(TensorView::plain(b)),
+        rectify: false,
+        output: a,
+        channels: 16,
+    };
     assert!(join.run(&mut twin).is_err());
-    assert!(Average { samples: 1, pixels: 2, channels: 16 }.run(&mut twin, Seen::plain(a), b).is_err());
+    assert!(Average { samples: 1, pixels: 2, channels: 16 }.run(&mut twin, TensorView::plain(a), b).is_err());
     let windows = Windows { samples: 1, extent: [2, 1], kernel: [3, 3], stride: 1, padding: 0, channels: 16 };
-    assert!(MaxPool { windows, places: b }.run(&mut twin, Seen::plain(a), b).is_err());
+    assert!(MaxPool { windows, places: b }.run(&mut twin, TensorView::plain(a), b).is_err());
     assert_eq!(twin.launches, 0);
 }
 
@@ -203,7 +209,7 @@ fn freed_memory_is_refused() {
     twin.free(memory).unwrap();
     assert!(twin.upload(&[1.0; 4], memory).is_err() && twin.free(memory).is_err());
     assert!(twin.download(memory, &mut [0.0; 4]).is_err());
-    assert!(Give { values: memory, total: memory, add: true }.run(&mut twin).is_err());
+    assert!(CopyOrAdd { values: memory, total: memory, add: true }.run(&mut twin).is_err());
 }
 
 /// Calls everything that is allowed during a recording, and everything that is not.
@@ -211,7 +217,7 @@ fn record_and_play(device: &mut dyn Device) {
     let [one, total] = [upload(device, &[1.0; 5]), upload(device, &[0.0; 5])];
     device.record().unwrap();
     assert!(device.record().is_err(), "already recording");
-    Give { values: one, total, add: true }.run(device).unwrap();
+    CopyOrAdd { values: one, total, add: true }.run(device).unwrap();
     let refused = [
         device.upload(&[2.0; 5], one),
         device.download(total, &mut [0.0; 5]),
@@ -222,7 +228,7 @@ fn record_and_play(device: &mut dyn Device) {
     for refused in refused {
         assert!(refused.unwrap_err().to_string().ends_with("while launches are recorded"));
     }
-    Give { values: one, total, add: true }.run(device).unwrap();
+    CopyOrAdd { values: one, total, add: true }.run(device).unwrap();
     let recording = device.recorded().unwrap();
     assert_eq!(read(device, total), [0.0; 5]);
     device.play(recording).unwrap();
@@ -232,7 +238,7 @@ fn record_and_play(device: &mut dyn Device) {
     device.forget();
     assert!(device.play(recording).is_err());
     assert!(device.recorded().is_err(), "not recording");
-    Give { values: one, total, add: true }.run(device).unwrap();
+    CopyOrAdd { values: one, total, add: true }.run(device).unwrap();
     assert_eq!(read(device, total), [11.0; 5]);
 }
 

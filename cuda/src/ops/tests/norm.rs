@@ -36,9 +36,13 @@ fn batch_statistics_give_scale_and_shift_and_update_the_running_ones() {
             let found = on_any_grid(|device| {
                 let norm = norm(device, bias);
                 let (values, partial) = (upload(device, &x), uninitialised(device, partials(pixels, CHANNELS)));
-                let running =
-                    Running { mean: upload(device, &noise(14, real)), variance: upload(device, &noise(15, real)) };
-                Settle { values, partial, norm, running, momentum: 0.1, channels: CHANNELS }.run(device).unwrap();
+                let running = RunningStatistics {
+                    mean: upload(device, &noise(14, real)),
+                    variance: upload(device, &noise(15, real)),
+                };
+                NormFromBatch { values, partial, norm, running, momentum: 0.1, channels: CHANNELS }
+                    .run(device)
+                    .unwrap();
                 [norm.scale, norm.shift, norm.mean, running.mean, running.variance]
                     .map(|memory| read(device, memory))
                     .concat()
@@ -72,8 +76,9 @@ fn running_statistics_give_scale_and_shift() {
     let variances: Vec<f32> = noise(15, real).iter().map(|value| value.abs()).collect();
     let found = on_any_grid(|device| {
         let norm = norm(device, true);
-        let running = Running { mean: upload(device, &noise(14, real)), variance: upload(device, &variances) };
-        SettleRunning { norm, running, channels: CHANNELS }.run(device).unwrap();
+        let running =
+            RunningStatistics { mean: upload(device, &noise(14, real)), variance: upload(device, &variances) };
+        NormFromRunning { norm, running, channels: CHANNELS }.run(device).unwrap();
         [norm.scale, norm.shift].map(|memory| read(device, memory)).concat()
     });
     let [gamma, beta, bias, mean] = [11, 12, 13, 14].map(|seed| noise(seed, CHANNELS));
@@ -94,15 +99,16 @@ fn gradients_of_batch_norm_and_relu_match_their_formulas() {
             let norm = norm(device, false);
             let partial = uninitialised(device, partials(pixels, CHANNELS));
             let (values, gradient) = (upload(device, &x), upload(device, &d));
-            let running = Running { mean: uninitialised(device, CHANNELS), variance: uninitialised(device, CHANNELS) };
-            Settle { values, partial, norm, running, momentum: 0.1, channels: CHANNELS }.run(device).unwrap();
-            let seen = Seen { values, scale: Some(norm.scale), shift: Some(norm.shift), rectify: true };
-            GradientSums { gradient, seen, mean: Some(norm.mean), partial, channels: CHANNELS }.run(device).unwrap();
+            let running =
+                RunningStatistics { mean: uninitialised(device, CHANNELS), variance: uninitialised(device, CHANNELS) };
+            NormFromBatch { values, partial, norm, running, momentum: 0.1, channels: CHANNELS }.run(device).unwrap();
+            let input = TensorView { values, scale: Some(norm.scale), shift: Some(norm.shift), rectify: true };
+            GradientSums { gradient, input, mean: Some(norm.mean), partial, channels: CHANNELS }.run(device).unwrap();
             let (gradients, factors) =
                 ([0; 2].map(|_| uninitialised(device, CHANNELS)), [0; 3].map(|_| uninitialised(device, CHANNELS)));
-            Unsettle { partial, pixels, channels: CHANNELS, norm, gradients, factors }.run(device).unwrap();
+            NormGradient { partial, pixels, channels: CHANNELS, norm, gradients, factors }.run(device).unwrap();
             let output = uninitialised(device, pixels * CHANNELS);
-            Apply { gradient, seen, factors: Some(factors), output, channels: CHANNELS }.run(device).unwrap();
+            GradientApply { gradient, input, factors: Some(factors), output, channels: CHANNELS }.run(device).unwrap();
             [gradients[0], gradients[1], output].map(|memory| read(device, memory)).concat()
         });
         let [gamma, beta] = [11, 12].map(|seed| noise(seed, CHANNELS).into_iter().map(f64::from).collect::<Vec<_>>());
@@ -132,12 +138,16 @@ fn the_gradient_of_a_bias_adds_up_what_rectification_passes() {
     for pixels in [1, 33, 5000] {
         let (x, d, bias) = (noise(1, pixels * CHANNELS), noise(2, pixels * CHANNELS), noise(3, CHANNELS));
         let found = on_any_grid(|device| {
-            let seen =
-                Seen { values: upload(device, &x), scale: None, shift: Some(upload(device, &bias)), rectify: true };
+            let input = TensorView {
+                values: upload(device, &x),
+                scale: None,
+                shift: Some(upload(device, &bias)),
+                rectify: true,
+            };
             let (gradient, to) = (upload(device, &d), uninitialised(device, CHANNELS));
             let partial = uninitialised(device, partials(pixels, CHANNELS));
-            GradientSums { gradient, seen, mean: None, partial, channels: CHANNELS }.run(device).unwrap();
-            UnsettleBias { partial, pixels, channels: CHANNELS, gradient: to }.run(device).unwrap();
+            GradientSums { gradient, input, mean: None, partial, channels: CHANNELS }.run(device).unwrap();
+            BiasGradient { partial, pixels, channels: CHANNELS, gradient: to }.run(device).unwrap();
             read(device, to)
         });
         for (channel, found) in found.iter().enumerate() {
@@ -153,7 +163,7 @@ fn channels_outside_whole_blocks_are_refused() {
     let mut twin = Twin::new();
     let [gradient, partial, to] =
         [uninitialised(&mut twin, 30), uninitialised(&mut twin, 100), uninitialised(&mut twin, 10)];
-    let sums = GradientSums { gradient, seen: Seen::plain(gradient), mean: None, partial, channels: 10 };
+    let sums = GradientSums { gradient, input: TensorView::plain(gradient), mean: None, partial, channels: 10 };
     assert!(sums.run(&mut twin).unwrap_err().to_string().contains("blocks of 16"));
-    assert!(UnsettleBias { partial, pixels: 3, channels: 10, gradient: to }.run(&mut twin).is_err());
+    assert!(BiasGradient { partial, pixels: 3, channels: 10, gradient: to }.run(&mut twin).is_err());
 }

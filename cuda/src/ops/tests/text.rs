@@ -9,10 +9,10 @@ fn tanh_and_its_gradient_equal_those_of_the_cpu() {
     let (d, before, views) = (noise(2, count), noise(3, count), Views::new(48));
     for (affine, rectify) in VIEWS {
         let found = on_any_grid(|device| {
-            let seen = views.of_device(device, &x, affine, rectify);
+            let input = views.of_device(device, &x, affine, rectify);
             let [gradient, output, total] = [upload(device, &d), uninitialised(device, count), upload(device, &before)];
             let tanh = Tanh { output, channels: 48 };
-            tanh.run(device, seen).unwrap();
+            tanh.run(device, input).unwrap();
             tanh.back(device, gradient, total, true).unwrap();
             [output, total].map(|memory| read(device, memory)).concat()
         });
@@ -26,7 +26,7 @@ fn tanh_and_its_gradient_equal_those_of_the_cpu() {
     let mut twin = Twin::new();
     let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0];
     let (x, output) = (upload(&mut twin, &special), uninitialised(&mut twin, 4));
-    Tanh { output, channels: 4 }.run(&mut twin, Seen::plain(x)).unwrap();
+    Tanh { output, channels: 4 }.run(&mut twin, TensorView::plain(x)).unwrap();
     assert_eq!(bits(&read(&twin, output))[1..], bits(&special.map(plusminus_kernels::tanh))[1..]);
 }
 
@@ -34,12 +34,12 @@ fn tanh_and_its_gradient_equal_those_of_the_cpu() {
 fn concatenated_channels_receive_their_own_gradients() {
     let (pixels, views) = (5, Views::new(16));
     let (x, d, before) = (noise(1, pixels * 16), noise(2, pixels * 32), noise(3, pixels * 16));
-    let place = Place { stored: 16, channels: 9, wide: 32, start: 20 };
+    let place = ConcatPart { stored: 16, channels: 9, wide: 32, start: 20 };
     let found = on_any_grid(|device| {
-        let seen = views.of_device(device, &x, true, true);
+        let input = views.of_device(device, &x, true, true);
         let (wide, gradient) = (upload(device, &vec![7.0; pixels * 32]), upload(device, &d));
         let (written, added) = (uninitialised(device, x.len()), upload(device, &before));
-        place.run(device, seen, wide).unwrap();
+        place.run(device, input, wide).unwrap();
         place.back(device, gradient, written, false).unwrap();
         place.back(device, gradient, added, true).unwrap();
         [wide, written, added].map(|memory| read(device, memory)).concat()
@@ -58,8 +58,10 @@ fn concatenated_channels_receive_their_own_gradients() {
     }
     let mut twin = Twin::new();
     let [narrow, wide] = [uninitialised(&mut twin, 16), uninitialised(&mut twin, 32)];
-    for wrong in [Place { channels: 17, ..place }, Place { start: 24, ..place }, Place { wide: 31, ..place }] {
-        assert!(wrong.run(&mut twin, Seen::plain(narrow), wide).is_err(), "{wrong:?}");
+    for wrong in
+        [ConcatPart { channels: 17, ..place }, ConcatPart { start: 24, ..place }, ConcatPart { wide: 31, ..place }]
+    {
+        assert!(wrong.run(&mut twin, TensorView::plain(narrow), wide).is_err(), "{wrong:?}");
     }
     assert_eq!(twin.launches, 0);
 }

@@ -15,7 +15,7 @@ fn samples_are_converted_to_channels_last() {
         let from = noise(1, 3 * channels * pixels);
         let found = on_any_grid(|device| {
             let (from, to) = (upload(device, &from), uninitialised(device, 3 * channels * pixels));
-            Arrange { from, to, channels, pixels }.run(device).unwrap();
+            ChannelsLast { from, to, channels, pixels }.run(device).unwrap();
             read(device, to)
         });
         for (i, value) in found.iter().enumerate() {
@@ -57,9 +57,10 @@ fn a_join_equals_that_of_the_cpu() {
 fn a_shift_without_scale_is_added() {
     let (x, bias) = (noise(1, COUNT), noise(2, CHANNELS));
     let found = on_any_grid(|device| {
-        let seen = Seen { values: upload(device, &x), scale: None, shift: Some(upload(device, &bias)), rectify: true };
+        let input =
+            TensorView { values: upload(device, &x), scale: None, shift: Some(upload(device, &bias)), rectify: true };
         let output = uninitialised(device, COUNT);
-        Join { first: seen, second: None, rectify: false, output, channels: CHANNELS }.run(device).unwrap();
+        Join { first: input, second: None, rectify: false, output, channels: CHANNELS }.run(device).unwrap();
         read(device, output)
     });
     for (i, value) in found.iter().enumerate() {
@@ -71,7 +72,7 @@ fn a_shift_without_scale_is_added() {
 fn nan_stays_nan_through_a_relu() {
     let found = on_any_grid(|device| {
         let (x, output) = (upload(device, &[f32::NAN, -1.0, 2.0]), uninitialised(device, 3));
-        let first = Seen { rectify: true, ..Seen::plain(x) };
+        let first = TensorView { rectify: true, ..TensorView::plain(x) };
         Join { first, second: None, rectify: true, output, channels: 3 }.run(device).unwrap();
         read(device, output)
     });
@@ -84,10 +85,10 @@ fn gradients_pass_views_as_on_the_cpu() {
     let factors = [3, 4, 5].map(|seed| noise(seed, CHANNELS));
     for ((affine, rectify), normed) in VIEWS.into_iter().flat_map(|view| [false, true].map(|normed| (view, normed))) {
         let found = on_any_grid(|device| {
-            let seen = views.of_device(device, &x, affine, rectify);
+            let input = views.of_device(device, &x, affine, rectify);
             let (gradient, output) = (upload(device, &d), uninitialised(device, IMAGE));
             let factors = normed.then(|| factors.each_ref().map(|factor| upload(device, factor)));
-            Apply { gradient, seen, factors, output, channels: CHANNELS }.run(device).unwrap();
+            GradientApply { gradient, input, factors, output, channels: CHANNELS }.run(device).unwrap();
             read(device, output)
         });
         let mut expected = vec![0.0; IMAGE];
@@ -116,13 +117,13 @@ fn masks_and_sums_equal_those_of_the_cpu() {
     let found = on_any_grid(|device| {
         let (output, gradient) = (upload(device, &y), upload(device, &d));
         Mask { output, gradient }.run(device).unwrap();
-        Give { values: output, total: gradient, add: true }.run(device).unwrap();
+        CopyOrAdd { values: output, total: gradient, add: true }.run(device).unwrap();
         read(device, gradient)
     });
     assert_eq!(bits(&found), bits(&expected));
     let written = on_any_grid(|device| {
         let (values, total) = (upload(device, &y), uninitialised(device, IMAGE));
-        Give { values, total, add: false }.run(device).unwrap();
+        CopyOrAdd { values, total, add: false }.run(device).unwrap();
         read(device, total)
     });
     assert_eq!(written, y);
@@ -133,17 +134,17 @@ fn dropout_multiplies_by_its_mask_forward_and_backward() {
     let (x, views) = (noise(1, COUNT), Views::new(CHANNELS));
     let mask: Vec<f32> = noise(2, COUNT).iter().map(|value| if *value < 0.0 { 0.0 } else { 2.0 }).collect();
     let found = on_any_grid(|device| {
-        let seen = views.of_device(device, &x, true, true);
+        let input = views.of_device(device, &x, true, true);
         let [mask, output, total] = [upload(device, &mask), uninitialised(device, COUNT), uninitialised(device, COUNT)];
-        Drop { seen, mask, output, channels: CHANNELS }.run(device).unwrap();
-        DropGradient { gradient: output, mask, total, add: false }.run(device).unwrap();
-        DropGradient { gradient: output, mask, total, add: true }.run(device).unwrap();
+        Dropout { input, mask, output, channels: CHANNELS }.run(device).unwrap();
+        DropoutGradient { gradient: output, mask, total, add: false }.run(device).unwrap();
+        DropoutGradient { gradient: output, mask, total, add: true }.run(device).unwrap();
         [read(device, output), read(device, total)].concat()
     });
     for i in 0..COUNT {
         let channel = i % CHANNELS;
-        let seen = x[i].mul_add(views.scale[channel], views.shift[channel]).max(0.0);
-        assert_eq!(found[i], seen * mask[i]);
+        let input = x[i].mul_add(views.scale[channel], views.shift[channel]).max(0.0);
+        assert_eq!(found[i], input * mask[i]);
         assert_eq!(found[COUNT + i], 2.0 * found[i] * mask[i]);
     }
 }
@@ -156,10 +157,10 @@ fn subsampling_reads_every_nth_pixel_and_returns_its_gradient() {
         let count = SAMPLES * to.iter().product::<usize>();
         let (d, before) = (noise(3, count), noise(4, COUNT));
         let found = on_any_grid(|device| {
-            let seen = views.of_device(device, &x, true, false);
+            let input = views.of_device(device, &x, true, false);
             let [output, gradient, added] = [uninitialised(device, count), upload(device, &d), upload(device, &before)];
             let written = uninitialised(device, COUNT);
-            subsample.run(device, seen, output).unwrap();
+            subsample.run(device, input, output).unwrap();
             subsample.back(device, gradient, written, false).unwrap();
             subsample.back(device, gradient, added, true).unwrap();
             [read(device, output), read(device, written), read(device, added)].concat()
@@ -190,7 +191,7 @@ fn rows_are_gathered_and_padded_again() {
     let found = on_any_grid(|device| {
         let [values, output, spread] =
             [upload(device, &x), uninitialised(device, samples * classes), uninitialised(device, samples * stored)];
-        GatherRows { seen: Seen::plain(values), output, classes, stored }.run(device).unwrap();
+        GatherRows { input: TensorView::plain(values), output, classes, stored }.run(device).unwrap();
         SpreadRows { from: output, to: spread, classes, stored }.run(device).unwrap();
         read(device, spread)
     });
@@ -211,11 +212,11 @@ fn max_pools_and_their_gradients_equal_those_of_the_cpu() {
         let (d, before) = (noise(3, count), noise(4, COUNT));
         for (affine, rectify) in VIEWS {
             let found = on_any_grid(|device| {
-                let seen = views.of_device(device, &coarse, affine, rectify);
+                let input = views.of_device(device, &coarse, affine, rectify);
                 let [output, gradient, total] =
                     [uninitialised(device, count), upload(device, &d), upload(device, &before)];
                 let pool = MaxPool { windows, places: device.allocate(Kind::Ints, count).unwrap() };
-                pool.run(device, seen, output).unwrap();
+                pool.run(device, input, output).unwrap();
                 pool.back(device, gradient, total, true).unwrap();
                 [read(device, output), read(device, total)].concat()
             });
@@ -250,9 +251,9 @@ fn average_pools_equal_those_of_the_cpu_and_spread_their_gradient() {
     let (x, views, pixels) = (noise(1, COUNT), Views::new(CHANNELS), EXTENT[0] * EXTENT[1]);
     let average = Average { samples: SAMPLES, pixels, channels: CHANNELS };
     let found = on_any_grid(|device| {
-        let seen = views.of_device(device, &x, true, true);
+        let input = views.of_device(device, &x, true, true);
         let [output, total] = [uninitialised(device, SAMPLES * CHANNELS), uninitialised(device, COUNT)];
-        average.run(device, seen, output).unwrap();
+        average.run(device, input, output).unwrap();
         average.back(device, output, total, false).unwrap();
         average.back(device, output, total, true).unwrap();
         [read(device, output), read(device, total)].concat()

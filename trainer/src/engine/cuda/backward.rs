@@ -5,8 +5,10 @@ use super::forward::Scene;
 use super::memory::{geometry, input};
 use crate::engine::fused::convolution::Convolution as Described;
 use crate::engine::fused::program::{Flow, Id, Input, Step};
-use plusminus_cuda::ops::{Apply, DropGradient, Give, GradientSums, Mask, SpreadRows, Tanh, Unsettle, UnsettleBias};
-use plusminus_cuda::{Convolution, Device, DeviceError, Memory, Pass};
+use plusminus_cuda::ops::{
+    BiasGradient, CopyOrAdd, DropoutGradient, GradientApply, GradientSums, Mask, NormGradient, SpreadRows, Tanh,
+};
+use plusminus_cuda::{Convolution, Device, DeviceError, DeviceMemory, Pass};
 
 impl CudaEngine {
     /// The backward pass of a forward pass for training.
@@ -30,20 +32,26 @@ impl CudaEngine {
 
 impl Scene<'_> {
     /// Where the gradient with respect to what readers see of a value stands.
-    fn slot(&self, id: Id) -> Option<Memory> {
+    fn slot(&self, id: Id) -> Option<DeviceMemory> {
         let slot = self.program.values[id].slot?;
         Some(self.room.slots[slot].part(0, self.samples * self.shape(id).len()))
     }
 
     /// Where an input's gradient goes, and whether it is added there.
-    fn target(&self, input: &Input) -> Option<(Memory, bool)> {
+    fn target(&self, input: &Input) -> Option<(DeviceMemory, bool)> {
         match input.flow {
             Flow::None | Flow::Share => None,
             Flow::Write | Flow::Add => Some((self.slot(input.value)?, input.flow == Flow::Add)),
         }
     }
 
-    fn back(&self, place: usize, step: &Step, gradient: Memory, device: &mut dyn Device) -> Result<(), DeviceError> {
+    fn back(
+        &self,
+        place: usize,
+        step: &Step,
+        gradient: DeviceMemory,
+        device: &mut dyn Device,
+    ) -> Result<(), DeviceError> {
         let output = step.output();
         let rectified = match step {
             Step::Join { rectify, .. } => *rectify,
@@ -60,7 +68,7 @@ impl Scene<'_> {
             Step::Join { inputs, .. } => {
                 for input in inputs.iter().flatten() {
                     let Some((total, add)) = self.target(input) else { continue };
-                    Give { values: gradient, total, add }.run(device)?;
+                    CopyOrAdd { values: gradient, total, add }.run(device)?;
                     self.completed(input, device)?;
                 }
                 // Only now: the two may share a buffer with this step's output.
@@ -71,7 +79,7 @@ impl Scene<'_> {
                 let (Some((total, add)), Some(mask)) = (self.target(input), self.room.masks[place]) else {
                     return Ok(());
                 };
-                DropGradient { gradient, mask: mask.part(0, gradient.len()), total, add }.run(device)?;
+                DropoutGradient { gradient, mask: mask.part(0, gradient.len()), total, add }.run(device)?;
                 self.completed(input, device)
             }
             Step::Subsample { input, stride, .. } => {
@@ -118,7 +126,7 @@ impl Scene<'_> {
         &self,
         step: &Step,
         read: &Input,
-        gradient: Memory,
+        gradient: DeviceMemory,
         device: &mut dyn Device,
     ) -> Result<(), DeviceError> {
         let Some(geometry) = geometry(self.program, step, self.samples) else { return Ok(()) };
@@ -131,7 +139,7 @@ impl Scene<'_> {
         } else {
             let to = self.room.stored.part(0, gradient.len());
             let factors = factors.map(|moving| moving.factors);
-            Apply { gradient, seen, factors, output: to, channels }.run(device)?;
+            GradientApply { gradient, input: seen, factors, output: to, channels }.run(device)?;
             to
         };
         let (scratch, factors) = (self.room.scratch, self.factors());
@@ -158,15 +166,15 @@ impl Scene<'_> {
         let pixels = self.samples * self.shape(id).pixels();
         let moving = self.held.affines[affine];
         let mean = moving.map(|moving| moving.mean);
-        GradientSums { gradient, seen: self.see(id), mean, partial, channels }.run(device)?;
+        GradientSums { gradient, input: self.see(id), mean, partial, channels }.run(device)?;
         let described = &self.program.affines[affine];
         let gradients = |range: &std::ops::Range<usize>| self.held.gradients.part(range.start, range.len());
         match (self.norm(affine), &described.norm, moving, &described.bias) {
             (Some((norm, _)), Some(places), Some(moving), _) => {
                 let gradients = [gradients(&places.scale), gradients(&places.shift)];
-                Unsettle { partial, pixels, channels, norm, gradients, factors: moving.factors }.run(device)
+                NormGradient { partial, pixels, channels, norm, gradients, factors: moving.factors }.run(device)
             }
-            (.., Some(bias)) => UnsettleBias { partial, pixels, channels, gradient: gradients(bias) }.run(device),
+            (.., Some(bias)) => BiasGradient { partial, pixels, channels, gradient: gradients(bias) }.run(device),
             _ => Ok(()),
         }
     }

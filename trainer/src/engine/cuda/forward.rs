@@ -6,10 +6,10 @@ use crate::engine::fused::affine::{EPSILON, MOMENTUM};
 use crate::engine::fused::program::{Affine, Id, Input, Program, Shape, Step};
 use plusminus_core::methods::precision::Precision;
 use plusminus_cuda::ops::{
-    Average, Drop, Embedding, GatherRows, Join, MaxPool, Norm, Place, Running, Seen, Settle, SettleRunning, Subsample,
-    Tanh, Windows,
+    Average, ConcatPart, Dropout, Embedding, GatherRows, Join, MaxPool, Norm, NormFromBatch, NormFromRunning,
+    RunningStatistics, Subsample, Tanh, TensorView, Windows,
 };
-use plusminus_cuda::{Convolution, Device, DeviceError, Factors, Memory, Pass};
+use plusminus_cuda::{Convolution, Device, DeviceError, DeviceMemory, Pass, ProductPrecision};
 
 /// What steps look at: the program and where its values lie, for so many samples.
 #[derive(Clone, Copy)]
@@ -25,12 +25,12 @@ pub(super) struct Scene<'a> {
 
 impl Scene<'_> {
     /// What becomes of the factors of products.
-    pub fn factors(&self) -> Factors {
+    pub fn factors(&self) -> ProductPrecision {
         match (self.precision, self.room.narrow) {
-            (Precision::Tf32, _) => Factors::Tf32,
-            (Precision::Bf16, Some(room)) => Factors::Bf16 { room },
+            (Precision::Tf32, _) => ProductPrecision::Tf32,
+            (Precision::Bf16, Some(room)) => ProductPrecision::Bf16 { buffers: room },
             // A network without products has no room for their factors.
-            (Precision::F32 | Precision::Bf16, _) => Factors::F32,
+            (Precision::F32 | Precision::Bf16, _) => ProductPrecision::F32,
         }
     }
 
@@ -39,12 +39,12 @@ impl Scene<'_> {
     }
 
     /// A value's stored values.
-    pub fn values(&self, id: Id) -> Memory {
+    pub fn values(&self, id: Id) -> DeviceMemory {
         self.room.values[id].part(0, self.samples * self.shape(id).len())
     }
 
     /// Values as their readers see them.
-    pub fn see(&self, id: Id) -> Seen {
+    pub fn see(&self, id: Id) -> TensorView {
         let value = &self.program.values[id];
         let (scale, shift) = match value.affine {
             None => (None, None),
@@ -53,11 +53,11 @@ impl Scene<'_> {
                 (None, bias) => (None, bias.as_ref().map(|bias| self.held.parameters.part(bias.start, bias.len()))),
             },
         };
-        Seen { values: self.values(id), scale, shift, rectify: value.rectify }
+        TensorView { values: self.values(id), scale, shift, rectify: value.rectify }
     }
 
     /// What a convolution reads: the copy, where there is one.
-    pub fn read(&self, id: Id) -> Memory {
+    pub fn read(&self, id: Id) -> DeviceMemory {
         match self.room.copies[id] {
             Some(copy) => copy.part(0, self.samples * self.shape(id).len()),
             None => self.values(id),
@@ -65,7 +65,7 @@ impl Scene<'_> {
     }
 
     /// Batch norm's own, and its running statistics.
-    pub fn norm(&self, affine: usize) -> Option<(Norm, Running)> {
+    pub fn norm(&self, affine: usize) -> Option<(Norm, RunningStatistics)> {
         let Affine { bias, norm, .. } = &self.program.affines[affine];
         let (norm, moving) = (norm.as_ref()?, self.held.affines[affine]?);
         let parameters = |range: &std::ops::Range<usize>| self.held.parameters.part(range.start, range.len());
@@ -81,7 +81,7 @@ impl Scene<'_> {
                 inverse: moving.inverse,
                 epsilon: EPSILON as f32,
             },
-            Running { mean: running(&norm.mean), variance: running(&norm.variance) },
+            RunningStatistics { mean: running(&norm.mean), variance: running(&norm.variance) },
         ))
     }
 
@@ -105,8 +105,8 @@ impl Scene<'_> {
     }
 
     /// Where an input's channels stand among those of an output.
-    pub fn place(&self, [start, channels]: [usize; 2], input: &Input, output: Id) -> Place {
-        Place { stored: self.shape(input.value).stored, channels, wide: self.shape(output).stored, start }
+    pub fn place(&self, [start, channels]: [usize; 2], input: &Input, output: Id) -> ConcatPart {
+        ConcatPart { stored: self.shape(input.value).stored, channels, wide: self.shape(output).stored, start }
     }
 
     pub fn average(&self, input: &Input) -> Average {
@@ -119,7 +119,7 @@ impl CudaEngine {
     /// What steps look at, and the device, if there is room for a batch.
     pub(super) fn scene(&mut self, samples: usize) -> Result<(Scene<'_>, &mut dyn Device), DeviceError> {
         let CudaEngine { program, device, weights, held, room, precision, .. } = self;
-        let room = room.as_ref().ok_or_else(|| DeviceError::Unfit("no samples were loaded".into()))?;
+        let room = room.as_ref().ok_or_else(|| DeviceError::InvalidArgument("no samples were loaded".into()))?;
         let trained = weights.plan().trained();
         Ok((Scene { program, held, room, trained, samples, precision: *precision }, &mut **device))
     }
@@ -137,14 +137,14 @@ impl CudaEngine {
             if training {
                 let values = scene.values(step.output());
                 let momentum = MOMENTUM as f32;
-                Settle { values, partial: room.partial, norm, running, momentum, channels }.run(device)?;
+                NormFromBatch { values, partial: room.partial, norm, running, momentum, channels }.run(device)?;
             } else {
-                SettleRunning { norm, running, channels }.run(device)?;
+                NormFromRunning { norm, running, channels }.run(device)?;
             }
         }
         let logits = &program.values[program.logits].shape;
         GatherRows {
-            seen: scene.see(program.logits),
+            input: scene.see(program.logits),
             output: room.logits.part(0, samples * logits.channels),
             classes: logits.channels,
             stored: logits.stored,
@@ -187,7 +187,7 @@ impl Scene<'_> {
                 let seen = self.see(input.value);
                 match self.room.masks[place] {
                     Some(mask) if training => {
-                        Drop { seen, mask: mask.part(0, to.len()), output: to, channels }.run(device)
+                        Dropout { input: seen, mask: mask.part(0, to.len()), output: to, channels }.run(device)
                     }
                     _ => Join { first: seen, second: None, rectify: false, output: to, channels }.run(device),
                 }
@@ -216,7 +216,7 @@ impl Scene<'_> {
     }
 
     /// A step's weights within a list that is stored as they are.
-    pub fn weights(&self, step: &Step, list: Memory) -> Memory {
+    pub fn weights(&self, step: &Step, list: DeviceMemory) -> DeviceMemory {
         match step {
             Step::Convolution(convolution) => list.part(convolution.weight.start, convolution.weight.len()),
             Step::Linear { weight, .. } | Step::Embedding { weight, .. } => list.part(weight.start, weight.len()),
@@ -226,7 +226,7 @@ impl Scene<'_> {
 
     pub fn pool(&self, place: usize, windows: Windows, outputs: usize) -> Result<MaxPool, DeviceError> {
         let places = self.room.places[place].map(|places| places.part(0, outputs));
-        let places = places.ok_or_else(|| DeviceError::Unfit("a pool without places".into()))?;
+        let places = places.ok_or_else(|| DeviceError::InvalidArgument("a pool without places".into()))?;
         Ok(MaxPool { windows, places })
     }
 }

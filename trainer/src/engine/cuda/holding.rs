@@ -5,7 +5,7 @@ use crate::engine::Samples;
 use crate::engine::fused::program::Shape;
 use crate::engine::tokens;
 use plusminus_cuda::ops::{Gather, GatherTokens};
-use plusminus_cuda::{Device, DeviceError, Kind, Memory, Values};
+use plusminus_cuda::{Device, DeviceError, DeviceMemory, HostValues, Kind};
 
 /// The share of a device's memory that a job's data may take: one in so many. The rest is for networks, of which several may train there.
 const SHARE: usize = 8;
@@ -16,8 +16,8 @@ const TOGETHER: usize = 1 << 20;
 /// The data of a job, on the device.
 #[derive(Debug)]
 pub(super) enum Holding {
-    Images { pixels: Memory, table: Memory, centre: Option<Memory> },
-    Tokens(Memory),
+    Images { pixels: DeviceMemory, table: DeviceMemory, centre: Option<DeviceMemory> },
+    Tokens(DeviceMemory),
 }
 
 impl Holding {
@@ -47,7 +47,7 @@ impl Holding {
                 let pixels = device.allocate(Kind::Bytes, parts.iter().map(|part| part.len()).sum())?;
                 let mut start = 0;
                 for part in parts {
-                    device.write(Values::Bytes(part), pixels.part(start, part.len()))?;
+                    device.write(HostValues::Bytes(part), pixels.part(start, part.len()))?;
                     start += part.len();
                 }
                 let mut floats = |values: &[f32]| {
@@ -66,7 +66,7 @@ impl Holding {
                 for part in parts.iter().flat_map(|part| part.chunks(TOGETHER)) {
                     numbers.clear();
                     numbers.extend(part.iter().map(|token| token.cast_signed()));
-                    device.write(Values::Ints(&numbers), tokens.part(start, part.len()))?;
+                    device.write(HostValues::Ints(&numbers), tokens.part(start, part.len()))?;
                     start += part.len();
                 }
                 Holding::Tokens(tokens)
@@ -88,9 +88,9 @@ impl Holding {
     pub fn gather(
         &self,
         shape: Shape,
-        samples: Memory,
-        moves: Option<Memory>,
-        to: Memory,
+        samples: DeviceMemory,
+        moves: Option<DeviceMemory>,
+        to: DeviceMemory,
         device: &mut dyn Device,
     ) -> Result<(), DeviceError> {
         match *self {

@@ -2,8 +2,8 @@
 
 use crate::engine::EngineError;
 use plusminus_core::methods::losses::{DeviceLoss, Latent, Learned};
-use plusminus_cuda::ops::{self, Determinant, Forward, Imae, LatentState, Powers, Squares, Total};
-use plusminus_cuda::{Device, DeviceError, Kind, Memory, Room, Values};
+use plusminus_cuda::ops::{self, Determinant, ForwardCorrection, Imae, LatentState, MeanLoss, PowerLoss, SquaredError};
+use plusminus_cuda::{Device, DeviceError, DeviceMemory, HostBuffer, HostValues, Kind};
 use std::mem::discriminant;
 
 use super::orders::Places;
@@ -18,17 +18,17 @@ pub(super) struct Known {
     loss: DeviceLoss,
     pub classes: usize,
     /// The given label of every sample, −1 for none.
-    labels: Memory,
+    labels: DeviceMemory,
     /// Numbers of the loss, in `f64`.
-    parameters: Option<Memory>,
+    parameters: Option<DeviceMemory>,
     /// A matrix of numbers a pair of classes, in `f64`.
-    columns: Option<Memory>,
-    kept: Option<Memory>,
+    columns: Option<DeviceMemory>,
+    kept: Option<DeviceMemory>,
     latent: Option<LatentState>,
     /// Steps so far.
     pub steps: u64,
     /// Values of the steps that nobody has asked for.
-    pub losses: Memory,
+    pub losses: DeviceMemory,
     /// What a batch takes, of so many samples.
     working: Option<Working>,
 }
@@ -38,10 +38,10 @@ pub(super) struct Known {
 struct Working {
     samples: usize,
     /// A value a row, in `f64`.
-    values: Memory,
+    values: DeviceMemory,
     /// More of them, for losses of whole batches.
-    scratch: Option<Memory>,
-    drawn: Option<Memory>,
+    scratch: Option<DeviceMemory>,
+    drawn: Option<DeviceMemory>,
 }
 
 /// Lengths of what a loss takes: so many bytes, `i32` and `f64`.
@@ -147,7 +147,7 @@ impl Known {
         known.loss = loss.clone();
         // What is no class is none for the kernels either.
         let labels: Vec<i32> = given.iter().map(|label| i32::try_from(*label).unwrap_or(-1)).collect();
-        device.write(Values::Ints(&labels), known.labels)?;
+        device.write(HostValues::Ints(&labels), known.labels)?;
         known.write(given, device)?;
         Ok((known, same))
     }
@@ -155,8 +155,8 @@ impl Known {
     /// Copies the loss's numbers to their places.
     fn write(&mut self, given: &[u32], device: &mut dyn Device) -> Result<(), EngineError> {
         let flag = |set: bool| f64::from(u8::from(set));
-        let mut numbers = |memory: Option<Memory>, values: &[f64]| match memory {
-            Some(memory) => device.write(Values::Doubles(values), memory),
+        let mut numbers = |memory: Option<DeviceMemory>, values: &[f64]| match memory {
+            Some(memory) => device.write(HostValues::Doubles(values), memory),
             None => Ok(()),
         };
         match &self.loss {
@@ -164,7 +164,7 @@ impl Known {
                 numbers(self.parameters, &[*alpha, *beta, *q, *bound])?;
                 if let (Some(kept), Some(memory)) = (kept, self.kept) {
                     let bytes: Vec<u8> = kept.iter().map(|kept| u8::from(*kept)).collect();
-                    device.write(Values::Bytes(&bytes), memory)?;
+                    device.write(HostValues::Bytes(&bytes), memory)?;
                 }
             }
             DeviceLoss::Squares => {}
@@ -191,9 +191,9 @@ impl Known {
                 let latent: Vec<i32> =
                     latent.iter().map(|label| label.map_or(-1, |label| i32::try_from(label).unwrap_or(-1))).collect();
                 if let Some(state) = self.latent {
-                    device.write(Values::Doubles(transition), state.transition)?;
-                    device.write(Values::Ints(&latent), state.latent)?;
-                    device.write(Values::Ints(&counts), state.counts)?;
+                    device.write(HostValues::Doubles(transition), state.transition)?;
+                    device.write(HostValues::Ints(&latent), state.latent)?;
+                    device.write(HostValues::Ints(&counts), state.counts)?;
                 }
             }
         }
@@ -238,26 +238,26 @@ impl Known {
     /// Value and gradient of the logits of a batch.
     pub fn run(
         &self,
-        [logits, gradient]: [Memory; 2],
+        [logits, gradient]: [DeviceMemory; 2],
         samples: usize,
         orders: Places,
         device: &mut dyn Device,
     ) -> Result<(), DeviceError> {
-        let lacking = || DeviceError::Unfit("a loss without its memory".into());
+        let lacking = || DeviceError::InvalidArgument("a loss without its memory".into());
         let working = self.working.as_ref().ok_or_else(lacking)?;
         let values = working.values.part(0, samples);
         let (labels, classes) = (self.labels, self.classes);
-        let batch = ops::Batch { logits, gradient, labels, samples: orders.samples(samples), values, classes };
+        let batch = ops::LossBatch { logits, gradient, labels, samples: orders.samples(samples), values, classes };
         let parameters = || self.parameters.ok_or_else(lacking);
         let scratch = |length| working.scratch.map(|scratch| scratch.part(0, length)).ok_or_else(lacking);
         match &self.loss {
-            DeviceLoss::Powers { .. } => Powers { parameters: parameters()?, kept: self.kept }.run(device, batch)?,
-            DeviceLoss::Squares => Squares.run(device, batch)?,
+            DeviceLoss::Powers { .. } => PowerLoss { parameters: parameters()?, kept: self.kept }.run(device, batch)?,
+            DeviceLoss::Squares => SquaredError.run(device, batch)?,
             DeviceLoss::Imae { .. } => {
                 Imae { parameters: parameters()?, weights: scratch(samples)? }.run(device, batch)?;
             }
             DeviceLoss::Forward { .. } => {
-                Forward { columns: self.columns.ok_or_else(lacking)? }.run(device, batch)?;
+                ForwardCorrection { columns: self.columns.ok_or_else(lacking)? }.run(device, batch)?;
             }
             DeviceLoss::Determinant { .. } => {
                 let scratch = scratch(Determinant::scratch(samples, classes))?;
@@ -266,22 +266,22 @@ impl Known {
             DeviceLoss::Latent(_) => {
                 let (Some(state), Some(drawn)) = (self.latent, working.drawn) else { return Err(lacking()) };
                 let (step, stream, drawn) = (orders.step(), orders.latent(), drawn.part(0, samples));
-                ops::Latent { state, parameters: parameters()?, step, stream, drawn }.run(device, batch)?;
+                ops::LatentLabels { state, parameters: parameters()?, step, stream, drawn }.run(device, batch)?;
             }
         }
         // The determinant is one value of a whole batch.
         let whole = matches!(self.loss, DeviceLoss::Determinant { .. });
         let values = if whole { values.part(0, 1) } else { values };
-        Total { values, step: orders.step(), losses: self.losses }.run(device)
+        MeanLoss { values, step: orders.step(), losses: self.losses }.run(device)
     }
 
     /// What it has learned, where it learns.
     pub fn learned(&self, device: &dyn Device) -> Result<Option<Learned>, DeviceError> {
         let Some(state) = self.latent else { return Ok(None) };
         let mut transition = vec![0.0; state.transition.len()];
-        device.read(state.transition, Room::Doubles(&mut transition))?;
+        device.read(state.transition, HostBuffer::Doubles(&mut transition))?;
         let mut latent = vec![0; state.latent.len()];
-        device.read(state.latent, Room::Ints(&mut latent))?;
+        device.read(state.latent, HostBuffer::Ints(&mut latent))?;
         let latent = latent.into_iter().map(|label| u32::try_from(label).ok()).collect();
         Ok(Some(Learned { steps: self.steps, transition, latent }))
     }

@@ -8,8 +8,8 @@ use crate::engine::{EngineError, Moments, Plan, Weights};
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::methods::precision::Precision;
-use plusminus_cuda::ops::{Embedding, RATES, partials};
-use plusminus_cuda::{Device, DeviceError, Geometry, Kind, Memory};
+use plusminus_cuda::ops::{Embedding, MAX_RATES, partials};
+use plusminus_cuda::{Device, DeviceError, DeviceMemory, Geometry, Kind};
 
 /// Bytes of the device's memory that an engine holds once it has taken a step of so many `samples`, beside what cuDNN asks for; nothing
 /// where it cannot run the network.
@@ -24,7 +24,7 @@ pub(in crate::engine) fn memory(
     let lists = 2 + Updater::lists(optimizer).into_iter().filter(|there| *there).count();
     let running = plan.len() - plan.trained();
     let affines: usize = program.affines.iter().map(|affine| bytes(of_affine(affine))).sum();
-    let held = (lists * program.parameters.len() + running + RATES) * size_of::<f32>() + affines;
+    let held = (lists * program.parameters.len() + running + MAX_RATES) * size_of::<f32>() + affines;
     Some(held + Lengths::of(&program, samples, precision).bytes())
 }
 
@@ -40,23 +40,23 @@ fn bytes([floats, doubles]: [usize; 2]) -> usize {
 /// What batch norm has during a step, a value a channel each.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moving {
-    pub scale: Memory,
-    pub shift: Memory,
-    pub mean: Memory,
-    pub inverse: Memory,
-    pub factors: [Memory; 3],
+    pub scale: DeviceMemory,
+    pub shift: DeviceMemory,
+    pub mean: DeviceMemory,
+    pub inverse: DeviceMemory,
+    pub factors: [DeviceMemory; 3],
 }
 
 /// What the engine holds.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub parameters: Memory,
-    pub gradients: Memory,
+    pub parameters: DeviceMemory,
+    pub gradients: DeviceMemory,
     /// The running statistics, in the plan's order.
-    pub running: Memory,
+    pub running: DeviceMemory,
     /// What the optimiser remembers.
-    pub moments: [Option<Memory>; 2],
-    pub rates: Memory,
+    pub moments: [Option<DeviceMemory>; 2],
+    pub rates: DeviceMemory,
     /// Of every affine with batch norm.
     pub affines: Vec<Option<Moving>>,
 }
@@ -75,7 +75,7 @@ impl Held {
         let moments = [list(first)?, list(second)?];
         let mut floats = |length| device.allocate(Kind::Floats, length);
         let (parameters, gradients) = (floats(count)?, floats(count)?);
-        let (running, rates) = (floats(plan.len() - plan.trained())?, floats(RATES)?);
+        let (running, rates) = (floats(plan.len() - plan.trained())?, floats(MAX_RATES)?);
         let mut affines = Vec::new();
         for affine in &program.affines {
             let [length, doubles] = of_affine(affine);
@@ -117,7 +117,7 @@ impl Held {
         device: &dyn Device,
         trained: usize,
     ) -> Result<[Vec<f32>; 2], DeviceError> {
-        let read = |memory: Option<Memory>| {
+        let read = |memory: Option<DeviceMemory>| {
             let Some(memory) = memory else { return Ok(Vec::new()) };
             let (mut stored, mut values) = (vec![0.0; memory.len()], vec![0.0; trained]);
             device.download(memory, &mut stored)?;
@@ -186,7 +186,7 @@ impl Lengths {
                 stored = stored.max(length(step.output()));
                 scratch = scratch.max(geometry.scratch());
                 if precision == Precision::Bf16 {
-                    let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
+                    let lengths = [geometry.input_len(), geometry.weights(), geometry.output_len()];
                     narrow = std::array::from_fn(|i| lengths[i].max(narrow[i]));
                 }
             }
@@ -248,31 +248,31 @@ pub(super) struct Room {
     /// Of so many samples.
     pub samples: usize,
     /// What the host says to a step.
-    pub orders: Memory,
+    pub orders: DeviceMemory,
     /// Inputs as they come.
-    pub inputs: Memory,
+    pub inputs: DeviceMemory,
     /// Logits without the zeroes behind them, and their gradient.
-    pub logits: Memory,
-    pub gradient: Memory,
+    pub logits: DeviceMemory,
+    pub gradient: DeviceMemory,
     /// What each value holds.
-    pub values: Vec<Memory>,
+    pub values: Vec<DeviceMemory>,
     /// Those that convolutions read, as they are seen, where that is not as they are stored.
-    pub copies: Vec<Option<Memory>>,
+    pub copies: Vec<Option<DeviceMemory>>,
     /// Gradients on their way back.
-    pub slots: Vec<Memory>,
+    pub slots: Vec<DeviceMemory>,
     /// Dropout's masks and the places of what pools chose, by the place of the step.
-    pub masks: Vec<Option<Memory>>,
-    pub places: Vec<Option<Memory>>,
+    pub masks: Vec<Option<DeviceMemory>>,
+    pub places: Vec<Option<DeviceMemory>>,
     /// Sums of chunks of one value at a time.
-    pub partial: Memory,
+    pub partial: DeviceMemory,
     /// The gradient with respect to the stored values of what a convolution left.
-    pub stored: Memory,
+    pub stored: DeviceMemory,
     /// Sums of weights' gradients.
-    pub scratch: Memory,
+    pub scratch: DeviceMemory,
     /// Which tokens are the same.
-    pub links: Option<Memory>,
+    pub links: Option<DeviceMemory>,
     /// What a convolution reads, its weights and what it leaves, in 16 bits; none where there is no need of them.
-    pub narrow: Option<[Memory; 3]>,
+    pub narrow: Option<[DeviceMemory; 3]>,
 }
 
 impl Room {

@@ -154,7 +154,7 @@ impl CudaEngine {
         let start = self.heard.len();
         self.heard.resize(start + self.waiting, 0.0);
         self.device
-            .read(known.losses.part(0, self.waiting), plusminus_cuda::Room::Doubles(&mut self.heard[start..]))?;
+            .read(known.losses.part(0, self.waiting), plusminus_cuda::HostBuffer::Doubles(&mut self.heard[start..]))?;
         self.waiting = 0;
         Ok(())
     }
@@ -172,7 +172,8 @@ impl CudaEngine {
 impl Engine for CudaEngine {
     fn name(&self) -> String {
         let precision = if self.precision.is_default() { "" } else { self.precision.name() };
-        let name = format!("fused {} cuda {} {precision}", env!("CARGO_PKG_VERSION"), self.device.kin());
+        let name =
+            format!("fused {} cuda {} {precision}", env!("CARGO_PKG_VERSION"), self.device.reproducibility_key());
         name.trim_end().to_owned()
     }
 
@@ -295,7 +296,7 @@ impl From<DeviceError> for EngineError {
         let cause = match &error {
             DeviceError::OutOfMemory { .. } => Cause::Memory,
             DeviceError::Missing(_) | DeviceError::Compilation { .. } => Cause::Machine,
-            DeviceError::Failed { .. } | DeviceError::Unfit(_) => Cause::Device,
+            DeviceError::Failed { .. } | DeviceError::InvalidArgument(_) => Cause::Device,
         };
         EngineError { message: error.to_string(), cause }
     }

@@ -2,15 +2,15 @@
 
 use crate::data::{Moves, NUMBERS};
 use crate::engine::EngineError;
-use plusminus_cuda::Memory;
-use plusminus_cuda::ops::STREAM;
+use plusminus_cuda::DeviceMemory;
+use plusminus_cuda::ops::STREAM_LEN;
 use rand_chacha::ChaCha8Rng;
 
 /// Which of the losses the step's is, and whether the loss finds its matrix anew.
 const STEP: usize = 2;
 
 /// What comes before the samples.
-const HEAD: usize = STEP + 2 * STREAM;
+const HEAD: usize = STEP + 2 * STREAM_LEN;
 
 /// How many numbers the orders for so many samples are.
 pub(super) const fn length(samples: usize) -> usize {
@@ -25,7 +25,7 @@ pub(super) struct Orders {
 
 impl Orders {
     /// Begins the orders for a step that draws from these streams.
-    pub fn begin(&mut self, slot: usize, refresh: bool, streams: [[i32; STREAM]; 2]) {
+    pub fn begin(&mut self, slot: usize, refresh: bool, streams: [[i32; STREAM_LEN]; 2]) {
         self.numbers.clear();
         self.numbers.extend([slot as i32, i32::from(refresh)]);
         self.numbers.extend(streams.as_flattened());
@@ -44,26 +44,26 @@ impl Orders {
 
 /// The parts of the memory in which orders lie.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Places(pub Memory);
+pub(super) struct Places(pub DeviceMemory);
 
 impl Places {
-    pub fn step(self) -> Memory {
+    pub fn step(self) -> DeviceMemory {
         self.0.part(0, STEP)
     }
 
-    pub fn dropout(self) -> Memory {
-        self.0.part(STEP, STREAM)
+    pub fn dropout(self) -> DeviceMemory {
+        self.0.part(STEP, STREAM_LEN)
     }
 
-    pub fn latent(self) -> Memory {
-        self.0.part(STEP + STREAM, STREAM)
+    pub fn latent(self) -> DeviceMemory {
+        self.0.part(STEP + STREAM_LEN, STREAM_LEN)
     }
 
-    pub fn samples(self, samples: usize) -> Memory {
+    pub fn samples(self, samples: usize) -> DeviceMemory {
         self.0.part(HEAD, samples)
     }
 
-    pub fn moves(self, samples: usize) -> Memory {
+    pub fn moves(self, samples: usize) -> DeviceMemory {
         self.0.part(HEAD + samples, NUMBERS * samples)
     }
 }
@@ -72,7 +72,7 @@ impl Places {
 const WORDS: u128 = 2;
 
 /// Where a generator stands, as the device's kernels take it.
-pub(super) fn stream(generator: &ChaCha8Rng) -> Result<[i32; STREAM], EngineError> {
+pub(super) fn stream(generator: &ChaCha8Rng) -> Result<[i32; STREAM_LEN], EngineError> {
     let words = generator.get_word_pos();
     let numbers = u64::try_from(words / WORDS);
     let (Ok(numbers), true) = (numbers, generator.get_stream() == 0 && words.is_multiple_of(WORDS)) else {
@@ -82,7 +82,7 @@ pub(super) fn stream(generator: &ChaCha8Rng) -> Result<[i32; STREAM], EngineErro
             generator.get_stream()
         )));
     };
-    let mut found = [0; STREAM];
+    let mut found = [0; STREAM_LEN];
     for (word, bytes) in found.iter_mut().zip(generator.get_seed().as_chunks::<4>().0) {
         *word = i32::from_le_bytes(*bytes);
     }

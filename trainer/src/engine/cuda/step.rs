@@ -8,8 +8,8 @@ use super::{CudaEngine, update};
 use crate::data::Moves;
 use crate::engine::fused::program::Step;
 use crate::engine::{Batch, EngineError, Inputs, LossOf, LossOfLogits};
-use plusminus_cuda::ops::{Arrange, Masks, STREAM};
-use plusminus_cuda::{Device, DeviceError, Recording, Values};
+use plusminus_cuda::ops::{ChannelsLast, DropoutMask, STREAM_LEN};
+use plusminus_cuda::{Device, DeviceError, HostValues, Recording};
 use rand_chacha::ChaCha8Rng;
 
 /// Where a piece takes its inputs from.
@@ -140,7 +140,7 @@ impl CudaEngine {
                 let moves = moved.then(|| orders.moves(samples));
                 holding.gather(scene.shape(0), orders.samples(samples), moves, scene.values(0), device)
             }
-            (Source::Held { .. }, None) => Err(DeviceError::Unfit("the device holds no data".into())),
+            (Source::Held { .. }, None) => Err(DeviceError::InvalidArgument("the device holds no data".into())),
         });
         self.holding = holding;
         entered
@@ -156,8 +156,8 @@ impl CudaEngine {
             let (channels, pixels, stored) = (shape.channels, shape.pixels(), shape.stored);
             let stream = Places(scene.room.orders).dropout();
             let mask = mask.part(0, samples * shape.len());
-            Masks { stream, before, mask, share: *share, channels, pixels, stored }.run(device)?;
-            before += Masks::draws(samples, channels, pixels);
+            DropoutMask { stream, before, mask, share: *share, channels, pixels, stored }.run(device)?;
+            before += DropoutMask::draws(samples, channels, pixels);
         }
         Ok(())
     }
@@ -166,14 +166,15 @@ impl CudaEngine {
     fn draws(&self, samples: usize) -> usize {
         let masks = self.program.steps.iter().filter(|step| matches!(step, Step::Dropout { .. }));
         let shapes = masks.map(|step| self.program.values[step.output()].shape);
-        shapes.map(|shape| Masks::draws(samples, shape.channels, shape.pixels())).sum()
+        shapes.map(|shape| DropoutMask::draws(samples, shape.channels, shape.pixels())).sum()
     }
 
     /// The known loss's value and gradient.
     fn lose(&mut self, samples: usize) -> Result<(), DeviceError> {
         let known = self.known.take();
         let lost = self.scene(samples).and_then(|(scene, device)| {
-            let known = known.as_ref().ok_or_else(|| DeviceError::Unfit("the device knows no loss".into()))?;
+            let known =
+                known.as_ref().ok_or_else(|| DeviceError::InvalidArgument("the device knows no loss".into()))?;
             let count = samples * scene.shape(scene.program.logits).channels;
             let both = [scene.room.logits, scene.room.gradient].map(|memory| memory.part(0, count));
             known.run(both, samples, Places(scene.room.orders), device)
@@ -191,19 +192,19 @@ impl CudaEngine {
         dropout: &ChaCha8Rng,
         latent: Option<&ChaCha8Rng>,
     ) -> Result<(), EngineError> {
-        let latent = latent.map_or(Ok([0; STREAM]), stream)?;
+        let latent = latent.map_or(Ok([0; STREAM_LEN]), stream)?;
         self.orders.begin(self.waiting, refresh, [stream(dropout)?, latent]);
         self.orders.samples(numbers(samples), moves);
         let Some(room) = &self.room else { return Ok(()) };
         let numbers = self.orders.numbers();
-        Ok(self.device.write(Values::Ints(numbers), room.orders.part(0, numbers.len()))?)
+        Ok(self.device.write(HostValues::Ints(numbers), room.orders.part(0, numbers.len()))?)
     }
 
     /// Says to the device which samples an evaluation is of.
     pub(super) fn name_samples(&mut self, samples: &[usize]) -> Result<(), EngineError> {
         let numbers: Vec<i32> = numbers(samples).collect();
         let Some(room) = &self.room else { return Ok(()) };
-        Ok(self.device.write(Values::Ints(&numbers), Places(room.orders).samples(numbers.len()))?)
+        Ok(self.device.write(HostValues::Ints(&numbers), Places(room.orders).samples(numbers.len()))?)
     }
 
     /// Copies the rates of a step to the device, where they are others than those there.
@@ -330,6 +331,6 @@ impl Scene<'_> {
     fn arrange(&self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let (shape, to) = (self.shape(0), self.values(0));
         let from = self.room.inputs.part(0, to.len());
-        Arrange { from, to, channels: shape.stored, pixels: shape.pixels() }.run(device)
+        ChannelsLast { from, to, channels: shape.stored, pixels: shape.pixels() }.run(device)
     }
 }

@@ -18,7 +18,7 @@ use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::methods::precision::Precision;
 use plusminus_core::random::{Stream, Streams};
 use plusminus_cuda::twin::Twin;
-use plusminus_cuda::{Convolution, Device, DeviceError, Kind, Memory, Recording, Room, Values};
+use plusminus_cuda::{Convolution, Device, DeviceError, DeviceMemory, HostBuffer, HostValues, Kind, Recording};
 use plusminus_kernels::Instructions;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
@@ -39,15 +39,15 @@ impl Device for Shared {
         self.0.lock().unwrap().name()
     }
 
-    fn kin(&self) -> String {
-        self.0.lock().unwrap().kin()
+    fn reproducibility_key(&self) -> String {
+        self.0.lock().unwrap().reproducibility_key()
     }
 
-    fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
+    fn allocate(&mut self, kind: Kind, length: usize) -> Result<DeviceMemory, DeviceError> {
         self.0.lock().unwrap().allocate(kind, length)
     }
 
-    fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
+    fn free(&mut self, memory: DeviceMemory) -> Result<(), DeviceError> {
         self.0.lock().unwrap().free(memory)
     }
 
@@ -55,11 +55,11 @@ impl Device for Shared {
         self.0.lock().unwrap().capacity()
     }
 
-    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
+    fn write(&mut self, values: HostValues<'_>, to: DeviceMemory) -> Result<(), DeviceError> {
         self.0.lock().unwrap().write(values, to)
     }
 
-    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
+    fn read(&self, from: DeviceMemory, values: HostBuffer<'_>) -> Result<(), DeviceError> {
         self.0.lock().unwrap().read(from, values)
     }
 

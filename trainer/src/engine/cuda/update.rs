@@ -3,14 +3,14 @@
 use super::CudaEngine;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_cuda::DeviceError;
-use plusminus_cuda::ops::{Adam, RATES, Sgd};
+use plusminus_cuda::ops::{Adam, MAX_RATES, Sgd};
 
 /// The numbers that a step of the optimiser takes, in the order of its kernel; zeroes behind.
-pub(super) type Rates = [f32; RATES];
+pub(super) type Rates = [f32; MAX_RATES];
 
 /// Those of step number `steps`, from 1, at the learning rate `lr`: rounded as the processor's engines round them.
 pub(super) fn rates(optimizer: &Optimizer, steps: u64, lr: f64) -> Rates {
-    let mut rates = [0.0; RATES];
+    let mut rates = [0.0; MAX_RATES];
     match *optimizer {
         Optimizer::Sgd { momentum, weight_decay, .. } => {
             rates[..3].copy_from_slice(&[lr, momentum, weight_decay].map(|value| value as f32));
@@ -38,7 +38,7 @@ impl CudaEngine {
             (Optimizer::Adam { .. }, [Some(mean), Some(square)]) => {
                 Adam { weights, gradient, mean, square, rates }.run(device)
             }
-            (Optimizer::Adam { .. }, _) => Err(DeviceError::Unfit("Adam without its moments".into())),
+            (Optimizer::Adam { .. }, _) => Err(DeviceError::InvalidArgument("Adam without its moments".into())),
         }
     }
 }

@@ -5,7 +5,7 @@ use super::convolution::{Backward, Target};
 use super::memory::Buffer;
 use super::program::Shape;
 use super::team::{Pass, Team, pieces};
-use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Pad, Steps};
+use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Pad, Strides};
 use std::ops::Range;
 
 /// Values of a sample that are taken at a time: rows of many pages would fight for the same sets of the cache.
@@ -78,7 +78,7 @@ impl Linear<'_> {
                 Correlation {
                     extents: Extents::matrix(samples),
                     x: gathered,
-                    x_steps: Steps::matrix(piece.len()),
+                    x_strides: Strides::matrix(piece.len()),
                     rows: 1,
                     row: 0,
                     length: piece.len(),
@@ -86,7 +86,7 @@ impl Linear<'_> {
                     panel: self.inputs() * BLOCK,
                     outputs: self.outputs,
                     y: &mut *y,
-                    y_steps: Steps::matrix(self.outputs),
+                    y_strides: Strides::matrix(self.outputs),
                     accumulate: piece.start > 0,
                 }
                 .run(team.instructions);
@@ -128,12 +128,12 @@ impl Linear<'_> {
                 OuterSum {
                     extents: Extents::matrix(samples),
                     x: gathered,
-                    x_steps: Steps::matrix(piece.len()),
+                    x_strides: Strides::matrix(piece.len()),
                     rows: 1,
                     row: 0,
                     length: piece.len(),
                     d: &d[i * PANELS * BLOCK..],
-                    d_steps: Steps::matrix(self.outputs),
+                    d_strides: Strides::matrix(self.outputs),
                     outputs: sums.len() / panel * BLOCK,
                     weights: &mut sums[piece.start * BLOCK..],
                     panel,
@@ -152,7 +152,7 @@ impl Linear<'_> {
             Correlation {
                 extents: Extents::matrix(samples),
                 x: &d[i * part * self.outputs..],
-                x_steps: Steps::matrix(self.outputs),
+                x_strides: Strides::matrix(self.outputs),
                 rows: 1,
                 row: 0,
                 length: self.outputs,
@@ -160,7 +160,7 @@ impl Linear<'_> {
                 panel: self.outputs * BLOCK,
                 outputs: self.inputs(),
                 y: &mut *target.gradient,
-                y_steps: Steps::matrix(self.inputs()),
+                y_strides: Strides::matrix(self.inputs()),
                 accumulate: target.add,
             }
             .run(team.instructions);

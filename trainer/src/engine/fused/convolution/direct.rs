@@ -4,7 +4,7 @@ use super::{Backward, Convolution, Target};
 use crate::engine::fused::affine::Seen;
 use crate::engine::fused::memory::Scratch;
 use crate::engine::fused::team::Team;
-use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Steps};
+use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Strides};
 use std::ops::Range;
 
 impl Convolution {
@@ -14,9 +14,9 @@ impl Convolution {
     }
 
     /// The windows of an image with its border: from one to the next, and from a row of a kernel to the next.
-    fn windows(&self) -> (Steps, usize) {
+    fn windows(&self) -> (Strides, usize) {
         let row = self.padded()[1] * self.from.stored;
-        (Steps { image: 0, row: self.stride * row, column: self.stride * self.from.stored }, row)
+        (Strides { image: 0, row: self.stride * row, column: self.stride * self.from.stored }, row)
     }
 
     pub(super) fn forward_direct(
@@ -30,14 +30,14 @@ impl Convolution {
     ) {
         let [rows, columns] = self.padded();
         let [padded] = scratch.places([rows * columns * self.from.stored]);
-        let (x_steps, row) = self.windows();
+        let (x_strides, row) = self.windows();
         let (length, outputs) = (self.kernel[1] * self.from.stored, self.to.stored);
         for (sample, y) in y.chunks_mut(self.to.len()).enumerate() {
             self.pad(team, x, sample, padded, columns);
             Correlation {
                 extents: Extents { images: 1, rows: self.to.height, columns: self.to.width },
                 x: padded,
-                x_steps,
+                x_strides,
                 rows: self.kernel[0],
                 row,
                 length,
@@ -45,7 +45,7 @@ impl Convolution {
                 panel: self.taps() * self.from.stored * BLOCK,
                 outputs,
                 y: &mut *y,
-                y_steps: Steps::dense(self.to.height, self.to.width, outputs),
+                y_strides: Strides::dense(self.to.height, self.to.width, outputs),
                 accumulate: false,
             }
             .run(team.instructions);
@@ -68,8 +68,8 @@ impl Convolution {
         let d_rows = vertical.before + self.to.height + vertical.after;
         let (inputs, outputs) = (self.from.stored, self.to.stored);
         let [padded, d] = scratch.places([rows * columns * inputs, d_rows * d_columns * outputs]);
-        let (x_steps, row) = self.windows();
-        let d_steps = Steps { image: 0, row: d_columns * outputs, column: outputs };
+        let (x_strides, row) = self.windows();
+        let d_strides = Strides { image: 0, row: d_columns * outputs, column: outputs };
         let from = (vertical.before * d_columns + horizontal.before) * outputs;
         for (sample, gradient) in gradient.chunks(self.to.len()).enumerate() {
             self.pad(team, x, sample, padded, columns);
@@ -88,12 +88,12 @@ impl Convolution {
             OuterSum {
                 extents: Extents { images: 1, rows: self.to.height, columns: self.to.width },
                 x: padded,
-                x_steps,
+                x_strides,
                 rows: self.kernel[0],
                 row,
                 length: self.kernel[1] * inputs,
                 d: &d[from..],
-                d_steps,
+                d_strides,
                 weights: sums,
                 panel: self.taps() * inputs * BLOCK,
                 outputs,
@@ -107,8 +107,8 @@ impl Convolution {
                     let size = down.taps.len() * across.taps.len() * outputs * inputs;
                     let weights = &weights[packed..][..size];
                     packed += size;
-                    let y_steps =
-                        Steps { image: 0, row: self.stride * self.from.width * inputs, column: self.stride * inputs };
+                    let y_strides =
+                        Strides { image: 0, row: self.stride * self.from.width * inputs, column: self.stride * inputs };
                     let length = across.taps.len() * outputs;
                     for (rows, taps) in &down.runs {
                         let first = down.first + rows.start * self.stride;
@@ -119,7 +119,7 @@ impl Convolution {
                             Correlation {
                                 extents,
                                 x: &d[(start * d_columns + across.start) * outputs..],
-                                x_steps: d_steps,
+                                x_strides: d_strides,
                                 rows: taps.len(),
                                 row: d_columns * outputs,
                                 length,
@@ -127,14 +127,14 @@ impl Convolution {
                                 panel: down.taps.len() * length * BLOCK,
                                 outputs: inputs,
                                 y: to,
-                                y_steps,
+                                y_strides,
                                 accumulate: target.add,
                             }
                             .run(team.instructions);
                         } else if !target.add {
                             for row in 0..extents.rows {
                                 for column in 0..extents.columns {
-                                    to[row * y_steps.row + column * y_steps.column..][..inputs].fill(0.0);
+                                    to[row * y_strides.row + column * y_strides.column..][..inputs].fill(0.0);
                                 }
                             }
                         }

@@ -6,7 +6,7 @@ use crate::engine::fused::memory::Scratch;
 use crate::engine::fused::team::Team;
 use plusminus_kernels::{
     Add, BLOCK, Correlation, Extents, GradientApply, InputGradient, InputTransform, OuterSum, OutputGradient,
-    OutputTransform, PLACES, Steps, Tiles,
+    OutputTransform, PLACES, Strides, Tiles,
 };
 use std::ops::Range;
 
@@ -154,12 +154,12 @@ impl Convolution {
                 OuterSum {
                     extents: Extents::matrix(count),
                     x: &v[place * v_place..],
-                    x_steps: Steps::matrix(inputs),
+                    x_strides: Strides::matrix(inputs),
                     rows: 1,
                     row: 0,
                     length: inputs,
                     d: &m[place * m_place..],
-                    d_steps: Steps::matrix(outputs),
+                    d_strides: Strides::matrix(outputs),
                     weights: sums,
                     panel: inputs * BLOCK,
                     outputs,
@@ -207,7 +207,7 @@ fn multiply(team: &Team, x: &[f32], weights: &[f32], y: &mut [f32], [rows, input
     Correlation {
         extents: Extents::matrix(rows),
         x,
-        x_steps: Steps::matrix(inputs),
+        x_strides: Strides::matrix(inputs),
         rows: 1,
         row: 0,
         length: inputs,
@@ -215,7 +215,7 @@ fn multiply(team: &Team, x: &[f32], weights: &[f32], y: &mut [f32], [rows, input
         panel: inputs * BLOCK,
         outputs,
         y,
-        y_steps: Steps::matrix(outputs),
+        y_strides: Strides::matrix(outputs),
         accumulate: false,
     }
     .run(team.instructions);

@@ -13,7 +13,7 @@ use super::affine::Seen;
 use super::memory::Buffer;
 use super::program::{Id, Input, Shape};
 use super::team::{Pass, Team, pieces};
-use plusminus_kernels::{Add, BLOCK, GradientSums, KernelGradient, KernelTransform, Moments, PLACES, Pad};
+use plusminus_kernels::{Add, BLOCK, ChannelMoments, GradientSums, KernelGradient, KernelTransform, PLACES, Pad};
 use std::ops::Range;
 
 /// From so many channels in and out on, the transforms of Winograd's filtering cost less than the products that they spare: on the way
@@ -226,7 +226,7 @@ impl Convolution {
         }
         let channels = self.to.stored;
         let (mean, squares) = moments[2 * channels * sample..][..2 * channels].split_at_mut(channels);
-        Moments { image, mean, squares }.run(team.instructions);
+        ChannelMoments { image, mean, squares }.run(team.instructions);
     }
 
     /// The weights that the gradient with respect to the input is made with.
