@@ -112,6 +112,6 @@ pub fn device_loss_memory(loss: &DeviceLoss, classes: usize, samples: usize, bat
 pub fn is_usable(device: Device) -> bool {
     match device {
         Device::Cpu => true,
-        Device::Cuda(number) => plusminus_cuda::is_well(number as usize),
+        Device::Cuda(number) => plusminus_cuda::is_usable(number as usize),
     }
 }

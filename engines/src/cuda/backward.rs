@@ -3,8 +3,10 @@
 use super::batch_view::BatchView;
 use super::memory::{geometry, input};
 use crate::fused::{Convolution as ConvolutionStep, GradientFlow, Input, Step, ValueId};
-use plusminus_cuda::ops::{Apply, DropGradient, Give, GradientSums, Mask, SpreadRows, Tanh, Unsettle, UnsettleBias};
-use plusminus_cuda::{Convolution, Device, DeviceError, Memory, Pass};
+use plusminus_cuda::ops::{
+    BiasGradient, CopyOrAdd, DropoutGradient, GradientApply, GradientSums, Mask, NormGradient, SpreadRows, Tanh,
+};
+use plusminus_cuda::{Convolution, Device, DeviceError, DeviceMemory, Pass};
 
 impl BatchView<'_> {
     /// The backward pass of a training pass.
@@ -29,7 +31,7 @@ impl BatchView<'_> {
         &self,
         index: usize,
         step: &Step,
-        gradient: Memory,
+        gradient: DeviceMemory,
         device: &mut dyn Device,
     ) -> Result<(), DeviceError> {
         let output = step.output();
@@ -43,7 +45,7 @@ impl BatchView<'_> {
             Step::Join { inputs, .. } => {
                 for input in inputs.iter().flatten() {
                     let Some((total, add)) = self.target(input) else { continue };
-                    Give { values: gradient, total, add }.run(device)?;
+                    CopyOrAdd { values: gradient, total, add }.run(device)?;
                     self.complete(input, device)?;
                 }
                 // Only after both additions: an input may share the buffer of the output's gradient.
@@ -54,7 +56,7 @@ impl BatchView<'_> {
                 let (Some((total, add)), Some(mask)) = (self.target(input), self.batch.buffers.masks[index]) else {
                     return Ok(());
                 };
-                DropGradient { gradient, mask: mask.part(0, gradient.len()), total, add }.run(device)?;
+                DropoutGradient { gradient, mask: mask.part(0, gradient.len()), total, add }.run(device)?;
                 self.complete(input, device)
             }
             Step::Subsample { input, stride, .. } => {
@@ -101,7 +103,7 @@ impl BatchView<'_> {
         &self,
         step: &Step,
         read: &Input,
-        gradient: Memory,
+        gradient: DeviceMemory,
         device: &mut dyn Device,
     ) -> Result<(), DeviceError> {
         let Some(geometry) = geometry(self.program, step, self.samples) else { return Ok(()) };
@@ -114,7 +116,7 @@ impl BatchView<'_> {
         } else {
             let to = self.batch.buffers.stored_gradient.part(0, gradient.len());
             let factors = norm.map(|norm| norm.factors);
-            Apply { gradient, seen, factors, output: to, channels }.run(device)?;
+            GradientApply { gradient, input: seen, factors, output: to, channels }.run(device)?;
             to
         };
         let (scratch, factors) = (self.batch.buffers.scratch, self.factors());
@@ -141,16 +143,16 @@ impl BatchView<'_> {
         let pixels = self.samples * self.shape(id).pixels();
         let memory = self.model.norms[affine];
         let mean = memory.map(|memory| memory.mean);
-        GradientSums { gradient, seen: self.view(id), mean, partial, channels }.run(device)?;
+        GradientSums { gradient, input: self.view(id), mean, partial, channels }.run(device)?;
         let described = &self.program.affines[affine];
         match (self.norm(affine), &described.norm, memory, &described.bias) {
             (Some((norm, _)), Some(ranges), Some(memory), _) => {
                 let gradients = [self.parameter_gradients(&ranges.scale), self.parameter_gradients(&ranges.shift)];
-                Unsettle { partial, pixels, channels, norm, gradients, factors: memory.factors }.run(device)
+                NormGradient { partial, pixels, channels, norm, gradients, factors: memory.factors }.run(device)
             }
             (.., Some(bias)) => {
                 let gradient = self.parameter_gradients(bias);
-                UnsettleBias { partial, pixels, channels, gradient }.run(device)
+                BiasGradient { partial, pixels, channels, gradient }.run(device)
             }
             _ => Ok(()),
         }

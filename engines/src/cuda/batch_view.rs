@@ -3,8 +3,10 @@
 use super::memory::{BatchMemory, ModelMemory};
 use crate::fused::{Affine, EPSILON, GradientFlow, Input, Program, Shape, Step, ValueId};
 use plusminus_core::methods::precision::Precision;
-use plusminus_cuda::ops::{Average, Embedding, MaxPool, Norm, Place, Running, Seen, Subsample, Windows};
-use plusminus_cuda::{DeviceError, Factors, Memory};
+use plusminus_cuda::ops::{
+    Average, ConcatPart, Embedding, MaxPool, Norm, RunningStatistics, Subsample, TensorView, Windows,
+};
+use plusminus_cuda::{DeviceError, DeviceMemory, ProductPrecision};
 use std::ops::Range;
 
 /// The program with its memory for `samples` samples.
@@ -21,12 +23,12 @@ pub(super) struct BatchView<'a> {
 
 impl BatchView<'_> {
     /// The precision of the factors of products.
-    pub fn factors(&self) -> Factors {
+    pub fn factors(&self) -> ProductPrecision {
         match (self.precision, self.batch.buffers.halves) {
-            (Precision::Tf32, _) => Factors::Tf32,
-            (Precision::Bf16, Some(room)) => Factors::Bf16 { room },
+            (Precision::Tf32, _) => ProductPrecision::Tf32,
+            (Precision::Bf16, Some(room)) => ProductPrecision::Bf16 { buffers: room },
             // A network without products has no buffers for their factors.
-            (Precision::F32 | Precision::Bf16, _) => Factors::F32,
+            (Precision::F32 | Precision::Bf16, _) => ProductPrecision::F32,
         }
     }
 
@@ -35,12 +37,12 @@ impl BatchView<'_> {
     }
 
     /// The stored values of a value.
-    pub fn values(&self, id: ValueId) -> Memory {
+    pub fn values(&self, id: ValueId) -> DeviceMemory {
         self.batch.buffers.values[id].part(0, self.samples * self.shape(id).len())
     }
 
     /// A value as later steps read it.
-    pub fn view(&self, id: ValueId) -> Seen {
+    pub fn view(&self, id: ValueId) -> TensorView {
         let value = &self.program.values[id];
         let (scale, shift) = match value.affine {
             None => (None, None),
@@ -49,11 +51,11 @@ impl BatchView<'_> {
                 (None, bias) => (None, bias.as_ref().map(|bias| self.parameters(bias))),
             },
         };
-        Seen { values: self.values(id), scale, shift, rectify: value.rectify }
+        TensorView { values: self.values(id), scale, shift, rectify: value.rectify }
     }
 
     /// The memory that a convolution reads: the copy of a value's view, if there is one.
-    pub fn convolution_input(&self, id: ValueId) -> Memory {
+    pub fn convolution_input(&self, id: ValueId) -> DeviceMemory {
         match self.batch.buffers.copies[id] {
             Some(copy) => copy.part(0, self.samples * self.shape(id).len()),
             None => self.values(id),
@@ -61,13 +63,13 @@ impl BatchView<'_> {
     }
 
     /// The gradient with respect to a value's view.
-    pub fn gradient(&self, id: ValueId) -> Option<Memory> {
+    pub fn gradient(&self, id: ValueId) -> Option<DeviceMemory> {
         let buffer = self.program.values[id].gradient_buffer?;
         Some(self.batch.buffers.gradients[buffer].part(0, self.samples * self.shape(id).len()))
     }
 
     /// The gradient that a step writes for an input, and whether it adds to the buffer.
-    pub fn target(&self, input: &Input) -> Option<(Memory, bool)> {
+    pub fn target(&self, input: &Input) -> Option<(DeviceMemory, bool)> {
         match input.flow {
             GradientFlow::None | GradientFlow::Share => None,
             GradientFlow::Write | GradientFlow::Add => {
@@ -77,17 +79,17 @@ impl BatchView<'_> {
     }
 
     /// A range of the stored parameters.
-    pub fn parameters(&self, range: &Range<usize>) -> Memory {
+    pub fn parameters(&self, range: &Range<usize>) -> DeviceMemory {
         self.model.parameters.part(range.start, range.len())
     }
 
     /// A range of the gradients of the stored parameters.
-    pub fn parameter_gradients(&self, range: &Range<usize>) -> Memory {
+    pub fn parameter_gradients(&self, range: &Range<usize>) -> DeviceMemory {
         self.model.gradients.part(range.start, range.len())
     }
 
     /// A step's weights within a list in the layout of the stored parameters.
-    pub fn weights(&self, step: &Step, list: Memory) -> Memory {
+    pub fn weights(&self, step: &Step, list: DeviceMemory) -> DeviceMemory {
         match step {
             Step::Convolution(convolution) => list.part(convolution.weight.start, convolution.weight.len()),
             Step::Linear { weight, .. } | Step::Embedding { weight, .. } => list.part(weight.start, weight.len()),
@@ -96,7 +98,7 @@ impl BatchView<'_> {
     }
 
     /// The batch norm of an affine, if any, and its running statistics.
-    pub fn norm(&self, affine: usize) -> Option<(Norm, Running)> {
+    pub fn norm(&self, affine: usize) -> Option<(Norm, RunningStatistics)> {
         let Affine { bias, norm, .. } = &self.program.affines[affine];
         let (norm, memory) = (norm.as_ref()?, self.model.norms[affine]?);
         let running = |range: &Range<usize>| self.model.running.part(range.start - self.trained, range.len());
@@ -111,14 +113,15 @@ impl BatchView<'_> {
                 inverse: memory.inverse,
                 epsilon: EPSILON as f32,
             },
-            Running { mean: running(&norm.mean), variance: running(&norm.variance) },
+            RunningStatistics { mean: running(&norm.mean), variance: running(&norm.variance) },
         ))
     }
 
     /// The max pool at `index`, whose output has `outputs` values.
     pub fn max_pool(&self, index: usize, windows: Windows, outputs: usize) -> Result<MaxPool, DeviceError> {
         let places = self.batch.buffers.maxima[index].map(|maxima| maxima.part(0, outputs));
-        let places = places.ok_or_else(|| DeviceError::Unfit("a max pool lacks memory for its maxima".into()))?;
+        let places =
+            places.ok_or_else(|| DeviceError::InvalidArgument("a max pool lacks memory for its maxima".into()))?;
         Ok(MaxPool { windows, places })
     }
 
@@ -142,8 +145,8 @@ impl BatchView<'_> {
     }
 
     /// The position of an input's channels within a concatenation.
-    pub fn place(&self, [start, channels]: [usize; 2], input: &Input, output: ValueId) -> Place {
-        Place { stored: self.shape(input.value).stored, channels, wide: self.shape(output).stored, start }
+    pub fn place(&self, [start, channels]: [usize; 2], input: &Input, output: ValueId) -> ConcatPart {
+        ConcatPart { stored: self.shape(input.value).stored, channels, wide: self.shape(output).stored, start }
     }
 
     pub fn average(&self, input: &Input) -> Average {

@@ -3,8 +3,8 @@
 use super::step_parameters::DeviceStepParameters;
 use crate::error::EngineError;
 use plusminus_core::methods::losses::{DeviceLoss, Latent, Learned};
-use plusminus_cuda::ops::{self, Determinant, Forward, Imae, LatentState, Powers, Squares, Total};
-use plusminus_cuda::{Device, DeviceError, Kind, Memory, Room, Values};
+use plusminus_cuda::ops::{self, Determinant, ForwardCorrection, Imae, LatentState, MeanLoss, PowerLoss, SquaredError};
+use plusminus_cuda::{Device, DeviceError, DeviceMemory, HostBuffer, HostValues, Kind};
 use std::mem::discriminant;
 
 /// Losses of steps that the device keeps until the host reads them.
@@ -17,18 +17,18 @@ pub(super) struct LossOnDevice {
     loss: DeviceLoss,
     pub classes: usize,
     /// The given label of every sample of the training file; −1 for none.
-    labels: Memory,
+    labels: DeviceMemory,
     /// The loss's parameters, in `f64`.
-    parameters: Option<Memory>,
+    parameters: Option<DeviceMemory>,
     /// A matrix of `[classes, classes]`, in `f64`: the logarithms of a transition matrix, by columns.
-    columns: Option<Memory>,
+    columns: Option<DeviceMemory>,
     /// Whether each sample is kept, as bytes.
-    kept: Option<Memory>,
+    kept: Option<DeviceMemory>,
     latent: Option<LatentState>,
     /// Steps so far.
     pub steps: u64,
     /// The losses of steps that the host has not read yet.
-    pub losses: Memory,
+    pub losses: DeviceMemory,
     batch: Option<BatchMemory>,
 }
 
@@ -38,11 +38,11 @@ struct BatchMemory {
     /// The number of samples that the buffers hold.
     capacity: usize,
     /// One loss per sample, in `f64`.
-    values: Memory,
+    values: DeviceMemory,
     /// Intermediate values of losses that depend on the whole batch, in `f64`.
-    scratch: Option<Memory>,
+    scratch: Option<DeviceMemory>,
     /// The latent labels that the loss has drawn.
-    drawn: Option<Memory>,
+    drawn: Option<DeviceMemory>,
 }
 
 /// The lengths of a loss's buffers: `i32` (labels), bytes (kept) or `f64` (the others).
@@ -149,7 +149,7 @@ impl LossOnDevice {
         loaded.loss = loss.clone();
         // Kernels treat −1 as no class.
         let labels: Vec<i32> = given.iter().map(|label| i32::try_from(*label).unwrap_or(-1)).collect();
-        device.write(Values::Ints(&labels), loaded.labels)?;
+        device.write(HostValues::Ints(&labels), loaded.labels)?;
         loaded.write(given, device)?;
         Ok((loaded, same))
     }
@@ -157,8 +157,8 @@ impl LossOnDevice {
     /// Copies the loss's parameters and state.
     fn write(&mut self, given: &[u32], device: &mut dyn Device) -> Result<(), EngineError> {
         let flag = |set: bool| f64::from(u8::from(set));
-        let mut numbers = |memory: Option<Memory>, values: &[f64]| match memory {
-            Some(memory) => device.write(Values::Doubles(values), memory),
+        let mut numbers = |memory: Option<DeviceMemory>, values: &[f64]| match memory {
+            Some(memory) => device.write(HostValues::Doubles(values), memory),
             None => Ok(()),
         };
         match &self.loss {
@@ -166,7 +166,7 @@ impl LossOnDevice {
                 numbers(self.parameters, &[*alpha, *beta, *q, *bound])?;
                 if let (Some(kept), Some(memory)) = (kept, self.kept) {
                     let bytes: Vec<u8> = kept.iter().map(|kept| u8::from(*kept)).collect();
-                    device.write(Values::Bytes(&bytes), memory)?;
+                    device.write(HostValues::Bytes(&bytes), memory)?;
                 }
             }
             DeviceLoss::Squares => {}
@@ -193,9 +193,9 @@ impl LossOnDevice {
                 let latent: Vec<i32> =
                     latent.iter().map(|label| label.map_or(-1, |label| i32::try_from(label).unwrap_or(-1))).collect();
                 if let Some(state) = self.latent {
-                    device.write(Values::Doubles(transition), state.transition)?;
-                    device.write(Values::Ints(&latent), state.latent)?;
-                    device.write(Values::Ints(&counts), state.counts)?;
+                    device.write(HostValues::Doubles(transition), state.transition)?;
+                    device.write(HostValues::Ints(&latent), state.latent)?;
+                    device.write(HostValues::Ints(&counts), state.counts)?;
                 }
             }
         }
@@ -240,26 +240,26 @@ impl LossOnDevice {
     /// Computes the loss of a batch and its gradient with respect to the logits.
     pub fn run(
         &self,
-        [logits, gradient]: [Memory; 2],
+        [logits, gradient]: [DeviceMemory; 2],
         samples: usize,
         step: DeviceStepParameters,
         device: &mut dyn Device,
     ) -> Result<(), DeviceError> {
-        let lacking = || DeviceError::Unfit("the loss lacks its memory".into());
+        let lacking = || DeviceError::InvalidArgument("the loss lacks its memory".into());
         let memory = self.batch.as_ref().ok_or_else(lacking)?;
         let values = memory.values.part(0, samples);
         let (labels, classes) = (self.labels, self.classes);
-        let batch = ops::Batch { logits, gradient, labels, samples: step.samples(samples), values, classes };
+        let batch = ops::LossBatch { logits, gradient, labels, samples: step.samples(samples), values, classes };
         let parameters = || self.parameters.ok_or_else(lacking);
         let scratch = |length| memory.scratch.map(|scratch| scratch.part(0, length)).ok_or_else(lacking);
         match &self.loss {
-            DeviceLoss::Powers { .. } => Powers { parameters: parameters()?, kept: self.kept }.run(device, batch)?,
-            DeviceLoss::Squares => Squares.run(device, batch)?,
+            DeviceLoss::Powers { .. } => PowerLoss { parameters: parameters()?, kept: self.kept }.run(device, batch)?,
+            DeviceLoss::Squares => SquaredError.run(device, batch)?,
             DeviceLoss::Imae { .. } => {
                 Imae { parameters: parameters()?, weights: scratch(samples)? }.run(device, batch)?;
             }
             DeviceLoss::Forward { .. } => {
-                Forward { columns: self.columns.ok_or_else(lacking)? }.run(device, batch)?;
+                ForwardCorrection { columns: self.columns.ok_or_else(lacking)? }.run(device, batch)?;
             }
             DeviceLoss::Determinant { .. } => {
                 let scratch = scratch(Determinant::scratch(samples, classes))?;
@@ -268,23 +268,23 @@ impl LossOnDevice {
             DeviceLoss::Latent(_) => {
                 let (Some(state), Some(drawn)) = (self.latent, memory.drawn) else { return Err(lacking()) };
                 let (stream, drawn) = (step.latent(), drawn.part(0, samples));
-                ops::Latent { state, parameters: parameters()?, step: step.step(), stream, drawn }
+                ops::LatentLabels { state, parameters: parameters()?, step: step.step(), stream, drawn }
                     .run(device, batch)?;
             }
         }
         // The determinant has one value per batch.
         let whole = matches!(self.loss, DeviceLoss::Determinant { .. });
         let values = if whole { values.part(0, 1) } else { values };
-        Total { values, step: step.step(), losses: self.losses }.run(device)
+        MeanLoss { values, step: step.step(), losses: self.losses }.run(device)
     }
 
     /// The state that the loss has learned, if any.
     pub fn learned(&self, device: &dyn Device) -> Result<Option<Learned>, DeviceError> {
         let Some(state) = self.latent else { return Ok(None) };
         let mut transition = vec![0.0; state.transition.len()];
-        device.read(state.transition, Room::Doubles(&mut transition))?;
+        device.read(state.transition, HostBuffer::Doubles(&mut transition))?;
         let mut latent = vec![0; state.latent.len()];
-        device.read(state.latent, Room::Ints(&mut latent))?;
+        device.read(state.latent, HostBuffer::Ints(&mut latent))?;
         let latent = latent.into_iter().map(|label| u32::try_from(label).ok()).collect();
         Ok(Some(Learned { steps: self.steps, transition, latent }))
     }

@@ -19,7 +19,8 @@ const UNTRAINED: usize = 16;
 impl Engine for CudaEngine {
     fn name(&self) -> String {
         let precision = if self.precision.is_default() { "" } else { self.precision.name() };
-        let name = format!("fused {} cuda {} {precision}", env!("CARGO_PKG_VERSION"), self.device.kin());
+        let name =
+            format!("fused {} cuda {} {precision}", env!("CARGO_PKG_VERSION"), self.device.reproducibility_key());
         name.trim_end().to_owned()
     }
 

@@ -3,7 +3,7 @@
 use super::batch_view::BatchView;
 use super::memory::{geometry, input};
 use crate::fused::{MOMENTUM, Step};
-use plusminus_cuda::ops::{Arrange, Drop, GatherRows, Join, Settle, SettleRunning, Tanh};
+use plusminus_cuda::ops::{ChannelsLast, Dropout, GatherRows, Join, NormFromBatch, NormFromRunning, Tanh};
 use plusminus_cuda::{Convolution, Device, DeviceError, Pass};
 
 impl BatchView<'_> {
@@ -11,7 +11,7 @@ impl BatchView<'_> {
     pub(super) fn arrange_inputs(&self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let (shape, to) = (self.shape(0), self.values(0));
         let from = self.batch.buffers.inputs.part(0, to.len());
-        Arrange { from, to, channels: shape.stored, pixels: shape.pixels() }.run(device)
+        ChannelsLast { from, to, channels: shape.stored, pixels: shape.pixels() }.run(device)
     }
 
     /// Computes every value from the first to the logits. A training pass uses batch statistics and dropout.
@@ -26,9 +26,9 @@ impl BatchView<'_> {
             if training {
                 let values = self.values(step.output());
                 let (partial, momentum) = (batch.buffers.partial_sums, MOMENTUM as f32);
-                Settle { values, partial, norm, running, momentum, channels }.run(device)?;
+                NormFromBatch { values, partial, norm, running, momentum, channels }.run(device)?;
             } else {
-                SettleRunning { norm, running, channels }.run(device)?;
+                NormFromRunning { norm, running, channels }.run(device)?;
             }
         }
         let logits = &program.values[program.logits].shape;
@@ -64,7 +64,7 @@ impl BatchView<'_> {
                 let seen = self.view(input.value);
                 match self.batch.buffers.masks[index] {
                     Some(mask) if training => {
-                        Drop { seen, mask: mask.part(0, to.len()), output: to, channels }.run(device)
+                        Dropout { input: seen, mask: mask.part(0, to.len()), output: to, channels }.run(device)
                     }
                     _ => Join { first: seen, second: None, rectify: false, output: to, channels }.run(device),
                 }

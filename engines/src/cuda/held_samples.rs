@@ -5,7 +5,7 @@ use crate::error::EngineError;
 use crate::fused::Shape;
 use crate::tokens;
 use plusminus_cuda::ops::{Gather, GatherTokens};
-use plusminus_cuda::{Device, DeviceError, Kind, Memory, Values};
+use plusminus_cuda::{Device, DeviceError, DeviceMemory, HostValues, Kind};
 
 /// A job's data may occupy 1/`SHARE` of a device's memory. The rest is for networks, of which several may train on the device.
 const SHARE: usize = 8;
@@ -16,8 +16,8 @@ const CHUNK: usize = 1 << 20;
 /// The data of a job on the device.
 #[derive(Debug)]
 pub(super) enum HeldSamples {
-    Images { pixels: Memory, table: Memory, centre: Option<Memory> },
-    Tokens(Memory),
+    Images { pixels: DeviceMemory, table: DeviceMemory, centre: Option<DeviceMemory> },
+    Tokens(DeviceMemory),
 }
 
 impl HeldSamples {
@@ -70,9 +70,9 @@ impl HeldSamples {
     pub fn gather(
         &self,
         shape: Shape,
-        samples: Memory,
-        transforms: Option<Memory>,
-        to: Memory,
+        samples: DeviceMemory,
+        transforms: Option<DeviceMemory>,
+        to: DeviceMemory,
         device: &mut dyn Device,
     ) -> Result<(), DeviceError> {
         match *self {
@@ -96,24 +96,24 @@ fn check_whole(values: usize, length: usize) -> Result<(), EngineError> {
 }
 
 /// Copies the parts to one block of memory.
-fn copy_images(parts: &[&[u8]], device: &mut dyn Device) -> Result<Memory, DeviceError> {
+fn copy_images(parts: &[&[u8]], device: &mut dyn Device) -> Result<DeviceMemory, DeviceError> {
     let pixels = device.allocate(Kind::Bytes, parts.iter().map(|part| part.len()).sum())?;
     let mut start = 0;
     for part in parts {
-        device.write(Values::Bytes(part), pixels.part(start, part.len()))?;
+        device.write(HostValues::Bytes(part), pixels.part(start, part.len()))?;
         start += part.len();
     }
     Ok(pixels)
 }
 
 /// Copies the parts to one block of memory, as signed numbers.
-fn copy_tokens(parts: &[&[u32]], device: &mut dyn Device) -> Result<Memory, DeviceError> {
+fn copy_tokens(parts: &[&[u32]], device: &mut dyn Device) -> Result<DeviceMemory, DeviceError> {
     let tokens = device.allocate(Kind::Ints, parts.iter().map(|part| part.len()).sum())?;
     let (mut start, mut numbers) = (0, Vec::new());
     for part in parts.iter().flat_map(|part| part.chunks(CHUNK)) {
         numbers.clear();
         numbers.extend(part.iter().map(|token| token.cast_signed()));
-        device.write(Values::Ints(&numbers), tokens.part(start, part.len()))?;
+        device.write(HostValues::Ints(&numbers), tokens.part(start, part.len()))?;
         start += part.len();
     }
     Ok(tokens)

@@ -9,8 +9,8 @@ use crate::weights::{Plan, Weights};
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::methods::precision::Precision;
-use plusminus_cuda::ops::{Embedding, RATES, partials};
-use plusminus_cuda::{Device, DeviceError, Geometry, Kind, Memory};
+use plusminus_cuda::ops::{Embedding, MAX_RATES, partials};
+use plusminus_cuda::{Device, DeviceError, DeviceMemory, Geometry, Kind};
 use std::convert::Infallible;
 
 /// Bytes of device memory that an engine occupies after a step of `samples` samples, without cuDNN's workspace. `None` if it does not
@@ -21,7 +21,7 @@ pub(crate) fn memory(network: &Network, optimizer: &Optimizer, samples: usize, p
     let lists = 2 + optimizer_values_per_weight(optimizer);
     let running = plan.len() - plan.trained();
     let norms: usize = program.affines.iter().map(|affine| bytes(norm_lengths(affine))).sum();
-    let model = (lists * program.parameters.len() + running + RATES) * size_of::<f32>() + norms;
+    let model = (lists * program.parameters.len() + running + MAX_RATES) * size_of::<f32>() + norms;
     Some(model + BatchBuffers::lengths(&program, samples, precision).bytes())
 }
 
@@ -38,25 +38,25 @@ fn bytes([floats, doubles]: [usize; 2]) -> usize {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NormMemory {
     /// The view is scale · x + shift.
-    pub scale: Memory,
-    pub shift: Memory,
-    pub mean: Memory,
+    pub scale: DeviceMemory,
+    pub shift: DeviceMemory,
+    pub mean: DeviceMemory,
     /// 1/√(variance + ε), in `f64`.
-    pub inverse: Memory,
+    pub inverse: DeviceMemory,
     /// α, β and γ of the gradient with respect to the stored value, α g + β x + γ.
-    pub factors: [Memory; 3],
+    pub factors: [DeviceMemory; 3],
 }
 
 /// The model's memory: weights, gradients and optimiser state.
 #[derive(Debug)]
 pub(super) struct ModelMemory {
-    pub parameters: Memory,
-    pub gradients: Memory,
+    pub parameters: DeviceMemory,
+    pub gradients: DeviceMemory,
     /// The running statistics, in the plan's order.
-    pub running: Memory,
+    pub running: DeviceMemory,
     /// The lists of the optimiser's state.
-    pub optimizer_state: [Option<Memory>; 2],
-    pub rates: Memory,
+    pub optimizer_state: [Option<DeviceMemory>; 2],
+    pub rates: DeviceMemory,
     /// By the program's affines; `None` without batch norm.
     pub norms: Vec<Option<NormMemory>>,
 }
@@ -76,7 +76,7 @@ impl ModelMemory {
         let optimizer_state = [list(first)?, list(second)?];
         let mut floats = |length| device.allocate(Kind::Floats, length);
         let (parameters, gradients) = (floats(count)?, floats(count)?);
-        let (running, rates) = (floats(plan.len() - plan.trained())?, floats(RATES)?);
+        let (running, rates) = (floats(plan.len() - plan.trained())?, floats(MAX_RATES)?);
         let mut norms = Vec::new();
         for affine in &program.affines {
             let [length, doubles] = norm_lengths(affine);
@@ -118,7 +118,7 @@ impl ModelMemory {
         device: &dyn Device,
         trained: usize,
     ) -> Result<[Vec<f32>; 2], DeviceError> {
-        let read = |memory: Option<Memory>| {
+        let read = |memory: Option<DeviceMemory>| {
             let Some(memory) = memory else { return Ok(Vec::new()) };
             let (mut stored, mut values) = (vec![0.0; memory.len()], vec![0.0; trained]);
             device.download(memory, &mut stored)?;
@@ -245,7 +245,7 @@ impl BatchBuffers<usize> {
                 stored_gradient = stored_gradient.max(length(step.output()));
                 scratch = scratch.max(geometry.scratch());
                 if precision == Precision::Bf16 {
-                    let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
+                    let lengths = [geometry.input_len(), geometry.weights(), geometry.output_len()];
                     halves = std::array::from_fn(|i| lengths[i].max(halves[i]));
                 }
             }
@@ -296,7 +296,7 @@ impl BatchBuffers<usize> {
 pub(super) struct BatchMemory {
     /// The number of samples that the buffers hold.
     pub capacity: usize,
-    pub buffers: BatchBuffers<Memory>,
+    pub buffers: BatchBuffers<DeviceMemory>,
 }
 
 impl BatchMemory {

@@ -14,7 +14,7 @@ use crate::weights::Weights;
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::methods::precision::Precision;
-use plusminus_cuda::{Device, DeviceError, Room};
+use plusminus_cuda::{Device, DeviceError, HostBuffer};
 
 /// A network with all the device memory of its training.
 pub(crate) struct CudaEngine {
@@ -124,7 +124,7 @@ impl CudaEngine {
         let Some(loss) = &self.loss else { return Ok(()) };
         let start = self.losses.len();
         self.losses.resize(start + self.unread_losses, 0.0);
-        self.device.read(loss.losses.part(0, self.unread_losses), Room::Doubles(&mut self.losses[start..]))?;
+        self.device.read(loss.losses.part(0, self.unread_losses), HostBuffer::Doubles(&mut self.losses[start..]))?;
         self.unread_losses = 0;
         Ok(())
     }
@@ -144,7 +144,7 @@ impl CudaEngine {
     /// No batch memory is allocated.
     pub(super) fn batch_view(&mut self, samples: usize) -> Result<(BatchView<'_>, &mut dyn Device), DeviceError> {
         let CudaEngine { program, device, weights, model, batch, precision, .. } = self;
-        let batch = batch.as_ref().ok_or_else(|| DeviceError::Unfit("no samples were loaded".into()))?;
+        let batch = batch.as_ref().ok_or_else(|| DeviceError::InvalidArgument("no samples were loaded".into()))?;
         let trained = weights.plan().trained();
         Ok((BatchView { program, model, batch, trained, samples, precision: *precision }, &mut **device))
     }
@@ -161,7 +161,7 @@ impl From<DeviceError> for EngineError {
         let cause = match &error {
             DeviceError::OutOfMemory { .. } => Cause::Memory,
             DeviceError::Missing(_) | DeviceError::Compilation { .. } => Cause::Host,
-            DeviceError::Failed { .. } | DeviceError::Unfit(_) => Cause::Device,
+            DeviceError::Failed { .. } | DeviceError::InvalidArgument(_) => Cause::Device,
         };
         EngineError { message: error.to_string(), cause }
     }

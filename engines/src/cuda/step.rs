@@ -9,8 +9,8 @@ use crate::batch::{Batch, BatchInputs, LossOfLogits, StepLoss};
 use crate::error::EngineError;
 use crate::fused::Step;
 use crate::transform::ImageTransform;
-use plusminus_cuda::ops::{Masks, STREAM};
-use plusminus_cuda::{DeviceError, Recording, Values};
+use plusminus_cuda::ops::{DropoutMask, STREAM_LEN};
+use plusminus_cuda::{DeviceError, HostValues, Recording};
 use rand_chacha::ChaCha8Rng;
 
 /// The indices of samples in the form that kernels read. An index out of range becomes −1, which kernels treat as no sample.
@@ -98,7 +98,7 @@ impl CudaEngine {
                 let transforms = transformed.then(|| parameters.transforms(samples));
                 held.gather(view.shape(0), parameters.samples(samples), transforms, view.values(0), device)
             }
-            (Source::Held { .. }, None) => Err(DeviceError::Unfit("the device holds no samples".into())),
+            (Source::Held { .. }, None) => Err(DeviceError::InvalidArgument("the device holds no samples".into())),
         });
         self.held_samples = held;
         gathered
@@ -115,8 +115,8 @@ impl CudaEngine {
             let (channels, pixels, stored) = (shape.channels, shape.pixels(), shape.stored);
             let stream = DeviceStepParameters(buffers.step_parameters).dropout();
             let mask = mask.part(0, samples * shape.len());
-            Masks { stream, before, mask, share: *share, channels, pixels, stored }.run(device)?;
-            before += Masks::draws(samples, channels, pixels);
+            DropoutMask { stream, before, mask, share: *share, channels, pixels, stored }.run(device)?;
+            before += DropoutMask::draws(samples, channels, pixels);
         }
         Ok(())
     }
@@ -125,14 +125,14 @@ impl CudaEngine {
     pub(super) fn mask_draws(&self, samples: usize) -> usize {
         let masks = self.program.steps.iter().filter(|step| matches!(step, Step::Dropout { .. }));
         let shapes = masks.map(|step| self.program.values[step.output()].shape);
-        shapes.map(|shape| Masks::draws(samples, shape.channels, shape.pixels())).sum()
+        shapes.map(|shape| DropoutMask::draws(samples, shape.channels, shape.pixels())).sum()
     }
 
     /// Computes the loss on the device and its gradient.
     fn run_loss(&mut self, samples: usize) -> Result<(), DeviceError> {
         let loss = self.loss.take();
         let computed = self.batch_view(samples).and_then(|(view, device)| {
-            let loss = loss.as_ref().ok_or_else(|| DeviceError::Unfit("the device has no loss".into()))?;
+            let loss = loss.as_ref().ok_or_else(|| DeviceError::InvalidArgument("the device has no loss".into()))?;
             let count = samples * view.shape(view.program.logits).channels;
             let buffers = &view.batch.buffers;
             let both = [buffers.logits, buffers.logits_gradient].map(|memory| memory.part(0, count));
@@ -151,12 +151,12 @@ impl CudaEngine {
         dropout: &ChaCha8Rng,
         latent: Option<&ChaCha8Rng>,
     ) -> Result<(), EngineError> {
-        let latent = latent.map_or(Ok([0; STREAM]), stream)?;
+        let latent = latent.map_or(Ok([0; STREAM_LEN]), stream)?;
         self.parameters.start(self.unread_losses, refresh, [stream(dropout)?, latent]);
         self.parameters.append_samples(indices(samples), transforms);
         let Some(batch) = &self.batch else { return Ok(()) };
         let numbers = self.parameters.numbers();
-        Ok(self.device.write(Values::Ints(numbers), batch.buffers.step_parameters.part(0, numbers.len()))?)
+        Ok(self.device.write(HostValues::Ints(numbers), batch.buffers.step_parameters.part(0, numbers.len()))?)
     }
 
     /// Sends the indices of the samples of an evaluation.
@@ -164,7 +164,7 @@ impl CudaEngine {
         let numbers: Vec<i32> = indices(samples).collect();
         let Some(batch) = &self.batch else { return Ok(()) };
         let parameters = DeviceStepParameters(batch.buffers.step_parameters);
-        Ok(self.device.write(Values::Ints(&numbers), parameters.samples(numbers.len()))?)
+        Ok(self.device.write(HostValues::Ints(&numbers), parameters.samples(numbers.len()))?)
     }
 
     /// Sends the rates of a step unless the device already has them.

@@ -5,15 +5,15 @@
 
 use crate::error::EngineError;
 use crate::transform::{ImageTransform, TRANSFORM_NUMBERS};
-use plusminus_cuda::Memory;
-use plusminus_cuda::ops::STREAM;
+use plusminus_cuda::DeviceMemory;
+use plusminus_cuda::ops::STREAM_LEN;
 use rand_chacha::ChaCha8Rng;
 
 /// The index of the step's loss, and whether the loss refreshes its transition matrix.
 const STEP: usize = 2;
 
 /// Numbers before the samples.
-const HEAD: usize = STEP + 2 * STREAM;
+const HEAD: usize = STEP + 2 * STREAM_LEN;
 
 /// The number of parameters for a step of `samples` samples.
 pub(super) const fn length(samples: usize) -> usize {
@@ -28,7 +28,7 @@ pub(super) struct StepParameters {
 
 impl StepParameters {
     /// Starts the parameters of a step with these random streams, for dropout and for the loss.
-    pub fn start(&mut self, loss_index: usize, refresh: bool, streams: [[i32; STREAM]; 2]) {
+    pub fn start(&mut self, loss_index: usize, refresh: bool, streams: [[i32; STREAM_LEN]; 2]) {
         self.numbers.clear();
         self.numbers.extend([loss_index as i32, i32::from(refresh)]);
         self.numbers.extend(streams.as_flattened());
@@ -47,31 +47,31 @@ impl StepParameters {
 
 /// The parameters of a step in device memory.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct DeviceStepParameters(pub Memory);
+pub(super) struct DeviceStepParameters(pub DeviceMemory);
 
 impl DeviceStepParameters {
     /// The index of the loss, and whether to refresh the transition matrix.
-    pub fn step(self) -> Memory {
+    pub fn step(self) -> DeviceMemory {
         self.0.part(0, STEP)
     }
 
     /// The position of dropout's random stream.
-    pub fn dropout(self) -> Memory {
-        self.0.part(STEP, STREAM)
+    pub fn dropout(self) -> DeviceMemory {
+        self.0.part(STEP, STREAM_LEN)
     }
 
     /// The position of the loss's random stream.
-    pub fn latent(self) -> Memory {
-        self.0.part(STEP + STREAM, STREAM)
+    pub fn latent(self) -> DeviceMemory {
+        self.0.part(STEP + STREAM_LEN, STREAM_LEN)
     }
 
     /// The indices of the samples.
-    pub fn samples(self, samples: usize) -> Memory {
+    pub fn samples(self, samples: usize) -> DeviceMemory {
         self.0.part(HEAD, samples)
     }
 
     /// The transforms of the samples.
-    pub fn transforms(self, samples: usize) -> Memory {
+    pub fn transforms(self, samples: usize) -> DeviceMemory {
         self.0.part(HEAD + samples, TRANSFORM_NUMBERS * samples)
     }
 }
@@ -80,7 +80,7 @@ impl DeviceStepParameters {
 const WORDS: u128 = 2;
 
 /// A generator's seed and position in the form that the device's kernels read: eight words of the seed, then two of the position.
-pub(super) fn stream(generator: &ChaCha8Rng) -> Result<[i32; STREAM], EngineError> {
+pub(super) fn stream(generator: &ChaCha8Rng) -> Result<[i32; STREAM_LEN], EngineError> {
     let words = generator.get_word_pos();
     let numbers = u64::try_from(words / WORDS);
     let (Ok(numbers), true) = (numbers, generator.get_stream() == 0 && words.is_multiple_of(WORDS)) else {
@@ -89,7 +89,7 @@ pub(super) fn stream(generator: &ChaCha8Rng) -> Result<[i32; STREAM], EngineErro
             generator.get_stream()
         )));
     };
-    let mut found = [0; STREAM];
+    let mut found = [0; STREAM_LEN];
     for (word, bytes) in found.iter_mut().zip(generator.get_seed().as_chunks::<4>().0) {
         *word = i32::from_le_bytes(*bytes);
     }

@@ -2,15 +2,15 @@
 
 use super::memory::ModelMemory;
 use plusminus_core::methods::optimizer::Optimizer;
-use plusminus_cuda::ops::{Adam, RATES, Sgd};
+use plusminus_cuda::ops::{Adam, MAX_RATES, Sgd};
 use plusminus_cuda::{Device, DeviceError};
 
 /// The numbers that the optimiser's kernel reads, in its order, padded with zeros.
-pub(super) type Rates = [f32; RATES];
+pub(super) type Rates = [f32; MAX_RATES];
 
 /// The rates of step number `steps`, from 1, at the learning rate `lr`, rounded as on the CPU.
 pub(super) fn rates(optimizer: &Optimizer, steps: u64, lr: f64) -> Rates {
-    let mut rates = [0.0; RATES];
+    let mut rates = [0.0; MAX_RATES];
     match *optimizer {
         Optimizer::Sgd { momentum, weight_decay, .. } => {
             rates[..3].copy_from_slice(&[lr, momentum, weight_decay].map(|value| value as f32));
@@ -36,6 +36,6 @@ pub(super) fn update(optimizer: &Optimizer, model: &ModelMemory, device: &mut dy
         (Optimizer::Adam { .. }, [Some(mean), Some(square)]) => {
             Adam { weights, gradient, mean, square, rates }.run(device)
         }
-        (Optimizer::Adam { .. }, _) => Err(DeviceError::Unfit("Adam lacks its moments".into())),
+        (Optimizer::Adam { .. }, _) => Err(DeviceError::InvalidArgument("Adam lacks its moments".into())),
     }
 }

@@ -5,7 +5,7 @@ use super::buffer::Buffer;
 use super::gradient_target::{BackwardInputs, GradientTarget};
 use super::program::Shape;
 use super::threads::{StepContext, Threads, sample_chunks};
-use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Pad, Steps};
+use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Pad, Strides};
 use std::ops::Range;
 
 /// Values of a sample per block of columns. Longer rows would compete for the same cache sets.
@@ -81,7 +81,7 @@ impl Linear<'_> {
                 Correlation {
                     extents: Extents::matrix(samples),
                     x: gathered,
-                    x_steps: Steps::matrix(piece.len()),
+                    x_strides: Strides::matrix(piece.len()),
                     rows: 1,
                     row: 0,
                     length: piece.len(),
@@ -89,7 +89,7 @@ impl Linear<'_> {
                     panel: self.inputs() * BLOCK,
                     outputs: self.outputs,
                     y: &mut *y,
-                    y_steps: Steps::matrix(self.outputs),
+                    y_strides: Strides::matrix(self.outputs),
                     accumulate: piece.start > 0,
                 }
                 .run(threads.instructions);
@@ -131,12 +131,12 @@ impl Linear<'_> {
                 OuterSum {
                     extents: Extents::matrix(samples),
                     x: gathered,
-                    x_steps: Steps::matrix(piece.len()),
+                    x_strides: Strides::matrix(piece.len()),
                     rows: 1,
                     row: 0,
                     length: piece.len(),
                     d: &d[i * PANELS * BLOCK..],
-                    d_steps: Steps::matrix(self.outputs),
+                    d_strides: Strides::matrix(self.outputs),
                     outputs: sums.len() / panel * BLOCK,
                     weights: &mut sums[piece.start * BLOCK..],
                     panel,
@@ -167,7 +167,7 @@ impl Linear<'_> {
             Correlation {
                 extents: Extents::matrix(samples),
                 x: &d[i * part * self.outputs..],
-                x_steps: Steps::matrix(self.outputs),
+                x_strides: Strides::matrix(self.outputs),
                 rows: 1,
                 row: 0,
                 length: self.outputs,
@@ -175,7 +175,7 @@ impl Linear<'_> {
                 panel: self.outputs * BLOCK,
                 outputs: self.inputs(),
                 y: &mut *target.gradient,
-                y_steps: Steps::matrix(self.inputs()),
+                y_strides: Strides::matrix(self.inputs()),
                 accumulate: target.add,
             }
             .run(threads.instructions);

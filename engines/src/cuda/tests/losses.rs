@@ -9,7 +9,7 @@ use plusminus_core::methods::losses::{
 use plusminus_core::methods::noise::{NO_CLASS, TransitionMatrix};
 use plusminus_core::random::{Stream, Streams};
 use plusminus_cuda::twin::Twin;
-use plusminus_cuda::{Device, Kind, Memory, Room, Values};
+use plusminus_cuda::{Device, DeviceMemory, HostBuffer, HostValues, Kind};
 use rand_chacha::ChaCha8Rng;
 
 const A: f64 = -9.210340371976182;
@@ -85,9 +85,9 @@ impl Batch {
 struct Bench {
     twin: Twin,
     loss: LossOnDevice,
-    parameters: Memory,
-    logits: Memory,
-    gradient: Memory,
+    parameters: DeviceMemory,
+    logits: DeviceMemory,
+    gradient: DeviceMemory,
 }
 
 impl Bench {
@@ -110,14 +110,14 @@ impl Bench {
         parameters.start(5, on_device.refreshes(), [[0; 10], stream(generator).unwrap()]);
         parameters.append_samples(batch.samples.iter().map(|sample| *sample as i32), &[]);
         let numbers = parameters.numbers();
-        twin.write(Values::Ints(numbers), self.parameters.part(0, numbers.len())).unwrap();
+        twin.write(HostValues::Ints(numbers), self.parameters.part(0, numbers.len())).unwrap();
         twin.upload(logits, self.logits).unwrap();
         let parameters = DeviceStepParameters(self.parameters);
         on_device.run([self.logits, self.gradient], batch.samples.len(), parameters, twin).unwrap();
         on_device.steps += 1;
         let (mut gradient, mut loss) = (vec![0.0; logits.len()], [0.0]);
         twin.download(self.gradient, &mut gradient).unwrap();
-        twin.read(on_device.losses.part(5, 1), Room::Doubles(&mut loss)).unwrap();
+        twin.read(on_device.losses.part(5, 1), HostBuffer::Doubles(&mut loss)).unwrap();
         (loss[0], gradient)
     }
 }

@@ -3,7 +3,7 @@
 use crate::fused::affine::ValueView;
 use crate::fused::program::Convolution;
 use crate::fused::threads::Threads;
-use plusminus_kernels::{BLOCK, Moments, PLACES, Pad};
+use plusminus_kernels::{BLOCK, ChannelMoments, PLACES, Pad};
 
 /// From this number of input and output channels on, Winograd's algorithm saves more in products than its transforms cost: in the forward
 /// pass, and in the backward pass, where two products share a transform.
@@ -62,6 +62,6 @@ impl Convolution {
         }
         let channels = self.to.stored;
         let (mean, squares) = moments[2 * channels * sample..][..2 * channels].split_at_mut(channels);
-        Moments { image, mean, squares }.run(threads.instructions);
+        ChannelMoments { image, mean, squares }.run(threads.instructions);
     }
 }

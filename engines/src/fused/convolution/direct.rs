@@ -5,7 +5,7 @@ use crate::fused::buffer::Scratch;
 use crate::fused::gradient_target::{BackwardInputs, GradientTarget};
 use crate::fused::program::Convolution;
 use crate::fused::threads::Threads;
-use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Steps};
+use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Strides};
 use std::ops::Range;
 
 impl Convolution {
@@ -15,9 +15,9 @@ impl Convolution {
     }
 
     /// The strides of the windows of a padded image, and of the rows within a window.
-    fn windows(&self) -> (Steps, usize) {
+    fn windows(&self) -> (Strides, usize) {
         let row = self.padded()[1] * self.from.stored;
-        (Steps { image: 0, row: self.stride * row, column: self.stride * self.from.stored }, row)
+        (Strides { image: 0, row: self.stride * row, column: self.stride * self.from.stored }, row)
     }
 
     /// Writes the outputs of a part's samples, and their moments if requested.
@@ -32,14 +32,14 @@ impl Convolution {
     ) {
         let [rows, columns] = self.padded();
         let [padded] = scratch.slices([rows * columns * self.from.stored]);
-        let (x_steps, row) = self.windows();
+        let (x_strides, row) = self.windows();
         let (length, outputs) = (self.kernel[1] * self.from.stored, self.to.stored);
         for (sample, y) in y.chunks_mut(self.to.len()).enumerate() {
             self.pad(threads, x, sample, padded, columns);
             Correlation {
                 extents: Extents { images: 1, rows: self.to.height, columns: self.to.width },
                 x: padded,
-                x_steps,
+                x_strides,
                 rows: self.kernel[0],
                 row,
                 length,
@@ -47,7 +47,7 @@ impl Convolution {
                 panel: self.taps() * self.from.stored * BLOCK,
                 outputs,
                 y: &mut *y,
-                y_steps: Steps::dense(self.to.height, self.to.width, outputs),
+                y_strides: Strides::dense(self.to.height, self.to.width, outputs),
                 accumulate: false,
             }
             .run(threads.instructions);
@@ -74,8 +74,8 @@ impl Convolution {
         let d_rows = vertical.before + self.to.height + vertical.after;
         let (inputs, outputs) = (self.from.stored, self.to.stored);
         let [padded, d] = scratch.slices([rows * columns * inputs, d_rows * d_columns * outputs]);
-        let (x_steps, row) = self.windows();
-        let d_steps = Steps { image: 0, row: d_columns * outputs, column: outputs };
+        let (x_strides, row) = self.windows();
+        let d_strides = Strides { image: 0, row: d_columns * outputs, column: outputs };
         let from = (vertical.before * d_columns + horizontal.before) * outputs;
         for (sample, gradient) in gradient.chunks(self.to.len()).enumerate() {
             self.pad(threads, x, sample, padded, columns);
@@ -94,12 +94,12 @@ impl Convolution {
             OuterSum {
                 extents: Extents { images: 1, rows: self.to.height, columns: self.to.width },
                 x: padded,
-                x_steps,
+                x_strides,
                 rows: self.kernel[0],
                 row,
                 length: self.kernel[1] * inputs,
                 d: &d[from..],
-                d_steps,
+                d_strides,
                 weights: sums,
                 panel: self.taps() * inputs * BLOCK,
                 outputs,
@@ -107,7 +107,7 @@ impl Convolution {
             .run(threads.instructions);
             let Some(target) = &mut target else { continue };
             let image = &mut target.gradient[sample * self.from.len()..][..self.from.len()];
-            let d = PaddedGradient { values: d, steps: d_steps, axes: &axes };
+            let d = PaddedGradient { values: d, steps: d_strides, axes: &axes };
             self.input_gradient(threads, weights, d, image, target.add);
             let image = x.sample(sample, self.from.len());
             target.sum_sample(threads, x, image, sample);
@@ -138,7 +138,7 @@ impl Convolution {
         add: bool,
     ) {
         let (inputs, outputs) = (self.from.stored, self.to.stored);
-        let y_steps = Steps { image: 0, row: self.stride * self.from.width * inputs, column: self.stride * inputs };
+        let y_strides = Strides { image: 0, row: self.stride * self.from.width * inputs, column: self.stride * inputs };
         let length = across.taps.len() * outputs;
         for (rows, taps) in &down.runs {
             let first = down.first + rows.start * self.stride;
@@ -149,7 +149,7 @@ impl Convolution {
                 Correlation {
                     extents,
                     x: &d.values[start * d.steps.row + across.start * outputs..],
-                    x_steps: d.steps,
+                    x_strides: d.steps,
                     rows: taps.len(),
                     row: d.steps.row,
                     length,
@@ -157,14 +157,14 @@ impl Convolution {
                     panel: down.taps.len() * length * BLOCK,
                     outputs: inputs,
                     y: to,
-                    y_steps,
+                    y_strides,
                     accumulate: add,
                 }
                 .run(threads.instructions);
             } else if !add {
                 for row in 0..extents.rows {
                     for column in 0..extents.columns {
-                        to[row * y_steps.row + column * y_steps.column..][..inputs].fill(0.0);
+                        to[row * y_strides.row + column * y_strides.column..][..inputs].fill(0.0);
                     }
                 }
             }
@@ -231,7 +231,7 @@ impl Convolution {
 #[derive(Clone, Copy)]
 struct PaddedGradient<'a> {
     values: &'a [f32],
-    steps: Steps,
+    steps: Strides,
     axes: &'a [AxisGradient; 2],
 }
 

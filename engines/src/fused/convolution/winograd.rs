@@ -9,7 +9,7 @@ use crate::fused::program::Convolution;
 use crate::fused::threads::Threads;
 use plusminus_kernels::{
     Add, BLOCK, Correlation, Extents, GradientApply, InputGradient, InputTransform, OuterSum, OutputGradient,
-    OutputTransform, PLACES, Steps, Tiles,
+    OutputTransform, PLACES, Strides, Tiles,
 };
 use std::ops::Range;
 
@@ -193,12 +193,12 @@ impl Convolution {
             OuterSum {
                 extents: Extents::matrix(*count),
                 x: &x[place * x_stride..],
-                x_steps: Steps::matrix(inputs),
+                x_strides: Strides::matrix(inputs),
                 rows: 1,
                 row: 0,
                 length: inputs,
                 d: &d[place * d_stride..],
-                d_steps: Steps::matrix(outputs),
+                d_strides: Strides::matrix(outputs),
                 weights: sums,
                 panel: inputs * BLOCK,
                 outputs,
@@ -265,7 +265,7 @@ fn multiply(threads: &Threads, x: &[f32], weights: &[f32], y: &mut [f32], [rows,
     Correlation {
         extents: Extents::matrix(rows),
         x,
-        x_steps: Steps::matrix(inputs),
+        x_strides: Strides::matrix(inputs),
         rows: 1,
         row: 0,
         length: inputs,
@@ -273,7 +273,7 @@ fn multiply(threads: &Threads, x: &[f32], weights: &[f32], y: &mut [f32], [rows,
         panel: inputs * BLOCK,
         outputs,
         y,
-        y_steps: Steps::matrix(outputs),
+        y_strides: Strides::matrix(outputs),
         accumulate: false,
     }
     .run(threads.instructions);
