@@ -76,9 +76,7 @@ pub enum CliError {
     )]
     NotRunning(String),
     /// The argument names neither a file nor a sweep of this state directory.
-    #[error(
-        "`{0}` is neither a file nor a sweep in the state directory {1}; give a sweep file, or the right --state"
-    )]
+    #[error("`{0}` is neither a file nor a sweep in the state directory {1}; give a sweep file, or the right --state")]
     NeitherFileNorSweep(String, String),
     /// The URL is malformed.
     #[error(transparent)]

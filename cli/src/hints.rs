@@ -39,8 +39,10 @@ grid: {loss: [cce, dmi]}
 ";
 
     fn hints_of(more: &str) -> Vec<String> {
-        hints(&sweep_file::read(&format!("{DMI}{more}"), sweep_file::MAX_JOBS)
-            .unwrap_or_else(|problems| panic!("{problems:#?}")))
+        hints(
+            &sweep_file::read(&format!("{DMI}{more}"), sweep_file::MAX_JOBS)
+                .unwrap_or_else(|problems| panic!("{problems:#?}")),
+        )
     }
 
     #[test]

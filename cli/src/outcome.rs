@@ -39,9 +39,8 @@ pub fn print_failures(status: &v1::SweepStatus, policy: Divergence) {
 /// Prints how many jobs diverged and how the table treats them: an error if they fail the sweep, otherwise a note.
 pub fn print_diverged(number: u64, policy: Divergence, example: Option<&str>) {
     let example = example.map(|message| format!(", such as: {message}")).unwrap_or_default();
-    let text = |what: &str| {
-        format!("{} diverged (table.diverged is {}: {what}){example}", count_jobs(number), policy.name())
-    };
+    let text =
+        |what: &str| format!("{} diverged (table.diverged is {}: {what}){example}", count_jobs(number), policy.name());
     match policy {
         _ if number == 0 => {}
         Divergence::Exclude => terminal::note(&text("left out of means")),

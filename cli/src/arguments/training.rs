@@ -41,13 +41,7 @@ pub struct TrainingArgs {
     /// Directory with data sets, such as DIR/fashion-mnist/train-images-idx3-ubyte.gz; repeatable
     ///
     /// Several directories may also be separated by `:`. They are searched in order.
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "PLUSMINUS_DATASETS",
-        hide_env_values = true,
-        value_delimiter = ':'
-    )]
+    #[arg(long, value_name = "DIR", env = "PLUSMINUS_DATASETS", hide_env_values = true, value_delimiter = ':')]
     pub datasets: Vec<PathBuf>,
     /// Keep the weights of every job as DIR/JOB/*.safetensors: final, best, and best on validation
     #[arg(long, value_name = "DIR")]

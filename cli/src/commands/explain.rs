@@ -81,7 +81,10 @@ fn describe_failure(job: &v1::ExplainResponse) -> String {
 fn describe_running(job: &v1::ExplainResponse, live: bool) -> String {
     let running = job.running.clone().unwrap_or_default();
     if !live {
-        return format!("was running on {} when its coordinator ended; the next coordinator resumes it", running.worker);
+        return format!(
+            "was running on {} when its coordinator ended; the next coordinator resumes it",
+            running.worker
+        );
     }
     let epoch = match (running.progress, &running.last) {
         (Some(progress), _) if progress.epochs > 0 => format!("epoch {} of {}", progress.epoch, progress.epochs),
@@ -89,10 +92,7 @@ fn describe_running(job: &v1::ExplainResponse, live: bool) -> String {
         _ => "no progress reported yet".to_owned(),
     };
     let (time, lease) = (format_duration(running.running_milliseconds), format_duration(job.lease_milliseconds));
-    format!(
-        "running on {} for {time}: {epoch}; without a heartbeat the lease expires in {lease}",
-        running.worker
-    )
+    format!("running on {} for {time}: {epoch}; without a heartbeat the lease expires in {lease}", running.worker)
 }
 
 fn describe_queued(job: &v1::ExplainResponse) -> String {
@@ -116,9 +116,11 @@ fn describe_queued(job: &v1::ExplainResponse) -> String {
             job.failures_allowed
         ),
         Why::Only(sweep) => format!("queued; this coordinator trains only the sweep `{sweep}`"),
-        Why::NoGpu(_) => "queued; its `precision` requires a GPU, and no connected worker has one: start `plusminus worker` \
+        Why::NoGpu(_) => {
+            "queued; its `precision` requires a GPU, and no connected worker has one: start `plusminus worker` \
                           on a host with a GPU"
-            .to_owned(),
+                .to_owned()
+        }
         Why::Turn(turn) => {
             let before = match turn.before {
                 0 => "it is next".to_owned(),
@@ -148,7 +150,8 @@ fn describe_attempts(attempts: &[v1::AttemptRow], live: bool) -> String {
     }
     let mut rows = vec![["attempt", "worker", "started", "duration", "epochs", "ended"].map(str::to_owned)];
     for attempt in attempts {
-        let length = attempt.ended.map_or(String::new(), |ended| format_duration(ended.saturating_sub(attempt.started)));
+        let length =
+            attempt.ended.map_or(String::new(), |ended| format_duration(ended.saturating_sub(attempt.started)));
         let ending = match (attempt.ending.as_str(), live) {
             ("", true) => "running",
             ("", false) => "interrupted with its coordinator",

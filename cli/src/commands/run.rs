@@ -76,13 +76,7 @@ async fn find_sweep(arguments: &RunArgs) -> Result<SweepFile, CliError> {
     }
 }
 
-async fn train(
-    arguments: &RunArgs,
-    verbose: u8,
-    url: &str,
-    text: &str,
-    sweep: &Sweep,
-) -> Result<Exit, CliError> {
+async fn train(arguments: &RunArgs, verbose: u8, url: &str, text: &str, sweep: &Sweep) -> Result<Exit, CliError> {
     let mut client = LiveClient::connect(url).await?;
     let submitted = client.submit(text, sweep.name.as_str()).await?;
     terminal::note(&submit::describe(&submitted));

@@ -54,7 +54,11 @@ pub async fn run(arguments: WorkerArgs) -> Result<Exit, CliError> {
 ///
 /// This is `given`, or the directory of `name` in the user's state directory, or else the first directory of this host that no other
 /// worker uses. A worker that is about to leave may still use the first two: they are tried again for the time `patience`.
-async fn open_state(given: Option<PathBuf>, name: Option<&str>, patience: Duration) -> Result<StateDirectory, WorkerError> {
+async fn open_state(
+    given: Option<PathBuf>,
+    name: Option<&str>,
+    patience: Duration,
+) -> Result<StateDirectory, WorkerError> {
     let home = user_state().join("plusminus");
     let path = match (given, name) {
         (Some(given), _) => given,

@@ -43,7 +43,8 @@ pub fn error(text: &str) {
 pub fn report(failure: &CliError) {
     let text = failure.to_string();
     match failure {
-        CliError::Problems { file, source_text, problems } | CliError::PublishedProblems { file, source_text, problems } => {
+        CliError::Problems { file, source_text, problems }
+        | CliError::PublishedProblems { file, source_text, problems } => {
             let _ = writeln!(anstream::stderr(), "{}", problems::render(file, source_text, problems));
             error(&text);
         }
@@ -82,7 +83,8 @@ mod tests {
 
     #[test]
     fn remedies_after_semicolons_become_hints() {
-        let (message, hints) = split_hints("cannot listen on 127.0.0.1:1: permission denied; give another --listen; or use sudo");
+        let (message, hints) =
+            split_hints("cannot listen on 127.0.0.1:1: permission denied; give another --listen; or use sudo");
         assert_eq!(message, "cannot listen on 127.0.0.1:1: permission denied");
         assert_eq!(hints.collect::<Vec<_>>(), ["give another --listen", "or use sudo"]);
         assert_eq!(split_hints("no remedy").1.count(), 0);

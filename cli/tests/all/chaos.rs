@@ -3,7 +3,6 @@
 
 #![allow(clippy::print_stderr, reason = "the seed of a round that fails must be printed")]
 
-mod common;
 use crate::common::disk::{Filler, Mount};
 use crate::common::proxy::Proxy;
 use crate::common::{Daemon, Place, children, eventually, signal, within};

@@ -1,6 +1,5 @@
 //! Errors of the command line: a clear text, a hint and a fixed exit code.
 
-mod common;
 use crate::common::disk::{Filler, Mount};
 use crate::common::{Daemon, Place, SMALL};
 use std::net::TcpListener;

@@ -37,7 +37,8 @@ fn two_workers_one_of_them_killed_give_the_table_of_run() {
     let spread = Place::new();
     let (_coordinator, url) = spread.coordinator();
     spread.submit("family", FAMILY);
-    let [first, _second] = ["first", "second"].map(|name| spread.worker(&url, name, &["--cache", &format!("{name}-cache")]));
+    let [first, _second] =
+        ["first", "second"].map(|name| spread.worker(&url, name, &["--cache", &format!("{name}-cache")]));
     eventually("a parent job is finished", || spread.jobs("family", "finished") >= 1);
     first.kill();
     spread.run(&["watch", "family"]).good();

@@ -1,8 +1,8 @@
 //! Whole sweeps with real training.
 
+use crate::common::{Place, SMALL, eventually};
 #[cfg(target_os = "linux")]
 use crate::common::{children, signal};
-use crate::common::{Place, SMALL, eventually};
 use serde_json::Value;
 
 fn finished(place: &Place) -> u64 {
@@ -24,9 +24,8 @@ fn separate_processes_give_the_table_of_run_and_train_nothing_twice() {
     let spread = Place::new();
     let (_coordinator, url) = spread.coordinator();
     // Neither slots nor threads change a result.
-    let _workers = [["one", "1", "3"], ["two", "auto", "2"]].map(|[name, slots, threads]| {
-        spread.worker(&url, name, &["--slots", slots, "--threads", threads])
-    });
+    let _workers = [["one", "1", "3"], ["two", "auto", "2"]]
+        .map(|[name, slots, threads]| spread.worker(&url, name, &["--slots", slots, "--threads", threads]));
     spread.submit("small", SMALL);
     spread.run(&["watch", "small"]).good();
     assert_eq!(spread.table_json("small.yaml"), table);

@@ -49,7 +49,9 @@ fn a_restarted_worker_delivers_the_result_of_its_killed_predecessor() {
     start_training(&place);
     first.kill();
     assert_eq!(place.query("SELECT state FROM jobs"), "running", "the coordinator was killed before the job ended");
-    eventually("the worker finishes the job without a coordinator", || contains_a_result(&place.path().join("w/outbox.sqlite")));
+    eventually("the worker finishes the job without a coordinator", || {
+        contains_a_result(&place.path().join("w/outbox.sqlite"))
+    });
     killed.kill();
     // Meanwhile it works for another coordinator, which must not get the result.
     let elsewhere = Place::new();
