@@ -1,100 +1,27 @@
-//! Which coordinator or state directory a command speaks to, and what it may ask there.
+//! Access to sweeps and results: through a running coordinator, or from the store of a state directory.
 
-use crate::arguments::Whose;
-use crate::exit::CliError;
+use crate::arguments::TargetArgs;
+use crate::error::CliError;
 use plusminus_coordinator::address;
 use plusminus_coordinator::answer::AtRest;
 use plusminus_core::metric::{EpochSelection, Metric};
 use plusminus_core::report::JobResult;
-use plusminus_core::sweep_file::{self, Sweep, Sweeps};
 use plusminus_proto::STALLED;
 use plusminus_proto::endpoint::{endpoint, root_cause};
 use plusminus_proto::v1::{self, sweep_service_client::SweepServiceClient};
 use prost::Message;
-use std::fs;
-use std::path::Path;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-/// A sweep that a user names: by its file, or as submitted before.
-pub enum Named {
-    /// A file, read and checked.
-    File(Box<SweepFile>),
-    /// A name.
-    Name(String),
-}
-
-/// A sweep file that has been checked.
-pub struct SweepFile {
-    /// Its text.
-    pub text: String,
-    /// What it says, or what the profile makes of it that was asked for.
-    pub sweep: Sweep,
-}
-
-impl Named {
-    /// What looks like a file or is one is read; anything else is a name. With a profile it is that of the file or name.
-    ///
-    /// # Errors
-    /// If it is a file that cannot be read, has problems, or has no such profile.
-    pub fn new(argument: &str, profile: Option<&str>) -> Result<Named, CliError> {
-        let path = Path::new(argument);
-        let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        if yaml || argument.contains(std::path::MAIN_SEPARATOR) || path.is_file() {
-            return Ok(Named::File(Box::new(SweepFile::read(path, profile)?)));
-        }
-        Ok(Named::Name(profile.map_or_else(|| argument.to_owned(), |profile| format!("{argument}-{profile}"))))
-    }
-
-    /// The sweep's name.
-    pub fn name(&self) -> &str {
-        match self {
-            Named::File(file) => file.sweep.name.as_str(),
-            Named::Name(name) => name,
-        }
-    }
-}
-
-impl SweepFile {
-    /// Reads and checks a sweep file.
-    ///
-    /// # Errors
-    /// If it cannot be read, has problems, or has no such profile.
-    pub fn read(path: &Path, profile: Option<&str>) -> Result<SweepFile, CliError> {
-        let (text, sweeps) = SweepFile::read_all(path)?;
-        let sweep = sweeps.of_profile(profile).map_err(|known| {
-            let profile = profile.unwrap_or_default().to_owned();
-            CliError::UnknownProfile { file: path.display().to_string(), profile, known }
-        })?;
-        Ok(SweepFile { text, sweep })
-    }
-
-    /// The text of a sweep file, and all sweeps in it.
-    ///
-    /// # Errors
-    /// If it cannot be read or has problems.
-    pub fn read_all(path: &Path) -> Result<(String, Sweeps), CliError> {
-        let bytes = fs::read(path).map_err(|error| CliError::Unreadable { path: path.to_owned(), error })?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error());
-            CliError::Unreadable { path: path.to_owned(), error }
-        })?;
-        match sweep_file::read_all(&text, sweep_file::MAX_JOBS) {
-            Ok(sweeps) => Ok((text, sweeps)),
-            Err(problems) => Err(CliError::Problems { file: path.display().to_string(), source_text: text, problems }),
-        }
-    }
-}
-
-/// A running coordinator, or a state directory without one.
+/// A running coordinator, or the store of a state directory at rest.
 pub enum Client {
-    /// Somebody answers.
+    /// The coordinator answers queries.
     Live(LiveClient),
-    /// The store is read.
+    /// Queries read the store.
     AtRest(Box<AtRest>),
 }
 
-/// A running coordinator.
+/// A connection to a running coordinator.
 pub struct LiveClient {
     sweeps: SweepServiceClient<Channel>,
     url: String,
@@ -104,7 +31,7 @@ impl LiveClient {
     /// Connects to the coordinator at `url`.
     ///
     /// # Errors
-    /// If nobody answers there.
+    /// If no coordinator answers there.
     pub async fn connect(url: &str) -> Result<LiveClient, CliError> {
         let channel = endpoint(url)?.connect().await;
         let channel =
@@ -113,27 +40,27 @@ impl LiveClient {
         Ok(LiveClient { sweeps: SweepServiceClient::new(channel), url: url.to_owned() })
     }
 
-    /// The coordinator of `whose`, which must be running.
+    /// Connects to the coordinator at the target's URL, or to the one that runs on its state directory.
     ///
     /// # Errors
-    /// If it is not.
-    pub async fn of(whose: &Whose) -> Result<LiveClient, CliError> {
-        let running = LiveClient::running(whose).await?;
-        running.ok_or_else(|| CliError::NotRunning(whose.state.display().to_string()))
+    /// If none runs.
+    pub async fn open(target: &TargetArgs) -> Result<LiveClient, CliError> {
+        let running = LiveClient::running(target).await?;
+        running.ok_or_else(|| CliError::NotRunning(target.state.display().to_string()))
     }
 
-    /// The coordinator of `whose`, if one runs on the state directory; at a URL there must be one.
-    async fn running(whose: &Whose) -> Result<Option<LiveClient>, CliError> {
-        if let Some(url) = &whose.coordinator {
+    /// Connects as [`LiveClient::open`], or returns `None` if no coordinator runs on the state directory.
+    async fn running(target: &TargetArgs) -> Result<Option<LiveClient>, CliError> {
+        if let Some(url) = &target.coordinator {
             return LiveClient::connect(url).await.map(Some);
         }
-        match address::read(&whose.state)? {
+        match address::read(&target.state)? {
             Some(url) => Ok(LiveClient::connect(&url).await.ok()),
             None => Ok(None),
         }
     }
 
-    /// Submits the sweep of that name in a sweep file.
+    /// Submits the sweep `sweep` of a sweep file, whose text is `source`.
     ///
     /// # Errors
     /// If the coordinator refuses it.
@@ -142,7 +69,7 @@ impl LiveClient {
         Ok(self.sweeps.submit(request).await.map_err(|status| self.refused(status, Some(source)))?.into_inner())
     }
 
-    /// The sweep file that was submitted under the name.
+    /// Returns the text of the sweep file that was submitted under the name.
     ///
     /// # Errors
     /// If there is no such sweep.
@@ -151,7 +78,7 @@ impl LiveClient {
         Ok(self.results(request).await?.into_iter().map(|chunk| chunk.source).collect())
     }
 
-    /// Cancels a sweep.
+    /// Drops the unfinished jobs of a sweep.
     ///
     /// # Errors
     /// If there is no such sweep.
@@ -168,7 +95,7 @@ impl LiveClient {
         Ok(self.sweeps.resume(request).await.map_err(|status| self.refused(status, None))?.into_inner())
     }
 
-    /// A sweep's status again and again, until it has settled.
+    /// Streams a sweep's status until its last job has ended.
     ///
     /// # Errors
     /// If there is no such sweep.
@@ -177,7 +104,7 @@ impl LiveClient {
         Ok(self.sweeps.watch(request).await.map_err(|status| self.refused(status, None))?.into_inner())
     }
 
-    /// A refusal as an error of the command line; the problems of a sweep file come back with it.
+    /// Converts a status of the coordinator into an error. `source` is the submitted file, which the status may list problems of.
     pub fn refused(&self, status: Status, source: Option<&str>) -> CliError {
         if let Some(source) = source
             && status.code() == Code::InvalidArgument
@@ -194,7 +121,7 @@ impl LiveClient {
         match status.code() {
             Code::NotFound | Code::InvalidArgument => CliError::NotFound(message),
             Code::FailedPrecondition | Code::Internal => CliError::Coordinator(message),
-            // The connection broke, in one of the many ways in which one can.
+            // A broken connection has many codes.
             _ => CliError::Unreachable { url: self.url.clone(), problem: message },
         }
     }
@@ -220,27 +147,27 @@ impl LiveClient {
     }
 }
 
-/// A sweep's jobs with one metric.
+/// The jobs of a sweep, each with its value of one metric.
 pub struct Results {
-    /// The sweep file as submitted.
+    /// The text of the sweep file as submitted.
     pub source: String,
-    /// Its jobs.
+    /// The jobs, in the order of the sweep.
     pub jobs: Vec<JobResult>,
 }
 
 impl Client {
-    /// The coordinator that `whose` names; without a URL, the one that runs on the state directory, or else its store.
+    /// Connects to the target's coordinator. If none runs on the state directory, opens its store.
     ///
     /// # Errors
-    /// If nobody answers at the URL, or there is no store.
-    pub async fn of(whose: &Whose) -> Result<Client, CliError> {
-        match LiveClient::running(whose).await? {
+    /// If no coordinator answers at the URL, or there is no store.
+    pub async fn open(target: &TargetArgs) -> Result<Client, CliError> {
+        match LiveClient::running(target).await? {
             Some(client) => Ok(Client::Live(client)),
-            None => Ok(Client::AtRest(Box::new(AtRest::open(&whose.state)?))),
+            None => Ok(Client::AtRest(Box::new(AtRest::open(&target.state)?))),
         }
     }
 
-    /// Where a sweep stands, or all (empty name), and the workers.
+    /// Returns the status of a sweep, or of all sweeps if the name is empty, and the connected workers.
     ///
     /// # Errors
     /// If there is no such sweep.
@@ -251,10 +178,10 @@ impl Client {
         }
     }
 
-    /// Why a job is where it is.
+    /// Returns a job's state, its reason and its attempts. `job` is an id or a prefix of one.
     ///
     /// # Errors
-    /// If there is no such job, or more than one whose id begins so.
+    /// If the prefix matches no job, or several.
     pub async fn explain(&mut self, job: &str) -> Result<v1::ExplainResponse, CliError> {
         match self {
             Client::Live(client) => client.explain(job).await,
@@ -262,7 +189,7 @@ impl Client {
         }
     }
 
-    /// A sweep's jobs, with the metric at the selection that is asked for, or those of the submitted file.
+    /// Returns a sweep's jobs with their values. `metric` and `at` default to those of the submitted file.
     ///
     /// # Errors
     /// If there is no such sweep.

@@ -1,12 +1,8 @@
-//! A sweep's table beside a published one, and its losses beside one another, as users ask for them.
+//! `plusminus compare` and `plusminus significance`.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+use crate::common::{Place, SMALL};
 
-mod common;
-
-use common::{Place, SMALL};
-
-/// What was published for the small sweep: CCE with its deviation, GCE without.
+/// Published results for the small sweep: CCE with its standard deviation, GCE without.
 const PUBLISHED: &str = "\
 reference: small-table
 title: Nobody 2020, Table 1
@@ -21,15 +17,15 @@ rows:
   - {when: {loss: gce}, values: [90.1]}
 ";
 
-/// The error of a command that ends with `code`.
-fn told(place: &Place, arguments: &[&str], code: i32) -> String {
+/// Runs a command that fails with `code`, and returns its error.
+fn error_of(place: &Place, arguments: &[&str], code: i32) -> String {
     let answer = place.run(arguments);
     assert_eq!((answer.code, answer.stdout.as_str()), (Some(code), ""), "{}", answer.stderr);
     answer.stderr
 }
 
 #[test]
-fn a_trained_sweep_is_set_beside_published_results_and_its_losses_beside_one_another() {
+fn a_trained_sweep_is_compared_with_published_results_and_tested() {
     let place = Place::new();
     let file = SMALL.to_owned() + "table: {reference: gce-table1}\n";
     place.file("small.yaml", &file);
@@ -41,7 +37,7 @@ fn a_trained_sweep_is_set_beside_published_results_and_its_losses_beside_one_ano
     assert_eq!(said.matches("not published").count(), 2, "{said}");
     assert!(!place.run(&["table", "small.yaml"]).good().contains("Zhang"), "a table shows our own numbers only");
 
-    // The name of a sweep does as well as its file, and a file of published results as well as a name.
+    // A sweep may be given by its name or its file, and so may published results.
     let said = place.run(&["compare", "small", "--reference", "own.yaml", "--format", "csv"]).good();
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 3, "{said}");
@@ -57,44 +53,44 @@ fn a_trained_sweep_is_set_beside_published_results_and_its_losses_beside_one_ano
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(report["contests"][0]["pairs"][0]["seeds"], serde_json::json!([0, 1]));
 
-    let said = told(&place, &["compare", "small", "--reference", "gce-table9"], 7);
+    let said = error_of(&place, &["compare", "small", "--reference", "gce-table9"], 7);
     assert!(
-        said.contains("there are no published results `gce-table9`; give one of `dmi-table1`, `gce-table1`"),
+        said.contains("no published results are called `gce-table9`\nhint: give one of `dmi-table1`, `gce-table1`"),
         "{said}"
     );
 }
 
 #[test]
-fn what_cannot_be_compared_is_told_before_anything_is_looked_up() {
+fn errors_in_the_reference_are_reported_before_results_are_read() {
     let place = Place::new();
     place.file("small.yaml", SMALL);
     place.file("wrong.yaml", PUBLISHED.replace("rows:", "row:"));
-    let said = told(&place, &["compare", "small.yaml", "--reference", "wrong.yaml"], 3);
+    let said = error_of(&place, &["compare", "small.yaml", "--reference", "wrong.yaml"], 3);
     assert!(said.contains("unknown key `row`") && said.contains("wrong.yaml:9:1"), "{said}");
     assert!(said.contains("the published results in wrong.yaml cannot be used"), "{said}");
-    let said = told(&place, &["compare", "small.yaml", "--reference", "absent.yaml"], 3);
+    let said = error_of(&place, &["compare", "small.yaml", "--reference", "absent.yaml"], 3);
     assert!(said.contains("cannot read the published results absent.yaml"), "{said}");
     for alpha in ["0", "1", "5%", "nan"] {
-        let said = told(&place, &["significance", "small.yaml", "--alpha", alpha], 2);
+        let said = error_of(&place, &["significance", "small.yaml", "--alpha", alpha], 2);
         assert!(said.contains("expected a number above 0 and below 1"), "{said}");
     }
 }
 
 #[test]
-fn a_reference_that_does_not_ship_is_noted_by_check_and_is_no_error() {
+fn check_notes_a_reference_that_does_not_ship() {
     let place = Place::new();
     place.file("small.yaml", SMALL.to_owned() + "table: {reference: my-table}\n");
     let answer = place.run(&["check", "small.yaml"]);
     assert_eq!(answer.code, Some(0), "{}", answer.stderr);
-    assert!(answer.stderr.contains("`my-table` is none of the published results that ship"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("no published results called `my-table` ship"), "{}", answer.stderr);
 }
 
 #[test]
-fn a_sweep_that_names_no_published_results_is_told_which_there_are() {
+fn a_sweep_without_a_reference_gets_a_list_of_published_results() {
     let place = Place::new();
     place.file("small.yaml", SMALL.replace("epochs: 2", "epochs: 1").replace("seeds: 2", "seeds: 1"));
     place.run(&["run", "small.yaml"]).good();
-    let said = told(&place, &["compare", "small"], 7);
-    assert!(said.contains("the sweep small does not say which published results it belongs beside"), "{said}");
+    let said = error_of(&place, &["compare", "small"], 7);
+    assert!(said.contains("the sweep small names no published results to compare with"), "{said}");
     assert!(said.contains("`imae-table`"), "{said}");
 }

@@ -1,14 +1,10 @@
-//! Jobs that diverge, through the binary: what becomes of them in tables and exit codes.
+//! Diverged jobs in tables and exit codes.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
-mod common;
-
-use common::Place;
+use crate::common::Place;
 use serde_json::Value;
 
-/// Three optimisers under two seeds: one that learns, one whose weights double with every step and are infinite some epochs later, and
-/// one that diverges at once.
+/// Three optimisers under two seeds: one that learns, one whose weights double with every step and overflow after some epochs, and one
+/// that diverges at once.
 const DIVERGING: &str = "\
 sweep: diverging
 seeds: 2
@@ -29,11 +25,11 @@ grid:
 table: {rows: [optimizer], columns: [loss]}
 ";
 
-fn with(policy: &str) -> String {
+fn with_policy(policy: &str) -> String {
     DIVERGING.replace("columns: [loss]", &format!("columns: [loss], diverged: {policy}"))
 }
 
-/// The table's cells, by optimiser.
+/// Returns the table's cells, in the order of the optimisers.
 fn cells(place: &Place, file: &str, code: i32) -> Vec<Value> {
     let answer = place.run(&["table", file, "--format", "json"]);
     assert_eq!(answer.code, Some(code), "{}", answer.stderr);
@@ -42,10 +38,10 @@ fn cells(place: &Place, file: &str, code: i32) -> Vec<Value> {
 }
 
 #[test]
-fn a_divergence_is_a_result_that_is_left_out_counts_or_fails_the_sweep_as_its_file_says() {
+fn diverged_jobs_are_left_out_counted_or_fail_the_sweep() {
     let place = Place::new();
     for policy in ["exclude", "count", "fail"] {
-        place.file(&format!("{policy}.yaml"), with(policy));
+        place.file(&format!("{policy}.yaml"), with_policy(policy));
     }
     let ran = place.run(&["run", "exclude.yaml"]);
     assert!(
@@ -58,17 +54,17 @@ fn a_divergence_is_a_result_that_is_left_out_counts_or_fails_the_sweep_as_its_fi
     assert_eq!(table.matches("diverged").count(), 2, "{table}");
     assert!(!table.contains("partial"), "{table}");
 
-    // What else may become of them needs no training.
+    // The other policies need no training.
     let excluded = cells(&place, "exclude.yaml", 0);
     assert_eq!((&excluded[1]["mean"], &excluded[1]["counts"]["diverged"]), (&Value::Null, &2.into()));
     assert_eq!(excluded[1]["seeds"][0]["value"], Value::Null);
 
     let counted = cells(&place, "count.yaml", 0);
-    // Which is bold may differ: a cell that counts can be compared.
+    // Only emphasis may differ: a cell with a mean takes part in the comparison.
     assert_eq!(counted[0]["seeds"], excluded[0]["seeds"]);
-    assert_eq!(counted[2], excluded[2], "what diverged before its first epoch was over has no value");
+    assert_eq!(counted[2], excluded[2], "a job that diverged in its first epoch has no value");
     assert_eq!((&counted[1]["counts"]["n"], &counted[1]["counts"]["counted"]), (&2.into(), &2.into()));
-    let store = rusqlite::Connection::open(place.path().join(".plusminus/plusminus.sqlite")).unwrap();
+    let store = place.store();
     let last = "SELECT seed, max(epoch), value FROM metrics
                 WHERE metric = 'test_accuracy' AND job IN (SELECT id FROM jobs WHERE failure_kind = 'diverged')
                 GROUP BY job ORDER BY seed";
@@ -77,7 +73,7 @@ fn a_divergence_is_a_result_that_is_left_out_counts_or_fails_the_sweep_as_its_fi
     let last: Vec<(i64, i64, f64)> = last.map(Result::unwrap).collect();
     assert_eq!(last.len(), 2, "the others finished no epoch: {last:?}");
     for (seed, epoch, value) in last {
-        assert!((1..12).contains(&epoch), "it finished an epoch and not all: {epoch}");
+        assert!((1..12).contains(&epoch), "it finished some epochs, and not all: {epoch}");
         let shown = &counted[1]["seeds"][seed as usize];
         assert_eq!((&shown["status"], &shown["failure"]), (&"failed".into(), &"diverged".into()));
         assert_eq!(shown["value"], value);
@@ -111,7 +107,7 @@ fn a_divergence_is_a_result_that_is_left_out_counts_or_fails_the_sweep_as_its_fi
 }
 
 #[test]
-fn a_candidate_that_diverges_loses_and_does_not_fail_the_sweep_unless_its_file_says_so() {
+fn a_diverged_candidate_loses_and_fails_only_a_strict_sweep() {
     let place = Place::new();
     let choosing = DIVERGING.split("grid:").next().unwrap().replace("loss: cce", "loss: cce\n  optimizer: {name: sgd}")
         + "grid:\n  optimizer.lr: [1e6, 0.05]\nselect: {over: [optimizer.lr], by: validation_loss}\n";

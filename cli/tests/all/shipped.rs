@@ -1,13 +1,7 @@
-//! The sweep files that ship: each is checked with its profiles, and its smoke profile is trained to the end on made-up data. What takes
-//! longer than a few seconds is left to `just smoke`.
+//! The sweep files that ship: each passes `check` with its profiles, and its smoke profile trains on synthetic data. Tests that take
+//! longer than a few seconds are ignored here; `just smoke` runs them.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
-mod common;
-#[path = "common/synthetic.rs"]
-mod synthetic;
-
-use common::Place;
+use crate::common::{Place, synthetic};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,11 +17,11 @@ fn shipped() -> Vec<String> {
     names
 }
 
-/// Those that the README begins with: small enough as they are.
+/// Sweeps that are small enough without a smoke profile.
 const SMALL: [&str; 2] = ["fashion-mnist", "quickstart"];
 
 #[test]
-fn every_sweep_that_ships_passes_check_and_has_its_own_name() {
+fn every_shipped_sweep_passes_check_and_has_the_name_of_its_file() {
     let place = Place::new();
     for name in shipped() {
         let file = folder().join(format!("{name}.yaml"));
@@ -39,7 +33,7 @@ fn every_sweep_that_ships_passes_check_and_has_its_own_name() {
     }
 }
 
-/// Trains the smoke profile of a sweep on synthetic data and looks at its table: a value in every place that has a cell.
+/// Trains the smoke profile of a sweep on synthetic data, and checks that every cell of its table has a mean.
 fn smoke(name: &str, datasets: &[&str]) {
     let place = Place::new();
     let data = place.path().join("data");
@@ -61,7 +55,7 @@ macro_rules! smokes {
         $(#[test] $(#[$attribute])* fn $test() { smoke($name, &$datasets); })+
 
         #[test]
-        fn every_sweep_that_ships_has_its_smoke_test() {
+        fn every_shipped_sweep_has_a_smoke_test() {
             let mut named = vec![$($name),+];
             named.extend(SMALL);
             named.sort_unstable();

@@ -1,10 +1,6 @@
-//! Jobs that are queued again and explained, and state directories that are copied and put back, through the binary.
+//! `plusminus resume`, `explain`, `backup` and `restore`.
 
-#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
-
-mod common;
-
-use common::{Place, SMALL};
+use crate::common::{Place, SMALL};
 use serde_json::Value;
 
 fn json(text: &str) -> Value {
@@ -12,7 +8,7 @@ fn json(text: &str) -> Value {
 }
 
 #[test]
-fn a_cancelled_sweep_is_resumed_explained_copied_while_its_coordinator_runs_and_put_back() {
+fn a_cancelled_sweep_is_resumed_explained_backed_up_and_restored() {
     let place = Place::new();
     place.file("small.yaml", SMALL);
     let (coordinator, _) = place.coordinator();
@@ -20,7 +16,7 @@ fn a_cancelled_sweep_is_resumed_explained_copied_while_its_coordinator_runs_and_
     place.run(&["cancel", "small"]).good();
     let again = place.run(&["resume", "small"]);
     assert!(
-        again.stderr.contains("small: 4 jobs are queued again; follow them with `plusminus watch small`"),
+        again.stderr.contains("small: queued 4 jobs again; follow them with `plusminus watch small`"),
         "{}",
         again.stderr
     );
@@ -28,8 +24,7 @@ fn a_cancelled_sweep_is_resumed_explained_copied_while_its_coordinator_runs_and_
     assert_eq!(place.run(&["resume", "large"]).code, Some(7));
     assert_eq!(place.run(&["resume", "small", "--job", "not an id"]).code, Some(7));
 
-    let store = rusqlite::Connection::open(place.path().join(".plusminus/plusminus.sqlite")).unwrap();
-    let job: String = store.query_row("SELECT max(id) FROM jobs", [], |row| row.get(0)).unwrap();
+    let job = place.query("SELECT max(id) FROM jobs");
     let explained = place.run(&["explain", &job[..12]]).good();
     assert!(explained.contains(&job) && explained.contains("no worker is connected"), "{explained}");
     assert_eq!(json(&place.run(&["explain", &job, "--format", "json"]).good())["waiting"]["workers"], 0);
