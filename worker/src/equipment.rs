@@ -118,7 +118,7 @@ impl Stock {
     /// What there is here. It takes a moment: a driver that has been idle wakes up.
     pub fn here() -> Self {
         let architectures = plusminus_cuda::compile::architectures().unwrap_or_default();
-        Stock { survey: plusminus_cuda::survey(), libraries: plusminus_cuda::what_is_missing(), architectures }
+        Stock { survey: plusminus_cuda::survey(), libraries: plusminus_cuda::missing_libraries(), architectures }
     }
 
     /// Chooses among it, for an engine where one is asked for by name.
@@ -279,10 +279,16 @@ pub fn describe(equipment: &[Equipment]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plusminus_cuda::Found;
+    use plusminus_cuda::GpuInfo;
 
-    fn found(number: usize) -> Found {
-        Found { number, name: "NVIDIA H200".into(), memory: 140 << 30, architecture: 90, uuid: format!("GPU-{number}") }
+    fn found(number: usize) -> GpuInfo {
+        GpuInfo {
+            number,
+            name: "NVIDIA H200".into(),
+            memory: 140 << 30,
+            architecture: 90,
+            uuid: format!("GPU-{number}"),
+        }
     }
 
     fn stock(gpus: usize) -> Stock {
@@ -303,10 +309,10 @@ mod tests {
             assert_eq!(text.parse::<Choice>().unwrap().to_string(), text);
         }
         for (text, expected) in [
-            ("gpu", "no device is called `gpu`"),
+            ("gpu", "unknown device `gpu`"),
             ("cuda:0,cuda:0", "cuda:0 is named twice"),
             ("cuda:0,cpu", "start two workers"),
-            ("", "no device is called"),
+            ("", "unknown device ``"),
         ] {
             let error = text.parse::<Choice>().unwrap_err();
             assert!(error.contains(expected), "{error}");
