@@ -22,7 +22,7 @@ fn search(directories: &DataDirectories, folder: &Folder, limit: usize) -> Resul
         false => directories.directories.iter().map(|directory| directory.join(path)).collect(),
     };
     let Some(place) = places.iter().find(|place| place.is_dir()) else {
-        let remedy = "correct `path`, which is absolute or relative to a directory of data sets";
+        let remedy = "correct `path` (absolute, or relative to a directory of data sets)";
         return Err(DataError::NotFound { name: "folder", places, remedy });
     };
     let (train_part, test_part) = (place.join("train"), place.join("test"));

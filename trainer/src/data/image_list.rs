@@ -60,7 +60,7 @@ fn size(path: &Path) -> Result<u64, DataError> {
     }
 }
 
-/// A data set of these files, with images of the extents `shape`. They are decoded now if all of them take at most `limit` bytes, and
+/// A data set of these files, with images of this shape. They are decoded now if all of them take at most `limit` bytes, and
 /// otherwise when they are used.
 pub(super) fn load(
     shape: ImageShape,
