@@ -7,7 +7,7 @@ use super::training::{ResourceArgs, SupervisionArgs, TrainingArgs};
 use clap::Args;
 use plusminus_core::report::Format;
 use plusminus_engines::Device;
-use plusminus_trainer::checkpoint::Every;
+use plusminus_trainer::checkpoint::CheckpointInterval;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -127,7 +127,7 @@ pub struct RunnerArgs {
     pub checkpoints: PathBuf,
     /// Least time or number of epochs between checkpoints of a job
     #[arg(long, value_name = "INTERVAL", default_value_t)]
-    pub checkpoint_every: Every,
+    pub checkpoint_every: CheckpointInterval,
     /// Device to train on: cpu, or a GPU such as cuda:0
     #[arg(long, value_name = "DEVICE")]
     pub device: Device,

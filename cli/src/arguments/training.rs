@@ -7,7 +7,7 @@ use super::parse::{Slots, duration, slots, threads};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use plusminus_engines::EngineKind;
-use plusminus_trainer::checkpoint::Every;
+use plusminus_trainer::checkpoint::CheckpointInterval;
 use plusminus_worker::equipment::Choice;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -75,7 +75,7 @@ pub struct SupervisionArgs {
     ///
     /// Checkpoints are written at the end of an epoch.
     #[arg(long, value_name = "INTERVAL", default_value_t)]
-    pub checkpoint_every: Every,
+    pub checkpoint_every: CheckpointInterval,
     /// Time that jobs have to write a checkpoint and stop when the worker leaves
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub grace: Duration,

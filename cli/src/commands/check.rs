@@ -10,7 +10,7 @@ use plusminus_core::job::Configuration;
 use plusminus_core::report::{Table, names};
 use plusminus_core::sweep_file::{Cell, Sweep};
 use plusminus_engines::ExecutionOptions;
-use plusminus_trainer::Memory;
+use plusminus_trainer::MemoryEstimate;
 use plusminus_worker::host::{Division, Host, Wanted};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +80,8 @@ fn describe(sweep: &Sweep, profiles: &Profiles, list: bool) -> String {
     }
     if list {
         let names = names(sweep);
-        let memory_of: BTreeMap<CellId, Option<Memory>> = trained.iter().map(|cell| cell.id).zip(cells).collect();
+        let memory_of: BTreeMap<CellId, Option<MemoryEstimate>> =
+            trained.iter().map(|cell| cell.id).zip(cells).collect();
         for job in sweep.jobs() {
             let memory = memory_of.get(&job.cell).copied().flatten();
             let name = names.get(&job.cell).map_or("parent", String::as_str);
@@ -101,14 +102,14 @@ fn cpu_options(threads: NonZeroUsize) -> ExecutionOptions {
 }
 
 /// Describes the memory of the largest job, and of as many as `run` would train at once on this host.
-fn describe_memory(cells: &[Option<Memory>], division: Division) -> String {
+fn describe_memory(cells: &[Option<MemoryEstimate>], division: Division) -> String {
     let known = cells.iter().copied().collect::<Option<Vec<_>>>();
     let Some(most) = known.and_then(|known| known.into_iter().max()) else { return "unknown".to_owned() };
-    let total = Memory(most.0.saturating_mul(division.slots.get() as usize));
+    let total = MemoryEstimate(most.0.saturating_mul(division.slots.get() as usize));
     format!("about {most} a job; {total} on this machine ({division})")
 }
 
-fn memory_or_unknown(memory: Option<Memory>) -> String {
+fn memory_or_unknown(memory: Option<MemoryEstimate>) -> String {
     memory.map_or_else(|| "memory unknown".to_owned(), |memory| memory.to_string())
 }
 

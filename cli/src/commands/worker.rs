@@ -5,8 +5,8 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::{signals, terminal};
 use plusminus_engines::ExecutionOptions;
-use plusminus_trainer::Memory;
-use plusminus_trainer::checkpoint::Every;
+use plusminus_trainer::MemoryEstimate;
+use plusminus_trainer::checkpoint::CheckpointInterval;
 use plusminus_worker::agent::Equipment;
 use plusminus_worker::equipment::{Choice, Devices, Stock};
 use plusminus_worker::host::{Host, Wanted};
@@ -111,7 +111,7 @@ pub async fn equip(
     resources: &ResourceArgs,
     training: &TrainingArgs,
     jobs: Option<usize>,
-    need: impl Fn(ExecutionOptions) -> Option<Memory>,
+    need: impl Fn(ExecutionOptions) -> Option<MemoryEstimate>,
 ) -> Result<Vec<Equipment>, CliError> {
     let ResourceArgs { device, slots: Slots(slots), threads } = resources.clone();
     let engine = training.engine;
@@ -147,7 +147,7 @@ pub fn equipment_arguments(equipment: &[Equipment]) -> impl Iterator<Item = OsSt
 }
 
 /// Returns how the worker starts this program as a runner.
-fn runner_options(training: &TrainingArgs, every: Every) -> Result<RunnerOptions, CliError> {
+fn runner_options(training: &TrainingArgs, every: CheckpointInterval) -> Result<RunnerOptions, CliError> {
     let program =
         std::env::current_exe().map_err(|error| CliError::Io { what: "cannot find this program's file", error })?;
     let mut arguments = vec![OsString::from("runner"), "--checkpoint-every".into(), every.to_string().into()];
