@@ -102,7 +102,7 @@ fn describe_queued(job: &v1::ExplainResponse) -> String {
             let state = match parent.status() {
                 v1::JobStatus::Queued => "is queued",
                 v1::JobStatus::Running => "is running",
-                v1::JobStatus::Finished => "has finished and is saving its weights",
+                v1::JobStatus::Finished => "has finished, but has no saved weights yet",
                 v1::JobStatus::Failed => "has failed",
                 v1::JobStatus::Dropped | v1::JobStatus::Unspecified => "is cancelled",
             };

@@ -1,15 +1,11 @@
-//! `plusminus schema`
+//! `plusminus schema`: the schema that core generates from the declarations of sweep files.
 
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::terminal;
+use plusminus_core::sweep_file;
 
 pub fn run() -> Result<Exit, CliError> {
-    terminal::data(&format!("{:#}\n", schema()))?;
+    terminal::data(&format!("{:#}\n", sweep_file::schema()))?;
     Ok(Exit::Success)
-}
-
-// Stands in for `plusminus_core::sweep_file::schema`.
-fn schema() -> serde_json::Value {
-    serde_json::json!({ "$schema": "https://json-schema.org/draft/2020-12/schema" })
 }

@@ -32,31 +32,31 @@ fn a_trained_sweep_is_compared_with_published_results_and_tested() {
     place.file("own.yaml", PUBLISHED);
     place.run(&["run", "small.yaml"]).good();
 
-    let said = place.run(&["compare", "small.yaml"]).good();
-    assert!(said.contains("small beside gce-table1: Zhang & Sabuncu 2018, Table 1"), "{said}");
-    assert_eq!(said.matches("not published").count(), 2, "{said}");
+    let output = place.run(&["compare", "small.yaml"]).good();
+    assert!(output.contains("small beside gce-table1: Zhang & Sabuncu 2018, Table 1"), "{output}");
+    assert_eq!(output.matches("not published").count(), 2, "{output}");
     assert!(!place.run(&["table", "small.yaml"]).good().contains("Zhang"), "a table shows our own numbers only");
 
     // A sweep may be given by its name or its file, and so may published results.
-    let said = place.run(&["compare", "small", "--reference", "own.yaml", "--format", "csv"]).good();
-    let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines.len(), 3, "{said}");
-    assert!(!lines[1].contains("not-compared") && lines[1].contains("epochs is 2, published 200"), "{said}");
-    assert!(lines[2].contains("no-std"), "{said}");
-    let said = place.run(&["compare", "small", "--reference", "own.yaml", "--at", "best-validation"]).good();
-    assert!(said.contains("published: test_accuracy at final"), "{said}");
+    let output = place.run(&["compare", "small", "--reference", "own.yaml", "--format", "csv"]).good();
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!(lines.len(), 3, "{output}");
+    assert!(!lines[1].contains("not-compared") && lines[1].contains("epochs is 2, published 200"), "{output}");
+    assert!(lines[2].contains("no-std"), "{output}");
+    let output = place.run(&["compare", "small", "--reference", "own.yaml", "--at", "best-validation"]).good();
+    assert!(output.contains("published: test_accuracy at final"), "{output}");
 
-    let said = place.run(&["significance", "small", "--alpha", "0.01"]).good();
-    assert!(said.contains("cce - gce  2 ") && said.contains("99 % interval"), "{said}");
-    assert!(said.contains("with n = 2 no signed-rank test can reach 0.01"), "{said}");
+    let output = place.run(&["significance", "small", "--alpha", "0.01"]).good();
+    assert!(output.contains("cce - gce  2 ") && output.contains("99 % interval"), "{output}");
+    assert!(output.contains("with n = 2 no signed-rank test can reach 0.01"), "{output}");
     let json = place.run(&["significance", "small.yaml", "--metric", "validation_loss", "--format", "json"]).good();
     let report: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(report["contests"][0]["pairs"][0]["seeds"], serde_json::json!([0, 1]));
 
-    let said = error_of(&place, &["compare", "small", "--reference", "gce-table9"], 7);
+    let output = error_of(&place, &["compare", "small", "--reference", "gce-table9"], 7);
     assert!(
-        said.contains("no published results are called `gce-table9`\nhint: give one of `dmi-table1`, `gce-table1`"),
-        "{said}"
+        output.contains("no published results are called `gce-table9`\nhint: give one of `dmi-table1`, `gce-table1`"),
+        "{output}"
     );
 }
 
@@ -65,14 +65,14 @@ fn errors_in_the_reference_are_reported_before_results_are_read() {
     let place = Place::new();
     place.file("small.yaml", SMALL);
     place.file("wrong.yaml", PUBLISHED.replace("rows:", "row:"));
-    let said = error_of(&place, &["compare", "small.yaml", "--reference", "wrong.yaml"], 3);
-    assert!(said.contains("unknown key `row`") && said.contains("wrong.yaml:9:1"), "{said}");
-    assert!(said.contains("the published results in wrong.yaml cannot be used"), "{said}");
-    let said = error_of(&place, &["compare", "small.yaml", "--reference", "absent.yaml"], 3);
-    assert!(said.contains("cannot read the published results absent.yaml"), "{said}");
+    let output = error_of(&place, &["compare", "small.yaml", "--reference", "wrong.yaml"], 3);
+    assert!(output.contains("unknown key `row`") && output.contains("wrong.yaml:9:1"), "{output}");
+    assert!(output.contains("the published results in wrong.yaml cannot be used"), "{output}");
+    let output = error_of(&place, &["compare", "small.yaml", "--reference", "absent.yaml"], 3);
+    assert!(output.contains("cannot read the published results absent.yaml"), "{output}");
     for alpha in ["0", "1", "5%", "nan"] {
-        let said = error_of(&place, &["significance", "small.yaml", "--alpha", alpha], 2);
-        assert!(said.contains("expected a number above 0 and below 1"), "{said}");
+        let output = error_of(&place, &["significance", "small.yaml", "--alpha", alpha], 2);
+        assert!(output.contains("expected a number above 0 and below 1"), "{output}");
     }
 }
 
@@ -90,7 +90,7 @@ fn a_sweep_without_a_reference_gets_a_list_of_published_results() {
     let place = Place::new();
     place.file("small.yaml", SMALL.replace("epochs: 2", "epochs: 1").replace("seeds: 2", "seeds: 1"));
     place.run(&["run", "small.yaml"]).good();
-    let said = error_of(&place, &["compare", "small"], 7);
-    assert!(said.contains("the sweep small names no published results to compare with"), "{said}");
-    assert!(said.contains("`imae-table`"), "{said}");
+    let output = error_of(&place, &["compare", "small"], 7);
+    assert!(output.contains("the sweep small names no published results to compare with"), "{output}");
+    assert!(output.contains("`imae-table`"), "{output}");
 }

@@ -27,9 +27,9 @@ overrides:
 fn two_workers_one_of_them_killed_give_the_table_of_run() {
     let alone = Place::new();
     alone.file("family.yaml", FAMILY);
-    let said = alone.run(&["run", "family.yaml", "--slots", "1", "--format", "json"]);
-    assert!(said.stderr.contains("8 jobs (8 new)"), "{}", said.stderr);
-    let table = said.good();
+    let output = alone.run(&["run", "family.yaml", "--slots", "1", "--format", "json"]);
+    assert!(output.stderr.contains("8 jobs (8 new)"), "{}", output.stderr);
+    let table = output.good();
     let parsed: Value = serde_json::from_str(&table).unwrap();
     assert_eq!(parsed["jobs"]["n"], 4, "parent jobs are not in the table");
     assert!(alone.run(&["run", "family.yaml"]).stderr.contains("8 jobs (8 finished before)"));
@@ -69,8 +69,8 @@ fn damaged_weights_are_trained_again_for_a_later_child_job() {
     let file = || fs::read_dir(&weights).unwrap().next().unwrap().unwrap().path();
     let before = (file(), fs::read(file()).unwrap());
     fs::write(&before.0, "damaged").unwrap();
-    let said = place.run(&["submit", "later.yaml"]);
-    assert!(said.stderr.contains("2 jobs (1 new, 1 finished before)"), "{}", said.stderr);
+    let output = place.run(&["submit", "later.yaml"]);
+    assert!(output.stderr.contains("2 jobs (1 new, 1 finished before)"), "{}", output.stderr);
     let _second = place.worker(&url, "second", &[]);
     place.run(&["watch", "later"]).good();
     assert_eq!((place.jobs("later", "finished"), place.jobs("family", "finished")), (2, 2));

@@ -25,8 +25,8 @@ fn every_shipped_sweep_passes_check_and_has_the_name_of_its_file() {
     let place = Place::new();
     for name in shipped() {
         let file = folder().join(format!("{name}.yaml"));
-        let said = place.run(&["check", file.to_str().unwrap()]).good();
-        assert!(said.starts_with(&format!("{name}: ")), "{said}");
+        let output = place.run(&["check", file.to_str().unwrap()]).good();
+        assert!(output.starts_with(&format!("{name}: ")), "{output}");
         if !SMALL.contains(&&*name) {
             place.run(&["check", file.to_str().unwrap(), "--profile", "smoke"]).good();
         }
