@@ -2,7 +2,7 @@
 //! is core's ([`plusminus_core::diagnostics`]).
 
 use plusminus_core::diagnostics::{
-    Diagnostic, Gradients, View, class_accuracy, dependence, hybrid_accuracy, pruning, softmax, transition_error,
+    Diagnostic, Gradients, LabelledPredictions, class_accuracy, dependence, hybrid_accuracy, pruning, softmax, transition_error,
 };
 use plusminus_core::job::Job;
 use plusminus_core::methods::losses::Criterion;
@@ -26,8 +26,8 @@ pub(crate) struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    fn view(&self, classes: usize) -> Result<View<'a>, Failure> {
-        View::new(classes, self.logits, self.given, self.truth).map_err(|what| {
+    fn view(&self, classes: usize) -> Result<LabelledPredictions<'a>, Failure> {
+        LabelledPredictions::new(classes, self.logits, self.given, self.truth).map_err(|what| {
             Failure::new(FailureKind::Infrastructure, format!("the evaluation for the diagnostics went wrong: {what}"))
         })
     }
@@ -119,7 +119,7 @@ fn pruned(observed: &Observed<'_>) -> Measurements {
     pruning(given, truth, &kept)
 }
 
-fn dependences(observed: &Observed<'_>, train: &View<'_>, validation: &View<'_>) -> Measurements {
+fn dependences(observed: &Observed<'_>, train: &LabelledPredictions<'_>, validation: &LabelledPredictions<'_>) -> Measurements {
     let mut generator = observed.job.streams().generator(Stream::Diagnostics, u64::from(observed.epoch));
     let on_train = dependence(train, &mut generator);
     let on_validation = dependence(validation, &mut generator);

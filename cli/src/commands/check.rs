@@ -7,7 +7,7 @@ use crate::whose::SweepFile;
 use crate::{published, terminal};
 use plusminus_core::id::CellId;
 use plusminus_core::job::Configuration;
-use plusminus_core::report::{Table, names};
+use plusminus_core::report::{Table, cell_names};
 use plusminus_core::sweep_file::{Cell, Sweep};
 use plusminus_engines::ExecutionOptions;
 use plusminus_trainer::Memory;
@@ -79,7 +79,7 @@ fn describe(sweep: &Sweep, profiles: &Profiles, list: bool) -> String {
         let _ = writeln!(text, "  profiles  {}", profiles.collect::<Vec<_>>().join("; "));
     }
     if list {
-        let names = names(sweep);
+        let names = cell_names(sweep);
         let memory_of: BTreeMap<CellId, Option<Memory>> = trained.iter().map(|cell| cell.id).zip(cells).collect();
         for job in sweep.jobs() {
             let memory = memory_of.get(&job.cell).copied().flatten();

@@ -105,7 +105,7 @@ async fn with_sweep(
         }
     };
     let diverged = results.jobs.iter().filter(|job| job.status.failure() == Some(FailureKind::Diverged)).count() as u64;
-    let table = Table::given(&sweep, &decisions, results.jobs);
+    let table = Table::with_decisions(&sweep, &decisions, results.jobs);
     Ok(Answer { sweep, table, diverged })
 }
 
