@@ -1,3 +1,5 @@
+//! The contents of tables: means, counts, bold cells, headers.
+
 use crate::sample::*;
 use plusminus_core::methods::losses::{Gce, Loss};
 use plusminus_core::methods::noise::Noise;

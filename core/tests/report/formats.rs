@@ -1,3 +1,5 @@
+//! The text of tables in every format.
+
 use crate::sample::*;
 use plusminus_core::job::Configuration;
 use plusminus_core::methods::dataset::Dataset;
