@@ -2,7 +2,8 @@
 //! the formulas ([`plusminus_core::diagnostics`]).
 
 use plusminus_core::diagnostics::{
-    Diagnostic, Gradients, View, class_accuracy, dependence, hybrid_accuracy, pruning, softmax, transition_error,
+    Diagnostic, Gradients, LabelledPredictions, class_accuracy, dependence, hybrid_accuracy, pruning, softmax,
+    transition_error,
 };
 use plusminus_core::job::Job;
 use plusminus_core::methods::losses::Criterion;
@@ -26,8 +27,8 @@ pub(crate) struct EvaluatedSamples<'a> {
 }
 
 impl<'a> EvaluatedSamples<'a> {
-    fn view(&self, classes: usize) -> Result<View<'a>, Failure> {
-        View::new(classes, self.logits, self.given, self.truth).map_err(|what| {
+    fn view(&self, classes: usize) -> Result<LabelledPredictions<'a>, Failure> {
+        LabelledPredictions::new(classes, self.logits, self.given, self.truth).map_err(|what| {
             Failure::new(FailureKind::Infrastructure, format!("cannot compute diagnostics of this evaluation: {what}"))
         })
     }
@@ -120,7 +121,11 @@ fn pruned(evaluation: &Evaluation<'_>) -> Measurements {
 }
 
 /// Mutual information and residual dependence on training and validation samples; empty where undefined.
-fn dependences(evaluation: &Evaluation<'_>, train: &View<'_>, validation: &View<'_>) -> Measurements {
+fn dependences(
+    evaluation: &Evaluation<'_>,
+    train: &LabelledPredictions<'_>,
+    validation: &LabelledPredictions<'_>,
+) -> Measurements {
     let mut generator = evaluation.job.streams().generator(Stream::Diagnostics, u64::from(evaluation.epoch));
     let on_train = dependence(train, &mut generator);
     let on_validation = dependence(validation, &mut generator);

@@ -7,7 +7,7 @@ use crate::sweep_source::SweepFile;
 use crate::{hints, memory, published, terminal};
 use plusminus_core::id::CellId;
 use plusminus_core::job::Configuration;
-use plusminus_core::report::{Table, names};
+use plusminus_core::report::{Table, cell_names};
 use plusminus_core::sweep_file::{Cell, Sweep};
 use plusminus_engines::ExecutionOptions;
 use plusminus_trainer::MemoryEstimate;
@@ -79,7 +79,7 @@ fn describe(sweep: &Sweep, profiles: &Profiles, list: bool) -> String {
         let _ = writeln!(text, "  profiles  {}", profiles.collect::<Vec<_>>().join("; "));
     }
     if list {
-        let names = names(sweep);
+        let names = cell_names(sweep);
         let memory_of: BTreeMap<CellId, Option<MemoryEstimate>> =
             trained.iter().map(|cell| cell.id).zip(cells).collect();
         for job in sweep.jobs() {

@@ -94,7 +94,7 @@ pub async fn fetch(
         }
     };
     let diverged = results.jobs.iter().filter(|job| job.status.failure() == Some(FailureKind::Diverged)).count() as u64;
-    let table = Table::given(&sweep, &decisions, results.jobs);
+    let table = Table::with_decisions(&sweep, &decisions, results.jobs);
     Ok(SweepTable { sweep, table, diverged })
 }
 

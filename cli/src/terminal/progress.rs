@@ -3,7 +3,7 @@
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plusminus_core::id::CellId;
 use plusminus_core::metric::{Metric, Unit};
-use plusminus_core::report::names;
+use plusminus_core::report::cell_names;
 use plusminus_core::sweep_file::Sweep;
 use plusminus_proto::v1;
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ impl SweepProgress {
         } else {
             View::Plain { ended: u64::MAX, last_line: None }
         };
-        let mut names = names(sweep);
+        let mut names = cell_names(sweep);
         sweep.parents.iter().for_each(|cell| {
             // A parent that is also a cell keeps its name from the table.
             names.entry(cell.id).or_insert_with(|| "parent".to_owned());
