@@ -19,8 +19,8 @@ mod places;
 mod tests;
 mod work;
 
-use event::{BootTime, Effect, Entry, Equipment, Event, RunnerEvent, RunnerExit, Settings};
-pub use plusminus_core::id::AttemptId;
+pub use event::{BootTime, Effect, Entry, Equipment, Event, RunnerEvent, RunnerExit, Settings};
+use plusminus_core::id::AttemptId;
 
 use lease::Lease;
 use outbox::{Outbox, Turned};

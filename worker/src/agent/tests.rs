@@ -201,7 +201,7 @@ fn a_job_is_begun_reported_acknowledged_and_forgotten() {
     assert_eq!(reports(&bench.ends(0, finished(&[]))), [(2, id(of(1, 1)))]);
     assert_eq!(bench.acknowledge(1), [Effect::Delete(1)]);
     assert_eq!(bench.holds(), [of(1, 1)], "its ending is yet to be acknowledged");
-    assert_eq!(bench.acknowledge(2), [Effect::Delete(2), Effect::RemoveCheckpoints(of(1, 1).0)]);
+    assert_eq!(bench.acknowledge(2), [Effect::Delete(2), Effect::RemoveCheckpoints(of(1, 1).job)]);
     assert_eq!(bench.holds(), []);
     assert_eq!(bench.assign(of(2, 1)), [train(0, of(2, 1))], "the runner outlives a job");
 }
