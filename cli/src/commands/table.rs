@@ -4,7 +4,7 @@ use crate::arguments::{self, Whose};
 use crate::exit::{CliError, Exit};
 use crate::terminal;
 use crate::whose::{Client, Named};
-use plusminus_coordinator::answer::{as_submitted, at_named, metric_named};
+use plusminus_coordinator::answer::{as_submitted, epoch_selection_named, metric_named};
 use plusminus_core::metric::{EpochSelection, Metric};
 use plusminus_core::outcome::FailureKind;
 use plusminus_core::report::{Format, Table, decisions, render};
@@ -47,7 +47,7 @@ impl Asked<'_> {
         Ok(Asked {
             named: Named::new(&arguments.sweep, arguments.profile.as_deref())?,
             metric: arguments.metric.as_deref().map(metric_named).transpose()?,
-            at: arguments.at.as_deref().map(at_named).transpose()?,
+            at: arguments.at.as_deref().map(epoch_selection_named).transpose()?,
             whose: &arguments.whose,
         })
     }
