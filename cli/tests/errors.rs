@@ -94,7 +94,7 @@ fn an_unknown_sweep_is_answered_with_the_known_ones() {
     place.run(&["submit", "small.yaml"]).good();
     for command in ["table", "status", "watch", "cancel"] {
         let said = told(&place, &[command, "smal"], 7);
-        assert_eq!(said, "error: no sweep is called `smal`; there are small\n", "{command}");
+        assert_eq!(said, "error: sweep `smal` not found; known sweeps: small\n", "{command}");
     }
     insta::assert_snapshot!(told(&place, &["table", "small", "--metric", "accuracy"], 7));
 }
@@ -167,7 +167,7 @@ fn a_state_directory_that_fills_up_holds_a_run_up_and_keeps_all_that_was_reporte
     let mut run = place.start(&["run", "small.yaml", "--state", "state", "--slots", "2"]);
     let mut log = first_result(&mut run);
     let filler = Filler::start(&mount.0);
-    log += &run.wait_for("no room is left for the store");
+    log += &run.wait_for("no space is left for the store");
     run.signal("KILL");
     drop(run);
     drop(filler);
@@ -187,10 +187,10 @@ fn a_run_goes_on_by_itself_when_there_is_room_again() {
     let mut run = place.start(&["run", "small.yaml", "--state", "state", "--slots", "1"]);
     first_result(&mut run);
     let filler = Filler::start(&mount.0);
-    run.wait_for("no room is left for the store");
+    run.wait_for("no space is left for the store");
     let refused = place.run(&["submit", "small.yaml", "--state", "state"]);
     assert_eq!(refused.code, Some(6), "{}", refused.stderr);
-    assert!(refused.stderr.contains("no room is left for the store"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("no space is left for the store"), "{}", refused.stderr);
     drop(filler);
     let (code, log) = run.wait();
     assert_eq!(code, Some(0), "{log}");

@@ -101,3 +101,63 @@ impl CommitGate {
 fn is_stopped(effects: &[Effect], session: Session) -> bool {
     effects.iter().any(|effect| matches!(effect, Effect::Stop { session: stopped, .. } if *stopped == session))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use plusminus_core::id::WorkerName;
+    use plusminus_core::scheduler::{DeviceClass, NewCell, NewJob, Policy, Submission, Ticket};
+
+    const NOW: WallTime = WallTime(1);
+
+    /// A gate after a sweep of one job was submitted and two workers connected; the job runs on the first.
+    fn gate() -> CommitGate {
+        let mut gate = CommitGate::new(Scheduler::new(Policy::default()));
+        let (id, cell) = ("a".repeat(32).parse().unwrap(), "c".repeat(32).parse().unwrap());
+        let submission = Submission {
+            name: "small".parse().unwrap(),
+            source: "".into(),
+            cells: vec![NewCell { id: cell, configuration: "{}".into() }],
+            jobs: vec![NewJob { id, cell, seed: 0, origin: None }],
+        };
+        gate.accept(NOW, Event::Submit(Ticket(0), submission));
+        for session in [1, 2] {
+            let (session, worker) = (Session(session), WorkerName(format!("w{session}")));
+            let device = DeviceClass::Cpu;
+            gate.accept(NOW, Event::Connected { session, worker, instance: 1, slots: 1, device, holds: vec![] });
+        }
+        assert_eq!(gate.begin_commit().len(), 2, "a submission and an assignment");
+        assert!(gate.committed().iter().any(|effect| matches!(effect, Effect::Assign { session: Session(1), .. })));
+        gate
+    }
+
+    fn heartbeat(session: u64, beat: u64) -> Heartbeat {
+        Heartbeat { session: Session(session), beat, holds: vec![] }
+    }
+
+    #[test]
+    fn a_worker_that_is_about_to_be_stopped_gets_no_early_renewal() {
+        let mut gate = gate();
+        gate.accept(NOW, Event::Heartbeat(heartbeat(1, 1)));
+        gate.accept(NOW, Event::Heartbeat(heartbeat(2, 1)));
+        gate.accept(NOW, Event::Cancel(Ticket(1), "small".parse().unwrap()));
+        assert_eq!(gate.begin_commit().len(), 1);
+        assert_eq!(gate.early_renewals(), [Effect::Renew(Session(2), 1)]);
+        assert_eq!(gate.hold_heartbeat(heartbeat(1, 2)), None);
+        assert_eq!(gate.hold_heartbeat(heartbeat(2, 2)), Some(Effect::Renew(Session(2), 2)));
+        let effects = gate.committed();
+        assert_eq!(effects[0], Effect::Renew(Session(1), 1));
+        assert!(matches!(effects[1..], [Effect::Stop { session: Session(1), .. }, Effect::Cancelled(_, 1)]));
+    }
+
+    #[test]
+    fn the_latest_held_heartbeat_of_each_session_is_replayed() {
+        let mut gate = gate();
+        for (session, beat) in [(2, 1), (1, 1), (2, 2)] {
+            gate.hold_heartbeat(heartbeat(session, beat));
+        }
+        let replayed = [heartbeat(1, 1), heartbeat(2, 2)].map(Event::Heartbeat);
+        assert_eq!(gate.take_held_heartbeats(), replayed);
+        assert_eq!(gate.held_heartbeats(), 0);
+    }
+}
