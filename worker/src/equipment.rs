@@ -8,7 +8,7 @@ use crate::host::{Division, Host, Wanted};
 use plusminus_cuda::{DeviceError, Survey};
 use plusminus_engines::{Device, EngineError, EngineKind, ExecutionOptions};
 use plusminus_proto::v1;
-use plusminus_trainer::Memory;
+use plusminus_trainer::MemoryEstimate;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::str::FromStr;
@@ -118,7 +118,7 @@ impl Stock {
     /// What there is here. It takes a moment: a driver that has been idle wakes up.
     pub fn here() -> Self {
         let architectures = plusminus_cuda::compile::architectures().unwrap_or_default();
-        Stock { survey: plusminus_cuda::survey(), libraries: plusminus_cuda::what_is_missing(), architectures }
+        Stock { survey: plusminus_cuda::survey(), libraries: plusminus_cuda::missing_libraries(), architectures }
     }
 
     /// Chooses among it, for an engine where one is asked for by name.
@@ -202,7 +202,7 @@ impl Stock {
 }
 
 /// What jobs take of a device's memory, where it is known: by what means, to how many bytes.
-pub type Need<'a> = &'a dyn Fn(ExecutionOptions) -> Option<Memory>;
+pub type Need<'a> = &'a dyn Fn(ExecutionOptions) -> Option<MemoryEstimate>;
 
 impl Devices {
     /// With what a worker trains on them: jobs at once on each device, and threads of each job, as `wanted` says or as there is room for.
@@ -246,14 +246,14 @@ impl Devices {
 }
 
 /// Jobs at once on one of `gpus` GPUs. Each takes a thread of the processor that launches its steps, and one that has its next batch ready.
-fn lanes(gpu: &Gpu, gpus: usize, machine: &Host, wanted: Wanted, need: Option<Memory>) -> NonZeroU32 {
+fn lanes(gpu: &Gpu, gpus: usize, machine: &Host, wanted: Wanted, need: Option<MemoryEstimate>) -> NonZeroU32 {
     if let Some(slots) = wanted.slots {
         return slots;
     }
     let cores = machine.cores.get() / gpus;
     let jobs = wanted.jobs.map_or(usize::MAX, |jobs| jobs.div_ceil(gpus));
     let fit = match need {
-        Some(Memory(bytes)) if bytes > 0 => (gpu.memory.saturating_sub(DRIVERS) / bytes as u64) as usize,
+        Some(MemoryEstimate(bytes)) if bytes > 0 => (gpu.memory.saturating_sub(DRIVERS) / bytes as u64) as usize,
         _ => usize::MAX,
     };
     let most = cores.min(jobs).min(fit).min(LANES as usize);
@@ -279,10 +279,16 @@ pub fn describe(equipment: &[Equipment]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use plusminus_cuda::Found;
+    use plusminus_cuda::GpuInfo;
 
-    fn found(number: usize) -> Found {
-        Found { number, name: "NVIDIA H200".into(), memory: 140 << 30, architecture: 90, uuid: format!("GPU-{number}") }
+    fn found(number: usize) -> GpuInfo {
+        GpuInfo {
+            number,
+            name: "NVIDIA H200".into(),
+            memory: 140 << 30,
+            architecture: 90,
+            uuid: format!("GPU-{number}"),
+        }
     }
 
     fn stock(gpus: usize) -> Stock {
@@ -303,10 +309,10 @@ mod tests {
             assert_eq!(text.parse::<Choice>().unwrap().to_string(), text);
         }
         for (text, expected) in [
-            ("gpu", "no device is called `gpu`"),
+            ("gpu", "unknown device `gpu`"),
             ("cuda:0,cuda:0", "cuda:0 is named twice"),
             ("cuda:0,cpu", "start two workers"),
-            ("", "no device is called"),
+            ("", "unknown device ``"),
         ] {
             let error = text.parse::<Choice>().unwrap_err();
             assert!(error.contains(expected), "{error}");
@@ -375,7 +381,7 @@ mod tests {
         let devices = stock(2).choose(&Choice::Auto, None).unwrap();
         let slots = |cores: usize, wanted: Wanted, need: Option<usize>| {
             let machine = Host { cores: NonZeroUsize::new(cores).unwrap(), memory: None };
-            let equipment = devices.equip(&machine, wanted, ExecutionOptions::default(), &|_| need.map(Memory));
+            let equipment = devices.equip(&machine, wanted, ExecutionOptions::default(), &|_| need.map(MemoryEstimate));
             equipment.iter().map(|equipment| equipment.device.slots).collect::<Vec<_>>()
         };
         let none = Wanted::default();
@@ -397,7 +403,7 @@ mod tests {
         let machine = Host { cores: NonZeroUsize::new(64).unwrap(), memory: None };
         let devices = mixed.choose(&Choice::Auto, None).unwrap();
         let equipment =
-            devices.equip(&machine, Wanted::default(), ExecutionOptions::default(), &|_| Some(Memory(8 << 30)));
+            devices.equip(&machine, Wanted::default(), ExecutionOptions::default(), &|_| Some(MemoryEstimate(8 << 30)));
         assert_eq!(equipment.iter().map(|equipment| equipment.device.slots).collect::<Vec<_>>(), [3, 3]);
     }
 

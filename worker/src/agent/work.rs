@@ -9,7 +9,7 @@ use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_engines::ExecutionOptions;
 use plusminus_proto::convert::{self, attempt_id};
 use plusminus_proto::v1::{self, from_runner, from_worker, report::Body, to_runner};
-use plusminus_trainer::Memory;
+use plusminus_trainer::MemoryEstimate;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use tracing::{debug, warn};
@@ -432,7 +432,7 @@ impl Agent {
 
 /// What training takes, in a half-sentence; nothing where it is not known.
 fn memory(assignment: &v1::Assignment, means: ExecutionOptions) -> String {
-    let memory = assignment.job().ok().and_then(|job| Memory::of(&job.configuration, means));
+    let memory = assignment.job().ok().and_then(|job| MemoryEstimate::on_host(&job.configuration, means));
     memory.map_or_else(String::new, |memory| format!(" (the job takes about {memory})"))
 }
 

@@ -40,7 +40,7 @@ pub struct ChildOptions {
     /// Where checkpoints lie.
     pub checkpoints: PathBuf,
     /// How often one is written.
-    pub checkpoint_every: trainer::checkpoint::Every,
+    pub checkpoint_every: trainer::CheckpointInterval,
     /// By what means its jobs are trained.
     pub means: ExecutionOptions,
     /// How many are trained at once; at least one.
@@ -53,7 +53,7 @@ pub struct ChildOptions {
 /// # Errors
 /// If standard output is closed: nobody listens any more. If the threads that listen cannot be started.
 pub fn serve(options: ChildOptions) -> io::Result<()> {
-    let cache = trainer::Cache::new(trainer::Datasets { directories: options.datasets.clone() });
+    let cache = trainer::DatasetCache::new(trainer::DataDirectories { directories: options.datasets.clone() });
     let (lanes, device) = (options.lanes, options.means.device);
     let shared = Arc::new((options, cache));
     serve_with(lanes, device, || {
@@ -239,7 +239,7 @@ fn leave_when_terminated(_common: Arc<Common>) -> io::Result<()> {
 
 fn train(
     assignment: &v1::Assignment,
-    cache: &trainer::Cache,
+    cache: &trainer::DatasetCache,
     options: &ChildOptions,
     observer: &mut dyn trainer::Observer,
 ) -> Result<Facts, Failure> {
@@ -254,13 +254,13 @@ fn train(
     let wanted = assignment.keeps().map_err(not_understood)?;
     let AttemptId { attempt, .. } = required_attempt(assignment.of.as_ref()).map_err(not_understood)?;
     let (directory, every) = (options.checkpoints.as_path(), options.checkpoint_every);
-    let checkpoints = Some(trainer::checkpoint::Checkpoints { directory, attempt, every });
-    let supplies = trainer::Supplies { cache, means: options.means, parent, checkpoints };
-    let mut trained = trainer::train(&job, supplies, observer)?;
+    let checkpoints = Some(trainer::CheckpointOptions { directory, attempt, interval: every });
+    let inputs = trainer::TrainInputs { cache, execution: options.means, parent, checkpoints };
+    let mut trained = trainer::train(&job, inputs, observer)?;
     if let Some(directory) = &options.weights {
-        trained.weights.write(directory, job.id()).map_err(not_kept)?;
+        trained.weights.write_named(directory, job.id()).map_err(not_kept)?;
     }
-    trained.facts.kept = trained.weights.leave(&options.cache, job.id(), &wanted).map_err(not_kept)?;
+    trained.facts.kept = trained.weights.write_by_digest(&options.cache, job.id(), &wanted).map_err(not_kept)?;
     Ok(trained.facts)
 }
 

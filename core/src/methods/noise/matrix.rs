@@ -1,9 +1,7 @@
 //! Transition matrices: what label noise does to each class.
 
+use crate::input::SHARES_TOLERANCE;
 use serde::{Deserialize, Serialize};
-
-/// How far the shares of a row may be from 1 together: a third that is written with six digits is a third.
-pub(crate) const TOLERANCE: f64 = 1e-6;
 
 /// A row-stochastic matrix, T\[true\]\[given\].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,7 +28,7 @@ impl TransitionMatrix {
         }
         for (class, row) in rows.chunks_exact(classes.max(1)).enumerate() {
             let sum: f64 = row.iter().sum();
-            if row.iter().any(|share| !(0.0..=1.0).contains(share)) || (sum - 1.0).abs() > TOLERANCE {
+            if row.iter().any(|share| !(0.0..=1.0).contains(share)) || (sum - 1.0).abs() > SHARES_TOLERANCE {
                 return Err(format!("expected shares that sum to 1 in row {class}, found {row:?}, which sum to {sum}"));
             }
         }

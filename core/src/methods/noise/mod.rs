@@ -8,7 +8,6 @@ mod open_set;
 
 pub use draw::Draw;
 pub use fit::Misfit;
-pub(crate) use matrix::TOLERANCE;
 pub use matrix::TransitionMatrix;
 pub use open_set::{NO_CLASS, Replacement, replacements};
 

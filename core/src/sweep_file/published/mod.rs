@@ -9,7 +9,7 @@ mod read;
 pub(super) use read::check_name;
 pub use read::read_published;
 
-use super::Path;
+use super::path::Path;
 use serde_json::Value;
 
 /// A published table.

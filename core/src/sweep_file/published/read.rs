@@ -10,7 +10,7 @@ use crate::input::fields::{Fields, Subject, items};
 use crate::input::node::{Node, Value};
 use crate::input::problems::Problems;
 use crate::input::yaml::{self, Expected};
-use crate::sweep_file::Path;
+use crate::sweep_file::path::Path;
 use std::rc::Rc;
 
 /// What a file of published results is.
@@ -64,7 +64,7 @@ fn published(root: &Node, problems: &mut Problems) -> Option<Published> {
         .collect();
     let mut results = Vec::new();
     for node in maps(&mut fields, "rows", "a list of `{when: {PATH: VALUE}, values: [VALUE, …]}`") {
-        results.extend(within(node, "a row", &mut fields, |row| self::row(row, &shared, &columns)));
+        results.extend(within(node, "a row", &mut fields, |row| read_row(row, &shared, &columns)));
     }
     if fields.key_place("rows").is_none() {
         fields.missing("rows", "its numbers");
@@ -132,10 +132,10 @@ impl Shared {
     }
 }
 
-fn row(fields: &mut Fields<'_>, file: &Shared, columns: &[Shared]) -> Vec<PublishedResult> {
+fn read_row(fields: &mut Fields<'_>, file: &Shared, columns: &[Shared]) -> Vec<PublishedResult> {
     const EXPECTED: &str = "a list with a value for every column";
     let shared = Shared::read(fields);
-    let Some(node) = fields.list("values") else {
+    let Some(node) = fields.node("values") else {
         fields.missing("values", EXPECTED);
         return Vec::new();
     };
@@ -235,7 +235,7 @@ fn conditions(key: &str, node: &Rc<Node>, fields: &mut Fields<'_>) -> Option<Vec
         return None;
     };
     let condition = |(key, node): &(crate::input::node::Key, Rc<Node>)| {
-        let path = Path(key.name.split('.').map(str::to_owned).collect());
+        let path = Path::dotted(&key.name);
         Condition { path, value: json(node) }
     };
     Some(entries.iter().map(condition).collect())
@@ -256,7 +256,7 @@ fn json(node: &Node) -> serde_json::Value {
 
 /// The maps of the list under `key`; none where it is not there.
 fn maps<'n>(fields: &mut Fields<'n>, key: &'static str, expected: &str) -> Vec<&'n Rc<Node>> {
-    let Some(node) = fields.list(key) else { return Vec::new() };
+    let Some(node) = fields.node(key) else { return Vec::new() };
     let mut maps = Vec::new();
     for item in items(fields, key, node, expected).unwrap_or_default() {
         match &item.value {
@@ -282,7 +282,7 @@ fn within<T>(
 }
 
 fn texts(fields: &mut Fields<'_>, key: &'static str) -> Vec<String> {
-    let Some(node) = fields.list(key) else { return Vec::new() };
+    let Some(node) = fields.node(key) else { return Vec::new() };
     let mut texts = Vec::new();
     for item in items(fields, key, node, "a list of texts").unwrap_or_default() {
         match item.text() {
