@@ -252,9 +252,9 @@ impl World {
                 }
             }
             Happening::CoordinatorTick(process) => {
-                if self.coordinator.process == process && self.coordinator.machine.is_some() {
+                if self.coordinator.process == process && self.coordinator.is_running() {
                     self.after(100, Happening::CoordinatorTick(process));
-                    if self.coordinator.round.is_none() {
+                    if self.coordinator.writing.is_none() {
                         self.coordinator.inbox.push_back(Request::User(Event::Tick));
                         return self.serve();
                     }
@@ -283,7 +283,7 @@ impl World {
                 self.daemon_hears_of(worker, line, message)
             }
             Parcel::ToCoordinator(message) => {
-                if self.coordinator.machine.is_none() {
+                if !self.coordinator.is_running() {
                     return Ok(());
                 }
                 let request = match connection.session {

@@ -6,7 +6,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::sweep_source::SweepSource;
 use crate::{outcome, terminal};
-use plusminus_coordinator::answer::{as_submitted, at_named, metric_named};
+use plusminus_coordinator::answer::{as_submitted, epoch_selection_named, metric_named};
 use plusminus_core::metric::{EpochSelection, Metric};
 use plusminus_core::outcome::FailureKind;
 use plusminus_core::report::{Format, Table, decisions, render};
@@ -49,7 +49,7 @@ impl TableQuery<'_> {
         Ok(TableQuery {
             source: SweepSource::resolve(&arguments.sweep)?,
             metric: arguments.metric.as_deref().map(metric_named).transpose()?,
-            at: arguments.at.as_deref().map(at_named).transpose()?,
+            at: arguments.at.as_deref().map(epoch_selection_named).transpose()?,
             target: &arguments.target,
         })
     }

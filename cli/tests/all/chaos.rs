@@ -193,7 +193,7 @@ impl Cluster {
     }
 
     fn fill_the_disk(&self, mount: &Mount) -> bool {
-        let complaints = || self.coordinator().log().matches("no room is left").count();
+        let complaints = || self.coordinator().log().matches("no space is left").count();
         let before = complaints();
         let filler = Filler::start(&mount.0);
         let stalled = soon(|| (complaints() > before).then_some(())).is_some();

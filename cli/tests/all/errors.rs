@@ -91,7 +91,7 @@ fn the_error_for_an_unknown_sweep_lists_the_known_ones() {
     place.run(&["submit", "small.yaml"]).good();
     for command in ["table", "status", "watch", "cancel"] {
         let text = error_of(&place, &[command, "smal"], 7);
-        assert!(text.starts_with("error: no sweep is called `smal`\nhint: ") && text.ends_with(" small\n"), "{text}");
+        assert!(text.starts_with("error: sweep `smal` not found\nhint: ") && text.ends_with(" small\n"), "{text}");
     }
     insta::assert_snapshot!(error_of(&place, &["table", "small", "--metric", "accuracy"], 7));
 }
@@ -164,7 +164,7 @@ fn a_full_disk_stalls_a_run_and_keeps_every_reported_result() {
     let mut run = place.start(&["run", "small.yaml", "--slots", "2"]);
     let mut log = first_result(&mut run);
     let filler = Filler::start(&mount.0);
-    log += &run.wait_for("no room is left for the store");
+    log += &run.wait_for("no space is left for the store");
     run.kill();
     drop(filler);
     let status = place.run(&["status", "--output", "json"]).good();
@@ -183,10 +183,10 @@ fn a_run_continues_when_its_disk_has_room_again() {
     let mut run = place.start(&["run", "small.yaml", "--slots", "1"]);
     first_result(&mut run);
     let filler = Filler::start(&mount.0);
-    run.wait_for("no room is left for the store");
+    run.wait_for("no space is left for the store");
     let refused = place.run(&["submit", "small.yaml"]);
     assert_eq!(refused.code, Some(6), "{}", refused.stderr);
-    assert!(refused.stderr.contains("no room is left for the store"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("no space is left for the store"), "{}", refused.stderr);
     drop(filler);
     let (code, log) = run.wait();
     assert_eq!(code, Some(0), "{log}");

@@ -83,7 +83,7 @@ fn a_child_job_whose_parent_job_fails_reports_the_reason() {
     place.file("family.yaml", FAMILY.replace("fashion-mnist-10k", "cifar-10").replace("seeds: 2", "seeds: 1"));
     let answer = place.run(&["run", "family.yaml", "--datasets", "."]);
     assert_eq!(answer.code, Some(1), "{}", answer.stderr);
-    assert!(answer.stderr.contains("which it builds on, has failed: user-error"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("failed: user-error"), "{}", answer.stderr);
     assert_eq!(place.jobs("family", "failed"), 4);
 }
 

@@ -38,7 +38,7 @@ fn a_cancelled_sweep_is_resumed_explained_backed_up_and_restored() {
     coordinator.signal("TERM");
     coordinator.wait();
     let refused = place.run(&["restore", "copy"]);
-    assert!(refused.code == Some(6) && refused.stderr.contains("has sweeps of its own (small)"), "{}", refused.stderr);
+    assert!(refused.code == Some(6) && refused.stderr.contains("contains sweeps (small)"), "{}", refused.stderr);
     let forced = place.run(&["restore", "copy", "--force"]);
     assert!(forced.stderr.contains("is kept as .plusminus/plusminus.sqlite.replaced"), "{}", forced.stderr);
     place.run(&["restore", "copy", "--state", "fresh"]).good();

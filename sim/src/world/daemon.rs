@@ -98,7 +98,7 @@ impl World {
     }
 
     fn connect(&mut self, worker: usize) -> Result<(), String> {
-        let there = self.coordinator.machine.is_some() && !self.network.is_cut(worker, self.now);
+        let there = self.coordinator.is_running() && !self.network.is_cut(worker, self.now);
         if !there {
             let (process, after) = (self.workers[worker].process, self.chance.delay(500, 5_000));
             self.after(after, Happening::Connect(worker, process));
@@ -232,7 +232,7 @@ impl World {
             return Ok(());
         }
         let process = self.workers[worker].process;
-        let there = self.coordinator.machine.is_some()
+        let there = self.coordinator.is_running()
             && self.now >= self.coordinator.frozen
             && self.now >= self.coordinator.disk_full
             && !self.network.is_cut(worker, self.now);
@@ -247,7 +247,7 @@ impl World {
                     self.workers[worker].cache.insert(*digest);
                     Ok(())
                 } else {
-                    let lost = super::Request::User(CoordinatorEvent::Lost(*parent, *digest));
+                    let lost = super::Request::User(CoordinatorEvent::WeightsLost(*parent, *digest));
                     self.coordinator.inbox.push_back(lost);
                     self.after(0, Happening::Serve(self.coordinator.process));
                     Err(Failure::new(FailureKind::Preempted, "the weights are gone"))

@@ -24,11 +24,11 @@ impl World {
         let until = self.now + fault.lasting;
         let lives = self.workers[worker].agent.is_some();
         match fault.kind {
-            Kind::KillCoordinator if self.coordinator.machine.is_some() => {
+            Kind::KillCoordinator if self.coordinator.is_running() => {
                 self.kill_coordinator()?;
                 self.after(fault.lasting, Happening::StartCoordinator);
             }
-            Kind::FreezeCoordinator if self.coordinator.machine.is_some() => {
+            Kind::FreezeCoordinator if self.coordinator.is_running() => {
                 self.coordinator.frozen = self.coordinator.frozen.max(until);
                 if fault.lasting > KEEPALIVE {
                     let lines: Vec<_> = self.network.connections.keys().copied().collect();
@@ -131,11 +131,11 @@ impl World {
     fn kill_coordinator(&mut self) -> Result<(), String> {
         let room = self.now >= self.coordinator.disk_full;
         // What was being written may have come to the disk, though nobody was told.
-        if let Some(round) = self.coordinator.die()
+        if let Some(records) = self.coordinator.die()
             && room
             && self.chance.one_in(2)
         {
-            self.durable(&round.records)?;
+            self.durable(&records)?;
         }
         let lines: Vec<_> = self.network.connections.keys().copied().collect();
         for line in lines {

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 impl World {
     /// Whether every job has ended as it must, and nobody has anything more to say.
     pub(super) fn has_settled(&mut self) -> Result<bool, String> {
-        let Some(machine) = &self.coordinator.machine else { return Ok(false) };
-        let idle = self.coordinator.round.is_none() && self.coordinator.inbox.is_empty() && self.calls.is_empty();
+        let Some(machine) = self.coordinator.scheduler() else { return Ok(false) };
+        let idle = self.coordinator.writing.is_none() && self.coordinator.inbox.is_empty() && self.calls.is_empty();
         let states = || self.plan.jobs.iter().map(|planned| machine.state().job(planned.job.id));
         let over = states().all(|state| matches!(state, Some(JobState::Finished | JobState::Failed(_))));
         let quiet = machine.workers().all(|worker| worker.busy.is_empty());
@@ -56,7 +56,7 @@ impl World {
 
     /// What keeps a cluster from coming to rest, in words.
     pub(super) fn what_is_open(&self) -> String {
-        let Some(machine) = &self.coordinator.machine else { return "no coordinator".to_owned() };
+        let Some(machine) = self.coordinator.scheduler() else { return "no coordinator".to_owned() };
         let states = self.plan.jobs.iter().map(|planned| machine.state().job(planned.job.id));
         let open: Vec<_> =
             states.filter(|state| !matches!(state, Some(JobState::Finished | JobState::Failed(_)))).collect();
@@ -64,7 +64,7 @@ impl World {
         let held: Vec<_> =
             self.workers.iter().filter_map(|w| Some(w.agent.as_ref()?.holds().collect::<Vec<_>>())).collect();
         let outboxes: Vec<_> = self.workers.iter().map(|worker| &worker.outbox).collect();
-        let (round, inbox, calls) = (&self.coordinator.round, &self.coordinator.inbox, &self.calls);
+        let (round, inbox, calls) = (&self.coordinator.writing, &self.coordinator.inbox, &self.calls);
         format!(
             "jobs {open:?}; busy {busy:?}; held {held:?}; outboxes {outboxes:?}; round {round:?}; inbox {inbox:?}; calls {calls:?}"
         )

@@ -1,8 +1,8 @@
-//! The machine and jobs that build on others.
+//! Jobs that start from a parent's weights.
 
 use super::*;
 
-/// A machine with a sweep of parent and child, and a worker with two slots.
+/// A sweep with a parent and a child, and a worker with two slots.
 fn family() -> Bench {
     let mut bench = Bench::new();
     bench.submit("a", [10, 11]);
@@ -11,25 +11,25 @@ fn family() -> Bench {
 }
 
 #[test]
-fn a_child_waits_for_its_parent_and_is_given_the_weights_that_it_asks_for() {
+fn a_child_waits_for_its_parent_and_gets_the_weights_that_it_wants() {
     let mut bench = Bench::new();
     bench.submit("a", [10, 11, 12]);
     let effects = bench.join(1, 1, 3, &[]);
     assert_eq!(assigned(&effects), [(1, 10, 1)], "two slots stay empty");
-    let Effect::Assign { keeps, origin, .. } = &effects[0] else { panic!("{effects:?}") };
-    assert_eq!((keeps, origin), (&BTreeSet::from([EpochSelection::Final, EpochSelection::BestValidation]), &None));
+    let Effect::Assign { keeps, parent, .. } = &effects[0] else { panic!("{effects:?}") };
+    assert_eq!((keeps, parent), (&BTreeSet::from([EpochSelection::Final, EpochSelection::BestValidation]), &None));
     let effects = bench.end(1, 10, 1, leaving(&[EpochSelection::Final, EpochSelection::BestValidation]));
     assert_eq!(assigned(&effects), [(1, 11, 1), (1, 12, 1)]);
-    let given = |effect: &Effect| if let Effect::Assign { origin, .. } = effect { *origin } else { None };
+    let given = |effect: &Effect| if let Effect::Assign { parent, .. } = effect { *parent } else { None };
     let parent = job(10).id;
     assert_eq!(
         effects.iter().filter_map(given).collect::<Vec<_>>(),
-        [(parent, file("final")), (parent, file("best-validation")),]
+        [file("final"), file("best-validation")].map(|digest| ParentFile { job: parent, digest })
     );
 }
 
 #[test]
-fn a_parent_that_failed_fails_its_children_and_theirs_with_the_reason() {
+fn a_failed_parent_fails_its_descendants_with_the_reason() {
     let mut bench = Bench::new();
     bench.submit("a", [10, 11, 13]);
     bench.join(1, 1, 1, &[]);
@@ -45,7 +45,7 @@ fn a_parent_that_failed_fails_its_children_and_theirs_with_the_reason() {
 }
 
 #[test]
-fn a_parent_that_is_tried_again_keeps_its_children_waiting() {
+fn children_wait_while_their_parent_is_retried() {
     let mut bench = family();
     bench.fail(1, 10, 1, FailureKind::Infrastructure);
     assert!(matches!(bench.state(11), JobState::Queued { .. }));
@@ -53,18 +53,18 @@ fn a_parent_that_is_tried_again_keeps_its_children_waiting() {
 }
 
 #[test]
-fn the_children_of_a_parent_that_diverged_are_a_result_too_and_are_not_tried_again() {
+fn children_of_a_diverged_parent_count_as_diverged() {
     let mut bench = family();
     bench.fail(1, 10, 1, FailureKind::Diverged);
     assert!(matches!(bench.state(11), JobState::Failed(failure) if failure.kind == FailureKind::Diverged));
     assert_eq!(bench.submit("a", [10, 11]).requeued, 0);
-    // A child that is new finds its parent as it is.
+    // A new child of the diverged parent fails at once.
     bench.submit("b", [10, 12]);
     assert!(matches!(bench.state(12), JobState::Failed(_)));
 }
 
 #[test]
-fn a_parent_is_not_dropped_while_a_child_in_another_sweep_wants_it() {
+fn a_parent_is_not_dropped_while_another_sweep_wants_it() {
     let mut bench = Bench::new();
     bench.submit("a", [10, 11]);
     bench.submit("b", [10, 12]);
@@ -78,7 +78,7 @@ fn a_parent_is_not_dropped_while_a_child_in_another_sweep_wants_it() {
 }
 
 #[test]
-fn a_parent_that_was_trained_as_a_plain_job_is_trained_again_for_its_weights() {
+fn a_finished_job_that_becomes_a_parent_is_retrained_for_its_weights() {
     let mut bench = Bench::new();
     bench.submit("plain", [10]);
     bench.join(1, 1, 2, &[]);
@@ -86,95 +86,95 @@ fn a_parent_that_was_trained_as_a_plain_job_is_trained_again_for_its_weights() {
     let summary = bench.submit("a", [10, 11]);
     assert_eq!(summary, SubmitSummary { jobs: 2, new: 1, finished: 0, requeued: 1, dropped: 0 });
     assert_eq!(assigned(&bench.end(1, 10, 2, leaving(&[EpochSelection::Final]))), [(1, 11, 1)]);
-    // A sweep that has all of its results asks for nothing.
+    // A sweep with all its results queues nothing.
     bench.end(1, 11, 1, finished());
     assert_eq!(bench.submit("a", [10, 11]).finished, 2);
 }
 
 #[test]
-fn a_grandparent_is_trained_again_where_its_child_has_to_be() {
+fn a_retrained_parent_uses_the_weights_of_its_own_parent() {
     let mut bench = Bench::new();
     bench.submit("a", [10, 11]);
     bench.join(1, 1, 1, &[]);
     bench.end(1, 10, 1, leaving(&[EpochSelection::Final]));
     bench.end(1, 11, 1, finished());
     bench.handle(Event::Cancel(Ticket(0), name("a")));
-    bench.handle(Event::Lost(job(10).id, file("final")));
-    assert_eq!(bench.state(10), &JobState::Finished, "nobody wants it");
+    bench.handle(Event::WeightsLost(job(10).id, file("final")));
+    assert_eq!(bench.state(10), &JobState::Finished, "no sweep wants it");
     let summary = bench.submit("b", [10, 11, 13]);
-    assert_eq!((summary.requeued, summary.new), (1, 1), "11 for its weights; 10 has left its own");
+    assert_eq!((summary.requeued, summary.new), (1, 1), "11 for its weights; 10 has saved its own");
     assert!(matches!(bench.state(11), JobState::Running { attempt: Attempt(2), .. }));
 }
 
 #[test]
-fn weights_that_are_asked_for_while_the_parent_is_trained_are_had_from_another_attempt() {
+fn weights_requested_during_an_attempt_need_another_attempt() {
     let mut bench = family();
     bench.submit("b", [10, 12]);
     let effects = bench.end(1, 10, 1, leaving(&[EpochSelection::Final]));
-    assert_eq!(assigned(&effects), [(1, 10, 2)], "it was not told of the other selection");
+    assert_eq!(assigned(&effects), [(1, 10, 2)], "the first attempt was not asked for the other weights");
     let effects = bench.end(1, 10, 2, leaving(&[EpochSelection::Final, EpochSelection::BestValidation]));
     assert_eq!(assigned(&effects), [(1, 11, 1), (1, 12, 1)]);
 }
 
 #[test]
-fn a_parent_that_does_not_leave_what_it_was_asked_for_is_not_trained_for_ever() {
+fn a_parent_that_does_not_save_requested_weights_is_not_retrained() {
     let mut bench = family();
     let effects = bench.end(1, 10, 1, finished());
     assert_eq!(assigned(&effects), []);
     assert_eq!(bench.state(10), &JobState::Finished);
-    assert!(matches!(bench.state(11), JobState::Failed(failure) if failure.message.contains("has not left")));
+    assert!(matches!(bench.state(11), JobState::Failed(failure) if failure.message.contains("without saving")));
 }
 
 #[test]
-fn weights_that_are_gone_are_made_again_and_the_child_tries_again() {
+fn lost_weights_are_retrained_and_the_child_is_retried() {
     let mut bench = family();
     bench.end(1, 10, 1, leaving(&[EpochSelection::Final]));
-    bench.handle(Event::Lost(job(10).id, file("other")));
-    assert_eq!(bench.state(10), &JobState::Finished, "that was no file of its");
-    assert_eq!(assigned(&bench.handle(Event::Lost(job(10).id, file("final")))), [(1, 10, 2)]);
+    bench.handle(Event::WeightsLost(job(10).id, file("other")));
+    assert_eq!(bench.state(10), &JobState::Finished, "the job did not save that file");
+    assert_eq!(assigned(&bench.handle(Event::WeightsLost(job(10).id, file("final")))), [(1, 10, 2)]);
     bench.fail(1, 11, 1, FailureKind::Infrastructure);
-    assert_eq!(assigned(&bench.wait(30)), [], "its parent is not there yet");
+    assert_eq!(assigned(&bench.wait(30)), [], "its parent still runs");
     assert_eq!(assigned(&bench.end(1, 10, 2, leaving(&[EpochSelection::Final]))), [(1, 11, 2)]);
 }
 
 #[test]
-fn a_coordinator_of_one_sweep_gives_no_child_out_early_either() {
+fn a_single_sweep_coordinator_waits_for_parents_too() {
     let policy = Policy { only: Some(name("a")), ..POLICY };
-    let mut bench = Bench { machine: Scheduler::new(policy), now: WallTime(1), records: Vec::new() };
+    let mut bench = Bench { scheduler: Scheduler::new(policy), now: WallTime(1), records: Vec::new() };
     bench.submit("a", [10, 11]);
     assert_eq!(assigned(&bench.join(1, 1, 2, &[])), [(1, 10, 1)]);
     assert_eq!(assigned(&bench.wait(5)), []);
     assert_eq!(assigned(&bench.end(1, 10, 1, leaving(&[EpochSelection::Final]))), [(1, 11, 1)]);
 }
 
-/// Goes on from what was written down.
+/// A scheduler that restarts from the committed records.
 fn restarted(bench: Bench) -> Bench {
-    let machine = Scheduler::restart(POLICY, bench.records.clone(), bench.now);
-    Bench { machine, ..bench }
+    let scheduler = Scheduler::restart(POLICY, bench.records.clone(), bench.now);
+    Bench { scheduler, ..bench }
 }
 
 #[test]
-fn a_child_whose_own_attempt_fails_after_its_parent_has_failed_does_not_wait_for_it() {
+fn a_child_that_fails_after_its_parent_does_not_wait_for_it() {
     let mut bench = family();
     bench.end(1, 10, 1, leaving(&[EpochSelection::Final]));
-    bench.handle(Event::Lost(job(10).id, file("final")));
+    bench.handle(Event::WeightsLost(job(10).id, file("final")));
     bench.fail(1, 10, 2, FailureKind::UserError);
-    assert!(matches!(bench.state(11), JobState::Running { .. }), "it may have the weights");
+    assert!(matches!(bench.state(11), JobState::Running { .. }), "it may have fetched the weights");
     bench.fail(1, 11, 1, FailureKind::Infrastructure);
     assert!(message(bench.state(11)).contains(&job(10).id.to_string()));
 }
 
 #[test]
-fn a_child_whose_own_attempt_fails_after_its_parent_has_diverged_has_diverged_too() {
+fn a_child_that_fails_after_its_parent_diverged_counts_as_diverged() {
     let mut bench = family();
     bench.end(1, 10, 1, leaving(&[EpochSelection::Final]));
-    // An earlier version counted a job as failed that was trained again in vain.
+    // An earlier version stored a job as failed when its retraining failed.
     let state = StoredState::Failed(Failure::new(FailureKind::Diverged, ""));
     bench.records.push(Record::Restored {
         job: job(10).id,
         attempts: 2,
         failures: 1,
-        reached: (0, 0),
+        reached: Reached::default(),
         result: true,
         state,
     });
@@ -185,7 +185,7 @@ fn a_child_whose_own_attempt_fails_after_its_parent_has_diverged_has_diverged_to
 }
 
 #[test]
-fn after_a_restart_nobody_waits_for_a_parent_that_had_failed() {
+fn after_a_restart_no_child_waits_for_a_failed_parent() {
     let mut bench = Bench::new();
     bench.submit("a", [10, 11, 13]);
     let state = StoredState::Failed(Failure::new(FailureKind::UserError, "no data"));
@@ -193,7 +193,7 @@ fn after_a_restart_nobody_waits_for_a_parent_that_had_failed() {
         job: job(10).id,
         attempts: 1,
         failures: 1,
-        reached: (0, 0),
+        reached: Reached::default(),
         result: false,
         state,
     });
@@ -204,47 +204,47 @@ fn after_a_restart_nobody_waits_for_a_parent_that_had_failed() {
 }
 
 #[test]
-fn a_job_whose_weights_are_gone_is_not_trained_again_where_its_own_parent_cannot_be() {
+fn a_job_is_not_retrained_if_its_own_parent_cannot_be() {
     let mut bench = Bench::new();
     bench.submit("a", [10, 11, 13]);
     bench.join(1, 1, 3, &[]);
     bench.end(1, 10, 1, leaving(&[EpochSelection::Final]));
     bench.end(1, 11, 1, leaving(&[EpochSelection::Final]));
-    bench.handle(Event::Lost(job(10).id, file("final")));
+    bench.handle(Event::WeightsLost(job(10).id, file("final")));
     bench.fail(1, 10, 2, FailureKind::UserError);
-    // The parent has its result and has not left its weights, though it was asked for them: there is no hope of them.
-    bench.handle(Event::Lost(job(11).id, file("final")));
+    // The parent finished without saving the weights that it was asked for, so it is not retrained.
+    bench.handle(Event::WeightsLost(job(11).id, file("final")));
     assert_eq!((bench.state(10), bench.state(11)), (&JobState::Finished, &JobState::Finished));
     bench.fail(1, 13, 1, FailureKind::Infrastructure);
     assert!(message(bench.state(13)).contains(&job(11).id.to_string()));
-    // Submitted again, all three are trained for what is missing.
+    // Another submission queues all three.
     assert_eq!(bench.submit("a", [10, 11, 13]).requeued, 3);
     bench.beat(1, vec![]);
     assert!(matches!(bench.state(10), JobState::Running { attempt: Attempt(3), .. }));
 }
 
 #[test]
-fn a_job_that_is_trained_again_has_its_own_parent_trained_again_first_where_that_has_no_weights() {
+fn retraining_a_job_first_retrains_its_parent_if_that_has_no_weights() {
     let mut bench = Bench::new();
     bench.submit("a", [10, 11, 13]);
     bench.join(1, 1, 1, &[]);
     bench.end(1, 10, 1, leaving(&[EpochSelection::Final]));
     bench.end(1, 11, 1, leaving(&[EpochSelection::Final]));
     bench.end(1, 13, 1, finished());
-    bench.handle(Event::Left(Session(1)));
-    // 12 wants other weights of 10, and is cancelled before those are made.
+    bench.handle(Event::Disconnected(Session(1)));
+    // 12 wants other weights of 10 and is cancelled before they are saved.
     bench.submit("b", [10, 12]);
     for sweep in ["a", "b"] {
         bench.handle(Event::Cancel(Ticket(0), name(sweep)));
     }
     assert_eq!(bench.submit("a", [10, 11, 13]).finished, 3);
-    bench.handle(Event::Lost(job(11).id, file("final")));
+    bench.handle(Event::WeightsLost(job(11).id, file("final")));
     assert_eq!(assigned(&bench.join(2, 1, 1, &[])), [(2, 10, 2)]);
     assert_eq!(assigned(&bench.end(2, 10, 2, leaving(&[EpochSelection::Final]))), [(2, 11, 2)]);
 }
 
 #[test]
-fn cancelling_leaves_the_result_of_a_job_that_is_trained_again_for_its_weights() {
+fn cancelling_a_retrained_job_keeps_its_result() {
     let mut bench = Bench::new();
     bench.submit("a", [10]);
     bench.join(1, 1, 1, &[]);
@@ -252,14 +252,14 @@ fn cancelling_leaves_the_result_of_a_job_that_is_trained_again_for_its_weights()
     bench.submit("a", [10, 11]);
     assert!(matches!(bench.state(10), JobState::Running { attempt: Attempt(2), .. }));
     let effects = bench.handle(Event::Cancel(Ticket(0), name("a")));
-    assert!(effects.contains(&Effect::Stop { session: Session(1), job: job(10).id, attempt: Attempt(2) }));
+    assert!(effects.contains(&Effect::Stop { session: Session(1), attempt: AttemptId::new(job(10).id, Attempt(2)) }));
     assert!(effects.contains(&Effect::Cancelled(Ticket(0), 1)), "only the child has no result: {effects:?}");
     assert_eq!((bench.state(10), bench.state(11)), (&JobState::Finished, &JobState::Dropped));
     assert_eq!(bench.submit("b", [10]).finished, 1);
 }
 
 #[test]
-fn a_job_that_is_trained_again_in_vain_keeps_its_result_and_its_children_are_told_why() {
+fn a_failed_retraining_keeps_the_result_and_fails_the_children() {
     let mut bench = Bench::new();
     bench.submit("plain", [10]);
     bench.join(1, 1, 2, &[]);
@@ -270,17 +270,17 @@ fn a_job_that_is_trained_again_in_vain_keeps_its_result_and_its_children_are_tol
     let why = message(bench.state(11));
     assert!(why.contains("the data set is gone") && why.contains(&job(10).id.to_string()), "{why}");
     assert!(matches!(bench.state(13), JobState::Failed(_)));
-    // Another try is had by submitting again, and the job with its result alone is asked for nothing.
+    // Another submission retries. A sweep with only the finished job queues nothing.
     assert_eq!(bench.submit("plain", [10]).finished, 1);
     assert_eq!(bench.submit("a", [10, 11, 13]).requeued, 3);
 }
 
 #[test]
-fn a_child_whose_weights_were_not_there_loses_no_try_and_waits_a_little() {
+fn a_child_with_missing_weights_backs_off_without_counting_a_failure() {
     let mut bench = family();
     bench.end(1, 10, 1, leaving(&[EpochSelection::Final]));
     assert_eq!(assigned(&bench.fail(1, 11, 1, FailureKind::Preempted)), []);
     assert_eq!(assigned(&bench.wait(4)), []);
     assert_eq!(assigned(&bench.wait(6)), [(1, 11, 2)]);
-    assert_eq!(bench.machine.state().entry(job(11).id).unwrap().failures, 0);
+    assert_eq!(bench.scheduler.state().entry(job(11).id).unwrap().failures, 0);
 }

@@ -1,10 +1,10 @@
-//! Files that are there in full, or not at all.
+//! Replaces files atomically.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Writes beside the file, then takes its place: whoever finds it finds all of it, after a crash of the machine too.
+/// Replaces a file's content. Readers see the old content or all of the new one, even after a power failure.
 ///
 /// # Errors
 /// The file system's.

@@ -1,15 +1,15 @@
-//! What the machine and the store take, without the network, each figure beside its target:
-//! `cargo run --release -p plusminus-coordinator --example speed [JOBS] [DIRECTORY]`.
+//! Measures the scheduler and the store without the network, and prints each figure with its target:
+//! `cargo run --release -p plusminus-coordinator --example orchestration-speed [JOBS] [DIRECTORY]`.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that fails has nothing to say")]
 
 use plusminus_coordinator::Store;
-use plusminus_core::id::{AttemptId, WorkerName};
+use plusminus_core::id::WorkerName;
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::{Facts, Samples};
 use plusminus_core::scheduler::{
-    Effect, Ending, Event, NewCell, NewJob, Policy, Record, Report, ReportBody, Scheduler, Session, Submission, Ticket,
+    DeviceClass, Effect, Ending, Event, NewCell, NewJob, Policy, Record, Report, ReportBody, Scheduler, Session, Submission, Ticket,
     WallTime,
 };
 use plusminus_core::sweep_file;
@@ -17,9 +17,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Attempts at once.
+/// Slots of the worker.
 const SLOTS: u32 = 128;
-/// Reports that come together.
+/// Reports in one commit.
 const TOGETHER: usize = 1024;
 const SESSION: Session = Session(0);
 
@@ -28,7 +28,7 @@ fn main() {
     let jobs: u64 = arguments.next().map_or(100_000, |jobs| jobs.parse().unwrap());
     let place = arguments.next().map_or_else(std::env::temp_dir, Into::into);
     let directory = tempfile::tempdir_in(place).unwrap();
-    let (mut store, mut machine) = (Store::open(directory.path()).unwrap(), Scheduler::new(Policy::default()));
+    let (mut store, mut scheduler) = (Store::open(directory.path()).unwrap(), Scheduler::new(Policy::default()));
 
     let source = format!(
         "sweep: many\nseeds: {}\nbase: {{dataset: fashion-mnist-10k, model: cnn, optimizer: adam, epochs: 1}}\n\
@@ -39,14 +39,14 @@ fn main() {
     let submission = read(&source);
     let count = submission.jobs.len() as f64;
     let expanded = (began.elapsed(), cpu());
-    let effects = machine.handle(WallTime(1), Event::Submit(Ticket(0), submission));
+    let effects = scheduler.handle(WallTime(1), Event::Submit(Ticket(0), submission));
     let handled = (began.elapsed(), cpu());
     store.commit(&records(effects)).unwrap();
     let phase = |what, (wall, cpu): (Duration, Duration), before: (Duration, Duration)| {
         println!("  {what}: {:.3} s, {:.2} s of CPU", (wall - before.0).as_secs_f64(), (cpu - before.1).as_secs_f64());
     };
     phase("expanded", expanded, (Duration::ZERO, used));
-    phase("taken in", handled, expanded);
+    phase("handled", handled, expanded);
     phase("committed", (began.elapsed(), cpu()), handled);
     tell(&format!("{count} jobs submitted"), began.elapsed(), 1e5, count, "1 s a 100,000");
 
@@ -54,17 +54,17 @@ fn main() {
     let mut store = Store::open(directory.path()).unwrap();
 
     let (cpu, began) = (cpu(), Instant::now());
-    let ended = train(&mut store, &mut machine, 20_000.min(jobs as usize));
+    let ended = train(&mut store, &mut scheduler, 20_000.min(jobs as usize));
     tell(&format!("{ended} jobs assigned and ended"), began.elapsed(), ended as f64, ended as f64, "10,000 jobs/s");
     let each = (self::cpu() - cpu).as_secs_f64() * 1e6 / ended as f64;
     println!("  {each:.1} µs of CPU a job (target 50 µs, the network included)");
 
-    let points = epochs(&mut store, &mut machine);
-    println!("{points:.0} metric points/s taken in and durable (target 200,000)");
+    let points = epochs(&mut store, &mut scheduler);
+    println!("{points:.0} metric points/s durable (target 200,000)");
 
     let mut left = 0;
     loop {
-        let more = train(&mut store, &mut machine, 200_000);
+        let more = train(&mut store, &mut scheduler, 200_000);
         left += more;
         if more == 0 {
             break;
@@ -73,10 +73,10 @@ fn main() {
     println!("{left} further jobs ended");
     let began = Instant::now();
     for _ in 0..100 {
-        assert!(machine.sweep(&"many".parse().unwrap()).unwrap().counts.finished > 0);
+        assert!(scheduler.view().sweep(&"many".parse().unwrap()).unwrap().counts.finished > 0);
     }
     println!("{:.1} µs to count a sweep", began.elapsed().as_secs_f64() * 1e6 / 100.0);
-    drop(machine);
+    drop(scheduler);
     restore(directory.path(), store, count, "finished");
     println!("{} MB at most in memory (target 1,000 MB for a million jobs)", memory());
 }
@@ -101,13 +101,13 @@ fn restore(directory: &Path, store: Store, count: f64, what: &str) {
     let opened = began.elapsed();
     let records = store.records().unwrap();
     let read = began.elapsed();
-    let machine = Scheduler::restart(Policy::default(), records, WallTime(1));
+    let scheduler = Scheduler::restart(Policy::default(), records, WallTime(1));
     let [opened, read, all] = [opened, read, began.elapsed()].map(|at| at.as_secs_f64());
     let cpu = (cpu() - used).as_secs_f64();
-    println!("  opened {opened:.3} s, read {:.3} s, taken in {:.3} s; {cpu:.2} s of CPU", read - opened, all - read);
+    println!("  opened {opened:.3} s, read {:.3} s, applied {:.3} s; {cpu:.2} s of CPU", read - opened, all - read);
     let target = if count > 500_000.0 { "5 s" } else { "0.5 s" };
     tell(&format!("{count} jobs restored, {what}"), began.elapsed(), count, count, target);
-    drop(machine);
+    drop(scheduler);
 }
 
 fn facts() -> Box<Facts> {
@@ -118,18 +118,18 @@ fn facts() -> Box<Facts> {
     Box::new(Facts { parameters: 1, samples, noise_rate: 0.1, transition, data, engine, weights, start, kept })
 }
 
-/// Assigns and ends up to `most` jobs, many to a transaction as they come together from a worker of many slots.
-fn train(store: &mut Store, machine: &mut Scheduler, most: usize) -> usize {
-    let joined = Event::Joined {
+/// Assigns and ends at least `most` jobs if there are as many. Each transaction has the reports of one worker with many slots.
+fn train(store: &mut Store, scheduler: &mut Scheduler, most: usize) -> usize {
+    let connected = Event::Connected {
         session: SESSION,
         worker: WorkerName("w".into()),
         instance: 1,
         slots: SLOTS,
-        gpu: false,
+        device: DeviceClass::Cpu,
         holds: vec![],
     };
-    let mut effects = machine.handle(WallTime(10), Event::Left(SESSION));
-    effects.extend(machine.handle(WallTime(10_000_000), joined));
+    let mut effects = scheduler.handle(WallTime(10), Event::Disconnected(SESSION));
+    effects.extend(scheduler.handle(WallTime(10_000_000), connected));
     let mut ended = 0;
     while ended < most {
         let mut given = Vec::new();
@@ -137,7 +137,7 @@ fn train(store: &mut Store, machine: &mut Scheduler, most: usize) -> usize {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Record(record) => batch.push(record),
-                Effect::Assign { job, attempt, .. } => given.push(AttemptId { job, attempt }),
+                Effect::Assign { attempt, .. } => given.push(attempt),
                 _ => {}
             }
         }
@@ -146,18 +146,18 @@ fn train(store: &mut Store, machine: &mut Scheduler, most: usize) -> usize {
             return ended;
         }
         ended += given.len();
-        for AttemptId { job, attempt } in given {
+        for attempt in given {
             let body = ReportBody::Ended(Ending::Finished(facts()));
-            let report = Report { sequence: ended as u64, job, attempt, body };
-            effects.extend(machine.handle(WallTime(10_000_000), Event::Reported(SESSION, report)));
+            let report = Report { sequence: ended as u64, attempt, body };
+            effects.extend(scheduler.handle(WallTime(10_000_000), Event::Reported(SESSION, report)));
         }
     }
     store.commit(&records(effects)).unwrap();
     ended
 }
 
-/// Metric points a second: many attempts tell of their epochs.
-fn epochs(store: &mut Store, machine: &mut Scheduler) -> f64 {
+/// Reports epochs of many attempts for some seconds. Returns metric points per second.
+fn epochs(store: &mut Store, scheduler: &mut Scheduler) -> f64 {
     let metrics = [
         Metric::TrainLoss,
         Metric::CleanAccuracy,
@@ -168,23 +168,23 @@ fn epochs(store: &mut Store, machine: &mut Scheduler) -> f64 {
         Metric::LearningRate,
         Metric::ImagesPerSecond,
     ];
-    let running: Vec<_> = machine.workers().flat_map(|worker| worker.busy.clone()).collect();
+    let running: Vec<_> = scheduler.workers().flat_map(|worker| worker.busy.clone()).collect();
     assert!(!running.is_empty(), "jobs are left to train");
-    let (began, mut told) = (Instant::now(), 0);
+    let (began, mut reported) = (Instant::now(), 0);
     while began.elapsed() < Duration::from_secs(3) {
         let mut batch = Vec::new();
         for _ in 0..TOGETHER {
-            let AttemptId { job, attempt } = running[told % running.len()];
-            let value = |metric| (metric, 0.1 + 1.0 / (told as f64 + 3.0));
+            let attempt = running[reported % running.len()];
+            let value = |metric| (metric, 0.1 + 1.0 / (reported as f64 + 3.0));
             let measurements = Measurements::from_iter(metrics.map(value));
-            let body = ReportBody::Epoch(1 + (told / running.len()) as u32, measurements);
-            let report = Report { sequence: told as u64, job, attempt, body };
-            batch.extend(records(machine.handle(WallTime(10_000_000), Event::Reported(SESSION, report))));
-            told += 1;
+            let body = ReportBody::Epoch(1 + (reported / running.len()) as u32, measurements);
+            let report = Report { sequence: reported as u64, attempt, body };
+            batch.extend(records(scheduler.handle(WallTime(10_000_000), Event::Reported(SESSION, report))));
+            reported += 1;
         }
         store.commit(&batch).unwrap();
     }
-    (told * metrics.len()) as f64 / began.elapsed().as_secs_f64()
+    (reported * metrics.len()) as f64 / began.elapsed().as_secs_f64()
 }
 
 fn tell(what: &str, took: Duration, per: f64, count: f64, target: &str) {
@@ -197,7 +197,7 @@ fn tell(what: &str, took: Duration, per: f64, count: f64, target: &str) {
     );
 }
 
-/// What this process has had of processors.
+/// The processor time that this process has used.
 fn cpu() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after = stat.rsplit(')').next().unwrap_or_default();
@@ -205,7 +205,7 @@ fn cpu() -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// The most memory that this process has had, in MB.
+/// The peak memory of this process in MB.
 fn memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
