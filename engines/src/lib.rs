@@ -361,7 +361,8 @@ pub enum Cause {
 }
 
 impl EngineError {
-    pub(crate) fn new(message: impl Into<String>) -> Self {
+    /// An error of the device's or the network's.
+    pub fn new(message: impl Into<String>) -> Self {
         EngineError { message: message.into(), cause: Cause::Device }
     }
 }

@@ -340,8 +340,9 @@ fn a_processor_refuses_a_gpus_precision_and_no_job_is_blamed() {
     let network = Model::Cnn { dropout: 0.5 }.network(image, 10).unwrap();
     let weights = Arc::new(Plan::of(&network)).initial(&mut no_dropout());
     for (name, precision) in [("tf32", Precision::Tf32), ("bf16", Precision::Bf16)] {
-        let refused =
-            engine(ExecutionOptions::default(), precision, &network, weights.clone(), &SGD).map(|_| ()).unwrap_err();
+        let refused = new_engine(ExecutionOptions::default(), precision, &network, weights.clone(), &SGD)
+            .map(|_| ())
+            .unwrap_err();
         assert!(refused.to_string().contains(&format!("GPUs alone train in `precision: {name}`")), "{refused}");
         assert_eq!(refused.cause, Cause::Host);
     }

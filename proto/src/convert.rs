@@ -7,7 +7,7 @@ use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{EpochSelection, Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples, Start};
 use plusminus_core::scheduler::{Ending, JobState, Report, ReportBody};
-use plusminus_core::{report, spec};
+use plusminus_core::{input, report};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -266,8 +266,8 @@ impl v1::Assignment {
     }
 }
 
-impl From<&sweep_file::Problem> for v1::Problem {
-    fn from(problem: &sweep_file::Problem) -> Self {
+impl From<&input::Problem> for v1::Problem {
+    fn from(problem: &input::Problem) -> Self {
         v1::Problem {
             title: problem.title.clone(),
             start: problem.span.start as u64,
@@ -278,9 +278,9 @@ impl From<&sweep_file::Problem> for v1::Problem {
     }
 }
 
-impl From<v1::Problem> for sweep_file::Problem {
+impl From<v1::Problem> for input::Problem {
     fn from(problem: v1::Problem) -> Self {
-        sweep_file::Problem {
+        input::Problem {
             title: problem.title,
             span: problem.start as usize..problem.end as usize,
             label: problem.label,

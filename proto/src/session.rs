@@ -2,6 +2,7 @@
 
 use crate::convert::{Invalid, attempt_id, attempts, parent_weights, required_attempt};
 use crate::v1::{self, from_worker, to_worker};
+use plusminus_core::id::AttemptId;
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::scheduler::{Effect, Ending, Event, Report, ReportBody, Session};
 

@@ -196,16 +196,14 @@ pub fn load(path: &Path, network: &Network, random: Weights) -> Result<Loaded, I
     reader.read(&header, &names, random)
 }
 
-impl Weights {
-    /// The weights that stand in `bytes`, a safetensors file with exactly the arrays of `plan` under its names: what jobs write.
-    ///
-    /// # Errors
-    /// What is wrong with the bytes, or how they do not fit the plan.
-    pub fn from_safetensors(bytes: &[u8], plan: &Arc<Plan>) -> Result<Weights, InitialError> {
-        let file = "the file of weights".to_owned();
-        let (reader, header) = Reader::open(file, bytes, bytes.len() as u64)?;
-        reader.read(&header, &Names::own(plan), Weights::zeros(plan)).map(|loaded| loaded.weights)
-    }
+/// The weights that stand in `bytes`, a safetensors file with exactly the arrays of `plan` under its names: what jobs write.
+///
+/// # Errors
+/// What is wrong with the bytes, or how they do not fit the plan.
+pub fn from_safetensors(bytes: &[u8], plan: &Arc<Plan>) -> Result<Weights, InitialError> {
+    let file = "the file of weights".to_owned();
+    let (reader, header) = Reader::open(file, bytes, bytes.len() as u64)?;
+    reader.read(&header, &Names::own(plan), Weights::zeros(plan)).map(|loaded| loaded.weights)
 }
 
 #[cfg(test)]

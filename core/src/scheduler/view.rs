@@ -4,7 +4,7 @@ use super::WallTime;
 use super::event::Session;
 use super::handle::Scheduler;
 use super::state::{Entry, JobState, SweepEntry};
-use crate::id::{Attempt, AttemptId, CellId, JobId, SweepName, WorkerName};
+use crate::id::{AttemptId, CellId, JobId, SweepName, WorkerName};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

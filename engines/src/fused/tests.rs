@@ -6,7 +6,7 @@ use super::FusedEngine;
 use crate::candle::CandleEngine;
 use crate::testing::cross_entropy;
 use crate::tests::{Peer, no_dropout};
-use crate::{Engine, EngineKind, ExecutionOptions, Gradients, Plan, Weights, engine};
+use crate::{Engine, EngineKind, ExecutionOptions, Gradients, Plan, Weights, new_engine};
 use networks::{SMALL, classifier, convolution, convolution_of, linear, residual};
 pub(crate) use networks::{blocks_of_any_form, everything, layers_side_by_side, layers_that_no_network_has, network};
 use plusminus_core::methods::dataset::ImageShape;
@@ -294,7 +294,7 @@ fn an_engine_restored_from_a_checkpoint_goes_on_with_the_same_bytes() {
     for kind in EngineKind::ALL {
         for optimizer in [SGD, adam.clone(), plain.clone()] {
             let means = ExecutionOptions { engine: Some(*kind), ..ExecutionOptions::default() };
-            let new = || engine(means, Precision::F32, &network, weights(&network), &optimizer).unwrap();
+            let new = || new_engine(means, Precision::F32, &network, weights(&network), &optimizer).unwrap();
             let steps = |engine: &mut Box<dyn Engine>, epoch| {
                 let mut dropout = Streams::new(1, 1).generator(Stream::Dropout, epoch);
                 for _ in 0..3 {

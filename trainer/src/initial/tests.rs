@@ -110,7 +110,7 @@ fn what_a_job_wrote_another_starts_from() {
     assert_eq!(found.weights, kept);
     let digest = blake3::hash(&bytes).to_hex().to_string();
     assert_eq!(found.start, Start { digest, random_classifier: false });
-    assert_eq!(Weights::from_safetensors(&bytes, kept.plan()).unwrap(), kept);
+    assert_eq!(from_safetensors(&bytes, kept.plan()).unwrap(), kept);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn torchvisions_names_are_read_and_its_counters_of_batches_are_passed_over() {
     let found = loaded(&bytes, &network, random).unwrap();
     assert_eq!(found.weights, kept);
     assert_eq!(found.start.digest, blake3::hash(&bytes).to_hex().to_string());
-    let refused = Weights::from_safetensors(&bytes, kept.plan()).unwrap_err();
+    let refused = from_safetensors(&bytes, kept.plan()).unwrap_err();
     assert!(matches!(refused, InitialError::Missing { .. }), "what jobs hand on has the plan's names: {refused}");
 }
 
@@ -167,7 +167,7 @@ fn a_classifier_for_another_number_of_classes_keeps_its_random_start() {
             assert_eq!(found.weights.values()[entry.range.clone()], from.values()[own.range.clone()], "{}", entry.name);
         }
     }
-    let refused = Weights::from_safetensors(&file(&arrays(&kept, str::to_owned)), random.plan()).unwrap_err();
+    let refused = from_safetensors(&file(&arrays(&kept, str::to_owned)), random.plan()).unwrap_err();
     assert!(matches!(refused, InitialError::Shape { .. }), "between jobs it is another network: {refused}");
 }
 
@@ -246,7 +246,7 @@ fn a_file_cut_anywhere_or_with_a_byte_more_is_refused() {
     };
     for length in (0..whole.len()).step_by(97).chain([7, 8, 9, whole.len() - 1]) {
         refused(&whole[..length]);
-        assert!(Weights::from_safetensors(&whole[..length], kept.plan()).is_err());
+        assert!(from_safetensors(&whole[..length], kept.plan()).is_err());
     }
     let more = [whole.as_slice(), &[0]].concat();
     assert_eq!(refused(&more), format!("expected {} bytes, found {}", whole.len(), more.len()));
@@ -298,7 +298,7 @@ fn any_change_of_a_byte_of_the_header_is_refused_or_reads_something() {
             let mut bytes = whole.clone();
             bytes[at] = byte;
             // Whatever comes of it, no panic.
-            let _ = Weights::from_safetensors(&bytes, random.plan());
+            let _ = from_safetensors(&bytes, random.plan());
         }
     }
 }

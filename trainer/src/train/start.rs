@@ -4,7 +4,7 @@ use super::evaluation::outputs;
 use super::resume::Ground;
 use super::{Engines, Supplies, failed, user_error};
 use crate::data::Inputs;
-use crate::initial::{Loaded, find_and_load};
+use crate::initial::{Loaded, find_and_load, from_safetensors};
 use plusminus_core::id::Digest;
 use plusminus_core::job::{Job, Parent, Takes};
 use plusminus_core::methods::losses::{Forward, Loss};
@@ -85,7 +85,7 @@ fn of_parent(parent: &Parent, plan: &Arc<Plan>, supplies: Supplies<'_>) -> Resul
         let what = format!("the parent's weights ({at}), {path}, have the digest {found}, expected {expected}");
         return Err(lost(format!("{what}: the file is damaged")));
     }
-    Weights::from_safetensors(&bytes, plan).map_err(|error| lost(format!("the parent's weights ({at}): {error}")))
+    from_safetensors(&bytes, plan).map_err(|error| lost(format!("the parent's weights ({at}): {error}")))
 }
 
 /// T̂ from what the parent's network says of the samples that are trained on.

@@ -9,7 +9,6 @@ use rand_chacha::ChaCha8Rng;
 
 /// Random images with labels.
 pub(super) struct Images {
-    shape: ImageShape,
     /// Each image channels × height × width.
     pixels: Vec<u8>,
     pub labels: Vec<u32>,
@@ -19,7 +18,7 @@ impl Images {
     pub fn random(shape: ImageShape, count: usize) -> Self {
         let mut generator = Streams::new(9, 9).generator(Stream::Noise, 0);
         let pixels = (0..count * shape.len()).map(|_| generator.random()).collect();
-        Images { shape, pixels, labels: (0..count as u32).map(|i| (7 * i + 3) % 10).collect() }
+        Images { pixels, labels: (0..count as u32).map(|i| (7 * i + 3) % 10).collect() }
     }
 }
 
