@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use plusminus_core::report::Format;
 use plusminus_engines::{Device, EngineKind};
 use plusminus_trainer::checkpoint::Every;
-use plusminus_worker::equipment::Choice;
+use plusminus_worker::equipment::DeviceSelection;
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -97,7 +97,7 @@ pub struct Training {
 pub struct Share {
     /// What to train on: cpu, cuda (all GPUs), such as cuda:0,cuda:1, or auto: all GPUs, or the processor where there is none
     #[arg(long, value_name = "DEVICE", default_value_t)]
-    pub device: Choice,
+    pub device: DeviceSelection,
     /// Jobs at once on each device: auto is one a core, or up to eight on a GPU; no more than there are jobs and memory for
     #[arg(long, value_name = "N|auto", default_value = "auto", value_parser = slots)]
     pub slots: Slots,

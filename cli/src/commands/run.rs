@@ -92,7 +92,7 @@ async fn train(
     let equipment = worker::equip(&arguments.share, &arguments.training, Some(left.max(later)), need).await?;
     let wants_gpu = || sweep.trained().into_iter().map(|cell| cell.configuration.precision).find(|p| p.needs_gpu());
     if left > 0
-        && equipment.iter().all(|equipment| equipment.means.device == Device::Cpu)
+        && equipment.iter().all(|equipment| equipment.execution.device == Device::Cpu)
         && let Some(precision) = wants_gpu()
     {
         return Err(CliError::NoGpu(precision.name()));

@@ -7,8 +7,8 @@ use plusminus_engines::ExecutionOptions;
 use plusminus_trainer::Memory;
 use plusminus_trainer::checkpoint::Every;
 use plusminus_worker::agent::Equipment;
-use plusminus_worker::equipment::{Choice, Devices, Stock};
-use plusminus_worker::host::{Host, Wanted};
+use plusminus_worker::equipment::{DeviceSelection, Devices, Inventory};
+use plusminus_worker::host::{Host, SlotRequest};
 use plusminus_worker::runner::RunnerOptions;
 use plusminus_worker::{Options, StateDirectory, WorkerError};
 use std::ffi::OsString;
@@ -105,8 +105,8 @@ pub async fn equip(
     let engine = training.engine;
     // A driver may take its time.
     let found = tokio::task::spawn_blocking(move || match device {
-        Choice::Cpu => Ok(Devices::Processor(None)),
-        device => Stock::here().choose(&device, engine),
+        DeviceSelection::Cpu => Ok(Devices::Processor(None)),
+        device => Inventory::here().select(&device, engine),
     });
     let devices = found.await.map_err(|error| CliError::Io { what: "cannot look for GPUs", error: error.into() })??;
     match &devices {
@@ -114,12 +114,12 @@ pub async fn equip(
         Devices::Gpus(_, Some(slow)) => terminal::note(&format!("warning: {slow}")),
         Devices::Processor(None) | Devices::Gpus(_, None) => {}
     }
-    let means = ExecutionOptions {
+    let execution = ExecutionOptions {
         engine: training.engine,
         deterministic: !training.nondeterministic,
         ..ExecutionOptions::default()
     };
-    Ok(devices.equip(&Host::here(), Wanted { slots, threads, jobs }, means, &need))
+    Ok(devices.equip(&Host::here(), SlotRequest { slots, threads, jobs }, execution, &need))
 }
 
 /// The arguments that ask for `equipment` again.
@@ -127,8 +127,8 @@ pub fn of_equipment(equipment: &[Equipment]) -> impl Iterator<Item = OsString> +
     let names: Vec<&str> = equipment.iter().map(|equipment| &*equipment.device.name).collect();
     let device = [OsString::from("--device"), names.join(",").into()];
     // Each device has as many, of as many threads.
-    let rest = equipment.first().into_iter().flat_map(|Equipment { device, means, .. }| {
-        let (slots, threads) = (device.slots.to_string(), means.threads.to_string());
+    let rest = equipment.first().into_iter().flat_map(|Equipment { device, execution, .. }| {
+        let (slots, threads) = (device.slots.to_string(), execution.threads.to_string());
         [OsString::from("--slots"), slots.into(), "--threads".into(), threads.into()]
     });
     device.into_iter().chain(rest)

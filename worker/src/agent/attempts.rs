@@ -44,9 +44,8 @@ impl Agent {
 
     /// A free slot, of the runner with the fewest active attempts.
     fn free_slot(&self) -> Option<usize> {
-        let free = |slot: &Slot| {
-            slot.active.is_none() && !slot.closed && self.runners[slot.runner].exit_deadline.is_none()
-        };
+        let free =
+            |slot: &Slot| slot.active.is_none() && !slot.closed && self.runners[slot.runner].exit_deadline.is_none();
         let load = |slot: &Slot| {
             let neighbours = &self.slots[self.runners[slot.runner].slots.clone()];
             neighbours.iter().filter(|slot| slot.active.is_some()).count()

@@ -177,7 +177,8 @@ fn reports(effects: &[Effect]) -> Vec<(u64, Option<v1::AttemptId>)> {
 fn failure(effects: &[Effect]) -> Failure {
     let ending = effects.iter().find_map(|effect| match effect {
         Effect::StoreEntry(OutboxEntry {
-            body: Body::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) }), ..
+            body: Body::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) }),
+            ..
         }) => Some(failure.clone()),
         _ => None,
     });
@@ -189,11 +190,21 @@ fn lease(slot: usize, generation: u64, until: u64) -> Effect {
 }
 
 fn train(slot: usize, attempt: AttemptId) -> Effect {
-    Effect::SendToRunner { runner: slot, generation: 1, lane: 0, message: to_runner::Message::Train(assignment(attempt, None)) }
+    Effect::SendToRunner {
+        runner: slot,
+        generation: 1,
+        lane: 0,
+        message: to_runner::Message::Train(assignment(attempt, None)),
+    }
 }
 
 fn stop_training(slot: usize) -> Effect {
-    Effect::SendToRunner { runner: slot, generation: 1, lane: 0, message: to_runner::Message::Stop(v1::StopTraining {}) }
+    Effect::SendToRunner {
+        runner: slot,
+        generation: 1,
+        lane: 0,
+        message: to_runner::Message::Stop(v1::StopTraining {}),
+    }
 }
 
 #[test]
@@ -202,7 +213,10 @@ fn a_job_is_started_reported_acknowledged_and_removed() {
     let start = Effect::StartRunner { runner: 0, generation: 1 };
     assert_eq!(bench.assign(attempt(1, 1)), [start, lease(0, 1, 1_090), train(0, attempt(1, 1))]);
     let effects = bench.epoch(0, 1);
-    assert!(matches!(&effects[..], [Effect::StoreEntry(OutboxEntry { sequence: 1, .. }), Effect::Send(_)]), "{effects:?}");
+    assert!(
+        matches!(&effects[..], [Effect::StoreEntry(OutboxEntry { sequence: 1, .. }), Effect::Send(_)]),
+        "{effects:?}"
+    );
     assert_eq!(reports(&bench.runner_ends(0, finished(&[]))), [(2, id(attempt(1, 1)))]);
     assert_eq!(bench.acknowledge(1), [Effect::DeleteEntry(1)]);
     assert_eq!(bench.holds(), [attempt(1, 1)], "its ending is not acknowledged");
@@ -313,7 +327,11 @@ fn a_revoked_attempt_reports_nothing_and_holds_its_slot_until_it_ends() {
     assert_eq!(bench.epoch(0, 2), []);
     let before = bench.beats.len();
     assert_eq!(bench.runner_ends(0, finished(&[])), []);
-    assert_eq!((bench.beats.len() - before, bench.beats.last().unwrap().holds.len()), (1, 0), "a heartbeat reports the free slot");
+    assert_eq!(
+        (bench.beats.len() - before, bench.beats.last().unwrap().holds.len()),
+        (1, 0),
+        "a heartbeat reports the free slot"
+    );
     assert_eq!(bench.acknowledge(1), [], "dropped reports are not acknowledged");
 }
 
@@ -336,7 +354,7 @@ fn an_assignment_waits_for_the_slot_of_a_revoked_attempt() {
 #[test]
 fn parent_weights_are_fetched_before_training_starts() {
     let mut bench = Bench::connected(1);
-    let digest = Digest::attempt(b"weights");
+    let digest = Digest::of(b"weights");
     let assigned = to_worker::Message::Assignment(assignment(attempt(1, 1), Some(digest)));
     let fetch = |attempt, needed: &[Digest]| {
         let needed = needed.iter().copied().collect();
@@ -359,14 +377,23 @@ fn parent_weights_are_fetched_before_training_starts() {
 #[test]
 fn kept_weights_are_delivered_before_the_ending() {
     let mut bench = Bench::connected(1);
-    let digest = Digest::attempt(b"weights");
+    let digest = Digest::of(b"weights");
     bench.assign(attempt(1, 1));
     let effects = bench.runner_ends(0, finished(&[digest]));
-    assert!(matches!(&effects[..], [Effect::StoreEntry(OutboxEntry { awaits_weights: true, .. }), Effect::DeliverWeights { .. }]), "{effects:?}");
+    assert!(
+        matches!(
+            &effects[..],
+            [Effect::StoreEntry(OutboxEntry { awaits_weights: true, .. }), Effect::DeliverWeights { .. }]
+        ),
+        "{effects:?}"
+    );
     bench.assign(attempt(2, 1));
     assert_eq!(bench.holds(), [attempt(2, 1), attempt(1, 1)], "the slot is free and the attempt is still held");
     let effects = bench.handle(Event::WeightsDelivered(attempt(1, 1), Ok(())));
-    assert!(matches!(&effects[..2], [Effect::StoreEntry(OutboxEntry { awaits_weights: false, .. }), Effect::TrimCache(_)]), "{effects:?}");
+    assert!(
+        matches!(&effects[..2], [Effect::StoreEntry(OutboxEntry { awaits_weights: false, .. }), Effect::TrimCache(_)]),
+        "{effects:?}"
+    );
     assert_eq!(reports(&effects), [(1, id(attempt(1, 1)))]);
     bench.runner_ends(0, finished(&[digest]));
     let refused = Failure::new(FailureKind::Infrastructure, "refused");
@@ -380,7 +407,7 @@ fn kept_weights_are_delivered_before_the_ending() {
 #[test]
 fn the_outbox_of_an_earlier_process_is_delivered_with_its_weights() {
     let mut bench = Bench::new(1);
-    let digest = Digest::attempt(b"weights");
+    let digest = Digest::of(b"weights");
     let entry = |sequence, attempt, kept: &[Digest]| OutboxEntry {
         sequence,
         attempt,
@@ -388,7 +415,8 @@ fn the_outbox_of_an_earlier_process_is_delivered_with_its_weights() {
         awaits_weights: !kept.is_empty(),
         store: 1,
     };
-    let effects = bench.handle(Event::OutboxLoaded(vec![entry(4, attempt(1, 1), &[]), entry(9, attempt(2, 1), &[digest])]));
+    let effects =
+        bench.handle(Event::OutboxLoaded(vec![entry(4, attempt(1, 1), &[]), entry(9, attempt(2, 1), &[digest])]));
     assert_eq!(effects, [], "the coordinator's store is not known yet");
     let (hello, effects) = bench.connect();
     assert_eq!(hello.holds, [id(attempt(1, 1)).unwrap(), id(attempt(2, 1)).unwrap()]);
@@ -403,11 +431,15 @@ fn the_outbox_of_an_earlier_process_is_delivered_with_its_weights() {
 fn a_draining_worker_stops_all_attempts_and_delivers_its_reports() {
     let mut bench = Bench::connected(3);
     bench.assign(attempt(1, 1));
-    bench.receive(to_worker::Message::Assignment(assignment(attempt(2, 1), Some(Digest::attempt(b"weights")))));
+    bench.receive(to_worker::Message::Assignment(assignment(attempt(2, 1), Some(Digest::of(b"weights")))));
     let effects = bench.handle(Event::Drain);
     assert_eq!(
         effects[..3],
-        [Effect::Send(from_worker::Message::Draining(v1::Draining {})), stop_training(0), Effect::AbortTransfer(attempt(2, 1)),]
+        [
+            Effect::Send(from_worker::Message::Draining(v1::Draining {})),
+            stop_training(0),
+            Effect::AbortTransfer(attempt(2, 1)),
+        ]
     );
     assert_eq!(failure(&effects).message, "stopped before training started");
     let late = bench.assign(attempt(3, 1));
@@ -453,7 +485,8 @@ fn a_full_outbox_pauses_the_runners_until_there_is_room() {
     let mut bench = Bench::connected(1);
     bench.assign(attempt(1, 1));
     let epoch = || Body::Epoch(v1::Epoch::default());
-    let entry = |sequence| OutboxEntry { sequence, attempt: attempt(9, 1), body: epoch(), awaits_weights: false, store: 1 };
+    let entry =
+        |sequence| OutboxEntry { sequence, attempt: attempt(9, 1), body: epoch(), awaits_weights: false, store: 1 };
     bench.handle(Event::OutboxLoaded((1..OUTBOX_FULL as u64).map(entry).collect()));
     assert!(bench.epoch(0, 1).contains(&lease(0, 1, 0)));
     bench.wait(BEAT);
@@ -479,6 +512,7 @@ fn malformed_messages_and_messages_before_a_welcome_are_ignored() {
     assert_eq!(bench.receive(to_worker::Message::Assignment(assignment)), []);
     bench.assign(attempt(1, 1));
     assert_eq!(bench.assign(attempt(1, 1)), [], "already held");
-    let unknown = Event::Runner { runner: 9, generation: 1, event: RunnerEvent::Exited(RunnerExit::Clean, String::new()) };
+    let unknown =
+        Event::Runner { runner: 9, generation: 1, event: RunnerEvent::Exited(RunnerExit::Clean, String::new()) };
     assert_eq!(bench.handle(unknown), []);
 }

@@ -29,7 +29,11 @@ fn reports_for_another_store_are_withheld() {
     );
     assert_eq!(bench.beats.last().unwrap().holds, []);
     bench.assign(attempt(1, 1));
-    assert_eq!(reports(&bench.runner_ends(0, finished(&[]))), [(2, id(attempt(1, 1)))], "the same job for the other store");
+    assert_eq!(
+        reports(&bench.runner_ends(0, finished(&[]))),
+        [(2, id(attempt(1, 1)))],
+        "the same job for the other store"
+    );
     assert_eq!(bench.acknowledge(2)[0], Effect::DeleteEntry(2));
     let (hello, effects) = bench.connect();
     assert_eq!(hello.holds, [id(attempt(1, 1)).unwrap()]);
@@ -39,7 +43,7 @@ fn reports_for_another_store_are_withheld() {
 #[test]
 fn weights_are_delivered_only_to_their_store() {
     let mut bench = Bench::connected(1);
-    let weights = Digest::attempt(b"weights");
+    let weights = Digest::of(b"weights");
     bench.assign(attempt(1, 1));
     let deliver = Effect::DeliverWeights { attempt: attempt(1, 1), weights: BTreeSet::from([weights]) };
     assert!(bench.runner_ends(0, finished(&[weights])).contains(&deliver));

@@ -51,7 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => prop::sample::select(vec![0, 0, 0, 1, 3]).prop_map(|revoked| Step::Connect { revoked }),
         1 => Just(Step::FailedConnect),
         1 => Just(Step::Disconnect),
-        6 => any::<bool>().prop_map(|builds| Step::Assign { parent }),
+        6 => any::<bool>().prop_map(|parent| Step::Assign { parent }),
         2 => number.clone().prop_map(Step::Revoke),
         5 => number.clone().prop_map(Step::Acknowledge),
         4 => number.clone().prop_map(Step::Renew),
@@ -244,7 +244,10 @@ impl Model {
             from_worker::Message::Progress(progress) => progress.of,
             from_worker::Message::Devices(v1::Devices { devices }) => {
                 self.reported_slots = devices.iter().map(|device| device.slots).collect();
-                assert!(!self.draining || devices.iter().all(|device| device.slots == 0), "a draining worker has no slots");
+                assert!(
+                    !self.draining || devices.iter().all(|device| device.slots == 0),
+                    "a draining worker has no slots"
+                );
                 return;
             }
             from_worker::Message::Draining(_) | from_worker::Message::Hello(_) => return,
@@ -267,7 +270,7 @@ impl Model {
             self.runners.iter().flatten().flat_map(|runner| runner.lanes.iter().filter_map(|lane| lane.training));
         let ended = self.disk.values().filter(|entry| entry.is_ending()).map(|entry| entry.attempt);
         for attempt in trained.chain(ended) {
-            assert!(holds.contains(&attempt), "what is trained or has ended is in hand: {of:?}");
+            assert!(holds.contains(&attempt), "a training or ended attempt is held: {attempt:?}");
         }
         assert!(self.agent.due() <= self.now.after(MAX_SLEEP));
         if self.connected && !self.draining {
@@ -289,7 +292,8 @@ impl Model {
                     self.until = self.until.max(self.hello.unwrap().after(ms(LEASE)));
                     let revoked: Vec<AttemptId> = self.agent.held_attempts().take(revoked).collect();
                     self.revoked.extend(&revoked);
-                    self.deletable.extend(self.disk.values().filter(|e| revoked.contains(&e.attempt)).map(|e| e.sequence));
+                    self.deletable
+                        .extend(self.disk.values().filter(|e| revoked.contains(&e.attempt)).map(|e| e.sequence));
                     let stop = revoked.iter().filter_map(|attempt| id(*attempt)).collect();
                     let (heartbeat_milliseconds, lease_milliseconds) = (BEAT, LEASE);
                     let welcome = v1::Welcome { heartbeat_milliseconds, lease_milliseconds, stop, store: 1 };
@@ -303,15 +307,18 @@ impl Model {
             }
             Step::Assign { parent } => {
                 self.assigned += 1;
-                let digest = parent.then(|| Digest::attempt(b"weights"));
+                let digest = parent.then(|| Digest::of(b"weights"));
                 let assignment = assignment(attempt(self.assigned, 1), digest);
                 self.handle(Event::Received(to_worker::Message::Assignment(assignment)));
             }
             Step::Revoke(number) => {
                 let held: Vec<AttemptId> = self.agent.held_attempts().collect();
-                let Some(attempt) = held.get(chosen(number, held.len())).copied().filter(|_| self.connected) else { return };
+                let Some(attempt) = held.get(chosen(number, held.len())).copied().filter(|_| self.connected) else {
+                    return;
+                };
                 self.revoked.insert(attempt);
-                self.deletable = self.disk.values().filter(|entry| entry.attempt == attempt).map(|entry| entry.sequence).collect();
+                self.deletable =
+                    self.disk.values().filter(|entry| entry.attempt == attempt).map(|entry| entry.sequence).collect();
                 self.handle(Event::Received(to_worker::Message::Stop(v1::Stop { of: id(attempt) })));
                 assert!(self.disk.values().all(|entry| entry.attempt != attempt));
             }
@@ -339,7 +346,7 @@ impl Model {
                 self.send(slot, from_runner::Message::Epoch(epoch));
             }
             Step::End { slot, keeps } => {
-                let kept = if keeps { &[Digest::attempt(b"left")][..] } else { &[] };
+                let kept = if keeps { &[Digest::of(b"kept")][..] } else { &[] };
                 self.send(slot, from_runner::Message::Ended(finished(kept)));
             }
             Step::OutOfMemory(slot) => {
@@ -362,12 +369,16 @@ impl Model {
                 }
                 let (attempt, out) = self.transfers.remove(chosen(number, self.transfers.len()));
                 let done = if good { Ok(()) } else { Err(Failure::new(FailureKind::Infrastructure, "refused")) };
-                self.handle(if out { Event::WeightsDelivered(attempt, done) } else { Event::WeightsFetched(attempt, done) });
+                self.handle(if out {
+                    Event::WeightsDelivered(attempt, done)
+                } else {
+                    Event::WeightsFetched(attempt, done)
+                });
             }
             Step::Wait(milliseconds) => {
                 self.now = self.now.after(ms(milliseconds));
                 for runner in self.runners.iter_mut().flatten() {
-                    if runner.killed.is_some_and(|at| self.now.since(at) >= runners::KILL_TIMEOUT) {
+                    if runner.killed.is_some_and(|at| self.now.since(at) >= super::super::runners::KILL_TIMEOUT) {
                         runner.lanes.iter_mut().for_each(|lane| lane.training = None);
                     }
                 }

@@ -112,13 +112,16 @@ fn an_attempt_that_waits_for_weights_moves_to_another_runner() {
     let mut bench = bench(2);
     bench.assign(attempt(1, 1));
     bench.assign(attempt(2, 1));
-    let digest = Digest::attempt(b"weights");
+    let digest = Digest::of(b"weights");
     let builds = bench.receive(to_worker::Message::Assignment(assignment(attempt(3, 1), Some(digest))));
     assert!(matches!(&builds[..], [Effect::FetchWeights { .. }]), "{builds:?}");
     bench.stop(attempt(1, 1));
     let effects = bench.wait(GRACE);
     assert_eq!(effects[..2], [Effect::KillRunner { runner: 0, generation: 1 }, Effect::AbortTransfer(attempt(3, 1))]);
-    assert!(matches!(&effects[2..], [Effect::FetchWeights { attempt, .. }] if *attempt == self::attempt(3, 1)), "{effects:?}");
+    assert!(
+        matches!(&effects[2..], [Effect::FetchWeights { attempt, .. }] if *attempt == self::attempt(3, 1)),
+        "{effects:?}"
+    );
     let begins = bench.handle(Event::WeightsFetched(attempt(3, 1), Ok(())));
     assert_eq!(begins, [send(1, 1, to_runner::Message::Train(assignment(attempt(3, 1), Some(digest))))]);
 }

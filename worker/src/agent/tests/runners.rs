@@ -2,7 +2,7 @@
 
 use super::*;
 
-const KILL: u64 = runners::KILL_TIMEOUT.as_millis() as u64;
+const KILL: u64 = super::super::runners::KILL_TIMEOUT.as_millis() as u64;
 
 #[test]
 fn a_runner_that_does_not_stop_is_killed_and_replaced() {
@@ -66,7 +66,10 @@ fn a_killed_runner_that_does_not_exit_blocks_its_slot() {
     while bench.now < BootTime(killed.0 + KILL - 1) {
         bench.runner_sends(1, 1, from_runner::Message::Progress(v1::Progress::default()));
         let effects = bench.wait(BEAT.min(killed.0 + KILL - 1 - bench.now.0));
-        assert!(!effects.iter().any(|effect| matches!(effect, Effect::StoreEntry(_) | Effect::KillRunner { .. })), "{effects:?}");
+        assert!(
+            !effects.iter().any(|effect| matches!(effect, Effect::StoreEntry(_) | Effect::KillRunner { .. })),
+            "{effects:?}"
+        );
         bench.renew();
     }
     assert!(bench.agent.due() <= BootTime(killed.0 + KILL));
