@@ -31,7 +31,7 @@ miri:
 
 # On a host with a GPU: the tests that otherwise use a stand-in for NVIDIA's libraries.
 test-gpu:
-    PLUSMINUS_STAND_IN_INSIDE=1 cargo test --locked -p plusminus-cuda --lib -- drivers_calls --nocapture
+    PLUSMINUS_STAND_IN_INSIDE=1 cargo test --locked -p plusminus-cuda --lib -- through_the_driver --nocapture
     PLUSMINUS_STAND_IN_INSIDE=1 cargo test --locked -p plusminus-engines --lib -- drivers_calls --nocapture
 
 # The kernels' tests with the address sanitizer; needs a nightly toolchain.

@@ -1,13 +1,10 @@
-//! Compiles the kernels for the processor, where tests ask for their twins.
+//! Compiles the kernels for the CPU if the feature `twin` is enabled.
 
-#![cfg_attr(
-    feature = "twin",
-    allow(clippy::unwrap_used, reason = "a build script that panics has failed, and says where")
-)]
+#![cfg_attr(feature = "twin", allow(clippy::unwrap_used, reason = "a panic fails the build and shows the location"))]
 
 #[cfg(feature = "twin")]
 #[path = "src/signature.rs"]
-#[allow(dead_code, reason = "the crate uses the rest")]
+#[allow(dead_code, reason = "the crate uses the other items")]
 mod signature;
 
 fn main() {
@@ -19,7 +16,7 @@ fn main() {
     twins();
 }
 
-/// Writes one C file with all kernels, and for each a call that takes its arguments by their addresses, as the driver does.
+/// Writes and compiles one C file with all kernels. Each gets a wrapper that takes its arguments by address, like the driver's launch.
 #[cfg(feature = "twin")]
 fn twins() {
     use signature::Kind;
@@ -30,9 +27,9 @@ fn twins() {
     for path in names.iter().filter(|path| path.extension().is_some_and(|extension| extension == "cu")) {
         let source = std::fs::read_to_string(path).unwrap();
         writeln!(kernels, "#include \"{}\"", std::path::absolute(path).unwrap().display()).unwrap();
-        for signature in signature::read(&source).unwrap() {
+        for signature in signature::parse(&source).unwrap() {
             let name = &signature.name;
-            let arguments: Vec<String> = (signature.kinds.iter().enumerate())
+            let arguments: Vec<String> = (signature.parameters.iter().enumerate())
                 .map(|(i, kind)| {
                     let kind = match kind {
                         Kind::Floats => "float*",
@@ -40,7 +37,7 @@ fn twins() {
                         Kind::Ints => "int*",
                         Kind::Bytes => "unsigned char*",
                         Kind::Halves => "bits16*",
-                        Kind::Values => "void*",
+                        Kind::FloatsOrHalves => "void*",
                         Kind::Int => "int",
                         Kind::Float => "float",
                     };
@@ -48,7 +45,7 @@ fn twins() {
                 })
                 .collect();
             writeln!(calls, "static void call_{name}(void** a) {{ {name}({}); }}", arguments.join(", ")).unwrap();
-            writeln!(table, "    {{\"{name}\", call_{name}, {}}},", i32::from(signature.waits)).unwrap();
+            writeln!(table, "    {{\"{name}\", call_{name}, {}}},", i32::from(signature.synchronizes)).unwrap();
         }
     }
     let text = format!(
@@ -59,7 +56,7 @@ fn twins() {
     std::fs::write(&out, text).unwrap();
     let mut build = cc::Build::new();
     build.file(&out).include("src/twin").include("src/kernels").opt_level(2).flag("-ffp-contract=off");
-    // `fmaf` is one instruction where there is one, and a slow function with the same result elsewhere. Tests run where they are built.
+    // `fmaf` is a slow library function without this flag; the results are equal. Tests run on the host that built them.
     #[cfg(target_arch = "x86_64")]
     if std::env::var_os("HOST") == std::env::var_os("TARGET") && std::is_x86_feature_detected!("fma") {
         build.flag("-mfma");

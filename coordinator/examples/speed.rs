@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement that fails has nothing to say")]
 
 use plusminus_coordinator::Store;
-use plusminus_core::id::WorkerName;
+use plusminus_core::id::{AttemptId, WorkerName};
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::{Facts, Samples};
@@ -137,7 +137,7 @@ fn train(store: &mut Store, machine: &mut Scheduler, most: usize) -> usize {
         for effect in effects.drain(..) {
             match effect {
                 Effect::Record(record) => batch.push(record),
-                Effect::Assign { job, attempt, .. } => given.push((job, attempt)),
+                Effect::Assign { job, attempt, .. } => given.push(AttemptId { job, attempt }),
                 _ => {}
             }
         }
@@ -146,7 +146,7 @@ fn train(store: &mut Store, machine: &mut Scheduler, most: usize) -> usize {
             return ended;
         }
         ended += given.len();
-        for (job, attempt) in given {
+        for AttemptId { job, attempt } in given {
             let body = ReportBody::Ended(Ending::Finished(facts()));
             let report = Report { sequence: ended as u64, job, attempt, body };
             effects.extend(machine.handle(WallTime(10_000_000), Event::Reported(SESSION, report)));
@@ -174,7 +174,7 @@ fn epochs(store: &mut Store, machine: &mut Scheduler) -> f64 {
     while began.elapsed() < Duration::from_secs(3) {
         let mut batch = Vec::new();
         for _ in 0..TOGETHER {
-            let (job, attempt) = running[told % running.len()];
+            let AttemptId { job, attempt } = running[told % running.len()];
             let value = |metric| (metric, 0.1 + 1.0 / (told as f64 + 3.0));
             let measurements = Measurements::from_iter(metrics.map(value));
             let body = ReportBody::Epoch(1 + (told / running.len()) as u32, measurements);

@@ -1,41 +1,40 @@
-//! What was compiled, kept on disk. A name is the hash of all that the content follows from, and the content begins with its own hash: an
-//! entry that was cut off or altered is noticed, and made anew.
+//! A cache of compiled kernels on disk. A file's name is the hash of everything that its content depends on. The content starts with its
+//! own hash, so a truncated or altered file is detected and compiled again.
 
-use crate::device::DeviceError;
+use crate::error::DeviceError;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a hash.
+/// Length of a hash in bytes.
 const HASH: usize = blake3::OUT_LEN;
 
-/// A directory of compiled kernels. Several processes may use one.
+/// A directory of compiled kernels. Several processes may share it.
 #[derive(Clone, Debug)]
 pub struct Cache {
     directory: PathBuf,
 }
 
 impl Cache {
-    /// One in this directory, which is made when there is something to keep.
+    /// Uses `directory`, which is created on the first write.
     pub fn at(directory: PathBuf) -> Self {
         Cache { directory }
     }
 
-    /// The user's: `plusminus/kernels` in `XDG_CACHE_HOME` or `~/.cache`. Nothing where there is no home.
+    /// The user's cache: `plusminus/kernels` in `XDG_CACHE_HOME` or `~/.cache`. Returns none if neither variable nor `HOME` is set.
     pub fn of_user() -> Option<Self> {
         let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?;
         Some(Cache::at(home.join("plusminus").join("kernels")))
     }
 
-    /// What follows from `parts`: from disk, if it is there and whole, else made and left there. That it could not be left is no error, for
-    /// it can be made again.
-    pub(crate) fn get<'a>(
+    /// Returns the content for `parts`, from disk or else from `make`. A failed write to disk is ignored: the content can be made again.
+    pub(crate) fn get_or_make<'a>(
         &self,
         parts: impl IntoIterator<Item = &'a str>,
         make: impl FnOnce() -> Result<Vec<u8>, DeviceError>,
     ) -> Result<Vec<u8>, DeviceError> {
-        let path = self.directory.join(name(parts));
+        let path = self.directory.join(file_name(parts));
         if let Some(found) = read(&path) {
             return Ok(found);
         }
@@ -44,7 +43,7 @@ impl Cache {
         Ok(made)
     }
 
-    /// Beside its place, synced and renamed: nobody sees a part of it.
+    /// Writes a temporary file, syncs and renames it, so that no other process sees a partial file.
     fn write(&self, path: &Path, content: &[u8]) -> std::io::Result<()> {
         fs::create_dir_all(&self.directory)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
@@ -56,10 +55,10 @@ impl Cache {
     }
 }
 
-fn name<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+fn file_name<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hasher = blake3::Hasher::new();
     for part in parts {
-        // With its length, so that no two lists are one text.
+        // The length prefix keeps different lists from hashing the same bytes.
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
@@ -77,7 +76,7 @@ mod tests {
     use super::*;
     use std::cell::Cell;
 
-    /// A cache, and how often something had to be made for it.
+    /// A cache that counts how often its content was made.
     struct Counted {
         _directory: tempfile::TempDir,
         cache: Cache,
@@ -96,19 +95,19 @@ mod tests {
                 self.made.set(self.made.get() + 1);
                 Ok(parts.concat().into_bytes())
             };
-            self.cache.get(parts.iter().copied(), make).unwrap()
+            self.cache.get_or_make(parts.iter().copied(), make).unwrap()
         }
 
         fn only_file(&self) -> PathBuf {
             let mut files = fs::read_dir(&self.cache.directory).unwrap();
             let file = files.next().unwrap().unwrap().path();
-            assert!(files.next().is_none(), "nothing is left beside it");
+            assert!(files.next().is_none(), "no other file");
             file
         }
     }
 
     #[test]
-    fn what_was_made_once_is_not_made_again() {
+    fn cached_content_is_not_made_again() {
         let cache = Counted::new();
         assert_eq!(cache.get(&["sm_80", "source"]), b"sm_80source");
         assert_eq!(cache.get(&["sm_80", "source"]), b"sm_80source");
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_from_something_else_is_another_entry() {
+    fn different_parts_have_different_entries() {
         let cache = Counted::new();
         cache.get(&["sm_80", "source"]);
         cache.get(&["sm_90", "source"]);
@@ -127,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_was_altered_or_cut_off_is_made_anew() {
+    fn an_altered_or_truncated_entry_is_made_again() {
         let cache = Counted::new();
         cache.get(&["sm_80", "source"]);
         let file = cache.only_file();
@@ -140,23 +139,23 @@ mod tests {
             fs::write(&file, broken).unwrap();
             assert_eq!(cache.get(&["sm_80", "source"]), b"sm_80source");
             assert_eq!(cache.made.get() as usize, 2 + times);
-            assert_eq!(fs::read(&file).unwrap(), whole, "it is whole again");
+            assert_eq!(fs::read(&file).unwrap(), whole, "the file is complete again");
         }
     }
 
     #[test]
-    fn a_directory_that_cannot_be_made_costs_the_cache_alone() {
+    fn without_a_directory_content_is_made_every_time() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, "no directory").unwrap();
         let cache = Cache::at(file.join("kernels"));
-        assert_eq!(cache.get(["part"], || Ok(vec![1])).unwrap(), [1]);
+        assert_eq!(cache.get_or_make(["part"], || Ok(vec![1])).unwrap(), [1]);
     }
 
     #[test]
-    fn what_cannot_be_made_leaves_nothing() {
+    fn failed_content_is_not_cached() {
         let cache = Counted::new();
-        let failed = cache.cache.get(["part"], || Err(DeviceError::Unfit("broken".into())));
+        let failed = cache.cache.get_or_make(["part"], || Err(DeviceError::InvalidArgument("broken".into())));
         assert!(failed.is_err() && !cache.cache.directory.exists());
     }
 }

@@ -1,21 +1,21 @@
-//! NVIDIA's libraries, found when the program runs: a machine without them runs the same program.
+//! Finds NVIDIA's libraries at run time, so that the same program runs on hosts without them.
 //!
-//! They are asked for before anything else, for cudarc ends the program where one is missing. Where they are not among the system's,
-//! `PLUSMINUS_CUDA_LIBRARIES` names directories, as PyTorch's packages have them (`site-packages/nvidia/…/lib`).
+//! Every use must be preceded by [`Library::require`]: cudarc aborts the program if a library or function is missing. Besides the
+//! system's library path, `PLUSMINUS_CUDA_LIBRARIES` names directories such as those of PyTorch's packages (`site-packages/nvidia/…/lib`).
 
-#![allow(unsafe_code, reason = "libraries of C are loaded")]
+#![allow(unsafe_code, reason = "loads C libraries")]
 
-use crate::device::DeviceError;
+use crate::error::DeviceError;
 use std::sync::Once;
 
-/// Names directories with NVIDIA's libraries, with `:` between them.
-pub const DIRECTORIES: &str = "PLUSMINUS_CUDA_LIBRARIES";
+/// Environment variable with a list of directories of NVIDIA's libraries, separated by `:`.
+pub const LIBRARY_DIRECTORIES: &str = "PLUSMINUS_CUDA_LIBRARIES";
 
-/// Every library that is looked for there, in an order in which each finds those that it needs.
-const ORDER: [&str; 6] = ["libnvidia-ml", "libcublasLt", "libcublas", "libnvrtc-builtins", "libnvrtc", "libcudnn"];
+/// Libraries to load from these directories, each after those that it depends on.
+const LOAD_ORDER: [&str; 6] = ["libnvidia-ml", "libcublasLt", "libcublas", "libnvrtc-builtins", "libnvrtc", "libcudnn"];
 
-/// What is called of the driver, here and by cudarc, which ends the program where one of these is missing.
-const DRIVER: [&[u8]; 34] = [
+/// Functions of the driver that this crate or cudarc calls. cudarc aborts the program if one is missing.
+const DRIVER_FUNCTIONS: [&[u8]; 34] = [
     b"cuCtxGetCurrent\0",
     b"cuCtxSetCurrent\0",
     b"cuDeviceGet\0",
@@ -52,8 +52,8 @@ const DRIVER: [&[u8]; 34] = [
     b"cuStreamSynchronize\0",
 ];
 
-/// What is called of NVRTC.
-const NVRTC: [&[u8]; 10] = [
+/// Functions of NVRTC that this crate or cudarc calls.
+const NVRTC_FUNCTIONS: [&[u8]; 10] = [
     b"nvrtcCompileProgram\0",
     b"nvrtcCreateProgram\0",
     b"nvrtcDestroyProgram\0",
@@ -69,7 +69,7 @@ const NVRTC: [&[u8]; 10] = [
 /// A library that may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Library {
-    /// `libcuda`, which comes with the driver.
+    /// `libcuda`, part of the driver.
     Driver,
     /// `libnvrtc`
     Nvrtc,
@@ -78,10 +78,10 @@ pub(crate) enum Library {
 }
 
 impl Library {
-    /// Whether it can be loaded.
-    pub fn is_there(self) -> bool {
-        load();
-        // SAFETY: these load a library and look nothing up in it. What NVIDIA's libraries do when they are loaded is sound.
+    /// Returns whether the library can be loaded.
+    pub fn is_available(self) -> bool {
+        load_directories();
+        // SAFETY: these calls load a library and look up no function. NVIDIA's libraries are sound to load.
         unsafe {
             match self {
                 Library::Driver => cudarc::driver::sys::is_culib_present(),
@@ -91,42 +91,41 @@ impl Library {
         }
     }
 
-    /// That it can be loaded, and is not so old that it lacks what is called.
-    pub fn need(self) -> Result<(), DeviceError> {
-        if self.is_there() {
-            return self.lacks().map_or(Ok(()), |function| {
+    /// Returns an error unless the library can be loaded and has all functions that are called.
+    pub fn require(self) -> Result<(), DeviceError> {
+        if self.is_available() {
+            return self.missing_function().map_or(Ok(()), |function| {
                 let (what, version) = match self {
                     Library::Driver => ("the NVIDIA driver", "525 or later (CUDA 12)"),
                     Library::Nvrtc => ("NVIDIA's compiler NVRTC", "12 or later"),
                     Library::Cudnn => ("cuDNN", "9 or later"),
                 };
-                Err(DeviceError::Missing(format!("{what} is too old, it has no {function}: install {version}")))
+                Err(DeviceError::Missing(format!("{what} is too old: it has no {function}; install {version}")))
             });
         }
         Err(DeviceError::Missing(match self {
             Library::Driver => {
-                "no NVIDIA driver is here (libcuda was not found): install it, or train with `--device cpu`".to_owned()
+                "NVIDIA driver not found (no libcuda): install it, or train with `--device cpu`".to_owned()
             }
             Library::Nvrtc => format!(
-                "NVIDIA's compiler NVRTC is not here (libnvrtc was not found): install the CUDA toolkit or the package \
-                 nvidia-cuda-nvrtc, and name its directory in {DIRECTORIES}"
+                "NVIDIA's compiler NVRTC not found (no libnvrtc): install the CUDA toolkit or the package nvidia-cuda-nvrtc, and \
+                 name its directory in {LIBRARY_DIRECTORIES}"
             ),
             Library::Cudnn => format!(
-                "cuDNN 9 is not here (libcudnn was not found): install it or the package nvidia-cudnn, and name its directory in \
-                 {DIRECTORIES}"
+                "cuDNN 9 not found (no libcudnn): install it or the package nvidia-cudnn, and name its directory in {LIBRARY_DIRECTORIES}"
             ),
         }))
     }
 }
 
 impl Library {
-    /// A function that is called and that it does not have. It is there.
-    fn lacks(self) -> Option<String> {
-        // SAFETY: the libraries are there, and what is looked up in them is not called.
+    /// Returns a function that is called and that the loaded library does not have.
+    fn missing_function(self) -> Option<String> {
+        // SAFETY: the libraries are loaded, and the functions that are looked up are not called.
         let (library, names) = unsafe {
             match self {
-                Library::Driver => (cudarc::driver::sys::culib(), &DRIVER[..]),
-                Library::Nvrtc => (cudarc::nvrtc::sys::culib(), &NVRTC[..]),
+                Library::Driver => (cudarc::driver::sys::culib(), &DRIVER_FUNCTIONS[..]),
+                Library::Nvrtc => (cudarc::nvrtc::sys::culib(), &NVRTC_FUNCTIONS[..]),
                 Library::Cudnn => return None,
             }
         };
@@ -136,25 +135,25 @@ impl Library {
     }
 }
 
-/// What is missing of the libraries that training on a GPU takes, beside the driver: nothing, or what can be done without, in words.
+/// Checks the libraries that training on a GPU uses besides the driver. Returns a text about a missing library that is optional.
 ///
 /// # Errors
-/// That one is missing without which no kernel can be compiled.
-pub fn what_is_missing() -> Result<Option<String>, DeviceError> {
-    Library::Nvrtc.need()?;
-    Ok(Library::Cudnn.need().err().map(|missing| format!("{missing}; without it convolutions are slow")))
+/// Returns an error if NVRTC is missing, because no kernel can be compiled without it.
+pub fn missing_libraries() -> Result<Option<String>, DeviceError> {
+    Library::Nvrtc.require()?;
+    Ok(Library::Cudnn.require().err().map(|missing| format!("{missing}; convolutions are slow without it")))
 }
 
-/// Loads what [`DIRECTORIES`] has, once. A library that is loaded is found by its name from then on.
-pub(crate) fn load() {
+/// Loads the libraries in [`LIBRARY_DIRECTORIES`], once. A loaded library is afterwards found by its name.
+pub(crate) fn load_directories() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let Some(directories) = std::env::var_os(DIRECTORIES) else { return };
-        for library in ORDER {
+        let Some(directories) = std::env::var_os(LIBRARY_DIRECTORIES) else { return };
+        for library in LOAD_ORDER {
             for directory in std::env::split_paths(&directories) {
                 let Ok(files) = std::fs::read_dir(directory) else { continue };
                 let mut names: Vec<_> =
-                    files.flatten().map(|file| file.path()).filter(|path| is(path, library)).collect();
+                    files.flatten().map(|file| file.path()).filter(|path| is_library(path, library)).collect();
                 names.sort();
                 names.iter().for_each(|path| open(path));
             }
@@ -162,23 +161,23 @@ pub(crate) fn load() {
     });
 }
 
-/// Whether a file is this library: `libnvrtc.so.12`, and neither `libnvrtc-builtins.so.12` nor `libnvrtc.alt.so.12`.
-fn is(path: &std::path::Path, library: &str) -> bool {
+/// Returns whether a file is this library: `libnvrtc.so.12`, but not `libnvrtc-builtins.so.12` or `libnvrtc.alt.so.12`.
+fn is_library(path: &std::path::Path, library: &str) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name.strip_prefix(library).is_some_and(|rest| rest.starts_with(".so"))
 }
 
-/// Loads a library for as long as the program runs.
+/// Loads a library and keeps it loaded until the process ends.
 #[cfg(unix)]
 fn open(path: &std::path::Path) {
     use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-    // SAFETY: what NVIDIA's libraries do when they are loaded is sound; the user has said where they are.
+    // SAFETY: NVIDIA's libraries are sound to load, and the user has named their directory.
     if let Ok(library) = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) } {
         std::mem::forget(library);
     }
 }
 
-/// Where libraries are found by their directories alone, those are in `PATH`.
+/// Does nothing: on such systems libraries are found through `PATH`.
 #[cfg(not(unix))]
 fn open(_: &std::path::Path) {}
 
@@ -188,21 +187,23 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn a_library_is_known_by_its_name() {
-        assert!(is(Path::new("lib/libnvrtc.so.12"), "libnvrtc"));
-        assert!(is(Path::new("lib/libcudnn.so"), "libcudnn"));
+    fn libraries_are_recognised_by_file_name() {
+        assert!(is_library(Path::new("lib/libnvrtc.so.12"), "libnvrtc"));
+        assert!(is_library(Path::new("lib/libcudnn.so"), "libcudnn"));
         for other in ["lib/libnvrtc-builtins.so.12.9", "lib/libnvrtc.alt.so.12", "lib/libcudnn_ops.so.9", "lib"] {
-            assert!(!is(Path::new(other), "libnvrtc") && !is(Path::new(other), "libcudnn"), "{other}");
+            assert!(!is_library(Path::new(other), "libnvrtc") && !is_library(Path::new(other), "libcudnn"), "{other}");
         }
     }
 
     #[test]
-    fn a_library_that_is_missing_is_an_error_that_says_what_to_do() {
-        for (library, remedy) in
-            [(Library::Driver, "--device cpu"), (Library::Nvrtc, DIRECTORIES), (Library::Cudnn, DIRECTORIES)]
-        {
-            match library.need() {
-                Ok(()) => assert!(library.is_there()),
+    fn the_error_for_a_missing_library_names_a_remedy() {
+        for (library, remedy) in [
+            (Library::Driver, "--device cpu"),
+            (Library::Nvrtc, LIBRARY_DIRECTORIES),
+            (Library::Cudnn, LIBRARY_DIRECTORIES),
+        ] {
+            match library.require() {
+                Ok(()) => assert!(library.is_available()),
                 Err(error) => assert!(error.to_string().contains(remedy), "{error}"),
             }
         }

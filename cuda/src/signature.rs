@@ -1,8 +1,8 @@
-//! What kernels take, read from their sources: the one place where it is written.
+//! Reads the kernels' parameter types from their sources, so that they are declared once.
 //!
-//! The build script reads it too, to write the calls of the twins.
+//! The build script includes this file to generate the calls of the twins.
 
-/// The type of a kernel's parameter.
+/// Type of a kernel's parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `float*`
@@ -13,10 +13,10 @@ pub enum Kind {
     Ints,
     /// `unsigned char*`
     Bytes,
-    /// `bits16*`: values of 16 bits
+    /// `bits16*`, bfloat16 values.
     Halves,
-    /// `void*`: of floats or values of 16 bits, as an `int` beside it says
-    Values,
+    /// `void*`: `float*` or `bits16*`, selected by an `int` parameter.
+    FloatsOrHalves,
     /// `int`
     Int,
     /// `float`
@@ -24,44 +24,44 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Bytes of a value in a device's memory; nothing of what no memory is made of.
-    #[allow(dead_code, reason = "the build script has no memory")]
+    /// Size of a value in device memory, in bytes; none for types that cannot be allocated.
+    #[allow(dead_code, reason = "unused by the build script")]
     pub fn size(self) -> Option<usize> {
         match self {
             Kind::Floats | Kind::Ints => Some(4),
             Kind::Doubles => Some(8),
             Kind::Halves => Some(2),
             Kind::Bytes => Some(1),
-            Kind::Values | Kind::Int | Kind::Float => None,
+            Kind::FloatsOrHalves | Kind::Int | Kind::Float => None,
         }
     }
 }
 
-/// A kernel.
+/// The signature of a kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Signature {
-    /// Its name.
+    /// Name of the CUDA function.
     pub name: String,
-    /// Its parameters' types, in order.
-    pub kinds: Vec<Kind>,
-    /// Whether the threads of a block wait for one another.
-    #[allow(dead_code, reason = "the build script asks it")]
-    pub waits: bool,
+    /// Parameter types in order.
+    pub parameters: Vec<Kind>,
+    /// The kernel may contain a barrier (`__syncthreads`), so a twin must run the threads of a block together.
+    #[allow(dead_code, reason = "used by the build script only")]
+    pub synchronizes: bool,
 }
 
-/// The kernels of a source. `helpers` are functions of its own that wait.
+/// Returns the signatures of all kernels of a source.
 ///
 /// # Errors
-/// A parameter that is of none of the types above.
-pub fn read(source: &str) -> Result<Vec<Signature>, String> {
+/// Returns a message if a parameter has an unsupported type.
+pub fn parse(source: &str) -> Result<Vec<Signature>, String> {
     let mut found = Vec::new();
     for text in source.split("\nKERNEL ").skip(1) {
-        let (name, rest) = text.split_once('(').ok_or("a kernel without parameters")?;
-        let (parameters, body) = rest.split_once(')').ok_or("parameters without an end")?;
-        let kinds = parameters.split(',').map(|parameter| kind(name, parameter)).collect::<Result<_, _>>()?;
-        // `over_rows` stands for what it does.
-        let waits = ["__syncthreads", "over_rows"].iter().any(|word| body.contains(word));
-        found.push(Signature { name: name.to_owned(), kinds, waits });
+        let (name, rest) = text.split_once('(').ok_or("a kernel has no parameter list")?;
+        let (parameters, body) = rest.split_once(')').ok_or("a parameter list has no end")?;
+        let parameters = parameters.split(',').map(|parameter| kind(name, parameter)).collect::<Result<_, _>>()?;
+        // `over_rows` calls `__syncthreads`.
+        let synchronizes = ["__syncthreads", "over_rows"].iter().any(|word| body.contains(word));
+        found.push(Signature { name: name.to_owned(), parameters, synchronizes });
     }
     Ok(found)
 }
@@ -74,12 +74,9 @@ fn kind(kernel: &str, parameter: &str) -> Result<Kind, String> {
         ["int*", _] => Ok(Kind::Ints),
         ["unsigned", "char*", _] => Ok(Kind::Bytes),
         ["bits16*", _] => Ok(Kind::Halves),
-        ["void*", _] => Ok(Kind::Values),
+        ["void*", _] => Ok(Kind::FloatsOrHalves),
         ["int", _] => Ok(Kind::Int),
         ["float", _] => Ok(Kind::Float),
-        _ => Err(format!(
-            "{kernel} has a parameter `{}`, which is of none of the types that kernels take",
-            parameter.trim()
-        )),
+        _ => Err(format!("{kernel}: parameter `{}` has an unsupported type", parameter.trim())),
     }
 }

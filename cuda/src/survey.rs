@@ -1,69 +1,69 @@
-//! Which GPUs there are, and what NVML says of them at the moment. Nothing is made on a GPU for it, and none is needed.
+//! Lists the GPUs of the host and reads their load through NVML. It creates no context and works without a GPU.
 //!
-//! *This has not seen a GPU yet.*
+//! *Not yet tested on a GPU.*
 
-use crate::device::DeviceError;
+use crate::error::DeviceError;
 use crate::gpu::driver;
 use crate::libraries;
 use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 
-/// A GPU that the driver shows.
+/// A GPU that the driver lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// As in `cuda:0`: its place among those that the driver shows, which `CUDA_VISIBLE_DEVICES` chooses and orders.
+pub struct GpuInfo {
+    /// The number in `cuda:0`: its index in the driver's list, which `CUDA_VISIBLE_DEVICES` selects and orders.
     pub number: usize,
-    /// Such as `NVIDIA H100 80GB HBM3`.
+    /// Model, such as `NVIDIA H100 80GB HBM3`.
     pub name: String,
-    /// Bytes in all.
+    /// Total memory in bytes.
     pub memory: u64,
-    /// Such as 90 for `sm_90`.
+    /// Compute capability, such as 90 for `sm_90`.
     pub architecture: i32,
-    /// As `nvidia-smi -L` writes it: `GPU-…`, or `MIG-…` for a part of a GPU.
+    /// UUID as `nvidia-smi -L` prints it: `GPU-…`, or `MIG-…` for a MIG instance.
     pub uuid: String,
 }
 
-/// What the driver has.
+/// The driver and its GPUs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Survey {
-    /// Such as `570.86.15`; nothing where NVML is not there.
+    /// Driver version, such as `570.86.15`; none without NVML.
     pub driver: Option<String>,
-    /// The version of CUDA that the driver supports, such as 12 and 8.
+    /// Highest CUDA version that the driver supports, such as 12 and 8.
     pub cuda: [i32; 2],
-    /// In the driver's order. There may be none.
-    pub gpus: Vec<Found>,
+    /// GPUs in the driver's order; may be empty.
+    pub gpus: Vec<GpuInfo>,
 }
 
-/// Asks the driver which GPUs there are; nothing where there is no driver.
+/// Lists the GPUs. Returns none if the host has no driver.
 ///
 /// # Errors
-/// That there is a driver and it refuses, with its words and what may help. To have no GPU is no refusal.
+/// Returns the driver's error with a remedy if there is a driver and it fails. A driver without GPUs is not an error.
 pub fn survey() -> Result<Option<Survey>, DeviceError> {
-    if !libraries::Library::Driver.is_there() {
+    if !libraries::Library::Driver.is_available() {
         return Ok(None);
     }
-    let told = if driver::start()? { driver::told()? } else { Vec::new() };
+    let devices = if driver::init()? { driver::devices()? } else { Vec::new() };
     let monitor = Monitor::open();
-    let found = |(number, told): (usize, driver::Told)| {
+    let found = |(number, device): (usize, driver::DeviceProperties)| {
         let known = |uuid: &str| monitor.as_ref().map(|monitor| monitor.nvml.device_by_uuid(uuid).is_ok());
-        let uuid = named(told.uuid, &told.name, known);
-        Found { number, name: told.name, memory: told.memory, architecture: told.architecture, uuid }
+        let uuid = uuid_text(device.uuid, &device.name, known);
+        GpuInfo { number, name: device.name, memory: device.memory, architecture: device.architecture, uuid }
     };
     Ok(Some(Survey {
         driver: monitor.as_ref().and_then(|monitor| monitor.nvml.sys_driver_version().ok()),
         cuda: version(driver::version()?),
-        gpus: told.into_iter().enumerate().map(found).collect(),
+        gpus: devices.into_iter().enumerate().map(found).collect(),
     }))
 }
 
-/// 12080 is 12.8.
+/// Splits the driver's version number: 12080 is 12.8.
 fn version(number: i32) -> [i32; 2] {
     [number / 1000, number % 1000 / 10]
 }
 
-/// A UUID as NVML and nvidia-smi write it. The driver does not say whether it is a GPU's or that of a part of one, so NVML is asked which
-/// of the two it knows; without NVML the name tells, such as `NVIDIA A100-SXM4-40GB MIG 1g.5gb`.
-fn named(uuid: [u8; 16], name: &str, known: impl Fn(&str) -> Option<bool>) -> String {
+/// Formats a UUID as NVML and nvidia-smi print it. The driver does not tell a GPU from a MIG instance, so NVML is asked which of the two
+/// it lists. Without NVML the model decides, such as `NVIDIA A100-SXM4-40GB MIG 1g.5gb`.
+fn uuid_text(uuid: [u8; 16], name: &str, known: impl Fn(&str) -> Option<bool>) -> String {
     let digits: String = uuid.iter().map(|byte| format!("{byte:02x}")).collect();
     let text = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]].join("-");
     let (whole, part) = (format!("GPU-{text}"), format!("MIG-{text}"));
@@ -75,33 +75,33 @@ fn named(uuid: [u8; 16], name: &str, known: impl Fn(&str) -> Option<bool>) -> St
     }
 }
 
-/// What NVML says of a GPU at the moment.
+/// A GPU's load as NVML reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
-    /// Bytes that all its users have, whoever they are.
+    /// Bytes in use by all processes.
     pub memory_used: u64,
-    /// Bytes in all.
+    /// Total memory in bytes.
     pub memory_total: u64,
-    /// How much of the last second or less some kernel ran, in percent. A part of a GPU does not tell.
+    /// Percentage of the last sampling period (at most one second) in which a kernel ran; none for MIG instances.
     pub load: Option<u32>,
-    /// °C. A part of a GPU does not tell.
+    /// Temperature in °C; none for MIG instances.
     pub temperature: Option<u32>,
 }
 
-/// Reads GPUs again and again.
+/// A connection to NVML that reads the load of GPUs.
 #[derive(Debug)]
 pub struct Monitor {
     nvml: Nvml,
 }
 
 impl Monitor {
-    /// Nothing where NVML is not there or does not work: then there are no readings, and nothing else is lost by it.
+    /// Connects to NVML. Returns none if it is missing or fails; only the readings are lost then.
     pub fn open() -> Option<Monitor> {
-        libraries::load();
+        libraries::load_directories();
         Some(Monitor { nvml: Nvml::init().ok()? })
     }
 
-    /// Reads the GPU, or the part of one, that has this UUID (`GPU-…`, `MIG-…`); nothing if NVML does not know it or does not answer.
+    /// Reads the GPU or MIG instance with this UUID (`GPU-…`, `MIG-…`). Returns none if NVML does not list it or fails.
     pub fn read(&self, uuid: &str) -> Option<Reading> {
         let gpu = self.nvml.device_by_uuid(uuid).ok()?;
         let memory = gpu.memory_info().ok()?;
@@ -123,26 +123,26 @@ mod tests {
     const DIGITS: &str = "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9";
 
     #[test]
-    fn a_version_of_cuda_is_a_number_before_and_one_after_the_point() {
+    fn cuda_versions_are_split_into_major_and_minor() {
         assert_eq!([12080, 13000, 11020].map(version), [[12, 8], [13, 0], [11, 2]]);
     }
 
     #[test]
-    fn a_uuid_is_written_as_nvml_writes_it() {
+    fn uuids_are_formatted_as_nvml_formats_them() {
         let by_nvml = |kind: &'static str| move |uuid: &str| Some(uuid.starts_with(kind));
-        assert_eq!(named(UUID, "NVIDIA A100", by_nvml("GPU-")), format!("GPU-{DIGITS}"));
-        assert_eq!(named(UUID, "NVIDIA A100", by_nvml("MIG-")), format!("MIG-{DIGITS}"));
-        assert_eq!(named(UUID, "NVIDIA A100", |_| Some(false)), format!("GPU-{DIGITS}"));
+        assert_eq!(uuid_text(UUID, "NVIDIA A100", by_nvml("GPU-")), format!("GPU-{DIGITS}"));
+        assert_eq!(uuid_text(UUID, "NVIDIA A100", by_nvml("MIG-")), format!("MIG-{DIGITS}"));
+        assert_eq!(uuid_text(UUID, "NVIDIA A100", |_| Some(false)), format!("GPU-{DIGITS}"));
     }
 
     #[test]
-    fn without_nvml_a_part_of_a_gpu_is_known_by_its_name() {
-        assert_eq!(named(UUID, "NVIDIA A100-SXM4-40GB MIG 1g.5gb", |_| None), format!("MIG-{DIGITS}"));
-        assert_eq!(named(UUID, "NVIDIA A100-SXM4-40GB", |_| None), format!("GPU-{DIGITS}"));
+    fn without_nvml_a_mig_instance_is_recognised_by_its_name() {
+        assert_eq!(uuid_text(UUID, "NVIDIA A100-SXM4-40GB MIG 1g.5gb", |_| None), format!("MIG-{DIGITS}"));
+        assert_eq!(uuid_text(UUID, "NVIDIA A100-SXM4-40GB", |_| None), format!("GPU-{DIGITS}"));
     }
 
     #[test]
-    fn a_machine_without_a_driver_has_no_survey_and_one_with_a_driver_numbers_its_gpus() {
+    fn a_survey_needs_a_driver_and_numbers_its_gpus() {
         match survey() {
             Ok(None) => assert!(Monitor::open().is_none_or(|monitor| monitor.read("GPU-0").is_none())),
             Ok(Some(survey)) => assert!(survey.gpus.iter().enumerate().all(|(i, gpu)| gpu.number == i)),
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_monitor_may_be_handed_to_a_thread() {
+    fn a_monitor_may_move_to_another_thread() {
         fn may<T: Send + Sync>() {}
         may::<Monitor>();
     }

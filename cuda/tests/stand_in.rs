@@ -1,15 +1,15 @@
-//! What is said to NVIDIA's libraries, said to a stand-in for them: each test runs in a process of its own that finds the stand-in
-//! instead. It shows that our calls are in order, not that NVIDIA's libraries do what we think.
+//! Tests of the calls to NVIDIA's libraries. Each test runs in its own process on the stand-in for these libraries. They check our calls, not
+//! NVIDIA's libraries.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use plusminus_cuda::ops::Give;
-use plusminus_cuda::{Cache, Device, DeviceError, Gpu, Kind, Memory, Monitor, is_well, survey};
+use plusminus_cuda::ops::CopyOrAdd;
+use plusminus_cuda::{Cache, Device, DeviceError, DeviceMemory, Gpu, Kind, Monitor, is_usable, survey};
 use plusminus_stand_in::settings::{CONTEXT, FAIL_AFTER, FAIL_ONCE, GPUS, MEMORY, POOLS, START};
 use plusminus_stand_in::{test, tests};
 
-/// As the stand-in has them.
+/// UUIDs of the stand-in's GPUs.
 const FIRST: &str = "GPU-5374616e-642d-696e-2047-505500000000";
 const SECOND: &str = "GPU-5374616e-642d-696e-2047-505500000001";
 
@@ -17,24 +17,24 @@ fn gpus() -> Vec<(usize, String)> {
     survey().unwrap().unwrap().gpus.into_iter().map(|gpu| (gpu.number, gpu.uuid)).collect()
 }
 
-fn on(device: &mut dyn Device, values: &[f32]) -> Memory {
+fn on(device: &mut dyn Device, values: &[f32]) -> DeviceMemory {
     let memory = device.allocate(Kind::Floats, values.len()).unwrap();
     device.upload(values, memory).unwrap();
     memory
 }
 
-fn read(device: &dyn Device, memory: Memory) -> Result<Vec<f32>, DeviceError> {
+fn read(device: &dyn Device, memory: DeviceMemory) -> Result<Vec<f32>, DeviceError> {
     let mut values = vec![0.0; memory.len()];
     device.download(memory, &mut values).map(|()| values)
 }
 
-fn add(gpu: &mut Gpu, values: Memory, total: Memory) -> Result<(), DeviceError> {
-    Give { values, total, add: true }.run(gpu)
+fn add(gpu: &mut Gpu, values: DeviceMemory, total: DeviceMemory) -> Result<(), DeviceError> {
+    CopyOrAdd { values, total, add: true }.run(gpu)
 }
 
 #[test]
-fn gpus_are_told_with_their_name_memory_and_uuid() {
-    test("gpus_are_told_with_their_name_memory_and_uuid", &[(GPUS, "2"), (MEMORY, "4096")], || {
+fn gpus_are_listed_with_name_memory_and_uuid() {
+    test("gpus_are_listed_with_name_memory_and_uuid", &[(GPUS, "2"), (MEMORY, "4096")], || {
         let found = survey().unwrap().unwrap();
         assert_eq!((found.cuda, found.driver.as_deref()), ([12, 9], Some("575.57.08")));
         let [first, second] = &found.gpus[..] else { panic!("{found:?}") };
@@ -45,53 +45,53 @@ fn gpus_are_told_with_their_name_memory_and_uuid() {
 }
 
 #[test]
-fn cuda_visible_devices_orders_what_is_told() {
-    test("cuda_visible_devices_orders_what_is_told", &[(GPUS, "2"), ("CUDA_VISIBLE_DEVICES", "1,0")], || {
+fn cuda_visible_devices_orders_the_list() {
+    test("cuda_visible_devices_orders_the_list", &[(GPUS, "2"), ("CUDA_VISIBLE_DEVICES", "1,0")], || {
         assert_eq!(gpus(), [(0, SECOND.to_owned()), (1, FIRST.to_owned())]);
         assert_eq!(Gpu::open(1, None).unwrap().name(), "Stand-in GPU");
     });
 }
 
 #[test]
-fn a_gpu_may_be_chosen_by_its_uuid() {
-    test("a_gpu_may_be_chosen_by_its_uuid", &[(GPUS, "2"), ("CUDA_VISIBLE_DEVICES", SECOND)], || {
+fn cuda_visible_devices_accepts_a_uuid() {
+    test("cuda_visible_devices_accepts_a_uuid", &[(GPUS, "2"), ("CUDA_VISIBLE_DEVICES", SECOND)], || {
         assert_eq!(gpus(), [(0, SECOND.to_owned())]);
     });
 }
 
 #[test]
-fn where_all_gpus_are_hidden_there_is_none_and_that_is_no_error() {
-    test("where_all_gpus_are_hidden_there_is_none_and_that_is_no_error", &[("CUDA_VISIBLE_DEVICES", "")], || {
+fn hiding_all_gpus_gives_an_empty_list_and_no_error() {
+    test("hiding_all_gpus_gives_an_empty_list_and_no_error", &[("CUDA_VISIBLE_DEVICES", "")], || {
         assert!(gpus().is_empty());
         let error = Gpu::open(0, None).err().unwrap();
         assert!(matches!(error, DeviceError::Missing(_)), "{error:?}");
         assert!(error.to_string().contains("CUDA_VISIBLE_DEVICES"), "{error}");
-        assert!(!is_well(0));
+        assert!(!is_usable(0));
     });
 }
 
 #[test]
-fn a_driver_that_refuses_is_an_error_with_its_words_and_a_remedy() {
-    test("a_driver_that_refuses_is_an_error_with_its_words_and_a_remedy", &[(START, "803")], || {
+fn a_failing_driver_is_reported_with_its_error_and_a_remedy() {
+    test("a_failing_driver_is_reported_with_its_error_and_a_remedy", &[(START, "803")], || {
         for error in [survey().unwrap_err(), Gpu::open(0, None).err().unwrap()] {
             let text = error.to_string();
             assert!(text.contains("CUDA_ERROR_SYSTEM_DRIVER_MISMATCH: system has"), "{text}");
-            assert!(text.contains("restart the machine"), "{text}");
+            assert!(text.contains("reboot the host"), "{text}");
         }
     });
 }
 
 #[test]
-fn a_gpu_that_is_not_there_is_an_error_that_counts_those_that_are() {
-    test("a_gpu_that_is_not_there_is_an_error_that_counts_those_that_are", &[(GPUS, "2")], || {
+fn the_error_for_a_missing_gpu_counts_the_existing_ones() {
+    test("the_error_for_a_missing_gpu_counts_the_existing_ones", &[(GPUS, "2")], || {
         let error = Gpu::open(2, None).err().unwrap().to_string();
         assert!(error.contains("no cuda:2") && error.contains("2 GPUs"), "{error}");
     });
 }
 
 #[test]
-fn a_monitor_reads_what_a_gpu_has_and_all_is_given_back() {
-    test("a_monitor_reads_what_a_gpu_has_and_all_is_given_back", &[(GPUS, "2")], || {
+fn a_monitor_reads_memory_in_use_and_all_of_it_is_freed() {
+    test("a_monitor_reads_memory_in_use_and_all_of_it_is_freed", &[(GPUS, "2")], || {
         let monitor = Monitor::open().unwrap();
         let used = || monitor.read(SECOND).unwrap().memory_used;
         let before = monitor.read(SECOND).unwrap();
@@ -110,8 +110,8 @@ fn a_monitor_reads_what_a_gpu_has_and_all_is_given_back() {
 }
 
 #[test]
-fn values_come_back_as_they_were_and_other_memory_stays_zero() {
-    tests("values_come_back_as_they_were_and_other_memory_stays_zero", &[&[], &[(POOLS, "0")]], || {
+fn values_are_read_back_unchanged_and_other_memory_stays_zero() {
+    tests("values_are_read_back_unchanged_and_other_memory_stays_zero", &[&[], &[(POOLS, "0")]], || {
         let mut gpu = Gpu::open(0, None).unwrap();
         let memory = gpu.allocate(Kind::Floats, 6).unwrap();
         gpu.upload(&[1.0, -0.0, f32::NAN], memory.part(2, 3)).unwrap();
@@ -122,20 +122,20 @@ fn values_come_back_as_they_were_and_other_memory_stays_zero() {
         gpu.upload(&[], none).unwrap();
         gpu.free(none).unwrap();
         for wrong in [gpu.upload(&[1.0], memory), gpu.upload(&[1.0; 6], none), gpu.free(none)] {
-            assert!(matches!(wrong, Err(DeviceError::Unfit(_))), "{wrong:?}");
+            assert!(matches!(wrong, Err(DeviceError::InvalidArgument(_))), "{wrong:?}");
         }
     });
 }
 
 #[test]
-fn memory_that_does_not_suffice_is_told_apart_and_the_gpu_goes_on() {
+fn out_of_memory_is_its_own_error_and_the_gpu_stays_usable() {
     let each: [&[_]; 2] = [&[(MEMORY, "4000")], &[(MEMORY, "4000"), (POOLS, "0")]];
-    tests("memory_that_does_not_suffice_is_told_apart_and_the_gpu_goes_on", &each, || {
+    tests("out_of_memory_is_its_own_error_and_the_gpu_stays_usable", &each, || {
         let mut gpu = Gpu::open(0, None).unwrap();
         let held = on(&mut gpu, &[1.0; 500]);
         let wanted = 600 * size_of::<f32>();
         assert_eq!(gpu.allocate(Kind::Floats, 600), Err(DeviceError::OutOfMemory { wanted }));
-        assert!(is_well(0), "memory that is short is no illness");
+        assert!(is_usable(0), "out of memory does not break the GPU");
         assert_eq!(read(&gpu, held).unwrap(), [1.0; 500]);
         gpu.free(held).unwrap();
         gpu.allocate(Kind::Floats, 600).unwrap();
@@ -143,36 +143,36 @@ fn memory_that_does_not_suffice_is_told_apart_and_the_gpu_goes_on() {
 }
 
 #[test]
-fn an_illegal_access_poisons_the_gpu_for_the_process_and_no_other_gpu() {
+fn an_illegal_access_breaks_the_gpu_for_the_process_and_no_other_gpu() {
     let settings = [(GPUS, "2"), (FAIL_AFTER, "1")];
-    test("an_illegal_access_poisons_the_gpu_for_the_process_and_no_other_gpu", &settings, || {
+    test("an_illegal_access_breaks_the_gpu_for_the_process_and_no_other_gpu", &settings, || {
         let mut gpu = Gpu::open(0, None).unwrap();
         let mut other = Gpu::open(1, None).unwrap();
         let [one, total] = [on(&mut gpu, &[1.0; 5]), on(&mut gpu, &[0.0; 5])];
         let kept = on(&mut other, &[7.0]);
         add(&mut gpu, one, total).unwrap();
         assert_eq!(read(&gpu, total).unwrap(), [1.0; 5]);
-        assert!(is_well(0) && is_well(1));
-        // A launch is only put into the queue; what comes of it is told by who waits for it.
+        assert!(is_usable(0) && is_usable(1));
+        // A launch is only queued. The next synchronisation returns its error.
         add(&mut gpu, one, total).unwrap();
         let error = read(&gpu, total).unwrap_err();
         assert!(error.to_string().contains("CUDA_ERROR_ILLEGAL_ADDRESS: an illegal memory access"), "{error}");
         assert!(gpu.allocate(Kind::Floats, 1).is_err() && add(&mut gpu, one, total).is_err());
-        assert!(!is_well(0));
+        assert!(!is_usable(0));
         assert_eq!(read(&other, kept).unwrap(), [7.0]);
-        assert!(is_well(1));
+        assert!(is_usable(1));
         drop(gpu);
         assert!(Gpu::open(0, None).is_err());
     });
 }
 
 #[test]
-fn a_failure_that_is_to_happen_once_does_not_happen_to_the_next_process() {
+fn a_failure_set_to_happen_once_spares_the_next_process() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("failed");
     let [after, once] = [(FAIL_AFTER, "0"), (FAIL_ONCE, file.to_str().unwrap())];
     let each: [&[_]; 2] = [&[after, once, ("FAILS", "1")], &[after, once, ("FAILS", "0")]];
-    tests("a_failure_that_is_to_happen_once_does_not_happen_to_the_next_process", &each, || {
+    tests("a_failure_set_to_happen_once_spares_the_next_process", &each, || {
         let mut gpu = Gpu::open(0, None).unwrap();
         let one = on(&mut gpu, &[1.0; 5]);
         add(&mut gpu, one, one).unwrap();
@@ -191,7 +191,7 @@ fn two_slots_of_one_gpu_do_not_disturb_each_other() {
                 add(&mut gpu, one, total).unwrap();
                 let recording = gpu.recorded().unwrap();
                 gpu.play(recording).unwrap();
-                assert!(is_well(0), "and asking does not break what the other records");
+                assert!(is_usable(0), "the check does not break the other slot's capture");
                 let more = on(&mut gpu, &[2.0; 3]);
                 assert_eq!(read(&gpu, total).unwrap(), [start + f32::from(round); 7]);
                 gpu.free(more).unwrap();
@@ -206,12 +206,12 @@ fn two_slots_of_one_gpu_do_not_disturb_each_other() {
 }
 
 #[test]
-fn a_gpu_may_be_handed_from_thread_to_thread() {
-    test("a_gpu_may_be_handed_from_thread_to_thread", &[(GPUS, "2")], || {
+fn a_gpu_may_move_between_threads() {
+    test("a_gpu_may_move_between_threads", &[(GPUS, "2")], || {
         let mut gpus = [Gpu::open(0, None).unwrap(), Gpu::open(1, None).unwrap()];
         for round in [1.0, 2.0] {
             gpus = std::thread::spawn(move || {
-                // One thread uses both, in turn.
+                // One thread uses both GPUs in turn.
                 for gpu in &mut gpus {
                     let one = on(gpu, &[round; 3]);
                     add(gpu, one, one).unwrap();
@@ -226,11 +226,11 @@ fn a_gpu_may_be_handed_from_thread_to_thread() {
 }
 
 #[test]
-fn memory_is_given_back_in_whichever_thread() {
-    let name = "memory_is_given_back_in_whichever_thread";
+fn memory_is_freed_from_any_thread() {
+    let name = "memory_is_freed_from_any_thread";
     tests(name, &[&[(GPUS, "2")], &[(GPUS, "2"), (POOLS, "0")]], || {
         let monitor = Monitor::open().unwrap();
-        // They keep the contexts that the others share.
+        // Keeps the contexts that the other GPUs share.
         let _kept = [Gpu::open(0, None).unwrap(), Gpu::open(1, None).unwrap()];
         let mut gpus = [Gpu::open(0, None).unwrap(), Gpu::open(1, None).unwrap()];
         let first = gpus.each_mut().map(|gpu| on(gpu, &[1.0; 10]));
@@ -250,19 +250,23 @@ fn memory_is_given_back_in_whichever_thread() {
 }
 
 #[test]
-fn a_gpu_without_memory_for_a_context_is_told_as_full() {
-    test("a_gpu_without_memory_for_a_context_is_told_as_full", &[(MEMORY, "4096"), (CONTEXT, "5000")], || {
-        assert_eq!(Gpu::open(0, None).err(), Some(DeviceError::OutOfMemory { wanted: 0 }));
-    });
+fn a_gpu_without_memory_for_a_context_is_reported_as_out_of_memory() {
+    test(
+        "a_gpu_without_memory_for_a_context_is_reported_as_out_of_memory",
+        &[(MEMORY, "4096"), (CONTEXT, "5000")],
+        || {
+            assert_eq!(Gpu::open(0, None).err(), Some(DeviceError::OutOfMemory { wanted: 0 }));
+        },
+    );
 }
 
 #[test]
-fn compiled_kernels_are_kept_and_what_is_broken_is_compiled_again() {
-    test("compiled_kernels_are_kept_and_what_is_broken_is_compiled_again", &[], || {
+fn compiled_kernels_are_cached_and_a_broken_file_is_compiled_again() {
+    test("compiled_kernels_are_cached_and_a_broken_file_is_compiled_again", &[], || {
         let directory = tempfile::tempdir().unwrap();
         let cache = Cache::at(directory.path().to_owned());
-        let kin = Gpu::open(0, Some(&cache)).unwrap().kin();
-        assert_eq!(kin, "Stand-in GPU sm_90 nvrtc 12.999 own convolutions");
+        let reproducibility_key = Gpu::open(0, Some(&cache)).unwrap().reproducibility_key();
+        assert_eq!(reproducibility_key, "Stand-in GPU sm_90 nvrtc 12.999 own convolutions");
         let kept = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
         std::fs::write(&kept, "broken").unwrap();
         Gpu::open(0, Some(&cache)).unwrap();
@@ -271,16 +275,16 @@ fn compiled_kernels_are_kept_and_what_is_broken_is_compiled_again() {
 }
 
 #[test]
-fn where_nvrtc_is_missing_a_gpu_is_told_of_and_not_opened() {
+fn without_nvrtc_a_gpu_is_listed_but_cannot_be_opened() {
     let directory = tempfile::tempdir().unwrap();
     let alone = plusminus_stand_in::directory_of(directory.path(), &[plusminus_stand_in::CUDA]);
     let settings = [("LD_LIBRARY_PATH", alone.to_str().unwrap())];
-    test("where_nvrtc_is_missing_a_gpu_is_told_of_and_not_opened", &settings, || {
+    test("without_nvrtc_a_gpu_is_listed_but_cannot_be_opened", &settings, || {
         assert_eq!(gpus(), [(0, FIRST.to_owned())]);
-        // Unless the machine has one of its own.
+        // Unless NVRTC is installed on this host.
         if plusminus_cuda::compile::version().is_err() {
             let error = Gpu::open(0, None).err().unwrap();
-            assert!(error.to_string().contains("libnvrtc was not found"), "{error}");
+            assert!(error.to_string().contains("no libnvrtc"), "{error}");
         }
         if Monitor::open().is_none() {
             assert_eq!(survey().unwrap().unwrap().driver, None);
@@ -289,18 +293,18 @@ fn where_nvrtc_is_missing_a_gpu_is_told_of_and_not_opened() {
 }
 
 #[test]
-fn a_driver_that_lacks_what_is_called_is_an_error_and_no_panic() {
+fn a_driver_without_a_required_function_is_an_error_not_a_panic() {
     let directory = tempfile::tempdir().unwrap();
-    // Some library that is certainly here, under the driver's name.
+    // Any library that certainly exists, under the name of the driver's.
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let other = maps.split_whitespace().find(|word| word.starts_with('/') && word.contains("libc.")).unwrap();
     std::os::unix::fs::symlink(other, directory.path().join("libcuda.so")).unwrap();
     let settings = [("LD_LIBRARY_PATH", directory.path().to_str().unwrap())];
-    test("a_driver_that_lacks_what_is_called_is_an_error_and_no_panic", &settings, || {
+    test("a_driver_without_a_required_function_is_an_error_not_a_panic", &settings, || {
         for error in [survey().unwrap_err(), Gpu::open(0, None).err().unwrap()] {
-            let expected = "the NVIDIA driver is too old, it has no cuCtxGetCurrent: install 525 or later (CUDA 12)";
+            let expected = "the NVIDIA driver is too old: it has no cuCtxGetCurrent; install 525 or later (CUDA 12)";
             assert_eq!(error.to_string(), expected);
         }
-        assert!(!is_well(0));
+        assert!(!is_usable(0));
     });
 }

@@ -1,7 +1,7 @@
-//! Times steps of training on random images or tokens: `training-speed NETWORK [--batch N] [--steps N] [--warm N] [--threads N] [--engine NAME]`.
+//! Times training steps on random images or tokens: `training-speed NETWORK [--batch N] [--steps N] [--warm N] [--threads N] [--engine NAME]`.
 //!
-//! Prints one line of JSON: median and best milliseconds a step, images a second at the median, the most memory that the process ever
-//! held, and what its engine was told to take beforehand, in MiB.
+//! Prints one line of JSON: median and best milliseconds per step, images per second at the median, the peak resident memory of the process
+//! and the estimate of the engine's memory, in MiB.
 
 #![allow(clippy::print_stdout)]
 
@@ -25,15 +25,15 @@ const VOCABULARY: usize = 20_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let name = arguments.next().ok_or("which network? cnn, resnet18, resnet20, vgg16-bn, wordcnn")?;
+    let name = arguments.next().ok_or("missing network: expected cnn, resnet18, resnet20, vgg16-bn or wordcnn")?;
     let mut options = BTreeMap::new();
     while let Some(option) = arguments.next() {
-        let value = arguments.next().ok_or_else(|| format!("{option} wants a value"))?;
+        let value = arguments.next().ok_or_else(|| format!("{option} requires a value"))?;
         options.insert(option, value);
     }
     let number = |option: &str, default: usize| options.get(option).map_or(Ok(default), |value| value.parse());
     let (batch, steps, warm) = (number("--batch", 128)?, number("--steps", 10)?, number("--warm", 3)?);
-    let means = ExecutionOptions {
+    let execution = ExecutionOptions {
         threads: number("--threads", 1)?.try_into()?,
         engine: options.get("--engine").map(|name| name.parse()).transpose()?,
         ..ExecutionOptions::default()
@@ -45,15 +45,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         "resnet18" => image(Model::Resnet18, 1, 28),
         "resnet20" => image(Model::Resnet20 { shortcut: Downsample::Pad }, 3, 32),
         "vgg16-bn" => image(Model::Vgg16Bn, 3, 32),
-        // As large as the one for the movie reviews.
+        // The size of the network for movie reviews.
         "wordcnn" => word_cnn(VOCABULARY, 56, CLASSES, 0.5),
-        other => return Err(format!("no network is called {other}").into()),
+        other => {
+            return Err(
+                format!("unknown network `{other}`: expected cnn, resnet18, resnet20, vgg16-bn or wordcnn").into()
+            );
+        }
     }?;
     let shape = network.input;
     let streams = Streams::new(0, 0);
     let weights = Arc::new(Plan::of(&network)).initial(&mut streams.generator(Stream::Weights, 0));
     let optimizer = Optimizer::Sgd { lr: 0.01, momentum: 0.9, weight_decay: 5e-4, nesterov: false };
-    let mut engine = new_engine(means, Precision::F32, &network, weights, &optimizer)?;
+    let mut engine = new_engine(execution, Precision::F32, &network, weights, &optimizer)?;
     let mut generator = streams.generator(Stream::Order, 0);
     let mut value = || match network.layers.first() {
         Some(Layer::Embedding { vocabulary, .. }) => generator.random_range(0..*vocabulary) as f32,
@@ -64,13 +68,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut dropout = streams.generator(Stream::Dropout, 0);
     let mut times = Vec::new();
     for step in 0..warm + steps {
-        let begun = Instant::now();
+        let start = Instant::now();
         let mut loss = |logits: &[f32], gradient: &mut [f32]| {
             Loss::Cce(Cce {}).value_and_gradient(logits, CLASSES, &labels, gradient)
         };
         engine.train_step(&inputs, &mut loss, 0.01, &mut dropout)?;
         if step >= warm {
-            times.push(begun.elapsed().as_secs_f64());
+            times.push(start.elapsed().as_secs_f64());
         }
     }
     times.sort_by(f64::total_cmp);
@@ -83,13 +87,13 @@ fn main() -> Result<(), Box<dyn Error>> {
             "best_ms": best * 1e3,
             "images_per_second": batch as f64 / median,
             "peak_mib": peak_mib(),
-            "told_mib": host_memory(means, &network, &optimizer, batch).map(|bytes| bytes as f64 / f64::from(1 << 20)),
+            "told_mib": host_memory(execution, &network, &optimizer, batch).map(|bytes| bytes as f64 / f64::from(1 << 20)),
         })
     );
     Ok(())
 }
 
-/// The most resident memory there ever was, where the system tells.
+/// The peak resident memory of the process, if the system reports it.
 fn peak_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,100 +1,44 @@
-//! What an engine does whose device has memory and a queue of its own, beside what every engine does: it holds the data and makes inputs of
-//! them, knows the loss, and takes whole steps, so that a step costs the host a few kilobytes and a word.
+//! The interface of an engine whose device has memory and a queue of its own. It can hold the data, compute inputs and the loss, and run
+//! whole steps, so that a step transfers only a few kilobytes.
 //!
-//! All of it may be left: data that it does not hold come as inputs from the host, and a loss that it does not know is computed there.
-//! Inputs and masks are byte for byte the host's; a loss that it computes may differ from core's in the last digits of `f64`.
+//! Each part is optional: inputs for data that the device does not hold come from the host, and the host computes a loss that the device
+//! does not have. Inputs and dropout masks are byte for byte the host's. A loss computed on the device may differ from core's in the last
+//! digits of `f64`.
 
-use super::{EngineError, ImageTransform, LossOfLogits};
+use super::batch::{Batch, Samples, StepLoss};
+use super::error::EngineError;
 use plusminus_core::methods::losses::{DeviceLoss, Learned};
 use rand_chacha::ChaCha8Rng;
 
-/// Samples for a device, in parts that count on from one another: sample number i of the second part is number i + the first's length.
-#[derive(Clone, Debug)]
-pub enum Samples<'a> {
-    /// Images, channels × height × width bytes each.
-    Images {
-        /// An image after the other.
-        parts: Vec<&'a [u8]>,
-        /// The input of each byte, 256 a channel.
-        table: &'a [f32],
-        /// What is taken from each input, a value a pixel.
-        centre: Option<&'a [f32]>,
-    },
-    /// Sequences of tokens.
-    Tokens {
-        /// A sequence after the other.
-        parts: Vec<&'a [u32]>,
-    },
-}
-
-impl Samples<'_> {
-    /// Bytes that they take on a device.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Samples::Images { parts, table, centre } => {
-                let floats = table.len() + centre.map_or(0, <[f32]>::len);
-                parts.iter().map(|part| part.len()).sum::<usize>() + floats * size_of::<f32>()
-            }
-            Samples::Tokens { parts } => parts.iter().map(|part| part.len()).sum::<usize>() * size_of::<i32>(),
-        }
-    }
-}
-
-/// Where a step's inputs come from.
-#[derive(Clone, Copy, Debug)]
-pub enum BatchInputs<'a> {
-    /// From the host: a sample after the other, each channels × height × width.
-    Host(&'a [f32]),
-    /// From the samples that the device holds, each moved; nothing where all stay as they are.
-    Held(&'a [ImageTransform]),
-}
-
-/// A batch for one step.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
-    /// Which samples of the training file, the first part; none is there twice.
-    pub samples: &'a [usize],
-    /// Their inputs.
-    pub inputs: BatchInputs<'a>,
-}
-
-/// Whose the loss of a step is.
-pub enum StepLoss<'a> {
-    /// The host's, which waits for the logits and gives their gradient.
-    Host(&'a mut LossOfLogits<'a>),
-    /// The one that the device knows. Where it draws anything, it draws a number in 0..1 a sample from this generator.
-    Device(&'a mut ChaCha8Rng),
-}
-
 /// An engine whose device has memory and a queue of its own.
 pub trait DeviceEngine {
-    /// Has room for so many samples at a time from now on, so that evaluations, too, take as many together from first to last: in what order
-    /// a library adds up may depend on it.
+    /// Allocates buffers for batches of this many samples. Evaluations then use this size from the first to the last: the order of a
+    /// library's sums may depend on the batch size.
     ///
     /// # Errors
-    /// That the device has not so much memory.
+    /// The device has too little memory.
     fn reserve(&mut self, samples: usize) -> Result<(), EngineError>;
 
-    /// Copies these samples to the device for as long as the engine lives; whether it has done so, which it does not where they would
-    /// take more of its memory than is right.
+    /// Copies samples to the device for the lifetime of the engine. Returns false, and copies nothing, if they would exceed their share of
+    /// the device's memory.
     ///
     /// # Errors
-    /// What went wrong on the device.
+    /// A part is not a whole number of samples, a token lies outside the vocabulary, or the device fails.
     fn hold_samples(&mut self, samples: &Samples<'_>) -> Result<bool, EngineError>;
 
-    /// Makes the loss of the next steps known as it stands, with the given label of every sample of the training file.
+    /// Sets the loss of the following steps in its present state, with the given label of every sample of the training file.
     ///
     /// # Errors
-    /// What went wrong on the device.
+    /// The device fails.
     fn set_loss(&mut self, loss: &DeviceLoss, given: &[u32]) -> Result<(), EngineError>;
 
-    /// Puts a step into the queue, as [`Engine::train_step`](super::Engine::train_step) takes one. The value of the host's loss is given
-    /// back; that of the device's is told later.
+    /// Queues a training step with the meaning of [`Engine::train_step`](crate::Engine::train_step). Returns the value of a loss on the
+    /// host; [`DeviceEngine::take_losses`] returns those of a loss on the device.
     ///
-    /// Generators are left where the host's engines would leave them.
+    /// Advances the generators as a CPU engine would.
     ///
     /// # Errors
-    /// What went wrong on the device, perhaps in an earlier step; that it holds no data or knows no loss.
+    /// The device fails, possibly in an earlier step, or it lacks the samples or the loss that the step refers to.
     fn step(
         &mut self,
         batch: Batch<'_>,
@@ -103,24 +47,24 @@ pub trait DeviceEngine {
         dropout: &mut ChaCha8Rng,
     ) -> Result<Option<f64>, EngineError>;
 
-    /// Values of the known loss in the steps since it was last asked, in their order, once they are done.
+    /// Waits for the queued steps and returns the losses on the device since the last call, in the order of the steps.
     ///
     /// # Errors
-    /// What went wrong on the device.
+    /// The device fails.
     fn take_losses(&mut self) -> Result<Vec<f64>, EngineError>;
 
-    /// What the known loss has learned; nothing where it learns nothing.
+    /// The state that the loss on the device has learned; `None` for a loss without such a state.
     ///
     /// # Errors
-    /// What went wrong on the device.
+    /// The device fails.
     fn learned(&self) -> Result<Option<Learned>, EngineError>;
 
-    /// Samples that it likes to evaluate together.
+    /// The number of samples to evaluate together.
     fn evaluation_batch(&self) -> usize;
 
-    /// As [`Engine::logits`](super::Engine::logits), of samples that the device holds.
+    /// Writes the logits of held samples, as [`Engine::logits`](crate::Engine::logits) does.
     ///
     /// # Errors
-    /// What went wrong on the device, and that it holds no data.
+    /// The device fails or holds no samples.
     fn held_logits(&mut self, samples: &[usize], logits: &mut Vec<f32>) -> Result<(), EngineError>;
 }

@@ -1,12 +1,11 @@
-//! Products of matrices on one thread.
+//! Matrix products on one thread, by the `gemm` crate, for the candle engine. One thread keeps the order of sums fixed.
 //!
-//! The one place in this crate with `unsafe`: the kernels of the `gemm` crate take pointers. Every length is checked before.
-//! One thread, so that candle's sums have one order.
+//! The only `unsafe` of this crate is here: `gemm` takes pointers. Every length is checked before the call.
 
-/// The version of the `gemm` crate, which it does not tell itself.
+/// The version of the `gemm` crate, which does not export it.
 pub(crate) const VERSION: &str = "0.19.0";
 
-/// The kernel that the `gemm` crate takes on this machine, by its own rule. Each rounds in its own way.
+/// The kernel that the `gemm` crate selects on this host, by the rule of that crate. Kernels round differently.
 pub(crate) fn kernel() -> &'static str {
     #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
     {
@@ -24,7 +23,7 @@ pub(crate) fn kernel() -> &'static str {
     "scalar"
 }
 
-/// A matrix in a slice, its rows one after the other, or the transpose of one.
+/// A row-major matrix in a slice, or the transpose of one.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
     values: &'a [f32],
@@ -34,44 +33,44 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// `rows` rows of `columns` values.
+    /// A row-major matrix.
     ///
     /// # Panics
-    /// If there are more or fewer values.
+    /// If `values` has another length than `rows` · `columns`.
     pub fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
         assert_eq!(values.len(), rows * columns, "a {rows}×{columns} matrix");
         Matrix { values, rows, columns, transposed: false }
     }
 
-    /// The transpose, without moving a value.
+    /// The transpose, as another view of the same slice.
     pub fn transposed(self) -> Self {
         Matrix { transposed: !self.transposed, ..self }
     }
 
-    /// Rows and columns as seen from outside.
+    /// Rows and columns of the view.
     fn extent(&self) -> (usize, usize) {
         if self.transposed { (self.columns, self.rows) } else { (self.rows, self.columns) }
     }
 
-    /// Steps from a column to the next and from a row to the next.
-    fn steps(&self) -> (isize, isize) {
+    /// The strides of columns and rows.
+    fn strides(&self) -> (isize, isize) {
         let step = self.columns as isize;
         if self.transposed { (step, 1) } else { (1, step) }
     }
 }
 
-/// output = left · right, or output += left · right where `accumulate` is set; `output` holds its rows one after the other.
+/// Computes output = left · right, or output += left · right if `accumulate` is set. `output` is row-major.
 ///
 /// # Panics
-/// If the extents disagree.
+/// If the extents do not match.
 pub(crate) fn multiply(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32], accumulate: bool) {
     let ((rows, inner), (right_rows, columns)) = (left.extent(), right.extent());
     assert_eq!(inner, right_rows, "the inner extents of a product");
     assert_eq!(output.len(), rows * columns, "a {rows}×{columns} product");
-    let ((left_column, left_row), (right_column, right_row)) = (left.steps(), right.steps());
+    let ((left_column, left_row), (right_column, right_row)) = (left.strides(), right.strides());
     #[allow(unsafe_code)]
-    // SAFETY: `Matrix::new` and the assertions above make every index that the extents and steps can form lie within its
-    // slice, and `output`, borrowed mutably, overlaps neither of the others.
+    // SAFETY: `Matrix::new` and the assertions above keep every index that extents and strides can form within its slice.
+    // `output` is borrowed mutably and so overlaps neither input.
     unsafe {
         gemm::gemm(
             rows,
@@ -87,7 +86,7 @@ pub(crate) fn multiply(left: Matrix<'_>, right: Matrix<'_>, output: &mut [f32], 
             right.values.as_ptr(),
             right_column,
             right_row,
-            // output = 1 · output (read only where it accumulates) + 1 · left · right.
+            // output = 1 · output (read only if it accumulates) + 1 · left · right.
             1.0f32,
             1.0f32,
             false,
@@ -121,7 +120,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "inner extents")]
-    fn extents_that_disagree_are_refused() {
+    fn extents_that_do_not_match_are_refused() {
         multiply(Matrix::new(&[0.0; 6], 2, 3), Matrix::new(&[0.0; 4], 2, 2), &mut [0.0; 4], false);
     }
 }

@@ -1,21 +1,34 @@
-//! The optimisers of [`Optimizer`] over a flat list of weights, with PyTorch's meaning of every parameter.
+//! The optimisers of [`Optimizer`] over a flat list of weights. Every parameter has the meaning that PyTorch gives it.
 
-use super::EngineError;
+use super::error::EngineError;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::{Adam, Instructions, Sgd};
 
-/// What an optimiser remembers between steps, a value a weight.
+/// An optimiser's state between steps: lists with one value per trained weight.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OptimizerState {
     /// Steps taken.
     pub steps: u64,
-    /// SGD: the momentum, nothing where that is 0. Adam: the mean of the gradients.
+    /// SGD: the velocity; empty if the momentum is 0. Adam: the first moment, a running mean of the gradients.
     pub first: Vec<f32>,
-    /// Adam: the mean of the gradients' squares. SGD: nothing.
+    /// Adam: the second moment, a running mean of the squared gradients. SGD: empty.
     pub second: Vec<f32>,
 }
 
-/// An optimiser and what it remembers.
+/// The number of values in an optimiser's state per trained weight.
+pub fn optimizer_values_per_weight(optimizer: &Optimizer) -> usize {
+    state_lists(optimizer).into_iter().filter(|used| *used).count()
+}
+
+/// Whether the optimiser uses the first and the second list of [`OptimizerState`].
+pub(crate) fn state_lists(optimizer: &Optimizer) -> [bool; 2] {
+    match optimizer {
+        Optimizer::Sgd { momentum, .. } => [*momentum != 0.0, false],
+        Optimizer::Adam { .. } => [true, true],
+    }
+}
+
+/// An optimiser on the CPU, with its state.
 #[derive(Clone, Debug)]
 pub(crate) struct Updater {
     optimizer: Optimizer,
@@ -24,52 +37,43 @@ pub(crate) struct Updater {
 }
 
 impl Updater {
-    /// An optimiser of `weights` weights that has taken no step.
+    /// An optimiser of `weights` weights before its first step.
     pub fn new(optimizer: Optimizer, weights: usize, instructions: Instructions) -> Self {
-        let [first, second] = Self::lists(&optimizer).map(|there| vec![0.0; if there { weights } else { 0 }]);
+        let [first, second] = state_lists(&optimizer).map(|used| vec![0.0; if used { weights } else { 0 }]);
         let state = OptimizerState { steps: 0, first, second };
         Updater { optimizer, instructions, state }
     }
 
-    /// Which of two lists with a value a weight the optimiser has.
-    pub fn lists(optimizer: &Optimizer) -> [bool; 2] {
-        match optimizer {
-            Optimizer::Sgd { momentum, .. } => [*momentum != 0.0, false],
-            Optimizer::Adam { .. } => [true, true],
-        }
-    }
-
-    /// What it remembers.
     pub fn state(&self) -> &OptimizerState {
         &self.state
     }
 
-    /// Goes on from what another remembered.
+    /// Replaces the state.
     ///
     /// # Errors
-    /// If that has another number of values.
+    /// The new state's lists have other lengths.
     pub fn restore(&mut self, state: OptimizerState) -> Result<(), EngineError> {
         let counts = |state: &OptimizerState| [state.first.len(), state.second.len()];
         let (found, expected) = (counts(&state), counts(&self.state));
         if found != expected {
             return Err(EngineError::new(format!(
-                "the optimiser's memory has {found:?} values where this network and optimiser have {expected:?}: it is another \
-                 optimiser's; start the job again"
+                "the checkpoint belongs to another optimiser: its state has {found:?} values, expected {expected:?}; restart the job \
+                 without it"
             )));
         }
         self.state = state;
         Ok(())
     }
 
-    /// One step along `gradient` at the learning rate `lr`.
+    /// Takes one step along `gradient` at the learning rate `lr`. Both slices have one value per trained weight.
     pub fn step(&mut self, weights: &mut [f32], gradient: &[f32], lr: f64) {
-        assert_eq!(weights.len(), gradient.len(), "a gradient for every weight");
+        assert_eq!(weights.len(), gradient.len(), "one gradient per weight");
         self.state.steps += 1;
         match self.optimizer {
             Optimizer::Sgd { momentum, weight_decay, nesterov, .. } => Sgd {
                 weights,
                 gradient,
-                // From v = 0 the first step gives v = g + λ w, as PyTorch's does.
+                // With v = 0 the first step gives v = g + λw, as in PyTorch.
                 velocity: &mut self.state.first,
                 lr: lr as f32,
                 momentum: momentum as f32,
@@ -78,9 +82,9 @@ impl Updater {
             }
             .run(self.instructions),
             Optimizer::Adam { beta1, beta2, epsilon, weight_decay, .. } => {
-                // m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ), with the divisions taken out of the loop.
+                // Kingma & Ba 2015: m̂ = m/(1 − β₁ᵗ) and v̂ = v/(1 − β₂ᵗ). The kernel multiplies by the reciprocals.
                 let steps = self.state.steps as f64;
-                // Before β is rounded: 1 − β of a rounded 0.999 is off by 1 in 10⁵.
+                // Subtract before rounding β to f32: 1 − β of a rounded 0.999 has a relative error of 10⁻⁵.
                 let shares = |beta: f64| [beta as f32, (1.0 - beta) as f32];
                 Adam {
                     weights,
@@ -136,21 +140,21 @@ mod tests {
     }
 
     #[test]
-    fn momentum_starts_as_the_gradient_and_decays() {
+    fn momentum_starts_with_the_gradient_and_decays() {
         // v = 0.5, then 0.9·0.5 − 0.25 = 0.2.
         close(two_steps(sgd(0.9, 0.0, false)), [0.95, 0.93]);
     }
 
     #[test]
-    fn nesterov_looks_ahead() {
+    fn nesterov_momentum_adds_the_next_velocity() {
         // 0.5 + 0.9·0.5 = 0.95; then −0.25 + 0.9·0.2 = −0.07.
         close(two_steps(sgd(0.9, 0.0, true)), [0.905, 0.912]);
     }
 
     #[test]
-    fn adam_corrects_its_bias() {
+    fn adam_corrects_the_bias_of_its_moments() {
         let adam = Optimizer::Adam { lr: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
-        // Step 1: m̂ = g and v̂ = g², so the step is lr whatever the gradient.
+        // Step 1: m̂ = g and v̂ = g², so the step has the length lr for every gradient.
         // Step 2: m̂ = (0.9·0.05 − 0.025)/0.19, v̂ = (0.999·0.00025 + 0.001·0.0625)/0.001999.
         let m = (0.9 * 0.05 - 0.025) / 0.19;
         let v: f64 = (0.999 * 0.000_25 + 0.000_062_5) / 0.001_999;
@@ -158,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn adams_epsilon_stands_outside_the_root() {
+    fn adam_adds_epsilon_outside_the_root() {
         let adam = Optimizer::Adam { lr: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 0.5, weight_decay: 0.0 };
         assert!((two_steps(adam)[0] - 0.95).abs() < 2e-7, "0.1 · 0.5/(0.5 + 0.5)");
     }

@@ -2,7 +2,7 @@
 
 use plusminus_core::methods::losses::{Cce, Loss};
 use plusminus_cuda::twin::Twin;
-use plusminus_cuda::{Convolution, Device, DeviceError, Kind, Memory, Recording, Room, Values};
+use plusminus_cuda::{Convolution, Device, DeviceError, DeviceMemory, HostBuffer, HostValues, Kind, Recording};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The loss of an engine's step: the mean cross entropy of a batch with these labels.
@@ -30,11 +30,11 @@ impl Device for SharedTwin {
         self.lock().kin()
     }
 
-    fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
+    fn allocate(&mut self, kind: Kind, length: usize) -> Result<DeviceMemory, DeviceError> {
         self.lock().allocate(kind, length)
     }
 
-    fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
+    fn free(&mut self, memory: DeviceMemory) -> Result<(), DeviceError> {
         self.lock().free(memory)
     }
 
@@ -42,11 +42,11 @@ impl Device for SharedTwin {
         self.lock().capacity()
     }
 
-    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
+    fn write(&mut self, values: HostValues<'_>, to: DeviceMemory) -> Result<(), DeviceError> {
         self.lock().write(values, to)
     }
 
-    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
+    fn read(&self, from: DeviceMemory, values: HostBuffer<'_>) -> Result<(), DeviceError> {
         self.lock().read(from, values)
     }
 

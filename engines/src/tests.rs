@@ -1,11 +1,12 @@
-//! Every engine beside PyTorch, in one training step of every network. `benches/pytorch/fixtures.py` wrote what PyTorch computes in
-//! float64 and by how much its own float32 is off, and says by what formula weights, inputs and labels are made.
+//! Compares every engine with PyTorch, in one training step of every network. `benches/pytorch/fixtures.py` wrote the results of PyTorch in
+//! float64 and the errors of its float32. It documents the formulas of weights, inputs and labels.
 
 use super::candle::CandleEngine;
 use super::cuda::CudaEngine;
+use super::engine::{Engine, Gradients};
 use super::fused::FusedEngine;
 use super::testing::cross_entropy;
-use super::{Engine, Gradients, Plan, Role, Weights};
+use super::weights::{Plan, Role, Weights};
 use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::networks::{Downsample, Model, Network};
 use plusminus_core::methods::optimizer::Optimizer;
@@ -17,7 +18,7 @@ use serde::Deserialize;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// An engine whose gradients can be looked at.
+/// An engine that returns its gradients.
 pub(super) trait Peer: Engine {
     fn differentiate(&mut self, inputs: &[f32], labels: &[u32]) -> Gradients;
 }
@@ -53,14 +54,14 @@ struct Case {
     statistics: Vec<Array>,
 }
 
-/// Numbers of which there are few.
+/// A short list, stored completely.
 #[derive(Deserialize)]
 struct Whole {
     values: Vec<f64>,
     error: f64,
 }
 
-/// Some of an array's numbers, and what all of them come to.
+/// Some values of an array, and statistics of all.
 #[derive(Deserialize)]
 struct Array {
     name: String,
@@ -84,7 +85,7 @@ fn mix(mut h: u32) -> u32 {
     h ^ (h >> 16)
 }
 
-/// Element i of array a.
+/// Pseudo-random bits of element i of an array.
 fn bits(array: u32, i: usize) -> u32 {
     mix(mix(array).wrapping_add(i as u32))
 }
@@ -102,7 +103,7 @@ fn value(role: Role, unit: f32) -> f32 {
         Role::Bias { .. } => unit / 16.0,
         Role::Scale | Role::RunningVariance => 1.0 + unit / 4.0,
         Role::Shift | Role::RunningMean => unit / 4.0,
-        Role::Vectors => unreachable!("no network for text is among the cases"),
+        Role::Vectors => unreachable!("no text network is among the cases"),
     }
 }
 
@@ -114,7 +115,7 @@ impl Case {
             "resnet20" => Model::Resnet20 { shortcut: Downsample::Pad },
             "resnet20-projection" => Model::Resnet20 { shortcut: Downsample::Projection },
             "vgg16-bn" => Model::Vgg16Bn,
-            other => panic!("no network is called {other}"),
+            other => panic!("unknown network {other}"),
         };
         let [channels, height, width] = self.shape;
         model.network(ImageShape { channels, height, width }, 10).unwrap()
@@ -130,59 +131,59 @@ impl Case {
         weights
     }
 
-    /// Compares what an engine gives with what PyTorch does.
-    fn compare(&self, weights: &Weights, engine: fn(&Network, Weights) -> Box<dyn Peer>) -> Farthest {
+    /// Compares an engine with PyTorch.
+    fn compare(&self, weights: &Weights, engine: fn(&Network, Weights) -> Box<dyn Peer>) -> LargestError {
         let (network, plan) = (self.network(), weights.plan());
         let count = self.batch * network.input.len();
         let inputs: Vec<f32> = (0..count).map(|i| 2.0 * unit(self.inputs, i)).collect();
         let labels: Vec<u32> = (0..self.batch).map(|i| bits(999, i) % 10).collect();
-        let mut farthest = Farthest::default();
+        let mut largest = LargestError::default();
 
         let mut peer = engine(&network, weights.clone());
         let found = peer.differentiate(&inputs, &labels);
-        farthest.whole("the loss", &[found.loss as f32], &self.loss);
-        farthest.whole("logits in training", &found.logits, &self.training);
+        largest.whole("the loss", &[found.loss as f32], &self.loss);
+        largest.whole("logits in training", &found.logits, &self.training);
         let mut logits = Vec::new();
         peer.logits(&inputs, &mut logits).unwrap();
-        farthest.whole("logits in evaluation", &logits, &self.evaluation);
+        largest.whole("logits in evaluation", &logits, &self.evaluation);
         let statistics = peer.weights().unwrap();
         let expected = self.gradients.iter().chain(&self.statistics);
         assert_eq!(plan.entries().len(), self.gradients.len() + self.statistics.len());
         for (array, (entry, expected)) in plan.entries().iter().zip(expected).enumerate() {
             assert_eq!((&entry.name, &entry.shape), (&expected.name, &expected.shape));
             let from = if entry.role.is_trained() { &found.weights } else { statistics.values() };
-            farthest.array(array, &from[entry.range.clone()], expected);
+            largest.array(array, &from[entry.range.clone()], expected);
         }
 
         let mut peer = engine(&network, weights.clone());
         peer.train_step(&inputs, &mut cross_entropy(&labels), self.lr, &mut no_dropout()).unwrap();
         peer.logits(&inputs, &mut logits).unwrap();
-        farthest.whole("logits after a step", &logits, &self.stepped);
-        farthest
+        largest.whole("logits after a step", &logits, &self.stepped);
+        largest
     }
 }
 
-/// What all engines keep to: every distance from PyTorch's float64 is at most so many times the one of PyTorch's own float32, and of
-/// [`FLOOR`]. On a processor with AVX-512 the largest were 5.6 times for candle (a projection of resnet20's 19.body.1.bias) and 4.2
-/// times for the fused engine (8.bias of cnn); on others, sums have another order. No ReLU and no maximum fell the other way.
+/// The limit for all engines: every error, relative to PyTorch in float64, is at most this multiple of the error of PyTorch in float32 plus
+/// [`FLOOR`]. With AVX-512 the largest were 5.6 for candle (a projection of resnet20's 19.body.1.bias) and 4.2 for the fused engine (8.bias
+/// of cnn). With other instructions sums have another order. No ReLU and no maximum had another sign or position.
 const TIMES: f64 = 10.0;
 
-/// A share of an array's norm that counts as error even where PyTorch was luckier.
+/// The share of an array's norm that is allowed as an error even if PyTorch's is smaller.
 const FLOOR: f64 = 1e-7;
 
-/// The largest distance, in multiples of PyTorch's error, and of what.
+/// The largest error as a multiple of PyTorch's, with the name of the quantity.
 #[derive(Debug, Default)]
-struct Farthest {
+struct LargestError {
     times: f64,
     what: String,
 }
 
-impl Farthest {
-    fn see(&mut self, what: impl FnOnce() -> String, apart: f64, error: f64) {
-        // What is 0 in theory PyTorch may get right.
+impl LargestError {
+    fn update(&mut self, what: impl FnOnce() -> String, apart: f64, error: f64) {
+        // PyTorch may be exact where the true value is 0.
         let times = if apart == 0.0 { 0.0 } else { apart / error };
         if times > self.times || times.is_nan() {
-            *self = Farthest { times, what: what() };
+            *self = LargestError { times, what: what() };
         }
     }
 
@@ -190,7 +191,7 @@ impl Farthest {
         assert_eq!(found.len(), expected.values.len());
         let apart: f64 = found.iter().zip(&expected.values).map(|(found, e)| (f64::from(*found) - e).powi(2)).sum();
         let norm = expected.values.iter().map(|e| e * e).sum::<f64>().sqrt();
-        self.see(|| what.to_owned(), apart.sqrt(), expected.error + FLOOR * norm);
+        self.update(|| what.to_owned(), apart.sqrt(), expected.error + FLOOR * norm);
     }
 
     fn array(&mut self, array: usize, found: &[f32], expected: &Array) {
@@ -199,21 +200,21 @@ impl Farthest {
         let root = (count as f64).sqrt();
         let worst = expected.worst + FLOOR * expected.norm / root;
         for (place, expected) in places.zip(&expected.values) {
-            self.see(|| format!("{name} at {place}"), (f64::from(found[place]) - expected).abs(), worst);
+            self.update(|| format!("{name} at {place}"), (f64::from(found[place]) - expected).abs(), worst);
         }
         let error = expected.error + FLOOR * expected.norm;
         let total = |f: &dyn Fn(usize, f64) -> f64| -> f64 {
             found.iter().enumerate().map(|(i, value)| f(i, f64::from(*value))).sum()
         };
         let dot = total(&|i, value| value * f64::from(unit(2000 + array as u32, i)));
-        self.see(
+        self.update(
             || format!("the norm of {name}"),
             (total(&|_, value| value * value).sqrt() - expected.norm).abs(),
             error,
         );
-        self.see(|| format!("the projection of {name}"), (dot - expected.dot).abs(), error);
-        // Errors that all go one way add up in a sum.
-        self.see(|| format!("the sum of {name}"), (total(&|_, value| value) - expected.sum).abs(), root * error);
+        self.update(|| format!("the projection of {name}"), (dot - expected.dot).abs(), error);
+        // Errors of equal sign add up in a sum.
+        self.update(|| format!("the sum of {name}"), (total(&|_, value| value) - expected.sum).abs(), root * error);
     }
 }
 
@@ -228,12 +229,12 @@ fn fused(network: &Network, weights: Weights) -> Box<dyn Peer> {
     Box::new(FusedEngine::new(network, weights, SGD, threads, instructions).unwrap().unwrap())
 }
 
-/// The engine for GPUs, with its kernels on the processor.
+/// The engine for GPUs, with its kernels on the CPU.
 fn cuda(network: &Network, weights: Weights) -> Box<dyn Peer> {
     Box::new(CudaEngine::new(network, weights, SGD, Box::new(plusminus_cuda::twin::Twin::new())).unwrap())
 }
 
-/// Every engine in every case of a network; there are `count`.
+/// Compares every engine in every case of a network. There are `count` cases.
 fn agree_with_pytorch(network: &str, count: usize) {
     let cases: Vec<Case> = cases().into_iter().filter(|case| case.network == network).collect();
     assert_eq!(cases.len(), count);
@@ -241,13 +242,17 @@ fn agree_with_pytorch(network: &str, count: usize) {
         let weights = case.weights();
         let engines = [("candle", candle as fn(&Network, Weights) -> Box<dyn Peer>), ("fused", fused), ("cuda", cuda)];
         for (name, engine) in engines {
-            let Farthest { times, what } = case.compare(&weights, engine);
-            assert!(times <= TIMES, "{network} {:?} {name}: {what} is off {times:.2} times as far", case.shape);
+            let LargestError { times, what } = case.compare(&weights, engine);
+            assert!(
+                times <= TIMES,
+                "{network} {:?} {name}: the error of {what} is {times:.2} times PyTorch's",
+                case.shape
+            );
         }
     }
 }
 
-/// The features of a network and its classifier's matrix give its logits.
+/// A network's features, multiplied by the classifier's matrix, equal its logits.
 fn features_give_logits(network: &Network, engine: fn(&Network, Weights) -> Box<dyn Peer>) {
     let weights = Arc::new(Plan::of(network)).initial(&mut Streams::new(1, 1).generator(Stream::Weights, 0));
     let features = network.features().unwrap();
@@ -279,19 +284,19 @@ fn features_give_logits(network: &Network, engine: fn(&Network, Weights) -> Box<
 }
 
 #[test]
-fn features_times_the_classifiers_matrix_are_logits() {
+fn features_times_the_classifiers_matrix_equal_the_logits() {
     let image = ImageShape { channels: 3, height: 16, width: 16 };
     for model in [Model::Cnn8, Model::Resnet20 { shortcut: Downsample::Projection }] {
         let network = model.network(image, 10).unwrap();
         features_give_logits(&network, candle);
         features_give_logits(&network, fused);
     }
-    // The last layer left is no step of the fused engine's.
+    // The fused engine does not support the last layer that remains.
     features_give_logits(&Model::Cnn { dropout: 0.5 }.network(image, 10).unwrap(), candle);
 }
 
 #[test]
-fn the_weights_of_another_network_have_no_part_for_it() {
+fn a_subset_of_weights_requires_the_arrays_of_its_plan() {
     let image = ImageShape { channels: 3, height: 16, width: 16 };
     let plan = |model: Model, classes| Arc::new(Plan::of(&model.network(image, classes).unwrap()));
     let weights = plan(Model::Cnn8, 10).initial(&mut no_dropout());
@@ -301,41 +306,43 @@ fn the_weights_of_another_network_have_no_part_for_it() {
 }
 
 #[test]
-fn a_step_of_cnn_is_pytorchs() {
+fn a_step_of_cnn_agrees_with_pytorch() {
     agree_with_pytorch("cnn", 2);
 }
 
 #[test]
-fn a_step_of_resnet20_is_pytorchs() {
+fn a_step_of_resnet20_agrees_with_pytorch() {
     agree_with_pytorch("resnet20", 2);
     agree_with_pytorch("resnet20-projection", 2);
 }
 
 #[test]
-fn a_step_of_resnet18_is_pytorchs() {
+fn a_step_of_resnet18_agrees_with_pytorch() {
     agree_with_pytorch("resnet18", 2);
 }
 
 #[test]
-fn a_step_of_vgg16_is_pytorchs() {
+fn a_step_of_vgg16_agrees_with_pytorch() {
     agree_with_pytorch("vgg16-bn", 1);
 }
 
 #[test]
-fn devices_are_written_as_they_are_read() {
-    use super::Device;
+fn devices_are_displayed_as_they_are_parsed() {
+    use super::options::Device;
     for device in [Device::Cpu, Device::Cuda(0), Device::Cuda(17)] {
         assert_eq!(device.to_string().parse::<Device>().unwrap(), device);
     }
     for wrong in ["cuda", "cuda:", "cuda:-1", "cuda:+1", "cuda:x", "gpu", ""] {
         let error = wrong.parse::<Device>().unwrap_err().to_string();
-        assert_eq!(error, format!("no device is called `{wrong}`; there are `cpu` and `cuda:0`, `cuda:1` and so on"));
+        assert_eq!(error, format!("unknown device `{wrong}`: expected `cpu`, or `cuda:0`, `cuda:1`, …"));
     }
 }
 
 #[test]
-fn a_processor_refuses_a_gpus_precision_and_no_job_is_blamed() {
-    use super::{Cause, ExecutionOptions, new_engine};
+fn a_cpu_refuses_the_precision_of_a_gpu_without_blaming_the_job() {
+    use super::error::Cause;
+    use super::factory::new_engine;
+    use super::options::ExecutionOptions;
     let image = ImageShape { channels: 1, height: 28, width: 28 };
     let network = Model::Cnn { dropout: 0.5 }.network(image, 10).unwrap();
     let weights = Arc::new(Plan::of(&network)).initial(&mut no_dropout());
@@ -343,22 +350,24 @@ fn a_processor_refuses_a_gpus_precision_and_no_job_is_blamed() {
         let refused = new_engine(ExecutionOptions::default(), precision, &network, weights.clone(), &SGD)
             .map(|_| ())
             .unwrap_err();
-        assert!(refused.to_string().contains(&format!("GPUs alone train in `precision: {name}`")), "{refused}");
+        assert!(refused.to_string().contains(&format!("`precision: {name}` requires a GPU")), "{refused}");
         assert_eq!(refused.cause, Cause::Host);
     }
 }
 
 #[test]
-fn a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() {
-    use super::{Device, EngineKind, ExecutionOptions, new_engine};
+fn a_missing_gpu_is_an_error_with_a_remedy() {
+    use super::factory::new_engine;
+    use super::options::{Device, EngineKind, ExecutionOptions};
     let image = ImageShape { channels: 1, height: 28, width: 28 };
     let network = Model::Cnn { dropout: 0.5 }.network(image, 10).unwrap();
     let weights = Arc::new(Plan::of(&network)).initial(&mut no_dropout());
     let made = |engine_kind| {
-        let means = ExecutionOptions { device: Device::Cuda(4096), engine: engine_kind, ..ExecutionOptions::default() };
-        new_engine(means, Precision::F32, &network, weights.clone(), &SGD).map(|_| ()).unwrap_err().to_string()
+        let options =
+            ExecutionOptions { device: Device::Cuda(4096), engine: engine_kind, ..ExecutionOptions::default() };
+        new_engine(options, Precision::F32, &network, weights.clone(), &SGD).map(|_| ()).unwrap_err().to_string()
     };
-    // Without a driver, without its compiler, or with some GPUs: this one is nowhere.
+    // The message depends on the host: no driver, no compiler, or fewer GPUs.
     let refused = made(None);
     assert!(
         ["--device cpu", "PLUSMINUS_CUDA_LIBRARIES", "cuda:4096"].iter().any(|word| refused.contains(word)),

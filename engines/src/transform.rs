@@ -1,17 +1,19 @@
-//! Crops and flips of an image as where its rows and columns come from. Every change moves rows and columns as wholes, so whatever comes
-//! after whatever, a row of the result is one row of the image, or shows padding; and the rows that show the image lie side by side.
+//! Crops and flips of an image, as maps from result rows and columns to image rows and columns.
+//!
+//! Crops and flips move whole rows and columns. So after any sequence of them a result row is one image row or padding, and the rows that
+//! are not padding form one range.
 
 use plusminus_core::methods::augment::Augment;
 use plusminus_core::methods::dataset::ImageShape;
 use rand::{Rng, RngExt};
 
-/// Numbers that stand for the [`ImageTransform`] of a sample.
+/// The length of [`ImageTransform::numbers`].
 pub(crate) const TRANSFORM_NUMBERS: usize = 8;
 
-/// Where the rows, or the columns, of a result come from.
+/// The map of one axis: which image row (or column) each result row shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AxisTransform {
-    /// Place i is place `first` + `step` · i of the image for `from` ≤ i < `to`, and padding elsewhere.
+    /// Result row i shows the image row `first` + `step` · i for `from` ≤ i < `to`, and padding otherwise.
     first: i64,
     step: i64,
     from: i64,
@@ -20,16 +22,16 @@ pub struct AxisTransform {
 }
 
 impl AxisTransform {
-    /// As they are.
+    /// The identity.
     fn new(extent: usize) -> Self {
         let extent = extent as i64;
         AxisTransform { first: 0, step: 1, from: 0, to: extent, extent }
     }
 
-    /// The window of the original extent that starts at `start` of the places padded on both sides.
+    /// Pads both ends by `padding`, then keeps `extent` rows from `start` on.
     fn cropped(self, padding: usize, start: usize) -> Self {
         let AxisTransform { first, step, from, to, extent } = self;
-        // Place i is place i + along of what there was, if there is such.
+        // New row i is old row i + along, if that exists.
         let along = start as i64 - padding as i64;
         let (from, to) = ((from.max(0) - along).max(0), (to.min(extent) - along).min(extent));
         if from >= to {
@@ -38,36 +40,36 @@ impl AxisTransform {
         AxisTransform { first: first + step * along, step, from, to, extent }
     }
 
-    /// The other way round.
+    /// Reverses the order.
     fn flipped(self) -> Self {
         let AxisTransform { first, step, from, to, extent } = self;
         AxisTransform { first: first + step * (extent - 1), step: -step, from: extent - to, to: extent - from, extent }
     }
 
-    /// Where a place comes from; nowhere, where it shows padding.
-    fn origin(self, place: usize) -> Option<usize> {
-        let place = place as i64;
-        let inside = (self.from..self.to).contains(&place);
-        inside.then(|| usize::try_from(self.first + self.step * place).ok()).flatten()
+    /// The image row that a result row shows; `None` for padding.
+    fn origin(self, row: usize) -> Option<usize> {
+        let row = row as i64;
+        let inside = (self.from..self.to).contains(&row);
+        inside.then(|| usize::try_from(self.first + self.step * row).ok()).flatten()
     }
 
-    /// Where each place comes from.
+    /// The image row that each result row shows; `None` for padding.
     fn origins(self) -> Vec<Option<usize>> {
-        (0..self.extent as usize).map(|place| self.origin(place)).collect()
+        (0..self.extent as usize).map(|row| self.origin(row)).collect()
     }
 }
 
-/// Where the rows and columns of a sample come from.
+/// The composition of the crops and flips that augmentation draws for one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageTransform {
-    /// Where the rows come from.
+    /// The map of rows.
     pub rows: AxisTransform,
-    /// Where the columns come from.
+    /// The map of columns.
     pub columns: AxisTransform,
 }
 
 impl ImageTransform {
-    /// Draws what `augment` makes of an image, in its order.
+    /// Draws the parameters of each augmentation in order and composes them.
     pub fn draw(shape: ImageShape, augment: &[Augment], generator: &mut impl Rng) -> Self {
         let (mut rows, mut columns) = (AxisTransform::new(shape.height), AxisTransform::new(shape.width));
         for change in augment {
@@ -86,7 +88,7 @@ impl ImageTransform {
         ImageTransform { rows, columns }
     }
 
-    /// Writes the image of this shape that `image` becomes. Padding is 0.
+    /// Writes the transformed image to `moved`, with zeros as padding. Both are `[channels, height, width]`.
     pub fn apply(&self, shape: ImageShape, image: &[f32], moved: &mut [f32]) {
         let ImageShape { height, width, .. } = shape;
         let (rows, columns) = (self.rows.origins(), self.columns.origins());
@@ -99,10 +101,10 @@ impl ImageTransform {
         }
     }
 
-    /// Both axes as {first, step, from, to}, as a device takes them.
+    /// Rows, then columns, as {first, step, from, to}: the form that the device's kernels read.
     pub(crate) fn numbers(&self) -> [i32; TRANSFORM_NUMBERS] {
         let ImageTransform { rows, columns } = self;
-        // None is beyond twice an extent.
+        // The absolute values are at most twice an extent.
         [rows.first, rows.step, rows.from, rows.to, columns.first, columns.step, columns.from, columns.to]
             .map(|number| number as i32)
     }
@@ -113,42 +115,42 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The plain way: lists of places, padded and cut.
-    fn cropped(places: &[Option<usize>], padding: usize, start: usize) -> Vec<Option<usize>> {
-        (start..start + places.len())
-            .map(|at| at.checked_sub(padding).and_then(|at| places.get(at).copied().flatten()))
+    /// Reference: pads and cuts a list of positions.
+    fn cropped(positions: &[Option<usize>], padding: usize, start: usize) -> Vec<Option<usize>> {
+        (start..start + positions.len())
+            .map(|at| at.checked_sub(padding).and_then(|at| positions.get(at).copied().flatten()))
             .collect()
     }
 
     proptest! {
         #[test]
-        fn any_crops_and_flips_one_after_another_are_where_the_places_come_from(
+        fn any_sequence_of_crops_and_flips_equals_the_reference(
             extent in 1usize..12,
             changes in prop::collection::vec(prop::option::of((0usize..15, 0usize..31)), 0..6),
         ) {
-            let (mut axis, mut places) = (AxisTransform::new(extent), (0..extent).map(Some).collect::<Vec<_>>());
+            let (mut axis, mut positions) = (AxisTransform::new(extent), (0..extent).map(Some).collect::<Vec<_>>());
             for change in changes {
                 match change {
                     Some((padding, start)) => {
                         let start = start.min(2 * padding);
-                        (axis, places) = (axis.cropped(padding, start), cropped(&places, padding, start));
+                        (axis, positions) = (axis.cropped(padding, start), cropped(&positions, padding, start));
                     }
                     None => {
                         axis = axis.flipped();
-                        places.reverse();
+                        positions.reverse();
                     }
                 }
-                prop_assert_eq!(axis.origins(), places.clone());
+                prop_assert_eq!(axis.origins(), positions.clone());
             }
         }
     }
 
     #[test]
-    fn what_is_cropped_away_does_not_come_back() {
+    fn rows_that_were_cropped_away_do_not_return() {
         let axis = AxisTransform::new(4).cropped(2, 4).cropped(2, 0);
         assert_eq!(axis.origins(), [None, None, Some(2), Some(3)]);
         let gone = AxisTransform::new(4).cropped(4, 8).cropped(4, 0);
         assert_eq!(gone.origins(), [None; 4]);
-        assert_eq!(AxisTransform::new(4).cropped(usize::MAX / 4, 0).origins(), [None; 4], "however far");
+        assert_eq!(AxisTransform::new(4).cropped(usize::MAX / 4, 0).origins(), [None; 4], "a crop far outside");
     }
 }

@@ -1,44 +1,44 @@
-//! The weights of a network as one flat list: the same names, shapes and order in every engine, file and digest.
+//! The weights of a network as one flat list, with the same names, shapes and order in every engine, file and digest.
 
 use plusminus_core::methods::networks::{Initialisation, Kernel, Layer, Network, Shortcut};
 use rand::{Rng, RngExt};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What an array of weights is for, and so how it starts.
+/// The purpose of an array of weights, which determines its initial values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Role {
-    /// An embedding's vectors, `[vocabulary, dimension]`.
+    /// The vectors of an embedding, `[vocabulary, dimension]`.
     Vectors,
-    /// A convolution's kernels, `[output, input, kernel, kernel]`, or `[output, input, kernel]` in one dimension.
+    /// The kernels of a convolution, `[output, input, rows, columns]`, or `[output, input, columns]` in one dimension.
     Kernels {
-        /// Values that one output is made of.
+        /// Input values per output value.
         fan_in: usize,
-        /// Outputs that one input value goes into.
+        /// Output values per input value.
         fan_out: usize,
     },
-    /// A linear layer's matrix, `[output, input]`.
+    /// The matrix of a linear layer, `[output, input]`.
     Matrix {
-        /// Values that one output is made of.
+        /// Input values per output value.
         fan_in: usize,
     },
-    /// A bias, a value an output.
+    /// A bias, `[output]`.
     Bias {
-        /// Values that one output is made of.
+        /// Input values per output value.
         fan_in: usize,
     },
-    /// Batch norm's factor, a value a channel.
+    /// The scale γ of batch norm, `[channel]`.
     Scale,
-    /// Batch norm's offset, a value a channel.
+    /// The shift β of batch norm, `[channel]`.
     Shift,
-    /// Batch norm's running mean, which is measured rather than trained.
+    /// The running mean of batch norm, `[channel]`: measured, not trained.
     RunningMean,
-    /// Batch norm's running (unbiased) variance, which is measured rather than trained.
+    /// The running unbiased variance of batch norm, `[channel]`: measured, not trained.
     RunningVariance,
 }
 
 impl Role {
-    /// Whether an optimiser changes it.
+    /// Whether the optimiser updates the array.
     pub fn is_trained(self) -> bool {
         !matches!(self, Role::RunningMean | Role::RunningVariance)
     }
@@ -47,17 +47,17 @@ impl Role {
 /// One array of weights.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WeightEntry {
-    /// Its place in the network, such as `3.body.0.weight`: stable, and unique in its network.
+    /// The path in the network, such as `3.body.0.weight`: stable, and unique within the network.
     pub name: String,
-    /// Its extents, as PyTorch has them.
+    /// The shape, as in PyTorch.
     pub shape: Vec<usize>,
-    /// What it is for.
+    /// The purpose.
     pub role: Role,
-    /// Where it stands in the flat list.
+    /// The position in the flat list.
     pub range: Range<usize>,
 }
 
-/// Which weights a network has: the trained ones first, then running statistics, both in the order of the layers.
+/// The arrays of a network's flat list of weights: first the trained ones, then running statistics, each in the order of the layers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
     entries: Vec<WeightEntry>,
@@ -70,7 +70,7 @@ impl Plan {
     pub fn of(network: &Network) -> Plan {
         let mut found = Vec::new();
         collect(&network.layers, "", &mut found);
-        // A stable sort: the layers' order holds within the trained ones and within the statistics.
+        // The sort is stable: trained arrays and statistics each keep the order of the layers.
         found.sort_by_key(|(_, _, role)| !role.is_trained());
         let mut plan = Plan { entries: Vec::new(), trained: 0, initialisation: network.initialisation };
         let mut end = 0;
@@ -85,27 +85,27 @@ impl Plan {
         plan
     }
 
-    /// Every array, in order.
+    /// The arrays, in order.
     pub fn entries(&self) -> &[WeightEntry] {
         &self.entries
     }
 
-    /// How many values are trained: the first ones of the flat list.
+    /// The number of trained values, which come first in the flat list.
     pub fn trained(&self) -> usize {
         self.trained
     }
 
-    /// How many values there are.
+    /// The number of values.
     pub fn len(&self) -> usize {
         self.entries.last().map_or(0, |entry| entry.range.end)
     }
 
-    /// Whether there are none.
+    /// Whether the network has no weights.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Initial weights, drawn from `generator` array by array.
+    /// Draws initial weights array by array from `generator`: by role and the network's [`Initialisation`].
     pub fn initial(self: &Arc<Self>, generator: &mut impl Rng) -> Weights {
         let mut values = vec![0.0; self.len()];
         for entry in &self.entries {
@@ -131,16 +131,18 @@ impl Plan {
     }
 }
 
-/// Normal values by Box and Muller's transform (1958): two a pair of uniform ones, so their number does not depend on them.
+/// Fills `values` with normal values by the transform of Box & Muller (1958): two per pair of uniform values, so the number of draws does
+/// not depend on their values.
 ///
-/// Logarithm, sine and cosine are `libm`'s, for each system's own round in their own way. (A root is exact everywhere.)
+/// Logarithm, sine and cosine come from `libm`, because system libraries round differently. (Square roots are exact everywhere.)
 fn normal(values: &mut [f32], deviation: f64, generator: &mut impl Rng) {
     for values in values.chunks_mut(2) {
         values.iter_mut().zip(pair(deviation, generator)).for_each(|(value, normal)| *value = normal as f32);
     }
 }
 
-/// Values of this deviation: normal ones of a larger, of which those beyond [`CUT`] of their deviations are drawn again.
+/// Fills `values` from a truncated normal distribution with this standard deviation: draws from a wider normal distribution and rejects
+/// values beyond [`CUT`] of its deviations.
 fn truncated_normal(values: &mut [f32], deviation: f64, generator: &mut impl Rng) {
     let wide = deviation / CUT_DEVIATION;
     let mut values = values.iter_mut();
@@ -150,13 +152,13 @@ fn truncated_normal(values: &mut [f32], deviation: f64, generator: &mut impl Rng
     }
 }
 
-/// Where a normal distribution is cut off, in its deviations.
+/// Where the normal distribution is truncated, in standard deviations.
 const CUT: f64 = 2.0;
 
-/// The deviation that a standard normal distribution has when it is cut off there: √(1 − 2·2φ(2)/(2Φ(2) − 1)).
+/// The standard deviation of a standard normal distribution truncated at ±[`CUT`]: √(1 − 2·2φ(2)/(2Φ(2) − 1)).
 const CUT_DEVIATION: f64 = 0.879_625_661_034_239_8;
 
-/// Two normal values.
+/// Two independent normal values.
 fn pair(deviation: f64, generator: &mut impl Rng) -> [f64; 2] {
     // 1 − u lies in (0, 1], where the logarithm is finite.
     let radius = deviation * (-2.0 * libm::log(1.0 - generator.random::<f64>())).sqrt();
@@ -164,6 +166,7 @@ fn pair(deviation: f64, generator: &mut impl Rng) -> [f64; 2] {
     [radius * cosine, radius * sine]
 }
 
+/// Appends name, shape and role of every array of `layers`; `path` is the prefix of their names.
 fn collect(layers: &[Layer], path: &str, found: &mut Vec<(String, Vec<usize>, Role)>) {
     for (i, layer) in layers.iter().enumerate() {
         let mut push = |name: &str, shape: Vec<usize>, role| found.push((format!("{path}{i}.{name}"), shape, role));
@@ -208,7 +211,7 @@ fn collect(layers: &[Layer], path: &str, found: &mut Vec<(String, Vec<usize>, Ro
     }
 }
 
-/// The weights of one network at one moment. A clone shares its values until one of the two is changed.
+/// The weights of one network. A clone shares the values until either is modified.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
     plan: Arc<Plan>,
@@ -216,30 +219,30 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Zeroes everywhere.
+    /// All zeros.
     pub fn zeros(plan: &Arc<Plan>) -> Weights {
         Weights { plan: Arc::clone(plan), values: Arc::new(vec![0.0; plan.len()]) }
     }
 
-    /// Of a network with this plan; nothing where it has another number of weights.
+    /// The weights with these values in the plan's order; `None` if the number of values differs from the plan's.
     pub fn from_values(plan: &Arc<Plan>, values: Vec<f32>) -> Option<Weights> {
         (values.len() == plan.len()).then(|| Weights { plan: Arc::clone(plan), values: Arc::new(values) })
     }
 
-    /// Those of a part of the network, such as [`Network::features`], where layers have the same places: the arrays that `plan` has,
-    /// by their names. Nothing where it has others, or of other extents.
+    /// The weights of a part of the network, such as [`Network::features`]: the arrays of `plan`, found by name. `None` if an array is
+    /// missing or has another shape.
     pub fn subset(&self, plan: &Arc<Plan>) -> Option<Weights> {
-        let mut part = Weights::zeros(plan);
+        let mut subset = Weights::zeros(plan);
         let mut own = self.plan.entries.iter();
-        // Both plans have one order.
+        // Both plans list common arrays in the same order.
         for entry in plan.entries() {
             let from = own.find(|own| own.name == entry.name).filter(|own| own.shape == entry.shape)?;
-            part.values_mut()[entry.range.clone()].copy_from_slice(&self.values[from.range.clone()]);
+            subset.values_mut()[entry.range.clone()].copy_from_slice(&self.values[from.range.clone()]);
         }
-        Some(part)
+        Some(subset)
     }
 
-    /// What stands where.
+    /// The arrays of the list.
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
     }
@@ -249,7 +252,7 @@ impl Weights {
         &self.values
     }
 
-    /// Every value, in the plan's order.
+    /// Every value, in the plan's order. Copies values that a clone shares.
     pub fn values_mut(&mut self) -> &mut [f32] {
         Arc::make_mut(&mut self.values).as_mut_slice()
     }
@@ -259,7 +262,7 @@ impl Weights {
         self.values.iter().all(|value| value.is_finite())
     }
 
-    /// BLAKE3 of the values in little-endian order, in hexadecimal: equal weights, equal digest.
+    /// BLAKE3 of the values as little-endian bytes, in hexadecimal.
     pub fn digest(&self) -> String {
         let mut hasher = blake3::Hasher::new();
         for chunk in self.values.chunks(16 * 1024) {
@@ -285,7 +288,7 @@ mod tests {
         (network, plan)
     }
 
-    /// Every kind of layer.
+    /// Networks that together have every kind of layer.
     fn plans() -> Vec<(Network, Arc<Plan>)> {
         let resnet20 = |shortcut| Model::Resnet20 { shortcut };
         let models = [
@@ -301,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_trains_as_many_values_as_the_network_has_and_tiles_the_flat_list() {
+    fn a_plan_trains_every_parameter_and_tiles_the_flat_list() {
         for (network, plan) in plans() {
             assert_eq!(plan.trained(), network.parameters());
             let mut end = 0;
@@ -329,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_weights_of_a_network_for_text_have_pytorchs_extents() {
+    fn the_weights_of_a_text_network_have_the_shapes_of_pytorch() {
         let plan = Plan::of(&word_cnn(1_000, 12, 2, 0.5).unwrap());
         let found: Vec<(&str, &[usize])> =
             plan.entries().iter().map(|entry| (entry.name.as_str(), entry.shape.as_slice())).collect();
@@ -348,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn initial_weights_have_the_spread_that_their_layer_asks_for() {
+    fn initial_weights_have_the_variance_of_their_initialisation() {
         let moments = |values: &[f32]| {
             let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len() as f64;
             let variance = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / values.len() as f64;
@@ -390,7 +393,7 @@ mod tests {
                         continue;
                     }
                 };
-                // Five standard errors of a mean, and for the variance generously more.
+                // Five standard errors of the mean; ten for the variance.
                 let errors = 5.0 / (values.len() as f64).sqrt();
                 assert!(mean.abs() < errors * expected.sqrt(), "{}: mean {mean}", entry.name);
                 assert!((variance / expected - 1.0).abs() < 2.0 * errors, "{}: {variance} for {expected}", entry.name);
@@ -402,18 +405,18 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_gives_the_same_weights_and_another_seed_others() {
+    fn initial_weights_depend_on_the_seed_alone() {
         let (_, plan) = plan(Model::Cnn { dropout: 0.0 });
         let initial = |seed| plan.initial(&mut Streams::new(seed, 0).generator(Stream::Weights, 0)).digest();
         assert_eq!(initial(1), initial(1));
         assert_ne!(initial(1), initial(2));
     }
 
-    /// Should this fail, every result changes with it: a new version has to say so.
+    /// A change of these digests changes every result and requires a new version.
     #[test]
-    fn the_initial_weights_of_a_seed_stay_what_they_were() {
+    fn the_initial_weights_of_a_seed_do_not_change() {
         let initial = |model| plan(model).1.initial(&mut Streams::new(1, 0).generator(Stream::Weights, 0)).digest();
-        // The one draws uniform values, the other normal ones.
+        // The first draws uniform values, the second normal values.
         let found = [Model::Cnn { dropout: 0.0 }, Model::Resnet20 { shortcut: Downsample::Pad }].map(initial);
         assert_eq!(
             found,

@@ -1,58 +1,58 @@
-//! Windows of an image times a matrix of weights: convolutions, their gradients with respect to the input, and plain products.
+//! Windows of images times a matrix of weights: convolutions, their gradients with respect to the input, and matrix products.
 
-use crate::grid::{Extents, Steps, Walk, check_product};
+use crate::grid::{Extents, Strides, Walk, check_product};
 use crate::lanes::{BLOCK, Instructions, Kernel, Lanes, array};
 use std::ops::Range;
 
-/// Values of a window that are taken before the next ones, so that the panels of weights in use stay in the cache. Sums go on where
-/// they stood, so it changes no bit.
+/// Values of a window to process before the next ones, so that the panels of weights in use stay in the cache. The sums continue where
+/// they stopped, so the results do not depend on it.
 const DEPTH: usize = 768;
 
-/// For every pixel p and output o: y\[p, o\] = Σ x\[window of p\] · w\[·, o\], or += where it accumulates.
+/// For every pixel p and output o: y\[p, o\] = Σ x\[window of p\] · w\[·, o\], or += if `accumulate` is set.
 ///
-/// A window is `rows` pieces of `length` values each, `row` values apart: k rows of k·c values for a k×k convolution over images of
-/// c channels, one piece for a matrix. Weights stand in panels of [`BLOCK`] outputs: panel, row, value of the piece, output.
-/// Sums run in that order, whatever the instructions.
+/// A window consists of `rows` pieces of `length` values, `row` values apart: k rows of k·c values for a k×k convolution over images with
+/// c channels, or one piece for a matrix product. Weights are stored in panels of [`BLOCK`] outputs, as \[panel, row, value, output\].
+/// Sums follow this order with all instruction sets.
 #[derive(Debug)]
 pub struct Correlation<'a> {
-    /// The pixels that come out.
+    /// The output pixels.
     pub extents: Extents,
-    /// What windows are cut from.
+    /// The images that windows are cut from.
     pub x: &'a [f32],
-    /// From the window of a pixel to that of the next.
-    pub x_steps: Steps,
-    /// Pieces of a window.
+    /// Distances between the windows of neighbouring pixels.
+    pub x_strides: Strides,
+    /// Pieces per window.
     pub rows: usize,
-    /// From a piece to the next.
+    /// Distance between pieces, in values.
     pub row: usize,
-    /// Values of a piece.
+    /// Values per piece.
     pub length: usize,
     /// Panels of rows · length · [`BLOCK`] weights.
     pub weights: &'a [f32],
-    /// From a panel to the next.
+    /// Distance between panels, in values.
     pub panel: usize,
-    /// Outputs of a pixel: [`BLOCK`] a panel.
+    /// Outputs per pixel, a multiple of [`BLOCK`]: one panel per block.
     pub outputs: usize,
-    /// What comes out.
+    /// The output.
     pub y: &'a mut [f32],
-    /// From a pixel that comes out to the next.
-    pub y_steps: Steps,
-    /// Whether the sum is added to what is there.
+    /// Distances between output pixels.
+    pub y_strides: Strides,
+    /// Adds to y; otherwise overwrites it.
     pub accumulate: bool,
 }
 
 impl Correlation<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If a window, a weight or an output lies outside its slice.
+    /// Panics if a window, a weight or an output lies outside its slice.
     pub fn run(self, instructions: Instructions) {
-        let Self { extents, x, x_steps, rows, row, length, panel, outputs, .. } = self;
-        check_product((x, x_steps, extents), [rows, row, length], (self.weights, panel, outputs));
+        let Self { extents, x, x_strides, rows, row, length, panel, outputs, .. } = self;
+        check_product((x, x_strides, extents), [rows, row, length], (self.weights, panel, outputs));
         if extents.pixels() == 0 || outputs == 0 {
             return;
         }
-        assert!(self.y_steps.last(self.extents) + self.outputs <= self.y.len(), "every output lies within y");
+        assert!(self.y_strides.last(self.extents) + self.outputs <= self.y.len(), "every output lies within y");
         instructions.run(self);
     }
 }
@@ -63,7 +63,7 @@ impl Kernel for Correlation<'_> {
     #[inline(always)]
     fn run<L: Lanes>(mut self, lanes: L) {
         let outputs = self.outputs;
-        // Parts of a window: all its rows, or a part of its one row.
+        // A part of a window is all its rows, or a range of its only row.
         let depth = if self.rows == 1 { DEPTH } else { self.length };
         for start in (0..self.length).step_by(depth) {
             let part = start..self.length.min(start + depth);
@@ -84,7 +84,7 @@ impl Kernel for Correlation<'_> {
 }
 
 impl Correlation<'_> {
-    /// V vectors of outputs for all pixels, P at a time.
+    /// Computes V vectors of outputs for all pixels, P pixels at a time.
     #[inline(always)]
     fn strip<L: Lanes, const P: usize, const V: usize>(
         &mut self,
@@ -92,7 +92,7 @@ impl Correlation<'_> {
         output: usize,
         part: Range<usize>,
     ) -> usize {
-        let mut walk = Walk::new(self.extents, [self.x_steps, self.y_steps]);
+        let mut walk = Walk::new(self.extents, [self.x_strides, self.y_strides]);
         let mut left = self.extents.pixels();
         while left > 0 {
             left -= match left {
@@ -105,7 +105,7 @@ impl Correlation<'_> {
         V * L::COUNT
     }
 
-    /// P pixels times V vectors of outputs, all sums in registers.
+    /// Computes V vectors of outputs for P pixels, with all sums in registers.
     #[inline(always)]
     fn tile<L: Lanes, const P: usize, const V: usize>(
         &mut self,

@@ -1,53 +1,53 @@
-//! Where the pixels of some images stand in a slice.
+//! Positions of pixels in a slice.
 
 use crate::lanes::BLOCK;
 
-/// The extents of a loop over pixels.
+/// Extents of a loop over pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extents {
-    /// Images.
+    /// Number of images.
     pub images: usize,
-    /// Rows of each.
+    /// Rows per image.
     pub rows: usize,
-    /// Pixels of each row.
+    /// Pixels per row.
     pub columns: usize,
 }
 
 impl Extents {
-    /// Rows of a matrix, a pixel each.
+    /// The rows of a matrix, one pixel each.
     pub fn matrix(rows: usize) -> Self {
         Extents { images: 1, rows: 1, columns: rows }
     }
 
-    /// How many pixels.
+    /// Number of pixels.
     pub fn pixels(&self) -> usize {
         self.images * self.rows * self.columns
     }
 }
 
-/// Steps, in values, from an image, row or pixel to the next.
+/// Distances between neighbouring images, rows and pixels, in values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Steps {
-    /// From an image to the next.
+pub struct Strides {
+    /// Distance between images.
     pub image: usize,
-    /// From a row to the next.
+    /// Distance between rows.
     pub row: usize,
-    /// From a pixel to the next.
+    /// Distance between pixels.
     pub column: usize,
 }
 
-impl Steps {
-    /// Steps over images of `rows` × `columns` pixels of `channels` values, one after the other.
+impl Strides {
+    /// Distances in contiguous images of `rows` × `columns` pixels with `channels` values.
     pub fn dense(rows: usize, columns: usize, channels: usize) -> Self {
-        Steps { image: rows * columns * channels, row: columns * channels, column: channels }
+        Strides { image: rows * columns * channels, row: columns * channels, column: channels }
     }
 
-    /// Steps over rows of a matrix.
+    /// Distances in a contiguous matrix with `columns` columns.
     pub fn matrix(columns: usize) -> Self {
-        Steps { image: 0, row: 0, column: columns }
+        Strides { image: 0, row: 0, column: columns }
     }
 
-    /// The largest offset that a loop over `extents` meets; 0 where the loop is empty.
+    /// The largest offset within a loop over `extents`; 0 if the loop is empty.
     pub(crate) fn last(&self, extents: Extents) -> usize {
         if extents.pixels() == 0 {
             return 0;
@@ -56,43 +56,43 @@ impl Steps {
     }
 }
 
-/// Checks that a product over windows stays within its slices: `extents` windows of so many `rows` of `length` values, `row` values
-/// apart, cut from `x`, times panels of `outputs` weights, `panel` values apart.
+/// Panics unless a product over windows stays within its slices. The windows have `rows` pieces of `length` values, `row` values apart,
+/// from `x`; the panels have `outputs` weights and are `panel` values apart.
 pub(crate) fn check_product(
-    (x, x_steps, extents): (&[f32], Steps, Extents),
+    (x, x_strides, extents): (&[f32], Strides, Extents),
     [rows, row, length]: [usize; 3],
     (weights, panel, outputs): (&[f32], usize, usize),
 ) {
     assert!(rows * length > 0, "a window has values");
-    assert_eq!(outputs % BLOCK, 0, "outputs in blocks of {BLOCK}");
+    assert_eq!(outputs % BLOCK, 0, "the outputs are in blocks of {BLOCK}");
     if extents.pixels() == 0 || outputs == 0 {
         return;
     }
     let window = (rows - 1) * row + length;
-    assert!(x_steps.last(extents) + window <= x.len(), "every window lies within x");
+    assert!(x_strides.last(extents) + window <= x.len(), "every window lies within x");
     let last = (outputs / BLOCK - 1) * panel;
     assert!(last + rows * length * BLOCK <= weights.len(), "every panel lies within the weights");
-    assert_eq!(panel % BLOCK, 0, "panels of whole blocks");
+    assert_eq!(panel % BLOCK, 0, "panels consist of whole blocks");
 }
 
-/// A walk over pixels, row by row, that counts the offsets in two slices.
+/// An iteration over pixels in row-major order that tracks the offsets in two slices.
 #[derive(Clone, Copy)]
 pub(crate) struct Walk {
     extents: Extents,
-    steps: [Steps; 2],
+    steps: [Strides; 2],
     row: usize,
     column: usize,
-    /// The offsets of the first pixel of the image at hand, and of the pixel at hand.
+    /// Offsets of the current image's first pixel, and of the current pixel.
     image: [usize; 2],
     at: [usize; 2],
 }
 
 impl Walk {
-    pub fn new(extents: Extents, steps: [Steps; 2]) -> Self {
+    pub fn new(extents: Extents, steps: [Strides; 2]) -> Self {
         Walk { extents, steps, row: 0, column: 0, image: [0; 2], at: [0; 2] }
     }
 
-    /// The offsets of the next pixel. After the last one the walk is over, and what it gives has no meaning.
+    /// Returns the offsets of the next pixel. They have no meaning after the last pixel.
     #[inline(always)]
     pub fn next(&mut self) -> [usize; 2] {
         let found = self.at;

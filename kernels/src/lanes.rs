@@ -1,30 +1,30 @@
-//! Several numbers at a time, with the vector instructions that the processor has.
+//! Vector arithmetic with the instruction sets of the CPU.
 //!
-//! Every kernel of this crate is written once over [`Lanes`], whose operations are IEEE 754's (a product and its sum are fused), and
-//! adds up in an order that does not depend on how many lanes there are. So it gives the same bytes with AVX-512, AVX2, NEON and
-//! portable code. `pulp` keeps the instructions behind a safe door: a token of it proves that the processor has them.
+//! Kernels are written once over [`Lanes`]. Its operations follow IEEE 754, with fused multiply-add, and kernels add up in an order that
+//! does not depend on the number of lanes. So AVX-512, AVX2, NEON and portable code give the same bytes. `pulp` makes the instructions
+//! safe: its tokens prove that the CPU supports them.
 
 use pulp::WithSimd;
 
-/// Channels are stored in multiples of so many values.
+/// Channels are stored in multiples of this number of values.
 pub const BLOCK: usize = 16;
 
 /// Arithmetic on vectors of `f32`.
 pub(crate) trait Lanes: Copy {
-    /// So many values in a register.
+    /// A register of [`Lanes::COUNT`] values.
     type Vector: Copy;
 
-    /// How many: a divisor of [`BLOCK`].
+    /// Values per vector, a divisor of [`BLOCK`].
     const COUNT: usize;
 
-    /// Whether there are 32 registers of a whole block each, and not as many values in all.
+    /// The CPU has 32 vector registers that hold a whole block each.
     const WIDE: bool;
 
-    /// The same value everywhere.
+    /// A vector with the same value in all lanes.
     fn splat(self, value: f32) -> Self::Vector;
-    /// The first values of `from`, which holds at least [`Lanes::COUNT`].
+    /// Loads the first values of `from`, which has at least [`Lanes::COUNT`].
     fn load(self, from: &[f32]) -> Self::Vector;
-    /// Writes to the first values of `to`, which holds at least [`Lanes::COUNT`].
+    /// Stores to the first values of `to`, which has at least [`Lanes::COUNT`].
     fn store(self, to: &mut [f32], vector: Self::Vector);
     /// a + b
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
@@ -38,11 +38,11 @@ pub(crate) trait Lanes: Copy {
     fn root(self, a: Self::Vector) -> Self::Vector;
     /// a · b + c, rounded once.
     fn multiply_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    /// Where a < b the value of `yes`, else (also where one is NaN) that of `no`.
+    /// Per lane `yes` if a < b, otherwise `no`. Comparisons with NaN give `no`.
     fn select_less(self, a: Self::Vector, b: Self::Vector, yes: Self::Vector, no: Self::Vector) -> Self::Vector;
 }
 
-/// Implements [`Lanes`] for a token of pulp's.
+/// Implements [`Lanes`] for a token of `pulp`.
 macro_rules! lanes {
     ($token:ty, $vector:ty, $count:literal, wide: $wide:literal) => {
         impl Lanes for $token {
@@ -111,7 +111,7 @@ lanes!(pulp::x86::V3, pulp::f32x8, 8, wide: false);
 #[cfg(target_arch = "aarch64")]
 lanes!(pulp::aarch64::Neon, pulp::f32x4, 4, wide: false);
 
-/// What every processor has.
+/// Arithmetic that every CPU supports.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Portable;
 
@@ -172,7 +172,7 @@ impl Lanes for Portable {
     }
 }
 
-/// f(0), f(1), …: as [`std::array::from_fn`], which has more layers than the optimiser sees through in long kernels.
+/// Returns \[f(0), f(1), …\]. In long kernels the optimiser does not see through [`std::array::from_fn`].
 #[inline(always)]
 pub(crate) fn array<T: Copy, const N: usize>(mut f: impl FnMut(usize) -> T) -> [T; N] {
     let mut values = [f(0); N];
@@ -182,16 +182,17 @@ pub(crate) fn array<T: Copy, const N: usize>(mut f: impl FnMut(usize) -> T) -> [
     values
 }
 
-/// A loop that is compiled for every kind of lanes.
+/// A loop that is compiled for every implementation of [`Lanes`].
 pub(crate) trait Kernel {
-    /// What comes of it.
+    /// The result.
     type Output;
 
-    /// Runs it. `#[inline(always)]`, as everything that it calls, so that it is compiled with the instructions of `lanes`.
+    /// Runs the loop. Implementations and everything they call are `#[inline(always)]`, so that they are compiled with the instruction set of
+    /// `lanes`.
     fn run<L: Lanes>(self, lanes: L) -> Self::Output;
 }
 
-/// The instructions that kernels run with.
+/// An instruction set that kernels run with.
 #[derive(Clone, Copy, Debug)]
 pub enum Instructions {
     /// AVX-512 F, BW, CD, DQ and VL.
@@ -203,13 +204,12 @@ pub enum Instructions {
     /// NEON.
     #[cfg(target_arch = "aarch64")]
     Neon(pulp::aarch64::Neon),
-    /// What every processor has. Where it has no fused product and sum, that is computed in software, many times slower, for the
-    /// same bytes.
+    /// No particular instructions. On a CPU without fused multiply-add it is emulated, with the same results but many times slower.
     Portable,
 }
 
 impl Instructions {
-    /// All that this processor has, the fastest first.
+    /// All instruction sets that this CPU supports, the fastest first.
     pub fn all() -> Vec<Instructions> {
         let mut found = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -223,12 +223,12 @@ impl Instructions {
         found
     }
 
-    /// The fastest that this processor has.
+    /// The fastest instruction set that this CPU supports.
     pub fn best() -> Instructions {
         Self::all()[0]
     }
 
-    /// Their usual name.
+    /// The name in results and logs, such as `avx2`.
     pub fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -241,28 +241,28 @@ impl Instructions {
         }
     }
 
-    /// Runs `kernel` with them.
+    /// Runs `kernel` with this instruction set.
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx512(lanes) => pulp::Simd::vectorize(lanes, With { lanes, kernel }),
+            Instructions::Avx512(lanes) => pulp::Simd::vectorize(lanes, Vectorized { lanes, kernel }),
             #[cfg(target_arch = "x86_64")]
-            Instructions::Avx2(lanes) => pulp::Simd::vectorize(lanes, With { lanes, kernel }),
+            Instructions::Avx2(lanes) => pulp::Simd::vectorize(lanes, Vectorized { lanes, kernel }),
             #[cfg(target_arch = "aarch64")]
-            Instructions::Neon(lanes) => pulp::Simd::vectorize(lanes, With { lanes, kernel }),
+            Instructions::Neon(lanes) => pulp::Simd::vectorize(lanes, Vectorized { lanes, kernel }),
             Instructions::Portable => kernel.run(Portable),
         }
     }
 }
 
-/// A kernel with the lanes that it shall use, for pulp to call where their instructions may be used.
-struct With<L, K> {
+/// A kernel with its lanes, as `pulp` calls it in a function that is compiled for the instruction set.
+struct Vectorized<L, K> {
     lanes: L,
     kernel: K,
 }
 
-impl<L: Lanes, K: Kernel> WithSimd for With<L, K> {
+impl<L: Lanes, K: Kernel> WithSimd for Vectorized<L, K> {
     type Output = K::Output;
 
     #[inline(always)]

@@ -1,22 +1,21 @@
-//! The loops that training on a CPU spends its time in, and nothing else: no networks, no threads, no memory of their own.
+//! The inner loops of training on a CPU. They know nothing about networks, start no threads and allocate nothing.
 //!
-//! Every kernel is a struct whose fields name slices and extents, and whose `run` checks that they fit each other before it
-//! computes: a wrong extent is a panic with a sentence, never a read beyond the end. There is no `unsafe` in this crate; vector
-//! instructions are used through `pulp`, chosen when the program runs ([`Instructions`]).
+//! Every kernel is a struct with slices and extents. Its `run` checks that they match before it computes, and panics with a message
+//! otherwise. This crate contains no `unsafe`; `pulp` provides vector instructions, selected at run time ([`Instructions`]).
 //!
-//! Images are channels-last: a pixel's values stand together, in blocks of [`BLOCK`] (channels that are lacking are zeroes, which
-//! every kernel keeps zeroes); only the images that windows are cut from may have any number of channels. Sums have one order,
-//! whatever the instructions: equal inputs give equal bytes on every processor.
+//! Images are channels-last, with channels in blocks of [`BLOCK`]. Padding channels are zero, and every kernel keeps them zero. Only the
+//! images that windows are cut from may have any number of channels. Sums have the same order with all instruction sets: equal inputs
+//! give equal bytes on every CPU.
 //!
-//! | file | what |
+//! | file | content |
 //! |---|---|
-//! | `lanes` | vectors of numbers, and the choice of instructions |
-//! | `grid` | where pixels stand |
+//! | `lanes` | vector arithmetic and the choice of the instruction set |
+//! | `grid` | positions of pixels |
 //! | `correlate`, `outer` | products: convolutions and linear layers, forward and backward |
-//! | `winograd` | 3×3 convolutions with fewer products |
-//! | `view`, `pixels`, `pool` | what stands between products |
-//! | `update` | steps of optimisers |
-//! | `tangent` | the hyperbolic tangent |
+//! | `winograd` | 3×3 convolutions with fewer multiplications |
+//! | `view`, `pixels`, `pool` | operations between products: batch norm, ReLU, sums, pooling |
+//! | `update` | optimiser steps |
+//! | `tangent` | tanh |
 
 #![allow(
     clippy::needless_range_loop,
@@ -35,10 +34,10 @@ mod view;
 mod winograd;
 
 pub use correlate::Correlation;
-pub use grid::{Extents, Steps};
+pub use grid::{Extents, Strides};
 pub use lanes::{BLOCK, Instructions};
 pub use outer::OuterSum;
-pub use pixels::{Add, GradientApply, GradientSums, Join, Mask, Moments, Pad};
+pub use pixels::{Add, ChannelMoments, GradientApply, GradientSums, Join, Mask, Pad};
 pub use pool::{Average, MaxPool, MaxPoolGradient, Windows};
 pub use tangent::tanh;
 pub use update::{Adam, Sgd};

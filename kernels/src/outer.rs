@@ -1,49 +1,49 @@
 //! Sums of outer products over pixels: gradients with respect to weights.
 
-use crate::grid::{Extents, Steps, check_product};
+use crate::grid::{Extents, Strides, check_product};
 use crate::lanes::{BLOCK, Instructions, Kernel, Lanes, array};
 use std::ops::Range;
 
-/// w\[·, o\] += Σ over pixels p: x\[window of p\] · d\[p, o\], the gradient of a [`super::Correlation`] with respect to its weights,
-/// which stand in the same panels.
+/// w\[·, o\] += Σ over pixels p: x\[window of p\] · d\[p, o\]. This is the gradient of a [`Correlation`](crate::Correlation) with respect to
+/// its weights, stored in the same panels.
 #[derive(Debug)]
 pub struct OuterSum<'a> {
-    /// The pixels that are summed over.
+    /// The pixels to sum over.
     pub extents: Extents,
-    /// What windows are cut from.
+    /// The images that windows are cut from.
     pub x: &'a [f32],
-    /// From the window of a pixel to that of the next.
-    pub x_steps: Steps,
-    /// Pieces of a window.
+    /// Distances between the windows of neighbouring pixels.
+    pub x_strides: Strides,
+    /// Pieces per window.
     pub rows: usize,
-    /// From a piece to the next.
+    /// Distance between pieces, in values.
     pub row: usize,
-    /// Values of a piece.
+    /// Values per piece.
     pub length: usize,
-    /// The gradient of every output.
+    /// Gradient with respect to the outputs.
     pub d: &'a [f32],
-    /// From a pixel's to the next.
-    pub d_steps: Steps,
+    /// Distances between the gradients of neighbouring pixels.
+    pub d_strides: Strides,
     /// Panels of rows · length · [`BLOCK`] sums.
     pub weights: &'a mut [f32],
-    /// From a panel to the next.
+    /// Distance between panels, in values.
     pub panel: usize,
-    /// Outputs of a pixel: [`BLOCK`] a panel.
+    /// Outputs per pixel, a multiple of [`BLOCK`]: one panel per block.
     pub outputs: usize,
 }
 
 impl OuterSum<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If a window, a weight or an output lies outside its slice.
+    /// Panics if a window, a weight or an output lies outside its slice.
     pub fn run(self, instructions: Instructions) {
-        let Self { extents, x, x_steps, rows, row, length, panel, outputs, .. } = self;
-        check_product((x, x_steps, extents), [rows, row, length], (&*self.weights, panel, outputs));
+        let Self { extents, x, x_strides, rows, row, length, panel, outputs, .. } = self;
+        check_product((x, x_strides, extents), [rows, row, length], (&*self.weights, panel, outputs));
         if extents.pixels() == 0 || outputs == 0 {
             return;
         }
-        assert!(self.d_steps.last(self.extents) + self.outputs <= self.d.len(), "every gradient lies within d");
+        assert!(self.d_strides.last(self.extents) + self.outputs <= self.d.len(), "every gradient lies within d");
         instructions.run(self);
     }
 }
@@ -54,8 +54,8 @@ impl Kernel for OuterSum<'_> {
     #[inline(always)]
     fn run<L: Lanes>(mut self, lanes: L) {
         let outputs = self.outputs;
-        // Strips of rows whose x and d stay in the first cache while all tiles of weights pass over them.
-        let touched = self.extents.columns * (self.x_steps.column.min(self.length) + outputs);
+        // Rows are processed in strips, so that their x and d stay in the first-level cache during the pass over all weights.
+        let touched = self.extents.columns * (self.x_strides.column.min(self.length) + outputs);
         let strip = (STRIP / touched.max(1)).clamp(1, self.extents.rows);
         for image in 0..self.extents.images {
             for first in (0..self.extents.rows).step_by(strip) {
@@ -76,11 +76,11 @@ impl Kernel for OuterSum<'_> {
     }
 }
 
-/// Values of x and d that a strip touches.
+/// Values of x and d per strip.
 const STRIP: usize = 6 * 1024;
 
 impl OuterSum<'_> {
-    /// V vectors of outputs, C values of the window at a time.
+    /// Updates V vectors of outputs, C values of the window at a time.
     #[inline(always)]
     fn strip<L: Lanes, const C: usize, const V: usize>(
         &mut self,
@@ -104,7 +104,7 @@ impl OuterSum<'_> {
         V * L::COUNT
     }
 
-    /// C values of the window times V vectors of outputs over a strip of an image, all sums in registers.
+    /// Updates C values of the window times V vectors of outputs from a strip of an image, with all sums in registers.
     #[inline(always)]
     fn tile<L: Lanes, const C: usize, const V: usize>(
         &mut self,
@@ -112,7 +112,7 @@ impl OuterSum<'_> {
         [output, piece, value, image]: [usize; 4],
         rows: Range<usize>,
     ) -> usize {
-        // Where the sums of vector v stand: C times BLOCK values, of which each time so many lanes.
+        // Index of the first sum of vector v. Its C rows are BLOCK values apart.
         let place = |v: usize| {
             let output = output + v * L::COUNT;
             output / BLOCK * self.panel + (piece * self.length + value) * BLOCK + output % BLOCK
@@ -125,8 +125,8 @@ impl OuterSum<'_> {
             }
         }
         for row in rows {
-            let mut x = image * self.x_steps.image + row * self.x_steps.row + piece * self.row + value;
-            let mut d = image * self.d_steps.image + row * self.d_steps.row + output;
+            let mut x = image * self.x_strides.image + row * self.x_strides.row + piece * self.row + value;
+            let mut d = image * self.d_strides.image + row * self.d_strides.row + output;
             for _ in 0..self.extents.columns {
                 let x_values = &self.x[x..][..C];
                 let d_values = &self.d[d..][..V * L::COUNT];
@@ -137,8 +137,8 @@ impl OuterSum<'_> {
                         sums[c][v] = lanes.multiply_add(x, d_vectors[v], sums[c][v]);
                     }
                 }
-                x += self.x_steps.column;
-                d += self.d_steps.column;
+                x += self.x_strides.column;
+                d += self.d_strides.column;
             }
         }
         for v in 0..V {

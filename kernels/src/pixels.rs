@@ -1,39 +1,42 @@
-//! Passes over the pixels of an image, channel by channel: what stands between convolutions.
+//! Operations over the pixels of an image, channel by channel: everything between convolutions.
 //!
-//! An image is a slice of its pixels, one after the other, each with `channels` values. A pass takes one image, so that the next one
-//! finds it in the cache; sums over images are their caller's.
+//! An image is a contiguous slice of pixels with `channels` values each. A kernel processes one image, so that the next kernel finds it in
+//! the cache; callers add up sums over images.
 
 use crate::lanes::{BLOCK, Instructions, Kernel, Lanes};
 use crate::view::{View, rectified};
 
-/// Copies an image, as `view` reads it, into the middle of a larger one whose border it fills with zeroes.
+/// Copies an image, as `view` reads it, into a larger image and fills the border with zeros.
 #[derive(Debug)]
 pub struct Pad<'a> {
-    /// The image.
+    /// The stored image.
     pub image: &'a [f32],
-    /// Its rows and columns.
+    /// Rows and columns of the image.
     pub extent: [usize; 2],
-    /// Values of a pixel. A plain view takes any number, another one blocks.
+    /// Channels per pixel. Only an identity view allows a number that is not a multiple of [`BLOCK`].
     pub channels: usize,
-    /// How it is read.
+    /// How its values are read.
     pub view: View<'a>,
-    /// The larger image.
+    /// The padded image.
     pub padded: &'a mut [f32],
-    /// The larger image's columns.
+    /// Columns of the padded image.
     pub columns: usize,
-    /// Rows above and columns on the left.
+    /// Rows above the image and columns to its left.
     pub before: [usize; 2],
 }
 
 impl Pad<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the image does not fit.
+    /// Panics if the image does not fit.
     pub fn run(self, instructions: Instructions) {
         let ([height, width], [above, left], row) = (self.extent, self.before, self.columns * self.channels);
-        assert_eq!(self.image.len(), height * width * self.channels, "a whole image");
-        assert!(left + width <= self.columns && (above + height) * row <= self.padded.len(), "room for the image");
+        assert_eq!(self.image.len(), height * width * self.channels, "the image has all its pixels");
+        assert!(
+            left + width <= self.columns && (above + height) * row <= self.padded.len(),
+            "the image fits into the padded image"
+        );
         let plain = self.view.affine.is_none() && !self.view.rectify;
         let (head, rest) = self.padded.split_at_mut(above * row);
         let (body, tail) = rest.split_at_mut(height * row);
@@ -54,30 +57,30 @@ impl Pad<'_> {
     }
 }
 
-/// The sum of up to two images, each as its view reads it; rectified where asked for.
+/// Adds up to two images, each as its view reads it, and rectifies the sum if `rectify` is set.
 #[derive(Debug)]
 pub struct Join<'a> {
-    /// What is added, the first of which there always is.
+    /// The images to add. The first is required.
     pub inputs: [Option<(&'a [f32], View<'a>)>; 2],
-    /// Values of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
-    /// Whether a sum below 0 counts as 0.
+    /// Replaces negative sums by 0.
     pub rectify: bool,
-    /// What comes out.
+    /// The output.
     pub output: &'a mut [f32],
 }
 
 impl Join<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the images differ in length.
+    /// Panics if the images differ in length.
     pub fn run(self, instructions: Instructions) {
         for (image, view) in self.inputs.iter().flatten() {
             view.check(self.channels);
-            assert_eq!(image.len(), self.output.len(), "images of one length");
+            assert_eq!(image.len(), self.output.len(), "the images have the same length");
         }
-        assert!(self.inputs[0].is_some(), "something to add");
+        assert!(self.inputs[0].is_some(), "the first image is given");
         instructions.run(self);
     }
 }
@@ -89,20 +92,20 @@ impl Kernel for Join<'_> {
     fn run<L: Lanes>(self, lanes: L) {
         let [Some((first, first_view)), second] = self.inputs else { return };
         for channel in (0..self.channels).step_by(L::COUNT) {
-            let first_reader = first_view.channels(lanes, channel);
+            let first_view = first_view.lane_view(lanes, channel);
             let pixels = self.output.chunks_exact_mut(self.channels).zip(first.chunks_exact(self.channels));
             match second {
                 None => {
                     for (y, a) in pixels {
-                        let sum = first_reader.read(lanes, lanes.load(&a[channel..]));
+                        let sum = first_view.read(lanes, lanes.load(&a[channel..]));
                         lanes.store(&mut y[channel..], if self.rectify { rectified(lanes, sum) } else { sum });
                     }
                 }
                 Some((second, view)) => {
-                    let second_reader = view.channels(lanes, channel);
+                    let second_view = view.lane_view(lanes, channel);
                     for ((y, a), b) in pixels.zip(second.chunks_exact(self.channels)) {
-                        let a = first_reader.read(lanes, lanes.load(&a[channel..]));
-                        let b = second_reader.read(lanes, lanes.load(&b[channel..]));
+                        let a = first_view.read(lanes, lanes.load(&a[channel..]));
+                        let b = second_view.read(lanes, lanes.load(&b[channel..]));
                         let sum = lanes.add(a, b);
                         lanes.store(&mut y[channel..], if self.rectify { rectified(lanes, sum) } else { sum });
                     }
@@ -112,23 +115,23 @@ impl Kernel for Join<'_> {
     }
 }
 
-/// Zeroes the gradient where what came out of a rectified [`Join`] is 0.
+/// Sets the gradient to zero wherever the output of a rectified [`Join`] is 0.
 #[derive(Debug)]
 pub struct Mask<'a> {
-    /// What came out.
+    /// Output of the [`Join`].
     pub output: &'a [f32],
-    /// The gradient with respect to it, and then to the sum before rectification.
+    /// On input the gradient with respect to the output; afterwards the gradient with respect to the sum before rectification.
     pub gradient: &'a mut [f32],
 }
 
 impl Mask<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the lengths differ.
+    /// Panics if the lengths differ.
     pub fn run(self, instructions: Instructions) {
-        assert_eq!(self.output.len(), self.gradient.len(), "a gradient for every value");
-        assert_eq!(self.output.len() % BLOCK, 0, "values in blocks of {BLOCK}");
+        assert_eq!(self.output.len(), self.gradient.len(), "one gradient per value");
+        assert_eq!(self.output.len() % BLOCK, 0, "the values are in blocks of {BLOCK}");
         instructions.run(self);
     }
 }
@@ -146,23 +149,23 @@ impl Kernel for Mask<'_> {
     }
 }
 
-/// total += values, one by one.
+/// total += values, element by element.
 #[derive(Debug)]
 pub struct Add<'a> {
-    /// What is added.
+    /// The values to add.
     pub values: &'a [f32],
-    /// What it is added to.
+    /// The values to add to.
     pub total: &'a mut [f32],
 }
 
 impl Add<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the lengths differ.
+    /// Panics if the lengths differ.
     pub fn run(self, instructions: Instructions) {
-        assert_eq!(self.values.len(), self.total.len(), "as many values as sums");
-        assert_eq!(self.values.len() % BLOCK, 0, "values in blocks of {BLOCK}");
+        assert_eq!(self.values.len(), self.total.len(), "values and total have the same length");
+        assert_eq!(self.values.len() % BLOCK, 0, "the values are in blocks of {BLOCK}");
         instructions.run(self);
     }
 }
@@ -179,34 +182,37 @@ impl Kernel for Add<'_> {
     }
 }
 
-/// Mean and sum of squared distances from it, for every channel of an image: in two passes, so that a large mean costs no digits.
+/// Computes the mean and the sum of squared deviations of every channel of an image. Two passes keep precision if the mean is large.
 #[derive(Debug)]
-pub struct Moments<'a> {
-    /// The image.
+pub struct ChannelMoments<'a> {
+    /// The stored image.
     pub image: &'a [f32],
-    /// The mean of every channel.
+    /// Mean per channel.
     pub mean: &'a mut [f32],
-    /// Σ (x − mean)² of every channel.
+    /// Σ (x − mean)² per channel.
     pub squares: &'a mut [f32],
 }
 
-impl Moments<'_> {
-    /// Computes it.
+impl ChannelMoments<'_> {
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the image is empty or its length no multiple of the number of channels.
+    /// Panics if the image is empty or its length is not a multiple of the number of channels.
     pub fn run(self, instructions: Instructions) {
         let channels = self.mean.len();
         assert!(
             channels > 0 && channels.is_multiple_of(BLOCK) && self.squares.len() == channels,
-            "channels in blocks of {BLOCK}"
+            "the channels are in blocks of {BLOCK}"
         );
-        assert!(!self.image.is_empty() && self.image.len().is_multiple_of(channels), "pixels of {channels} channels");
+        assert!(
+            !self.image.is_empty() && self.image.len().is_multiple_of(channels),
+            "the image has whole pixels of {channels} channels"
+        );
         instructions.run(self);
     }
 }
 
-impl Kernel for Moments<'_> {
+impl Kernel for ChannelMoments<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -226,7 +232,7 @@ impl Kernel for Moments<'_> {
     }
 }
 
-/// A sum over pixels in four parts, of every fourth pixel each, so that additions need not wait for one another.
+/// Reduces the pixels of a channel in four independent parts, each over every fourth pixel, so that additions do not wait for each other.
 #[inline(always)]
 fn fold<L: Lanes>(
     lanes: L,
@@ -249,38 +255,41 @@ fn fold<L: Lanes>(
     lanes.add(lanes.add(parts[0], parts[1]), lanes.add(parts[2], parts[3]))
 }
 
-/// Σ g and Σ g · (x − mean) over the pixels of an image for every channel, where g is the gradient that gets through `view`: what
-/// the gradients of a bias, and of batch norm's scale, shift and input are made of.
+/// Computes Σ g and Σ g · (x − mean) per channel over the pixels of an image, where g is the gradient that `view` passes. The gradients of
+/// a bias and of batch norm follow from them.
 #[derive(Debug)]
 pub struct GradientSums<'a> {
-    /// The gradient with respect to what is read.
+    /// Gradient with respect to the values as they are read.
     pub gradient: &'a [f32],
     /// The stored values x.
     pub image: &'a [f32],
-    /// How they are read.
+    /// How the stored values are read.
     pub view: View<'a>,
-    /// What is taken from x, a value a channel.
+    /// Mean to subtract from x, per channel.
     pub mean: &'a [f32],
-    /// Σ g
+    /// Σ g per channel.
     pub sum: &'a mut [f32],
-    /// Σ g · (x − mean)
+    /// Σ g · (x − mean) per channel.
     pub product: &'a mut [f32],
 }
 
 impl GradientSums<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If lengths differ.
+    /// Panics if the lengths differ.
     pub fn run(self, instructions: Instructions) {
         let channels = self.mean.len();
         self.view.check(channels);
         assert!(
             self.sum.len() == channels && self.product.len() == channels,
-            "two sums for each of {channels} channels"
+            "both sums have one value for each of {channels} channels"
         );
-        assert_eq!(self.image.len(), self.gradient.len(), "a gradient for every value");
-        assert!(channels > 0 && self.image.len().is_multiple_of(channels), "pixels of {channels} channels");
+        assert_eq!(self.image.len(), self.gradient.len(), "one gradient per value");
+        assert!(
+            channels > 0 && self.image.len().is_multiple_of(channels),
+            "the image has whole pixels of {channels} channels"
+        );
         instructions.run(self);
     }
 }
@@ -292,13 +301,13 @@ impl Kernel for GradientSums<'_> {
     fn run<L: Lanes>(self, lanes: L) {
         let channels = self.mean.len();
         for channel in (0..channels).step_by(L::COUNT) {
-            let reader = self.view.channels(lanes, channel);
+            let lane_view = self.view.lane_view(lanes, channel);
             let mean = lanes.load(&self.mean[channel..]);
             let (mut sums, mut products) = ([lanes.splat(0.0); 2], [lanes.splat(0.0); 2]);
             let pairs = self.gradient.chunks_exact(2 * channels).zip(self.image.chunks_exact(2 * channels));
             let add = |d: &[f32], x: &[f32], sum: &mut L::Vector, product: &mut L::Vector| {
                 let x = lanes.load(&x[channel..]);
-                let g = reader.gradient(lanes, x, lanes.load(&d[channel..]));
+                let g = lane_view.gradient(lanes, x, lanes.load(&d[channel..]));
                 *sum = lanes.add(*sum, g);
                 *product = lanes.multiply_add(g, lanes.subtract(x, mean), *product);
             };
@@ -317,42 +326,48 @@ impl Kernel for GradientSums<'_> {
     }
 }
 
-/// The gradient with respect to stored values: g where it gets through `view`, or α g + β x + γ with three factors a channel,
-/// written into the middle of a larger image with zeroes around it.
+/// Computes the gradient with respect to stored values x: the gradient g that `view` passes, or α g + β x + γ with three factors per
+/// channel. The result is written into a larger image whose border is filled with zeros.
 #[derive(Debug)]
 pub struct GradientApply<'a> {
-    /// The gradient with respect to what is read.
+    /// Gradient with respect to the values as they are read.
     pub gradient: &'a [f32],
     /// The stored values x.
     pub image: &'a [f32],
-    /// Their rows and columns.
+    /// Rows and columns of the image.
     pub extent: [usize; 2],
-    /// Values of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
-    /// How they are read.
+    /// How the stored values are read.
     pub view: View<'a>,
-    /// α, β and γ of every channel.
+    /// α, β and γ, one value per channel each.
     pub factors: Option<[&'a [f32]; 3]>,
-    /// The larger image.
+    /// The padded image.
     pub padded: &'a mut [f32],
-    /// The larger image's columns.
+    /// Columns of the padded image.
     pub columns: usize,
-    /// Rows above and columns on the left.
+    /// Rows above the image and columns to its left.
     pub before: [usize; 2],
 }
 
 impl GradientApply<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the image does not fit.
+    /// Panics if the image does not fit.
     pub fn run(self, instructions: Instructions) {
         let ([height, width], [above, left], row) = (self.extent, self.before, self.columns * self.channels);
         self.view.check(self.channels);
-        assert_eq!(self.image.len(), height * width * self.channels, "a whole image");
-        assert_eq!(self.image.len(), self.gradient.len(), "a gradient for every value");
-        assert!(left + width <= self.columns && (above + height) * row <= self.padded.len(), "room for the image");
-        assert!(self.factors.iter().flatten().all(|factor| factor.len() == self.channels), "a factor a channel");
+        assert_eq!(self.image.len(), height * width * self.channels, "the image has all its pixels");
+        assert_eq!(self.image.len(), self.gradient.len(), "one gradient per value");
+        assert!(
+            left + width <= self.columns && (above + height) * row <= self.padded.len(),
+            "the image fits into the padded image"
+        );
+        assert!(
+            self.factors.iter().flatten().all(|factor| factor.len() == self.channels),
+            "each factor has one value per channel"
+        );
         instructions.run(self);
     }
 }
@@ -376,12 +391,12 @@ impl Kernel for GradientApply<'_> {
             head.fill(0.0);
             tail.fill(0.0);
             for channel in (0..channels).step_by(L::COUNT) {
-                let reader = self.view.channels(lanes, channel);
+                let lane_view = self.view.lane_view(lanes, channel);
                 let pixels = d.chunks_exact(channels).zip(x.chunks_exact(channels)).zip(to.chunks_exact_mut(channels));
                 match self.factors {
                     None => {
                         for ((d, x), to) in pixels {
-                            let g = reader.gradient(lanes, lanes.load(&x[channel..]), lanes.load(&d[channel..]));
+                            let g = lane_view.gradient(lanes, lanes.load(&x[channel..]), lanes.load(&d[channel..]));
                             lanes.store(&mut to[channel..], g);
                         }
                     }
@@ -389,7 +404,7 @@ impl Kernel for GradientApply<'_> {
                         let [alpha, beta, gamma] = factors.map(|factor| lanes.load(&factor[channel..]));
                         for ((d, x), to) in pixels {
                             let x = lanes.load(&x[channel..]);
-                            let g = reader.gradient(lanes, x, lanes.load(&d[channel..]));
+                            let g = lane_view.gradient(lanes, x, lanes.load(&d[channel..]));
                             let sum = lanes.multiply_add(g, alpha, lanes.multiply_add(x, beta, gamma));
                             lanes.store(&mut to[channel..], sum);
                         }

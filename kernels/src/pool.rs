@@ -1,44 +1,47 @@
-//! Windows of an image to one value a channel: the largest, or the mean of all.
+//! Pooling: the largest value of each window, or the mean of all pixels.
 
 use crate::lanes::{BLOCK, Instructions, Kernel, Lanes};
 use crate::view::View;
 use std::ops::Range;
 
-/// The windows of a pool over an image.
+/// The windows of a max pooling over an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Windows {
     /// Rows and columns of the image.
     pub extent: [usize; 2],
     /// Rows and columns of a window.
     pub kernel: [usize; 2],
-    /// From a window to the next.
+    /// Distance between windows, in pixels.
     pub stride: usize,
-    /// How far windows reach over every side of the image, where there is nothing to be the largest.
+    /// Padding on every side of the image. It never holds the largest value.
     pub padding: usize,
-    /// Values of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
 }
 
 impl Windows {
-    /// Rows and columns of windows.
+    /// Rows and columns of the output.
     pub fn output(&self) -> [usize; 2] {
         let along = |i: usize| (self.extent[i] + 2 * self.padding - self.kernel[i]) / self.stride + 1;
         [along(0), along(1)]
     }
 
     fn check(&self, image: usize, output: usize) {
-        assert!(self.stride > 0 && self.kernel[0] > 0 && self.kernel[1] > 0, "windows with an extent and a step");
-        // So every window covers a pixel.
-        assert!(self.kernel.iter().all(|kernel| self.padding <= kernel / 2), "windows that are half within the image");
+        assert!(
+            self.stride > 0 && self.kernel[0] > 0 && self.kernel[1] > 0,
+            "windows have a positive extent and stride"
+        );
+        // Every window covers a pixel then.
+        assert!(self.kernel.iter().all(|kernel| self.padding <= kernel / 2), "the padding is at most half a window");
         let fits = |i: usize| self.kernel[i] <= self.extent[i] + 2 * self.padding;
-        assert!(self.extent[0] > 0 && self.extent[1] > 0 && fits(0) && fits(1), "a window within the image");
-        assert_eq!(self.channels % BLOCK, 0, "channels in blocks of {BLOCK}");
-        assert_eq!(image, self.extent[0] * self.extent[1] * self.channels, "a whole image");
+        assert!(self.extent[0] > 0 && self.extent[1] > 0 && fits(0) && fits(1), "a window fits into the padded image");
+        assert_eq!(self.channels % BLOCK, 0, "the channels are in blocks of {BLOCK}");
+        assert_eq!(image, self.extent[0] * self.extent[1] * self.channels, "the image has all its pixels");
         let [rows, columns] = self.output();
-        assert_eq!(output, rows * columns * self.channels, "a pixel for every window");
+        assert_eq!(output, rows * columns * self.channels, "one output pixel per window");
     }
 
-    /// Calls `f` with the place of every output pixel and with the rows and columns of the image that its window covers.
+    /// Calls `f` with the index of every output pixel and with the rows and columns of the image that its window covers.
     #[inline(always)]
     fn each(&self, mut f: impl FnMut(usize, Range<usize>, Range<usize>)) {
         let [rows, columns] = self.output();
@@ -56,24 +59,24 @@ impl Windows {
     }
 }
 
-/// The largest value of each window. NaN only where the first value that a window covers is.
+/// The largest value of each window. NaN only if the first value of the window is NaN.
 #[derive(Debug)]
 pub struct MaxPool<'a> {
-    /// The image.
+    /// The stored image.
     pub image: &'a [f32],
-    /// How it is read.
+    /// How its values are read.
     pub view: View<'a>,
     /// The windows.
     pub windows: Windows,
-    /// What comes out.
+    /// The output.
     pub output: &'a mut [f32],
 }
 
 impl MaxPool<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the lengths do not fit the windows.
+    /// Panics if the lengths do not match the windows.
     pub fn run(self, instructions: Instructions) {
         self.windows.check(self.image.len(), self.output.len());
         self.view.check(self.windows.channels);
@@ -88,14 +91,14 @@ impl Kernel for MaxPool<'_> {
     fn run<L: Lanes>(self, lanes: L) {
         let Windows { extent, channels, .. } = self.windows;
         for channel in (0..channels).step_by(L::COUNT) {
-            let reader = self.view.channels(lanes, channel);
+            let lane_view = self.view.lane_view(lanes, channel);
             self.windows.each(|to, rows, columns| {
                 let first = (rows.start * extent[1] + columns.start) * channels + channel;
-                let mut best = reader.read(lanes, lanes.load(&self.image[first..]));
+                let mut best = lane_view.read(lanes, lanes.load(&self.image[first..]));
                 for row in rows {
                     for column in columns.clone() {
                         let at = (row * extent[1] + column) * channels + channel;
-                        let value = reader.read(lanes, lanes.load(&self.image[at..]));
+                        let value = lane_view.read(lanes, lanes.load(&self.image[at..]));
                         best = lanes.select_less(best, value, value, best);
                     }
                 }
@@ -105,28 +108,28 @@ impl Kernel for MaxPool<'_> {
     }
 }
 
-/// The gradient of a [`MaxPool`], which goes to the first of the largest values of a window.
+/// The gradient of a [`MaxPool`]. The first of the largest values of a window receives the window's gradient.
 #[derive(Debug)]
 pub struct MaxPoolGradient<'a> {
-    /// The image.
+    /// The stored image.
     pub image: &'a [f32],
-    /// How it is read.
+    /// How its values are read.
     pub view: View<'a>,
     /// The windows.
     pub windows: Windows,
-    /// What came out.
+    /// Output of the [`MaxPool`].
     pub output: &'a [f32],
-    /// The gradient with respect to that.
+    /// Gradient with respect to the output.
     pub gradient: &'a [f32],
-    /// The gradient with respect to what was read of the image, which this is added to.
+    /// Gradient with respect to the image as it is read; the result is added to it.
     pub image_gradient: &'a mut [f32],
 }
 
 impl MaxPoolGradient<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the lengths do not fit the windows.
+    /// Panics if the lengths do not match the windows.
     pub fn run(self, instructions: Instructions) {
         self.windows.check(self.image.len(), self.output.len());
         self.windows.check(self.image_gradient.len(), self.gradient.len());
@@ -143,14 +146,14 @@ impl Kernel for MaxPoolGradient<'_> {
         let Windows { extent, channels, .. } = self.windows;
         let zero = lanes.splat(0.0);
         for channel in (0..channels).step_by(L::COUNT) {
-            let reader = self.view.channels(lanes, channel);
+            let lane_view = self.view.lane_view(lanes, channel);
             self.windows.each(|at, rows, columns| {
                 let best = lanes.load(&self.output[at + channel..]);
                 let mut left = lanes.load(&self.gradient[at + channel..]);
                 for row in rows {
                     for column in columns.clone() {
                         let at = (row * extent[1] + column) * channels + channel;
-                        let value = reader.read(lanes, lanes.load(&self.image[at..]));
+                        let value = lane_view.read(lanes, lanes.load(&self.image[at..]));
                         let to = &mut self.image_gradient[at..];
                         let taken = lanes.select_less(value, best, zero, left);
                         left = lanes.select_less(value, best, left, zero);
@@ -162,28 +165,28 @@ impl Kernel for MaxPoolGradient<'_> {
     }
 }
 
-/// The mean of every channel of an image.
+/// The mean of every channel over all pixels of an image.
 #[derive(Debug)]
 pub struct Average<'a> {
-    /// The image.
+    /// The stored image.
     pub image: &'a [f32],
-    /// How it is read.
+    /// How its values are read.
     pub view: View<'a>,
-    /// A value a channel.
+    /// One value per channel.
     pub output: &'a mut [f32],
 }
 
 impl Average<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the image is empty or its length no multiple of the number of channels.
+    /// Panics if the image is empty or its length is not a multiple of the number of channels.
     pub fn run(self, instructions: Instructions) {
         let channels = self.output.len();
         self.view.check(channels);
         assert!(
             channels > 0 && !self.image.is_empty() && self.image.len().is_multiple_of(channels),
-            "pixels of {channels} channels"
+            "the image has whole pixels of {channels} channels"
         );
         instructions.run(self);
     }
@@ -197,10 +200,10 @@ impl Kernel for Average<'_> {
         let channels = self.output.len();
         let share = lanes.splat(((self.image.len() / channels) as f32).recip());
         for channel in (0..channels).step_by(L::COUNT) {
-            let reader = self.view.channels(lanes, channel);
+            let lane_view = self.view.lane_view(lanes, channel);
             let mut sum = lanes.splat(0.0);
             for pixel in self.image.chunks_exact(channels) {
-                sum = lanes.add(sum, reader.read(lanes, lanes.load(&pixel[channel..])));
+                sum = lanes.add(sum, lane_view.read(lanes, lanes.load(&pixel[channel..])));
             }
             lanes.store(&mut self.output[channel..], lanes.multiply(sum, share));
         }

@@ -1,9 +1,9 @@
-//! The hyperbolic tangent, from products, sums and one quotient in `f64`: the same bytes on every processor, and on a GPU.
+//! The hyperbolic tangent, computed with products, sums and one quotient in `f64`: the same bytes on every CPU and on a GPU.
 
-/// ln 2, its upper part so short that a small multiple of it is exact, and what that lacks.
+/// ln 2 as a sum of two terms. The first has so few bits that its product with a small integer is exact.
 const LN_2: [f64; 2] = [0.693_147_180_369_123_8, 1.908_214_929_270_587_7e-10];
 
-/// 1/2! to 1/11!
+/// 1/2! to 1/11!.
 const FACTORIALS: [f64; 10] = [
     0.5,
     1.0 / 6.0,
@@ -17,7 +17,7 @@ const FACTORIALS: [f64; 10] = [
     1.0 / 39_916_800.0,
 ];
 
-/// tanh x, rounded to nearest but for a hair; NaN where x is.
+/// tanh x, almost always rounded to nearest. NaN stays NaN.
 pub fn tanh(x: f32) -> f32 {
     let wide = f64::from(x);
     let size = wide.abs();
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_the_hyperbolic_tangent_rounded() {
+    fn tanh_is_rounded_to_nearest_with_few_exceptions() {
         let mut away = 0;
         for i in 0..200_000 {
             let x = (i as f32 - 100_000.0) / 9_000.0;
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_odd_and_has_its_limits() {
+    fn tanh_is_odd_and_has_its_limits() {
         for x in [0.0, 1e-4, 0.3, 2.0, 9.9, 10.1, 1e30, f32::INFINITY] {
             assert_eq!(tanh(-x).to_bits(), (-tanh(x)).to_bits(), "{x}");
         }
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn it_never_falls() {
+    fn tanh_is_monotonic() {
         let mut before = -1.0;
         for i in 0..400_000 {
             let next = tanh((i as f32 - 200_000.0) / 20_000.0);

@@ -1,35 +1,35 @@
-//! Steps of the optimisers over flat lists of weights: one pass over everything that a step reads or writes.
+//! Optimiser steps over flat lists of weights, each in one pass over memory.
 
 use crate::lanes::{Instructions, Kernel, Lanes};
 
-/// A step of stochastic gradient descent with PyTorch's meaning of every factor: g = gradient + decay · w; v = momentum · v + g;
-/// w −= lr · v, or lr · (g + momentum · v) with Nesterov's momentum.
+/// A step of stochastic gradient descent as PyTorch defines it: g = gradient + decay · w; v = momentum · v + g; then w −= lr · v, or with
+/// Nesterov momentum w −= lr · (g + momentum · v).
 #[derive(Debug)]
 pub struct Sgd<'a> {
-    /// w
+    /// Weights w, updated in place.
     pub weights: &'a mut [f32],
-    /// ∂L/∂w
+    /// Gradient ∂L/∂w.
     pub gradient: &'a [f32],
-    /// v, or nothing where the momentum is 0.
+    /// Velocity v, updated in place; empty if the momentum is 0.
     pub velocity: &'a mut [f32],
     /// Learning rate.
     pub lr: f32,
-    /// Share of v that stays.
+    /// Factor of the previous velocity.
     pub momentum: f32,
     /// Weight decay λ.
     pub decay: f32,
-    /// Whether to look ahead.
+    /// Uses Nesterov momentum.
     pub nesterov: bool,
 }
 
 impl Sgd<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If lengths differ.
+    /// Panics if the lengths differ.
     pub fn run(self, instructions: Instructions) {
-        assert_eq!(self.weights.len(), self.gradient.len(), "a gradient for every weight");
-        assert!(self.velocity.is_empty() || self.velocity.len() == self.weights.len(), "a velocity for every weight");
+        assert_eq!(self.weights.len(), self.gradient.len(), "one gradient per weight");
+        assert!(self.velocity.is_empty() || self.velocity.len() == self.weights.len(), "one velocity per weight");
         instructions.run(self);
     }
 }
@@ -59,42 +59,42 @@ impl Kernel for Sgd<'_> {
     }
 }
 
-/// A step of Adam (Kingma & Ba 2015, algorithm 1) with weight decay in the gradient: g = gradient + decay · w;
+/// A step of Adam (Kingma & Ba 2015, algorithm 1) with the weight decay added to the gradient: g = gradient + decay · w;
 /// m = β₁ m + (1 − β₁) g; v = β₂ v + (1 − β₂) g²; w −= rate · m / (√v · root + ε), where rate = lr/(1 − β₁ᵗ) and
 /// root = 1/√(1 − β₂ᵗ).
 #[derive(Debug)]
 pub struct Adam<'a> {
-    /// w
+    /// Weights w, updated in place.
     pub weights: &'a mut [f32],
-    /// ∂L/∂w
+    /// Gradient ∂L/∂w.
     pub gradient: &'a [f32],
-    /// m
+    /// First moment m, updated in place.
     pub mean: &'a mut [f32],
-    /// v
+    /// Second moment v, updated in place.
     pub square: &'a mut [f32],
-    /// lr/(1 − β₁ᵗ)
+    /// lr/(1 − β₁ᵗ).
     pub rate: f32,
-    /// 1/√(1 − β₂ᵗ)
+    /// 1/√(1 − β₂ᵗ).
     pub root: f32,
     /// β₁ and 1 − β₁, each rounded from its exact value.
     pub beta1: [f32; 2],
     /// β₂ and 1 − β₂, each rounded from its exact value.
     pub beta2: [f32; 2],
-    /// ε
+    /// Stabiliser ε.
     pub epsilon: f32,
     /// Weight decay λ.
     pub decay: f32,
 }
 
 impl Adam<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If lengths differ.
+    /// Panics if the lengths differ.
     pub fn run(self, instructions: Instructions) {
         let count = self.weights.len();
-        assert_eq!(count, self.gradient.len(), "a gradient for every weight");
-        assert!(self.mean.len() == count && self.square.len() == count, "two moments for every weight");
+        assert_eq!(count, self.gradient.len(), "one gradient per weight");
+        assert!(self.mean.len() == count && self.square.len() == count, "two moments per weight");
         instructions.run(self);
     }
 }
@@ -118,7 +118,7 @@ impl Kernel for Adam<'_> {
     }
 }
 
-/// Replaces the values of some slices by what `f` makes of them and of others, place by place.
+/// Updates the slices `changed` element by element: `f` computes the new values from the old ones and from `read`.
 #[inline(always)]
 fn for_each<L: Lanes, const N: usize, const M: usize>(
     lanes: L,
@@ -136,7 +136,7 @@ fn for_each<L: Lanes, const N: usize, const M: usize>(
         }
     }
     if whole < count {
-        // What is left, with zeroes behind it.
+        // The remaining elements, padded with zeros.
         let padded = |values: &[f32]| {
             let mut block = [0.0; crate::lanes::BLOCK];
             block[..count - whole].copy_from_slice(&values[whole..]);

@@ -1,28 +1,28 @@
-//! 3×3 convolutions with step 1 by Winograd's minimal filtering F(2×2, 3×3): Lavin & Gray 2016, §4.1.
+//! 3×3 convolutions with stride 1 by Winograd's minimal filtering F(2×2, 3×3): Lavin & Gray 2016, §4.1.
 //!
-//! A tile of 2×2 outputs takes 16 products a pair of channels where the definition takes 36. With g the kernel, d the 4×4 inputs of
-//! a tile and Y its outputs, Y = Aᵀ \[(G g Gᵀ) ⊙ (Bᵀ d B)\] A; the product ⊙, summed over input channels, is 16 products of
-//! matrices, one for each place f of the 4×4 (a [`crate::Correlation`]). The gradients are the adjoint of each step:
+//! A tile of 2×2 outputs takes 16 multiplications per pair of channels, the definition 36. With kernel g, the 4×4 inputs d of a tile and
+//! its outputs Y, Y = Aᵀ \[(G g Gᵀ) ⊙ (Bᵀ d B)\] A. The product ⊙, summed over input channels, is 16 matrix products, one for each of the
+//! 4×4 places f (a [`crate::Correlation`]). The gradients are the adjoints of the steps:
 //! dM = A dY Aᵀ, dU = Vᵀ dM and dV = dM Uᵀ for each place, dg = Gᵀ dU G and dd = B dV Bᵀ.
 //!
-//! Transforms stand as place f, tile, channel, with [`Tiles::place`] values from a place to the next.
+//! Transforms are stored as \[place f, tile, channel\], with [`Tiles::place`] values per place.
 
 use crate::lanes::{BLOCK, Instructions, Kernel, Lanes, array};
 use std::ops::Range;
 
-/// Places of a transformed tile.
+/// Places of a transformed 4×4 tile.
 pub const PLACES: usize = 16;
 
-/// Some rows of an image's tiles, and where they stand among the transforms.
+/// A range of rows of an image's tiles, and their position in the transform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tiles {
-    /// Rows of tiles: tile row r makes the output rows 2r and 2r + 1.
+    /// Rows of tiles. Tile row r computes the output rows 2r and 2r + 1.
     pub rows: Range<usize>,
-    /// Tiles in a row.
+    /// Tiles per row.
     pub columns: usize,
-    /// The first tile's place among those of the transform.
+    /// Index of the first tile in the transform.
     pub first: usize,
-    /// Values from a place of the transform to the next.
+    /// Values per place of the transform.
     pub place: usize,
 }
 
@@ -31,55 +31,55 @@ impl Tiles {
         self.rows.len() * self.columns
     }
 
-    /// Checks that an image of so many values, border included, has the pixels of every tile.
+    /// Panics unless an image of `image` values, including its border, contains the inputs of every tile.
     fn check_inputs(&self, image: usize, row: usize, channels: usize) {
         let within = (2 * self.columns + 2) * channels <= row && (2 * self.rows.end + 2) * row <= image;
         assert!(within, "every tile lies within the image and its border");
     }
 
-    /// Checks that every tile has an output in an image of so many rows and columns.
+    /// Panics unless every tile has an output in an image of this extent.
     fn check_outputs(&self, [height, width]: [usize; 2]) {
         let within = 2 * self.columns <= width + 1 && 2 * self.rows.end <= height + 1;
         assert!(within, "every tile lies within the image");
     }
 
     fn check(&self, transform: usize, channels: usize) {
-        assert_eq!(channels % BLOCK, 0, "channels in blocks of {BLOCK}");
-        assert!((self.first + self.count()) * channels <= self.place, "every tile has its place");
+        assert_eq!(channels % BLOCK, 0, "the channels are in blocks of {BLOCK}");
+        assert!((self.first + self.count()) * channels <= self.place, "every tile lies within its place");
         assert!(PLACES * self.place <= transform, "every place lies within the transform");
     }
 }
 
 type Four<B> = [B; 4];
 
-/// f on every column and then on every row of a 4×4 matrix.
+/// Applies f to every column and then to every row of a 4×4 matrix.
 #[inline(always)]
 fn both<L: Lanes>(x: [Four<L::Vector>; 4], f: impl Fn(Four<L::Vector>) -> Four<L::Vector>) -> [Four<L::Vector>; 4] {
     let columns: [Four<L::Vector>; 4] = array(|j| f([x[0][j], x[1][j], x[2][j], x[3][j]]));
     array(|i| f([columns[0][i], columns[1][i], columns[2][i], columns[3][i]]))
 }
 
-/// Bᵀ d B of tiles of an image, whose rows hold at least 2 · columns + 2 pixels: the tile in row r and column c takes the pixels from
-/// (2r, 2c) on.
+/// Computes Bᵀ d B for tiles of an image whose rows have at least 2 · columns + 2 pixels. The tile in row r and column c reads the pixels
+/// from (2r, 2c) on.
 #[derive(Debug)]
 pub struct InputTransform<'a> {
-    /// The image, with its border of zeroes.
+    /// The image, including its border of zeros.
     pub image: &'a [f32],
-    /// Values from a row to the next.
+    /// Distance between rows, in values.
     pub row: usize,
-    /// Channels of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
-    /// Which tiles.
+    /// The tiles to transform.
     pub tiles: Tiles,
-    /// What comes out.
+    /// The output.
     pub transform: &'a mut [f32],
 }
 
 impl InputTransform<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If a tile lies outside the image or the transform.
+    /// Panics if a tile lies outside the image or the transform.
     pub fn run(self, instructions: Instructions) {
         self.tiles.check(self.transform.len(), self.channels);
         self.tiles.check_inputs(self.image.len(), self.row, self.channels);
@@ -113,26 +113,26 @@ impl Kernel for InputTransform<'_> {
     }
 }
 
-/// The gradient of an [`InputTransform`]: B dV Bᵀ, added to the image where tiles overlap.
+/// The gradient of an [`InputTransform`]: adds B dV Bᵀ to the image, where tiles overlap.
 #[derive(Debug)]
 pub struct InputGradient<'a> {
-    /// The gradient with respect to the transform.
+    /// Gradient with respect to the transform.
     pub transform: &'a [f32],
-    /// Which tiles.
+    /// The tiles to transform.
     pub tiles: Tiles,
-    /// Channels of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
-    /// The gradient with respect to the image with its border, that this is added to.
+    /// Gradient with respect to the image including its border; the result is added to it.
     pub image: &'a mut [f32],
-    /// Values from a row to the next.
+    /// Distance between rows, in values.
     pub row: usize,
 }
 
 impl InputGradient<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If a tile lies outside the image or the transform.
+    /// Panics if a tile lies outside the image or the transform.
     pub fn run(self, instructions: Instructions) {
         self.tiles.check(self.transform.len(), self.channels);
         self.tiles.check_inputs(self.image.len(), self.row, self.channels);
@@ -169,30 +169,30 @@ impl Kernel for InputGradient<'_> {
     }
 }
 
-/// Aᵀ M A of tiles: the outputs of an image, of which a tile at the edge may have one row or column too many.
+/// Computes Aᵀ M A, the outputs of tiles. A tile at the edge may exceed the image by one row or column.
 #[derive(Debug)]
 pub struct OutputTransform<'a> {
-    /// The sums of products at each place.
+    /// The sums of products per place.
     pub transform: &'a [f32],
-    /// Which tiles.
+    /// The tiles to transform.
     pub tiles: Tiles,
-    /// Rows and columns of the image that comes out.
+    /// Rows and columns of the output image.
     pub extent: [usize; 2],
-    /// Channels of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
-    /// The image that comes out, its pixels one after the other.
+    /// The output image, contiguous.
     pub image: &'a mut [f32],
 }
 
 impl OutputTransform<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If a tile lies outside the image or the transform.
+    /// Panics if a tile lies outside the image or the transform.
     pub fn run(self, instructions: Instructions) {
         self.tiles.check(self.transform.len(), self.channels);
         self.tiles.check_outputs(self.extent);
-        assert_eq!(self.image.len(), self.extent[0] * self.extent[1] * self.channels, "a whole image");
+        assert_eq!(self.image.len(), self.extent[0] * self.extent[1] * self.channels, "the image has all its pixels");
         instructions.run(self);
     }
 }
@@ -227,30 +227,30 @@ impl Kernel for OutputTransform<'_> {
     }
 }
 
-/// The gradient of an [`OutputTransform`]: A dY Aᵀ, where rows and columns that the image lacks count as zeroes.
+/// The gradient of an [`OutputTransform`]: A dY Aᵀ. Rows and columns beyond the image count as zeros.
 #[derive(Debug)]
 pub struct OutputGradient<'a> {
-    /// The gradient with respect to the outputs, a pixel after the other.
+    /// Gradient with respect to the outputs, contiguous.
     pub image: &'a [f32],
-    /// Its rows and columns.
+    /// Rows and columns of the output image.
     pub extent: [usize; 2],
-    /// Channels of a pixel.
+    /// Channels per pixel.
     pub channels: usize,
-    /// Which tiles.
+    /// The tiles to transform.
     pub tiles: Tiles,
-    /// What comes out.
+    /// The output.
     pub transform: &'a mut [f32],
 }
 
 impl OutputGradient<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If a tile lies outside the image or the transform.
+    /// Panics if a tile lies outside the image or the transform.
     pub fn run(self, instructions: Instructions) {
         self.tiles.check(self.transform.len(), self.channels);
         self.tiles.check_outputs(self.extent);
-        assert_eq!(self.image.len(), self.extent[0] * self.extent[1] * self.channels, "a whole image");
+        assert_eq!(self.image.len(), self.extent[0] * self.extent[1] * self.channels, "the image has all its pixels");
         instructions.run(self);
     }
 }
@@ -289,28 +289,28 @@ impl Kernel for OutputGradient<'_> {
     }
 }
 
-/// G g Gᵀ of kernels, as panels for each place: the weights that a tile's transform is multiplied with.
+/// Computes G g Gᵀ of kernels, as panels of weights for each place.
 #[derive(Debug)]
 pub struct KernelTransform<'a> {
     /// Panels of 3 · 3 · `inputs` · [`BLOCK`] weights.
     pub kernels: &'a [f32],
-    /// Channels in.
+    /// Input channels.
     pub inputs: usize,
-    /// For each place, panels of `inputs` · [`BLOCK`] weights; where `transposed`, panels of outputs · [`BLOCK`] inputs.
+    /// For each place, panels of `inputs` · [`BLOCK`] weights; if `transposed`, panels of outputs · [`BLOCK`] inputs.
     pub transform: &'a mut [f32],
-    /// Whether inputs and outputs change places, as the gradient with respect to the input wants it.
+    /// Exchanges inputs and outputs, as the gradient with respect to the input requires.
     pub transposed: bool,
 }
 
 impl KernelTransform<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the lengths do not fit.
+    /// Panics if the lengths do not match.
     pub fn run(self, instructions: Instructions) {
-        assert_eq!(self.kernels.len() % (9 * self.inputs * BLOCK), 0, "panels of 3×3×{} kernels", self.inputs);
-        assert_eq!(self.transform.len(), self.kernels.len() / 9 * PLACES, "a transform of the same kernels");
-        assert!(!self.transposed || self.inputs.is_multiple_of(BLOCK), "input channels in blocks of {BLOCK}");
+        assert_eq!(self.kernels.len() % (9 * self.inputs * BLOCK), 0, "whole panels of 3×3×{} kernels", self.inputs);
+        assert_eq!(self.transform.len(), self.kernels.len() / 9 * PLACES, "the transform matches the kernels");
+        assert!(!self.transposed || self.inputs.is_multiple_of(BLOCK), "the input channels are in blocks of {BLOCK}");
         instructions.run(self);
     }
 }
@@ -345,7 +345,7 @@ impl Kernel for KernelTransform<'_> {
                 continue;
             }
             for first in (0..self.inputs).step_by(BLOCK) {
-                // For each tap a block of inputs × outputs, turned over.
+                // For each tap a block of inputs × outputs, transposed.
                 let mut turned = [[[0.0; BLOCK]; BLOCK]; 9];
                 for (t, turned) in turned.iter_mut().enumerate() {
                     for input in 0..BLOCK {
@@ -367,25 +367,25 @@ impl Kernel for KernelTransform<'_> {
     }
 }
 
-/// The gradient of a [`KernelTransform`] that is not transposed: Gᵀ dU G.
+/// The gradient of a [`KernelTransform`] without `transposed`: Gᵀ dU G.
 #[derive(Debug)]
 pub struct KernelGradient<'a> {
-    /// The gradient with respect to the transform.
+    /// Gradient with respect to the transform.
     pub transform: &'a [f32],
-    /// Channels in.
+    /// Input channels.
     pub inputs: usize,
-    /// The gradient with respect to the kernels, in panels of 3 · 3 · `inputs` · [`BLOCK`].
+    /// Gradient with respect to the kernels, in panels of 3 · 3 · `inputs` · [`BLOCK`].
     pub kernels: &'a mut [f32],
 }
 
 impl KernelGradient<'_> {
-    /// Computes it.
+    /// Checks the lengths and runs the kernel.
     ///
     /// # Panics
-    /// If the lengths do not fit.
+    /// Panics if the lengths do not match.
     pub fn run(self, instructions: Instructions) {
-        assert_eq!(self.kernels.len() % (9 * self.inputs * BLOCK), 0, "panels of 3×3×{} kernels", self.inputs);
-        assert_eq!(self.transform.len(), self.kernels.len() / 9 * PLACES, "a transform of the same kernels");
+        assert_eq!(self.kernels.len() % (9 * self.inputs * BLOCK), 0, "whole panels of 3×3×{} kernels", self.inputs);
+        assert_eq!(self.transform.len(), self.kernels.len() / 9 * PLACES, "the transform matches the kernels");
         instructions.run(self);
     }
 }
@@ -416,13 +416,13 @@ impl Kernel for KernelGradient<'_> {
     }
 }
 
-/// A tile's places, from all over the transform.
+/// Loads the 16 places of a tile.
 #[inline(always)]
 fn gather<L: Lanes>(lanes: L, transform: &[f32], at: usize, place: usize) -> [Four<L::Vector>; 4] {
     array(|i| array(|j| lanes.load(&transform[at + (4 * i + j) * place..])))
 }
 
-/// The opposite of [`gather`].
+/// Stores the 16 places of a tile.
 #[inline(always)]
 fn scatter<L: Lanes>(lanes: L, tile: [Four<L::Vector>; 4], transform: &mut [f32], at: usize, place: usize) {
     for (i, row) in tile.into_iter().enumerate() {

@@ -132,7 +132,7 @@ impl Promises {
             }
             let Some(planned) = plan.job(job) else { continue };
             let whole: BTreeMap<u32, f64> = (1..=planned.epochs).map(|e| (e, planned.accuracy(e))).collect();
-            let rows = self.by.get(&job).and_then(|attempt| self.epochs.get(&(job, *attempt)));
+            let rows = self.by.get(&job).and_then(|attempt| self.epochs.get(&AttemptId::new(job, *attempt)));
             if rows != Some(&whole) {
                 return Err(format!("job {job} should have the rows {whole:?} and has {rows:?}"));
             }

@@ -94,7 +94,7 @@ impl Bench {
     }
 
     fn join(&mut self, session: u64, by: u64, slots: u32, holds: &[(u64, u32)]) -> Vec<Effect> {
-        let holds = holds.iter().map(|(seed, attempt)| (job(*seed).id, Attempt(*attempt))).collect();
+        let holds = holds.iter().map(|(seed, attempt)| AttemptId::new(job(*seed).id, Attempt(*attempt))).collect();
         self.handle(Event::Joined {
             session: Session(session),
             worker: worker(by),
@@ -214,7 +214,7 @@ fn a_passed_lease_gives_the_job_to_another_worker_and_the_first_is_not_heard() {
     assert_eq!(assigned(&bench.wait(10)), [(2, 0, 2)]);
     // The first worker comes back with a result.
     let effects = bench.join(1, 1, 1, &[(0, 1)]);
-    assert_eq!(effects, [Effect::Welcome(Session(1), vec![(job(0).id, Attempt(1))])], "it is to stop it");
+    assert_eq!(effects, [Effect::Welcome(Session(1), vec![AttemptId::new(job(0).id, Attempt(1))])], "it is to stop it");
     let effects = bench.end(1, 0, 1, finished());
     assert_eq!(effects, [ACKNOWLEDGED], "so that it forgets it");
     assert!(matches!(bench.state(0), JobState::Running { attempt: Attempt(2), .. }));
@@ -229,7 +229,7 @@ fn a_connected_worker_that_has_fallen_silent_gets_nothing_until_it_is_heard() {
     assert_eq!(bench.wait(100), [stop]);
     assert_eq!(bench.wait(50), [], "its own lost job least of all");
     // Its slot is free once it says that it works on the old attempt no more.
-    let still = vec![(job(0).id, Attempt(1))];
+    let still = vec![AttemptId::new(job(0).id, Attempt(1))];
     assert_eq!(assigned(&bench.beat(1, still)), []);
     assert_eq!(assigned(&bench.beat(1, vec![])), [(1, 0, 2)]);
 }
@@ -423,7 +423,7 @@ fn what_was_cancelled_and_is_wanted_again_waits_until_nobody_trains_it_any_more(
         bench.join(2, 2, 1, &[]);
         bench.handle(Event::Cancel(Ticket(4), name("a")));
         assert_eq!(bench.submit("a", 0..1).requeued, 1);
-        assert_eq!(assigned(&bench.beat(1, vec![(job(0).id, Attempt(1))])), [], "it still winds down");
+        assert_eq!(assigned(&bench.beat(1, vec![AttemptId::new(job(0).id, Attempt(1))])), [], "it still winds down");
         assigned(&how(&mut bench))
     };
     let to_either = |assigned: Vec<(u64, u64, u32)>| matches!(assigned[..], [(1 | 2, 0, 2)]);

@@ -1,14 +1,14 @@
-//! Convolutions by cuDNN: NHWC, in `f32` without TF32, with TF32, or of bfloat16 with sums in `f32`; by deterministic algorithms unless others
-//! are allowed. Where it has none that runs, our own kernels do.
+//! Convolutions with cuDNN: NHWC, in `f32` with or without TF32, or in bfloat16 with `f32` sums. Only deterministic algorithms are used
+//! unless others are allowed. Our own kernels compute whatever cuDNN does not support.
 //!
-//! Which algorithms there are for what is told differently from version to version. So they are tried in the order in which cuDNN thinks of
-//! them, once, when a product is computed for the first time: nothing is measured, and what is chosen follows from the extents, the GPU and
-//! cuDNN's version alone.
+//! Versions of cuDNN differ in how they report support. So the first run of a product tries the algorithms in the order of cuDNN's
+//! heuristics and keeps the first that works. Nothing is timed: the choice depends on extents, GPU and cuDNN version alone.
 
-#![allow(unsafe_code, reason = "cuDNN is a library of C")]
+#![allow(unsafe_code, reason = "calls a C library")]
 
-use crate::convolution::{Convolution, Factors, Geometry, Pass};
-use crate::device::DeviceError;
+use super::memory::allocated;
+use crate::convolution::{Convolution, Geometry, Pass, ProductPrecision};
+use crate::error::DeviceError;
 use crate::libraries::Library;
 use cudarc::cudnn::result::{self, CudnnError};
 use cudarc::cudnn::sys;
@@ -18,19 +18,19 @@ use std::ffi::{c_int, c_void};
 use std::ptr::{from_ref, null_mut};
 use std::sync::Arc;
 
-/// The oldest version that there are bindings for: others number their answers otherwise.
-const OLDEST: usize = 90_000;
+/// Oldest supported version. Earlier ones number their status codes differently.
+const MIN_VERSION: usize = 90_000;
 
-/// Algorithms that are asked for at most.
-const ALGORITHMS: usize = 10;
+/// Maximum number of algorithms to query.
+const MAX_ALGORITHMS: usize = 10;
 
-/// Bytes that an algorithm may take beside what it reads and writes.
-const WORKSPACE: usize = 1 << 28;
+/// Maximum workspace of an algorithm, in bytes.
+const MAX_WORKSPACE: usize = 1 << 28;
 
-/// What of a convolution a way of computing it hangs on.
-type Key = (Geometry, Product, Kind);
+/// Everything about a convolution that its plan depends on.
+type PlanKey = (Geometry, Product, Precision);
 
-/// Which product it is.
+/// A product of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Product {
     Forward,
@@ -38,34 +38,34 @@ enum Product {
     Weights,
 }
 
-/// In what precision.
+/// Precision of the factors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+enum Precision {
     F32,
     Tf32,
     Bf16,
 }
 
-fn key(convolution: &Convolution) -> Key {
+fn plan_key(convolution: &Convolution) -> PlanKey {
     let product = match convolution.pass {
         Pass::Forward => Product::Forward,
-        // A way that writes may be none that adds.
+        // An algorithm that overwrites may not support accumulation.
         Pass::Back { add } => Product::Back { add },
         Pass::Weights => Product::Weights,
     };
-    let kind = match convolution.factors {
-        Factors::F32 => Kind::F32,
-        Factors::Tf32 => Kind::Tf32,
-        Factors::Bf16 { .. } => Kind::Bf16,
+    let precision = match convolution.factors {
+        ProductPrecision::F32 => Precision::F32,
+        ProductPrecision::Tf32 => Precision::Tf32,
+        ProductPrecision::Bf16 { .. } => Precision::Bf16,
     };
-    (convolution.geometry, product, kind)
+    (convolution.geometry, product, precision)
 }
 
-/// An algorithm, as cuDNN answers when it is asked for some: `cudnnConvolution…AlgoPerf_t`, with numbers where that has names, for a later
-/// version may answer by a number that has none yet.
+/// An algorithm in cuDNN's answer to a query: `cudnnConvolution…AlgoPerf_t` with integers in place of enums, because a later version may
+/// return values that these enums do not have.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-struct Answer {
+struct AlgorithmPerf {
     algorithm: c_int,
     status: c_int,
     time: f32,
@@ -76,23 +76,23 @@ struct Answer {
 }
 
 const _: () = assert!(
-    size_of::<Answer>() == size_of::<sys::cudnnConvolutionFwdAlgoPerf_t>()
-        && size_of::<Answer>() == size_of::<sys::cudnnConvolutionBwdDataAlgoPerf_t>()
-        && size_of::<Answer>() == size_of::<sys::cudnnConvolutionBwdFilterAlgoPerf_t>()
+    size_of::<AlgorithmPerf>() == size_of::<sys::cudnnConvolutionFwdAlgoPerf_t>()
+        && size_of::<AlgorithmPerf>() == size_of::<sys::cudnnConvolutionBwdDataAlgoPerf_t>()
+        && size_of::<AlgorithmPerf>() == size_of::<sys::cudnnConvolutionBwdFilterAlgoPerf_t>()
 );
 
-impl Answer {
-    /// Whether what it names may be tried.
-    fn may_do(&self, deterministic: bool, kind: Kind) -> bool {
+impl AlgorithmPerf {
+    /// Returns whether the algorithm may be tried.
+    fn is_usable(&self, deterministic: bool, precision: Precision) -> bool {
         use sys::cudnnMathType_t as Math;
         let good = self.status == sys::cudnnStatus_t::CUDNN_STATUS_SUCCESS as c_int;
         let same = self.determinism == sys::cudnnDeterminism_t::CUDNN_DETERMINISTIC as c_int;
-        // With FMA alone in `f32` whatever is answered: the descriptor says so, and stays as it is.
-        let math = kind == Kind::F32
+        // In `f32` the reported math type does not matter: the descriptor fixes FMA.
+        let math = precision == Precision::F32
             || [Math::CUDNN_DEFAULT_MATH, Math::CUDNN_TENSOR_OP_MATH, Math::CUDNN_FMA_MATH]
                 .iter()
                 .any(|math| self.math == *math as c_int);
-        good && math && (same || !deterministic) && self.memory <= WORKSPACE
+        good && math && (same || !deterministic) && self.memory <= MAX_WORKSPACE
     }
 
     fn algorithm(&self, product: Product) -> Option<Algorithm> {
@@ -134,7 +134,7 @@ impl Answer {
     }
 }
 
-/// An algorithm of each product.
+/// An algorithm of one of the products.
 #[derive(Clone, Copy)]
 enum Algorithm {
     Forward(sys::cudnnConvolutionFwdAlgo_t),
@@ -142,26 +142,26 @@ enum Algorithm {
     Weights(sys::cudnnConvolutionBwdFilterAlgo_t),
 }
 
-/// How a product of a convolution is computed.
-struct Way {
+/// The plan of a product: its algorithm and descriptors.
+struct Plan {
     algorithm: Algorithm,
-    /// Bytes.
+    /// Workspace in bytes.
     workspace: usize,
-    described: Described,
+    descriptors: Descriptors,
 }
 
-/// Extents as cuDNN has them, destroyed when they are dropped.
-struct Described {
+/// cuDNN's descriptors of a convolution, destroyed on drop.
+struct Descriptors {
     x: sys::cudnnTensorDescriptor_t,
     y: sys::cudnnTensorDescriptor_t,
     w: sys::cudnnFilterDescriptor_t,
     convolution: sys::cudnnConvolutionDescriptor_t,
 }
 
-impl Drop for Described {
+impl Drop for Descriptors {
     fn drop(&mut self) {
-        let Described { x, y, w, convolution } = *self;
-        // SAFETY: each was created by `Described::new`, if it is one, and is destroyed once. That one could not be is nothing to act on.
+        let Descriptors { x, y, w, convolution } = *self;
+        // SAFETY: `Descriptors::new` created each that is not null, and each is destroyed once. A failure is ignored: there is no remedy.
         unsafe {
             for tensor in [x, y].into_iter().filter(|tensor| !tensor.is_null()) {
                 let _ = result::destroy_tensor_descriptor(tensor);
@@ -177,7 +177,7 @@ impl Drop for Described {
 }
 
 fn failed(call: &'static str) -> impl Fn(CudnnError) -> DeviceError {
-    // CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED: fewer slots may do.
+    // CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED. Fewer slots may help.
     const FULL: u32 = 4004;
     move |error| match error.0 as u32 {
         FULL => DeviceError::OutOfMemory { wanted: 0 },
@@ -185,27 +185,28 @@ fn failed(call: &'static str) -> impl Fn(CudnnError) -> DeviceError {
     }
 }
 
-/// Whether it is no failure, but a word that something else will have to do.
+/// Returns whether the error means that the algorithm does not support this convolution.
 fn is_unsupported(error: &CudnnError) -> bool {
-    // All kinds of it have one thousand for themselves.
+    // The codes of this kind occupy a range of one thousand.
     let first = sys::cudnnStatus_t::CUDNN_STATUS_NOT_SUPPORTED as u32;
     (first..first + 1000).contains(&(error.0 as u32))
 }
 
 fn int(value: usize) -> Result<c_int, DeviceError> {
-    c_int::try_from(value).map_err(|_| DeviceError::Unfit(format!("{value} is more than cuDNN counts")))
+    c_int::try_from(value)
+        .map_err(|_| DeviceError::InvalidArgument(format!("{value} exceeds the range of cuDNN; use a smaller batch")))
 }
 
-impl Described {
-    fn new(geometry: &Geometry, kind: Kind) -> Result<Self, DeviceError> {
+impl Descriptors {
+    fn new(geometry: &Geometry, precision: Precision) -> Result<Self, DeviceError> {
         let Geometry { samples, from, inputs, to, outputs, kernel, stride, margin } = *geometry;
         let (format, float) = (sys::cudnnTensorFormat_t::CUDNN_TENSOR_NHWC, sys::cudnnDataType_t::CUDNN_DATA_FLOAT);
-        let (values, math) = match kind {
-            // Without TF32, which keeps 10 bits of a factor.
-            Kind::F32 => (float, sys::cudnnMathType_t::CUDNN_FMA_MATH),
-            // With TF32 where the GPU has it.
-            Kind::Tf32 => (float, sys::cudnnMathType_t::CUDNN_DEFAULT_MATH),
-            Kind::Bf16 => (sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16, sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH),
+        let (values, math) = match precision {
+            // FMA excludes TF32, which keeps 10 mantissa bits.
+            Precision::F32 => (float, sys::cudnnMathType_t::CUDNN_FMA_MATH),
+            // Allows TF32 on GPUs that have it.
+            Precision::Tf32 => (float, sys::cudnnMathType_t::CUDNN_DEFAULT_MATH),
+            Precision::Bf16 => (sys::cudnnDataType_t::CUDNN_DATA_BFLOAT16, sys::cudnnMathType_t::CUDNN_TENSOR_OP_MATH),
         };
         let tensor = |channels, [rows, columns]: [usize; 2]| -> Result<_, DeviceError> {
             Ok([int(samples)?, int(channels)?, int(rows)?, int(columns)?])
@@ -214,33 +215,43 @@ impl Described {
         let w_extent = [int(outputs)?, int(inputs)?, int(kernel[0])?, int(kernel[1])?];
         let (above, left, stride) = (int(margin[0])?, int(margin[1])?, int(stride)?);
         let made = failed("cudnnCreate…Descriptor");
-        // One after the other, so that those before one that fails are destroyed.
-        let mut described = Described { x: null_mut(), y: null_mut(), w: null_mut(), convolution: null_mut() };
-        described.x = result::create_tensor_descriptor().map_err(&made)?;
-        described.y = result::create_tensor_descriptor().map_err(&made)?;
-        described.w = result::create_filter_descriptor().map_err(&made)?;
-        described.convolution = result::create_convolution_descriptor().map_err(&made)?;
+        // Created one by one, so that an error destroys the earlier ones.
+        let mut descriptors = Descriptors { x: null_mut(), y: null_mut(), w: null_mut(), convolution: null_mut() };
+        descriptors.x = result::create_tensor_descriptor().map_err(&made)?;
+        descriptors.y = result::create_tensor_descriptor().map_err(&made)?;
+        descriptors.w = result::create_filter_descriptor().map_err(&made)?;
+        descriptors.convolution = result::create_convolution_descriptor().map_err(&made)?;
         let set = failed("cudnnSet…Descriptor");
-        // SAFETY: the descriptors were created above and live until they are dropped.
+        // SAFETY: the descriptors exist until they are dropped.
         unsafe {
-            result::set_tensor4d_descriptor(described.x, format, values, x_extent).map_err(&set)?;
-            result::set_tensor4d_descriptor(described.y, format, values, y_extent).map_err(&set)?;
-            result::set_filter4d_descriptor(described.w, values, format, w_extent).map_err(&set)?;
+            result::set_tensor4d_descriptor(descriptors.x, format, values, x_extent).map_err(&set)?;
+            result::set_tensor4d_descriptor(descriptors.y, format, values, y_extent).map_err(&set)?;
+            result::set_filter4d_descriptor(descriptors.w, values, format, w_extent).map_err(&set)?;
             let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
-            // Sums are `f32` always.
-            result::set_convolution2d_descriptor(described.convolution, above, left, stride, stride, 1, 1, mode, float)
-                .map_err(&set)?;
-            result::set_convolution_math_type(described.convolution, math).map_err(&set)?;
+            // Sums are always `f32`.
+            result::set_convolution2d_descriptor(
+                descriptors.convolution,
+                above,
+                left,
+                stride,
+                stride,
+                1,
+                1,
+                mode,
+                float,
+            )
+            .map_err(&set)?;
+            result::set_convolution_math_type(descriptors.convolution, math).map_err(&set)?;
         }
-        Ok(described)
+        Ok(descriptors)
     }
 }
 
-/// cuDNN on a stream.
+/// A cuDNN handle bound to a stream.
 pub(super) struct Cudnn {
-    // Destroyed before the handle.
-    ways: HashMap<Key, Option<Way>>,
-    /// The largest is the last. None is freed, for a graph may know where it is.
+    // Dropped before the handle.
+    plans: HashMap<PlanKey, Option<Plan>>,
+    /// The last workspace is the largest. Earlier ones stay allocated, because captured graphs refer to them.
     workspaces: Vec<CudaSlice<u8>>,
     deterministic: bool,
     handle: sys::cudnnHandle_t,
@@ -248,44 +259,44 @@ pub(super) struct Cudnn {
 
 impl Drop for Cudnn {
     fn drop(&mut self) {
-        self.ways.clear();
-        // SAFETY: created by `Cudnn::open`, destroyed once.
+        self.plans.clear();
+        // SAFETY: `Cudnn::open` created the handle, and it is destroyed once.
         let _ = unsafe { result::destroy_handle(self.handle) };
     }
 }
 
 impl Cudnn {
-    /// Nothing where cuDNN is not installed, or one that is too old.
+    /// Returns none if cuDNN is missing or too old.
     pub fn open(stream: &Arc<CudaStream>) -> Result<Option<Self>, DeviceError> {
-        if !Library::Cudnn.is_there() || result::get_version() < OLDEST {
+        if !Library::Cudnn.is_available() || result::get_version() < MIN_VERSION {
             return Ok(None);
         }
         stream.context().bind_to_thread().map_err(|error| DeviceError::failed("cuCtxSetCurrent", error.to_string()))?;
         let handle = result::create_handle().map_err(failed("cudnnCreate"))?;
-        let cudnn = Cudnn { ways: HashMap::new(), workspaces: Vec::new(), deterministic: true, handle };
-        // SAFETY: the handle was created above; the stream lives longer, for the GPU drops cuDNN first.
+        let cudnn = Cudnn { plans: HashMap::new(), workspaces: Vec::new(), deterministic: true, handle };
+        // SAFETY: the handle exists, and the stream outlives it because the GPU drops cuDNN first.
         unsafe { result::set_stream(handle, stream.cu_stream().cast()) }.map_err(failed("cudnnSetStream"))?;
         Ok(Some(cudnn))
     }
 
-    /// Such as `cudnn 9.10.2`.
+    /// Name and version, such as `cudnn 9.10.2`.
     pub fn version(&self) -> String {
         let version = result::get_version();
         format!("cudnn {}.{}.{}", version / 10_000, version / 100 % 100, version % 100)
     }
 
-    /// From now on ways are taken, too, that give other bytes every time.
-    pub fn take_any_way(&mut self) {
+    /// Also allows algorithms whose results differ from run to run.
+    pub fn allow_nondeterministic(&mut self) {
         self.deterministic = false;
-        self.ways.clear();
+        self.plans.clear();
     }
 
-    /// Whether it has been decided how this is computed.
-    pub fn knows(&self, convolution: &Convolution) -> bool {
-        self.ways.contains_key(&key(convolution))
+    /// Returns whether the algorithm for this convolution has been chosen.
+    pub fn has_plan(&self, convolution: &Convolution) -> bool {
+        self.plans.contains_key(&plan_key(convolution))
     }
 
-    /// Computes a product of a convolution over these addresses of x, w and y; whether there is a way.
+    /// Computes a product over the device addresses of x, w and y. Returns false if cuDNN does not support it.
     pub fn convolve(
         &mut self,
         convolution: &Convolution,
@@ -294,62 +305,62 @@ impl Cudnn {
     ) -> Result<bool, DeviceError> {
         let bound = stream.context().bind_to_thread();
         bound.map_err(|error| DeviceError::failed("cuCtxSetCurrent", error.to_string()))?;
-        let key = key(convolution);
-        match self.ways.get(&key) {
+        let key = plan_key(convolution);
+        match self.plans.get(&key) {
             Some(None) => return Ok(false),
-            Some(Some(way)) => {
-                self.run(way.algorithm, way.workspace, &way.described, convolution.pass, addresses, stream)
-                    .map_err(failed("a convolution of cuDNN's"))?;
+            Some(Some(plan)) => {
+                self.run(plan.algorithm, plan.workspace, &plan.descriptors, convolution.pass, addresses, stream)
+                    .map_err(failed("cudnnConvolution…"))?;
                 return Ok(true);
             }
             None => {}
         }
-        let way = self.find(key, convolution.pass, addresses, stream)?;
-        let found = way.is_some();
-        self.ways.insert(key, way);
+        let plan = self.find(key, convolution.pass, addresses, stream)?;
+        let found = plan.is_some();
+        self.plans.insert(key, plan);
         Ok(found)
     }
 
-    /// Computes a product for the first time: by the first algorithm that does it, in the order in which cuDNN thinks of them.
+    /// Computes a product for the first time, with the first algorithm in cuDNN's order that supports it.
     fn find(
         &mut self,
-        (geometry, product, kind): Key,
+        (geometry, product, precision): PlanKey,
         pass: Pass,
         addresses: [u64; 3],
         stream: &Arc<CudaStream>,
-    ) -> Result<Option<Way>, DeviceError> {
-        let described = Described::new(&geometry, kind)?;
-        let answers = match self.ask(&described, product) {
-            Ok(answers) => answers,
+    ) -> Result<Option<Plan>, DeviceError> {
+        let descriptors = Descriptors::new(&geometry, precision)?;
+        let found_algorithms = match self.query_algorithms(&descriptors, product) {
+            Ok(found_algorithms) => found_algorithms,
             Err(error) if is_unsupported(&error) => return Ok(None),
             Err(error) => return Err(failed("cudnnGetConvolution…Algorithm_v7")(error)),
         };
-        let fit = answers.iter().filter(|answer| answer.may_do(self.deterministic, kind));
-        let tried: Vec<_> = fit.filter_map(|answer| Some((answer.algorithm(product)?, answer.memory))).collect();
+        let fit = found_algorithms.iter().filter(|perf| perf.is_usable(self.deterministic, precision));
+        let tried: Vec<_> = fit.filter_map(|perf| Some((perf.algorithm(product)?, perf.memory))).collect();
         for (algorithm, workspace) in tried {
-            self.make_room(workspace, stream)?;
-            match self.run(algorithm, workspace, &described, pass, addresses, stream) {
-                Ok(()) => return Ok(Some(Way { algorithm, workspace, described })),
+            self.reserve_workspace(workspace, stream)?;
+            match self.run(algorithm, workspace, &descriptors, pass, addresses, stream) {
+                Ok(()) => return Ok(Some(Plan { algorithm, workspace, descriptors })),
                 Err(error) if is_unsupported(&error) => {}
-                Err(error) => return Err(failed("a convolution of cuDNN's")(error)),
+                Err(error) => return Err(failed("cudnnConvolution…")(error)),
             }
         }
         Ok(None)
     }
 
-    fn make_room(&mut self, bytes: usize, stream: &Arc<CudaStream>) -> Result<(), DeviceError> {
+    fn reserve_workspace(&mut self, bytes: usize, stream: &Arc<CudaStream>) -> Result<(), DeviceError> {
         if bytes > self.workspaces.last().map_or(0, CudaSlice::len) {
-            self.workspaces.push(super::allocated(stream, bytes)?);
+            self.workspaces.push(allocated(stream, bytes)?);
         }
         Ok(())
     }
 
-    /// The algorithms that there are, those first of which cuDNN thinks that they are the fastest.
-    fn ask(&self, described: &Described, product: Product) -> Result<Vec<Answer>, CudnnError> {
-        let Described { x, y, w, convolution } = *described;
-        let (mut found, mut count, most) = ([Answer::default(); ALGORITHMS], 0, ALGORITHMS as c_int);
-        let (handle, answers) = (self.handle, found.as_mut_ptr());
-        // SAFETY: handle and descriptors live; there is room for as many answers as are asked for, and each is laid out as cuDNN's.
+    /// Returns the available algorithms, those first that cuDNN's heuristics consider fastest.
+    fn query_algorithms(&self, descriptors: &Descriptors, product: Product) -> Result<Vec<AlgorithmPerf>, CudnnError> {
+        let Descriptors { x, y, w, convolution } = *descriptors;
+        let (mut found, mut count, most) = ([AlgorithmPerf::default(); MAX_ALGORITHMS], 0, MAX_ALGORITHMS as c_int);
+        let (handle, found_algorithms) = (self.handle, found.as_mut_ptr());
+        // SAFETY: handle and descriptors exist; the array has as many entries as requested, in cuDNN's layout.
         let code = unsafe {
             match product {
                 Product::Forward => sys::cudnnGetConvolutionForwardAlgorithm_v7(
@@ -360,7 +371,7 @@ impl Cudnn {
                     y,
                     most,
                     &mut count,
-                    answers.cast(),
+                    found_algorithms.cast(),
                 ),
                 Product::Back { .. } => sys::cudnnGetConvolutionBackwardDataAlgorithm_v7(
                     handle,
@@ -370,7 +381,7 @@ impl Cudnn {
                     x,
                     most,
                     &mut count,
-                    answers.cast(),
+                    found_algorithms.cast(),
                 ),
                 Product::Weights => sys::cudnnGetConvolutionBackwardFilterAlgorithm_v7(
                     handle,
@@ -380,7 +391,7 @@ impl Cudnn {
                     w,
                     most,
                     &mut count,
-                    answers.cast(),
+                    found_algorithms.cast(),
                 ),
             }
         };
@@ -392,7 +403,7 @@ impl Cudnn {
         &self,
         algorithm: Algorithm,
         workspace: usize,
-        described: &Described,
+        descriptors: &Descriptors,
         pass: Pass,
         addresses: [u64; 3],
         stream: &Arc<CudaStream>,
@@ -401,9 +412,9 @@ impl Cudnn {
         let (one, rest) = (1.0f32, if pass == (Pass::Back { add: true }) { 1.0f32 } else { 0.0 });
         let (alpha, beta) = (from_ref(&one).cast::<c_void>(), from_ref(&rest).cast::<c_void>());
         let [x, w, y] = addresses.map(|address| address as *mut c_void);
-        let (handle, &Described { x: xs, y: ys, w: ws, convolution: c }) = (self.handle, described);
-        // SAFETY: handle and descriptors live; `Convolution::run` has found that x, w and y have the lengths and bits of these extents, and
-        // the workspace has as many bytes as the algorithm asks for.
+        let (handle, &Descriptors { x: xs, y: ys, w: ws, convolution: c }) = (self.handle, descriptors);
+        // SAFETY: handle and descriptors exist. `Convolution::run` has checked the lengths and types of x, w and y, and the workspace has
+        // the size that the algorithm requires.
         unsafe {
             match algorithm {
                 Algorithm::Forward(by) => {

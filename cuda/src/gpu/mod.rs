@@ -1,124 +1,89 @@
-//! A GPU behind CUDA's driver: memory, copies, launches and graphs, and cuDNN for convolutions.
+//! A GPU behind the CUDA driver: memory, copies, launches and graphs, with cuDNN for convolutions.
 //!
-//! *This has not run on a GPU yet.* It is kept so thin that what it does can be read at a glance; all above it is run in tests, on the
-//! `twin`.
+//! *Not yet tested on a GPU.* The code is thin enough to check by reading; tests run everything above it on the `twin`.
 
-#![allow(unsafe_code, reason = "the driver's functions are called by address")]
+#![allow(unsafe_code, reason = "calls the driver and shares device addresses with it")]
 
 mod cudnn;
 pub(crate) mod driver;
+mod memory;
 
-pub use driver::is_well;
+pub use driver::is_usable;
 
 use crate::cache::Cache;
 use crate::compile;
 use crate::convolution::Convolution;
-use crate::device::{Argument, Device, DeviceError, Launch, Memory, Recording, Room, Values, at_once, check, kernels};
+use crate::device::{Device, Recording, refuse_while_recording};
+use crate::error::DeviceError;
+use crate::launch::{Argument, Launch, check};
 use crate::libraries::Library;
+use crate::memory::{DeviceMemory, HostBuffer, HostValues};
 use crate::signature::Kind;
+use crate::sources::kernels;
 use cudarc::driver::sys::{
-    CUdevice_attribute_enum as Attribute, CUgraphInstantiate_flags, CUresult, CUstreamCaptureMode_enum as Mode,
+    CUdevice_attribute_enum as Attribute, CUgraphInstantiate_flags, CUstreamCaptureMode_enum as Mode,
 };
-use cudarc::driver::{
-    CudaContext, CudaFunction, CudaGraph, CudaSlice, CudaStream, DevicePtr, DeviceRepr, DriverError, LaunchConfig,
-    PushKernelArg, ValidAsZeroBits,
-};
+use cudarc::driver::{CudaContext, CudaFunction, CudaGraph, CudaStream, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::Ptx;
 use driver::failed;
+use memory::Block;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A block of memory.
-enum Block {
-    Floats(CudaSlice<f32>),
-    Doubles(CudaSlice<f64>),
-    Ints(CudaSlice<i32>),
-    Bytes(CudaSlice<u8>),
-    Halves(CudaSlice<u16>),
-}
-
-impl Block {
-    /// The values of this memory, copied from here into a part of the block.
-    fn write(&mut self, values: Values<'_>, to: Memory, stream: &Arc<CudaStream>) -> Result<(), DeviceError> {
-        let range = to.start..to.start + to.length;
-        let done = match (self, values) {
-            (Block::Floats(all), Values::Floats(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
-            (Block::Doubles(all), Values::Doubles(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
-            (Block::Ints(all), Values::Ints(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
-            (Block::Bytes(all), Values::Bytes(values)) => stream.memcpy_htod(values, &mut all.slice_mut(range)),
-            _ => return Err(DeviceError::Unfit(format!("values of another kind for {to:?}"))),
-        };
-        done.map_err(failed("cuMemcpyHtoDAsync"))
-    }
-
-    /// The reverse.
-    fn read(&self, from: Memory, values: Room<'_>, stream: &Arc<CudaStream>) -> Result<(), DeviceError> {
-        let range = from.start..from.start + from.length;
-        let done = match (self, values) {
-            (Block::Floats(all), Room::Floats(values)) => stream.memcpy_dtoh(&all.slice(range), values),
-            (Block::Doubles(all), Room::Doubles(values)) => stream.memcpy_dtoh(&all.slice(range), values),
-            (Block::Ints(all), Room::Ints(values)) => stream.memcpy_dtoh(&all.slice(range), values),
-            (Block::Bytes(all), Room::Bytes(values)) => stream.memcpy_dtoh(&all.slice(range), values),
-            _ => return Err(DeviceError::Unfit(format!("values of another kind from {from:?}"))),
-        };
-        done.map_err(failed("cuMemcpyDtoHAsync"))
-    }
-}
-
-/// A GPU with a stream, memory and graphs of its own.
+/// A GPU with its own stream, memory and graphs.
 pub struct Gpu {
     // Dropped before the stream that they belong to.
     graphs: Vec<CudaGraph>,
     cudnn: Option<cudnn::Cudnn>,
+    /// Allocations with their element type and address; none once freed.
     blocks: Vec<Option<(Block, Kind, u64)>>,
     functions: BTreeMap<&'static str, CudaFunction>,
     stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
     name: String,
-    kin: String,
+    reproducibility_key: String,
     recording: bool,
-    /// Whether it reads the machine's memory by itself: then a copy may still read what it copies when the call has returned.
-    reads_here: bool,
+    /// The GPU accesses pageable host memory directly: a copy may still read its source after the call has returned.
+    reads_host_memory: bool,
 }
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        // cudarc frees memory in whatever context the thread is in, which need not be this one or any; and no code may go that still runs.
-        // What failed before has been told or is told again by whoever asks next.
+        // cudarc frees memory in the current context of the thread, which may be another one. Running kernels must not lose their code.
+        // Errors are ignored: the next call returns them.
         let _ = self.context.check_err();
         let _ = self.stream.synchronize();
     }
 }
 
-// SAFETY: graphs and cuDNN's handle may be used by one thread at a time, from whichever thread. They are the GPU's own, which is not
-// `Sync`, and every method that uses them takes it by `&mut`.
+// SAFETY: one thread at a time may use graphs and cuDNN's handle, and any thread may. They belong to this `Gpu`, which is not `Sync`,
+// and all methods that use them take `&mut self`.
 unsafe impl Send for Gpu {}
 
 impl Gpu {
-    /// GPU number `ordinal` of those that the driver shows (`CUDA_VISIBLE_DEVICES` says which), with the kernels compiled for it or taken
-    /// from `cache`.
+    /// Opens GPU `ordinal` in the driver's list (see `CUDA_VISIBLE_DEVICES`), with kernels from `cache` or compiled for it.
     ///
     /// # Errors
-    /// That there is no driver, library or such GPU, or what they refuse.
+    /// Returns an error if the driver, a required library or the GPU is missing, or if a call to them fails.
     pub fn open(ordinal: usize, cache: Option<&Cache>) -> Result<Self, DeviceError> {
-        let count = if driver::start()? { driver::count()? } else { 0 };
-        Library::Nvrtc.need()?;
+        let count = if driver::init()? { driver::count()? } else { 0 };
+        Library::Nvrtc.require()?;
         if count <= ordinal {
             return Err(DeviceError::Missing(format!(
-                "there is no cuda:{ordinal}: the driver shows {count} GPUs, numbered from 0 (CUDA_VISIBLE_DEVICES says which)"
+                "there is no cuda:{ordinal}: the driver lists {count} GPUs, numbered from 0; CUDA_VISIBLE_DEVICES selects them"
             )));
         }
         let context = CudaContext::new(ordinal).map_err(failed("cuDevicePrimaryCtxRetain"))?;
-        driver::keep(ordinal);
-        // SAFETY: all that is asked of this GPU goes into one stream, in order, so no event has to keep accesses apart.
+        driver::retain_context(ordinal);
+        // SAFETY: all work of this GPU goes into one stream, in order, so accesses need no events between them.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().map_err(failed("cuStreamCreate"))?;
         let attribute = |which| context.attribute(which).map_err(failed("cuDeviceGetAttribute"));
         let major = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
         let minor = attribute(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
         let architecture = 10 * major + minor;
-        // A driver that does not know of it has no such GPU.
-        let reads_here = attribute(Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS).unwrap_or(0) != 0;
+        // A driver that does not support this attribute has no such GPU.
+        let reads_host_memory = attribute(Attribute::CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS).unwrap_or(0) != 0;
         let code = compile::kernels(architecture, cache)?;
         let module = context.load_module(Ptx::from_binary(code)).map_err(failed("cuModuleLoadData"))?;
         let functions = kernels()
@@ -128,8 +93,8 @@ impl Gpu {
         let libraries = cudnn.as_ref().map_or_else(|| "own convolutions".to_owned(), |cudnn| cudnn.version());
         let [nvrtc, minor] = compile::version()?;
         let name = context.name().map_err(failed("cuDeviceGetName"))?;
-        // With its name, for what cuDNN thinks fastest may differ between GPUs of one architecture.
-        let kin = format!("{name} sm_{architecture} nvrtc {nvrtc}.{minor} {libraries}");
+        // The model is included because cuDNN's heuristics may differ between GPUs of one architecture.
+        let reproducibility_key = format!("{name} sm_{architecture} nvrtc {nvrtc}.{minor} {libraries}");
         Ok(Gpu {
             graphs: Vec::new(),
             cudnn,
@@ -138,56 +103,33 @@ impl Gpu {
             stream,
             context,
             name,
-            kin,
+            reproducibility_key,
             recording: false,
-            reads_here,
+            reads_host_memory,
         })
     }
 
-    /// The same GPU, where cuDNN may take ways that give other bytes every time: a little faster. [`Device::kin`] says so from now on.
+    /// Allows cuDNN's non-deterministic algorithms, which are a little faster. [`Device::reproducibility_key`] includes this from now on.
     #[must_use]
     pub fn nondeterministic(mut self) -> Self {
         if let Some(cudnn) = &mut self.cudnn {
-            cudnn.take_any_way();
+            cudnn.allow_nondeterministic();
         }
-        self.kin += " nondeterministic";
+        self.reproducibility_key += " nondeterministic";
         self
     }
 
-    /// The block that some memory lies in, and the address of the memory.
-    fn find(&self, memory: Memory) -> Result<(&Block, u64), DeviceError> {
+    /// Returns the allocation that contains `memory`, and the address of `memory`.
+    fn find(&self, memory: DeviceMemory) -> Result<(&Block, u64), DeviceError> {
         let found = self.blocks.get(memory.block).and_then(Option::as_ref);
         let fits = |(block, kind, _): &&(Block, Kind, u64)| {
-            let length = match block {
-                Block::Floats(values) => values.len(),
-                Block::Doubles(values) => values.len(),
-                Block::Ints(values) => values.len(),
-                Block::Bytes(values) => values.len(),
-                Block::Halves(values) => values.len(),
-            };
-            *kind == memory.kind && memory.start + memory.length <= length
+            *kind == memory.kind && memory.start + memory.length <= block.len()
         };
-        let (block, _, address) =
-            found.filter(fits).ok_or_else(|| DeviceError::Unfit(format!("no memory of this device's: {memory:?}")))?;
+        let (block, _, address) = found.filter(fits).ok_or_else(|| {
+            DeviceError::InvalidArgument(format!("the memory does not belong to this device: {memory:?}"))
+        })?;
         Ok((block, address + (memory.start * memory.kind.size().unwrap_or_default()) as u64))
     }
-}
-
-/// Memory for so many values, all of them zero. What was freed is the GPU's again at the latest when the stream has been waited for, so a
-/// refusal before that is none yet.
-fn allocated<T: DeviceRepr + ValidAsZeroBits>(
-    stream: &Arc<CudaStream>,
-    length: usize,
-) -> Result<CudaSlice<T>, DeviceError> {
-    let is_short = |error: &DriverError| error.0 == CUresult::CUDA_ERROR_OUT_OF_MEMORY;
-    let again = |error: DriverError| match stream.synchronize() {
-        Ok(()) if is_short(&error) => stream.alloc_zeros(length),
-        _ => Err(error),
-    };
-    stream.alloc_zeros(length).or_else(again).map_err(|error| match error {
-        short if is_short(&short) => DeviceError::OutOfMemory { wanted: length * size_of::<T>() },
-        other => failed("cuMemAlloc")(other),
-    })
 }
 
 impl Device for Gpu {
@@ -195,119 +137,92 @@ impl Device for Gpu {
         self.name.clone()
     }
 
-    fn kin(&self) -> String {
-        self.kin.clone()
+    fn reproducibility_key(&self) -> String {
+        self.reproducibility_key.clone()
     }
 
-    fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
-        at_once(self.recording, "memory is asked for")?;
+    fn allocate(&mut self, kind: Kind, length: usize) -> Result<DeviceMemory, DeviceError> {
+        refuse_while_recording(self.recording, "allocate memory")?;
         if kind.size().is_none() {
-            return Err(DeviceError::Unfit(format!("no memory is made of {kind:?}")));
+            return Err(DeviceError::InvalidArgument(format!("memory of type {kind:?} cannot be allocated")));
         }
-        // The driver gives no memory of no length.
-        let room = length.max(1);
-        let stream = &self.stream;
-        let (block, address) = match kind {
-            Kind::Doubles => {
-                let values = allocated(stream, room)?;
-                let address = values.device_ptr(stream).0;
-                (Block::Doubles(values), address)
-            }
-            Kind::Ints => {
-                let values = allocated(stream, room)?;
-                let address = values.device_ptr(stream).0;
-                (Block::Ints(values), address)
-            }
-            Kind::Bytes => {
-                let values = allocated(stream, room)?;
-                let address = values.device_ptr(stream).0;
-                (Block::Bytes(values), address)
-            }
-            Kind::Halves => {
-                let values = allocated(stream, room)?;
-                let address = values.device_ptr(stream).0;
-                (Block::Halves(values), address)
-            }
-            _ => {
-                let values = allocated(stream, room)?;
-                let address = values.device_ptr(stream).0;
-                (Block::Floats(values), address)
-            }
-        };
+        // The driver rejects allocations of length zero.
+        let at_least_one = length.max(1);
+        let (block, address) = Block::allocate(kind, at_least_one, &self.stream)?;
         self.blocks.push(Some((block, kind, address)));
-        Ok(Memory { block: self.blocks.len() - 1, kind, start: 0, length })
+        Ok(DeviceMemory { block: self.blocks.len() - 1, kind, start: 0, length })
     }
 
-    fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
-        at_once(self.recording, "memory is freed")?;
+    fn free(&mut self, memory: DeviceMemory) -> Result<(), DeviceError> {
+        refuse_while_recording(self.recording, "free memory")?;
         self.find(memory)?;
-        // cudarc does not when it frees.
+        // cudarc does not set the context before it frees.
         self.context.bind_to_thread().map_err(failed("cuCtxSetCurrent"))?;
         self.blocks[memory.block] = None;
         Ok(())
     }
 
     fn capacity(&self) -> usize {
-        // One that cannot say it is given nothing that could be left elsewhere.
+        // If the driver cannot report the total, 0 keeps callers from leaving anything in device memory.
         self.context.total_mem().unwrap_or_default()
     }
 
-    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
-        at_once(self.recording, "values are uploaded")?;
+    fn write(&mut self, values: HostValues<'_>, to: DeviceMemory) -> Result<(), DeviceError> {
+        refuse_while_recording(self.recording, "write to device memory")?;
         self.find(to)?;
-        values.fit(to)?;
+        values.check_fits(to)?;
         match &mut self.blocks[to.block] {
             Some((block, ..)) if !to.is_empty() => block.write(values, to, &self.stream)?,
             _ => return Ok(()),
         }
-        // Elsewhere the driver has copied what is to be copied before the call returns.
-        if self.reads_here { self.stream.synchronize().map_err(failed("cuStreamSynchronize")) } else { Ok(()) }
+        // Otherwise the driver has copied the source before the call returns.
+        if self.reads_host_memory { self.stream.synchronize().map_err(failed("cuStreamSynchronize")) } else { Ok(()) }
     }
 
-    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
-        at_once(self.recording, "values are downloaded")?;
-        values.fits(from)?;
+    fn read(&self, from: DeviceMemory, values: HostBuffer<'_>) -> Result<(), DeviceError> {
+        refuse_while_recording(self.recording, "read from device memory")?;
+        values.check_fits(from)?;
         let (block, _) = self.find(from)?;
         if !from.is_empty() {
             block.read(from, values, &self.stream)?;
         }
         self.stream.synchronize().map_err(failed("cuStreamSynchronize"))?;
-        // What cudarc could not say when it happened, such as that something was not freed.
+        // Errors that cudarc could not return at the time, such as a failed free.
         self.context.check_err().map_err(failed("an earlier call"))
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError> {
         check(launch)?;
         let Some(function) = self.functions.get(launch.kernel) else {
-            return Err(DeviceError::Unfit(format!("no kernel is called {}", launch.kernel)));
+            return Err(DeviceError::InvalidArgument(format!("no kernel has the name `{}`", launch.kernel)));
         };
-        /// What an argument is while the kernel is launched.
-        enum Passed {
+        /// An argument in the form that the launch takes.
+        enum Parameter {
             Address(u64),
             Int(i32),
             Float(f32),
         }
-        let pass = |argument: &Argument| {
+        let parameter = |argument: &Argument| {
             Ok(match *argument {
-                Argument::Memory(memory) => Passed::Address(self.find(memory)?.1),
-                Argument::Nothing => Passed::Address(0),
-                Argument::Int(value) => Passed::Int(value),
-                Argument::Float(value) => Passed::Float(value),
+                Argument::Buffer(memory) => Parameter::Address(self.find(memory)?.1),
+                Argument::Null => Parameter::Address(0),
+                Argument::Int(value) => Parameter::Int(value),
+                Argument::Float(value) => Parameter::Float(value),
             })
         };
-        let passed = launch.arguments.iter().map(pass).collect::<Result<Vec<_>, DeviceError>>()?;
+        let parameters = launch.arguments.iter().map(parameter).collect::<Result<Vec<_>, DeviceError>>()?;
         let mut builder = self.stream.launch_builder(function);
-        for argument in &passed {
+        for argument in &parameters {
             match argument {
-                Passed::Address(address) => builder.arg(address),
-                Passed::Int(value) => builder.arg(value),
-                Passed::Float(value) => builder.arg(value),
+                Parameter::Address(address) => builder.arg(address),
+                Parameter::Int(value) => builder.arg(value),
+                Parameter::Float(value) => builder.arg(value),
             };
         }
         let config =
             LaunchConfig { grid_dim: (launch.blocks, 1, 1), block_dim: (launch.threads, 1, 1), shared_mem_bytes: 0 };
-        // SAFETY: `check` has found that the kernel takes these arguments; memory is this device's own, as `find` has found, and `ops`,
-        // which alone makes launches, gives kernels the lengths that they stay within.
+        // SAFETY: `check` has matched the arguments with the kernel's parameters, and `find` has checked that memory belongs to this
+        // device. Only `ops` creates launches, and it checks the lengths that kernels access.
         unsafe { builder.launch(config) }.map_err(failed("cuLaunchKernel"))?;
         Ok(())
     }
@@ -316,8 +231,8 @@ impl Device for Gpu {
         let Convolution { x, w, y, .. } = *convolution;
         let addresses = [self.find(x)?.1, self.find(w)?.1, self.find(y)?.1];
         let Some(cudnn) = &mut self.cudnn else { return Ok(false) };
-        if !cudnn.knows(convolution) {
-            at_once(self.recording, "cuDNN looks for a way")?;
+        if !cudnn.has_plan(convolution) {
+            refuse_while_recording(self.recording, "choose an algorithm of cuDNN")?;
         }
         cudnn.convolve(convolution, addresses, &self.stream)
     }
@@ -338,14 +253,14 @@ impl Device for Gpu {
     }
 
     fn play(&mut self, recording: Recording) -> Result<(), DeviceError> {
-        at_once(self.recording, "a recording is played")?;
+        refuse_while_recording(self.recording, "play a recording")?;
         let graph = self.graphs.get(recording.0);
-        let graph = graph.ok_or_else(|| DeviceError::Unfit("no such recording".into()))?;
+        let graph = graph.ok_or_else(|| DeviceError::InvalidArgument("no such recording".into()))?;
         graph.launch().map_err(failed("cuGraphLaunch"))
     }
 
     fn forget(&mut self) {
-        // What is being played now must not lose its graph. An error shows in the next call, too.
+        // A running graph must not be destroyed. Errors are ignored: the next call returns them.
         let _ = self.stream.synchronize();
         self.graphs.clear();
     }

@@ -1,7 +1,7 @@
-// What every kernel has at hand. The sources keep to what CUDA C and C have in common: the same text is compiled for a GPU by NVRTC
-// and, for tests, for the processor by a C compiler (`twin/shim.h` then says what the words below mean).
+// Common definitions of all kernels. The sources use the common subset of CUDA C and C: NVRTC compiles them for a GPU and, in tests, a C
+// compiler compiles them for the CPU (`twin/shim.h` defines CUDA's built-ins there).
 //
-// Products and their sums are rounded once where `fmaf` says so and nowhere else: both compilers are told to join none by themselves.
+// `fmaf` rounds a product and a sum once. Everywhere else both are rounded: neither compiler may contract them.
 
 #ifndef TWIN
 #define KERNEL extern "C" __global__ void
@@ -9,46 +9,46 @@
 #define SHARED __shared__
 #endif
 
-// A value of 16 bits: the upper half of a `float`.
+// A bfloat16 value: the upper half of a `float`.
 typedef unsigned short bits16;
 
-// What factors of a product are: as they are, rounded to 10 bits after the leading one, or of 16 bits.
+// Precision of the factors of a product: as they are, rounded to 10 mantissa bits, or bfloat16.
 #define F32 0
 #define TF32 1
 #define BF16 2
 
-// The elements that a thread works on: any number of blocks and threads gives the same values.
+// Loops over the elements of a thread. The results do not depend on the grid.
 #define FOR_EACH(i, n)                                                                                                 \
     for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < (unsigned)(n); i += gridDim.x * blockDim.x)
 
-// Channels and rows of a block that adds up what chunks left: `ops::norm` launches as many threads.
+// Channels and rows of the blocks that add up partial sums. `ops::norm` launches LANES × ROWS threads per block.
 #define LANES 16
 #define ROWS 16
 
 DEVICE float widened(bits16 value) { return __uint_as_float((unsigned)value << 16); }
 
-// To nearest, ties to even. NaN stays NaN.
+// Rounds to bfloat16, to nearest, ties to even. NaN stays NaN.
 DEVICE bits16 narrowed(float x) {
     unsigned bits = __float_as_uint(x);
     if (x != x) return (bits16)(bits >> 16 | 0x40);
     return (bits16)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
 }
 
-// To 10 bits after the leading one, to nearest, ties away from zero.
+// Rounds to 10 mantissa bits, to nearest, ties away from zero.
 DEVICE float in_tf32(float x) {
     if (x != x) return x;
     return __uint_as_float((__float_as_uint(x) + 0x1000) & ~0x1fffu);
 }
 
-// Value number `place` as a factor.
+// Reads the value at index `place` as a factor.
 DEVICE float factor(const void* values, unsigned place, int precision) {
     if (precision == BF16) return widened(((const bits16*)values)[place]);
     float x = ((const float*)values)[place];
     return precision == TF32 ? in_tf32(x) : x;
 }
 
-// Value number `place` is what came of a product.
-DEVICE void put(void* values, unsigned place, float x, int precision) {
+// Writes the result of a product to index `place`.
+DEVICE void store(void* values, unsigned place, float x, int precision) {
     if (precision == BF16) {
         ((bits16*)values)[place] = narrowed(x);
     } else {
@@ -62,24 +62,24 @@ DEVICE float shifted(float x, const float* scale, const float* shift, int channe
     return shift ? x + shift[channel] : x;
 }
 
-// max(x, 0), NaN where x is.
+// max(x, 0); NaN stays NaN.
 DEVICE float rectified(float x) { return x < 0.0f ? 0.0f : x; }
 
-// A stored value as its readers see it.
-DEVICE float seen(float x, const float* scale, const float* shift, int rectify, int channel) {
+// A stored value as it is read: scaled, shifted and rectified.
+DEVICE float as_read(float x, const float* scale, const float* shift, int rectify, int channel) {
     float value = shifted(x, scale, shift, channel);
     return rectify ? rectified(value) : value;
 }
 
-// The gradient d with respect to what is seen, as far as rectification lets it through.
-DEVICE float let_through(float d, float x, const float* scale, const float* shift, int rectify, int channel) {
+// The part of the gradient d with respect to a value as it is read that rectification passes: d or 0.
+DEVICE float passed_gradient(float d, float x, const float* scale, const float* shift, int rectify, int channel) {
     return !rectify || shifted(x, scale, shift, channel) > 0.0f ? d : 0.0f;
 }
 
 #define NOT_A_NUMBER sqrtf(-1.0f)
 
-// A stream of random numbers in the device's memory: eight words of ChaCha's key, and low and high word of how many numbers have been
-// taken from it. (A number takes two words of the stream.)
+// Position in a random stream in device memory: eight words of ChaCha's key, then low and high word of the number of values drawn so far.
+// A value takes two words of ChaCha's output.
 DEVICE unsigned long long stream_start(const int* stream) {
     return (unsigned long long)(unsigned)stream[9] << 32 | (unsigned)stream[8];
 }
@@ -97,7 +97,7 @@ DEVICE void quarter(unsigned* words, int a, int b, int c, int d) {
     words[b] = rotated(words[b] ^ words[c], 7);
 }
 
-// A block of ChaCha with eight rounds, a counter of 64 bits and stream 0 (Bernstein 2008).
+// One block of ChaCha with eight rounds, a 64-bit counter and stream 0 (Bernstein 2008).
 DEVICE void chacha(const int* key, unsigned long long block, unsigned* words) {
     unsigned start[16] = {0x61707865u, 0x3320646eu, 0x79622d32u, 0x6b206574u};
     for (int i = 0; i < 8; i++) start[4 + i] = (unsigned)key[i];
@@ -111,7 +111,7 @@ DEVICE void chacha(const int* key, unsigned long long block, unsigned* words) {
     for (int i = 0; i < 16; i++) words[i] += start[i];
 }
 
-// Number j of a block's eight, times 2⁵³.
+// Random value j of the eight in a block, times 2⁵³.
 DEVICE unsigned long long fraction(const unsigned* words, int j) {
     return ((unsigned long long)words[2 * j + 1] << 32 | words[2 * j]) >> 11;
 }

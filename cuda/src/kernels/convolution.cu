@@ -1,13 +1,13 @@
-// Convolutions straight from their definition, for where cuDNN is not there or has no deterministic way. Images are NHWC, kernels
+// Direct convolutions, used where cuDNN is missing or has no deterministic algorithm. Images are NHWC, kernels
 // [output, row, column, input]. A linear layer is a convolution of images of one pixel.
 //
-// Factors may be rounded or of 16 bits (`precision`, above); what comes out is then of 16 bits as well, but sums are `float` in between.
+// `precision` selects how factors are rounded. With bfloat16 factors the results are bfloat16 as well; sums are always `float`.
 //
-// Sums run in one order: the products of a piece of a tap's channels (or of a row of pixels) first, then the pieces, so that what is
-// rounded does not grow with the length of a sum.
+// Sums have one order: products are added up within pieces of a tap's channels (or within a row of pixels) first, then the pieces. This
+// keeps the rounding error from growing with the length of the sum.
 #define PIECE 64
 
-// y = x ∗ w: n = samples × height × width × outputs.
+// y = x ∗ w. n = samples × height × width × outputs.
 KERNEL convolve(const void* x, const void* w, void* y, int precision, int n, int height, int width, int outputs,
                 int from_height, int from_width, int inputs, int rows, int columns, int stride, int above, int left) {
     FOR_EACH(i, n) {
@@ -34,11 +34,11 @@ KERNEL convolve(const void* x, const void* w, void* y, int precision, int n, int
                 }
             }
         }
-        put(y, i, sum, precision);
+        store(y, i, sum, precision);
     }
 }
 
-// The gradient with respect to x, written or (of 16 bits never) added: n = samples × from_height × from_width × inputs.
+// The gradient with respect to x. `add` adds it to `total` (never in bfloat16). n = samples × from_height × from_width × inputs.
 KERNEL convolve_back(const void* d, const void* w, void* total, int precision, int add, int n, int height, int width, int outputs,
                      int from_height, int from_width, int inputs, int rows, int columns, int stride, int above,
                      int left) {
@@ -67,12 +67,12 @@ KERNEL convolve_back(const void* d, const void* w, void* total, int precision, i
                 }
             }
         }
-        put(total, i, add ? ((const float*)total)[i] + sum : sum, precision);
+        store(total, i, add ? ((const float*)total)[i] + sum : sum, precision);
     }
 }
 
-// The gradient with respect to w of every chunk of rows of pixels: n = outputs × rows × columns × inputs, partial[chunk, n]. There are
-// `lines` = samples × height rows of pixels, `chunk` of them in a chunk. The sums are of 16 bits if `sums` says so.
+// The gradient with respect to w of every chunk of rows of pixels: partial[chunk, n] with n = outputs × rows × columns × inputs. There are
+// `lines` = samples × height rows of pixels, `chunk` of them per chunk. `sums` is the precision of the result.
 KERNEL convolve_weights(const void* x, const void* d, void* partial, int precision, int sums, int n, int lines, int chunk, int height,
                         int width, int outputs, int from_height, int from_width, int inputs, int rows, int columns,
                         int stride, int above, int left) {
@@ -97,15 +97,15 @@ KERNEL convolve_weights(const void* x, const void* d, void* partial, int precisi
             }
             sum += of_line;
         }
-        put(partial, i, sum, sums);
+        store(partial, i, sum, sums);
     }
 }
 
-// The sum of all chunks, in their order.
+// Adds up all chunks in order.
 KERNEL sum_chunks(const float* partial, void* total, int precision, int n, int chunks) {
     FOR_EACH(i, n) {
         float sum = partial[i];
         for (int chunk = 1; chunk < chunks; chunk++) sum += partial[(unsigned)chunk * n + i];
-        put(total, i, sum, precision);
+        store(total, i, sum, precision);
     }
 }

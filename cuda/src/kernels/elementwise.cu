@@ -1,6 +1,6 @@
-// Passes over values, one by one. Images are NHWC.
+// Element-wise operations and changes of layout. Images are NHWC.
 
-// to[sample, pixel, channel] = from[sample, channel, pixel]
+// Channels-first to channels-last: to[sample, pixel, channel] = from[sample, channel, pixel].
 KERNEL arrange(const float* from, float* to, int n, int channels, int pixels) {
     FOR_EACH(i, n) {
         unsigned channel = i % channels, pixel = i / channels % pixels, sample = i / channels / pixels;
@@ -8,18 +8,18 @@ KERNEL arrange(const float* from, float* to, int n, int channels, int pixels) {
     }
 }
 
-// y = a, or a + b, each as it is seen; rectified where asked for.
+// y = a or y = a + b, each as it is read; rectified if `rectify` is set.
 KERNEL join(const float* a, const float* a_scale, const float* a_shift, int a_rectify, const float* b,
             const float* b_scale, const float* b_shift, int b_rectify, int rectify, float* y, int n, int channels) {
     FOR_EACH(i, n) {
         int channel = i % channels;
-        float sum = seen(a[i], a_scale, a_shift, a_rectify, channel);
-        if (b) sum = sum + seen(b[i], b_scale, b_shift, b_rectify, channel);
+        float sum = as_read(a[i], a_scale, a_shift, a_rectify, channel);
+        if (b) sum = sum + as_read(b[i], b_scale, b_shift, b_rectify, channel);
         y[i] = rectify ? rectified(sum) : sum;
     }
 }
 
-// Zeroes the gradient where what came out of a rectified join is 0.
+// Sets the gradient to zero wherever the output of a rectified join is 0.
 KERNEL mask(const float* output, float* gradient, int n) {
     FOR_EACH(i, n) {
         if (!(output[i] > 0.0f)) gradient[i] = 0.0f;
@@ -31,23 +31,23 @@ KERNEL give(const float* values, float* total, int add, int n) {
     FOR_EACH(i, n) { total[i] = add ? total[i] + values[i] : values[i]; }
 }
 
-// d, the gradient with respect to stored values x where readers have `gradient`: g where it gets through, or α g + β x + γ.
+// The gradient d with respect to stored values x: the gradient g that rectification passes, or α g + β x + γ.
 KERNEL apply(const float* gradient, const float* x, const float* scale, const float* shift, int rectify,
              const float* alpha, const float* beta, const float* gamma, float* d, int n, int channels) {
     FOR_EACH(i, n) {
         int channel = i % channels;
-        float g = let_through(gradient[i], x[i], scale, shift, rectify, channel);
+        float g = passed_gradient(gradient[i], x[i], scale, shift, rectify, channel);
         d[i] = alpha ? fmaf(g, alpha[channel], fmaf(x[i], beta[channel], gamma[channel])) : g;
     }
 }
 
-// y = x · mask, with x as it is seen.
+// y = x · mask, with x as it is read.
 KERNEL drop(const float* x, const float* scale, const float* shift, int rectify, const float* mask, float* y, int n,
             int channels) {
-    FOR_EACH(i, n) { y[i] = seen(x[i], scale, shift, rectify, i % channels) * mask[i]; }
+    FOR_EACH(i, n) { y[i] = as_read(x[i], scale, shift, rectify, i % channels) * mask[i]; }
 }
 
-// The gradient of that, written or added.
+// The gradient of `drop` with respect to x. `add` adds it to `total`.
 KERNEL drop_gradient(const float* gradient, const float* mask, float* total, int add, int n) {
     FOR_EACH(i, n) {
         float d = gradient[i] * mask[i];
@@ -55,7 +55,7 @@ KERNEL drop_gradient(const float* gradient, const float* mask, float* total, int
     }
 }
 
-// Every `stride`-th pixel, with channels of zeroes after its own: n = samples × height × width × channels of what comes out.
+// Every `stride`-th pixel, with the channels padded with zeros. n = samples × height × width × channels of the output.
 KERNEL subsample(const float* x, const float* scale, const float* shift, int rectify, float* y, int n, int height,
                  int width, int channels, int from_height, int from_width, int from_channels, int stride) {
     FOR_EACH(i, n) {
@@ -63,12 +63,12 @@ KERNEL subsample(const float* x, const float* scale, const float* shift, int rec
         unsigned sample = i / channels / width / height;
         unsigned origin = (sample * from_height + row * stride) * from_width + column * stride;
         y[i] = channel < from_channels
-                   ? seen(x[origin * from_channels + channel], scale, shift, rectify, channel)
+                   ? as_read(x[origin * from_channels + channel], scale, shift, rectify, channel)
                    : 0.0f;
     }
 }
 
-// The gradient of that, written or added: n = samples × from_height × from_width × from_channels.
+// The gradient of `subsample`. `add` adds it to `total`. n = samples × from_height × from_width × from_channels.
 KERNEL subsample_gradient(const float* gradient, float* total, int add, int n, int height, int width, int channels,
                           int from_height, int from_width, int from_channels, int stride) {
     FOR_EACH(i, n) {
@@ -82,16 +82,16 @@ KERNEL subsample_gradient(const float* gradient, float* total, int add, int n, i
     }
 }
 
-// Logits without the zeroes that are stored behind them: n = samples × classes.
+// Logits without their zero padding. n = samples × classes.
 KERNEL gather_rows(const float* x, const float* scale, const float* shift, int rectify, float* y, int n, int classes,
                    int stored) {
     FOR_EACH(i, n) {
         int channel = i % classes;
-        y[i] = seen(x[i / classes * stored + channel], scale, shift, rectify, channel);
+        y[i] = as_read(x[i / classes * stored + channel], scale, shift, rectify, channel);
     }
 }
 
-// The reverse, with zeroes behind: n = samples × stored.
+// The inverse of `gather_rows`: pads rows with zeros. n = samples × stored.
 KERNEL spread_rows(const float* from, float* to, int n, int classes, int stored) {
     FOR_EACH(i, n) {
         int channel = i % stored;

@@ -1,11 +1,12 @@
-// Inputs from a data set that lies on the device, and the random words that a step takes.
+// Inputs gathered from a data set in device memory, and dropout masks.
 
-// Where place i of a row or a column comes from, {first, step, from, to}: first + step · i for from ≤ i < to, and nowhere else.
+// Index of the input row or column for output index i, with axis = {first, step, from, to}: first + step · i for from ≤ i < to, else −1.
 DEVICE int origin(const int* axis, int i) { return i >= axis[2] && i < axis[3] ? axis[0] + axis[1] * i : -1; }
 
-// Images of bytes, channels × height × width each, as NHWC: a table of 256 inputs a channel, less `centre`, a value a pixel, where there
-// is one; moved as `moves` says, where it says anything: the axis of the rows and that of the columns, for each sample. What comes from
-// nowhere is 0. NaN where there is no such sample. n = samples × height × width × channels, of a data set of `count`.
+// Images of channels × height × width bytes, gathered as NHWC. `table` has the input for each byte, 256 per channel. `centre`, if given,
+// has a value per pixel and channel to subtract. `moves`, if given, has per sample the axis of the rows and the axis of the columns;
+// pixels from outside are 0. An invalid sample or pixel reads as NaN. n = samples × height × width × channels; the data set has `count`
+// images.
 KERNEL gather(const unsigned char* pixels, const float* table, const float* centre, const int* samples,
               const int* moves, float* to, int n, int count, int channels, int height, int width) {
     FOR_EACH(i, n) {
@@ -31,7 +32,7 @@ KERNEL gather(const unsigned char* pixels, const float* table, const float* cent
     }
 }
 
-// Tokens as they are, `length` a sample: n = samples × length.
+// Tokens, `length` per sample. n = samples × length.
 KERNEL gather_tokens(const int* tokens, const int* samples, float* to, int n, int count, int length) {
     FOR_EACH(i, n) {
         int sample = samples[i / length];
@@ -40,15 +41,15 @@ KERNEL gather_tokens(const int* tokens, const int* samples, float* to, int n, in
     }
 }
 
-// Dropout's masks: zero where a number in 0..1 is below the share, `kept` elsewhere; the share as high and low word of share · 2⁵³. One
-// number a value of the network, in the order of samples, channels and pixels, from number `before` of the step's on. Channels that are
-// stored and are not the network's keep what stands there. n = samples × channels × pixels.
+// A dropout mask: zero where a random number in 0..1 is below the share, otherwise `kept`. `high` and `low` are the words of
+// ⌈share · 2⁵³⌉. Values take one random number each, in the order of samples, channels and pixels, starting at number `before` of the step.
+// Padding channels keep their values. n = samples × channels × pixels.
 KERNEL dropout_mask(const int* stream, float* mask, int n, int before, int high, int low, float kept, int channels,
                     int pixels, int stored) {
     unsigned long long first = stream_start(stream) + (unsigned)before;
     unsigned long long share = (unsigned long long)(unsigned)high << 32 | (unsigned)low;
     int skipped = first % 8;
-    // A thread makes a block of the stream, which has eight numbers.
+    // Each thread computes blocks of the stream, eight numbers each.
     FOR_EACH(i, (n + 14) / 8) {
         unsigned words[16];
         chacha(stream, first / 8 + i, words);

@@ -1,36 +1,36 @@
-// Losses on logits, in double precision, a thread a row: what core's losses compute, in the order in which they add up. Each row leaves
-// its own value, and one thread adds up the rows. A row whose sample or label there is not is NaN.
+// Losses on logits in double precision, one thread per row. They compute what core's losses compute, with sums in the same order. Each
+// row stores its own value, and one thread adds up the rows. A row with an invalid sample or label has the value NaN.
 //
-// What all take: `logits` and `gradient`, n × classes; `labels` of the `count` samples of the training file; `samples`, the batch's; and
-// `values`, a row's value each.
+// Common parameters: `logits` and `gradient`, n × classes; `labels` of the `count` samples of the training set; `samples`, the indices of
+// the batch; `values`, one per row.
 
 #define LARGEST 1.7976931348623157e308
 
-DEVICE double joint(const float* z, const double* offset, int j) {
+DEVICE double with_offset(const float* z, const double* offset, int j) {
     return offset ? (double)z[j] + offset[j] : (double)z[j];
 }
 
-// ln Σ exp z of all places but `without`, each with its offset where there are such; NaN where the largest is not finite.
+// ln Σ exp(z_j + offset_j) over all j but `without`; `offset` is optional. NaN if the largest term is not finite.
 DEVICE double log_sum_exp(const float* z, const double* offset, int classes, int without) {
-    double most = joint(z, offset, without == 0 ? 1 : 0), sum = 0.0;
+    double most = with_offset(z, offset, without == 0 ? 1 : 0), sum = 0.0;
     for (int j = 0; j < classes; j++) {
-        if (j != without) most = fmax(most, joint(z, offset, j));
+        if (j != without) most = fmax(most, with_offset(z, offset, j));
     }
     if (!(fabs(most) <= LARGEST)) return most - most;
     for (int j = 0; j < classes; j++) {
-        if (j != without) sum += exp(joint(z, offset, j) - most);
+        if (j != without) sum += exp(with_offset(z, offset, j) - most);
     }
     return most + log(sum);
 }
 
-// The given label of a row; −1 where there is none.
+// The given label of a row; −1 if it has none.
 DEVICE int label_of(const int* labels, const int* samples, int row, int classes, int count) {
     int sample = samples[row];
     int label = sample >= 0 && sample < count ? labels[sample] : -1;
     return label < classes ? label : -1;
 }
 
-DEVICE void nothing_known(double* value, float* gradient, int classes) {
+DEVICE void write_nan(double* value, float* gradient, int classes) {
     *value = sqrt(-1.0);
     for (int j = 0; j < classes; j++) gradient[j] = NOT_A_NUMBER;
 }
@@ -43,7 +43,7 @@ DEVICE int largest(const float* z, int classes) {
     return best;
 }
 
-// weight · scale · (p − e_y), with 1 − p_y as a sum of the others.
+// gradient = weight · scale · (p − e_y), where 1 − p_y is computed as the sum of the other p_j.
 DEVICE void scaled(const float* z, double normaliser, int label, double weight, double scale, float* gradient,
                    int classes) {
     double others = 0.0;
@@ -56,8 +56,8 @@ DEVICE void scaled(const float* z, double normaliser, int label, double weight, 
     gradient[label] = (float)(-weight * scale * others);
 }
 
-// α (−ln p) + β (1 − p^q)/q − bound, with p that of the label; 0 for samples that are not kept, where it is said which are.
-// parameters = {α, β, q, bound}. A factor of 0 leaves its term away, whatever that would be.
+// α (−ln p_y) + β (1 − p_y^q)/q − bound; 0 for samples that `kept` excludes. parameters = {α, β, q, bound}. A term with factor 0 is left
+// out even if it is not finite.
 KERNEL loss_powers(const float* logits, const int* labels, const int* samples, const double* parameters,
                    const unsigned char* kept, double* values, float* gradient, int n, int classes, int count) {
     double alpha = parameters[0], beta = parameters[1], q = parameters[2], bound = parameters[3];
@@ -66,7 +66,7 @@ KERNEL loss_powers(const float* logits, const int* labels, const int* samples, c
         float* g = gradient + i * classes;
         int label = label_of(labels, samples, i, classes, count);
         if (label < 0) {
-            nothing_known(values + i, g, classes);
+            write_nan(values + i, g, classes);
         } else if (kept && !kept[samples[i]]) {
             values[i] = 0.0;
             for (int j = 0; j < classes; j++) g[j] = 0.0f;
@@ -96,7 +96,7 @@ KERNEL loss_squares(const float* logits, const int* labels, const int* samples, 
         float* g = gradient + i * classes;
         int label = label_of(labels, samples, i, classes, count), top = largest(z, classes);
         if (label < 0) {
-            nothing_known(values + i, g, classes);
+            write_nan(values + i, g, classes);
             continue;
         }
         double normaliser = log_sum_exp(z, 0, classes, -1), others = 0.0, squares = 0.0, left = 0.0;
@@ -114,13 +114,13 @@ KERNEL loss_squares(const float* logits, const int* labels, const int* samples, 
             if (j != top) left += d;
             g[j] = (float)d;
         }
-        // A gradient sums to 0: where digits are lost is what the others leave.
+        // A gradient sums to 0, so the largest entry is computed from the others, which loses fewer digits.
         g[top] = (float)-left;
         values[i] = squares + others * others;
     }
 }
 
-// −ln Σ p_i T_iy, from ln T, given label by given label.
+// −ln Σ p_i T_iy. `columns` is ln T, one column of T after the other.
 KERNEL loss_forward(const float* logits, const int* labels, const int* samples, const double* columns, double* values,
                     float* gradient, int n, int classes, int count) {
     double weight = 1.0 / (double)n;
@@ -129,17 +129,17 @@ KERNEL loss_forward(const float* logits, const int* labels, const int* samples, 
         float* g = gradient + i * classes;
         int label = label_of(labels, samples, i, classes, count), top = largest(z, classes), none = 1;
         if (label < 0) {
-            nothing_known(values + i, g, classes);
+            write_nan(values + i, g, classes);
             continue;
         }
         const double* column = columns + label * classes;
-        for (int j = 0; j < classes; j++) none = none && joint(z, column, j) < -LARGEST;
+        for (int j = 0; j < classes; j++) none = none && with_offset(z, column, j) < -LARGEST;
         double normaliser = log_sum_exp(z, 0, classes, -1), left = 0.0;
-        // A label that no class can have says nothing of the classes.
+        // A label with probability 0 under every class carries no information about the class.
         const double* offset = none ? 0 : column;
         double evidence = log_sum_exp(z, offset, classes, -1);
         for (int j = 0; j < classes; j++) {
-            double p = exp((double)z[j] - normaliser), r = exp(joint(z, offset, j) - evidence);
+            double p = exp((double)z[j] - normaliser), r = exp(with_offset(z, offset, j) - evidence);
             double d = weight * (p - r);
             if (j != top) left += d;
             g[j] = (float)d;
@@ -149,7 +149,7 @@ KERNEL loss_forward(const float* logits, const int* labels, const int* samples, 
     }
 }
 
-// w = exp(T p (1 − p)) of every row, and the value, MAE's. parameters = {T, whether gradients are divided by the sum of w}.
+// Row weights w = exp(T p_y (1 − p_y)), and MAE as the row values. parameters = {T, whether gradients are divided by Σ w}.
 KERNEL loss_imae_weights(const float* logits, const int* labels, const int* samples, const double* parameters,
                          double* values, double* weights, int n, int classes, int count) {
     FOR_EACH(i, n) {
@@ -161,7 +161,7 @@ KERNEL loss_imae_weights(const float* logits, const int* labels, const int* samp
     }
 }
 
-// ∂/∂z_y = −w/2 and ∂/∂z_j = w/2 · p_j/(1 − p_y), over the number of rows or the sum of w.
+// ∂/∂z_y = −w/2 and ∂/∂z_j = w/2 · p_j/(1 − p_y), divided by the number of rows or by Σ w.
 KERNEL loss_imae(const float* logits, const int* labels, const int* samples, const double* parameters,
                  const double* weights, float* gradient, int n, int classes, int count) {
     double sum = 0.0;
@@ -181,7 +181,7 @@ KERNEL loss_imae(const float* logits, const int* labels, const int* samples, con
     }
 }
 
-// The mean of the rows' values, where the step's first number says. n = 1 for a loss of a whole batch.
+// Stores the mean of the row values in slot slot[0]. n = 1 for a loss of a batch as a whole.
 KERNEL loss_total(const double* values, const int* slot, double* losses, int n, int slots) {
     FOR_EACH(i, 1) {
         double sum = 0.0;

@@ -1,7 +1,7 @@
-// Determinant-based mutual information of a batch: −ln(|det M| + ε), M the counts of given labels against predictions. As core's `dmi`
-// has it, which says why.
+// Determinant-based mutual information of a batch: −ln(|det M| + ε), where M counts given labels against predictions. core's `dmi` derives
+// the formulas.
 
-// p of every row; NaN where there is no such label.
+// Predictions p of every row; NaN if the row has no label.
 KERNEL determinant_p(const float* logits, const int* labels, const int* samples, double* p, int n, int classes,
                      int count) {
     FOR_EACH(i, n) {
@@ -12,7 +12,7 @@ KERNEL determinant_p(const float* logits, const int* labels, const int* samples,
     }
 }
 
-// The mean prediction of each given label and how many have it. A thread a pair of label and class.
+// Mean prediction per given label, and the number of rows with that label. One thread per pair of label and class.
 KERNEL determinant_means(const double* p, const int* labels, const int* samples, double* means, double* counts, int n,
                          int classes, int count) {
     FOR_EACH(i, classes * classes) {
@@ -28,9 +28,27 @@ KERNEL determinant_means(const double* p, const int* labels, const int* samples,
     }
 }
 
-// Inverts the means by one block, with the largest pivot left in rows and columns, the first of equals: Gauss and Jordan. `side` becomes
-// the inverse with rows in the order of the pivots, `inverse` has them in theirs. `scratch` is of 3 × classes. state = {share of the
-// gradient: 0 where the determinant is, NaN where a prediction is}. parameters = {ε, whether M is divided by n}.
+// The value of the loss, and in `state` the share of the gradient: 0 if M is singular, NaN if a prediction is. parameters = {ε, whether M
+// is divided by n}.
+DEVICE void determinant_value(double log_determinant, const double* counts, const double* parameters, int wrong,
+                              int singular, double* value, double* state, int n, int classes) {
+    double log_epsilon = log(parameters[0]), of_counts = 0.0;
+    for (int y = 0; y < classes; y++) of_counts += log(counts[y]);
+    double of_samples = parameters[1] != 0.0 ? (double)classes * log((double)n) : 0.0;
+    double determinant = log_determinant + of_counts - of_samples, above = determinant - log_epsilon;
+    state[0] = wrong ? sqrt(-1.0) : singular ? 0.0 : 1.0 / (1.0 + exp(-above));
+    if (wrong) {
+        value[0] = sqrt(-1.0);
+    } else if (singular) {
+        value[0] = -log_epsilon;
+    } else {
+        value[0] = -(fmax(determinant, log_epsilon) + log1p(exp(-fabs(above))));
+    }
+}
+
+// Inverts the matrix of means with one block: Gauss–Jordan elimination with full pivoting, the first of equal pivots. `side` becomes the
+// inverse with rows in pivot order, `inverse` has them in their own order. `scratch` has 3 × classes values. See `determinant_value` for
+// the other outputs.
 KERNEL determinant_invert(const double* p, const double* counts, double* means, double* side, double* inverse,
                           double* scratch, const double* parameters, double* value, double* state, int n, int classes) {
     SHARED double most[LANES * ROWS];
@@ -102,23 +120,10 @@ KERNEL determinant_invert(const double* p, const double* counts, double* means, 
     for (int i = me; i < classes * classes && !singular; i += all) {
         inverse[(int)columns[i / classes] * classes + i % classes] = side[i];
     }
-    if (me == 0) {
-        double log_epsilon = log(parameters[0]), of_counts = 0.0;
-        for (int y = 0; y < classes; y++) of_counts += log(counts[y]);
-        double of_samples = parameters[1] != 0.0 ? (double)classes * log((double)n) : 0.0;
-        double determinant = log_determinant + of_counts - of_samples, above = determinant - log_epsilon;
-        state[0] = wrong ? sqrt(-1.0) : singular ? 0.0 : 1.0 / (1.0 + exp(-above));
-        if (wrong) {
-            value[0] = sqrt(-1.0);
-        } else if (singular) {
-            value[0] = -log_epsilon;
-        } else {
-            value[0] = -(fmax(determinant, log_epsilon) + log1p(exp(-fabs(above))));
-        }
-    }
+    if (me == 0) determinant_value(log_determinant, counts, parameters, wrong, singular, value, state, n, classes);
 }
 
-// g = p ⊙ (v − ⟨p, v⟩) with v = −share · M⁻ᵀ's row of the label.
+// g = p ⊙ (v − ⟨p, v⟩), where v = −share · (the label's row of M⁻ᵀ).
 KERNEL determinant_gradient(const float* logits, const int* labels, const int* samples, const double* p,
                             const double* inverse, const double* counts, const double* state, float* gradient, int n,
                             int classes, int count) {
@@ -129,7 +134,7 @@ KERNEL determinant_gradient(const float* logits, const int* labels, const int* s
         float* g = gradient + i * classes;
         int label = label_of(labels, samples, i, classes, count), top = largest(z, classes);
         if (label < 0 || !(share > 0.0)) {
-            // 0 where there is no inverse, NaN where nothing is known.
+            // 0 if M is singular, NaN if the row has no label.
             for (int j = 0; j < classes; j++) g[j] = label < 0 ? NOT_A_NUMBER : (float)share;
             continue;
         }

@@ -1,8 +1,8 @@
-// Batch norm's statistics and the sums on its way back, each in two stages: every thread adds up one channel of a chunk of pixels in
-// their order, then a block adds up the chunks of some channels in theirs. How pixels are cut into chunks follows from their number
-// alone, and nothing is added by atomics, so the same values come out on every device.
+// Batch norm statistics and the sums of its gradient, each in two stages: every thread adds up one channel of a chunk of pixels in order,
+// then a block adds up the chunks of some channels in order. The chunks follow from the number of pixels alone, and nothing is added with
+// atomics, so every device computes the same values.
 
-// Mean and squares about it of every chunk: partial[chunk, {mean, squares}, channel].
+// Mean and sum of squared deviations of every chunk: partial[chunk, {mean, squares}, channel].
 KERNEL moments(const float* x, float* partial, int pixels, int channels, int chunk) {
     unsigned chunks = (pixels + chunk - 1) / chunk;
     FOR_EACH(i, chunks * channels) {
@@ -13,7 +13,7 @@ KERNEL moments(const float* x, float* partial, int pixels, int channels, int chu
         float sum = 0.0f;
         for (int pixel = 0; pixel < count; pixel++) sum += from[pixel * channels];
         float mean = sum / (float)count;
-        // A second pass, so that a large mean costs no digits.
+        // A second pass over the values keeps precision if the mean is large.
         float squares = 0.0f;
         for (int pixel = 0; pixel < count; pixel++) {
             float distance = from[pixel * channels] - mean;
@@ -24,7 +24,7 @@ KERNEL moments(const float* x, float* partial, int pixels, int channels, int chu
     }
 }
 
-// Σ g and Σ g · (x − mean) of every chunk, where g is the gradient that gets through: partial[chunk, which, channel].
+// Σ g and Σ g · (x − mean) of every chunk, where g is the gradient that rectification passes: partial[chunk, {sum, product}, channel].
 KERNEL gradient_sums(const float* gradient, const float* x, const float* scale, const float* shift, int rectify,
                      const float* mean, float* partial, int pixels, int channels, int chunk) {
     unsigned chunks = (pixels + chunk - 1) / chunk;
@@ -36,7 +36,7 @@ KERNEL gradient_sums(const float* gradient, const float* x, const float* scale, 
         float sum = 0.0f, product = 0.0f, middle = mean ? mean[channel] : 0.0f;
         for (int pixel = 0; pixel < count; pixel++) {
             float value = x[start + pixel * channels];
-            float g = let_through(gradient[start + pixel * channels], value, scale, shift, rectify, channel);
+            float g = passed_gradient(gradient[start + pixel * channels], value, scale, shift, rectify, channel);
             sum += g;
             product = fmaf(g, value - middle, product);
         }
@@ -45,7 +45,7 @@ KERNEL gradient_sums(const float* gradient, const float* x, const float* scale, 
     }
 }
 
-// Adds up a value of every row of a block, for each lane, in the order of the rows: every thread has the sum.
+// Adds up one value per row of a block, for each lane, in the order of the rows. Every thread returns the sum of its lane.
 DEVICE double over_rows(double* shared, double value, int lane, int row) {
     __syncthreads();
     shared[row * LANES + lane] = value;
@@ -55,7 +55,7 @@ DEVICE double over_rows(double* shared, double value, int lane, int row) {
     return sum;
 }
 
-// scale · (x − mean)/√(variance + ε) + shift as a factor and an offset.
+// Writes scale and shift so that scale · x + shift = gamma · (x − mean)/√(variance + ε) + beta.
 DEVICE void normalise(double mean, double variance, float epsilon, float gamma, float beta, float* scale, float* shift,
                       float* means, double* inverses, int channel) {
     double inverse = 1.0 / sqrt(variance + (double)epsilon);
@@ -66,13 +66,13 @@ DEVICE void normalise(double mean, double variance, float epsilon, float gamma, 
     shift[channel] = (float)((double)beta - mean * factor);
 }
 
-// A running statistic, moved towards the batch's.
-DEVICE float moved(float old, double to, double momentum) {
+// A running statistic after an update towards `to`.
+DEVICE float updated(float old, double to, double momentum) {
     return (float)((double)old * (1.0 - momentum) + to * momentum);
 }
 
-// A scale and shift for every channel from the moments of all chunks (Chan, Golub & LeVeque 1983), and the running statistics of the
-// first `real` channels moved. A block is of LANES channels × ROWS rows. `bias` may be missing.
+// Scale and shift per channel from the statistics of all chunks (Chan, Golub & LeVeque 1983). Updates the running statistics of the first
+// `real` channels. A block has LANES channels × ROWS rows. `bias` is optional.
 KERNEL settle(const float* partial, int pixels, int channels, int chunk, int real, float epsilon, float momentum,
               const float* gamma, const float* beta, const float* bias, float* running_mean, float* running_variance,
               float* scale, float* shift, float* mean, double* inverse) {
@@ -98,13 +98,13 @@ KERNEL settle(const float* partial, int pixels, int channels, int chunk, int rea
         if (channel < real) {
             double offset = bias ? (double)bias[channel] : 0.0;
             double degrees = pixels > 1 ? (double)(pixels - 1) : 1.0;
-            running_mean[channel] = moved(running_mean[channel], middle + offset, (double)momentum);
-            running_variance[channel] = moved(running_variance[channel], squares / degrees, (double)momentum);
+            running_mean[channel] = updated(running_mean[channel], middle + offset, (double)momentum);
+            running_variance[channel] = updated(running_variance[channel], squares / degrees, (double)momentum);
         }
     }
 }
 
-// The same from the running statistics, which are of values with their bias.
+// Scale and shift per channel from the running statistics, which include the bias.
 KERNEL settle_running(int channels, int real, float epsilon, const float* gamma, const float* beta, const float* bias,
                       const float* running_mean, const float* running_variance, float* scale, float* shift, float* mean,
                       double* inverse) {
@@ -116,7 +116,7 @@ KERNEL settle_running(int channels, int real, float epsilon, const float* gamma,
     }
 }
 
-// From the sums of all chunks the gradients of scale and shift, and the factors of
+// Gradients of scale and shift from the sums of all chunks, and the factors of
 // dx = s/σ (g − Σg/N − x̂ Σ(g x̂)/N) = α g + β x + γ, with x̂ = (x − mean)/σ.
 KERNEL unsettle(const float* partial, int chunks, int pixels, int channels, const float* gamma, const float* mean,
                 const double* inverse, float* scale_gradient, float* shift_gradient, float* alpha, float* beta,
@@ -142,7 +142,7 @@ KERNEL unsettle(const float* partial, int chunks, int pixels, int channels, cons
     }
 }
 
-// From the sums of all chunks the gradient of a bias.
+// Gradient of a bias from the sums of all chunks.
 KERNEL unsettle_bias(const float* partial, int chunks, int channels, float* gradient) {
     SHARED double shared[LANES * ROWS];
     int lane = threadIdx.x % LANES, row = threadIdx.x / LANES, channel = blockIdx.x * LANES + lane;

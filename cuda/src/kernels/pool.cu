@@ -1,8 +1,8 @@
-// Windows of an image to one value a channel. Gradients are gathered by those who get them: nothing is added by atomics, and a pixel in
-// several windows adds up in their order.
+// Pooling. Each thread gathers the gradient of its own pixel: nothing is added with atomics, and a pixel in several windows adds up their
+// gradients in order.
 
-// The largest value of each window, and in `places` the row and column within the image of the first of them (row × width + column).
-// NaN only where the first value that a window covers is. n = samples × height × width × channels of what comes out.
+// The largest value of each window. `places` has the position of the first of them within the image (row × width + column). NaN only
+// if the first value of the window is NaN. n = samples × height × width × channels of the output.
 KERNEL max_pool(const float* x, const float* scale, const float* shift, int rectify, float* y, int* places, int n,
                 int height, int width, int channels, int from_height, int from_width, int rows, int columns, int stride,
                 int padding) {
@@ -16,10 +16,10 @@ KERNEL max_pool(const float* x, const float* scale, const float* shift, int rect
         top = top > 0 ? top : 0;
         left = left > 0 ? left : 0;
         int place = top * from_width + left;
-        float best = seen(image[place * channels], scale, shift, rectify, channel);
+        float best = as_read(image[place * channels], scale, shift, rectify, channel);
         for (int r = top; r < bottom; r++) {
             for (int c = left; c < right; c++) {
-                float value = seen(image[(r * from_width + c) * channels], scale, shift, rectify, channel);
+                float value = as_read(image[(r * from_width + c) * channels], scale, shift, rectify, channel);
                 if (best < value) {
                     best = value;
                     place = r * from_width + c;
@@ -31,7 +31,7 @@ KERNEL max_pool(const float* x, const float* scale, const float* shift, int rect
     }
 }
 
-// The gradient of that, written or added: n = samples × from_height × from_width × channels.
+// The gradient of `max_pool`. `add` adds it to `total`. n = samples × from_height × from_width × channels.
 KERNEL max_pool_gradient(const float* gradient, const int* places, float* total, int add, int n, int height, int width,
                          int channels, int from_height, int from_width, int rows, int columns, int stride,
                          int padding) {
@@ -56,7 +56,7 @@ KERNEL max_pool_gradient(const float* gradient, const int* places, float* total,
     }
 }
 
-// The mean of every channel of an image: n = samples × channels.
+// The mean of every channel of an image. n = samples × channels.
 KERNEL average(const float* x, const float* scale, const float* shift, int rectify, float* y, int n, int channels,
                int pixels, float share) {
     FOR_EACH(i, n) {
@@ -64,13 +64,13 @@ KERNEL average(const float* x, const float* scale, const float* shift, int recti
         const float* image = x + i / channels * pixels * channels + channel;
         float sum = 0.0f;
         for (int pixel = 0; pixel < pixels; pixel++) {
-            sum += seen(image[pixel * channels], scale, shift, rectify, channel);
+            sum += as_read(image[pixel * channels], scale, shift, rectify, channel);
         }
         y[i] = sum * share;
     }
 }
 
-// The gradient of that, written or added: n = samples × pixels × channels.
+// The gradient of `average`. `add` adds it to `total`. n = samples × pixels × channels.
 KERNEL average_gradient(const float* gradient, float* total, int add, int n, int channels, int pixels, float share) {
     FOR_EACH(i, n) {
         float d = gradient[i / channels / pixels * channels + i % channels] * share;

@@ -1,4 +1,4 @@
-// Values of 16 bits, as products of matrices on a GPU take them, and back.
+// Conversions between `float` and bfloat16, the format of matrix products on a GPU.
 
 // to = from, rounded to nearest, ties to even.
 KERNEL narrow(const float* from, bits16* to, int n) {

@@ -1,10 +1,10 @@
-// What networks for text have: vectors of tokens, values side by side, and the hyperbolic tangent. Tokens come as `float`, which holds
-// their numbers exactly.
+// Operations of text networks: embeddings, concatenation of channels, and tanh. Tokens are `float` numbers, which represent their indices
+// exactly.
 //
-// A vector's gradient is the sum of the gradients at the places of its token: within chunks of EMBED_CHUNK places first, then chunk after
-// chunk, always from front to back. Whoever is the first of its kind adds up; nothing is added by atomics.
+// The gradient of a token's vector is the sum of the gradients at the token's positions: first within chunks of positions, then over the
+// chunks, always in order. The thread of a token's first position adds up; nothing is added with atomics.
 
-// tanh x as the room `kernels` computes it, to the last bit: e^(−2|x|) = 2^power e^rest.
+// tanh x, bit for bit as the crate `kernels` computes it: e^(−2|x|) = 2^power e^rest.
 DEVICE float tangent(float x) {
     double wide = (double)x, size = fabs(wide);
     if (size < 1e-3) return (float)(wide * (1.0 - wide * wide / 3.0));
@@ -29,12 +29,12 @@ DEVICE float tangent(float x) {
     return (float)(wide < 0.0 ? -y : y);
 }
 
-// y = tanh x, with x as it is seen.
+// y = tanh x, with x as it is read.
 KERNEL tangents(const float* x, const float* scale, const float* shift, int rectify, float* y, int n, int channels) {
-    FOR_EACH(i, n) { y[i] = tangent(seen(x[i], scale, shift, rectify, i % channels)); }
+    FOR_EACH(i, n) { y[i] = tangent(as_read(x[i], scale, shift, rectify, i % channels)); }
 }
 
-// The gradient of that, written or added.
+// The gradient of `tangents`. `add` adds it to `total`.
 KERNEL tangents_gradient(const float* gradient, const float* y, float* total, int add, int n) {
     FOR_EACH(i, n) {
         float d = gradient[i] * (1.0f - y[i] * y[i]);
@@ -42,18 +42,18 @@ KERNEL tangents_gradient(const float* gradient, const float* y, float* total, in
     }
 }
 
-// A value's channels from number `start` on of wider pixels: n = pixels × from_channels, of which `real` count.
+// Copies the first `real` of a value's channels to a wider value, from channel `start` on. n = pixels × from_channels.
 KERNEL place_channels(const float* x, const float* scale, const float* shift, int rectify, float* y, int n,
                       int from_channels, int real, int channels, int start) {
     FOR_EACH(i, n) {
         int channel = i % from_channels;
         if (channel < real) {
-            y[i / from_channels * channels + start + channel] = seen(x[i], scale, shift, rectify, channel);
+            y[i / from_channels * channels + start + channel] = as_read(x[i], scale, shift, rectify, channel);
         }
     }
 }
 
-// The gradient of that, written or added.
+// The gradient of `place_channels`. `add` adds it to `total`.
 KERNEL place_channels_gradient(const float* gradient, float* total, int add, int n, int from_channels, int real,
                                int channels, int start) {
     FOR_EACH(i, n) {
@@ -63,7 +63,7 @@ KERNEL place_channels_gradient(const float* gradient, float* total, int add, int
     }
 }
 
-// The vector of every token: n = places × stored. What is no token has none, and gives NaN.
+// The vector of every token; NaN for a number outside the vocabulary. n = places × stored.
 KERNEL embed(const float* tokens, const float* vectors, float* y, int n, int stored, int vocabulary) {
     FOR_EACH(i, n) {
         float token = tokens[i / stored];
@@ -72,8 +72,8 @@ KERNEL embed(const float* tokens, const float* vectors, float* y, int n, int sto
     }
 }
 
-// For every place: whether its token is there before it, and the first place in chunks after its own that has it, or -1:
-// links[{seen before, next}, place].
+// For every position: whether an earlier position has the same token, and the first position in later chunks that has it, or -1:
+// links[{occurs before, next}, place].
 KERNEL embed_links(const float* tokens, int* links, int places, int chunk) {
     FOR_EACH(i, places) {
         int before = 0, next = -1;
@@ -86,7 +86,7 @@ KERNEL embed_links(const float* tokens, int* links, int places, int chunk) {
     }
 }
 
-// The sum over the places of a chunk that have the token of its first one there: partial[place, channel], for those firsts alone.
+// The sum over a chunk's positions with the same token, stored at the first of them: partial[place, channel].
 KERNEL embed_chunks(const float* tokens, const float* gradient, float* partial, int n, int stored, int places,
                     int chunk) {
     FOR_EACH(i, n) {
@@ -102,7 +102,7 @@ KERNEL embed_chunks(const float* tokens, const float* gradient, float* partial, 
     }
 }
 
-// The gradient of the vectors of all tokens that there are; those of others stay as they are. n = places × stored.
+// The gradient of the vectors of all tokens that occur; other vectors keep their values. n = places × stored.
 KERNEL embed_gradient(const float* tokens, const int* links, const float* partial, float* total, int n, int stored,
                       int places, int vocabulary) {
     FOR_EACH(i, n) {
@@ -117,7 +117,7 @@ KERNEL embed_gradient(const float* tokens, const int* links, const float* partia
     }
 }
 
-// All of them zero.
+// Sets all values to zero.
 KERNEL clear(float* values, int n) {
     FOR_EACH(i, n) { values[i] = 0.0f; }
 }

@@ -1,221 +1,225 @@
-//! Passes over values, one by one.
+//! Element-wise operations and changes of layout.
 
-use super::{Seen, at_least, exactly, int, over};
-use crate::device::{Argument, Device, DeviceError, Memory};
-use Argument::{Int, Memory as At};
+use super::{TensorView, check_len, check_min_len, int, launch_over};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::Argument;
+use crate::memory::DeviceMemory;
+use Argument::{Buffer, Int};
 
-/// Samples as data sets have them, channels × height × width, to pixels with their channels together.
+/// Converts samples from channels × height × width to channels-last pixels.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrange {
+pub struct ChannelsLast {
     /// `[samples, channels, pixels]`
-    pub from: Memory,
+    pub from: DeviceMemory,
     /// `[samples, pixels, channels]`
-    pub to: Memory,
-    /// Channels of a pixel.
+    pub to: DeviceMemory,
+    /// Channels per pixel.
     pub channels: usize,
-    /// Pixels of a sample.
+    /// Pixels per sample.
     pub pixels: usize,
 }
 
-impl Arrange {
-    /// Computes it.
+impl ChannelsLast {
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If the lengths differ or are no whole samples, or what the device says.
+    /// Returns an error if the lengths differ or are not whole samples, or if the launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.from.len();
-        exactly("samples to be arranged", self.to, count)?;
+        check_len("arranged samples", self.to, count)?;
         if self.channels * self.pixels == 0 || !count.is_multiple_of(self.channels * self.pixels) {
-            return Err(DeviceError::Unfit(format!(
-                "{count} values are no samples of {}×{}",
+            return Err(DeviceError::InvalidArgument(format!(
+                "expected samples of {}×{} values, found {count} values",
                 self.channels, self.pixels
             )));
         }
-        let arguments = [At(self.from), At(self.to), int(count)?, int(self.channels)?, int(self.pixels)?];
-        over(device, "arrange", count, arguments)
+        let arguments = [Buffer(self.from), Buffer(self.to), int(count)?, int(self.channels)?, int(self.pixels)?];
+        launch_over(device, "arrange", count, arguments)
     }
 }
 
-/// The sum of two images, or a copy of one, each as it is seen; rectified where asked for.
+/// Adds two images, or copies one, each as it is read; then applies a ReLU if `rectify` is set.
 #[derive(Clone, Copy, Debug)]
 pub struct Join {
-    /// What there always is.
-    pub first: Seen,
-    /// What is added, if anything is.
-    pub second: Option<Seen>,
-    /// Whether a sum below 0 counts as 0.
+    /// The first image.
+    pub first: TensorView,
+    /// The image to add, if any.
+    pub second: Option<TensorView>,
+    /// Replaces negative sums by 0.
     pub rectify: bool,
-    /// What comes out.
-    pub output: Memory,
-    /// Values of a pixel.
+    /// The output.
+    pub output: DeviceMemory,
+    /// Stored channels per pixel.
     pub channels: usize,
 }
 
 impl Join {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.output.len();
-        self.first.check("the first of a sum", count, self.channels)?;
+        self.first.check("first input of a sum", count, self.channels)?;
         if let Some(second) = &self.second {
-            second.check("the second of a sum", count, self.channels)?;
+            second.check("second input of a sum", count, self.channels)?;
         }
-        let [scale, shift, rectify] = self.second.map_or([Argument::Nothing, Argument::Nothing, Int(0)], |b| b.view());
-        let second = super::maybe(self.second.map(|second| second.values));
-        let [a_scale, a_shift, a_rectify] = self.first.view();
-        let end = [Int(self.rectify.into()), At(self.output), int(count)?, int(self.channels)?];
-        let start = [At(self.first.values), a_scale, a_shift, a_rectify, second, scale, shift, rectify];
-        over(device, "join", count, start.into_iter().chain(end))
+        let [scale, shift, rectify] = self.second.map_or([Argument::Null, Argument::Null, Int(0)], |b| b.arguments());
+        let second = super::optional(self.second.map(|second| second.values));
+        let [a_scale, a_shift, a_rectify] = self.first.arguments();
+        let end = [Int(self.rectify.into()), Buffer(self.output), int(count)?, int(self.channels)?];
+        let start = [Buffer(self.first.values), a_scale, a_shift, a_rectify, second, scale, shift, rectify];
+        launch_over(device, "join", count, start.into_iter().chain(end))
     }
 }
 
-/// Zeroes the gradient where what came out of a rectified [`Join`] is 0.
+/// Sets the gradient to zero wherever the output of a rectified [`Join`] is 0.
 #[derive(Clone, Copy, Debug)]
 pub struct Mask {
-    /// What came out.
-    pub output: Memory,
-    /// The gradient with respect to it, and then to the sum before rectification.
-    pub gradient: Memory,
+    /// The output of the [`Join`].
+    pub output: DeviceMemory,
+    /// On input the gradient with respect to `output`; afterwards the gradient with respect to the sum before rectification.
+    pub gradient: DeviceMemory,
 }
 
 impl Mask {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If the lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.output.len();
-        exactly("a gradient to be masked", self.gradient, count)?;
-        over(device, "mask", count, [At(self.output), At(self.gradient), int(count)?])
+        check_len("gradient of a ReLU", self.gradient, count)?;
+        launch_over(device, "mask", count, [Buffer(self.output), Buffer(self.gradient), int(count)?])
     }
 }
 
-/// total = values, or total += values.
+/// Copies values, or adds them: total = values, or total += values.
 #[derive(Clone, Copy, Debug)]
-pub struct Give {
-    /// What is given.
-    pub values: Memory,
-    /// To what.
-    pub total: Memory,
-    /// Whether it is added.
+pub struct CopyOrAdd {
+    /// The values to copy or add.
+    pub values: DeviceMemory,
+    /// The destination.
+    pub total: DeviceMemory,
+    /// Adds to `total`; otherwise overwrites it.
     pub add: bool,
 }
 
-impl Give {
-    /// Computes it.
+impl CopyOrAdd {
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If the lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.values.len();
-        exactly("a total", self.total, count)?;
-        over(device, "give", count, [At(self.values), At(self.total), Int(self.add.into()), int(count)?])
+        check_len("total", self.total, count)?;
+        launch_over(device, "give", count, [Buffer(self.values), Buffer(self.total), Int(self.add.into()), int(count)?])
     }
 }
 
-/// The gradient with respect to stored values x where readers have g: g where it gets through, or α g + β x + γ with three factors a
-/// channel.
+/// Computes the gradient with respect to stored values x from the gradient g with respect to the values as they are read: g where
+/// rectification passes it, or α g + β x + γ with three factors per channel.
 #[derive(Clone, Copy, Debug)]
-pub struct Apply {
-    /// The gradient with respect to what is read.
-    pub gradient: Memory,
-    /// What it is read from.
-    pub seen: Seen,
-    /// α, β and γ of every channel.
-    pub factors: Option<[Memory; 3]>,
-    /// What comes out.
-    pub output: Memory,
-    /// Values of a pixel.
+pub struct GradientApply {
+    /// Gradient with respect to the values as they are read.
+    pub gradient: DeviceMemory,
+    /// The stored values and how they are read.
+    pub input: TensorView,
+    /// α, β and γ, one value per channel each.
+    pub factors: Option<[DeviceMemory; 3]>,
+    /// The output.
+    pub output: DeviceMemory,
+    /// Stored channels per pixel.
     pub channels: usize,
 }
 
-impl Apply {
-    /// Computes it.
+impl GradientApply {
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.output.len();
-        self.seen.check("what a gradient is applied to", count, self.channels)?;
-        exactly("a gradient to be applied", self.gradient, count)?;
+        self.input.check("stored values of a gradient", count, self.channels)?;
+        check_len("gradient of the values as read", self.gradient, count)?;
         for factor in self.factors.iter().flatten() {
-            at_least("a gradient's factors", *factor, self.channels)?;
+            check_min_len("factors of a gradient", *factor, self.channels)?;
         }
-        let factors = self.factors.map_or([Argument::Nothing; 3], |factors| factors.map(At));
-        let [scale, shift, rectify] = self.seen.view();
-        let start = [At(self.gradient), At(self.seen.values), scale, shift, rectify];
-        let end = [At(self.output), int(count)?, int(self.channels)?];
-        over(device, "apply", count, start.into_iter().chain(factors).chain(end))
+        let factors = self.factors.map_or([Argument::Null; 3], |factors| factors.map(Buffer));
+        let [scale, shift, rectify] = self.input.arguments();
+        let start = [Buffer(self.gradient), Buffer(self.input.values), scale, shift, rectify];
+        let end = [Buffer(self.output), int(count)?, int(self.channels)?];
+        launch_over(device, "apply", count, start.into_iter().chain(factors).chain(end))
     }
 }
 
-/// Values times a mask: dropout.
+/// Multiplies values by a dropout mask.
 #[derive(Clone, Copy, Debug)]
-pub struct Drop {
+pub struct Dropout {
     /// The values.
-    pub seen: Seen,
-    /// A factor a value.
-    pub mask: Memory,
-    /// What comes out.
-    pub output: Memory,
-    /// Values of a pixel.
+    pub input: TensorView,
+    /// One factor per value.
+    pub mask: DeviceMemory,
+    /// The output.
+    pub output: DeviceMemory,
+    /// Stored channels per pixel.
     pub channels: usize,
 }
 
-impl Drop {
-    /// Computes it.
+impl Dropout {
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.output.len();
-        self.seen.check("what dropout reads", count, self.channels)?;
-        exactly("a mask", self.mask, count)?;
-        let [scale, shift, rectify] = self.seen.view();
-        let end = [At(self.mask), At(self.output), int(count)?, int(self.channels)?];
-        over(device, "drop", count, [At(self.seen.values), scale, shift, rectify].into_iter().chain(end))
+        self.input.check("input of dropout", count, self.channels)?;
+        check_len("dropout mask", self.mask, count)?;
+        let [scale, shift, rectify] = self.input.arguments();
+        let end = [Buffer(self.mask), Buffer(self.output), int(count)?, int(self.channels)?];
+        launch_over(device, "drop", count, [Buffer(self.input.values), scale, shift, rectify].into_iter().chain(end))
     }
 }
 
-/// The gradient of a [`Drop`], written or added.
+/// Computes the gradient of a [`Dropout`].
 #[derive(Clone, Copy, Debug)]
-pub struct DropGradient {
-    /// The gradient with respect to what came out.
-    pub gradient: Memory,
-    /// A factor a value.
-    pub mask: Memory,
-    /// Where it goes.
-    pub total: Memory,
-    /// Whether it is added.
+pub struct DropoutGradient {
+    /// Gradient with respect to the output.
+    pub gradient: DeviceMemory,
+    /// One factor per value.
+    pub mask: DeviceMemory,
+    /// Gradient with respect to the input.
+    pub total: DeviceMemory,
+    /// Adds to `total`; otherwise overwrites it.
     pub add: bool,
 }
 
-impl DropGradient {
-    /// Computes it.
+impl DropoutGradient {
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.total.len();
-        exactly("a gradient of dropout", self.gradient, count)?;
-        exactly("a mask", self.mask, count)?;
-        let arguments = [At(self.gradient), At(self.mask), At(self.total), Int(self.add.into()), int(count)?];
-        over(device, "drop_gradient", count, arguments)
+        check_len("output gradient of dropout", self.gradient, count)?;
+        check_len("dropout mask", self.mask, count)?;
+        let arguments =
+            [Buffer(self.gradient), Buffer(self.mask), Buffer(self.total), Int(self.add.into()), int(count)?];
+        launch_over(device, "drop_gradient", count, arguments)
     }
 }
 
-/// Every `stride`-th pixel, with channels of zeroes after its own.
+/// Reads every `stride`-th pixel and pads its channels with zeros.
 #[derive(Clone, Copy, Debug)]
 pub struct Subsample {
-    /// How many images.
+    /// Number of images.
     pub samples: usize,
-    /// Rows, columns and channels of what is read.
+    /// Rows, columns and channels of the input.
     pub from: [usize; 3],
-    /// Rows, columns and channels of what comes out: as many channels or more.
+    /// Rows, columns and channels of the output, with at least as many channels.
     pub to: [usize; 3],
-    /// From a pixel to the next.
+    /// Distance between the pixels that are read.
     pub stride: usize,
 }
 
@@ -223,102 +227,116 @@ impl Subsample {
     fn counts(&self) -> Result<[usize; 2], DeviceError> {
         let reach = |i: usize| self.to[i].saturating_sub(1) * self.stride < self.from[i];
         if self.stride == 0 || !reach(0) || !reach(1) || self.to[2] < self.from[2] {
-            return Err(DeviceError::Unfit(format!(
-                "{:?} are no pixels of {:?}, {} apart",
+            return Err(DeviceError::InvalidArgument(format!(
+                "an output of {:?} does not match an input of {:?} at stride {}",
                 self.to, self.from, self.stride
             )));
         }
         Ok([self.from, self.to].map(|extent| self.samples * extent.iter().product::<usize>()))
     }
 
-    fn numbers(&self) -> Result<Vec<Argument>, DeviceError> {
+    fn extent_arguments(&self) -> Result<Vec<Argument>, DeviceError> {
         self.to.into_iter().chain(self.from).chain([self.stride]).map(int).collect()
     }
 
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
-    pub fn run(self, device: &mut dyn Device, seen: Seen, output: Memory) -> Result<(), DeviceError> {
+    /// Returns an error if a length does not match or a launch fails.
+    pub fn run(self, device: &mut dyn Device, input: TensorView, output: DeviceMemory) -> Result<(), DeviceError> {
         let [from, to] = self.counts()?;
-        seen.check("what is subsampled", from, self.from[2])?;
-        exactly("subsampled values", output, to)?;
-        let [scale, shift, rectify] = seen.view();
-        let start = [At(seen.values), scale, shift, rectify, At(output), int(to)?];
-        over(device, "subsample", to, start.into_iter().chain(self.numbers()?))
+        input.check("input of subsampling", from, self.from[2])?;
+        check_len("output of subsampling", output, to)?;
+        let [scale, shift, rectify] = input.arguments();
+        let start = [Buffer(input.values), scale, shift, rectify, Buffer(output), int(to)?];
+        launch_over(device, "subsample", to, start.into_iter().chain(self.extent_arguments()?))
     }
 
-    /// The gradient with respect to what is read, written to `total` or added.
+    /// Computes the gradient with respect to the input. `add` adds it to `total`; otherwise it overwrites `total`.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
-    pub fn back(self, device: &mut dyn Device, gradient: Memory, total: Memory, add: bool) -> Result<(), DeviceError> {
+    /// Returns an error if a length does not match or a launch fails.
+    pub fn back(
+        self,
+        device: &mut dyn Device,
+        gradient: DeviceMemory,
+        total: DeviceMemory,
+        add: bool,
+    ) -> Result<(), DeviceError> {
         let [from, to] = self.counts()?;
-        exactly("a gradient of subsampled values", gradient, to)?;
-        exactly("a gradient of what is subsampled", total, from)?;
+        check_len("output gradient of subsampling", gradient, to)?;
+        check_len("input gradient of subsampling", total, from)?;
         int(to)?;
-        let start = [At(gradient), At(total), Int(add.into()), int(from)?];
-        over(device, "subsample_gradient", from, start.into_iter().chain(self.numbers()?))
+        let start = [Buffer(gradient), Buffer(total), Int(add.into()), int(from)?];
+        launch_over(device, "subsample_gradient", from, start.into_iter().chain(self.extent_arguments()?))
     }
 }
 
-/// Logits without the zeroes that are stored behind them.
+/// Copies the logits without the zero padding behind them.
 #[derive(Clone, Copy, Debug)]
 pub struct GatherRows {
-    /// A row of `stored` values a sample.
-    pub seen: Seen,
-    /// A row of `classes` values a sample.
-    pub output: Memory,
-    /// Values of a row that count.
+    /// One row of `stored` values per sample.
+    pub input: TensorView,
+    /// One row of `classes` values per sample.
+    pub output: DeviceMemory,
+    /// Logits per row.
     pub classes: usize,
-    /// Values of a row.
+    /// Stored values per row.
     pub stored: usize,
 }
 
 impl GatherRows {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let (count, samples) = (self.output.len(), rows(self.classes, self.stored, self.output)?);
-        self.seen.check("rows", samples * self.stored, self.stored)?;
-        let [scale, shift, rectify] = self.seen.view();
-        let end = [At(self.output), int(count)?, int(self.classes)?, int(self.stored)?];
-        over(device, "gather_rows", count, [At(self.seen.values), scale, shift, rectify].into_iter().chain(end))
+        self.input.check("padded rows", samples * self.stored, self.stored)?;
+        let [scale, shift, rectify] = self.input.arguments();
+        let end = [Buffer(self.output), int(count)?, int(self.classes)?, int(self.stored)?];
+        launch_over(
+            device,
+            "gather_rows",
+            count,
+            [Buffer(self.input.values), scale, shift, rectify].into_iter().chain(end),
+        )
     }
 }
 
-/// Rows with zeroes behind them: the reverse.
+/// Copies rows and pads them with zeros; the inverse of [`GatherRows`].
 #[derive(Clone, Copy, Debug)]
 pub struct SpreadRows {
-    /// A row of `classes` values a sample.
-    pub from: Memory,
-    /// A row of `stored` values a sample.
-    pub to: Memory,
-    /// Values of a row that count.
+    /// One row of `classes` values per sample.
+    pub from: DeviceMemory,
+    /// One row of `stored` values per sample.
+    pub to: DeviceMemory,
+    /// Logits per row.
     pub classes: usize,
-    /// Values of a row.
+    /// Stored values per row.
     pub stored: usize,
 }
 
 impl SpreadRows {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = rows(self.classes, self.stored, self.from)? * self.stored;
-        exactly("spread rows", self.to, count)?;
-        let arguments = [At(self.from), At(self.to), int(count)?, int(self.classes)?, int(self.stored)?];
-        over(device, "spread_rows", count, arguments)
+        check_len("padded rows", self.to, count)?;
+        let arguments = [Buffer(self.from), Buffer(self.to), int(count)?, int(self.classes)?, int(self.stored)?];
+        launch_over(device, "spread_rows", count, arguments)
     }
 }
 
-/// How many rows of `classes` values there are.
-fn rows(classes: usize, stored: usize, memory: Memory) -> Result<usize, DeviceError> {
+/// Returns the number of rows of `classes` values.
+fn rows(classes: usize, stored: usize, memory: DeviceMemory) -> Result<usize, DeviceError> {
     if classes == 0 || stored < classes || !memory.len().is_multiple_of(classes) {
-        return Err(DeviceError::Unfit(format!("{} values are no rows of {classes} of {stored}", memory.len())));
+        return Err(DeviceError::InvalidArgument(format!(
+            "expected rows of {classes} values, stored as {stored}; found {} values",
+            memory.len()
+        )));
     }
     Ok(memory.len() / classes)
 }

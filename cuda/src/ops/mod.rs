@@ -1,8 +1,8 @@
-//! What kernels compute, over a device's memory. Each operation checks that what it is given has the lengths that its kernel goes
-//! through, and puts it into the device's queue.
+//! Operations over device memory. Each operation checks that its memory has the lengths that its kernels access, then queues them.
 //!
-//! Images are NHWC in `f32`, with channels in whole blocks where batch norm is concerned.
+//! Images are NHWC in `f32`. Batch norm requires the channels in whole blocks of [`BLOCK`].
 
+mod convolution;
 mod elementwise;
 mod gather;
 mod loss;
@@ -12,112 +12,123 @@ mod precision;
 mod text;
 mod update;
 
-pub use elementwise::{Apply, Arrange, Drop, DropGradient, GatherRows, Give, Join, Mask, SpreadRows, Subsample};
-pub use gather::{Gather, GatherTokens, MOVES, Masks, STREAM};
-pub use loss::{Batch, Determinant, Forward, Imae, Latent, LatentState, Powers, Squares, Total};
-pub use norm::{BLOCK, GradientSums, Norm, Running, Settle, SettleRunning, Unsettle, UnsettleBias, partials};
+pub use elementwise::{
+    ChannelsLast, CopyOrAdd, Dropout, DropoutGradient, GatherRows, GradientApply, Join, Mask, SpreadRows, Subsample,
+};
+pub use gather::{AUGMENTATION_LEN, DropoutMask, Gather, GatherTokens, STREAM_LEN};
+pub use loss::{
+    Determinant, ForwardCorrection, Imae, LatentLabels, LatentState, LossBatch, MeanLoss, PowerLoss, SquaredError,
+};
+pub use norm::{
+    BLOCK, BiasGradient, GradientSums, Norm, NormFromBatch, NormFromRunning, NormGradient, RunningStatistics, partials,
+};
 pub use pool::{Average, MaxPool, Windows};
 pub use precision::{Narrow, Widen};
-pub use text::{Embedding, Place, Tanh};
-pub use update::{Adam, RATES, Sgd};
+pub use text::{ConcatPart, Embedding, Tanh};
+pub use update::{Adam, MAX_RATES, Sgd};
 
-use crate::device::{Argument, Device, DeviceError, Launch, Memory};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::{Argument, Launch};
+use crate::memory::DeviceMemory;
 
-/// Threads of a block, where threads do not wait for one another.
+/// Threads per block of kernels without barriers.
 const THREADS: u32 = 256;
 
-/// Threads that a GPU runs together.
+/// Threads that a GPU runs in lockstep.
 const WARP: usize = 32;
 
-/// Blocks at most: enough for every multiprocessor, few enough to cost little each.
+/// Upper limit for the number of blocks: enough to occupy every multiprocessor, few enough to keep the launch cheap.
 const BLOCKS: u32 = 1 << 14;
 
-/// Stored values, and how they are read: x, x + shift or scale · x + shift of every channel, and of that, where it rectifies, what is
-/// not below 0.
+/// Stored values with the transformation under which kernels read them: x, x + shift or scale · x + shift per channel, followed by a
+/// ReLU if `rectify` is set.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct TensorView {
     /// The stored values.
-    pub values: Memory,
-    /// A factor a channel; with a shift only.
-    pub scale: Option<Memory>,
-    /// An offset a channel.
-    pub shift: Option<Memory>,
-    /// Whether values below 0 read as 0.
+    pub values: DeviceMemory,
+    /// One factor per channel. Requires `shift`.
+    pub scale: Option<DeviceMemory>,
+    /// One offset per channel.
+    pub shift: Option<DeviceMemory>,
+    /// Reads negative values as 0.
     pub rectify: bool,
 }
 
-impl Seen {
-    /// Values that are read as they are stored.
-    pub fn plain(values: Memory) -> Self {
-        Seen { values, scale: None, shift: None, rectify: false }
+impl TensorView {
+    /// Reads values as they are stored.
+    pub fn plain(values: DeviceMemory) -> Self {
+        TensorView { values, scale: None, shift: None, rectify: false }
     }
 
-    /// Whether they are read as they are stored.
+    /// Returns true if values are read as they are stored.
     pub fn is_plain(&self) -> bool {
         self.shift.is_none() && !self.rectify
     }
 
     fn check(&self, what: &str, count: usize, channels: usize) -> Result<(), DeviceError> {
-        exactly(what, self.values, count)?;
+        check_len(what, self.values, count)?;
         if self.scale.is_some() && self.shift.is_none() {
-            return Err(DeviceError::Unfit(format!("{what}: a scale without a shift")));
+            return Err(DeviceError::InvalidArgument(format!("{what}: a scale requires a shift")));
         }
-        [self.scale, self.shift].into_iter().flatten().try_for_each(|affine| at_least(what, affine, channels))
+        [self.scale, self.shift].into_iter().flatten().try_for_each(|affine| check_min_len(what, affine, channels))
     }
 
-    /// As a kernel takes it, without the values.
-    fn view(&self) -> [Argument; 3] {
-        [maybe(self.scale), maybe(self.shift), Argument::Int(self.rectify.into())]
+    /// The transformation as kernel arguments: scale, shift, rectify.
+    fn arguments(&self) -> [Argument; 3] {
+        [optional(self.scale), optional(self.shift), Argument::Int(self.rectify.into())]
     }
 }
 
-fn maybe(memory: Option<Memory>) -> Argument {
-    memory.map_or(Argument::Nothing, Argument::Memory)
+fn optional(memory: Option<DeviceMemory>) -> Argument {
+    memory.map_or(Argument::Null, Argument::Buffer)
 }
 
-/// Checks that there are so many values.
-pub(crate) fn exactly(what: &str, memory: Memory, count: usize) -> Result<(), DeviceError> {
+/// Returns an error unless the memory has `count` values.
+pub(crate) fn check_len(what: &str, memory: DeviceMemory, count: usize) -> Result<(), DeviceError> {
     if memory.len() == count {
         return Ok(());
     }
-    Err(DeviceError::Unfit(format!("{what}: expected {count} values, found {}", memory.len())))
+    Err(DeviceError::InvalidArgument(format!("{what}: expected {count} values, found {}", memory.len())))
 }
 
-/// Checks that there are so many values or more.
-pub(crate) fn at_least(what: &str, memory: Memory, count: usize) -> Result<(), DeviceError> {
+/// Returns an error if the memory has fewer than `count` values.
+pub(crate) fn check_min_len(what: &str, memory: DeviceMemory, count: usize) -> Result<(), DeviceError> {
     if memory.len() >= count {
         return Ok(());
     }
-    Err(DeviceError::Unfit(format!("{what}: expected at least {count} values, found {}", memory.len())))
+    Err(DeviceError::InvalidArgument(format!("{what}: expected at least {count} values, found {}", memory.len())))
 }
 
-/// A number as kernels take it.
+/// A number as a kernel argument.
 pub(crate) fn int(value: usize) -> Result<Argument, DeviceError> {
     let fits = i32::try_from(value).map(Argument::Int);
-    fits.map_err(|_| DeviceError::Unfit(format!("{value} is more than a kernel counts: use a smaller batch")))
+    fits.map_err(|_| {
+        DeviceError::InvalidArgument(format!("{value} exceeds the index range of kernels; use a smaller batch"))
+    })
 }
 
-/// Launches a kernel whose threads each take any number of `count` elements.
-pub(crate) fn over(
+/// Launches a kernel over `count` elements. Its threads stride over the elements, so any grid computes all of them.
+pub(crate) fn launch_over(
     device: &mut dyn Device,
     kernel: &'static str,
     count: usize,
     arguments: impl IntoIterator<Item = Argument>,
 ) -> Result<(), DeviceError> {
-    in_blocks(device, kernel, [count, THREADS as usize], arguments)
+    launch_blocks(device, kernel, [count, THREADS as usize], arguments)
 }
 
-/// The same for few elements with much to do each: a block has a warp's threads, so that several multiprocessors have their share.
-fn over_few(
+/// Launches a kernel over few elements with much work each: one warp per block, so that several multiprocessors share them.
+fn launch_warps(
     device: &mut dyn Device,
     kernel: &'static str,
     count: usize,
     arguments: impl IntoIterator<Item = Argument>,
 ) -> Result<(), DeviceError> {
-    in_blocks(device, kernel, [count, WARP], arguments)
+    launch_blocks(device, kernel, [count, WARP], arguments)
 }
 
-fn in_blocks(
+fn launch_blocks(
     device: &mut dyn Device,
     kernel: &'static str,
     [count, threads]: [usize; 2],
@@ -126,7 +137,7 @@ fn in_blocks(
     if count == 0 {
         return Ok(());
     }
-    // Every kernel counts in `int`.
+    // Kernels index elements with `int`.
     int(count)?;
     let blocks = count.div_ceil(threads).min(BLOCKS as usize) as u32;
     let arguments = arguments.into_iter().collect();

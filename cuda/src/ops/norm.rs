@@ -1,64 +1,67 @@
-//! Batch norm: statistics, what they make of every channel, and the sums on the way back.
+//! Batch norm: batch statistics, the scale and shift per channel that follow from them, and the sums of its gradient.
 
-use super::{Seen, at_least, exactly, int, maybe, over};
-use crate::device::{Argument, Device, DeviceError, Launch, Memory};
-use Argument::{Float, Memory as At};
+use super::{TensorView, check_len, check_min_len, int, launch_over, optional};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::{Argument, Launch};
+use crate::memory::DeviceMemory;
+use Argument::{Buffer, Float};
 
-/// Channels come in whole blocks of so many: `LANES` of the kernels.
+/// Channels are stored in whole blocks of this size: `LANES` of the kernels.
 pub const BLOCK: usize = 16;
 
-/// Threads of a block that adds up chunks: `LANES` × `ROWS` of the kernels.
+/// Threads per block of the kernels that add up chunks: `LANES` × `ROWS`.
 pub(super) const THREADS: u32 = 256;
 
-/// Chunks at most, and pixels of a chunk at least.
-const CHUNKS: usize = 1024;
-const LEAST: usize = 32;
+/// Maximum number of chunks; `MIN_CHUNK` is the minimum number of pixels per chunk.
+const MAX_CHUNKS: usize = 1024;
+const MIN_CHUNK: usize = 32;
 
-/// Pixels of a chunk: of so many pixels, whatever the device.
-fn chunk(pixels: usize) -> usize {
-    pixels.div_ceil(CHUNKS).max(LEAST)
+/// Pixels per chunk. It follows from the number of pixels alone, so sums have the same order on every device.
+fn chunk_pixels(pixels: usize) -> usize {
+    pixels.div_ceil(MAX_CHUNKS).max(MIN_CHUNK)
 }
 
-/// Values that the chunks of an image of so many pixels leave: two a chunk and channel.
+/// Length of the partial sums of a batch, in values: two per chunk and channel.
 pub fn partials(pixels: usize, channels: usize) -> usize {
-    2 * pixels.div_ceil(chunk(pixels)) * channels
+    2 * pixels.div_ceil(chunk_pixels(pixels)) * channels
 }
 
-fn blocks(channels: usize) -> Result<u32, DeviceError> {
+fn channel_blocks(channels: usize) -> Result<u32, DeviceError> {
     match u32::try_from(channels / BLOCK) {
         Ok(blocks) if channels.is_multiple_of(BLOCK) && blocks > 0 => Ok(blocks),
-        _ => Err(DeviceError::Unfit(format!("expected channels in blocks of {BLOCK}, found {channels}"))),
+        _ => Err(DeviceError::InvalidArgument(format!("expected channels in blocks of {BLOCK}, found {channels}"))),
     }
 }
 
-/// Launches a kernel of which a block takes so many channels.
-fn adds_up(
+/// Launches a kernel whose blocks each handle [`BLOCK`] channels.
+fn launch_channel_blocks(
     device: &mut dyn Device,
     kernel: &'static str,
     channels: usize,
     arguments: Vec<Argument>,
 ) -> Result<(), DeviceError> {
-    device.launch(&Launch { kernel, blocks: blocks(channels)?, threads: THREADS, arguments })
+    device.launch(&Launch { kernel, blocks: channel_blocks(channels)?, threads: THREADS, arguments })
 }
 
-/// What batch norm has of its own, a value a channel each.
+/// Parameters and outputs of a batch norm, one value per channel each.
 #[derive(Clone, Copy, Debug)]
 pub struct Norm {
-    /// The trained factor γ.
-    pub gamma: Memory,
-    /// The trained offset β.
-    pub beta: Memory,
-    /// The bias of the step before, if it has one.
-    pub bias: Option<Memory>,
-    /// The factor that values are read through.
-    pub scale: Memory,
-    /// The offset that values are read through.
-    pub shift: Memory,
-    /// Means.
-    pub mean: Memory,
-    /// 1/√(variance + ε), in `f64`.
-    pub inverse: Memory,
-    /// ε
+    /// Trained scale γ.
+    pub gamma: DeviceMemory,
+    /// Trained offset β.
+    pub beta: DeviceMemory,
+    /// Bias of the preceding step, if it has one.
+    pub bias: Option<DeviceMemory>,
+    /// Output: the scale under which values are read.
+    pub scale: DeviceMemory,
+    /// Output: the shift under which values are read.
+    pub shift: DeviceMemory,
+    /// Output: means.
+    pub mean: DeviceMemory,
+    /// Output: 1/√(variance + ε), in `f64`.
+    pub inverse: DeviceMemory,
+    /// Stabiliser ε.
     pub epsilon: f32,
 }
 
@@ -68,188 +71,205 @@ impl Norm {
         [gamma, beta, scale, shift, mean, inverse]
             .into_iter()
             .chain(self.bias)
-            .try_for_each(|memory| at_least("batch norm's channels", memory, channels))
+            .try_for_each(|memory| check_min_len("batch norm parameters", memory, channels))
     }
 }
 
-/// Running statistics, a value a channel of the network's.
+/// Running statistics, one value per channel of the network.
 #[derive(Clone, Copy, Debug)]
-pub struct Running {
-    /// Means.
-    pub mean: Memory,
-    /// Unbiased variances.
-    pub variance: Memory,
+pub struct RunningStatistics {
+    /// Running means.
+    pub mean: DeviceMemory,
+    /// Running unbiased variances.
+    pub variance: DeviceMemory,
 }
 
-/// A scale and a shift for every channel from the batch's own moments, and the running statistics moved.
+/// Computes scale and shift per channel from the statistics of the batch, and updates the running statistics.
 #[derive(Clone, Copy, Debug)]
-pub struct Settle {
-    /// Stored values of all samples, the pixels one after the other.
-    pub values: Memory,
-    /// Where chunks leave their moments: [`partials`] values or more.
-    pub partial: Memory,
-    /// Batch norm's own.
+pub struct NormFromBatch {
+    /// Stored values of all pixels of all samples.
+    pub values: DeviceMemory,
+    /// Scratch memory for the statistics of the chunks, at least [`partials`] values.
+    pub partial: DeviceMemory,
+    /// Parameters and outputs of the batch norm.
     pub norm: Norm,
-    /// What moves.
-    pub running: Running,
-    /// The share that a batch replaces.
+    /// Statistics to update.
+    pub running: RunningStatistics,
+    /// Weight of the batch in the update.
     pub momentum: f32,
-    /// Values of a pixel.
+    /// Stored channels per pixel.
     pub channels: usize,
 }
 
-impl Settle {
-    /// Computes it.
+impl NormFromBatch {
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let Settle { values, partial, norm, running, momentum, channels } = self;
-        let pixels = pixels(values, channels)?;
+        let NormFromBatch { values, partial, norm, running, momentum, channels } = self;
+        let pixels = count_pixels(values, channels)?;
         norm.check(channels)?;
-        at_least("moments of chunks", partial, partials(pixels, channels))?;
+        check_min_len("partial statistics", partial, partials(pixels, channels))?;
         let real = running.mean.len();
-        exactly("running variances", running.variance, real)?;
-        let numbers = [int(pixels)?, int(channels)?, int(chunk(pixels))?];
-        let threads = pixels.div_ceil(chunk(pixels)) * channels;
-        over(device, "moments", threads, [At(values), At(partial)].into_iter().chain(numbers))?;
-        let mut arguments = vec![At(partial)];
+        check_len("running variances", running.variance, real)?;
+        let numbers = [int(pixels)?, int(channels)?, int(chunk_pixels(pixels))?];
+        let threads = pixels.div_ceil(chunk_pixels(pixels)) * channels;
+        launch_over(device, "moments", threads, [Buffer(values), Buffer(partial)].into_iter().chain(numbers))?;
+        let mut arguments = vec![Buffer(partial)];
         arguments.extend(numbers);
         arguments.extend([int(real.min(channels))?, Float(norm.epsilon), Float(momentum)]);
-        arguments.extend([At(norm.gamma), At(norm.beta), maybe(norm.bias), At(running.mean), At(running.variance)]);
-        arguments.extend([norm.scale, norm.shift, norm.mean, norm.inverse].map(At));
-        adds_up(device, "settle", channels, arguments)
+        arguments.extend([
+            Buffer(norm.gamma),
+            Buffer(norm.beta),
+            optional(norm.bias),
+            Buffer(running.mean),
+            Buffer(running.variance),
+        ]);
+        arguments.extend([norm.scale, norm.shift, norm.mean, norm.inverse].map(Buffer));
+        launch_channel_blocks(device, "settle", channels, arguments)
     }
 }
 
-/// A scale and a shift for every channel from the running statistics.
+/// Computes scale and shift per channel from the running statistics.
 #[derive(Clone, Copy, Debug)]
-pub struct SettleRunning {
-    /// Batch norm's own.
+pub struct NormFromRunning {
+    /// Parameters and outputs of the batch norm.
     pub norm: Norm,
-    /// What is known of earlier batches.
-    pub running: Running,
-    /// Values of a pixel.
+    /// Statistics of earlier batches.
+    pub running: RunningStatistics,
+    /// Stored channels per pixel.
     pub channels: usize,
 }
 
-impl SettleRunning {
-    /// Computes it.
+impl NormFromRunning {
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let SettleRunning { norm, running, channels } = self;
+        let NormFromRunning { norm, running, channels } = self;
         norm.check(channels)?;
         let real = running.mean.len();
-        exactly("running variances", running.variance, real)?;
+        check_len("running variances", running.variance, real)?;
         let mut arguments = vec![int(channels)?, int(real.min(channels))?, Float(norm.epsilon)];
-        arguments.extend([At(norm.gamma), At(norm.beta), maybe(norm.bias), At(running.mean), At(running.variance)]);
-        arguments.extend([norm.scale, norm.shift, norm.mean, norm.inverse].map(At));
-        over(device, "settle_running", channels, arguments)
+        arguments.extend([
+            Buffer(norm.gamma),
+            Buffer(norm.beta),
+            optional(norm.bias),
+            Buffer(running.mean),
+            Buffer(running.variance),
+        ]);
+        arguments.extend([norm.scale, norm.shift, norm.mean, norm.inverse].map(Buffer));
+        launch_over(device, "settle_running", channels, arguments)
     }
 }
 
-/// Σ g and Σ g · (x − mean) of every chunk and channel, where g is the gradient that gets through.
+/// Computes Σ g and Σ g · (x − mean) per chunk and channel, where g is the gradient that rectification passes.
 #[derive(Clone, Copy, Debug)]
 pub struct GradientSums {
-    /// The gradient with respect to what is read.
-    pub gradient: Memory,
-    /// What it is read from.
-    pub seen: Seen,
-    /// What is taken from x, a value a channel; nothing where no product is asked for.
-    pub mean: Option<Memory>,
-    /// Where the sums go: [`partials`] values or more.
-    pub partial: Memory,
-    /// Values of a pixel.
+    /// Gradient with respect to the values as they are read.
+    pub gradient: DeviceMemory,
+    /// The stored values and how they are read.
+    pub input: TensorView,
+    /// Mean per channel; none leaves the second sum without a meaning.
+    pub mean: Option<DeviceMemory>,
+    /// Output: at least [`partials`] values.
+    pub partial: DeviceMemory,
+    /// Stored channels per pixel.
     pub channels: usize,
 }
 
 impl GradientSums {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let GradientSums { gradient, seen, mean, partial, channels } = self;
-        let pixels = pixels(gradient, channels)?;
-        seen.check("what a gradient is summed over", gradient.len(), channels)?;
-        mean.map_or(Ok(()), |mean| at_least("means", mean, channels))?;
-        at_least("sums of chunks", partial, partials(pixels, channels))?;
-        let [scale, shift, rectify] = seen.view();
-        let end = [maybe(mean), At(partial), int(pixels)?, int(channels)?, int(chunk(pixels))?];
-        let threads = pixels.div_ceil(chunk(pixels)) * channels;
-        let start = [At(gradient), At(seen.values), scale, shift, rectify];
-        over(device, "gradient_sums", threads, start.into_iter().chain(end))
+        let GradientSums { gradient, input, mean, partial, channels } = self;
+        let pixels = count_pixels(gradient, channels)?;
+        input.check("stored values of a gradient", gradient.len(), channels)?;
+        mean.map_or(Ok(()), |mean| check_min_len("means", mean, channels))?;
+        check_min_len("partial sums", partial, partials(pixels, channels))?;
+        let [scale, shift, rectify] = input.arguments();
+        let end = [optional(mean), Buffer(partial), int(pixels)?, int(channels)?, int(chunk_pixels(pixels))?];
+        let threads = pixels.div_ceil(chunk_pixels(pixels)) * channels;
+        let start = [Buffer(gradient), Buffer(input.values), scale, shift, rectify];
+        launch_over(device, "gradient_sums", threads, start.into_iter().chain(end))
     }
 }
 
-/// From [`GradientSums`] the gradients of γ and β, and the factors of [`Apply`](super::Apply).
+/// Computes the gradients of γ and β and the factors of [`GradientApply`](super::GradientApply) from [`GradientSums`].
 #[derive(Clone, Copy, Debug)]
-pub struct Unsettle {
-    /// The sums of every chunk.
-    pub partial: Memory,
-    /// Pixels of all samples.
+pub struct NormGradient {
+    /// Sums per chunk, as [`GradientSums`] leaves them.
+    pub partial: DeviceMemory,
+    /// Number of pixels over all samples.
     pub pixels: usize,
-    /// Values of a pixel.
+    /// Stored channels per pixel.
     pub channels: usize,
-    /// Batch norm's own.
+    /// Parameters and outputs of the batch norm.
     pub norm: Norm,
-    /// The gradients of γ and β.
-    pub gradients: [Memory; 2],
-    /// α, β and γ of every channel.
-    pub factors: [Memory; 3],
+    /// Output: the gradients of γ and β.
+    pub gradients: [DeviceMemory; 2],
+    /// α, β and γ, one value per channel each.
+    pub factors: [DeviceMemory; 3],
 }
 
-impl Unsettle {
-    /// Computes it.
+impl NormGradient {
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let Unsettle { partial, pixels, channels, norm, gradients, factors } = self;
+        let NormGradient { partial, pixels, channels, norm, gradients, factors } = self;
         norm.check(channels)?;
-        at_least("sums of chunks", partial, partials(pixels, channels))?;
+        check_min_len("partial sums", partial, partials(pixels, channels))?;
         for memory in gradients.into_iter().chain(factors) {
-            at_least("batch norm's gradients", memory, channels)?;
+            check_min_len("batch norm gradients", memory, channels)?;
         }
-        let mut arguments = vec![At(partial), int(pixels.div_ceil(chunk(pixels)))?, int(pixels)?, int(channels)?];
-        arguments.extend([norm.gamma, norm.mean, norm.inverse].into_iter().chain(gradients).chain(factors).map(At));
-        adds_up(device, "unsettle", channels, arguments)
+        let mut arguments =
+            vec![Buffer(partial), int(pixels.div_ceil(chunk_pixels(pixels)))?, int(pixels)?, int(channels)?];
+        arguments.extend([norm.gamma, norm.mean, norm.inverse].into_iter().chain(gradients).chain(factors).map(Buffer));
+        launch_channel_blocks(device, "unsettle", channels, arguments)
     }
 }
 
-/// From [`GradientSums`] the gradient of a bias.
+/// Computes the gradient of a bias from [`GradientSums`].
 #[derive(Clone, Copy, Debug)]
-pub struct UnsettleBias {
-    /// The sums of every chunk.
-    pub partial: Memory,
-    /// Pixels of all samples.
+pub struct BiasGradient {
+    /// Sums per chunk, as [`GradientSums`] leaves them.
+    pub partial: DeviceMemory,
+    /// Number of pixels over all samples.
     pub pixels: usize,
-    /// Values of a pixel.
+    /// Stored channels per pixel.
     pub channels: usize,
-    /// The gradient.
-    pub gradient: Memory,
+    /// Output: the gradient.
+    pub gradient: DeviceMemory,
 }
 
-impl UnsettleBias {
-    /// Computes it.
+impl BiasGradient {
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let UnsettleBias { partial, pixels, channels, gradient } = self;
-        at_least("sums of chunks", partial, partials(pixels, channels))?;
-        at_least("a bias's gradient", gradient, channels)?;
-        let arguments = vec![At(partial), int(pixels.div_ceil(chunk(pixels)))?, int(channels)?, At(gradient)];
-        adds_up(device, "unsettle_bias", channels, arguments)
+        let BiasGradient { partial, pixels, channels, gradient } = self;
+        check_min_len("partial sums", partial, partials(pixels, channels))?;
+        check_min_len("bias gradient", gradient, channels)?;
+        let arguments =
+            vec![Buffer(partial), int(pixels.div_ceil(chunk_pixels(pixels)))?, int(channels)?, Buffer(gradient)];
+        launch_channel_blocks(device, "unsettle_bias", channels, arguments)
     }
 }
 
-fn pixels(values: Memory, channels: usize) -> Result<usize, DeviceError> {
-    blocks(channels)?;
+fn count_pixels(values: DeviceMemory, channels: usize) -> Result<usize, DeviceError> {
+    channel_blocks(channels)?;
     if values.is_empty() || !values.len().is_multiple_of(channels) {
-        return Err(DeviceError::Unfit(format!("{} values are no pixels of {channels} channels", values.len())));
+        return Err(DeviceError::InvalidArgument(format!(
+            "expected pixels of {channels} channels, found {} values",
+            values.len()
+        )));
     }
     int(values.len())?;
     Ok(values.len() / channels)

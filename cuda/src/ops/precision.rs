@@ -1,49 +1,52 @@
-//! Values of 16 bits.
+//! Conversions between `f32` and bfloat16.
 
-use super::{exactly, int, over};
-use crate::device::{Argument, Device, DeviceError, Memory};
-use Argument::{Int, Memory as At};
+use super::{check_len, int, launch_over};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::Argument;
+use crate::memory::DeviceMemory;
+use Argument::{Buffer, Int};
 
-/// Values rounded to bfloat16: 7 bits after the leading one, to nearest, ties to even.
+/// Rounds values to bfloat16 (7 mantissa bits), to nearest, ties to even.
 #[derive(Clone, Copy, Debug)]
 pub struct Narrow {
-    /// In `f32`.
-    pub from: Memory,
-    /// In 16 bits.
-    pub to: Memory,
+    /// Values of 32 bits.
+    pub from: DeviceMemory,
+    /// Values of 16 bits.
+    pub to: DeviceMemory,
 }
 
 impl Narrow {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths or kinds differ, or what the device says.
+    /// Returns an error if a length or element type does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.from.len();
-        exactly("narrow values", self.to, count)?;
-        over(device, "narrow", count, [At(self.from), At(self.to), int(count)?])
+        check_len("bfloat16 values", self.to, count)?;
+        launch_over(device, "narrow", count, [Buffer(self.from), Buffer(self.to), int(count)?])
     }
 }
 
-/// The same values in `f32`, written or added.
+/// Converts bfloat16 values to `f32`, which is exact.
 #[derive(Clone, Copy, Debug)]
 pub struct Widen {
-    /// In 16 bits.
-    pub from: Memory,
-    /// In `f32`.
-    pub to: Memory,
-    /// Whether they are added to what is there.
+    /// Values of 16 bits.
+    pub from: DeviceMemory,
+    /// Values of 32 bits.
+    pub to: DeviceMemory,
+    /// Adds to `to`; otherwise overwrites it.
     pub add: bool,
 }
 
 impl Widen {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths or kinds differ, or what the device says.
+    /// Returns an error if a length or element type does not match or a launch fails.
     pub fn run(self, device: &mut dyn Device) -> Result<(), DeviceError> {
         let count = self.from.len();
-        exactly("widened values", self.to, count)?;
-        over(device, "widen", count, [At(self.from), At(self.to), Int(self.add.into()), int(count)?])
+        check_len("f32 values", self.to, count)?;
+        launch_over(device, "widen", count, [Buffer(self.from), Buffer(self.to), Int(self.add.into()), int(count)?])
     }
 }

@@ -1,67 +1,76 @@
-//! What networks for text have: vectors of tokens, values side by side, and the hyperbolic tangent.
+//! Operations of text networks: embeddings, concatenation of channels, and tanh.
 
-use super::{Seen, at_least, exactly, int, over};
-use crate::device::{Argument, Device, DeviceError, Memory};
-use Argument::{Int, Memory as At};
+use super::{TensorView, check_len, check_min_len, int, launch_over};
+use crate::device::Device;
+use crate::error::DeviceError;
+use crate::launch::Argument;
+use crate::memory::DeviceMemory;
+use Argument::{Buffer, Int};
 
-/// Places whose gradients are added up first, before the sums of chunks are.
+/// Positions per chunk of an embedding gradient. Positions are added up within chunks first, then the chunks.
 const CHUNK: usize = 64;
 
 /// y = tanh x.
 #[derive(Clone, Copy, Debug)]
 pub struct Tanh {
-    /// What comes out.
-    pub output: Memory,
-    /// Values of a pixel.
+    /// The output.
+    pub output: DeviceMemory,
+    /// Stored channels per pixel.
     pub channels: usize,
 }
 
 impl Tanh {
-    /// Computes it.
+    /// Checks the lengths and launches the kernels.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
-    pub fn run(self, device: &mut dyn Device, seen: Seen) -> Result<(), DeviceError> {
+    /// Returns an error if a length does not match or a launch fails.
+    pub fn run(self, device: &mut dyn Device, input: TensorView) -> Result<(), DeviceError> {
         let count = self.output.len();
-        seen.check("what the hyperbolic tangent is taken of", count, self.channels)?;
-        let [scale, shift, rectify] = seen.view();
-        let end = [At(self.output), int(count)?, int(self.channels)?];
-        over(device, "tangents", count, [At(seen.values), scale, shift, rectify].into_iter().chain(end))
+        input.check("input of tanh", count, self.channels)?;
+        let [scale, shift, rectify] = input.arguments();
+        let end = [Buffer(self.output), int(count)?, int(self.channels)?];
+        launch_over(device, "tangents", count, [Buffer(input.values), scale, shift, rectify].into_iter().chain(end))
     }
 
-    /// The gradient with respect to what is read, written to `total` or added.
+    /// Computes the gradient with respect to the input. `add` adds it to `total`; otherwise it overwrites `total`.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
-    pub fn back(self, device: &mut dyn Device, gradient: Memory, total: Memory, add: bool) -> Result<(), DeviceError> {
+    /// Returns an error if a length does not match or a launch fails.
+    pub fn back(
+        self,
+        device: &mut dyn Device,
+        gradient: DeviceMemory,
+        total: DeviceMemory,
+        add: bool,
+    ) -> Result<(), DeviceError> {
         let count = self.output.len();
-        exactly("a gradient of tangents", gradient, count)?;
-        exactly("a gradient of what tangents are taken of", total, count)?;
-        let arguments = [At(gradient), At(self.output), At(total), Int(add.into()), int(count)?];
-        over(device, "tangents_gradient", count, arguments)
+        check_len("output gradient of tanh", gradient, count)?;
+        check_len("input gradient of tanh", total, count)?;
+        let arguments = [Buffer(gradient), Buffer(self.output), Buffer(total), Int(add.into()), int(count)?];
+        launch_over(device, "tangents_gradient", count, arguments)
     }
 }
 
-/// The channels of a value as a part of wider pixels' channels.
+/// A value's channels as a slice of the channels of a wider value: one input of a concatenation.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
-    /// Channels that are stored of the value.
+pub struct ConcatPart {
+    /// Stored channels of the value.
     pub stored: usize,
-    /// Those of them that count: the first so many.
+    /// Channels to copy; the rest of `stored` is padding.
     pub channels: usize,
-    /// Channels of a wider pixel.
+    /// Channels of the wider value.
     pub wide: usize,
-    /// The first of them that is the value's.
+    /// First channel within the wider value.
     pub start: usize,
 }
 
-impl Place {
-    fn numbers(&self, narrow: Memory, wide: Memory) -> Result<[Argument; 4], DeviceError> {
-        let Place { stored, channels, wide: all, start } = *self;
+impl ConcatPart {
+    fn extent_arguments(&self, narrow: DeviceMemory, wide: DeviceMemory) -> Result<[Argument; 4], DeviceError> {
+        let ConcatPart { stored, channels, wide: all, start } = *self;
         let fits = stored > 0 && channels <= stored && start + channels <= all;
         if !fits || !narrow.len().is_multiple_of(stored) || narrow.len() / stored * all != wide.len() {
-            return Err(DeviceError::Unfit(format!(
-                "channels that do not fit: {self:?} for {} values of {}",
+            return Err(DeviceError::InvalidArgument(format!(
+                "channels do not match: {self:?} for {} and {} values",
                 narrow.len(),
                 wide.len()
             )));
@@ -70,92 +79,102 @@ impl Place {
         Ok([int(stored)?, int(channels)?, int(all)?, int(start)?])
     }
 
-    /// Copies them there. What is beside them stays as it is.
+    /// Copies the channels into `output`. Its other channels keep their values.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
-    pub fn run(self, device: &mut dyn Device, seen: Seen, output: Memory) -> Result<(), DeviceError> {
-        let count = seen.values.len();
-        let numbers = self.numbers(seen.values, output)?;
-        seen.check("channels to be placed", count, self.stored)?;
-        let [scale, shift, rectify] = seen.view();
-        let start = [At(seen.values), scale, shift, rectify, At(output), int(count)?];
-        over(device, "place_channels", count, start.into_iter().chain(numbers))
+    /// Returns an error if a length does not match or a launch fails.
+    pub fn run(self, device: &mut dyn Device, input: TensorView, output: DeviceMemory) -> Result<(), DeviceError> {
+        let count = input.values.len();
+        let numbers = self.extent_arguments(input.values, output)?;
+        input.check("channels to concatenate", count, self.stored)?;
+        let [scale, shift, rectify] = input.arguments();
+        let start = [Buffer(input.values), scale, shift, rectify, Buffer(output), int(count)?];
+        launch_over(device, "place_channels", count, start.into_iter().chain(numbers))
     }
 
-    /// The gradient with respect to the value, written to `total` or added.
+    /// Computes the gradient with respect to the value. `add` adds it to `total`; otherwise it overwrites `total`.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
-    pub fn back(self, device: &mut dyn Device, gradient: Memory, total: Memory, add: bool) -> Result<(), DeviceError> {
-        let numbers = self.numbers(total, gradient)?;
-        let start = [At(gradient), At(total), Int(add.into()), int(total.len())?];
-        over(device, "place_channels_gradient", total.len(), start.into_iter().chain(numbers))
+    /// Returns an error if a length does not match or a launch fails.
+    pub fn back(
+        self,
+        device: &mut dyn Device,
+        gradient: DeviceMemory,
+        total: DeviceMemory,
+        add: bool,
+    ) -> Result<(), DeviceError> {
+        let numbers = self.extent_arguments(total, gradient)?;
+        let start = [Buffer(gradient), Buffer(total), Int(add.into()), int(total.len())?];
+        launch_over(device, "place_channels_gradient", total.len(), start.into_iter().chain(numbers))
     }
 }
 
-/// A vector for every token.
+/// A table of vectors, one per token.
 #[derive(Clone, Copy, Debug)]
 pub struct Embedding {
-    /// Numbers of tokens, in `f32`.
-    pub tokens: Memory,
-    /// Values of a vector.
+    /// Token numbers, in `f32`.
+    pub tokens: DeviceMemory,
+    /// Values per vector.
     pub stored: usize,
-    /// Tokens that there are.
+    /// Number of tokens in the vocabulary.
     pub vocabulary: usize,
 }
 
 impl Embedding {
-    /// Values that sums of a gradient take for so many places.
+    /// Length of the gradient's scratch memory for `places` token positions, in values.
     pub fn scratch(places: usize, stored: usize) -> usize {
         places * stored
     }
 
-    /// What is noted of so many places, as `int`.
+    /// Length of the links between equal tokens for `places` positions, in `int` values.
     pub fn links(places: usize) -> usize {
         2 * places
     }
 
-    fn check(&self, what: &str, at_places: Memory, vectors: Memory) -> Result<(), DeviceError> {
-        exactly(what, at_places, self.tokens.len() * self.stored)?;
-        at_least("vectors of tokens", vectors, self.vocabulary * self.stored)?;
+    fn check(&self, what: &str, at_places: DeviceMemory, vectors: DeviceMemory) -> Result<(), DeviceError> {
+        check_len(what, at_places, self.tokens.len() * self.stored)?;
+        check_min_len("token vectors", vectors, self.vocabulary * self.stored)?;
         int(vectors.len())?;
-        if self.stored == 0 { Err(DeviceError::Unfit("vectors of no values".into())) } else { Ok(()) }
+        if self.stored == 0 {
+            Err(DeviceError::InvalidArgument("an embedding requires vectors with at least one value".into()))
+        } else {
+            Ok(())
+        }
     }
 
-    /// Reads the vectors. What is no token gives NaN.
+    /// Looks up the vectors. A number outside the vocabulary reads as NaN.
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
-    pub fn run(self, device: &mut dyn Device, vectors: Memory, output: Memory) -> Result<(), DeviceError> {
-        self.check("read vectors", output, vectors)?;
+    /// Returns an error if a length does not match or a launch fails.
+    pub fn run(self, device: &mut dyn Device, vectors: DeviceMemory, output: DeviceMemory) -> Result<(), DeviceError> {
+        self.check("embedded tokens", output, vectors)?;
         let count = output.len();
-        let start = [At(self.tokens), At(vectors), At(output), int(count)?];
-        over(device, "embed", count, start.into_iter().chain([int(self.stored)?, int(self.vocabulary)?]))
+        let start = [Buffer(self.tokens), Buffer(vectors), Buffer(output), int(count)?];
+        launch_over(device, "embed", count, start.into_iter().chain([int(self.stored)?, int(self.vocabulary)?]))
     }
 
-    /// Writes the gradient of every vector: zero for tokens that there are none of. `links` and `scratch` are of the lengths above, or
-    /// longer.
+    /// Computes the gradient of every vector; it is zero for tokens that do not occur. `links` and `scratch` have at least the lengths
+    /// [`Embedding::links`] and [`Embedding::scratch`].
     ///
     /// # Errors
-    /// If lengths differ, or what the device says.
+    /// Returns an error if a length does not match or a launch fails.
     pub fn back(
         self,
         device: &mut dyn Device,
-        gradient: Memory,
-        vectors: Memory,
-        [links, scratch]: [Memory; 2],
+        gradient: DeviceMemory,
+        vectors: DeviceMemory,
+        [links, scratch]: [DeviceMemory; 2],
     ) -> Result<(), DeviceError> {
-        self.check("a gradient of vectors", gradient, vectors)?;
+        self.check("gradient of embedded tokens", gradient, vectors)?;
         let (places, count) = (self.tokens.len(), gradient.len());
-        at_least("links of places", links, Self::links(places))?;
-        at_least("sums of vectors", scratch, Self::scratch(places, self.stored))?;
-        over(device, "clear", vectors.len(), [At(vectors), int(vectors.len())?])?;
+        check_min_len("links between equal tokens", links, Self::links(places))?;
+        check_min_len("scratch memory of an embedding gradient", scratch, Self::scratch(places, self.stored))?;
+        launch_over(device, "clear", vectors.len(), [Buffer(vectors), int(vectors.len())?])?;
         let [number, stored, chunk] = [int(places)?, int(self.stored)?, int(CHUNK)?];
-        over(device, "embed_links", places, [At(self.tokens), At(links), number, chunk])?;
-        let start = [At(self.tokens), At(gradient), At(scratch), int(count)?];
-        over(device, "embed_chunks", count, start.into_iter().chain([stored, number, chunk]))?;
-        let start = [At(self.tokens), At(links), At(scratch), At(vectors), int(count)?];
-        over(device, "embed_gradient", count, start.into_iter().chain([stored, number, int(self.vocabulary)?]))
+        launch_over(device, "embed_links", places, [Buffer(self.tokens), Buffer(links), number, chunk])?;
+        let start = [Buffer(self.tokens), Buffer(gradient), Buffer(scratch), int(count)?];
+        launch_over(device, "embed_chunks", count, start.into_iter().chain([stored, number, chunk]))?;
+        let start = [Buffer(self.tokens), Buffer(links), Buffer(scratch), Buffer(vectors), int(count)?];
+        launch_over(device, "embed_gradient", count, start.into_iter().chain([stored, number, int(self.vocabulary)?]))
     }
 }

@@ -1,4 +1,4 @@
-// Launches: every thread of every block in turn, and where the threads of a block wait for one another, each on a stack of its own.
+// Launches on the CPU: runs every thread of every block in turn. Kernels with barriers run each thread of a block on a stack of its own.
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@ static _Thread_local struct {
     void** arguments;
 } block;
 
-// A thread of a block that has come to a barrier.
+// Called by a thread that reaches a barrier.
 static void wait_for_block(void) { swapcontext(&block.threads[block.current], &block.scheduler); }
 
 static void begin(void) {
@@ -24,7 +24,7 @@ static void begin(void) {
     block.finished[block.current] = 1;
 }
 
-// A block whose threads wait: all run up to a barrier before any runs on. A barrier that some reach and others never do is an error.
+// Runs a block with barriers: all threads run up to a barrier before any continues. It is an error if only some threads reach one.
 static int run_waiting(unsigned count, char* stacks) {
     for (unsigned i = 0; i < count; i++) {
         getcontext(&block.threads[i]);

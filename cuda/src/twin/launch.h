@@ -1,4 +1,4 @@
-// How a kernel is called.
+// An entry of the kernel table.
 
 struct Twin {
     const char* name;

@@ -1,4 +1,4 @@
-// CUDA's words for a C compiler: what the kernels' sources mean on the processor.
+// Defines CUDA's built-ins for a C compiler, so that the kernel sources run on the CPU.
 
 #include <math.h>
 #include <stddef.h>
@@ -17,7 +17,7 @@ static inline float __uint_as_float(unsigned bits) {
 
 #define KERNEL static void
 #define DEVICE static inline
-// The threads of a block run on one thread of the processor, a block after the other.
+// The threads of a block run on one thread of the CPU, one block after the other.
 #define SHARED static _Thread_local
 
 struct Extent {

@@ -1,22 +1,22 @@
-//! The made-up GPUs, and which of them a process sees.
+//! The simulated GPUs ("cards"), and which of them a process sees.
 
 use crate::settings::settings;
 use std::sync::LazyLock;
 
-/// The model of all of them.
+/// Model of every card.
 pub(crate) const NAME: &std::ffi::CStr = c"Stand-in GPU";
 
-/// 9.0, as in `sm_90`.
+/// Compute capability 9.0, `sm_90`.
 pub(crate) const CAPABILITY: [i32; 2] = [9, 0];
 
-/// The UUID of the machine's GPU number `card`.
+/// UUID of card `card`.
 pub(crate) fn uuid(card: usize) -> [u8; 16] {
     let mut uuid = *b"Stand-in GPU\0\0\0\0";
     uuid[12..].copy_from_slice(&u32::try_from(card).unwrap_or(u32::MAX).to_be_bytes());
     uuid
 }
 
-/// A UUID as users write it.
+/// Formats a UUID as users write it.
 pub(crate) fn written(uuid: [u8; 16]) -> String {
     let digits = uuid.map(|byte| format!("{byte:02x}")).concat();
     format!("GPU-{}-{}-{}-{}-{}", &digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..])
@@ -31,7 +31,8 @@ pub(crate) fn visible() -> &'static [usize] {
     &VISIBLE
 }
 
-/// A list of numbers or UUIDs, which may be shortened as long as they are one card's, ends where an entry is none or is there already.
+/// Parses a list of indices or UUIDs as the driver does. A UUID may be abbreviated if the prefix matches one card only. The list ends at the
+/// first entry that is invalid or repeated.
 fn choose(list: &str, count: usize) -> Vec<usize> {
     let mut chosen = Vec::new();
     for entry in list.split(',').map(str::trim) {
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_chooses_and_orders_cards_and_ends_at_what_is_none() {
+    fn a_list_selects_and_orders_cards_up_to_the_first_invalid_entry() {
         assert_eq!(choose("1,0", 2), [1, 0]);
         assert_eq!(choose("1", 2), [1]);
         assert_eq!(choose("1,7,0", 2), [1]);
@@ -67,11 +68,11 @@ mod tests {
     }
 
     #[test]
-    fn a_card_may_be_called_by_its_uuid_or_the_beginning_of_it() {
+    fn a_card_may_be_selected_by_a_prefix_of_its_uuid() {
         let second = written(uuid(1));
         assert_eq!(second, "GPU-5374616e-642d-696e-2047-505500000001");
         assert_eq!(choose(&format!("{second},0"), 2), [1, 0]);
         assert_eq!(choose("GPU-5374", 1), [0]);
-        assert!(choose("GPU-5374", 2).is_empty(), "it is two cards'");
+        assert!(choose("GPU-5374", 2).is_empty(), "two cards match");
     }
 }

@@ -1,17 +1,17 @@
-//! What the driver answers: its codes, with their names and words.
+//! Result codes of the driver, with their names and descriptions.
 
-/// A code of `CUresult`.
+/// A value of `CUresult`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Code(pub u32);
 
 macro_rules! codes {
     ($($code:ident = $number:literal, $name:literal, $words:literal;)*) => {
         impl Code {
-            $(#[allow(dead_code, reason = "some are what a setting asks for")]
+            $(#[allow(dead_code, reason = "some are only returned through a setting")]
             pub const $code: Code = Code($number);)*
 
-            /// Its name and its words.
-            pub fn told(self) -> Option<[&'static std::ffi::CStr; 2]> {
+            /// Name and description; none for unknown codes.
+            pub fn name_and_description(self) -> Option<[&'static std::ffi::CStr; 2]> {
                 match self.0 {
                     $($number => Some([$name, $words]),)*
                     _ => None,
@@ -42,7 +42,7 @@ codes! {
     CAPTURE_WRONG_THREAD = 908, c"CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD", c"attempt to terminate a thread-local capture sequence from another thread";
 }
 
-/// As a function of C returns it.
-pub(crate) fn answer(done: Result<(), Code>) -> u32 {
+/// Converts a result to the return value of a C function.
+pub(crate) fn status(done: Result<(), Code>) -> u32 {
     done.err().unwrap_or(Code::SUCCESS).0
 }

@@ -1,26 +1,26 @@
-//! A stand-in for NVIDIA's libraries, for tests alone: one library that has the functions of the driver (`libcuda`), of NVRTC and of NVML
-//! that our program calls. GPUs are made up, their memory is the processor's, and kernels run as their twins.
+//! A stand-in for NVIDIA's libraries, for tests: one C library with the functions of the driver (`libcuda`), NVRTC and NVML that this
+//! project calls. It simulates GPUs: their memory is host memory, and kernels run as their twins.
 //!
-//! A program that is started with the stand-in's directory in `LD_LIBRARY_PATH` finds it instead of NVIDIA's libraries, so the program is
-//! tested as it is shipped: nothing in it knows of this. *It shows that our calls are in order, not that NVIDIA's libraries do what we
-//! think:* what it answers is what their documentation says, as we read it. cuDNN is not there, so our own convolutions run.
+//! A program with the stand-in's directory in `LD_LIBRARY_PATH` loads it instead of NVIDIA's libraries, so tests run the program unchanged.
+//! *This checks our calls, not NVIDIA's libraries:* the stand-in follows NVIDIA's documentation as we read it. It has no cuDNN, so our own
+//! kernels compute convolutions.
 //!
-//! - [`settings`]: the variables that say how it behaves.
+//! - [`settings`]: environment variables that control it.
 //! - [`test()`], [`tests`], [`program`], [`directory`]: how tests use it.
-//! - `cards`: the GPUs. `state`: memory, streams and all else that has a handle.
+//! - `cards`: the GPUs. `state`: memory, streams and everything else with a handle.
 //! - `driver`, `nvrtc`, `nvml`: the functions, by library.
 //!
-//! What it holds against its callers: a launch that writes beside its memory, or is given an address where no memory is, poisons the
-//! GPU for its process, as on a real one; a handle that was never given or is gone is refused; calls that a recording forbids break it;
-//! memory that was not set is full of NaN; memory beyond a GPU's is refused. Work is done at once, which is one of the orders that a
-//! stream may have: a missing wait does not show.
+//! It detects these errors of callers: a launch that writes outside its memory or gets an invalid address corrupts the context, as on a real
+//! GPU; an invalid handle is refused; a call that is forbidden during a capture invalidates the capture; uninitialised memory reads as NaN;
+//! an allocation beyond the GPU's memory fails. Work executes at once, which is one of the orders that a stream allows: a missing
+//! synchronisation goes unnoticed.
 
 mod cards;
 mod code;
 #[cfg(target_os = "linux")]
 mod driver;
 #[cfg(target_os = "linux")]
-mod find;
+mod harness;
 #[cfg(target_os = "linux")]
 mod nvml;
 #[cfg(target_os = "linux")]
@@ -30,4 +30,4 @@ pub mod settings;
 mod state;
 
 #[cfg(target_os = "linux")]
-pub use find::{CUDA, NVML, NVRTC, directory, directory_of, program, test, tests};
+pub use harness::{CUDA, NVML, NVRTC, directory, directory_of, program, test, tests};

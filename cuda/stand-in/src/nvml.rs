@@ -1,5 +1,5 @@
-//! NVML's functions, those that our program calls. As the real one it sees all GPUs, whatever `CUDA_VISIBLE_DEVICES` says. Of memory it
-//! knows what this process has.
+//! The functions of NVML that this project calls. Like NVML they see all GPUs, whatever `CUDA_VISIBLE_DEVICES` selects. Memory in use is
+//! that of this process only.
 
 use crate::cards::{uuid, visible, written};
 use crate::settings::settings;
@@ -13,7 +13,7 @@ const INSUFFICIENT_SIZE: u32 = 7;
 
 const VERSION: &CStr = c"575.57.08";
 
-/// Bytes that the driver keeps for itself: they are used by nobody.
+/// Bytes that the driver reserves.
 const RESERVED: u64 = 1 << 20;
 
 #[repr(C)]
@@ -26,7 +26,7 @@ struct Memory {
 }
 
 #[repr(C)]
-struct Load {
+struct Utilization {
     gpu: c_uint,
     memory: c_uint,
 }
@@ -51,31 +51,31 @@ unsafe extern "C" fn nvmlSystemGetDriverVersion(version: *mut c_char, length: c_
     if (length as usize) < bytes.len() {
         return INSUFFICIENT_SIZE;
     }
-    // SAFETY: the caller has as much room as it says.
+    // SAFETY: the caller's buffer has the length that it passed, which was checked above.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr().cast(), version, bytes.len()) };
     SUCCESS
 }
 
-/// A handle is one more than the number of the machine's GPU.
+/// Handles are the index of the card plus one.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlDeviceGetHandleByUUID(text: *const c_char, device: *mut usize) -> u32 {
     if text.is_null() || device.is_null() {
         return INVALID_ARGUMENT;
     }
-    // SAFETY: the caller's text, which ends with a zero.
+    // SAFETY: the caller passes a string that ends with NUL.
     let text = unsafe { CStr::from_ptr(text) }.to_string_lossy();
     let Some(card) = (0..settings().gpus).find(|card| written(uuid(*card)) == text) else { return NOT_FOUND };
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     unsafe { *device = card + 1 };
     SUCCESS
 }
 
-/// Gives something of a GPU's to a caller.
-unsafe fn of_card<T>(device: usize, place: *mut T, give: impl FnOnce(usize, &mut T)) -> u32 {
+/// Lets `write` fill in a value about a card.
+unsafe fn with_card<T>(device: usize, out: *mut T, write: impl FnOnce(usize, &mut T)) -> u32 {
     match device.checked_sub(1).filter(|card| *card < settings().gpus) {
-        Some(card) if !place.is_null() => {
-            // SAFETY: the caller's place, with a value in it.
-            give(card, unsafe { &mut *place });
+        Some(card) if !out.is_null() => {
+            // SAFETY: the caller passes a pointer to an initialised value.
+            write(card, unsafe { &mut *out });
             SUCCESS
         }
         _ => INVALID_ARGUMENT,
@@ -84,9 +84,9 @@ unsafe fn of_card<T>(device: usize, place: *mut T, give: impl FnOnce(usize, &mut
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(device: usize, memory: *mut Memory) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     unsafe {
-        of_card(device, memory, |card, memory| {
+        with_card(device, memory, |card, memory| {
             let seen = visible().iter().position(|seen| *seen == card);
             memory.total = settings().memory;
             memory.reserved = RESERVED.min(memory.total);
@@ -97,9 +97,9 @@ unsafe extern "C" fn nvmlDeviceGetMemoryInfo_v2(device: usize, memory: *mut Memo
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn nvmlDeviceGetUtilizationRates(device: usize, load: *mut Load) -> u32 {
-    // SAFETY: the caller's place.
-    unsafe { of_card(device, load, |card, load| *load = Load { gpu: 50 + card as c_uint, memory: 10 }) }
+unsafe extern "C" fn nvmlDeviceGetUtilizationRates(device: usize, load: *mut Utilization) -> u32 {
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
+    unsafe { with_card(device, load, |card, load| *load = Utilization { gpu: 50 + card as c_uint, memory: 10 }) }
 }
 
 #[unsafe(no_mangle)]
@@ -107,6 +107,6 @@ unsafe extern "C" fn nvmlDeviceGetTemperature(device: usize, sensor: c_uint, cel
     if sensor != 0 {
         return INVALID_ARGUMENT;
     }
-    // SAFETY: the caller's place.
-    unsafe { of_card(device, celsius, |card, celsius| *celsius = 40 + card as c_uint) }
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
+    unsafe { with_card(device, celsius, |card, celsius| *celsius = 40 + card as c_uint) }
 }

@@ -1,5 +1,5 @@
-//! NVRTC's functions, those that our program calls. What it compiles is a text with the architecture and the names of the kernels: the
-//! code is that of their twins, which was compiled with this library.
+//! The functions of NVRTC that this project calls. The compiled code is a text with the architecture and the kernels' names; the twins in
+//! this library execute it.
 
 use crate::settings::settings;
 use std::collections::BTreeMap;
@@ -12,15 +12,15 @@ const INVALID_PROGRAM: u32 = 4;
 const INVALID_OPTION: u32 = 5;
 const COMPILATION: u32 = 6;
 
-/// One that NVIDIA has not made, so that what is kept of its code on disk is never taken for that of a real one.
+/// A version that NVIDIA has not released, so that cached code is never mistaken for real code.
 const VERSION: [c_int; 2] = [12, 999];
 
 const ARCHITECTURES: [c_int; 6] = [70, 75, 80, 86, 89, 90];
 
-/// Options that it knows, but for the architecture.
+/// Supported options, except for the architecture.
 const OPTIONS: [&str; 5] = ["--fmad=", "--ftz=", "--prec-div=", "--prec-sqrt=", "--std="];
 
-/// What code begins with.
+/// First line of the code.
 const MAGIC: &str = "stand-in for a cubin";
 
 #[derive(Default)]
@@ -32,29 +32,29 @@ struct Program {
 
 fn programs() -> std::sync::MutexGuard<'static, BTreeMap<usize, Program>> {
     static PROGRAMS: LazyLock<Mutex<BTreeMap<usize, Program>>> = LazyLock::new(Mutex::default);
-    // What is asked of variables is told before anything is compiled.
+    // Reports invalid settings before anything is compiled.
     settings();
     PROGRAMS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Code for an architecture.
+/// Returns the code for an architecture.
 fn code(architecture: c_int, source: &str) -> Vec<u8> {
     let names = source.split("\nKERNEL ").skip(1).filter_map(|text| text.split_once('(')).map(|(name, _)| name);
     let lines: Vec<&str> = names.collect();
     format!("{MAGIC}\nsm_{architecture}\n{}\0", lines.join("\n")).into_bytes()
 }
 
-/// The architecture that code is for, and its kernels; nothing if it is not of this library's.
-pub(crate) fn kernels_of(code: &CStr) -> Option<(c_int, Vec<&'static str>)> {
+/// Returns the architecture and the kernels of a code; none if this library did not produce it.
+pub(crate) fn read_image(code: &CStr) -> Option<(c_int, Vec<&'static str>)> {
     let mut lines = code.to_str().ok()?.lines();
     if lines.next()? != MAGIC {
         return None;
     }
     let architecture = lines.next()?.strip_prefix("sm_")?.parse().ok()?;
-    Some((architecture, lines.filter_map(plusminus_cuda::twin::name).collect()))
+    Some((architecture, lines.filter_map(plusminus_cuda::twin::kernel_name).collect()))
 }
 
-/// Compiles, or tells what is wrong as the library does: a code and words.
+/// Returns the code, or NVRTC's result and log for an error.
 fn compile(source: &str, options: &[String]) -> Result<Vec<u8>, (u32, String)> {
     let mut architecture = None;
     for option in options {
@@ -75,7 +75,7 @@ fn compile(source: &str, options: &[String]) -> Result<Vec<u8>, (u32, String)> {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcVersion(major: *mut c_int, minor: *mut c_int) -> u32 {
-    // SAFETY: the caller's places.
+    // SAFETY: the caller passes pointers that are valid for writes.
     unsafe {
         *major = VERSION[0];
         *minor = VERSION[1];
@@ -85,14 +85,14 @@ unsafe extern "C" fn nvrtcVersion(major: *mut c_int, minor: *mut c_int) -> u32 {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcGetNumSupportedArchs(count: *mut c_int) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     unsafe { *count = ARCHITECTURES.len() as c_int };
     SUCCESS
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcGetSupportedArchs(all: *mut c_int) -> u32 {
-    // SAFETY: the caller has room for as many as it was told.
+    // SAFETY: the caller passes an array of the length that the function above reported.
     unsafe { std::ptr::copy_nonoverlapping(ARCHITECTURES.as_ptr(), all, ARCHITECTURES.len()) };
     SUCCESS
 }
@@ -109,12 +109,12 @@ unsafe extern "C" fn nvrtcCreateProgram(
     if source.is_null() || headers != 0 {
         return INVALID_INPUT;
     }
-    // SAFETY: the caller's text, which ends with a zero.
+    // SAFETY: the caller passes a string that ends with NUL.
     let source = unsafe { CStr::from_ptr(source) }.to_string_lossy().into_owned();
     let mut programs = programs();
     let handle = programs.last_key_value().map_or(0, |(last, _)| *last) + 16;
     programs.insert(handle, Program { source, ..Program::default() });
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     unsafe { *program = handle };
     SUCCESS
 }
@@ -124,7 +124,7 @@ unsafe extern "C" fn nvrtcCompileProgram(program: usize, count: c_int, options: 
     let mut programs = programs();
     let Some(program) = programs.get_mut(&program) else { return INVALID_PROGRAM };
     let count = usize::try_from(count).unwrap_or_default();
-    // SAFETY: the caller has so many texts, which end with a zero.
+    // SAFETY: the caller passes `count` strings that end with NUL.
     let options: Vec<String> =
         (0..count).map(|i| unsafe { CStr::from_ptr(*options.add(i)) }.to_string_lossy().into_owned()).collect();
     match compile(&program.source, &options) {
@@ -139,11 +139,11 @@ unsafe extern "C" fn nvrtcCompileProgram(program: usize, count: c_int, options: 
     }
 }
 
-/// Gives some of a program's to a caller.
-fn of_program(program: usize, give: impl FnOnce(&Program)) -> u32 {
+/// Lets `read` copy something of a program to the caller.
+fn with_program(program: usize, read: impl FnOnce(&Program)) -> u32 {
     match programs().get(&program) {
         Some(program) => {
-            give(program);
+            read(program);
             SUCCESS
         }
         None => INVALID_PROGRAM,
@@ -152,36 +152,36 @@ fn of_program(program: usize, give: impl FnOnce(&Program)) -> u32 {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcGetProgramLogSize(program: usize, size: *mut usize) -> u32 {
-    // SAFETY: the caller's place.
-    of_program(program, |program| unsafe { *size = program.log.as_bytes_with_nul().len() })
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
+    with_program(program, |program| unsafe { *size = program.log.as_bytes_with_nul().len() })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcGetProgramLog(program: usize, log: *mut c_char) -> u32 {
-    of_program(program, |program| {
+    with_program(program, |program| {
         let bytes = program.log.as_bytes_with_nul();
-        // SAFETY: the caller has room for as many bytes as it was told.
+        // SAFETY: the caller passes a buffer of the size that the function above reported.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr().cast(), log, bytes.len()) };
     })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcGetCUBINSize(program: usize, size: *mut usize) -> u32 {
-    // SAFETY: the caller's place.
-    of_program(program, |program| unsafe { *size = program.code.len() })
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
+    with_program(program, |program| unsafe { *size = program.code.len() })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcGetCUBIN(program: usize, code: *mut c_char) -> u32 {
-    // SAFETY: the caller has room for as many bytes as it was told.
-    of_program(program, |program| unsafe {
+    // SAFETY: the caller passes a buffer of the size that the function above reported.
+    with_program(program, |program| unsafe {
         std::ptr::copy_nonoverlapping(program.code.as_ptr().cast(), code, program.code.len());
     })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn nvrtcDestroyProgram(program: *mut usize) -> u32 {
-    // SAFETY: the caller's place.
+    // SAFETY: the caller passes a pointer that is valid for writes, or null.
     let handle = unsafe { std::mem::take(&mut *program) };
     if programs().remove(&handle).is_some() { SUCCESS } else { INVALID_PROGRAM }
 }

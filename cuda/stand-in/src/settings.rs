@@ -1,35 +1,35 @@
-//! How the stand-in behaves: environment variables, which a process reads once.
+//! Environment variables that control the stand-in. A process reads them once.
 //!
-//! `CUDA_VISIBLE_DEVICES` chooses and orders the GPUs as it does for NVIDIA's driver.
+//! `CUDA_VISIBLE_DEVICES` selects and orders the GPUs, as with NVIDIA's driver.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-/// How many GPUs the machine has; 1 if it is not set.
+/// Number of GPUs; 1 by default.
 pub const GPUS: &str = "PLUSMINUS_STAND_IN_GPUS";
 
-/// Bytes that each GPU has; 1 GiB if it is not set. All that one process has is counted, and nothing of what others have.
+/// Memory per GPU in bytes; 1 GiB by default. Only allocations of the process itself count.
 pub const MEMORY: &str = "PLUSMINUS_STAND_IN_MEMORY";
 
-/// Bytes that a context takes; none if it is not set.
+/// Size of a context in bytes; 0 by default.
 pub const CONTEXT: &str = "PLUSMINUS_STAND_IN_CONTEXT";
 
-/// Launches that a process may make, those of recordings included; the next one fails with an illegal address, and all that follows.
+/// Number of launches, including replayed ones, before a launch fails with an illegal address. All later calls fail as well.
 pub const FAIL_AFTER: &str = "PLUSMINUS_STAND_IN_FAIL_AFTER";
 
-/// A file that is made when [`FAIL_AFTER`] strikes. If it is there already, nothing fails: so of several processes one does.
+/// A file that is created when [`FAIL_AFTER`] takes effect. If it exists already, nothing fails: so only one of several processes fails.
 pub const FAIL_ONCE: &str = "PLUSMINUS_STAND_IN_FAIL_ONCE";
 
-/// What `cuInit` answers, such as 803 for a driver whose library and kernel module differ.
+/// Result of `cuInit`, such as 803 for a driver whose library and kernel module have different versions.
 pub const START: &str = "PLUSMINUS_STAND_IN_START";
 
-/// Set to 0, GPUs have no pools of memory, as old ones, and memory is had and freed by the calls that wait.
+/// 0 removes the GPUs' memory pools, as on old GPUs, so that allocations use the synchronous calls.
 pub const POOLS: &str = "PLUSMINUS_STAND_IN_POOLS";
 
-/// All of them.
+/// All variables.
 pub const ALL: [&str; 7] = [GPUS, MEMORY, CONTEXT, FAIL_AFTER, FAIL_ONCE, START, POOLS];
 
-/// What the variables say.
+/// Values of the variables.
 pub(crate) struct Settings {
     pub gpus: usize,
     pub memory: u64,
@@ -40,7 +40,7 @@ pub(crate) struct Settings {
     pub pools: bool,
 }
 
-/// What they say to this process.
+/// The settings of this process.
 pub(crate) fn settings() -> &'static Settings {
     static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings {
         gpus: number(GPUS).unwrap_or(1),
@@ -55,9 +55,9 @@ pub(crate) fn settings() -> &'static Settings {
 }
 
 /// # Panics
-/// If it is set and is no number: a test that is wrong shall not pass.
+/// Panics if the variable is not a number, so that a misconfigured test fails.
 fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
     let text = std::env::var(name).ok()?;
-    let Ok(number) = text.parse() else { panic!("{name} is `{text}`, which is no such number") };
+    let Ok(number) = text.parse() else { panic!("{name} is `{text}`: expected a number") };
     Some(number)
 }

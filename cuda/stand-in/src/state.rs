@@ -1,5 +1,5 @@
-//! What the stand-in holds for a process: contexts, memory, and all that has a handle. Handles are numbers that are looked up here, so a
-//! wrong one is refused and harms nothing.
+//! State of the simulated driver in a process: contexts, memory, and all objects with handles. Handles are numbers that are looked up, so an
+//! invalid one is refused and does no harm.
 
 use crate::cards::visible;
 use crate::code::Code;
@@ -11,23 +11,23 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
-/// Bytes on either side of a block that nobody may write to, and what each begins at a multiple of.
+/// Guard bytes on either side of a block; also the alignment of blocks.
 const GUARD: usize = 256;
 
-/// What stands in them.
-const UNTOUCHED: u8 = 0xA5;
+/// Value of the guard bytes.
+const GUARD_PATTERN: u8 = 0xA5;
 
-/// What stands in memory that was not set: NaN, whether it is read as `f32` or as `f64`.
-const UNSET: u8 = 0xFF;
+/// Value of uninitialised bytes: NaN as `f32` and as `f64`.
+const UNSET_PATTERN: u8 = 0xFF;
 
-/// A block of a GPU's memory.
+/// A block of device memory.
 pub(crate) struct Block {
     base: *mut u8,
     bytes: usize,
     card: usize,
 }
 
-// SAFETY: the memory is the block's own. Who uses it when is for the callers of the driver to keep in order, as on a GPU.
+// SAFETY: the memory belongs to the block. The driver's callers order accesses to it, as on a GPU.
 unsafe impl Send for Block {}
 // SAFETY: as above.
 unsafe impl Sync for Block {}
@@ -39,15 +39,15 @@ impl Block {
 
     fn new(bytes: usize, card: usize) -> Option<Block> {
         let layout = Block::layout(bytes)?;
-        // SAFETY: the layout has a size, for the guards have.
+        // SAFETY: the size is not zero because of the guards.
         let base = unsafe { std::alloc::alloc(layout) };
         if base.is_null() {
             return None;
         }
         // SAFETY: that many bytes were allocated.
         unsafe {
-            base.write_bytes(UNTOUCHED, layout.size());
-            base.add(GUARD).write_bytes(UNSET, bytes);
+            base.write_bytes(GUARD_PATTERN, layout.size());
+            base.add(GUARD).write_bytes(UNSET_PATTERN, bytes);
         }
         Some(Block { base, bytes, card })
     }
@@ -56,91 +56,91 @@ impl Block {
         self.base as u64 + GUARD as u64
     }
 
-    /// Where an address within it, or at its end, leads.
+    /// The pointer for an address within the block or at its end.
     pub fn at(&self, address: u64) -> *mut u8 {
         self.base.wrapping_add((address - self.base as u64) as usize)
     }
 
-    /// Whether the guards are as they were.
-    pub fn is_untouched_beside(&self) -> bool {
-        // SAFETY: both are within the allocation, and nobody writes to them: who does is caught here.
+    /// Returns whether the guard bytes are unchanged.
+    pub fn guards_are_intact(&self) -> bool {
+        // SAFETY: both ranges lie within the allocation. A kernel that writes to them is detected here, after it has finished.
         let guards = unsafe {
             let after = self.base.add(GUARD + self.bytes);
             [std::slice::from_raw_parts(self.base, GUARD), std::slice::from_raw_parts(after, GUARD)]
         };
-        guards.into_iter().flatten().all(|byte| *byte == UNTOUCHED)
+        guards.into_iter().flatten().all(|byte| *byte == GUARD_PATTERN)
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
         if let Some(layout) = Block::layout(self.bytes) {
-            // SAFETY: allocated with this layout in `Block::new`, and dropped once.
+            // SAFETY: `Block::new` allocated it with this layout, and it is dropped once.
             unsafe { std::alloc::dealloc(self.base, layout) };
         }
     }
 }
 
-/// Work of a stream.
+/// An operation of a stream.
 #[derive(Clone)]
 pub(crate) enum Work {
-    /// A kernel, with its arguments: addresses, and the bits of numbers.
+    /// A kernel launch. `values` are its arguments: addresses, or the bits of numbers.
     Launch { kernel: &'static str, blocks: u32, threads: u32, values: Vec<u64> },
-    /// Bytes to be set.
+    /// Sets bytes to a value.
     Set { address: u64, value: u8, bytes: usize },
 }
 
-/// A recording that has not ended.
-pub(crate) struct Recorded {
+/// A capture in progress.
+pub(crate) struct Capture {
     pub work: Vec<Work>,
-    /// Whether something broke it.
+    /// A forbidden call has invalidated the capture.
     pub broken: bool,
-    /// Whose it is, and whether calls are forbidden to that thread meanwhile.
+    /// The thread that began the capture; `restricted` forbids it unsafe calls meanwhile.
     pub thread: ThreadId,
-    pub forbids: bool,
+    pub restricted: bool,
 }
 
-/// What has a handle.
+/// An object with a handle.
 pub(crate) enum Object {
-    Stream(Option<Recorded>),
-    /// The kernels that it has.
+    Stream(Option<Capture>),
+    /// The kernels of the module.
     Module(Vec<&'static str>),
     Function(&'static str),
     Graph(Arc<Vec<Work>>),
-    Playable(Arc<Vec<Work>>),
+    GraphExec(Arc<Vec<Work>>),
 }
 
-/// A GPU, as this process has it.
+/// A GPU in this process.
 #[derive(Default)]
 pub(crate) struct Card {
-    /// How often its primary context was retained and not released.
+    /// Reference count of the primary context.
     pub retained: usize,
-    /// Bytes.
+    /// Allocated bytes.
     pub used: u64,
-    /// What poisoned it.
-    pub ill: Option<Code>,
+    /// The error that corrupted the context.
+    pub error: Option<Code>,
 }
 
-/// What a process has.
+/// State of the process.
 pub(crate) struct State {
     pub started: bool,
     /// In the order in which the process sees them.
     pub cards: Vec<Card>,
-    /// With the card that each belongs to.
+    /// Objects by handle, with the card that each belongs to.
     objects: BTreeMap<usize, (usize, Object)>,
-    given: usize,
+    handles: usize,
     blocks: BTreeMap<u64, Arc<Block>>,
     launches: u64,
 }
 
-/// The process's state, for as long as the guard lives.
+/// Locks the state of the process.
 pub(crate) fn state() -> MutexGuard<'static, State> {
     static STATE: LazyLock<Mutex<State>> = LazyLock::new(|| {
         Mutex::new(State {
             started: false,
             cards: visible().iter().map(|_| Card::default()).collect(),
             objects: BTreeMap::new(),
-            given: 0,
+            handles: 0,
             blocks: BTreeMap::new(),
             launches: 0,
         })
@@ -149,17 +149,17 @@ pub(crate) fn state() -> MutexGuard<'static, State> {
 }
 
 thread_local! {
-    /// The context that this thread works in: 0, or one more than the number of its card.
+    /// The current context of the thread: 0 for none, otherwise the index of its card plus one.
     pub(crate) static CURRENT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The state, and the card whose context is this thread's.
-pub(crate) struct Here {
+/// The locked state, with the card of the thread's current context.
+pub(crate) struct Context {
     state: MutexGuard<'static, State>,
     pub card: usize,
 }
 
-impl Deref for Here {
+impl Deref for Context {
     type Target = State;
 
     fn deref(&self) -> &State {
@@ -167,74 +167,75 @@ impl Deref for Here {
     }
 }
 
-impl DerefMut for Here {
+impl DerefMut for Context {
     fn deref_mut(&mut self) -> &mut State {
         &mut self.state
     }
 }
 
-/// Where a call begins that needs a context, and one that is not poisoned.
-pub(crate) fn enter() -> Result<Here, Code> {
+/// Locks the state for a call that needs a working context. Returns the context's error if it is corrupted.
+pub(crate) fn current_context() -> Result<Context, Code> {
     let state = state();
     if !state.started {
         return Err(Code::NOT_INITIALIZED);
     }
     let card = CURRENT.get().checked_sub(1).ok_or(Code::INVALID_CONTEXT)?;
     let found = state.cards.get(card).filter(|card| card.retained > 0).ok_or(Code::INVALID_CONTEXT)?;
-    found.ill.map_or(Ok(()), Err)?;
-    Ok(Here { state, card })
+    found.error.map_or(Ok(()), Err)?;
+    Ok(Context { state, card })
 }
 
-impl Here {
-    /// A handle for something of this card's.
-    pub fn give(&mut self, object: Object) -> usize {
-        self.given += 1;
-        // No number is given twice, and none looks like an address.
-        let (handle, card) = (self.given * 16, self.card);
+impl Context {
+    /// Registers an object of this card and returns its handle.
+    pub fn register(&mut self, object: Object) -> usize {
+        self.handles += 1;
+        // Handles are never reused and do not look like addresses.
+        let (handle, card) = (self.handles * 16, self.card);
         self.objects.insert(handle, (card, object));
         handle
     }
 
-    /// What has this handle, if it is this card's.
+    /// The object with this handle, if it belongs to this card.
     pub fn object(&mut self, handle: usize) -> Result<&mut Object, Code> {
         let card = self.card;
         let found = self.objects.get_mut(&handle).filter(|(of, _)| *of == card);
         found.map(|(_, object)| object).ok_or(Code::INVALID_HANDLE)
     }
 
-    /// What a stream is recording, if it does.
-    pub fn stream(&mut self, handle: usize) -> Result<&mut Option<Recorded>, Code> {
+    /// The capture of a stream, if one is in progress.
+    pub fn stream(&mut self, handle: usize) -> Result<&mut Option<Capture>, Code> {
         match self.object(handle)? {
-            Object::Stream(recorded) => Ok(recorded),
+            Object::Stream(capture) => Ok(capture),
             _ => Err(Code::INVALID_HANDLE),
         }
     }
 
-    /// That a stream is not recording; a recording is broken by what asks.
-    pub fn idle(&mut self, stream: usize) -> Result<(), Code> {
+    /// Returns an error if the stream is being captured, and invalidates that capture.
+    pub fn require_not_capturing(&mut self, stream: usize) -> Result<(), Code> {
         match self.stream(stream)? {
             None => Ok(()),
-            Some(recorded) => {
-                recorded.broken = true;
+            Some(capture) => {
+                capture.broken = true;
                 Err(Code::CAPTURE_UNSUPPORTED)
             }
         }
     }
 
-    /// That no recording is broken by a call that concerns the whole card (`all`), or that this thread may not make while it records.
-    pub fn undisturbed(&mut self, all: bool) -> Result<(), Code> {
+    /// Invalidates captures that the call breaks, and returns an error if there are any: all captures of the card if `all` is set, otherwise those
+    /// that restrict the calling thread.
+    pub fn check_captures(&mut self, all: bool) -> Result<(), Code> {
         let (mut answer, card, thread) = (Ok(()), self.card, std::thread::current().id());
         for (of, object) in self.objects.values_mut() {
-            let Object::Stream(Some(recorded)) = object else { continue };
-            if *of == card && (all || (recorded.forbids && recorded.thread == thread)) {
-                recorded.broken = true;
+            let Object::Stream(Some(capture)) = object else { continue };
+            if *of == card && (all || (capture.restricted && capture.thread == thread)) {
+                capture.broken = true;
                 answer = Err(Code::CAPTURE_UNSUPPORTED);
             }
         }
         answer
     }
 
-    pub fn forget(&mut self, handle: usize, is: impl Fn(&Object) -> bool) -> Result<(), Code> {
+    pub fn destroy(&mut self, handle: usize, is: impl Fn(&Object) -> bool) -> Result<(), Code> {
         if !is(self.object(handle)?) {
             return Err(Code::INVALID_HANDLE);
         }
@@ -242,7 +243,7 @@ impl Here {
         Ok(())
     }
 
-    /// The address of new memory.
+    /// Allocates memory and returns its address.
     pub fn allocate(&mut self, bytes: usize) -> Result<u64, Code> {
         if bytes == 0 {
             return Err(Code::INVALID_VALUE);
@@ -271,15 +272,15 @@ impl Here {
         }
     }
 
-    /// The block of this card's that has so many bytes from an address on.
+    /// The block of this card that contains `bytes` bytes from `address` on.
     pub fn block(&self, address: u64, bytes: usize) -> Option<Arc<Block>> {
         let (start, block) = self.blocks.range(..=address).next_back()?;
         let end = (address - start).checked_add(bytes as u64)?;
         (block.card == self.card && end <= block.bytes as u64).then(|| block.clone())
     }
 
-    /// Whether this launch is the one that is to fail.
-    pub fn is_to_fail(&mut self) -> bool {
+    /// Counts a launch and returns whether it must fail.
+    pub fn should_fail(&mut self) -> bool {
         self.launches += 1;
         let settings = settings();
         if settings.fail_after.is_none_or(|after| self.launches <= after) {
@@ -291,8 +292,8 @@ impl Here {
 }
 
 impl State {
-    /// Lets all go that a card's context had.
-    pub fn destroy(&mut self, card: usize) {
+    /// Destroys everything that belongs to the context of a card.
+    pub fn destroy_context(&mut self, card: usize) {
         self.objects.retain(|_, (of, _)| *of != card);
         self.blocks.retain(|_, block| block.card != card);
         self.cards[card].used = 0;

@@ -1,7 +1,9 @@
-//! A network's layers over candle's tensors, images as sample × row × column × channel.
-
-use super::super::{EngineError, Plan, Weights};
-use super::ops::{AddRelu, Affine, BatchNorm, Convolve, GlobalAverage, MaxPool, Operation, PadChannels, Relu};
+//! A network's layers on candle's tensors. Images are `[samples, rows, columns, channels]`.
+use super::ops::{
+    AddRelu, BatchNorm, BatchNormEvaluation, Convolve, GlobalAverage, MaxPool, Operation, PadChannels, Relu,
+};
+use crate::error::EngineError;
+use crate::weights::{Plan, Weights};
 use candle_core::{DType, Result, Tensor};
 use plusminus_core::methods::networks::{Layer, Network, Shortcut};
 use rand::RngExt;
@@ -9,10 +11,10 @@ use rand_chacha::ChaCha8Rng;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-/// A share of the running statistics that each batch replaces.
+/// The weight of a batch's statistics in the running statistics.
 const MOMENTUM: f64 = 0.1;
 
-/// A layer with the places of its weights. A ReLU after batch norm or a residual block is part of it: a pass less.
+/// A layer with the indices of its arrays in the plan. A ReLU after batch norm or a residual block is part of that node, which saves a pass.
 pub(super) enum Node {
     Embedding { weight: usize },
     Convolution { weight: usize, bias: Option<usize>, operation: Convolve },
@@ -25,40 +27,41 @@ pub(super) enum Node {
     Flatten,
     Dropout(f64),
     Linear { weight: usize, bias: usize },
-    Residual { body: Vec<Node>, shortcut: Path, relu: bool },
+    Residual { body: Vec<Node>, shortcut: ShortcutPath, relu: bool },
     Branches(Vec<Vec<Node>>),
 }
 
-/// The path around a block.
-pub(super) enum Path {
+/// The path around a residual block.
+pub(super) enum ShortcutPath {
     Identity,
     Pad { stride: usize, channels: usize },
     Projection(Vec<Node>),
 }
 
-/// What a forward pass is for.
+/// The purpose of a forward pass.
 pub(super) enum Mode<'a> {
-    /// Batch statistics, which move the running ones; masks from the generator.
+    /// Uses batch statistics, updates the running ones, and draws masks from the generator.
     Training(&'a mut ChaCha8Rng),
-    /// Running statistics, no dropout.
+    /// Uses running statistics and no dropout.
     Evaluation,
 }
 
 /// One forward pass.
 pub(super) struct Pass<'a> {
-    /// The trained arrays in the plan's order.
+    /// The trained arrays, in the plan's order.
     pub tensors: &'a [Tensor],
-    /// The flat list that the running statistics stand in.
+    /// The flat list of weights, with the running statistics.
     pub weights: &'a mut Weights,
-    /// What the pass is for.
+    /// The purpose of the pass.
     pub mode: Mode<'a>,
 }
 
-/// The nodes of `network`, whose weights are laid out as `plan` says.
+/// The nodes of `network`, whose flat list of weights has this plan.
 pub(super) fn nodes(network: &Network, plan: &Plan) -> std::result::Result<Vec<Node>, EngineError> {
     build(&network.layers, "", plan)
 }
 
+/// The nodes of `layers`; `path` is the prefix of their arrays' names.
 fn build(layers: &[Layer], path: &str, plan: &Plan) -> std::result::Result<Vec<Node>, EngineError> {
     let mut nodes: Vec<Node> = Vec::with_capacity(layers.len());
     for (i, layer) in layers.iter().enumerate() {
@@ -90,8 +93,7 @@ fn build(layers: &[Layer], path: &str, plan: &Plan) -> std::result::Result<Vec<N
                 _ => Node::Relu,
             },
             Layer::Tanh => Node::Tanh,
-            // The maximum of rectified values is the rectified maximum, and where it is 0 neither order passes a gradient:
-            // so pool first, and rectify a part of the values.
+            // ReLU and max pooling commute, in their gradients, too. So pool first: ReLU then has fewer values.
             Layer::MaxPool { kernel, stride, padding } => {
                 let pool = Node::MaxPool { kernel: *kernel, stride: *stride, padding: *padding };
                 match nodes.last() {
@@ -110,10 +112,10 @@ fn build(layers: &[Layer], path: &str, plan: &Plan) -> std::result::Result<Vec<N
             Layer::Residual { body, shortcut } => Node::Residual {
                 body: build(body, &format!("{path}{i}.body."), plan)?,
                 shortcut: match shortcut {
-                    Shortcut::Identity => Path::Identity,
-                    Shortcut::Pad { stride, channels } => Path::Pad { stride: *stride, channels: *channels },
+                    Shortcut::Identity => ShortcutPath::Identity,
+                    Shortcut::Pad { stride, channels } => ShortcutPath::Pad { stride: *stride, channels: *channels },
                     Shortcut::Projection(layers) => {
-                        Path::Projection(build(layers, &format!("{path}{i}.shortcut."), plan)?)
+                        ShortcutPath::Projection(build(layers, &format!("{path}{i}.shortcut."), plan)?)
                     }
                 },
                 relu: false,
@@ -130,7 +132,7 @@ fn build(layers: &[Layer], path: &str, plan: &Plan) -> std::result::Result<Vec<N
     Ok(nodes)
 }
 
-/// What comes out of `nodes` where `x` goes in.
+/// Applies `nodes` to `x`.
 pub(super) fn forward(nodes: &[Node], x: Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
     nodes.iter().try_fold(x, |x, node| node.forward(x, pass))
 }
@@ -138,7 +140,7 @@ pub(super) fn forward(nodes: &[Node], x: Tensor, pass: &mut Pass<'_>) -> Result<
 impl Node {
     fn forward(&self, x: Tensor, pass: &mut Pass<'_>) -> Result<Tensor> {
         match self {
-            // candle's own serves: its gradient is summed token by token in their order.
+            // candle's own operation suffices: it sums the gradient token by token in a fixed order.
             Node::Embedding { weight } => {
                 let (vectors, (samples, _, length, _)) = (&pass.tensors[*weight], x.dims4()?);
                 let tokens = x.flatten_all()?.to_dtype(DType::U32)?;
@@ -161,16 +163,16 @@ impl Node {
                 if let Mode::Evaluation = pass.mode {
                     let (scale, shift) = (scale.to_vec1()?, shift.to_vec1()?);
                     let (mean, variance) = (&values[mean.clone()], &values[variance.clone()]);
-                    return Affine::new(&scale, &shift, mean, variance, *relu).apply([&x]);
+                    return BatchNormEvaluation::new(&scale, &shift, mean, variance, *relu).apply([&x]);
                 }
-                let moments = Arc::new(OnceLock::new());
-                let y = BatchNorm { relu: *relu, moments: Arc::clone(&moments) }.apply([&x, scale, shift])?;
-                if let Some(moments) = moments.get() {
-                    let follow = |running: &mut f32, batch: f64| {
+                let statistics = Arc::new(OnceLock::new());
+                let y = BatchNorm { relu: *relu, statistics: Arc::clone(&statistics) }.apply([&x, scale, shift])?;
+                if let Some(statistics) = statistics.get() {
+                    let update = |running: &mut f32, batch: f64| {
                         *running = (f64::from(*running) * (1.0 - MOMENTUM) + batch * MOMENTUM) as f32;
                     };
-                    values[mean.clone()].iter_mut().zip(&moments.mean).for_each(|(r, b)| follow(r, *b));
-                    values[variance.clone()].iter_mut().zip(moments.unbiased()).for_each(|(r, b)| follow(r, b));
+                    values[mean.clone()].iter_mut().zip(&statistics.mean).for_each(|(r, b)| update(r, *b));
+                    values[variance.clone()].iter_mut().zip(statistics.unbiased()).for_each(|(r, b)| update(r, b));
                 }
                 Ok(y)
             }
@@ -184,7 +186,7 @@ impl Node {
                 let (_, height, width, _) = x.dims4()?;
                 MaxPool { kernel: (height, width), stride: 1, padding: 0 }.apply([&x])
             }
-            // Weights after this know the order channel, row, column.
+            // The weights that follow have the order channel, row, column.
             Node::Flatten => x.permute((0, 3, 1, 2))?.reshape((x.dim(0)?, 1, 1, ())),
             Node::Dropout(share) => match &mut pass.mode {
                 Mode::Training(generator) if *share > 0.0 => dropout(&x, *share, generator),
@@ -198,11 +200,11 @@ impl Node {
             }
             Node::Residual { body, shortcut, relu } => {
                 let around = match shortcut {
-                    Path::Identity => x.clone(),
-                    Path::Pad { stride, channels } => {
+                    ShortcutPath::Identity => x.clone(),
+                    ShortcutPath::Pad { stride, channels } => {
                         PadChannels { stride: *stride, channels: *channels }.apply([&x])?
                     }
-                    Path::Projection(nodes) => forward(nodes, x.clone(), pass)?,
+                    ShortcutPath::Projection(nodes) => forward(nodes, x.clone(), pass)?,
                 };
                 let inside = forward(body, x, pass)?;
                 if *relu { AddRelu.apply([&inside, &around]) } else { inside.add(&around) }
@@ -216,7 +218,7 @@ impl Node {
     }
 }
 
-/// x with this share of its values zeroed and the others scaled up; masks are drawn channel, row, column.
+/// Zeroes a share of the values and scales the others by 1/(1 − share). Masks are drawn in the order sample, channel, row, column.
 fn dropout(x: &Tensor, share: f64, generator: &mut ChaCha8Rng) -> Result<Tensor> {
     let kept = (1.0 / (1.0 - share)) as f32;
     let mask: Vec<f32> =

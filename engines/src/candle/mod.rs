@@ -1,15 +1,19 @@
-//! The plain engine: a network's layers on candle's tensors and graph, on any device that candle has. The reference.
+//! The reference engine: a network's layers on candle's tensors and graph. It supports every network.
 //!
-//! On the processor it takes one core, and operations of our own (`ops`) where candle's do not serve.
+//! On the CPU it uses one core, and our own operations (`ops`) where candle's are unsuitable.
 //!
-//! The graph is made anew in every step from the flat list of weights, and the gradients come back into one: what changes
-//! weights is the same code in every engine.
+//! Every step builds a graph from the flat list of weights and collects the gradients in a flat list, to which the optimiser that all CPU
+//! engines share is applied.
 
 mod layers;
 mod ops;
 
-use super::optimizer::Updater;
-use super::{Checkpoint, Engine, EngineError, Gradients, LossOfLogits, Weights, gemm, tokens};
+use crate::batch::LossOfLogits;
+use crate::engine::{Checkpoint, Engine, Gradients};
+use crate::error::EngineError;
+use crate::optimizer::Updater;
+use crate::weights::Weights;
+use crate::{gemm, tokens};
 use candle_core::{Device, Tensor, Var};
 use layers::{Mode, Node, Pass};
 use plusminus_core::methods::dataset::ImageShape;
@@ -18,17 +22,17 @@ use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::Instructions;
 use rand_chacha::ChaCha8Rng;
 
-/// candle's version, which it does not tell itself.
+/// The version of candle, which does not export it.
 const VERSION: &str = "0.11.1";
 
-/// A network on candle.
+/// A network with its weights, on candle.
 pub(super) struct CandleEngine {
     input: ImageShape,
     nodes: Vec<Node>,
     weights: Weights,
     updater: Updater,
     device: Device,
-    /// Where tokens come in: how many there are.
+    /// The vocabulary, if the network's inputs are token ids.
     vocabulary: Option<usize>,
 }
 
@@ -39,7 +43,7 @@ impl From<candle_core::Error> for EngineError {
 }
 
 impl CandleEngine {
-    /// `network` with `weights`, which are its own, on `device`.
+    /// An engine for `network` with these initial weights, on `device`.
     pub fn new(network: &Network, weights: Weights, optimizer: Optimizer, device: Device) -> Result<Self, EngineError> {
         let nodes = layers::nodes(network, weights.plan())?;
         let updater = Updater::new(optimizer, weights.plan().trained(), Instructions::best());
@@ -50,24 +54,28 @@ impl CandleEngine {
         Ok(CandleEngine { input: network.input, nodes, weights, updater, device, vocabulary })
     }
 
-    /// Samples as candle's tensor, channels last.
+    /// Inputs as a tensor, `[samples, rows, columns, channels]`.
     fn images(&self, inputs: &[f32]) -> Result<Tensor, EngineError> {
         let ImageShape { channels, height, width } = self.input;
         let count = inputs.len() / self.input.len();
         if inputs.is_empty() || inputs.len() != count * self.input.len() {
-            return Err(EngineError::new(format!("{} values are no whole number of images", inputs.len())));
+            return Err(EngineError::new(format!(
+                "{} input values are not a whole number of samples of {} values",
+                inputs.len(),
+                self.input.len()
+            )));
         }
         if let Some(vocabulary) = self.vocabulary {
-            tokens::check(inputs, vocabulary)?;
+            tokens::check_inputs(inputs, vocabulary)?;
         }
         let images = Tensor::from_slice(inputs, (count, channels, height, width), &self.device)?;
         Ok(images.permute((0, 2, 3, 1))?.contiguous()?)
     }
 
-    /// Loss, logits and every weight's gradient; the running statistics move.
+    /// Loss, logits and gradients of a batch. Updates the running statistics.
     ///
     /// # Errors
-    /// What went wrong on the device.
+    /// `inputs` are not a whole number of samples, or candle fails.
     pub(crate) fn gradients(
         &mut self,
         inputs: &[f32],
@@ -87,17 +95,17 @@ impl CandleEngine {
         let mut pass = Pass { tensors: &tensors, weights: &mut self.weights, mode: Mode::Training(dropout) };
         let output = layers::forward(&self.nodes, images, &mut pass)?;
         let logits = output.flatten_all()?.to_vec1::<f32>()?;
-        let mut slopes = vec![0.0; logits.len()];
-        let loss = loss(&logits, &mut slopes);
-        // The gradient of Σ logits · g in the weights is the loss's, where g is the loss's gradient in the logits.
-        let slopes = Tensor::from_vec(slopes, output.shape(), &self.device)?;
-        let mut gradients = output.mul(&slopes)?.sum_all()?.backward()?;
+        let mut logits_gradient = vec![0.0; logits.len()];
+        let loss = loss(&logits, &mut logits_gradient);
+        // With g the gradient of the loss with respect to the logits, Σ logits · g has the gradient of the loss in the weights.
+        let logits_gradient = Tensor::from_vec(logits_gradient, output.shape(), &self.device)?;
+        let mut gradients = output.mul(&logits_gradient)?.sum_all()?.backward()?;
         let mut weights = vec![0.0; plan.trained()];
         for (entry, variable) in trained.zip(&variables) {
             let gradient = gradients.remove(variable.as_tensor());
             let gradient = gradient.ok_or_else(|| EngineError::new(format!("{} has no gradient", entry.name)))?;
             let gradient = gradient.contiguous()?.to_device(&Device::Cpu)?;
-            weights[entry.range.clone()].copy_from_slice(&ops::Values::of(&gradient)?);
+            weights[entry.range.clone()].copy_from_slice(&ops::TensorValues::of(&gradient)?);
         }
         Ok(Gradients { loss, logits, weights })
     }
@@ -137,7 +145,7 @@ impl Engine for CandleEngine {
         let mut pass = Pass { tensors: &tensors, weights: &mut self.weights, mode: Mode::Evaluation };
         let output = layers::forward(&self.nodes, images, &mut pass)?;
         logits.clear();
-        logits.extend_from_slice(&ops::Values::of(&output.contiguous()?.to_device(&Device::Cpu)?)?);
+        logits.extend_from_slice(&ops::TensorValues::of(&output.contiguous()?.to_device(&Device::Cpu)?)?);
         Ok(())
     }
 
@@ -150,7 +158,7 @@ impl Engine for CandleEngine {
     }
 
     fn restore(&mut self, checkpoint: Checkpoint) -> Result<(), EngineError> {
-        checkpoint.fits(self.weights.plan())?;
+        checkpoint.check(self.weights.plan())?;
         self.updater.restore(checkpoint.optimizer)?;
         self.weights = checkpoint.weights;
         Ok(())

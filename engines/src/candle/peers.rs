@@ -1,7 +1,7 @@
-//! Where candle-nn has the same thing and has it right, the two agree.
+//! Comparisons with candle-nn, where it has a correct equivalent.
 
-use super::super::optimizer::Updater;
 use super::ops::BatchNorm;
+use crate::optimizer::Updater;
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::{ModuleT, Optimizer as _, VarBuilder};
 use plusminus_core::methods::losses::{Cce, Loss};
@@ -34,7 +34,7 @@ fn cce_agrees_with_candles_cross_entropy() {
 }
 
 #[test]
-fn adam_agrees_with_candles_adamw_where_no_weight_decays() {
+fn adam_agrees_with_candles_adamw_without_weight_decay() {
     let adam = Optimizer::Adam { lr: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
     let mut updater = Updater::new(adam, 6, plusminus_kernels::Instructions::best());
     let mut weights = wave(6);
@@ -65,11 +65,12 @@ fn batch_norm_agrees_with_candles_in_training() {
     tensors.insert("weight".to_owned(), scale.clone());
     tensors.insert("bias".to_owned(), shift.clone());
     let peer = candle_nn::batch_norm(2, 1e-5, VarBuilder::from_tensors(tensors, DType::F32, &device)).unwrap();
-    // Theirs has channels first, ours last.
+    // candle-nn has channels first, we have channels last.
     let images = Tensor::from_vec(wave(3 * 2 * 4 * 4), (3, 2, 4, 4), &device).unwrap();
     let theirs = peer.forward_t(&images, true).unwrap();
     let last = images.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
-    let ours = last.apply_op3(&scale, &shift, BatchNorm { relu: false, moments: Arc::new(OnceLock::new()) }).unwrap();
+    let ours =
+        last.apply_op3(&scale, &shift, BatchNorm { relu: false, statistics: Arc::new(OnceLock::new()) }).unwrap();
     let ours = ours.permute((0, 3, 1, 2)).unwrap();
     let flat = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     agree(&flat(ours), &flat(theirs));

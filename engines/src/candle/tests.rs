@@ -1,12 +1,12 @@
-//! The engine as a whole; its operations and its gradients have files of their own.
+//! Tests of the whole engine. `operations`, `forms` and `differences` test its operations and gradients.
 
 mod differences;
 mod forms;
 mod operations;
 
 use super::*;
-use crate::Plan;
 use crate::testing::cross_entropy;
+use crate::weights::Plan;
 use candle_core::DType;
 use plusminus_core::methods::networks::{Convolution, Initialisation, Kernel, Model, word_cnn};
 use plusminus_core::random::{Stream, Streams};
@@ -34,14 +34,14 @@ fn engine(layers: Vec<Layer>, input: ImageShape, classes: usize) -> CandleEngine
     let plan = Arc::new(Plan::of(&network));
     assert_eq!(plan.trained(), network.parameters());
     let mut weights = plan.initial(&mut generator(99));
-    // Away from the identity, so that batch norm's own gradients are seen.
+    // Moves batch norm away from the identity, so that its gradients matter.
     let spread = values(weights.values().len(), 98);
     weights.values_mut().iter_mut().zip(spread).for_each(|(weight, by)| *weight += 0.2 * by);
     CandleEngine::new(&network, weights, SGD, Device::Cpu).unwrap()
 }
 
 #[test]
-fn the_name_has_the_versions_that_are_built_in_and_the_kernel_of_this_machine() {
+fn the_name_has_the_library_versions_and_the_kernel_of_this_host() {
     let name = engine(classifier(1), square(1, 1), 3).name();
     let words: Vec<&str> = name.split(' ').collect();
     let ["candle", candle, "cpu,", "gemm", gemm, kernel] = words[..] else { panic!("{name}") };
@@ -53,7 +53,7 @@ fn the_name_has_the_versions_that_are_built_in_and_the_kernel_of_this_machine() 
     assert!(["avx512f", "fma", "neon", "scalar"].contains(&kernel), "{kernel}");
 }
 
-/// The end of every network under test.
+/// The last layers of every tested network.
 fn classifier(channels: usize) -> Vec<Layer> {
     vec![Layer::GlobalAveragePool, Layer::Flatten, Layer::Linear { input: channels, output: 3 }]
 }
@@ -67,7 +67,7 @@ fn flat(tensor: &Tensor) -> Vec<f32> {
 }
 
 #[test]
-fn running_statistics_move_a_tenth_of_the_way_and_are_what_evaluation_uses() {
+fn running_statistics_move_by_a_tenth_and_evaluation_uses_them() {
     let layers = vec![Layer::BatchNorm(1), Layer::Flatten, Layer::Linear { input: 2, output: 2 }];
     let mut engine = engine(layers, ImageShape { channels: 1, height: 1, width: 2 }, 2);
     let statistics = engine.weights.plan().trained()..;
@@ -82,12 +82,12 @@ fn running_statistics_move_a_tenth_of_the_way_and_are_what_evaluation_uses() {
     engine.logits(&inputs, &mut together).unwrap();
     let mut alone = Vec::new();
     engine.logits(&inputs[..2], &mut alone).unwrap();
-    assert_eq!(together[..2], alone, "no statistics of the batch at hand");
-    assert_eq!(engine.weights, before, "evaluation moves nothing");
+    assert_eq!(together[..2], alone, "evaluation does not use batch statistics");
+    assert_eq!(engine.weights, before, "evaluation changes no weights");
 }
 
 #[test]
-fn a_samples_logits_hardly_depend_on_the_others() {
+fn a_samples_logits_hardly_depend_on_other_samples() {
     let network = Model::Cnn { dropout: 0.5 }.network(square(1, 28), 10).unwrap();
     let weights = Arc::new(Plan::of(&network)).initial(&mut generator(3));
     let mut engine = CandleEngine::new(&network, weights, SGD, Device::Cpu).unwrap();
@@ -100,7 +100,7 @@ fn a_samples_logits_hardly_depend_on_the_others() {
     let all = logits(250);
     for count in [1, 7] {
         let worst = logits(count).iter().zip(&all).map(|(few, all)| (few - all).abs()).fold(0.0, f32::max);
-        // Not equal: where there are few rows, products add up in another order.
+        // Not equal: products with few rows sum in another order.
         assert!(worst < 1e-6, "{worst} among {count}");
     }
 }
@@ -119,7 +119,7 @@ fn a_batch_of_one_trains_through_batch_norm() {
 }
 
 #[test]
-fn dropout_zeroes_its_share_scales_the_rest_and_rests_in_evaluation() {
+fn dropout_zeroes_its_share_scales_the_rest_and_skips_evaluation() {
     let mut layers = vec![Layer::Flatten, Layer::Dropout(0.25), Layer::Linear { input: 400, output: 2 }];
     let mut dropping = engine(layers.clone(), square(1, 20), 2);
     let weights = dropping.weights.clone();
@@ -145,8 +145,8 @@ fn network_of(engine: &CandleEngine) -> Network {
 }
 
 #[test]
-fn inputs_of_several_channels_are_taken_channels_first() {
-    // The linear layer sees the second channel's values where the flat order has them.
+fn inputs_are_read_channels_first() {
+    // The weights select the second channel's values in the flattened order.
     let layers = vec![Layer::Flatten, Layer::Linear { input: 4, output: 2 }];
     let mut engine = engine(layers, ImageShape { channels: 2, height: 1, width: 2 }, 2);
     engine.weights.values_mut().copy_from_slice(&[0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
@@ -156,7 +156,7 @@ fn inputs_of_several_channels_are_taken_channels_first() {
 }
 
 #[test]
-fn a_tokens_gradient_is_the_sum_of_its_places() {
+fn a_tokens_gradient_is_the_sum_over_its_positions() {
     let layers = vec![
         Layer::Embedding { vocabulary: 3, dimension: 2 },
         Layer::GlobalAveragePool,
@@ -176,24 +176,24 @@ fn a_tokens_gradient_is_the_sum_of_its_places() {
 }
 
 #[test]
-fn what_is_no_token_is_refused() {
+fn invalid_tokens_are_refused() {
     let layers = vec![Layer::Embedding { vocabulary: 3, dimension: 2 }, Layer::GlobalMaxPool];
     let mut engine = engine(layers, ImageShape { channels: 1, height: 1, width: 2 }, 2);
     let mut logits = Vec::new();
     engine.logits(&[0.0, 2.0], &mut logits).unwrap();
     let found = engine.gradients(&[0.0, 2.0], &mut cross_entropy(&[1]), &mut generator(0)).unwrap();
-    assert_eq!(found.logits, logits, "nothing here differs in training");
+    assert_eq!(found.logits, logits, "this network computes the same in training");
     for other in [3.0, -1.0, 0.5, f32::NAN] {
         let problem = engine.logits(&[0.0, other], &mut logits).unwrap_err();
-        assert_eq!(problem.to_string(), format!("{other} is none of the 3 tokens"));
+        assert_eq!(problem.to_string(), format!("invalid token {other}: expected an integer in 0..3"));
     }
 }
 
 #[test]
-fn a_network_for_text_learns_and_gives_equal_bytes_twice() {
+fn a_text_network_learns_and_gives_equal_bytes_twice() {
     let network = word_cnn(20, 8, 2, 0.5).unwrap();
     let tokens = |epoch| -> Vec<f32> { values(16 * 8, epoch).iter().map(|v| (10.0 * (v + 1.0)).floor()).collect() };
-    // Whether the first token occurs decides.
+    // The label is whether token 0 occurs.
     let inputs = tokens(1);
     let labels: Vec<u32> = inputs.chunks(8).map(|sample| u32::from(sample.contains(&0.0))).collect();
     let train = || {

@@ -1,172 +1,159 @@
-//! The way back, from the gradient with respect to the logits to every weight's.
+//! The backward pass, step by step, from the gradient of the logits to the gradients of all weights.
 
-use super::CudaEngine;
-use super::forward::Scene;
+use super::batch_view::BatchView;
 use super::memory::{geometry, input};
-use crate::fused::convolution::Convolution as Described;
-use crate::fused::program::{Flow, Id, Input, Step};
-use plusminus_cuda::ops::{Apply, DropGradient, Give, GradientSums, Mask, SpreadRows, Tanh, Unsettle, UnsettleBias};
-use plusminus_cuda::{Convolution, Device, DeviceError, Memory, Pass};
+use crate::fused::{Convolution as ConvolutionStep, GradientFlow, Input, Step, ValueId};
+use plusminus_cuda::ops::{
+    BiasGradient, CopyOrAdd, DropoutGradient, GradientApply, GradientSums, Mask, NormGradient, SpreadRows, Tanh,
+};
+use plusminus_cuda::{Convolution, Device, DeviceError, DeviceMemory, Pass};
 
-impl CudaEngine {
-    /// The backward pass of a forward pass for training.
-    pub(super) fn backward(&mut self, samples: usize) -> Result<(), DeviceError> {
-        let (scene, device) = self.scene(samples)?;
-        let Scene { program, room, .. } = scene;
-        let shape = scene.shape(program.logits);
-        if let Some(to) = scene.slot(program.logits) {
-            let from = room.gradient.part(0, samples * shape.channels);
+impl BatchView<'_> {
+    /// The backward pass of a training pass.
+    pub(super) fn backward(&self, device: &mut dyn Device) -> Result<(), DeviceError> {
+        let BatchView { program, batch, samples, .. } = *self;
+        let shape = self.shape(program.logits);
+        if let Some(to) = self.gradient(program.logits) {
+            let from = batch.buffers.logits_gradient.part(0, samples * shape.channels);
             SpreadRows { from, to, classes: shape.channels, stored: shape.stored }.run(device)?;
-            scene.complete(program.logits, device)?;
+            self.differentiate_affine(program.logits, device)?;
         }
-        for (place, step) in program.steps.iter().enumerate().rev() {
-            if let Some(gradient) = scene.slot(step.output()) {
-                scene.back(place, step, gradient, device)?;
+        for (index, step) in program.steps.iter().enumerate().rev() {
+            if let Some(gradient) = self.gradient(step.output()) {
+                self.backward_step(index, step, gradient, device)?;
             }
         }
         Ok(())
     }
-}
 
-impl Scene<'_> {
-    /// Where the gradient with respect to what readers see of a value stands.
-    fn slot(&self, id: Id) -> Option<Memory> {
-        let slot = self.program.values[id].slot?;
-        Some(self.room.slots[slot].part(0, self.samples * self.shape(id).len()))
-    }
-
-    /// Where an input's gradient goes, and whether it is added there.
-    fn target(&self, input: &Input) -> Option<(Memory, bool)> {
-        match input.flow {
-            Flow::None | Flow::Share => None,
-            Flow::Write | Flow::Add => Some((self.slot(input.value)?, input.flow == Flow::Add)),
-        }
-    }
-
-    fn back(&self, place: usize, step: &Step, gradient: Memory, device: &mut dyn Device) -> Result<(), DeviceError> {
+    /// The backward pass of one step, whose output's gradient is `gradient`.
+    fn backward_step(
+        &self,
+        index: usize,
+        step: &Step,
+        gradient: DeviceMemory,
+        device: &mut dyn Device,
+    ) -> Result<(), DeviceError> {
         let output = step.output();
-        let rectified = match step {
-            Step::Join { rectify, .. } => *rectify,
-            Step::Convolution(_) | Step::Linear { .. } => false,
-            _ => self.program.values[output].rectify,
-        };
-        if rectified {
+        if self.program.masks_gradient(step) {
             Mask { output: self.values(output), gradient }.run(device)?;
         }
         match step {
-            Step::Convolution(Described { input, .. }) | Step::Linear { input, .. } => {
-                self.back_weighted(step, input, gradient, device)
+            Step::Convolution(ConvolutionStep { input, .. }) | Step::Linear { input, .. } => {
+                self.backward_convolution(step, input, gradient, device)
             }
             Step::Join { inputs, .. } => {
                 for input in inputs.iter().flatten() {
                     let Some((total, add)) = self.target(input) else { continue };
-                    Give { values: gradient, total, add }.run(device)?;
-                    self.completed(input, device)?;
+                    CopyOrAdd { values: gradient, total, add }.run(device)?;
+                    self.complete(input, device)?;
                 }
-                // Only now: the two may share a buffer with this step's output.
-                let shared = |input: &&Input| input.flow == Flow::Share;
-                inputs.iter().flatten().filter(shared).try_for_each(|input| self.completed(input, device))
+                // Only after both additions: an input may share the buffer of the output's gradient.
+                let shared = |input: &&Input| input.flow == GradientFlow::Share;
+                inputs.iter().flatten().filter(shared).try_for_each(|input| self.complete(input, device))
             }
             Step::Dropout { input, .. } => {
-                let (Some((total, add)), Some(mask)) = (self.target(input), self.room.masks[place]) else {
+                let (Some((total, add)), Some(mask)) = (self.target(input), self.batch.buffers.masks[index]) else {
                     return Ok(());
                 };
-                DropGradient { gradient, mask: mask.part(0, gradient.len()), total, add }.run(device)?;
-                self.completed(input, device)
+                DropoutGradient { gradient, mask: mask.part(0, gradient.len()), total, add }.run(device)?;
+                self.complete(input, device)
             }
             Step::Subsample { input, stride, .. } => {
                 let Some((total, add)) = self.target(input) else { return Ok(()) };
                 self.subsample(input, *stride, output).back(device, gradient, total, add)?;
-                self.completed(input, device)
+                self.complete(input, device)
             }
             Step::MaxPool { input, kernel, stride, padding, .. } => {
                 let Some((total, add)) = self.target(input) else { return Ok(()) };
                 let windows = self.windows(input, *kernel, *stride, *padding);
-                self.pool(place, windows, gradient.len())?.back(device, gradient, total, add)?;
-                self.completed(input, device)
+                self.max_pool(index, windows, gradient.len())?.back(device, gradient, total, add)?;
+                self.complete(input, device)
             }
             Step::Embedding { vocabulary, .. } => {
-                let vectors = self.weights(step, self.held.gradients);
+                let vectors = self.weights(step, self.model.gradients);
                 let embedding = self.embedding(*vocabulary, self.shape(output).stored);
-                let Some(links) = self.room.links else { return Ok(()) };
-                embedding.back(device, gradient, vectors, [links, self.room.scratch])
+                let Some(links) = self.batch.buffers.links else { return Ok(()) };
+                embedding.back(device, gradient, vectors, [links, self.batch.buffers.scratch])
             }
             Step::Tanh { input, .. } => {
                 let Some((total, add)) = self.target(input) else { return Ok(()) };
                 let channels = self.shape(output).stored;
                 Tanh { output: self.values(output), channels }.back(device, gradient, total, add)?;
-                self.completed(input, device)
+                self.complete(input, device)
             }
             Step::Concatenate { inputs, .. } => {
-                for (place, input) in self.program.places(inputs).zip(inputs) {
+                for (range, input) in self.program.channel_ranges(inputs).zip(inputs) {
                     let Some((total, add)) = self.target(input) else { continue };
-                    self.place(place, input, output).back(device, gradient, total, add)?;
-                    self.completed(input, device)?;
+                    self.place(range, input, output).back(device, gradient, total, add)?;
+                    self.complete(input, device)?;
                 }
                 Ok(())
             }
             Step::Average { input, .. } => {
                 let Some((total, add)) = self.target(input) else { return Ok(()) };
                 self.average(input).back(device, gradient, total, add)?;
-                self.completed(input, device)
+                self.complete(input, device)
             }
         }
     }
 
-    /// A convolution or a linear layer: the gradients of its weights and of what it reads.
-    fn back_weighted(
+    /// The gradients of the weights and the input of a convolution or linear layer.
+    fn backward_convolution(
         &self,
         step: &Step,
         read: &Input,
-        gradient: Memory,
+        gradient: DeviceMemory,
         device: &mut dyn Device,
     ) -> Result<(), DeviceError> {
         let Some(geometry) = geometry(self.program, step, self.samples) else { return Ok(()) };
         let output = step.output();
-        let (seen, channels) = (self.see(output), self.shape(output).stored);
-        let factors = self.program.values[output].affine.and_then(|affine| self.held.affines[affine]);
-        // Without batch norm and ReLU it is the gradient with respect to the stored values already.
-        let y = if factors.is_none() && !seen.rectify {
+        let (seen, channels) = (self.view(output), self.shape(output).stored);
+        let norm = self.program.values[output].affine.and_then(|affine| self.model.norms[affine]);
+        // Without batch norm and ReLU the gradients with respect to view and stored values are equal.
+        let y = if norm.is_none() && !seen.rectify {
             gradient
         } else {
-            let to = self.room.stored.part(0, gradient.len());
-            let factors = factors.map(|moving| moving.factors);
-            Apply { gradient, seen, factors, output: to, channels }.run(device)?;
+            let to = self.batch.buffers.stored_gradient.part(0, gradient.len());
+            let factors = norm.map(|norm| norm.factors);
+            GradientApply { gradient, input: seen, factors, output: to, channels }.run(device)?;
             to
         };
-        let (scratch, factors) = (self.room.scratch, self.factors());
-        let (x, w) = (self.read(input(step)), self.weights(step, self.held.gradients));
+        let (scratch, factors) = (self.batch.buffers.scratch, self.factors());
+        let (x, w) = (self.convolution_input(input(step)), self.weights(step, self.model.gradients));
         Convolution { geometry, pass: Pass::Weights, x, w, y, scratch, factors }.run(device)?;
         let Some((x, add)) = self.target(read) else { return Ok(()) };
-        let w = self.weights(step, self.held.parameters);
+        let w = self.weights(step, self.model.parameters);
         Convolution { geometry, pass: Pass::Back { add }, x, w, y, scratch, factors }.run(device)?;
-        self.completed(read, device)
+        self.complete(read, device)
     }
 
-    /// After a step has given an input its gradient.
-    fn completed(&self, input: &Input, device: &mut dyn Device) -> Result<(), DeviceError> {
-        if input.completes { self.complete(input.value, device) } else { Ok(()) }
+    /// After a step has written the gradient of an input.
+    fn complete(&self, input: &Input, device: &mut dyn Device) -> Result<(), DeviceError> {
+        if input.completes { self.differentiate_affine(input.value, device) } else { Ok(()) }
     }
 
-    /// Now that the gradient with respect to a value is complete: the gradients of its bias, or of batch norm's scale and shift, and the
-    /// factors that the gradient with respect to its stored values is made with.
+    /// Computes the gradients of a value's bias, or of its batch norm's scale and shift with the factors of the stored value's gradient.
+    /// The gradient with respect to the value's view must be complete.
     ///
-    /// Batch norm takes away what a bias adds, so such a bias has no gradient.
-    fn complete(&self, id: Id, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let (Some(affine), Some(gradient)) = (self.program.values[id].affine, self.slot(id)) else { return Ok(()) };
-        let (partial, channels) = (self.room.partial, self.shape(id).stored);
+    /// Batch norm removes a bias before it, so the gradient of such a bias is zero.
+    fn differentiate_affine(&self, id: ValueId, device: &mut dyn Device) -> Result<(), DeviceError> {
+        let (Some(affine), Some(gradient)) = (self.program.values[id].affine, self.gradient(id)) else { return Ok(()) };
+        let (partial, channels) = (self.batch.buffers.partial_sums, self.shape(id).stored);
         let pixels = self.samples * self.shape(id).pixels();
-        let moving = self.held.affines[affine];
-        let mean = moving.map(|moving| moving.mean);
-        GradientSums { gradient, seen: self.see(id), mean, partial, channels }.run(device)?;
+        let memory = self.model.norms[affine];
+        let mean = memory.map(|memory| memory.mean);
+        GradientSums { gradient, input: self.view(id), mean, partial, channels }.run(device)?;
         let described = &self.program.affines[affine];
-        let gradients = |range: &std::ops::Range<usize>| self.held.gradients.part(range.start, range.len());
-        match (self.norm(affine), &described.norm, moving, &described.bias) {
-            (Some((norm, _)), Some(places), Some(moving), _) => {
-                let gradients = [gradients(&places.scale), gradients(&places.shift)];
-                Unsettle { partial, pixels, channels, norm, gradients, factors: moving.factors }.run(device)
+        match (self.norm(affine), &described.norm, memory, &described.bias) {
+            (Some((norm, _)), Some(ranges), Some(memory), _) => {
+                let gradients = [self.parameter_gradients(&ranges.scale), self.parameter_gradients(&ranges.shift)];
+                NormGradient { partial, pixels, channels, norm, gradients, factors: memory.factors }.run(device)
             }
-            (.., Some(bias)) => UnsettleBias { partial, pixels, channels, gradient: gradients(bias) }.run(device),
+            (.., Some(bias)) => {
+                let gradient = self.parameter_gradients(bias);
+                BiasGradient { partial, pixels, channels, gradient }.run(device)
+            }
             _ => Ok(()),
         }
     }

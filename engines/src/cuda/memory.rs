@@ -1,30 +1,32 @@
-//! What lies on the device: weights and what the optimiser remembers for as long as the engine lives, and room for a batch.
+//! The engine's device memory: that of the model for the lifetime of the engine, and that of a batch.
 
-use super::orders;
-use crate::fused::parameters::Order;
-use crate::fused::program::{Affine, Program, Step, Value};
-use crate::optimizer::Updater;
-use crate::{EngineError, OptimizerState, Plan, Weights};
+use super::step_parameters;
+use crate::engine::Checkpoint;
+use crate::error::EngineError;
+use crate::fused::{Affine, Program, Step, Value, ValueId, WeightOrder, compile};
+use crate::optimizer::{optimizer_values_per_weight, state_lists};
+use crate::weights::{Plan, Weights};
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::methods::precision::Precision;
-use plusminus_cuda::ops::{Embedding, RATES, partials};
-use plusminus_cuda::{Device, DeviceError, Geometry, Kind, Memory};
+use plusminus_cuda::ops::{Embedding, MAX_RATES, partials};
+use plusminus_cuda::{Device, DeviceError, DeviceMemory, Geometry, Kind};
+use std::convert::Infallible;
 
-/// Bytes of the device's memory that an engine holds once it has taken a step of so many `samples`, beside what cuDNN asks for; nothing
-/// where it cannot run the network.
+/// Bytes of device memory that an engine occupies after a step of `samples` samples, without cuDNN's workspace. `None` if it does not
+/// support the network.
 pub(crate) fn memory(network: &Network, optimizer: &Optimizer, samples: usize, precision: Precision) -> Option<usize> {
     let plan = Plan::of(network);
-    let program = Program::new(network, &plan, Order::Rows).ok()?;
-    let lists = 2 + Updater::lists(optimizer).into_iter().filter(|there| *there).count();
+    let program = compile(network, &plan, WeightOrder::Rows).ok()?;
+    let lists = 2 + optimizer_values_per_weight(optimizer);
     let running = plan.len() - plan.trained();
-    let affines: usize = program.affines.iter().map(|affine| bytes(of_affine(affine))).sum();
-    let held = (lists * program.parameters.len() + running + RATES) * size_of::<f32>() + affines;
-    Some(held + Lengths::of(&program, samples, precision).bytes())
+    let norms: usize = program.affines.iter().map(|affine| bytes(norm_lengths(affine))).sum();
+    let model = (lists * program.parameters.len() + running + MAX_RATES) * size_of::<f32>() + norms;
+    Some(model + BatchBuffers::lengths(&program, samples, precision).bytes())
 }
 
-/// What an affine takes: so many `f32` a channel, and one `f64`, where there is batch norm.
-fn of_affine(affine: &Affine) -> [usize; 2] {
+/// The numbers of `f32` and `f64` of an affine during a step: none without batch norm.
+fn norm_lengths(affine: &Affine) -> [usize; 2] {
     if affine.norm.is_some() { [6 * affine.channels, affine.channels] } else { [0, 0] }
 }
 
@@ -32,31 +34,35 @@ fn bytes([floats, doubles]: [usize; 2]) -> usize {
     floats * size_of::<f32>() + doubles * size_of::<f64>()
 }
 
-/// What batch norm has during a step, a value a channel each.
+/// Batch norm during a step, with one value per channel each.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Moving {
-    pub scale: Memory,
-    pub shift: Memory,
-    pub mean: Memory,
-    pub inverse: Memory,
-    pub factors: [Memory; 3],
+pub(super) struct NormMemory {
+    /// The view is scale · x + shift.
+    pub scale: DeviceMemory,
+    pub shift: DeviceMemory,
+    pub mean: DeviceMemory,
+    /// 1/√(variance + ε), in `f64`.
+    pub inverse: DeviceMemory,
+    /// α, β and γ of the gradient with respect to the stored value, α g + β x + γ.
+    pub factors: [DeviceMemory; 3],
 }
 
-/// What the engine holds.
+/// The model's memory: weights, gradients and optimiser state.
 #[derive(Debug)]
-pub(super) struct Held {
-    pub parameters: Memory,
-    pub gradients: Memory,
+pub(super) struct ModelMemory {
+    pub parameters: DeviceMemory,
+    pub gradients: DeviceMemory,
     /// The running statistics, in the plan's order.
-    pub running: Memory,
-    /// What the optimiser remembers.
-    pub optimizer_state: [Option<Memory>; 2],
-    pub rates: Memory,
-    /// Of every affine with batch norm.
-    pub affines: Vec<Option<Moving>>,
+    pub running: DeviceMemory,
+    /// The lists of the optimiser's state.
+    pub optimizer_state: [Option<DeviceMemory>; 2],
+    pub rates: DeviceMemory,
+    /// By the program's affines; `None` without batch norm.
+    pub norms: Vec<Option<NormMemory>>,
 }
 
-impl Held {
+impl ModelMemory {
+    /// Allocates the memory and copies the weights.
     pub fn new(
         program: &Program,
         weights: &Weights,
@@ -65,29 +71,29 @@ impl Held {
     ) -> Result<Self, DeviceError> {
         let plan = weights.plan();
         let count = program.parameters.len();
-        let [first, second] = Updater::lists(optimizer);
-        let mut list = |there: bool| there.then(|| device.allocate(Kind::Floats, count)).transpose();
+        let [first, second] = state_lists(optimizer);
+        let mut list = |used: bool| used.then(|| device.allocate(Kind::Floats, count)).transpose();
         let optimizer_state = [list(first)?, list(second)?];
         let mut floats = |length| device.allocate(Kind::Floats, length);
         let (parameters, gradients) = (floats(count)?, floats(count)?);
-        let (running, rates) = (floats(plan.len() - plan.trained())?, floats(RATES)?);
-        let mut affines = Vec::new();
+        let (running, rates) = (floats(plan.len() - plan.trained())?, floats(MAX_RATES)?);
+        let mut norms = Vec::new();
         for affine in &program.affines {
-            let [length, doubles] = of_affine(affine);
+            let [length, doubles] = norm_lengths(affine);
             let channels = affine.channels;
-            affines.push(if doubles == 0 {
+            norms.push(if doubles == 0 {
                 None
             } else {
                 let all = device.allocate(Kind::Floats, length)?;
                 let part = |i: usize| all.part(i * channels, channels);
                 let inverse = device.allocate(Kind::Doubles, doubles)?;
                 let factors = [part(3), part(4), part(5)];
-                Some(Moving { scale: part(0), shift: part(1), mean: part(2), inverse, factors })
+                Some(NormMemory { scale: part(0), shift: part(1), mean: part(2), inverse, factors })
             });
         }
-        let held = Held { parameters, gradients, running, optimizer_state, rates, affines };
-        held.write(program, device, weights)?;
-        Ok(held)
+        let model = ModelMemory { parameters, gradients, running, optimizer_state, rates, norms };
+        model.write(program, device, weights)?;
+        Ok(model)
     }
 
     /// Copies weights and running statistics to the device.
@@ -96,7 +102,7 @@ impl Held {
         device.upload(&weights.values()[weights.plan().trained()..], self.running)
     }
 
-    /// Copies them from there.
+    /// Copies weights and running statistics from the device.
     pub fn read(&self, program: &Program, device: &dyn Device, weights: &mut Weights) -> Result<(), DeviceError> {
         let trained = weights.plan().trained();
         let mut stored = vec![0.0; self.parameters.len()];
@@ -105,14 +111,14 @@ impl Held {
         device.download(self.running, &mut weights.values_mut()[trained..])
     }
 
-    /// What the optimiser remembers, in the plan's order.
+    /// Copies the optimiser's state from the device, in the plan's order.
     pub fn optimizer_state(
         &self,
         program: &Program,
         device: &dyn Device,
         trained: usize,
     ) -> Result<[Vec<f32>; 2], DeviceError> {
-        let read = |memory: Option<Memory>| {
+        let read = |memory: Option<DeviceMemory>| {
             let Some(memory) = memory else { return Ok(Vec::new()) };
             let (mut stored, mut values) = (vec![0.0; memory.len()], vec![0.0; trained]);
             device.download(memory, &mut stored)?;
@@ -123,22 +129,22 @@ impl Held {
         Ok([read(first)?, read(second)?])
     }
 
-    /// Goes on from another engine's weights and optimiser state.
+    /// Copies the weights and the optimiser's state of a checkpoint to the device.
     pub fn restore(
         &self,
         program: &Program,
         device: &mut dyn Device,
-        weights: &Weights,
-        state: &OptimizerState,
+        checkpoint: &Checkpoint,
     ) -> Result<(), EngineError> {
+        let Checkpoint { weights, optimizer } = checkpoint;
         let trained = weights.plan().trained();
-        let lists = [&state.first, &state.second];
+        let lists = [&optimizer.first, &optimizer.second];
         let found = lists.map(Vec::len);
         let expected = self.optimizer_state.map(|memory| if memory.is_some() { trained } else { 0 });
         if found != expected {
             return Err(EngineError::new(format!(
-                "the optimiser's memory has {found:?} values where this network and optimiser have {expected:?}: it is another \
-                 optimiser's; start the job again"
+                "the checkpoint belongs to another optimiser: its state has {found:?} values, expected {expected:?}; restart the job \
+                 without it"
             )));
         }
         for (values, memory) in lists.into_iter().zip(self.optimizer_state) {
@@ -150,214 +156,174 @@ impl Held {
     }
 }
 
-/// Lengths of all that a batch takes.
-struct Lengths {
-    orders: usize,
-    inputs: usize,
-    logits: usize,
-    values: Vec<usize>,
-    copies: Vec<Option<usize>>,
-    slots: Vec<usize>,
-    masks: Vec<Option<usize>>,
-    places: Vec<Option<usize>>,
-    partial: usize,
-    stored: usize,
-    scratch: usize,
-    links: usize,
-    narrow: [usize; 3],
+/// The buffers of a batch: their memory, or (as `BatchBuffers<usize>`) their lengths.
+#[derive(Debug)]
+pub(super) struct BatchBuffers<T> {
+    /// The parameters of a step.
+    pub step_parameters: T,
+    /// Inputs from the host, `[samples, channels, height, width]`.
+    pub inputs: T,
+    /// Logits and their gradient, `[samples, classes]` without padding.
+    pub logits: T,
+    pub logits_gradient: T,
+    /// The stored values of each value.
+    pub values: Vec<T>,
+    /// Viewed values that convolutions read, where the view differs from the stored values.
+    pub copies: Vec<Option<T>>,
+    /// The program's buffers for gradients.
+    pub gradients: Vec<T>,
+    /// Dropout's masks, by the index of the step.
+    pub masks: Vec<Option<T>>,
+    /// The positions of the maxima of pools, by the index of the step.
+    pub maxima: Vec<Option<T>>,
+    /// Partial sums over chunks of one value.
+    pub partial_sums: T,
+    /// The gradient with respect to the stored output of a convolution.
+    pub stored_gradient: T,
+    /// Partial sums of the gradients of weights.
+    pub scratch: T,
+    /// Links between equal tokens.
+    pub links: Option<T>,
+    /// A convolution's input, weights and output in 16 bits; `None` if the precision does not require them.
+    pub halves: Option<[T; 3]>,
 }
 
-impl Lengths {
-    fn of(program: &Program, samples: usize, precision: Precision) -> Self {
+impl<T> BatchBuffers<T> {
+    /// Applies a function to every buffer and its kind.
+    fn try_map<U, E>(self, mut f: impl FnMut(Kind, T) -> Result<U, E>) -> Result<BatchBuffers<U>, E> {
+        let [x, weights, y] = match self.halves {
+            Some(halves) => halves.map(Some),
+            None => [None, None, None],
+        };
+        let mut half = |buffer: Option<T>| buffer.map(|buffer| f(Kind::Halves, buffer)).transpose();
+        let halves = match [half(x)?, half(weights)?, half(y)?] {
+            [Some(x), Some(weights), Some(y)] => Some([x, weights, y]),
+            _ => None,
+        };
+        let mut some = |kind, buffers: Vec<Option<T>>| {
+            buffers
+                .into_iter()
+                .map(|buffer| buffer.map(|buffer| f(kind, buffer)).transpose())
+                .collect::<Result<Vec<_>, E>>()
+        };
+        let copies = some(Kind::Floats, self.copies)?;
+        let masks = some(Kind::Floats, self.masks)?;
+        let maxima = some(Kind::Ints, self.maxima)?;
+        let mut all =
+            |buffers: Vec<T>| buffers.into_iter().map(|buffer| f(Kind::Floats, buffer)).collect::<Result<Vec<_>, E>>();
+        Ok(BatchBuffers {
+            values: all(self.values)?,
+            gradients: all(self.gradients)?,
+            step_parameters: f(Kind::Ints, self.step_parameters)?,
+            inputs: f(Kind::Floats, self.inputs)?,
+            logits: f(Kind::Floats, self.logits)?,
+            logits_gradient: f(Kind::Floats, self.logits_gradient)?,
+            partial_sums: f(Kind::Floats, self.partial_sums)?,
+            stored_gradient: f(Kind::Floats, self.stored_gradient)?,
+            scratch: f(Kind::Floats, self.scratch)?,
+            links: self.links.map(|links| f(Kind::Ints, links)).transpose()?,
+            copies,
+            masks,
+            maxima,
+            halves,
+        })
+    }
+}
+
+impl BatchBuffers<usize> {
+    /// The lengths of the buffers for `samples` samples.
+    fn lengths(program: &Program, samples: usize, precision: Precision) -> Self {
         let length = |value: usize| samples * program.values[value].shape.len();
-        let (mut copies, mut stored, mut scratch) = (vec![None; program.values.len()], 0, 0);
-        let (mut links, mut narrow) = (0, [0; 3]);
+        let (mut copies, mut stored_gradient, mut scratch) = (vec![None; program.values.len()], 0, 0);
+        let (mut links, mut halves) = (0, [0; 3]);
         for step in &program.steps {
             if let Some(geometry) = geometry(program, step, samples) {
                 let read = input(step);
                 if !is_plain(&program.values[read]) {
                     copies[read] = Some(length(read));
                 }
-                stored = stored.max(length(step.output()));
+                stored_gradient = stored_gradient.max(length(step.output()));
                 scratch = scratch.max(geometry.scratch());
                 if precision == Precision::Bf16 {
-                    let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
-                    narrow = std::array::from_fn(|i| lengths[i].max(narrow[i]));
+                    let lengths = [geometry.input_len(), geometry.weights(), geometry.output_len()];
+                    halves = std::array::from_fn(|i| lengths[i].max(halves[i]));
                 }
             }
             if let Step::Embedding { output, .. } = step {
                 let shape = program.values[*output].shape;
-                let places = samples * shape.pixels();
-                scratch = scratch.max(Embedding::scratch(places, shape.stored));
-                links = Embedding::links(places);
+                let tokens = samples * shape.pixels();
+                scratch = scratch.max(Embedding::scratch(tokens, shape.stored));
+                links = Embedding::links(tokens);
             }
         }
-        let of_values = program.values.iter().filter(|value| value.affine.is_some());
-        let partial = of_values.map(|value| partials(samples * value.shape.pixels(), value.shape.stored)).max();
-        let only = |which: fn(&Step) -> bool| {
+        let with_affine = program.values.iter().filter(|value| value.affine.is_some());
+        let partial_sums = with_affine.map(|value| partials(samples * value.shape.pixels(), value.shape.stored)).max();
+        let outputs_of = |which: fn(&Step) -> bool| {
             program.steps.iter().map(|step| which(step).then(|| length(step.output()))).collect::<Vec<_>>()
         };
-        Lengths {
-            orders: orders::length(samples),
+        let logits = samples * program.values[program.logits].shape.channels;
+        BatchBuffers {
+            step_parameters: step_parameters::length(samples),
             inputs: length(0),
-            logits: samples * program.values[program.logits].shape.channels,
+            logits,
+            logits_gradient: logits,
             values: (0..program.values.len()).map(length).collect(),
             copies,
-            slots: program.slots.iter().map(|slot| samples * slot).collect(),
-            masks: only(|step| matches!(step, Step::Dropout { .. })),
-            places: only(|step| matches!(step, Step::MaxPool { .. })),
-            partial: partial.unwrap_or_default(),
-            stored,
+            gradients: program.gradient_buffers.iter().map(|buffer| samples * buffer).collect(),
+            masks: outputs_of(|step| matches!(step, Step::Dropout { .. })),
+            maxima: outputs_of(|step| matches!(step, Step::MaxPool { .. })),
+            partial_sums: partial_sums.unwrap_or_default(),
+            stored_gradient,
             scratch,
-            links,
-            narrow,
+            // A GPU would allocate memory for an empty buffer.
+            links: (links > 0).then_some(links),
+            halves: (halves != [0; 3]).then_some(halves),
         }
     }
 
-    fn bytes(&self) -> usize {
-        let Lengths {
-            orders,
-            inputs,
-            logits,
-            values,
-            copies,
-            slots,
-            masks,
-            places,
-            partial,
-            stored,
-            scratch,
-            links,
-            narrow,
-        } = self;
-        let lists = [values, slots].into_iter().flatten().sum::<usize>();
-        let optional = [copies, masks, places].into_iter().flatten().flatten().sum::<usize>();
-        (orders + inputs + 2 * logits + lists + optional + partial + stored + scratch + links) * size_of::<f32>()
-            + narrow.iter().sum::<usize>() * size_of::<u16>()
+    fn bytes(self) -> usize {
+        let mut bytes = 0;
+        let Ok(_) = self.try_map(|kind, length| {
+            bytes += length * kind.size().unwrap_or(0);
+            Ok::<_, Infallible>(())
+        });
+        bytes
     }
 }
 
-/// Room for a batch.
+/// The memory of a batch.
 #[derive(Debug)]
-pub(super) struct Room {
-    /// Of so many samples.
-    pub samples: usize,
-    /// What the host says to a step.
-    pub orders: Memory,
-    /// Inputs as they come.
-    pub inputs: Memory,
-    /// Logits without the zeroes behind them, and their gradient.
-    pub logits: Memory,
-    pub gradient: Memory,
-    /// What each value holds.
-    pub values: Vec<Memory>,
-    /// Those that convolutions read, as they are seen, where that is not as they are stored.
-    pub copies: Vec<Option<Memory>>,
-    /// Gradients on their way back.
-    pub slots: Vec<Memory>,
-    /// Dropout's masks and the places of what pools chose, by the place of the step.
-    pub masks: Vec<Option<Memory>>,
-    pub places: Vec<Option<Memory>>,
-    /// Sums of chunks of one value at a time.
-    pub partial: Memory,
-    /// The gradient with respect to the stored values of what a convolution left.
-    pub stored: Memory,
-    /// Sums of weights' gradients.
-    pub scratch: Memory,
-    /// Which tokens are the same.
-    pub links: Option<Memory>,
-    /// What a convolution reads, its weights and what it leaves, in 16 bits; none where there is no need of them.
-    pub narrow: Option<[Memory; 3]>,
+pub(super) struct BatchMemory {
+    /// The number of samples that the buffers hold.
+    pub capacity: usize,
+    pub buffers: BatchBuffers<DeviceMemory>,
 }
 
-impl Room {
+impl BatchMemory {
+    /// Allocates buffers for `samples` samples.
     pub fn new(
         program: &Program,
         samples: usize,
         precision: Precision,
         device: &mut dyn Device,
     ) -> Result<Self, DeviceError> {
-        let lengths = Lengths::of(program, samples, precision);
-        let mut made = |kind, length| device.allocate(kind, length);
-        let mut all =
-            |kind, lengths: &[usize]| lengths.iter().map(|length| made(kind, *length)).collect::<Result<Vec<_>, _>>();
-        let (values, slots) = (all(Kind::Floats, &lengths.values)?, all(Kind::Floats, &lengths.slots)?);
-        let mut some = |kind, lengths: &[Option<usize>]| {
-            lengths
-                .iter()
-                .map(|length| length.map(|length| device.allocate(kind, length)).transpose())
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let copies = some(Kind::Floats, &lengths.copies)?;
-        let masks = some(Kind::Floats, &lengths.masks)?;
-        let places = some(Kind::Ints, &lengths.places)?;
-        let orders = device.allocate(Kind::Ints, lengths.orders)?;
-        // A GPU has no memory of no length, and would give some.
-        let links = if lengths.links > 0 { Some(device.allocate(Kind::Ints, lengths.links)?) } else { None };
-        let narrow = if lengths.narrow == [0; 3] {
-            None
-        } else {
-            let [x, w, y] = lengths.narrow.map(|length| device.allocate(Kind::Halves, length));
-            Some([x?, w?, y?])
-        };
-        let mut floats = |length| device.allocate(Kind::Floats, length);
-        Ok(Room {
-            samples,
-            orders,
-            inputs: floats(lengths.inputs)?,
-            logits: floats(lengths.logits)?,
-            gradient: floats(lengths.logits)?,
-            values,
-            copies,
-            slots,
-            masks,
-            places,
-            partial: floats(lengths.partial)?,
-            stored: floats(lengths.stored)?,
-            scratch: floats(lengths.scratch)?,
-            links,
-            narrow,
-        })
+        let lengths = BatchBuffers::lengths(program, samples, precision);
+        Ok(BatchMemory { capacity: samples, buffers: lengths.try_map(|kind, length| device.allocate(kind, length))? })
     }
 
+    /// Frees the buffers.
     pub fn free(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let Room {
-            samples: _,
-            orders,
-            inputs,
-            logits,
-            gradient,
-            values,
-            copies,
-            slots,
-            masks,
-            places,
-            partial,
-            stored,
-            scratch,
-            links,
-            narrow,
-        } = self;
-        let optional = [copies, masks, places].into_iter().flatten().flatten();
-        let single = [orders, inputs, logits, gradient, partial, stored, scratch];
-        single
-            .into_iter()
-            .chain(links)
-            .chain(narrow.into_iter().flatten())
-            .chain(values)
-            .chain(slots)
-            .chain(optional)
-            .try_for_each(|memory| device.free(memory))
+        self.buffers.try_map(|_, memory| device.free(memory)).map(|_| ())
     }
 }
 
-/// Whether readers see a value as it is stored.
+/// Whether later steps read a value as it is stored.
 fn is_plain(value: &Value) -> bool {
     value.affine.is_none() && !value.rectify
 }
 
-/// The value that a convolution or a linear layer reads.
-pub(super) fn input(step: &Step) -> usize {
+/// The value that a convolution or linear layer reads.
+pub(super) fn input(step: &Step) -> ValueId {
     match step {
         Step::Convolution(convolution) => convolution.input.value,
         Step::Linear { input, .. } => input.value,
@@ -365,7 +331,7 @@ pub(super) fn input(step: &Step) -> usize {
     }
 }
 
-/// The convolution that a step is, if it is one; a linear layer is one over images of one pixel.
+/// The geometry of a convolution, or of a linear layer as a convolution of images of one pixel. `None` for other steps.
 pub(super) fn geometry(program: &Program, step: &Step, samples: usize) -> Option<Geometry> {
     match step {
         Step::Convolution(c) => Some(Geometry {

@@ -1,189 +1,149 @@
-//! A step, in pieces that are recorded: the whole of it where the device knows the loss, or its two halves on either side of the host's.
+//! A step in recorded parts: one part if the device has the loss, otherwise one before and one after the loss on the host.
 
-use super::forward::Scene;
-use super::loss::SLOTS;
-use super::orders::{Places, skip, stream};
-use super::update::Rates;
-use super::{CudaEngine, update};
-use crate::ImageTransform;
-use crate::fused::program::Step;
-use crate::{Batch, BatchInputs, EngineError, LossOfLogits, StepLoss};
-use plusminus_cuda::ops::{Arrange, Masks, STREAM};
-use plusminus_cuda::{Device, DeviceError, Recording, Values};
+use super::device_loss::SLOTS;
+use super::recording::{MAX_FAILURES, Part, Source};
+use super::state::CudaEngine;
+use super::step_parameters::{DeviceStepParameters, skip, stream};
+use super::update::{self, Rates};
+use crate::batch::{Batch, BatchInputs, LossOfLogits, StepLoss};
+use crate::error::EngineError;
+use crate::fused::Step;
+use crate::transform::ImageTransform;
+use plusminus_cuda::ops::{DropoutMask, STREAM_LEN};
+use plusminus_cuda::{DeviceError, HostValues, Recording};
 use rand_chacha::ChaCha8Rng;
 
-/// Where a piece takes its inputs from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// From inputs that the host has copied.
-    Made,
-    /// From the data on the device.
-    Held {
-        /// Whether samples are moved.
-        moved: bool,
-    },
-}
-
-/// What is recorded as one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Piece {
-    /// From the inputs to the logits.
-    There(Source),
-    /// From the gradient of the logits to new weights.
-    Back,
-    /// Both, with the loss between them.
-    Whole(Source),
-    /// The logits of samples as they are, without dropout.
-    Evaluation(Source),
-}
-
-/// So many recordings may fail before none is tried any more.
-pub(super) const RECORDED_IN_VAIN: usize = 3;
-
-/// What has been recorded.
-#[derive(Debug, Default)]
-pub(super) struct Recorded {
-    /// By piece and number of samples.
-    pub pieces: Vec<(Piece, usize, Recording)>,
-    /// What has been done once, launch by launch.
-    done: Vec<(Piece, usize)>,
-    /// How often a recording has failed.
-    pub failures: usize,
-}
-
-impl Recorded {
-    /// Nothing, now that memory has moved.
-    pub fn anew(&self) -> Self {
-        Recorded { failures: self.failures, ..Recorded::default() }
-    }
-}
-
-/// Samples as kernels count them. A number that is none of theirs is no sample to them.
-fn numbers(samples: &[usize]) -> impl Iterator<Item = i32> + '_ {
+/// The indices of samples in the form that kernels read. An index out of range becomes −1, which kernels treat as no sample.
+fn indices(samples: &[usize]) -> impl Iterator<Item = i32> + '_ {
     samples.iter().map(|sample| i32::try_from(*sample).unwrap_or(-1))
 }
 
 impl CudaEngine {
-    /// Does a piece, as it is recorded if it is.
-    pub(super) fn piece(&mut self, piece: Piece, samples: usize) -> Result<(), EngineError> {
-        let found = self.recorded.pieces.iter().find(|(p, s, _)| (*p, *s) == (piece, samples));
-        if let Some((_, _, recording)) = found {
-            return Ok(self.device.play(*recording)?);
+    /// Runs a part of a step: replays its recording if there is one, and records it on its second run.
+    pub(super) fn run(&mut self, part: Part, samples: usize) -> Result<(), EngineError> {
+        if let Some(recording) = self.recordings.find(part, samples) {
+            return Ok(self.device.play(recording)?);
         }
-        // The first time libraries choose their ways and take memory, which is no part of a recording.
-        let again = self.recorded.done.contains(&(piece, samples));
-        if again && self.recorded.failures < RECORDED_IN_VAIN {
-            match self.record(piece, samples) {
+        // In the first run libraries select algorithms and allocate memory, which must not be recorded.
+        let again = self.recordings.launched.contains(&(part, samples));
+        if again && self.recordings.failures < MAX_FAILURES {
+            match self.record(part, samples) {
                 Ok(recording) => {
-                    self.recorded.pieces.push((piece, samples, recording));
+                    self.recordings.parts.push((part, samples, recording));
                     return Ok(self.device.play(recording)?);
                 }
-                // What another thread does with the GPU may break a recording, and need not do so again.
+                // Another thread's use of the GPU may break a recording. The next attempt may succeed.
                 Err(error) => {
-                    self.recorded.failures += 1;
-                    if self.recorded.failures == RECORDED_IN_VAIN {
+                    self.recordings.failures += 1;
+                    if self.recordings.failures == MAX_FAILURES {
                         tracing::warn!(
-                            "{}: steps are launched one by one, for they could not be recorded: {error}",
+                            "{}: steps could not be recorded and run launch by launch, which is slower: {error}",
                             self.device.name()
                         );
                     }
                 }
             }
         }
-        self.launch(piece, samples)?;
+        self.launch(part, samples)?;
         if !again {
-            self.recorded.done.push((piece, samples));
+            self.recordings.launched.push((part, samples));
         }
         Ok(())
     }
 
-    fn record(&mut self, piece: Piece, samples: usize) -> Result<Recording, DeviceError> {
+    fn record(&mut self, part: Part, samples: usize) -> Result<Recording, DeviceError> {
         self.device.record()?;
-        let launched = self.launch(piece, samples);
+        let launched = self.launch(part, samples);
         let recorded = self.device.recorded();
         launched.and(recorded)
     }
 
-    fn launch(&mut self, piece: Piece, samples: usize) -> Result<(), DeviceError> {
-        match piece {
-            Piece::There(source) => self.there(source, samples),
-            Piece::Back => {
-                self.backward(samples)?;
-                self.update()
+    fn launch(&mut self, part: Part, samples: usize) -> Result<(), DeviceError> {
+        match part {
+            Part::Forward(source) => self.training_forward(source, samples),
+            Part::Backward => self.backward_and_update(samples),
+            Part::Whole(source) => {
+                self.training_forward(source, samples)?;
+                self.run_loss(samples)?;
+                self.backward_and_update(samples)
             }
-            Piece::Whole(source) => {
-                self.there(source, samples)?;
-                self.lose(samples)?;
-                self.backward(samples)?;
-                self.update()
-            }
-            Piece::Evaluation(source) => {
-                self.enter(source, samples)?;
-                self.forward(samples, false)
+            Part::Evaluation(source) => {
+                self.gather_inputs(source, samples)?;
+                let (view, device) = self.batch_view(samples)?;
+                view.forward(false, device)
             }
         }
     }
 
-    fn there(&mut self, source: Source, samples: usize) -> Result<(), DeviceError> {
-        self.enter(source, samples)?;
-        self.mask(samples)?;
-        self.forward(samples, true)
+    pub(super) fn training_forward(&mut self, source: Source, samples: usize) -> Result<(), DeviceError> {
+        self.gather_inputs(source, samples)?;
+        self.draw_masks(samples)?;
+        let (view, device) = self.batch_view(samples)?;
+        view.forward(true, device)
     }
 
-    /// Has the inputs stand where the first step reads them, channels of a pixel together.
-    fn enter(&mut self, source: Source, samples: usize) -> Result<(), DeviceError> {
-        let holding = self.holding.take();
-        let entered = self.scene(samples).and_then(|(scene, device)| match (source, &holding) {
-            (Source::Made, _) => scene.arrange(device),
-            (Source::Held { moved }, Some(holding)) => {
-                let orders = Places(scene.room.orders);
-                let transforms = moved.then(|| orders.transforms(samples));
-                holding.gather(scene.shape(0), orders.samples(samples), transforms, scene.values(0), device)
+    fn backward_and_update(&mut self, samples: usize) -> Result<(), DeviceError> {
+        let (view, device) = self.batch_view(samples)?;
+        view.backward(device)?;
+        update::update(&self.optimizer, &self.model, &mut *self.device)
+    }
+
+    /// Writes the inputs to the first value.
+    fn gather_inputs(&mut self, source: Source, samples: usize) -> Result<(), DeviceError> {
+        let held = self.held_samples.take();
+        let gathered = self.batch_view(samples).and_then(|(view, device)| match (source, &held) {
+            (Source::Host, _) => view.arrange_inputs(device),
+            (Source::Held { transformed }, Some(held)) => {
+                let parameters = DeviceStepParameters(view.batch.buffers.step_parameters);
+                let transforms = transformed.then(|| parameters.transforms(samples));
+                held.gather(view.shape(0), parameters.samples(samples), transforms, view.values(0), device)
             }
-            (Source::Held { .. }, None) => Err(DeviceError::Unfit("the device holds no data".into())),
+            (Source::Held { .. }, None) => Err(DeviceError::InvalidArgument("the device holds no samples".into())),
         });
-        self.holding = holding;
-        entered
+        self.held_samples = held;
+        gathered
     }
 
-    /// Draws dropout's masks.
-    fn mask(&mut self, samples: usize) -> Result<(), DeviceError> {
-        let (scene, device) = self.scene(samples)?;
+    /// Draws dropout's masks on the device.
+    fn draw_masks(&mut self, samples: usize) -> Result<(), DeviceError> {
+        let (view, device) = self.batch_view(samples)?;
+        let buffers = &view.batch.buffers;
         let mut before = 0;
-        for (step, mask) in scene.program.steps.iter().zip(&scene.room.masks) {
+        for (step, mask) in view.program.steps.iter().zip(&buffers.masks) {
             let (Step::Dropout { share, output, .. }, Some(mask)) = (step, mask) else { continue };
-            let shape = scene.shape(*output);
+            let shape = view.shape(*output);
             let (channels, pixels, stored) = (shape.channels, shape.pixels(), shape.stored);
-            let stream = Places(scene.room.orders).dropout();
+            let stream = DeviceStepParameters(buffers.step_parameters).dropout();
             let mask = mask.part(0, samples * shape.len());
-            Masks { stream, before, mask, share: *share, channels, pixels, stored }.run(device)?;
-            before += Masks::draws(samples, channels, pixels);
+            DropoutMask { stream, before, mask, share: *share, channels, pixels, stored }.run(device)?;
+            before += DropoutMask::draws(samples, channels, pixels);
         }
         Ok(())
     }
 
-    /// Numbers that a step's masks take.
-    fn draws(&self, samples: usize) -> usize {
+    /// Random numbers that a step's masks consume.
+    pub(super) fn mask_draws(&self, samples: usize) -> usize {
         let masks = self.program.steps.iter().filter(|step| matches!(step, Step::Dropout { .. }));
         let shapes = masks.map(|step| self.program.values[step.output()].shape);
-        shapes.map(|shape| Masks::draws(samples, shape.channels, shape.pixels())).sum()
+        shapes.map(|shape| DropoutMask::draws(samples, shape.channels, shape.pixels())).sum()
     }
 
-    /// The known loss's value and gradient.
-    fn lose(&mut self, samples: usize) -> Result<(), DeviceError> {
-        let known = self.known.take();
-        let lost = self.scene(samples).and_then(|(scene, device)| {
-            let known = known.as_ref().ok_or_else(|| DeviceError::Unfit("the device knows no loss".into()))?;
-            let count = samples * scene.shape(scene.program.logits).channels;
-            let both = [scene.room.logits, scene.room.gradient].map(|memory| memory.part(0, count));
-            known.run(both, samples, Places(scene.room.orders), device)
+    /// Computes the loss on the device and its gradient.
+    fn run_loss(&mut self, samples: usize) -> Result<(), DeviceError> {
+        let loss = self.loss.take();
+        let computed = self.batch_view(samples).and_then(|(view, device)| {
+            let loss = loss.as_ref().ok_or_else(|| DeviceError::InvalidArgument("the device has no loss".into()))?;
+            let count = samples * view.shape(view.program.logits).channels;
+            let buffers = &view.batch.buffers;
+            let both = [buffers.logits, buffers.logits_gradient].map(|memory| memory.part(0, count));
+            loss.run(both, samples, DeviceStepParameters(buffers.step_parameters), device)
         });
-        self.known = known;
-        lost
+        self.loss = loss;
+        computed
     }
 
-    /// Says to the device what a step is of and draws from, and at which rates it goes.
-    fn order(
+    /// Sends the parameters of a step. `latent` is the generator of the loss, if it draws random numbers.
+    pub(super) fn send_parameters(
         &mut self,
         samples: &[usize],
         transforms: &[ImageTransform],
@@ -191,52 +151,54 @@ impl CudaEngine {
         dropout: &ChaCha8Rng,
         latent: Option<&ChaCha8Rng>,
     ) -> Result<(), EngineError> {
-        let latent = latent.map_or(Ok([0; STREAM]), stream)?;
-        self.orders.begin(self.waiting, refresh, [stream(dropout)?, latent]);
-        self.orders.samples(numbers(samples), transforms);
-        let Some(room) = &self.room else { return Ok(()) };
-        let numbers = self.orders.numbers();
-        Ok(self.device.write(Values::Ints(numbers), room.orders.part(0, numbers.len()))?)
+        let latent = latent.map_or(Ok([0; STREAM_LEN]), stream)?;
+        self.parameters.start(self.unread_losses, refresh, [stream(dropout)?, latent]);
+        self.parameters.append_samples(indices(samples), transforms);
+        let Some(batch) = &self.batch else { return Ok(()) };
+        let numbers = self.parameters.numbers();
+        Ok(self.device.write(HostValues::Ints(numbers), batch.buffers.step_parameters.part(0, numbers.len()))?)
     }
 
-    /// Says to the device which samples an evaluation is of.
-    pub(super) fn name_samples(&mut self, samples: &[usize]) -> Result<(), EngineError> {
-        let numbers: Vec<i32> = numbers(samples).collect();
-        let Some(room) = &self.room else { return Ok(()) };
-        Ok(self.device.write(Values::Ints(&numbers), Places(room.orders).samples(numbers.len()))?)
+    /// Sends the indices of the samples of an evaluation.
+    pub(super) fn send_samples(&mut self, samples: &[usize]) -> Result<(), EngineError> {
+        let numbers: Vec<i32> = indices(samples).collect();
+        let Some(batch) = &self.batch else { return Ok(()) };
+        let parameters = DeviceStepParameters(batch.buffers.step_parameters);
+        Ok(self.device.write(HostValues::Ints(&numbers), parameters.samples(numbers.len()))?)
     }
 
-    /// Copies the rates of a step to the device, where they are others than those there.
-    fn rate(&mut self, rates: Rates) -> Result<(), EngineError> {
+    /// Sends the rates of a step unless the device already has them.
+    fn send_rates(&mut self, rates: Rates) -> Result<(), EngineError> {
         if self.rates != Some(rates) {
-            self.device.upload(&rates, self.held.rates)?;
+            self.device.upload(&rates, self.model.rates)?;
             self.rates = Some(rates);
         }
         Ok(())
     }
 
-    /// Takes in what a batch of so many samples has for inputs, and has room for it: where they come from.
-    fn take(&mut self, inputs: BatchInputs<'_>, samples: usize) -> Result<Source, EngineError> {
+    /// Allocates the batch and copies inputs from the host. Returns where the step reads its inputs.
+    fn prepare_inputs(&mut self, inputs: BatchInputs<'_>, samples: usize) -> Result<Source, EngineError> {
         match inputs {
             BatchInputs::Host(inputs) => {
                 let found = self.load(inputs)?;
                 if found != samples {
-                    return Err(EngineError::new(format!("inputs of {found} samples for a batch of {samples}")));
+                    return Err(EngineError::new(format!("expected inputs of {samples} samples, found {found}")));
                 }
-                Ok(Source::Made)
+                Ok(Source::Host)
             }
             BatchInputs::Held(transforms) => {
                 if !transforms.is_empty() && transforms.len() != samples {
-                    return Err(EngineError::new(format!("{} moves for a batch of {samples}", transforms.len())));
+                    let found = transforms.len();
+                    return Err(EngineError::new(format!("expected {samples} transforms or none, found {found}")));
                 }
-                self.make_room(samples)?;
-                Ok(Source::Held { moved: !transforms.is_empty() })
+                self.reserve_batch(samples)?;
+                Ok(Source::Held { transformed: !transforms.is_empty() })
             }
         }
     }
 
-    /// A step down the gradient of a loss: the host's, whose value comes back, or the one that is known.
-    pub(super) fn step_of(
+    /// Runs a step along the gradient of a loss. Returns the value of a loss on the host.
+    pub(super) fn run_step(
         &mut self,
         batch: Batch<'_>,
         loss: StepLoss<'_>,
@@ -245,91 +207,78 @@ impl CudaEngine {
     ) -> Result<Option<f64>, EngineError> {
         let Batch { samples, inputs } = batch;
         let count = samples.len();
-        let source = self.take(inputs, count)?;
+        let source = self.prepare_inputs(inputs, count)?;
         let transforms = if let BatchInputs::Held(transforms) = inputs { transforms } else { &[] };
-        self.rate(update::rates(&self.optimizer, self.steps + 1, lr))?;
+        self.send_rates(update::rates(&self.optimizer, self.steps + 1, lr))?;
         let value = match loss {
             StepLoss::Host(loss) => {
-                self.order(samples, transforms, false, dropout, None)?;
-                self.piece(Piece::There(source), count)?;
-                let value = self.ask(loss, count)?;
-                self.piece(Piece::Back, count)?;
+                self.send_parameters(samples, transforms, false, dropout, None)?;
+                self.run(Part::Forward(source), count)?;
+                let value = self.host_loss(loss, count)?;
+                self.run(Part::Backward, count)?;
                 Some(value)
             }
             StepLoss::Device(latent) => {
-                if self.waiting == SLOTS {
-                    self.hear()?;
+                if self.unread_losses == SLOTS {
+                    self.read_losses()?;
                 }
-                let known = self.known.as_mut().ok_or_else(|| EngineError::new("the device knows no loss"))?;
-                let (refresh, draws) = (known.refreshes(), known.draws());
-                // Recordings know where the old memory lies, also where there is none for more.
-                let stayed = known.make_room(count, &mut *self.device);
-                if !matches!(stayed, Ok(true)) {
-                    self.forget();
+                let loss = self.loss.as_mut().ok_or_else(|| EngineError::new("the device has no loss"))?;
+                let (refresh, draws) = (loss.refreshes(), loss.draws());
+                // Recordings contain the old addresses, also if the allocation fails.
+                let sufficed = loss.reserve(count, &mut *self.device);
+                if !matches!(sufficed, Ok(true)) {
+                    self.forget_recordings();
                 }
-                stayed?;
-                self.order(samples, transforms, refresh, dropout, draws.then_some(&*latent))?;
-                self.piece(Piece::Whole(source), count)?;
-                self.waiting += 1;
-                self.known.iter_mut().for_each(|known| known.steps += 1);
+                sufficed?;
+                self.send_parameters(samples, transforms, refresh, dropout, draws.then_some(&*latent))?;
+                self.run(Part::Whole(source), count)?;
+                self.unread_losses += 1;
+                self.loss.iter_mut().for_each(|loss| loss.steps += 1);
                 if draws {
                     skip(latent, count);
                 }
                 None
             }
         };
-        skip(dropout, self.draws(count));
+        skip(dropout, self.mask_draws(count));
         self.steps += 1;
         Ok(value)
     }
 
-    /// Has the host's loss make a gradient of the logits.
-    fn ask(&mut self, loss: &mut LossOfLogits<'_>, samples: usize) -> Result<f64, EngineError> {
+    /// Computes the loss on the host and sends the gradient of the logits.
+    pub(super) fn host_loss(&mut self, loss: &mut LossOfLogits<'_>, samples: usize) -> Result<f64, EngineError> {
         let mut logits = std::mem::take(&mut self.logits);
         logits.clear();
         self.read_logits(samples, &mut logits)?;
-        self.gradient.resize(logits.len(), 0.0);
-        let value = loss(&logits, &mut self.gradient);
+        self.logits_gradient.resize(logits.len(), 0.0);
+        let value = loss(&logits, &mut self.logits_gradient);
         self.logits = logits;
-        if let Some(room) = &self.room {
-            self.device.upload(&self.gradient, room.gradient.part(0, self.gradient.len()))?;
+        if let Some(batch) = &self.batch {
+            let to = batch.buffers.logits_gradient.part(0, self.logits_gradient.len());
+            self.device.upload(&self.logits_gradient, to)?;
         }
         Ok(value)
     }
 
-    /// Lets all recordings go, now that memory moves.
-    pub(super) fn forget(&mut self) {
-        self.device.forget();
-        self.recorded = self.recorded.anew();
-    }
-
-    /// Loss, logits and every weight's gradient; the running statistics move.
+    /// Loss, logits and gradients of a batch. Updates the running statistics.
     #[cfg(test)]
     pub(crate) fn gradients(
         &mut self,
         inputs: &[f32],
         loss: &mut LossOfLogits<'_>,
         dropout: &mut ChaCha8Rng,
-    ) -> Result<crate::Gradients, EngineError> {
+    ) -> Result<crate::engine::Gradients, EngineError> {
         let samples = self.load(inputs)?;
-        self.order(&[], &[], false, dropout, None)?;
-        self.there(Source::Made, samples)?;
-        skip(dropout, self.draws(samples));
-        let loss = self.ask(loss, samples)?;
-        self.backward(samples)?;
+        self.send_parameters(&[], &[], false, dropout, None)?;
+        self.training_forward(Source::Host, samples)?;
+        skip(dropout, self.mask_draws(samples));
+        let loss = self.host_loss(loss, samples)?;
+        let (view, device) = self.batch_view(samples)?;
+        view.backward(device)?;
         let (mut stored, mut weights) =
-            (vec![0.0; self.held.gradients.len()], vec![0.0; self.weights.plan().trained()]);
-        self.device.download(self.held.gradients, &mut stored)?;
+            (vec![0.0; self.model.gradients.len()], vec![0.0; self.weights.plan().trained()]);
+        self.device.download(self.model.gradients, &mut stored)?;
         self.program.parameters.restore(&stored, &mut weights);
-        Ok(crate::Gradients { loss, logits: self.logits.clone(), weights })
-    }
-}
-
-impl Scene<'_> {
-    /// Inputs as they came, channels × height × width, with the channels of a pixel together.
-    fn arrange(&self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let (shape, to) = (self.shape(0), self.values(0));
-        let from = self.room.inputs.part(0, to.len());
-        Arrange { from, to, channels: shape.stored, pixels: shape.pixels() }.run(device)
+        Ok(crate::engine::Gradients { loss, logits: self.logits.clone(), weights })
     }
 }

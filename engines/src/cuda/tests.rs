@@ -1,5 +1,5 @@
-//! The engine for GPUs, on the processor, beside the fused engine: every network, every kind of step. The kernels are those that a GPU
-//! runs, and at the end the driver's calls are made to a stand-in. (`engine::tests` sets it beside PyTorch, too.)
+//! Compares the engine for GPUs with the fused engine, on the CPU, for every network and every kind of step. The kernels are those of a
+//! GPU; the last test also runs over a stand-in for the driver. (`crate::tests` compares the engine with PyTorch, too.)
 
 mod images;
 mod losses;
@@ -7,11 +7,13 @@ mod precision;
 mod steps;
 
 use super::CudaEngine;
+use super::memory::memory as device_memory;
+use crate::engine::Engine;
 use crate::fused::FusedEngine;
 use crate::fused::tests as networks;
 use crate::testing::{SharedTwin, cross_entropy};
 use crate::tests::no_dropout;
-use crate::{Engine, Plan, device_memory};
+use crate::weights::Plan;
 use networks::{COLOUR, GREY, batch, distance, samples, weights};
 use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::losses::{Loss, Mae};
@@ -24,7 +26,7 @@ use plusminus_cuda::{Device, Recording};
 use plusminus_kernels::Instructions;
 use std::num::NonZeroUsize;
 
-/// Plain steps down the gradient: what weights have lost is the gradient.
+/// Plain gradient descent with lr 1: the difference of the weights is the gradient.
 const PLAIN: Optimizer = Optimizer::Sgd { lr: 1.0, momentum: 0.0, weight_decay: 0.0, nesterov: false };
 
 const SGD: Optimizer = Optimizer::Sgd { lr: 0.05, momentum: 0.9, weight_decay: 5e-4, nesterov: true };
@@ -40,7 +42,7 @@ fn fused(network: &Network, optimizer: Optimizer) -> FusedEngine {
     FusedEngine::new(network, weights(network), optimizer, threads, Instructions::best()).unwrap().unwrap()
 }
 
-/// Both engines take the same batch; their logits, gradients, statistics and then their evaluations are alike.
+/// Compares logits, gradients, running statistics and evaluations of both engines on one batch.
 fn agree(what: &str, network: &Network, count: usize) {
     network.check().unwrap();
     let (inputs, labels) = batch(network, count);
@@ -69,12 +71,12 @@ fn agree(what: &str, network: &Network, count: usize) {
         let (found, expected) = (of(found.3.values()), of(expected.3.values()));
         let scale = expected.iter().fold(0.0f32, |most, value| most.max(value.abs()));
         let apart = distance(&found, &expected);
-        assert!(apart < 1e-2 || scale < 1e-5, "{what}: {} moves otherwise, by {apart}", entry.name);
+        assert!(apart < 1e-2 || scale < 1e-5, "{what}: the gradient of {} differs by {apart}", entry.name);
     }
 }
 
 #[test]
-fn a_step_of_every_small_network_is_the_fused_engines() {
+fn a_step_of_small_networks_agrees_with_the_fused_engine() {
     agree("cnn", &Model::Cnn { dropout: 0.0 }.network(GREY, 10).unwrap(), 5);
     agree("cnn with dropout", &Model::Cnn { dropout: 0.5 }.network(GREY, 10).unwrap(), 5);
     for shortcut in [Downsample::Pad, Downsample::Projection] {
@@ -83,18 +85,18 @@ fn a_step_of_every_small_network_is_the_fused_engines() {
 }
 
 #[test]
-fn a_step_of_every_large_network_is_the_fused_engines() {
+fn a_step_of_large_networks_agrees_with_the_fused_engine() {
     agree("resnet18", &Model::Resnet18.network(GREY, 10).unwrap(), 3);
     agree("cnn8", &Model::Cnn8.network(COLOUR, 10).unwrap(), 6);
     let odd = ImageShape { channels: 3, height: 33, width: 33 };
-    // A number of samples at which no ReLU falls the other way for a rounding.
+    // At this number of samples no ReLU changes sign by rounding.
     agree("resnet50", &Model::Resnet50.network(odd, 10).unwrap(), 3);
     agree("vgg16-bn", &Model::Vgg16Bn.network(COLOUR, 10).unwrap(), 4);
     agree("wordcnn", &word_cnn(500, 20, 2, 0.5).unwrap(), 5);
 }
 
 #[test]
-fn a_step_of_the_deep_residual_networks_is_the_fused_engines() {
+fn a_step_of_deep_networks_agrees_with_the_fused_engine() {
     let small = ImageShape { channels: 3, height: 16, width: 16 };
     for shortcut in [Downsample::Pad, Downsample::Projection] {
         agree("resnet56", &Model::Resnet56 { shortcut }.network(small, 10).unwrap(), 2);
@@ -103,7 +105,7 @@ fn a_step_of_the_deep_residual_networks_is_the_fused_engines() {
 }
 
 #[test]
-fn every_kind_of_step_and_block_is_the_fused_engines() {
+fn every_kind_of_step_agrees_with_the_fused_engine() {
     agree("every kind of step", &networks::everything(), 5);
     for (what, network, count) in networks::layers_that_no_network_has() {
         agree(what, &network, count);
@@ -116,7 +118,7 @@ fn every_kind_of_step_and_block_is_the_fused_engines() {
     }
 }
 
-/// Trains on whole batches and parts of batches, more of each than are launched before a step is recorded.
+/// Trains on whole and partial batches, often enough that both are recorded.
 fn trained(engine: &mut dyn Engine, network: &Network, epochs: std::ops::Range<u64>) -> Vec<f64> {
     let (inputs, labels) = batch(network, 7);
     let mut losses = Vec::new();
@@ -124,7 +126,7 @@ fn trained(engine: &mut dyn Engine, network: &Network, epochs: std::ops::Range<u
         let mut dropout = Streams::new(1, 1).generator(Stream::Dropout, epoch);
         for part in [0..5, 5..7] {
             let inputs = &inputs[part.start * network.input.len()..part.end * network.input.len()];
-            // So small that batch norm over two samples does not make much of what is rounded.
+            // Small, because batch norm over two samples amplifies rounding errors.
             let lr = 0.005 / (1.0 + epoch as f64);
             losses.push(engine.train_step(inputs, &mut cross_entropy(&labels[part]), lr, &mut dropout).unwrap());
         }
@@ -136,13 +138,13 @@ fn trained(engine: &mut dyn Engine, network: &Network, epochs: std::ops::Range<u
 }
 
 #[test]
-fn ten_steps_with_every_optimiser_go_where_the_fused_engines_go() {
+fn ten_steps_with_every_optimiser_agree_with_the_fused_engine() {
     let both = || [networks::everything(), word_cnn(500, 20, 2, 0.5).unwrap()];
     for (network, optimizer) in [PLAIN, SGD, ADAM].iter().flat_map(|o| both().map(|network| (network, o.clone()))) {
         let mut engines = (cuda(&network, optimizer.clone()), fused(&network, optimizer.clone()));
         let found = trained(&mut engines.0, &network, 0..5);
         let expected = trained(&mut engines.1, &network, 0..5);
-        // Adam's first steps are of one length whatever the gradient, so what is rounded of a tiny one moves its weight.
+        // Adam's first steps have the same length for every gradient, so the rounding error of a tiny gradient changes its weight.
         let allowed = if optimizer == ADAM { 0.05 } else { 2e-3 };
         let norm = expected.iter().map(|value| value * value).sum::<f64>().sqrt();
         let apart = found.iter().zip(&expected).map(|(f, e)| (f - e).powi(2)).sum::<f64>().sqrt() / norm;
@@ -151,23 +153,23 @@ fn ten_steps_with_every_optimiser_go_where_the_fused_engines_go() {
 }
 
 #[test]
-fn a_step_that_is_played_gives_the_bytes_of_one_that_is_launched() {
+fn a_replayed_step_gives_the_bytes_of_a_launched_one() {
     let network = networks::everything();
     let run = |refuses: bool| {
         let shared = SharedTwin::default();
         shared.lock().refuses_to_record = refuses;
         let mut engine = CudaEngine::new(&network, weights(&network), SGD, Box::new(shared)).unwrap();
         let losses = trained(&mut engine, &network, 0..4);
-        assert_eq!(engine.recorded.failures > 0, refuses);
-        let pieces = "two halves and the evaluation, of two kinds of batch";
-        assert_eq!(engine.recorded.pieces.len(), if refuses { 0 } else { 6 }, "{pieces}");
+        assert_eq!(engine.recordings.failures > 0, refuses);
+        let parts = "two parts of a step and the evaluation, for two sizes of batch";
+        assert_eq!(engine.recordings.parts.len(), if refuses { 0 } else { 6 }, "{parts}");
         (losses, engine.checkpoint().unwrap())
     };
     assert_eq!(run(false), run(true));
 }
 
 #[test]
-fn an_engine_restored_from_a_checkpoint_goes_on_with_the_same_bytes() {
+fn an_engine_resumed_from_a_checkpoint_gives_the_same_bytes() {
     let network = Model::Cnn { dropout: 0.5 }.network(GREY, 10).unwrap();
     for optimizer in [PLAIN, SGD, ADAM] {
         let (mut whole, mut resumed) = (cuda(&network, optimizer.clone()), cuda(&network, optimizer.clone()));
@@ -175,7 +177,7 @@ fn an_engine_restored_from_a_checkpoint_goes_on_with_the_same_bytes() {
         resumed.restore(whole.checkpoint().unwrap()).unwrap();
         assert_eq!(trained(&mut whole, &network, 3..5), trained(&mut resumed, &network, 3..5));
         assert_eq!(whole.checkpoint().unwrap(), resumed.checkpoint().unwrap(), "{optimizer:?}");
-        // The layout is the engines' own affair.
+        // Checkpoints do not depend on an engine's layout of weights.
         let mut other = fused(&network, optimizer.clone());
         other.restore(whole.checkpoint().unwrap()).unwrap();
         assert_eq!(other.checkpoint().unwrap(), whole.checkpoint().unwrap());
@@ -190,11 +192,11 @@ fn a_checkpoint_of_another_network_or_optimiser_is_refused() {
     let refused = engine.restore(cuda(&other, SGD).checkpoint().unwrap()).unwrap_err();
     assert!(refused.to_string().contains("another network"), "{refused}");
     let refused = engine.restore(cuda(&cnn, ADAM).checkpoint().unwrap()).unwrap_err();
-    assert!(refused.to_string().contains("another optimiser's"), "{refused}");
+    assert!(refused.to_string().contains("another optimiser"), "{refused}");
 }
 
 #[test]
-fn memory_is_told_before_it_is_taken() {
+fn the_estimate_equals_the_memory_of_an_engine() {
     let projection = Model::Resnet20 { shortcut: Downsample::Projection }.network(COLOUR, 10).unwrap();
     let words = word_cnn(500, 20, 2, 0.5).unwrap();
     let cnn = Model::Cnn { dropout: 0.5 }.network(GREY, 10).unwrap();
@@ -207,7 +209,7 @@ fn memory_is_told_before_it_is_taken() {
             let mut engine = CudaEngine::new(&network, weights(&network), optimizer.clone(), device).unwrap();
             engine = engine.in_precision(precision);
             let (inputs, labels) = batch(&network, 3);
-            // A larger batch after a smaller one: the smaller one's room is given back.
+            // A larger batch frees the memory of a smaller one.
             for count in [1, 3] {
                 let inputs = &inputs[..count * network.input.len()];
                 engine.train_step(inputs, &mut cross_entropy(&labels[..count]), 0.1, &mut no_dropout()).unwrap();
@@ -218,28 +220,27 @@ fn memory_is_told_before_it_is_taken() {
 }
 
 #[test]
-fn a_network_that_the_program_lacks_is_refused_with_a_remedy() {
+fn an_unsupported_network_is_refused_with_a_remedy() {
     let mut network = Model::Cnn { dropout: 0.5 }.network(GREY, 10).unwrap();
     network.layers.insert(0, Layer::Tanh);
     let refused = CudaEngine::new(&network, weights(&network), SGD, Box::new(Twin::new())).map(|_| ()).unwrap_err();
-    let expected = "no engine runs this network on a GPU (layer 0 is none that an input can go into): train it with `--device cpu`";
+    let expected = "no engine supports this network on a GPU (layer 0 cannot read the network's input): train it with `--device cpu`";
     assert_eq!(refused.to_string(), expected);
     assert_eq!(device_memory(&network, &SGD, 3, Precision::F32), None);
 }
 
 #[test]
-fn inputs_that_are_no_samples_are_refused() {
+fn a_fraction_of_a_sample_is_refused() {
     let network = Model::Cnn { dropout: 0.5 }.network(GREY, 10).unwrap();
     let mut engine = cuda(&network, SGD);
     for count in [0, 783] {
         let error = engine.train_step(&vec![0.0; count], &mut cross_entropy(&[]), 0.1, &mut no_dropout()).unwrap_err();
-        assert_eq!(error.to_string(), format!("{count} values are no samples of 784"));
+        assert_eq!(error.to_string(), format!("{count} input values are not a whole number of samples of 784 values"));
     }
 }
 
-/// The loss is the host's: any may come, and none is known to the device.
 #[test]
-fn any_loss_is_taken() {
+fn any_loss_can_be_computed_on_the_host() {
     let network = Model::Cnn { dropout: 0.0 }.network(GREY, 10).unwrap();
     let (inputs, labels) = samples(network.input, 4);
     let run = |engine: &mut dyn Engine| {
@@ -252,18 +253,22 @@ fn any_loss_is_taken() {
     assert!(distance(found.values(), expected.values()) < 1e-6);
 }
 
-/// Over the driver's calls, made to a stand-in: steps that are recorded and played, batches of two sizes, checkpoints.
+/// Runs over a stand-in for the driver: recorded and replayed steps, batches of two sizes, checkpoints.
 #[cfg(target_os = "linux")]
 #[test]
-fn over_the_drivers_calls_two_slots_give_the_twins_bytes_and_take_as_much_memory() {
+fn through_the_drivers_calls_two_slots_give_the_twins_bytes() {
     use plusminus_cuda::{Gpu, Monitor};
-    let name = "cuda::tests::over_the_drivers_calls_two_slots_give_the_twins_bytes_and_take_as_much_memory";
+    let name = "cuda::tests::through_the_drivers_calls_two_slots_give_the_twins_bytes";
     plusminus_stand_in::test(name, &[], || {
         let network = networks::everything();
         let run = |optimizer: &Optimizer, device: Box<dyn Device>| {
             let mut engine = CudaEngine::new(&network, weights(&network), optimizer.clone(), device).unwrap();
             let losses = trained(&mut engine, &network, 0..3);
-            assert_eq!(engine.recorded.pieces.len(), 6, "two halves and the evaluation, of two kinds of batch");
+            assert_eq!(
+                engine.recordings.parts.len(),
+                6,
+                "two parts of a step and the evaluation, for two sizes of batch"
+            );
             let found = (losses, engine.checkpoint().unwrap());
             (found, engine)
         };
@@ -278,7 +283,7 @@ fn over_the_drivers_calls_two_slots_give_the_twins_bytes_and_take_as_much_memory
                 std::thread::scope(|scope| [scope.spawn(slot), scope.spawn(slot)].map(|slot| slot.join().unwrap()));
             assert_eq!(used(), 2 * twin.lock().bytes(), "{optimizer:?}");
             assert!(slots.iter().all(|(found, _)| *found == expected), "{optimizer:?}");
-            // The largest batch that it was trained on.
+            // For the largest batch.
             assert_eq!(device_memory(&network, &optimizer, 5, Precision::F32), Some(used() / 2));
         }
         assert_eq!(used(), 0);

@@ -1,16 +1,16 @@
-//! The optimiser's step.
+//! The optimiser's step on the device.
 
-use super::CudaEngine;
+use super::memory::ModelMemory;
 use plusminus_core::methods::optimizer::Optimizer;
-use plusminus_cuda::DeviceError;
-use plusminus_cuda::ops::{Adam, RATES, Sgd};
+use plusminus_cuda::ops::{Adam, MAX_RATES, Sgd};
+use plusminus_cuda::{Device, DeviceError};
 
-/// The numbers that a step of the optimiser takes, in the order of its kernel; zeroes behind.
-pub(super) type Rates = [f32; RATES];
+/// The numbers that the optimiser's kernel reads, in its order, padded with zeros.
+pub(super) type Rates = [f32; MAX_RATES];
 
-/// Those of step number `steps`, from 1, at the learning rate `lr`: rounded as the processor's engines round them.
+/// The rates of step number `steps`, from 1, at the learning rate `lr`, rounded as on the CPU.
 pub(super) fn rates(optimizer: &Optimizer, steps: u64, lr: f64) -> Rates {
-    let mut rates = [0.0; RATES];
+    let mut rates = [0.0; MAX_RATES];
     match *optimizer {
         Optimizer::Sgd { momentum, weight_decay, .. } => {
             rates[..3].copy_from_slice(&[lr, momentum, weight_decay].map(|value| value as f32));
@@ -26,19 +26,16 @@ pub(super) fn rates(optimizer: &Optimizer, steps: u64, lr: f64) -> Rates {
     rates
 }
 
-impl CudaEngine {
-    /// A step along the gradients, at the rates that lie on the device.
-    pub(super) fn update(&mut self) -> Result<(), DeviceError> {
-        let (held, device) = (&self.held, &mut *self.device);
-        let (weights, gradient, rates) = (held.parameters, held.gradients, held.rates);
-        match (&self.optimizer, held.optimizer_state) {
-            (Optimizer::Sgd { nesterov, .. }, [velocity, _]) => {
-                Sgd { weights, gradient, velocity, rates, nesterov: *nesterov }.run(device)
-            }
-            (Optimizer::Adam { .. }, [Some(mean), Some(square)]) => {
-                Adam { weights, gradient, mean, square, rates }.run(device)
-            }
-            (Optimizer::Adam { .. }, _) => Err(DeviceError::Unfit("Adam without its moments".into())),
+/// Takes a step along the gradients, at the rates in device memory.
+pub(super) fn update(optimizer: &Optimizer, model: &ModelMemory, device: &mut dyn Device) -> Result<(), DeviceError> {
+    let (weights, gradient, rates) = (model.parameters, model.gradients, model.rates);
+    match (optimizer, model.optimizer_state) {
+        (Optimizer::Sgd { nesterov, .. }, [velocity, _]) => {
+            Sgd { weights, gradient, velocity, rates, nesterov: *nesterov }.run(device)
         }
+        (Optimizer::Adam { .. }, [Some(mean), Some(square)]) => {
+            Adam { weights, gradient, mean, square, rates }.run(device)
+        }
+        (Optimizer::Adam { .. }, _) => Err(DeviceError::InvalidArgument("Adam lacks its moments".into())),
     }
 }

@@ -1,66 +1,68 @@
-//! Scales and shifts through which values are read: a bias, or batch norm.
+//! The scale and shift of a view: a bias, or batch norm (Ioffe & Szegedy 2015).
 
-use super::memory::Buffer;
 use super::program::{Affine, Norm, Value};
 use plusminus_kernels::View;
 
-/// Batch norm's ε.
+/// ε of batch norm.
 pub(crate) const EPSILON: f64 = 1e-5;
 
-/// The share of the running statistics that each batch replaces.
+/// The weight of a batch's statistics in the running statistics.
 pub(crate) const MOMENTUM: f64 = 0.1;
 
-/// Stored values, with how they are read and what the gradient with respect to them is made with.
+/// A value with its view, and the factors of its gradient.
 #[derive(Clone, Copy)]
-pub(super) struct Seen<'a> {
+pub(super) struct ValueView<'a> {
+    /// The stored values of all samples.
     pub values: &'a [f32],
     pub view: View<'a>,
-    /// Each channel's mean; nothing where there is no scale and shift.
+    /// The mean of each channel; empty without a scale and shift.
     pub mean: &'a [f32],
-    /// The gradient with respect to a value x where readers have g: α g + β x + γ for every channel, or g.
+    /// α, β and γ of each channel: the gradient with respect to the stored value x is α g + β x + γ, where g is the gradient with respect
+    /// to the viewed value. `None` if the two gradients are equal.
     pub factors: Option<[&'a [f32]; 3]>,
 }
 
-impl<'a> Seen<'a> {
-    /// From sample number `first` on.
-    pub fn samples(&self, first: usize, sample: usize) -> Seen<'a> {
-        Seen { values: &self.values[first * sample..], ..*self }
+impl<'a> ValueView<'a> {
+    /// The samples from `first` on, of `size` values each.
+    pub fn samples(&self, first: usize, size: usize) -> ValueView<'a> {
+        ValueView { values: &self.values[first * size..], ..*self }
     }
 
-    /// The values of one sample.
-    pub fn sample(&self, number: usize, sample: usize) -> &'a [f32] {
-        &self.values[number * sample..][..sample]
+    /// The stored values of one sample, `size` of them.
+    pub fn sample(&self, index: usize, size: usize) -> &'a [f32] {
+        &self.values[index * size..][..size]
     }
 }
 
-/// What is known of an [`Affine`] during a step.
+/// The values of an [`Affine`] during a step, one per channel.
 #[derive(Debug)]
-pub(super) struct Moving {
+pub(super) struct AffineState {
     scale: Vec<f32>,
     shift: Vec<f32>,
     mean: Vec<f32>,
-    /// 1/√(variance + ε)
+    /// 1/√(variance + ε).
     inverse: Vec<f64>,
+    /// See [`ValueView::factors`].
     factors: Option<[Vec<f32>; 3]>,
 }
 
-impl Moving {
+impl AffineState {
     pub fn new(affine: &Affine) -> Self {
-        let zeroes = || vec![0.0; affine.channels];
-        Moving {
+        let zeros = || vec![0.0; affine.channels];
+        AffineState {
             scale: vec![1.0; affine.channels],
-            shift: zeroes(),
-            mean: zeroes(),
+            shift: zeros(),
+            mean: zeros(),
             inverse: vec![0.0; affine.channels],
-            factors: affine.norm.as_ref().map(|_| [zeroes(), zeroes(), zeroes()]),
+            factors: affine.norm.as_ref().map(|_| [zeros(), zeros(), zeros()]),
         }
     }
 
-    /// `values` as their readers see them.
-    pub fn see<'a>(this: Option<&'a Self>, value: &Value, values: &'a [f32]) -> Seen<'a> {
+    /// The view of `value`, whose stored values are `values`.
+    pub fn view<'a>(this: Option<&'a Self>, value: &Value, values: &'a [f32]) -> ValueView<'a> {
         let affine = this.map(|this| (&this.scale[..], &this.shift[..]));
         let factors = this.and_then(|this| this.factors.as_ref());
-        Seen {
+        ValueView {
             values,
             view: View { affine, rectify: value.rectify },
             mean: this.map_or(&[], |this| &this.mean),
@@ -68,17 +70,25 @@ impl Moving {
         }
     }
 
-    /// After a forward pass with the batch's own moments (mean and squares of every sample, of so many `pixels` each), which move the
-    /// running ones. `None` where there is no batch norm.
-    pub fn settle(&mut self, affine: &Affine, parameters: &[f32], moments: &[f32], pixels: usize, running: &mut [f32]) {
-        let Some(norm) = &affine.norm else { return self.settle_bias(affine, parameters) };
+    /// Sets scale and shift from the statistics of a batch and updates the running statistics.
+    ///
+    /// `moments` has, for each sample, the mean and the sum of squared deviations of every channel over `pixels` pixels.
+    pub fn use_batch_statistics(
+        &mut self,
+        affine: &Affine,
+        parameters: &[f32],
+        moments: &[f32],
+        pixels: usize,
+        running: &mut [f32],
+    ) {
+        let Some(norm) = &affine.norm else { return self.use_bias(affine, parameters) };
         let channels = affine.channels;
         let samples = moments.len() / (2 * channels);
         let count = (samples * pixels) as f64;
         for channel in 0..channels {
             let of = |sample: usize, which: usize| f64::from(moments[(2 * sample + which) * channels + channel]);
             let mean = (0..samples).map(|sample| of(sample, 0)).sum::<f64>() / samples as f64;
-            // Chan, Golub & LeVeque 1983: squares about a common mean.
+            // Chan, Golub & LeVeque 1983: moves the squared deviations to the common mean.
             let apart = |sample| {
                 let distance = of(sample, 0) - mean;
                 of(sample, 1) + pixels as f64 * distance * distance
@@ -87,29 +97,30 @@ impl Moving {
             self.normalise(norm, parameters, channel, mean, squares / count);
             let Some(at) = norm.mean.clone().nth(channel) else { continue };
             let bias = affine.bias.as_ref().map_or(0.0, |bias| f64::from(parameters[bias.start + channel]));
-            let follow = |old: &mut f32, new: f64| *old = (f64::from(*old) * (1.0 - MOMENTUM) + new * MOMENTUM) as f32;
-            follow(&mut running[at], mean + bias);
-            follow(&mut running[norm.variance.start + channel], squares / (count - 1.0).max(1.0));
+            let update = |old: &mut f32, new: f64| *old = (f64::from(*old) * (1.0 - MOMENTUM) + new * MOMENTUM) as f32;
+            update(&mut running[at], mean + bias);
+            update(&mut running[norm.variance.start + channel], squares / (count - 1.0).max(1.0));
         }
     }
 
-    /// Before a forward pass that uses the running moments.
-    pub fn settle_running(&mut self, affine: &Affine, parameters: &[f32], running: &[f32]) {
-        let Some(norm) = &affine.norm else { return self.settle_bias(affine, parameters) };
+    /// Sets scale and shift from the running statistics, for evaluation.
+    pub fn use_running_statistics(&mut self, affine: &Affine, parameters: &[f32], running: &[f32]) {
+        let Some(norm) = &affine.norm else { return self.use_bias(affine, parameters) };
         for (channel, at) in norm.mean.clone().enumerate() {
-            // The running mean is of values with their bias, the stored ones have none.
+            // The running mean includes the bias; the stored values do not.
             let bias = affine.bias.as_ref().map_or(0.0, |bias| f64::from(parameters[bias.start + channel]));
             let mean = f64::from(running[at]) - bias;
             self.normalise(norm, parameters, channel, mean, f64::from(running[norm.variance.start + channel]));
         }
     }
 
-    fn settle_bias(&mut self, affine: &Affine, parameters: &[f32]) {
+    fn use_bias(&mut self, affine: &Affine, parameters: &[f32]) {
         if let Some(bias) = &affine.bias {
             self.shift.copy_from_slice(&parameters[bias.clone()]);
         }
     }
 
+    /// y = γ (x − mean)/√(variance + ε) + β, as scale · x + shift.
     fn normalise(&mut self, norm: &Norm, parameters: &[f32], channel: usize, mean: f64, variance: f64) {
         let inverse = (variance + EPSILON).sqrt().recip();
         let scale = f64::from(parameters[norm.scale.start + channel]) * inverse;
@@ -119,11 +130,11 @@ impl Moving {
         self.shift[channel] = (f64::from(parameters[norm.shift.start + channel]) - mean * scale) as f32;
     }
 
-    /// On the way back: from `sums` (Σ g and Σ g · (x − mean) of every sample) the gradients of bias, scale and shift, and the factors
-    /// that the gradient with respect to the values is made with.
+    /// Writes the gradients of bias, or of batch norm's scale and shift, and sets the factors of the value's gradient.
     ///
-    /// Batch norm takes away what a bias adds, so such a bias has no gradient.
-    pub fn unsettle(
+    /// `sums` has, for each sample, Σ g and Σ g · (x − mean) of every channel over `pixels` pixels. Batch norm removes a bias before it,
+    /// so the gradient of such a bias is zero.
+    pub fn differentiate(
         &mut self,
         affine: &Affine,
         parameters: &[f32],
@@ -159,9 +170,4 @@ impl Moving {
             }
         }
     }
-}
-
-/// Where samples' moments and sums stand, one of each affine: two values a channel and sample.
-pub(super) fn partials(affine: &Affine, samples: usize) -> Buffer {
-    Buffer::zeroes(2 * affine.channels * samples)
 }

@@ -1,59 +1,60 @@
-//! What memory an engine takes, told before there is one.
+//! The host memory that an engine occupies, computed before the engine exists.
 //!
-//! Every length stands where the buffer is made, too; a test holds the two against each other for every network.
+//! Each length repeats one where a buffer is allocated. A test compares the two for every network.
 
-use super::convolution::{self, Axis, Convolution};
+use super::buffer::SCRATCH;
+use super::convolution::FORWARD_PARTS;
 use super::linear::Linear;
-use super::memory::SCRATCH;
-use super::parameters::Order;
-use super::program::{Program, Step};
-use crate::{Plan, optimizer_values_per_weight};
+use super::parameters::WeightOrder;
+use super::program::{Convolution, Program, Step, compile};
+use crate::optimizer::optimizer_values_per_weight;
+use crate::weights::Plan;
 use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::PLACES;
 use std::num::NonZeroUsize;
 
-/// Bytes that an engine holds once it has taken a step of so many `samples`; nothing where it cannot run the network.
+/// Bytes that an engine occupies after a step of `samples` samples; `None` if it does not support the network.
 pub(crate) fn memory(network: &Network, optimizer: &Optimizer, samples: usize, threads: NonZeroUsize) -> Option<usize> {
     let plan = Plan::of(network);
-    let program = Program::new(network, &plan, Order::Panels).ok()?;
-    // Parameters, their gradients, and what the optimiser remembers of them.
+    let program = compile(network, &plan, WeightOrder::Panels).ok()?;
+    // Parameters, their gradients, and the optimiser's state.
     let lists = 2 + optimizer_values_per_weight(optimizer);
     let classes = program.values[program.logits].shape.channels;
-    let values = samples * (program.sample() + 2 * classes)
+    let values = samples * (program.values_per_sample() + 2 * classes)
         + lists * program.parameters.len()
-        + program.shared(samples).iter().sum::<usize>()
-        + threads.get() * program.scratch(samples).iter().sum::<usize>()
+        + program.shared_lengths(samples).iter().sum::<usize>()
+        + threads.get() * program.scratch_lengths(samples).iter().sum::<usize>()
         + plan.len();
     Some(values * size_of::<f32>())
 }
 
 impl Program {
-    /// Values that every sample of a batch takes: what steps leave, gradients, moments, masks.
-    fn sample(&self) -> usize {
+    /// Values per sample of a batch: outputs of steps, gradients, sums, masks.
+    fn values_per_sample(&self) -> usize {
         let masks = self.steps.iter().filter(|step| matches!(step, Step::Dropout { .. })).map(Step::output);
         let values = (0..self.values.len()).chain(masks).map(|value| self.values[value].shape.len());
         let partials = self.affines.iter().map(|affine| 2 * affine.channels);
-        values.chain(partials).chain(self.slots.iter().copied()).sum()
+        values.chain(partials).chain(self.gradient_buffers.iter().copied()).sum()
     }
 
-    /// Values that threads share during a step.
-    fn shared(&self, samples: usize) -> [usize; 2] {
+    /// The lengths of the buffers that threads share during a step.
+    fn shared_lengths(&self, samples: usize) -> [usize; 2] {
         largest(self.steps.iter().map(|step| match step {
-            Step::Convolution(convolution) => convolution.shared(),
+            Step::Convolution(convolution) => convolution.shared_lengths(),
             Step::Linear { .. } => {
-                let [packed, _] = self.linear(step).map_or([0, 0], |linear| linear.shared());
+                let [packed, _] = self.linear(step).map_or([0, 0], |linear| linear.shared_lengths());
                 [packed, samples * self.values[step.output()].shape.len()]
             }
             _ => [0, 0],
         }))
     }
 
-    /// Values that each thread has for itself.
-    fn scratch(&self, samples: usize) -> [usize; SCRATCH] {
+    /// The lengths of each thread's scratch buffers.
+    fn scratch_lengths(&self, samples: usize) -> [usize; SCRATCH] {
         largest(self.steps.iter().map(|step| match step {
-            Step::Convolution(convolution) => convolution.scratch(samples),
-            // Going back every sample is in each part.
+            Step::Convolution(convolution) => convolution.scratch_lengths(samples),
+            // In the backward pass every part reads all samples.
             _ => self.linear(step).map_or([0; SCRATCH], |linear| {
                 let piece = linear.pieces().iter().map(ExactSizeIterator::len).max().unwrap_or(0);
                 filled([samples * piece])
@@ -68,49 +69,51 @@ impl Program {
 }
 
 impl Convolution {
-    /// Values that a thread has for itself on both ways.
-    fn scratch(&self, samples: usize) -> [usize; SCRATCH] {
+    /// The lengths of a thread's scratch buffers, for both passes.
+    fn scratch_lengths(&self, samples: usize) -> [usize; SCRATCH] {
         let (inputs, outputs) = (self.from.stored, self.to.stored);
-        let [forward, backward] = [convolution::PARTS, self.parts()].map(|parts| {
+        let [forward, backward] = [FORWARD_PARTS, self.backward_parts()].map(|parts| {
             let blocks = self.tile_blocks(samples.div_ceil(parts));
-            [inputs, outputs].map(|channels| PLACES * self.place(&blocks, channels))
+            [inputs, outputs].map(|channels| PLACES * self.place_stride(&blocks, channels))
         });
-        let filters = self.filters();
-        let reached = self.reach().iter().product::<usize>() * inputs;
+        let winograd = self.uses_winograd();
+        let extended = self.winograd_extent().iter().product::<usize>() * inputs;
         let padded = self.padded().iter().product::<usize>() * inputs;
         let spread = [0, 1].map(|axis| {
-            let Axis { before, after, .. } = self.axis(axis);
-            before + self.to.extent()[axis] + after
+            let axis_gradient = self.axis_gradient(axis);
+            axis_gradient.before + self.to.extent()[axis] + axis_gradient.after
         });
-        let forward = match filters[0] {
-            true => filled([reached, forward[0], forward[1]]),
+        let forward = match winograd[0] {
+            true => filled([extended, forward[0], forward[1]]),
             false => filled([padded]),
         };
-        let backward = match filters[1] {
-            true => [reached, self.to.len(), backward[0], backward[1], backward[0], reached],
+        let backward = match winograd[1] {
+            true => [extended, self.to.len(), backward[0], backward[1], backward[0], extended],
             false => filled([padded, spread.iter().product::<usize>() * outputs]),
         };
         largest([forward, backward].into_iter())
     }
 }
 
-/// Each place's largest length.
+/// The largest length of each buffer.
 fn largest<const N: usize>(lengths: impl Iterator<Item = [usize; N]>) -> [usize; N] {
-    lengths.fold([0; N], |most, next| std::array::from_fn(|place| most[place].max(next[place])))
+    lengths.fold([0; N], |most, next| std::array::from_fn(|i| most[i].max(next[i])))
 }
 
-/// So many places, and none of the rest.
+/// Pads a list of lengths with zeros.
 fn filled<const N: usize>(lengths: [usize; N]) -> [usize; SCRATCH] {
-    std::array::from_fn(|place| lengths.get(place).copied().unwrap_or(0))
+    std::array::from_fn(|i| lengths.get(i).copied().unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fused::memory::Buffer;
-    use crate::fused::{FusedEngine, State};
+    use crate::engine::Engine;
+    use crate::fused::buffer::Buffer;
+    use crate::fused::engine::FusedEngine;
+    use crate::fused::state::BatchState;
     use crate::testing::cross_entropy;
-    use crate::{Engine, Weights};
+    use crate::weights::Weights;
     use plusminus_core::methods::dataset::ImageShape;
     use plusminus_core::methods::networks::{Downsample, Model, word_cnn};
     use plusminus_core::random::{Stream, Streams};
@@ -127,21 +130,32 @@ mod tests {
     }
 
     impl FusedEngine {
-        /// Bytes that it does hold.
-        fn held(&self) -> usize {
-            let FusedEngine { program: _, team, updater, weights, parameters, gradients, state } = self;
-            let State { room: _, values, slots, affines: _, partials, masks, shared, logits, gradient } = state;
+        /// Bytes in its buffers.
+        fn occupied(&self) -> usize {
+            let FusedEngine { program: _, threads, updater, weights, parameters, gradients, state } = self;
+            let BatchState {
+                capacity: _,
+                values,
+                gradients: of_values,
+                affines: _,
+                sample_sums,
+                masks,
+                shared,
+                logits,
+                logits_gradient,
+            } = state;
             let state = updater.state();
-            let scratch = team.scratch.lock().unwrap();
-            let buffers = [values, slots, partials, masks].into_iter().flatten().chain(shared);
+            let scratch = threads.scratch.lock().unwrap();
+            let buffers = [values, of_values, sample_sums, masks].into_iter().flatten().chain(shared);
             let buffers = buffers.chain([parameters, gradients]).chain(scratch.iter().flat_map(|scratch| &scratch.0));
-            let lists = [logits.len(), gradient.len(), weights.values().len(), state.first.len(), state.second.len()];
+            let lists =
+                [logits.len(), logits_gradient.len(), weights.values().len(), state.first.len(), state.second.len()];
             (buffers.map(|buffer: &Buffer| buffer.len()).sum::<usize>() + lists.iter().sum::<usize>())
                 * size_of::<f32>()
         }
     }
 
-    /// An engine that has taken a step and evaluated the same samples.
+    /// An engine after a step and an evaluation of the same samples.
     fn used(network: &Network, optimizer: &Optimizer, samples: usize, threads: NonZeroUsize) -> FusedEngine {
         let (streams, best) = (Streams::new(1, 1), Instructions::best());
         let weights: Weights = Arc::new(Plan::of(network)).initial(&mut streams.generator(Stream::Weights, 0));
@@ -156,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_holds_what_was_told_beforehand() {
+    fn the_estimate_equals_the_memory_of_an_engine() {
         let resnet20 = |shortcut| Model::Resnet20 { shortcut };
         let cases = [
             ("cnn", Model::Cnn { dropout: 0.5 }, GREY, 32),
@@ -171,29 +185,29 @@ mod tests {
         let words = ("wordcnn", word_cnn(2_000, 30, 2, 0.5).unwrap(), 16);
         for (name, network, samples) in models.into_iter().chain([words]) {
             let optimizer = if samples == 32 { ADAM } else { SGD };
-            let told = memory(&network, &optimizer, samples, threads(1)).unwrap();
-            assert_eq!(used(&network, &optimizer, samples, threads(1)).held(), told, "{name}");
+            let estimate = memory(&network, &optimizer, samples, threads(1)).unwrap();
+            assert_eq!(used(&network, &optimizer, samples, threads(1)).occupied(), estimate, "{name}");
         }
     }
 
     #[test]
-    fn several_threads_and_odd_batches_hold_no_more_than_was_told() {
+    fn the_estimate_bounds_the_memory_of_several_threads_and_odd_batches() {
         let network = Model::Resnet20 { shortcut: Downsample::Pad }.network(COLOUR, 10).unwrap();
         for (samples, number) in [(16, 3), (7, 2), (1, 1)] {
-            let told = memory(&network, &SGD, samples, threads(number)).unwrap();
-            let held = used(&network, &SGD, samples, threads(number)).held();
-            assert!(held <= told, "{samples} samples, {number} threads: {held} of {told} bytes");
+            let estimate = memory(&network, &SGD, samples, threads(number)).unwrap();
+            let occupied = used(&network, &SGD, samples, threads(number)).occupied();
+            assert!(occupied <= estimate, "{samples} samples, {number} threads: {occupied} of {estimate} bytes");
         }
     }
 
     #[test]
-    fn larger_batches_more_threads_and_optimisers_that_remember_more_take_more() {
+    fn the_estimate_grows_with_batch_threads_and_optimiser_state() {
         let network = Model::Resnet18.network(GREY, 10).unwrap();
-        let told =
+        let estimate =
             |optimizer: &Optimizer, samples, number| memory(&network, optimizer, samples, threads(number)).unwrap();
         let plain = Optimizer::Sgd { lr: 0.1, momentum: 0.0, weight_decay: 0.0, nesterov: false };
-        assert!(told(&plain, 32, 1) < told(&SGD, 32, 1) && told(&SGD, 32, 1) < told(&ADAM, 32, 1));
-        assert!(told(&SGD, 32, 1) < told(&SGD, 32, 2));
-        assert!((1..40).all(|samples| told(&SGD, samples, 1) < told(&SGD, samples + 1, 1)));
+        assert!(estimate(&plain, 32, 1) < estimate(&SGD, 32, 1) && estimate(&SGD, 32, 1) < estimate(&ADAM, 32, 1));
+        assert!(estimate(&SGD, 32, 1) < estimate(&SGD, 32, 2));
+        assert!((1..40).all(|samples| estimate(&SGD, samples, 1) < estimate(&SGD, samples + 1, 1)));
     }
 }

@@ -1,33 +1,36 @@
-//! Linear layers: products with a matrix, a row a sample.
+//! Linear layers: products of samples with a matrix.
 
-use super::affine::Seen;
-use super::convolution::{Backward, Target};
-use super::memory::Buffer;
+use super::affine::ValueView;
+use super::buffer::Buffer;
+use super::gradient_target::{BackwardInputs, GradientTarget};
 use super::program::Shape;
-use super::team::{Pass, Team, pieces};
-use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Pad, Steps};
+use super::threads::{StepContext, Threads, sample_chunks};
+use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Pad, Strides};
 use std::ops::Range;
 
-/// Values of a sample that are taken at a time: rows of many pages would fight for the same sets of the cache.
+/// Values of a sample per block of columns. Longer rows would compete for the same cache sets.
 const PIECE: usize = 512;
 
 /// Parts of a forward pass, and of the gradient with respect to the input.
 const PARTS: usize = 4;
 
-/// Panels of outputs in a part of the gradient with respect to the weights.
+/// Panels of outputs per part of the gradient with respect to the weights.
 const PANELS: usize = 4;
 
-/// A linear layer over samples of the stored extent `from`.
+/// A linear layer: `[samples, inputs]` · `[inputs, outputs]`.
 #[derive(Clone, Copy)]
 pub(super) struct Linear<'a> {
+    /// The shape of a sample, whose stored values are the inputs.
     pub from: Shape,
+    /// Stored outputs.
     pub outputs: usize,
+    /// The matrix within the stored parameters.
     pub weight: &'a Range<usize>,
 }
 
 impl Linear<'_> {
-    /// Values that all threads share in a step: the weights, turned over.
-    pub fn shared(&self) -> [usize; 2] {
+    /// The length of the buffers that all threads share: the transposed weights, and none.
+    pub fn shared_lengths(&self) -> [usize; 2] {
         [self.weight.len(), 0]
     }
 
@@ -35,26 +38,26 @@ impl Linear<'_> {
         self.from.len()
     }
 
-    /// Some values of every sample, as they are read, one sample after the other.
-    fn gather(&self, team: &Team, x: Seen<'_>, samples: usize, piece: Range<usize>, gathered: &mut [f32]) {
-        // A piece is of whole pixels, or of a part of one.
+    /// Copies a range of every sample's viewed values, `[samples, piece]`.
+    fn gather(&self, threads: &Threads, x: ValueView<'_>, samples: usize, piece: Range<usize>, gathered: &mut [f32]) {
+        // A piece is a number of whole pixels or a part of one pixel.
         for (sample, to) in gathered.chunks_exact_mut(piece.len()).take(samples).enumerate() {
             let image = &x.sample(sample, self.inputs())[piece.clone()];
             let channels = self.from.stored.min(piece.len());
             let view = x.view.part(piece.start % self.from.stored, channels);
             let pixels = piece.len() / channels;
             Pad { image, extent: [1, pixels], channels, view, padded: to, columns: pixels, before: [0, 0] }
-                .run(team.instructions);
+                .run(threads.instructions);
         }
     }
 
-    /// The pieces of a sample: of so many whole pixels, or of blocks of a pixel that is itself too large.
+    /// The ranges into which a sample's values are divided: whole pixels, or whole blocks of a pixel that is too large.
     pub(super) fn pieces(&self) -> Vec<Range<usize>> {
         let channels = self.from.stored;
         let length = if channels <= PIECE {
             PIECE / channels * channels
         } else {
-            // The largest number of blocks that divides a pixel.
+            // The largest number of blocks that divides a pixel evenly.
             (1..=PIECE / BLOCK)
                 .rev()
                 .map(|blocks| blocks * BLOCK)
@@ -64,21 +67,21 @@ impl Linear<'_> {
         (0..self.inputs()).step_by(length).map(|start| start..self.inputs().min(start + length)).collect()
     }
 
-    /// y = x W.
-    pub fn forward(&self, Pass { team, samples, weights }: Pass<'_>, x: Seen<'_>, y: &mut [f32]) {
+    /// y = x W, `[samples, outputs]`.
+    pub fn forward(&self, StepContext { threads, samples, weights }: StepContext<'_>, x: ValueView<'_>, y: &mut [f32]) {
         let weights = &weights[self.weight.clone()];
         let part = samples.div_ceil(PARTS);
-        let parts = pieces(y, self.outputs, samples, part).into_iter().enumerate().collect();
-        team.each(parts, |(i, y): (usize, &mut [f32]), scratch| {
+        let parts = sample_chunks(y, self.outputs, samples, part).into_iter().enumerate().collect();
+        threads.for_each(parts, |(i, y): (usize, &mut [f32]), scratch| {
             let x = x.samples(i * part, self.inputs());
             let samples = y.len() / self.outputs;
             for piece in self.pieces() {
-                let [gathered] = scratch.places([samples * piece.len()]);
-                self.gather(team, x, samples, piece.clone(), gathered);
+                let [gathered] = scratch.slices([samples * piece.len()]);
+                self.gather(threads, x, samples, piece.clone(), gathered);
                 Correlation {
                     extents: Extents::matrix(samples),
                     x: gathered,
-                    x_steps: Steps::matrix(piece.len()),
+                    x_strides: Strides::matrix(piece.len()),
                     rows: 1,
                     row: 0,
                     length: piece.len(),
@@ -86,21 +89,21 @@ impl Linear<'_> {
                     panel: self.inputs() * BLOCK,
                     outputs: self.outputs,
                     y: &mut *y,
-                    y_steps: Steps::matrix(self.outputs),
+                    y_strides: Strides::matrix(self.outputs),
                     accumulate: piece.start > 0,
                 }
-                .run(team.instructions);
+                .run(threads.instructions);
             }
         });
     }
 
-    /// The gradients of a forward pass: `weight_gradient` is written.
+    /// Writes the gradient of the weights, xᵀ d, to its range of `weight_gradient`, and that of the input, d Wᵀ, to `target`.
     pub fn backward(
         &self,
-        Pass { team, samples, weights }: Pass<'_>,
-        Backward { x, y, gradient }: Backward<'_>,
+        StepContext { threads, samples, weights }: StepContext<'_>,
+        BackwardInputs { x, y, gradient }: BackwardInputs<'_>,
         weight_gradient: &mut [f32],
-        target: Option<Target<'_>>,
+        target: Option<GradientTarget<'_>>,
         [packed, d]: [&mut Buffer; 2],
     ) {
         let d = d.first(samples * self.outputs);
@@ -115,44 +118,56 @@ impl Linear<'_> {
             columns: 1,
             before: [0, 0],
         }
-        .run(team.instructions);
+        .run(threads.instructions);
         let d = &*d;
         let sums = &mut weight_gradient[self.weight.clone()];
         sums.fill(0.0);
         let panel = self.inputs() * BLOCK;
         let parts = sums.chunks_mut(PANELS * panel).enumerate().collect();
-        team.each(parts, |(i, sums): (usize, &mut [f32]), scratch| {
+        threads.for_each(parts, |(i, sums): (usize, &mut [f32]), scratch| {
             for piece in self.pieces() {
-                let [gathered] = scratch.places([samples * piece.len()]);
-                self.gather(team, x, samples, piece.clone(), gathered);
+                let [gathered] = scratch.slices([samples * piece.len()]);
+                self.gather(threads, x, samples, piece.clone(), gathered);
                 OuterSum {
                     extents: Extents::matrix(samples),
                     x: gathered,
-                    x_steps: Steps::matrix(piece.len()),
+                    x_strides: Strides::matrix(piece.len()),
                     rows: 1,
                     row: 0,
                     length: piece.len(),
                     d: &d[i * PANELS * BLOCK..],
-                    d_steps: Steps::matrix(self.outputs),
+                    d_strides: Strides::matrix(self.outputs),
                     outputs: sums.len() / panel * BLOCK,
                     weights: &mut sums[piece.start * BLOCK..],
                     panel,
                 }
-                .run(team.instructions);
+                .run(threads.instructions);
             }
         });
-        let Some(mut target) = target else { return };
+        let Some(target) = target else { return };
+        self.input_gradient(StepContext { threads, samples, weights }, x, d, target, packed);
+    }
+
+    /// Writes the gradient of the input, d Wᵀ.
+    fn input_gradient(
+        &self,
+        StepContext { threads, samples, weights }: StepContext<'_>,
+        x: ValueView<'_>,
+        d: &[f32],
+        mut target: GradientTarget<'_>,
+        packed: &mut Buffer,
+    ) {
         let packed = packed.first(self.weight.len());
         self.transpose(&weights[self.weight.clone()], packed);
         let (packed, part) = (&*packed, samples.div_ceil(PARTS));
-        let parts = target.pieces(self.inputs(), samples, part).into_iter().enumerate().collect();
-        team.each(parts, |(i, mut target): (usize, Target<'_>), _| {
+        let parts = target.chunks(self.inputs(), samples, part).into_iter().enumerate().collect();
+        threads.for_each(parts, |(i, mut target): (usize, GradientTarget<'_>), _| {
             let x = x.samples(i * part, self.inputs());
             let samples = target.gradient.len() / self.inputs();
             Correlation {
                 extents: Extents::matrix(samples),
                 x: &d[i * part * self.outputs..],
-                x_steps: Steps::matrix(self.outputs),
+                x_strides: Strides::matrix(self.outputs),
                 rows: 1,
                 row: 0,
                 length: self.outputs,
@@ -160,18 +175,18 @@ impl Linear<'_> {
                 panel: self.outputs * BLOCK,
                 outputs: self.inputs(),
                 y: &mut *target.gradient,
-                y_steps: Steps::matrix(self.inputs()),
+                y_strides: Strides::matrix(self.inputs()),
                 accumulate: target.add,
             }
-            .run(team.instructions);
+            .run(threads.instructions);
             for sample in 0..samples {
                 let image = x.sample(sample, self.inputs());
-                target.complete(team, x, image, sample);
+                target.sum_sample(threads, x, image, sample);
             }
         });
     }
 
-    /// Panels of inputs from panels of outputs.
+    /// Packs the transposed weights: panels of inputs from panels of outputs.
     fn transpose(&self, weights: &[f32], packed: &mut [f32]) {
         for (panel, weights) in weights.chunks_exact(self.inputs() * BLOCK).enumerate() {
             for (block, from) in weights.chunks_exact(BLOCK * BLOCK).enumerate() {

@@ -1,36 +1,35 @@
-//! Trained weights as the kernels want them: with zeroes for channels that are lacking, in panels for a processor, a row an output for
-//! a GPU.
+//! The layout of trained weights in an engine's memory: padded to whole blocks of channels, in the order that the kernels read.
 
-use super::memory::Buffer;
-use crate::{Plan, WeightEntry};
+use super::buffer::Buffer;
+use crate::weights::{Plan, WeightEntry};
 use plusminus_kernels::BLOCK;
 use std::ops::Range;
 
-/// Channels as they are stored: whole blocks.
-pub(crate) fn blocks(channels: usize) -> usize {
+/// The number of channels in memory: padded to whole blocks.
+pub(crate) fn stored_channels(channels: usize) -> usize {
     channels.next_multiple_of(BLOCK)
 }
 
-/// In which order the weights of convolutions and linear layers stand.
+/// The order of a convolution's or linear layer's stored weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// Panel of outputs, tap, input, output: what the processor's products take.
+pub(crate) enum WeightOrder {
+    /// `[panel of outputs, tap, input, output]`, for the CPU's matrix products.
     #[default]
     Panels,
-    /// Output, tap, input: what cuDNN takes.
+    /// `[output, tap, input]`, for cuDNN.
     Rows,
 }
 
 /// How an array of the plan is stored.
 #[derive(Clone, Copy, Debug)]
 enum Layout {
-    /// A value a channel.
+    /// `[channel]`.
     Vector,
-    /// \[output, input, tap\] in the plan; in this order here.
-    Weights { order: Order, inputs: usize, taps: usize, stored_inputs: usize },
+    /// `[output, input, tap]` in the plan, and this order in memory.
+    Weights { order: WeightOrder, inputs: usize, taps: usize, stored_inputs: usize },
 }
 
-/// An array of the plan and where it is stored.
+/// An array with its ranges in the plan and in memory.
 #[derive(Clone, Debug)]
 struct Array {
     plan: Range<usize>,
@@ -39,57 +38,57 @@ struct Array {
 }
 
 impl Array {
-    /// Where the array's value number `i` is stored.
-    fn place(&self, i: usize) -> usize {
+    /// The index in memory of the array's i-th value.
+    fn index(&self, i: usize) -> usize {
         self.stored.start
             + match self.layout {
                 Layout::Vector => i,
                 Layout::Weights { order, inputs, taps, stored_inputs } => {
                     let (output, input, tap) = (i / (inputs * taps), i / taps % inputs, i % taps);
                     match order {
-                        Order::Panels => {
+                        WeightOrder::Panels => {
                             ((output / BLOCK * taps + tap) * stored_inputs + input) * BLOCK + output % BLOCK
                         }
-                        Order::Rows => (output * taps + tap) * stored_inputs + input,
+                        WeightOrder::Rows => (output * taps + tap) * stored_inputs + input,
                     }
                 }
             }
     }
 }
 
-/// Where every trained array of a network stands.
+/// The layout of all trained arrays of a network. Padding is zero.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Parameters {
     arrays: Vec<Array>,
     length: usize,
-    order: Order,
+    order: WeightOrder,
 }
 
 impl Parameters {
-    /// None yet.
-    pub fn new(order: Order) -> Self {
+    /// An empty layout.
+    pub fn new(order: WeightOrder) -> Self {
         Parameters { order, ..Parameters::default() }
     }
 
-    /// A place for a vector of the plan.
+    /// Adds a vector. Returns its range in memory.
     pub fn vector(&mut self, entry: &WeightEntry) -> Range<usize> {
-        self.push(entry, Layout::Vector, blocks(entry.range.len()))
+        self.push(entry, Layout::Vector, stored_channels(entry.range.len()))
     }
 
-    /// A place for kernels of so many `taps` over `inputs` channels, which are stored as `stored_inputs`.
+    /// Adds kernels of `taps` taps over `inputs` channels, of which `stored_inputs` are in memory. Returns their range in memory.
     pub fn weights(&mut self, entry: &WeightEntry, inputs: usize, taps: usize, stored_inputs: usize) -> Range<usize> {
         let outputs = entry.range.len() / (inputs * taps);
         self.push(
             entry,
             Layout::Weights { order: self.order, inputs, taps, stored_inputs },
-            blocks(outputs) * taps * stored_inputs,
+            stored_channels(outputs) * taps * stored_inputs,
         )
     }
 
-    /// A place for vectors of so many values each, which are stored as `stored` values.
+    /// Adds rows of `values` values, each padded to `stored` values. Returns their range in memory.
     pub fn rows(&mut self, entry: &WeightEntry, values: usize, stored: usize) -> Range<usize> {
-        let layout = Layout::Weights { order: Order::Rows, inputs: values, taps: 1, stored_inputs: stored };
-        self.push(entry, layout, blocks(entry.range.len() / values) * stored)
+        let layout = Layout::Weights { order: WeightOrder::Rows, inputs: values, taps: 1, stored_inputs: stored };
+        self.push(entry, layout, stored_channels(entry.range.len() / values) * stored)
     }
 
     fn push(&mut self, entry: &WeightEntry, layout: Layout, length: usize) -> Range<usize> {
@@ -99,32 +98,32 @@ impl Parameters {
         stored
     }
 
-    /// How many values are stored.
+    /// The number of values in memory, with padding.
     pub fn len(&self) -> usize {
         self.length
     }
 
-    /// Whether every trained value of `plan` has a place.
+    /// Whether the layout has every trained value of `plan`.
     pub fn covers(&self, plan: &Plan) -> bool {
         self.arrays.iter().map(|array| array.plan.len()).sum::<usize>() == plan.trained()
     }
 
-    /// The stored form of the trained values, a value a weight in the plan's order.
+    /// Copies values from the plan's order to a new buffer in this layout.
     pub fn store(&self, values: &[f32]) -> Buffer {
-        let mut stored = Buffer::zeroes(self.length);
+        let mut stored = Buffer::zeros(self.length);
         for array in &self.arrays {
             for (i, value) in values[array.plan.clone()].iter().enumerate() {
-                stored[array.place(i)] = *value;
+                stored[array.index(i)] = *value;
             }
         }
         stored
     }
 
-    /// Writes stored values to their places in a flat list in the plan's order.
+    /// Copies values from this layout to `values`, in the plan's order.
     pub fn restore(&self, stored: &[f32], values: &mut [f32]) {
         for array in &self.arrays {
             for (i, value) in values[array.plan.clone()].iter_mut().enumerate() {
-                *value = stored[array.place(i)];
+                *value = stored[array.index(i)];
             }
         }
     }

@@ -1,12 +1,15 @@
-//! The fused engine beside candle's, on every network and on layers that no network has.
+//! Compares the fused engine with candle, on every network and on combinations of layers that no network has.
 
 mod networks;
 
 use super::FusedEngine;
 use crate::candle::CandleEngine;
+use crate::engine::{Engine, Gradients};
+use crate::factory::new_engine;
+use crate::options::{EngineKind, ExecutionOptions};
 use crate::testing::cross_entropy;
 use crate::tests::{Peer, no_dropout};
-use crate::{Engine, EngineKind, ExecutionOptions, Gradients, Plan, Weights, new_engine};
+use crate::weights::{Plan, Weights};
 use networks::{SMALL, classifier, convolution, convolution_of, linear, residual};
 pub(crate) use networks::{blocks_of_any_form, everything, layers_side_by_side, layers_that_no_network_has, network};
 use plusminus_core::methods::dataset::ImageShape;
@@ -23,7 +26,7 @@ pub(crate) const GREY: ImageShape = ImageShape { channels: 1, height: 28, width:
 pub(crate) const COLOUR: ImageShape = ImageShape { channels: 3, height: 32, width: 32 };
 const SGD: Optimizer = Optimizer::Sgd { lr: 0.05, momentum: 0.9, weight_decay: 5e-4, nesterov: false };
 
-/// Weights of which none is special: batch norm's differ from the identity too.
+/// Weights without special values: those of batch norm differ from the identity, too.
 pub(crate) fn weights(network: &Network) -> Weights {
     let plan = Arc::new(Plan::of(network));
     let mut generator = Streams::new(7, 7).generator(Stream::Weights, 0);
@@ -40,7 +43,7 @@ pub(crate) fn samples(shape: ImageShape, count: usize) -> (Vec<f32>, Vec<u32>) {
     (inputs, (0..count as u32).map(|i| (3 * i + 1) % 10).collect())
 }
 
-/// Samples that a network takes: images, or sentences in which one token is frequent.
+/// Samples for a network: images, or sentences in which one token is frequent.
 pub(crate) fn batch(network: &Network, count: usize) -> (Vec<f32>, Vec<u32>) {
     let (mut inputs, labels) = samples(network.input, count);
     if let Some(Layer::Embedding { vocabulary, .. }) = network.layers.first() {
@@ -59,7 +62,7 @@ fn candle(network: &Network) -> CandleEngine {
     CandleEngine::new(network, weights(network), SGD, candle_core::Device::Cpu).unwrap()
 }
 
-/// |found − expected| over |expected|, both as vectors.
+/// |found − expected|/|expected|, as vectors.
 pub(crate) fn distance(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
@@ -67,7 +70,7 @@ pub(crate) fn distance(found: &[f32], expected: &[f32]) -> f64 {
     apart / norm(&mut expected.iter().map(|e| f64::from(*e))).max(1e-6)
 }
 
-/// Both engines take the same batch; their logits, gradients, statistics and then their evaluations are alike.
+/// Compares logits, gradients, running statistics and evaluations of both engines on one batch.
 fn agree(what: &str, network: &Network, count: usize) {
     network.check().unwrap();
     let (inputs, labels) = batch(network, count);
@@ -81,7 +84,7 @@ fn agree(what: &str, network: &Network, count: usize) {
     let plan = Plan::of(network);
     for entry in plan.entries().iter().filter(|entry| entry.role.is_trained()) {
         let (found, expected) = (&found.weights[entry.range.clone()], &expected.weights[entry.range.clone()]);
-        // Batch norm makes the gradient of a bias before it zero, but for what is rounded.
+        // The gradient of a bias before batch norm is zero up to rounding.
         let scale = expected.iter().fold(0.0f32, |most, value| most.max(value.abs()));
         let apart = distance(found, expected);
         assert!(apart < 1e-2 || scale < 1e-5, "{what}: the gradient of {} differs by {apart}", entry.name);
@@ -105,7 +108,7 @@ fn every_network_agrees_with_candle() {
     }
     agree("resnet18", &Model::Resnet18.network(GREY, 10).unwrap(), 3);
     agree("cnn8", &Model::Cnn8.network(COLOUR, 10).unwrap(), 6);
-    // An extent and a number of samples at which no ReLU falls the other way for a rounding.
+    // At this extent and number of samples no ReLU changes sign by rounding.
     let odd = ImageShape { channels: 3, height: 33, width: 33 };
     agree("resnet50", &Model::Resnet50.network(odd, 10).unwrap(), 5);
     agree("vgg16-bn", &Model::Vgg16Bn.network(COLOUR, 10).unwrap(), 4);
@@ -127,7 +130,7 @@ fn layers_that_no_network_has_agree_with_candle() {
 }
 
 #[test]
-fn networks_for_text_and_layers_side_by_side_agree_with_candle() {
+fn text_networks_and_branches_agree_with_candle() {
     for (what, network) in layers_side_by_side() {
         agree(what, &network, 5);
     }
@@ -152,25 +155,25 @@ fn convolutions_of_every_geometry_agree_with_candle() {
     }
 }
 
-/// What stands where the engine does not look for it is refused, and left to candle's.
+/// Layers in unsupported positions, which only candle runs.
 #[test]
-fn what_the_engine_lacks_is_refused() {
+fn unsupported_networks_are_refused() {
     let stem = || [convolution(3, 16, 3, 1, 1), Layer::BatchNorm(16), Layer::Relu];
     let before = vec![Layer::BatchNorm(16), Layer::Relu, convolution(16, 16, 3, 1, 1)];
     let pooled = [Layer::MaxPool { kernel: 2, stride: 2, padding: 0 }, Layer::BatchNorm(16)];
     let after_flattening = [Layer::Flatten, residual(vec![linear(16 * 19 * 23, 16 * 19 * 23)])];
     let flat_beside = || Layer::Branches(vec![vec![Layer::Flatten], vec![Layer::GlobalMaxPool]]);
-    let norm = "normalises what is no convolution's or linear layer's";
+    let norm = "normalises a value that is not the output of a convolution or linear layer";
     for (layers, why) in [
         (stem().into_iter().chain([residual(before)]).collect::<Vec<Layer>>(), norm),
         (stem().into_iter().chain(pooled).collect(), norm),
         (stem().into_iter().chain([Layer::BatchNorm(16)]).collect(), norm),
-        ([Layer::BatchNorm(3)].into_iter().chain(stem()).collect(), "is none that an input can go into"),
-        ([Layer::Relu].into_iter().chain(stem()).collect(), "is none that an input can go into"),
+        ([Layer::BatchNorm(3)].into_iter().chain(stem()).collect(), "cannot read the network's input"),
+        ([Layer::Relu].into_iter().chain(stem()).collect(), "cannot read the network's input"),
         (stem().into_iter().chain([Layer::Branches(vec![vec![], vec![]])]).collect(), "joins a value with itself"),
         (stem().into_iter().chain([flat_beside()]).collect(), "joins a flattened image as channels"),
-        ([Layer::Tanh].into_iter().chain(stem()).collect(), "is none that an input can go into"),
-        ([Layer::Branches(vec![vec![]])].into_iter().chain(stem()).collect(), "is none that an input can go into"),
+        ([Layer::Tanh].into_iter().chain(stem()).collect(), "cannot read the network's input"),
+        ([Layer::Branches(vec![vec![]])].into_iter().chain(stem()).collect(), "cannot read the network's input"),
         (stem().into_iter().chain(after_flattening).collect(), "reads a flattened image as channels"),
     ] {
         let network = network(SMALL, layers.into_iter().chain(classifier(16)));
@@ -188,7 +191,7 @@ fn what_the_engine_lacks_is_refused() {
     assert!(made.is_err(), "logits that are a flattened image");
 }
 
-/// Trained weights and then logits, after a whole batch and a part of one.
+/// Weights and logits after steps on a whole batch and a partial one.
 fn trained(network: &Network, threads: usize, instructions: Instructions) -> (Vec<u32>, Vec<u32>) {
     let mut engine = fused(network, threads, instructions);
     let mut logits = Vec::new();
@@ -208,7 +211,7 @@ fn two_steps(engine: &mut dyn Engine, network: &Network, logits: &mut Vec<f32>) 
 }
 
 #[test]
-fn a_part_of_a_batch_after_a_whole_one_trains_as_with_candle() {
+fn a_partial_batch_after_a_whole_one_agrees_with_candle() {
     let network = everything();
     let mut engines = (fused(&network, 1, Instructions::best()), candle(&network));
     let mut logits = (Vec::new(), Vec::new());
@@ -221,16 +224,16 @@ fn a_part_of_a_batch_after_a_whole_one_trains_as_with_candle() {
 }
 
 #[test]
-fn what_is_no_token_is_refused() {
+fn invalid_tokens_are_refused() {
     let mut engine = fused(&word_cnn(500, 20, 2, 0.5).unwrap(), 1, Instructions::best());
     for other in [500.0, -1.0, 0.5, f32::NAN] {
         let problem = engine.logits(&[[0.0; 19].as_slice(), &[other]].concat(), &mut Vec::new()).unwrap_err();
-        assert_eq!(problem.to_string(), format!("{other} is none of the 500 tokens"));
+        assert_eq!(problem.to_string(), format!("invalid token {other}: expected an integer in 0..500"));
     }
 }
 
 #[test]
-fn what_was_in_memory_before_changes_nothing() {
+fn the_previous_contents_of_buffers_have_no_effect() {
     let network = everything();
     let (inputs, labels) = samples(network.input, 7);
     let few = &inputs[..3 * network.input.len()];
@@ -246,7 +249,7 @@ fn what_was_in_memory_before_changes_nothing() {
 }
 
 #[test]
-fn a_samples_evaluation_does_not_depend_on_the_others() {
+fn a_samples_logits_do_not_depend_on_other_samples() {
     let network = everything();
     let (inputs, labels) = samples(network.input, 11);
     let length = network.input.len();
@@ -286,15 +289,15 @@ fn all_instructions_give_the_same_bytes() {
 }
 
 #[test]
-fn an_engine_restored_from_a_checkpoint_goes_on_with_the_same_bytes() {
+fn an_engine_resumed_from_a_checkpoint_gives_the_same_bytes() {
     let network = Model::Cnn { dropout: 0.5 }.network(GREY, 10).unwrap();
     let (inputs, labels) = samples(network.input, 6);
     let adam = Optimizer::Adam { lr: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 1e-4 };
     let plain = Optimizer::Sgd { lr: 0.05, momentum: 0.0, weight_decay: 0.0, nesterov: false };
     for kind in EngineKind::ALL {
         for optimizer in [SGD, adam.clone(), plain.clone()] {
-            let means = ExecutionOptions { engine: Some(*kind), ..ExecutionOptions::default() };
-            let new = || new_engine(means, Precision::F32, &network, weights(&network), &optimizer).unwrap();
+            let options = ExecutionOptions { engine: Some(*kind), ..ExecutionOptions::default() };
+            let new = || new_engine(options, Precision::F32, &network, weights(&network), &optimizer).unwrap();
             let steps = |engine: &mut Box<dyn Engine>, epoch| {
                 let mut dropout = Streams::new(1, 1).generator(Stream::Dropout, epoch);
                 for _ in 0..3 {
@@ -312,7 +315,7 @@ fn an_engine_restored_from_a_checkpoint_goes_on_with_the_same_bytes() {
 }
 
 #[test]
-fn engines_with_other_instructions_are_of_one_kin() {
+fn engines_with_other_instructions_have_the_same_reproducibility_key() {
     let network = Model::Cnn { dropout: 0.5 }.network(GREY, 10).unwrap();
     for instructions in Instructions::all() {
         let made = FusedEngine::new(&network, weights(&network), SGD, NonZeroUsize::MIN, instructions);
@@ -331,10 +334,10 @@ fn a_checkpoint_of_another_network_is_refused() {
     assert!(refused.unwrap_err().to_string().contains("another network"));
 }
 
-/// Whatever passes the network's check is either run or refused. Only convolutions and linear layers read an input whose channels are
-/// no blocks, and a sum of a value with itself has no gradient's buffer to share.
+/// A valid network is either supported or refused. Only convolutions and linear layers read an input whose channels are not padded, and the
+/// gradient of a sum of a value with itself cannot share a buffer.
 #[test]
-fn layers_on_the_input_and_sums_of_one_value_are_refused_and_do_not_panic() {
+fn layers_on_the_input_and_sums_of_one_value_never_panic() {
     use Layer::{Dropout, Flatten, GlobalMaxPool, MaxPool, Relu};
     let padded = Shortcut::Pad { stride: 2, channels: 16 };
     let twice = || [convolution(3, 16, 3, 1, 1), residual(Vec::new())].into_iter();

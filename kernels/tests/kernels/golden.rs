@@ -1,20 +1,18 @@
-//! The bytes that all processors shall give.
+//! A digest of all kernels' results, which every CPU must reproduce.
 
 use crate::{Random, everywhere};
 use plusminus_kernels::{
-    Adam, Add, Average, BLOCK, Correlation, Extents, GradientApply, GradientSums, InputGradient, InputTransform,
-    Instructions, Join, KernelGradient, KernelTransform, Mask, MaxPool, MaxPoolGradient, Moments, OuterSum,
-    OutputGradient, OutputTransform, PLACES, Pad, Sgd, Steps, Tiles, View, Windows,
+    Adam, Add, Average, BLOCK, ChannelMoments, Correlation, Extents, GradientApply, GradientSums, InputGradient,
+    InputTransform, Instructions, Join, KernelGradient, KernelTransform, Mask, MaxPool, MaxPoolGradient, OuterSum,
+    OutputGradient, OutputTransform, PLACES, Pad, Sgd, Strides, Tiles, View, Windows,
 };
 
-/// A computation through every kernel, each of which takes up what the ones before left, on an image of so many channels, rows and
-/// columns: all numbers that come of it, in order.
+/// Runs every kernel on an image of this size, each on the results of earlier ones. Returns all results in order.
 fn computation(channels: usize, extent: [usize; 2], instructions: Instructions) -> Vec<f32> {
     let pixels = extent[0] * extent[1];
     let [rows, columns] = extent.map(|extent| extent.div_ceil(2));
-    // With a border of one pixel, and what tiles at the edge take beyond it.
+    // With a border of one pixel, and the pixels that edge tiles read beyond it.
     let larger = [2 * rows + 2, 2 * columns + 2];
-    let tiles = || Tiles { rows: 0..rows, columns, first: 0, place: rows * columns * channels };
     let mut random = Random(2026);
     let mut found = Vec::new();
     let image = random.fine(pixels * channels);
@@ -28,8 +26,8 @@ fn computation(channels: usize, extent: [usize; 2], instructions: Instructions) 
     // A 3×3 convolution and the gradient of its weights.
     let extents = Extents { images: 1, rows: extent[0], columns: extent[1] };
     let row = larger[1] * channels;
-    let x_steps = Steps::dense(larger[0], larger[1], channels);
-    let y_steps = Steps::dense(extent[0], extent[1], channels);
+    let x_strides = Strides::dense(larger[0], larger[1], channels);
+    let y_strides = Strides::dense(extent[0], extent[1], channels);
     let (rows, length, panel, outputs) = (3, 3 * channels, 9 * channels * BLOCK, channels);
     let kernels = random.fine(9 * channels * channels);
     let mut y = random.fine(pixels * channels);
@@ -37,7 +35,7 @@ fn computation(channels: usize, extent: [usize; 2], instructions: Instructions) 
     Correlation {
         extents,
         x,
-        x_steps,
+        x_strides,
         rows,
         row,
         length,
@@ -45,34 +43,20 @@ fn computation(channels: usize, extent: [usize; 2], instructions: Instructions) 
         panel,
         outputs,
         y: &mut y,
-        y_steps,
+        y_strides,
         accumulate: true,
     }
     .run(instructions);
     let mut sums = random.fine(kernels.len());
-    let (d, d_steps) = (&y, y_steps);
-    OuterSum { extents, x, x_steps, rows, row, length, d, d_steps, weights: &mut sums, panel, outputs }
+    let (d, d_strides) = (&y, y_strides);
+    OuterSum { extents, x, x_strides, rows, row, length, d, d_strides, weights: &mut sums, panel, outputs }
         .run(instructions);
     found.extend_from_slice(&sums);
 
-    // The same by tiles, there and back.
-    let mut v = vec![0.0; PLACES * tiles().place];
-    InputTransform { image: &padded, row, channels, tiles: tiles(), transform: &mut v }.run(instructions);
-    let mut u = vec![0.0; PLACES * channels * channels];
-    for transposed in [true, false] {
-        KernelTransform { kernels: &kernels, inputs: channels, transform: &mut u, transposed }.run(instructions);
-        found.extend_from_slice(&u);
-    }
-    let m: Vec<f32> = v.iter().zip(u.iter().cycle()).map(|(v, u)| v * u).collect();
-    let mut output = vec![0.0; pixels * channels];
-    OutputTransform { transform: &m, tiles: tiles(), extent, channels, image: &mut output }.run(instructions);
-    OutputGradient { image: &output, extent, channels, tiles: tiles(), transform: &mut v }.run(instructions);
-    InputGradient { transform: &v, tiles: tiles(), channels, image: &mut padded, row }.run(instructions);
-    let mut kernel_gradient = vec![0.0; kernels.len()];
-    KernelGradient { transform: &u, inputs: channels, kernels: &mut kernel_gradient }.run(instructions);
-    found.extend(padded.iter().chain(&kernel_gradient));
+    let (results, output) = tiled_convolution(&mut padded, &kernels, channels, extent, instructions);
+    found.extend(results);
 
-    // What stands between products.
+    // Operations between products.
     let mut joined = vec![0.0; pixels * channels];
     let inputs = [Some((&y[..], view)), Some((&output[..], View::default()))];
     Join { inputs, channels, rectify: true, output: &mut joined }.run(instructions);
@@ -86,7 +70,7 @@ fn computation(channels: usize, extent: [usize; 2], instructions: Instructions) 
     Mask { output: &joined, gradient: image_gradient }.run(instructions);
     let mut moments = [(); 4].map(|()| vec![0.0; channels]);
     let [average, squares, sum, product] = &mut moments;
-    Moments { image: &joined, mean: average, squares }.run(instructions);
+    ChannelMoments { image: &joined, mean: average, squares }.run(instructions);
     Add { values: squares, total: average }.run(instructions);
     GradientSums { gradient: image_gradient, image: &image, view, mean: &mean, sum, product }.run(instructions);
     let factors = Some([&scale[..], &shift[..], &mean[..]]);
@@ -98,32 +82,66 @@ fn computation(channels: usize, extent: [usize; 2], instructions: Instructions) 
     Average { image: padded, view, output: &mut mean }.run(instructions);
     found.extend(moments.iter().flatten().chain(&*padded).chain(&pooled).chain(&mean));
 
-    // Steps of optimisers, whose last vectors are not whole.
+    found.extend(optimiser_steps(&mut random, &sums, instructions));
+    found
+}
+
+/// The 3×3 convolution in tiles, forward and backward. Returns all results, and the output.
+fn tiled_convolution(
+    padded: &mut [f32],
+    kernels: &[f32],
+    channels: usize,
+    extent: [usize; 2],
+    instructions: Instructions,
+) -> (Vec<f32>, Vec<f32>) {
+    let [rows, columns] = extent.map(|extent| extent.div_ceil(2));
+    let row = (2 * columns + 2) * channels;
+    let tiles = || Tiles { rows: 0..rows, columns, first: 0, place: rows * columns * channels };
+    let mut found = Vec::new();
+    let mut v = vec![0.0; PLACES * tiles().place];
+    InputTransform { image: padded, row, channels, tiles: tiles(), transform: &mut v }.run(instructions);
+    let mut u = vec![0.0; PLACES * channels * channels];
+    for transposed in [true, false] {
+        KernelTransform { kernels, inputs: channels, transform: &mut u, transposed }.run(instructions);
+        found.extend_from_slice(&u);
+    }
+    let m: Vec<f32> = v.iter().zip(u.iter().cycle()).map(|(v, u)| v * u).collect();
+    let mut output = vec![0.0; extent[0] * extent[1] * channels];
+    OutputTransform { transform: &m, tiles: tiles(), extent, channels, image: &mut output }.run(instructions);
+    OutputGradient { image: &output, extent, channels, tiles: tiles(), transform: &mut v }.run(instructions);
+    InputGradient { transform: &v, tiles: tiles(), channels, image: padded, row }.run(instructions);
+    let mut kernel_gradient = vec![0.0; kernels.len()];
+    KernelGradient { transform: &u, inputs: channels, kernels: &mut kernel_gradient }.run(instructions);
+    found.extend(padded.iter().chain(&kernel_gradient));
+    (found, output)
+}
+
+/// Two steps of SGD and one of Adam over a length that does not fill the last vector.
+fn optimiser_steps(random: &mut Random, gradients: &[f32], instructions: Instructions) -> Vec<f32> {
     let mut weights = random.fine(99);
     let [mut velocity, mut average] = [vec![0.0; 99], vec![0.0; 99]];
     let mut square: Vec<f32> = random.fine(99).iter().map(|value| value.abs()).collect();
     for nesterov in [false, true] {
-        let (weights, velocity, gradient) = (&mut weights, &mut velocity, &sums[..99]);
+        let (weights, velocity, gradient) = (&mut weights, &mut velocity, &gradients[..99]);
         Sgd { weights, gradient, velocity, lr: 0.1, momentum: 0.9, decay: 5e-4, nesterov }.run(instructions);
     }
     let (weights, mean, square) = (&mut weights, &mut average, &mut square);
-    let (gradient, beta1, beta2) = (&sums[99..][..99], [0.9, 0.1], [0.999, 0.001]);
+    let (gradient, beta1, beta2) = (&gradients[99..][..99], [0.9, 0.1], [0.999, 0.001]);
     Adam { weights, gradient, mean, square, rate: 0.01, root: 1.5, beta1, beta2, epsilon: 1e-8, decay: 5e-4 }
         .run(instructions);
-    found.extend(weights.iter().chain(&*mean).chain(&*square).chain(&velocity));
-    found
+    [&weights[..], &mean[..], &square[..], &velocity[..]].concat()
 }
 
-/// Fowler, Noll and Vo's hash (FNV-1a, 64 bits) of the numbers' bytes.
+/// FNV-1a hash with 64 bits (Fowler, Noll and Vo) of the bytes of the numbers.
 fn digest(values: &[f32]) -> u64 {
     let bytes = values.iter().flat_map(|value| value.to_bits().to_le_bytes());
     bytes.fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3))
 }
 
-/// Whoever changes the order of a sum changes the digest, and with it what every training gives: both are then to be told of.
+/// A change in the order of a sum changes this digest and the results of all training. Such a change must be announced.
 #[test]
 #[cfg_attr(miri, ignore = "too slow")]
-fn every_processor_gives_these_bytes() {
+fn every_cpu_gives_these_bytes() {
     for instructions in Instructions::all() {
         let found = computation(32, [5, 7], instructions);
         assert!(found.iter().all(|value| value.is_finite()));
@@ -133,12 +151,12 @@ fn every_processor_gives_these_bytes() {
 
 /// Small enough for Miri.
 #[test]
-fn all_instructions_give_the_same_bytes_with_every_kernel() {
+fn all_instruction_sets_give_the_same_bytes_with_every_kernel() {
     everywhere("every kernel", |instructions| computation(16, [3, 3], instructions));
 }
 
 #[test]
-fn the_fastest_instructions_stand_first_and_what_every_processor_has_last() {
+fn instruction_sets_are_listed_fastest_first_and_portable_last() {
     let names: Vec<&str> = Instructions::all().into_iter().map(Instructions::name).collect();
     assert_eq!(names.last(), Some(&"portable"));
     assert!(

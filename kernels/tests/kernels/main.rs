@@ -1,8 +1,7 @@
-//! Every kernel against its definition, written as plainly as it can be, and all instructions against each other.
+//! Compares every kernel with a plain implementation of its definition, and all instruction sets with each other.
 //!
-//! Eighths ([`Random::eighths`]) are neither rounded when they are multiplied nor when some thousands of products are added up, in
-//! whatever order: of them a kernel must make exactly what its definition makes. Other numbers ([`Random::fine`]) are rounded at
-//! every step, and there all instructions must still give equal bytes.
+//! Products of eighths ([`Random::eighths`]) and sums of some thousands of them are exact in any order, so on eighths a kernel must equal its
+//! definition exactly. Operations on other numbers ([`Random::fine`]) are rounded, and all instruction sets must give the same bytes.
 
 mod golden;
 mod pixels;
@@ -42,13 +41,13 @@ impl Random {
     }
 }
 
-/// How numbers are drawn.
+/// A way to draw numbers.
 type Draw = fn(&mut Random, usize) -> Vec<f32>;
 
-/// Both ways to draw numbers, and whether they keep sums exact.
+/// Both ways to draw numbers, and whether sums of these numbers are exact.
 const DRAWS: [(Draw, bool); 2] = [(Random::eighths, true), (Random::fine, false)];
 
-/// What `compute` gives with the fastest instructions: with all others it must give the same bytes.
+/// Runs `compute` with all instruction sets, panics unless they give the same bytes, and returns the result.
 #[track_caller]
 fn everywhere(what: impl Debug, compute: impl Fn(Instructions) -> Vec<f32>) -> Vec<f32> {
     let [best, others @ ..] = &Instructions::all()[..] else { panic!("no instructions") };
@@ -66,7 +65,7 @@ fn everywhere(what: impl Debug, compute: impl Fn(Instructions) -> Vec<f32>) -> V
     found
 }
 
-/// Panics unless the numbers are the same.
+/// Panics unless the numbers are equal.
 #[track_caller]
 fn same(what: impl Debug, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len());
@@ -75,7 +74,7 @@ fn same(what: impl Debug, found: &[f32], expected: &[f32]) {
     }
 }
 
-/// Panics unless every number is as near to the expected one as `share` of its size, or of 1 where that is more.
+/// Panics unless every number differs from the expected one by at most `share` of its absolute value, or of 1 if that is larger.
 #[track_caller]
 fn near(what: impl Debug, found: &[f32], expected: &[f64], share: f64) {
     assert_eq!(found.len(), expected.len());
@@ -85,13 +84,13 @@ fn near(what: impl Debug, found: &[f32], expected: &[f64], share: f64) {
     }
 }
 
-/// Σ a · b: exact where the numbers are eighths.
+/// Σ a · b, which is exact for eighths.
 fn dot(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
-/// Where weight `value` of `output` stands in panels that are `panel` values apart.
+/// Index of weight `value` of `output` in panels that are `panel` values apart.
 fn place(panel: usize, value: usize, output: usize) -> usize {
     output / BLOCK * panel + value * BLOCK + output % BLOCK
 }

@@ -1,9 +1,9 @@
-//! Passes over pixels: copies, sums, moments and what is made of gradients.
+//! Operations over pixels: copies, sums, moments and gradients.
 
 use crate::{DRAWS, Random, everywhere, near, same};
-use plusminus_kernels::{Add, GradientApply, GradientSums, Join, Mask, Moments, Pad, View};
+use plusminus_kernels::{Add, ChannelMoments, GradientApply, GradientSums, Join, Mask, Pad, View};
 
-/// An image as others read it, its factors its own.
+/// A view that owns its scale and shift.
 #[derive(Clone, Debug)]
 pub struct Reading {
     affine: Option<[Vec<f32>; 2]>,
@@ -11,7 +11,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Every way to read an image.
+    /// All kinds of views.
     pub fn all(random: &mut Random, channels: usize) -> Vec<Reading> {
         let mut affine = || Some([random.eighths(channels), random.eighths(channels)]);
         let mut found = Vec::new();
@@ -31,24 +31,24 @@ impl Reading {
         self.affine.as_ref().map_or(x, |[scale, shift]| x.mul_add(scale[channel], shift[channel]))
     }
 
-    /// What x reads as.
+    /// The value that x reads as.
     pub fn read(&self, x: f32, channel: usize) -> f32 {
         let value = self.before(x, channel);
         if self.rectify && value < 0.0 { 0.0 } else { value }
     }
 
-    /// How much of the gradient d gets through to what was read before rectification.
+    /// The gradient with respect to the value before rectification, from the gradient d.
     pub fn gradient(&self, x: f32, channel: usize, d: f32) -> f32 {
         if self.rectify && self.before(x, channel) <= 0.0 { 0.0 } else { d }
     }
 }
 
-/// Where pixel (row, column) of an image stands in a larger one.
+/// Index of pixel (row, column) of an image within its padded image.
 fn inside([row, column]: [usize; 2], columns: usize, before: [usize; 2]) -> usize {
     (before[0] + row) * columns + before[1] + column
 }
 
-/// Extents, rows above, columns on the left, rows below, columns on the right.
+/// Extents; then rows above, columns on the left, rows below, columns on the right.
 const BORDERS: [([usize; 2], [usize; 4]); 5] = [
     ([1, 1], [0, 0, 0, 0]),
     ([3, 4], [1, 1, 1, 1]),
@@ -58,13 +58,13 @@ const BORDERS: [([usize; 2], [usize; 4]); 5] = [
 ];
 
 #[test]
-fn a_padded_image_is_what_is_read_within_zeroes() {
+fn a_padded_image_contains_the_values_as_read_within_zeros() {
     for ([height, width], [above, left, below, right]) in BORDERS {
         let [rows, columns] = [above + height + below, left + width + right];
         for channels in [1, 3, 16, 48] {
             let mut random = Random(2);
             let image = random.eighths(height * width * channels);
-            // Only a plain view takes any number of channels.
+            // Only identity views allow any number of channels.
             let count = if channels % 16 == 0 { 4 } else { 1 };
             for reading in Reading::all(&mut random, channels).iter().take(count) {
                 let found = everywhere(reading, |instructions| {
@@ -94,7 +94,7 @@ fn a_padded_image_is_what_is_read_within_zeroes() {
 }
 
 #[test]
-fn a_join_is_the_sum_of_what_is_read() {
+fn a_join_is_the_sum_of_the_values_as_read() {
     for (draw, _) in DRAWS {
         for channels in [16, 48] {
             let mut random = Random(3);
@@ -122,7 +122,7 @@ fn a_join_is_the_sum_of_what_is_read() {
 }
 
 #[test]
-fn nan_stays_nan_when_it_is_rectified() {
+fn nan_stays_nan_through_rectification() {
     let image = [[f32::NAN; 8], [-1.0; 8]].concat();
     for reading in Reading::all(&mut Random(4), 16) {
         for rectify in [false, true] {
@@ -138,7 +138,7 @@ fn nan_stays_nan_when_it_is_rectified() {
 }
 
 #[test]
-fn a_mask_lets_gradients_through_above_zero_only() {
+fn a_mask_passes_gradients_of_positive_outputs_only() {
     let output: Vec<f32> =
         Random(5).eighths(64).into_iter().chain([0.0, -0.0, 1e-45, f32::INFINITY].repeat(4)).collect();
     let gradient = Random(6).fine(output.len());
@@ -152,7 +152,7 @@ fn a_mask_lets_gradients_through_above_zero_only() {
 }
 
 #[test]
-fn values_are_added_one_by_one() {
+fn values_are_added_element_by_element() {
     let (values, total) = (Random(7).fine(80), Random(8).fine(80));
     let found = everywhere("add", |instructions| {
         let mut total = total.clone();
@@ -162,7 +162,7 @@ fn values_are_added_one_by_one() {
     same("add", &found, &values.iter().zip(&total).map(|(value, total)| total + value).collect::<Vec<f32>>());
 }
 
-/// Mean and sum of squared distances, channel by channel.
+/// Mean and sum of squared deviations per channel.
 fn moments(image: &[f32], channels: usize) -> [Vec<f64>; 2] {
     let values = |channel: usize| image[channel..].iter().step_by(channels).map(|x| f64::from(*x));
     let count = (image.len() / channels) as f64;
@@ -172,7 +172,7 @@ fn moments(image: &[f32], channels: usize) -> [Vec<f64>; 2] {
 }
 
 #[test]
-fn moments_keep_their_digits_where_the_mean_is_large() {
+fn moments_stay_precise_if_the_mean_is_large() {
     for channels in [16, 48] {
         for pixels in [1, 2, 3, 4, 5, 7, 64, 999] {
             for mean in [0.0, 1000.0] {
@@ -181,7 +181,7 @@ fn moments_keep_their_digits_where_the_mean_is_large() {
                 let found = everywhere((channels, pixels), |instructions| {
                     let mut found = vec![f32::NAN; 2 * channels];
                     let (mean, squares) = found.split_at_mut(channels);
-                    Moments { image: &image, mean, squares }.run(instructions);
+                    ChannelMoments { image: &image, mean, squares }.run(instructions);
                     found
                 });
                 let [mean, squares] = moments(&image, channels);
@@ -193,7 +193,7 @@ fn moments_keep_their_digits_where_the_mean_is_large() {
 }
 
 #[test]
-fn sums_of_gradients_are_those_of_what_gets_through() {
+fn gradient_sums_include_what_rectification_passes() {
     for channels in [16, 48] {
         for pixels in [0, 1, 2, 3, 8, 41] {
             for (draw, exact) in DRAWS {
@@ -225,7 +225,7 @@ fn sums_of_gradients_are_those_of_what_gets_through() {
 }
 
 #[test]
-fn gradients_are_applied_within_zeroes() {
+fn gradients_are_written_within_zeros() {
     for ([height, width], [above, left, below, right]) in BORDERS {
         let [rows, columns] = [above + height + below, left + width + right];
         for channels in [16, 48] {

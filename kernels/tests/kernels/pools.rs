@@ -1,4 +1,4 @@
-//! Windows of an image to one value a channel.
+//! Pooling.
 
 use crate::pixels::Reading;
 use crate::{DRAWS, Random, everywhere, near, same};
@@ -11,7 +11,7 @@ fn max_pool(image: &[f32], view: View<'_>, windows: Windows, instructions: Instr
     output
 }
 
-/// Places of the window of output pixel (row, column) that lie in the image, in order.
+/// Indices of the pixels in the window of output pixel (row, column), in order.
 fn window(windows: Windows, [row, column]: [usize; 2]) -> impl Iterator<Item = usize> {
     let Windows { extent, kernel, stride, padding, .. } = windows;
     (0..kernel[0] * kernel[1]).filter_map(move |at| {
@@ -21,7 +21,7 @@ fn window(windows: Windows, [row, column]: [usize; 2]) -> impl Iterator<Item = u
     })
 }
 
-/// Extent of the image and of a window, step, padding.
+/// Extent of the image, extent of a window, stride, padding.
 const WINDOWS: [([usize; 2], [usize; 2], usize, usize); 14] = [
     ([1, 1], [1, 1], 1, 0),
     ([4, 4], [2, 2], 2, 0),
@@ -40,7 +40,7 @@ const WINDOWS: [([usize; 2], [usize; 2], usize, usize); 14] = [
 ];
 
 #[test]
-fn the_largest_value_comes_out_and_takes_the_gradient_where_it_stands_first() {
+fn max_pool_selects_the_first_largest_value_and_its_gradient() {
     for (extent, kernel, stride, padding) in WINDOWS {
         for channels in [16, 48] {
             for (draw, _) in DRAWS {
@@ -48,7 +48,7 @@ fn the_largest_value_comes_out_and_takes_the_gradient_where_it_stands_first() {
                 let mut random = Random(1);
                 let image = draw(&mut random, extent[0] * extent[1] * channels);
                 let [rows, columns] = windows.output();
-                // Eighths, so that what several windows add to a pixel is exact.
+                // Eighths, so that the sum of the gradients of several windows is exact.
                 let gradient = random.eighths(rows * columns * channels);
                 let before = random.eighths(image.len());
                 for reading in Reading::all(&mut random, channels) {
@@ -84,7 +84,7 @@ fn the_largest_value_comes_out_and_takes_the_gradient_where_it_stands_first() {
 }
 
 #[test]
-fn of_equal_values_the_first_of_each_of_overlapping_windows_takes_the_gradient() {
+fn the_first_of_equal_values_receives_the_gradient_of_its_window() {
     let windows = Windows { extent: [3, 4], kernel: [2, 2], stride: 1, padding: 0, channels: 16 };
     let found = everywhere("equal", |instructions| {
         let mut image_gradient = vec![0.0; 12 * 16];
@@ -99,7 +99,7 @@ fn of_equal_values_the_first_of_each_of_overlapping_windows_takes_the_gradient()
 }
 
 #[test]
-fn nan_comes_out_of_a_window_that_begins_with_it() {
+fn max_pool_returns_nan_if_the_window_starts_with_nan() {
     let windows = Windows { extent: [1, 2], kernel: [1, 2], stride: 1, padding: 0, channels: 16 };
     for (image, is_nan) in [([f32::NAN, 1.0], true), ([1.0, f32::NAN], false)] {
         let image = image.map(|value| [value; 16]).concat();
@@ -109,7 +109,7 @@ fn nan_comes_out_of_a_window_that_begins_with_it() {
 }
 
 #[test]
-fn the_mean_of_a_channel_is_that_of_what_is_read() {
+fn average_pool_returns_the_mean_of_the_values_as_read() {
     for channels in [16, 48] {
         for pixels in [1, 3, 49] {
             let mut random = Random(2);

@@ -1,18 +1,18 @@
-//! Products: windows times weights, and the gradient of the weights.
+//! Products of windows and weights, and the gradient of the weights.
 
 use crate::{DRAWS, Random, everywhere, place, same};
-use plusminus_kernels::{BLOCK, Correlation, Extents, Instructions, OuterSum, Steps};
+use plusminus_kernels::{BLOCK, Correlation, Extents, Instructions, OuterSum, Strides};
 
-/// A convolution without a border over dense images.
+/// A convolution without padding over contiguous images.
 #[derive(Clone, Copy, Debug)]
 struct Convolution {
     kernel: usize,
     stride: usize,
     channels: usize,
     outputs: usize,
-    /// Of what comes out.
+    /// Extents of the output.
     extents: Extents,
-    /// Blocks between panels.
+    /// Unused blocks between panels.
     gap: usize,
     accumulate: bool,
 }
@@ -22,12 +22,12 @@ impl Convolution {
         Convolution { kernel: 1, stride: 1, channels: 16, outputs, extents, gap: 0, accumulate: false }
     }
 
-    /// Values of a row of a window.
+    /// Values per row of a window.
     fn length(&self) -> usize {
         self.kernel * self.channels
     }
 
-    /// From a panel of weights to the next.
+    /// Distance between panels of weights.
     fn panel(&self) -> usize {
         (self.kernel * self.length() + self.gap) * BLOCK
     }
@@ -36,7 +36,7 @@ impl Convolution {
         self.panel() * self.outputs / BLOCK
     }
 
-    /// Rows and columns of an image that comes in.
+    /// Rows and columns of an input image.
     fn input(&self) -> [usize; 2] {
         [self.extents.rows, self.extents.columns].map(|extent| (extent.max(1) - 1) * self.stride + self.kernel)
     }
@@ -45,27 +45,27 @@ impl Convolution {
         self.input()[1] * self.channels
     }
 
-    fn x_steps(&self) -> Steps {
+    fn x_strides(&self) -> Strides {
         let image = self.input()[0] * self.x_row();
-        Steps { image, row: self.stride * self.x_row(), column: self.stride * self.channels }
+        Strides { image, row: self.stride * self.x_row(), column: self.stride * self.channels }
     }
 
     fn x(&self) -> usize {
-        self.extents.images * self.x_steps().image
+        self.extents.images * self.x_strides().image
     }
 
-    /// What comes out has a row, a column and a block of channels more than the outputs take, which shall stay as they are.
-    fn y_steps(&self) -> Steps {
-        Steps::dense(self.extents.rows + 1, self.extents.columns + 1, self.outputs + BLOCK)
+    /// Output images have an extra row, column and block of channels, which must keep their values.
+    fn y_strides(&self) -> Strides {
+        Strides::dense(self.extents.rows + 1, self.extents.columns + 1, self.outputs + BLOCK)
     }
 
     fn y(&self) -> usize {
-        self.extents.images * self.y_steps().image
+        self.extents.images * self.y_strides().image
     }
 
-    /// Calls `f` with the places in x, weights and y of every product.
+    /// Calls `f` with the indices in x, weights and y of every product.
     fn each(&self, mut f: impl FnMut(usize, usize, usize)) {
-        let (x, y, length) = (self.x_steps(), self.y_steps(), self.length());
+        let (x, y, length) = (self.x_strides(), self.y_strides(), self.length());
         for image in 0..self.extents.images {
             for row in 0..self.extents.rows {
                 for column in 0..self.extents.columns {
@@ -86,7 +86,7 @@ impl Convolution {
         Correlation {
             extents: self.extents,
             x,
-            x_steps: self.x_steps(),
+            x_strides: self.x_strides(),
             rows: self.kernel,
             row: self.x_row(),
             length: self.length(),
@@ -94,7 +94,7 @@ impl Convolution {
             panel: self.panel(),
             outputs: self.outputs,
             y: &mut y,
-            y_steps: self.y_steps(),
+            y_strides: self.y_strides(),
             accumulate: self.accumulate,
         }
         .run(instructions);
@@ -106,12 +106,12 @@ impl Convolution {
         OuterSum {
             extents: self.extents,
             x,
-            x_steps: self.x_steps(),
+            x_strides: self.x_strides(),
             rows: self.kernel,
             row: self.x_row(),
             length: self.length(),
             d,
-            d_steps: self.y_steps(),
+            d_strides: self.y_strides(),
             weights: &mut weights,
             panel: self.panel(),
             outputs: self.outputs,
@@ -120,7 +120,7 @@ impl Convolution {
         weights
     }
 
-    /// Both kernels against their definitions.
+    /// Compares both kernels with their definitions.
     fn check(&self) {
         for (draw, exact) in DRAWS {
             let mut random = Random(self.weights() as u64);
@@ -147,7 +147,7 @@ impl Convolution {
 const OUTPUTS: [usize; 6] = [16, 32, 48, 64, 80, 112];
 
 #[test]
-fn products_are_what_their_definition_says_for_every_kernel_stride_and_number_of_channels() {
+fn products_match_their_definition_for_all_kernels_strides_and_channels() {
     let mut random = Random(1);
     for kernel in [1, 3, 5] {
         for stride in 1..=3 {
@@ -164,12 +164,12 @@ fn products_are_what_their_definition_says_for_every_kernel_stride_and_number_of
 }
 
 #[test]
-fn products_are_what_their_definition_says_for_every_number_of_pixels() {
+fn products_match_their_definition_for_all_numbers_of_pixels() {
     for outputs in OUTPUTS {
         for pixels in 1..=40 {
             Convolution::plain(outputs, Extents::matrix(pixels)).check();
             let accumulate = pixels % 3 == 0;
-            // As many pixels in several images and rows, so that tiles reach over their ends.
+            // The same number of pixels in several images and rows, so that tiles span their ends.
             for parts in (2..=4).filter(|parts| pixels % parts == 0) {
                 let extents = Extents { images: parts, rows: 1, columns: pixels / parts };
                 Convolution { accumulate, ..Convolution::plain(outputs, extents) }.check();
@@ -181,7 +181,7 @@ fn products_are_what_their_definition_says_for_every_number_of_pixels() {
 }
 
 #[test]
-fn products_are_what_their_definition_says_for_every_length_of_a_window() {
+fn products_match_their_definition_for_all_window_lengths() {
     for channels in 1..=40 {
         for outputs in [16, 48, 64] {
             Convolution { channels, ..Convolution::plain(outputs, Extents::matrix(3)) }.check();
@@ -189,9 +189,9 @@ fn products_are_what_their_definition_says_for_every_length_of_a_window() {
     }
 }
 
-/// Long enough that a window is taken in parts, and images large enough that sums are.
+/// Windows long enough to be processed in parts, and images large enough to be processed in strips.
 #[test]
-fn products_of_long_windows_and_large_images_are_what_their_definition_says() {
+fn products_match_their_definition_for_long_windows_and_large_images() {
     for (kernel, channels) in [(1, 767), (1, 768), (1, 769), (1, 1536), (1, 1600), (3, 300)] {
         for accumulate in [false, true] {
             let plain = Convolution::plain(80, Extents::matrix(13));
@@ -206,7 +206,7 @@ fn products_of_long_windows_and_large_images_are_what_their_definition_says() {
 }
 
 #[test]
-fn products_of_nothing_change_nothing() {
+fn empty_products_change_nothing() {
     for extents in [Extents { images: 0, rows: 2, columns: 2 }, Extents { images: 1, rows: 1, columns: 0 }] {
         Convolution { kernel: 3, ..Convolution::plain(16, extents) }.check();
     }

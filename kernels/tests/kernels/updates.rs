@@ -1,9 +1,9 @@
-//! Steps of optimisers.
+//! Optimiser steps.
 
 use crate::{Random, everywhere, near};
 use plusminus_kernels::{Adam, Sgd};
 
-/// Whole vectors and tails of every kind.
+/// Lengths with whole vectors and remainders of all kinds.
 const LENGTHS: [usize; 11] = [0, 1, 3, 4, 7, 8, 15, 16, 17, 40, 101];
 
 fn exact(values: &[f32]) -> Vec<f64> {
@@ -11,7 +11,7 @@ fn exact(values: &[f32]) -> Vec<f64> {
 }
 
 #[test]
-fn three_steps_of_sgd_are_what_the_formula_says_whatever_the_length() {
+fn three_steps_of_sgd_match_the_formula_for_all_lengths() {
     let [lr, decay] = [0.1f32, 0.05];
     for length in LENGTHS {
         for (momentum, nesterov) in [(0.0f32, false), (0.9, false), (0.9, true)] {
@@ -43,7 +43,7 @@ fn three_steps_of_sgd_are_what_the_formula_says_whatever_the_length() {
 }
 
 #[test]
-fn three_steps_of_adam_are_what_the_formula_says_whatever_the_length() {
+fn three_steps_of_adam_match_the_formula_for_all_lengths() {
     let [lr, beta1, beta2, epsilon] = [0.01f64, 0.9, 0.999, 1e-8];
     for length in LENGTHS {
         for decay in [0.0f32, 0.05] {
@@ -84,9 +84,9 @@ fn three_steps_of_adam_are_what_the_formula_says_whatever_the_length() {
     }
 }
 
-/// What fills up the last vector must not come out: 0/0 where neither ε nor the moments keep it from that.
+/// The padding of the last vector computes 0/0 without ε and moments. It must not affect the results.
 #[test]
-fn a_step_of_adam_without_epsilon_is_finite_at_its_end() {
+fn a_step_of_adam_without_epsilon_is_finite_in_the_last_vector() {
     let found = everywhere("no epsilon", |instructions| {
         let (mut weights, mut mean, mut square) = (vec![1.0; 17], vec![0.0; 17], vec![0.0; 17]);
         Adam {

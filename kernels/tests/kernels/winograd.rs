@@ -1,9 +1,9 @@
-//! Winograd's transforms as products of matrices, their gradients as adjoints, and both as the convolutions that they replace.
+//! Compares Winograd's transforms with matrix products, their gradients with adjoints, and all of them with the convolutions they replace.
 
 use crate::{DRAWS, Draw, Random, dot, everywhere, place, same};
 use plusminus_kernels::{
     BLOCK, Correlation, Extents, InputGradient, InputTransform, Instructions, KernelGradient, KernelTransform,
-    OuterSum, OutputGradient, OutputTransform, PLACES, Steps, Tiles,
+    OuterSum, OutputGradient, OutputTransform, PLACES, Strides, Tiles,
 };
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ const INPUT: [[f32; 4]; 4] =
 const KERNEL: [[f32; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
 const OUTPUT: [[f32; 4]; 2] = [[1.0, 1.0, 1.0, 0.0], [0.0, 1.0, -1.0, -1.0]];
 
-/// M x Mᵀ at (i, j).
+/// Element (i, j) of M x Mᵀ.
 fn transformed<const N: usize, const M: usize>(
     matrix: &[[f32; N]; M],
     [i, j]: [usize; 2],
@@ -22,11 +22,11 @@ fn transformed<const N: usize, const M: usize>(
     (0..N * N).map(|at| matrix[i][at / N] * x(at / N, at % N) * matrix[j][at % N]).sum()
 }
 
-/// A 3×3 convolution with step 1 over images whose border is there already.
+/// A 3×3 convolution with stride 1 over images that include their border.
 #[derive(Clone, Copy, Debug)]
 struct Case {
     images: usize,
-    /// Rows and columns that come out.
+    /// Rows and columns of the output.
     extent: [usize; 2],
     inputs: usize,
     outputs: usize,
@@ -48,17 +48,17 @@ impl Case {
         self.extent.map(|extent| extent.div_ceil(2))
     }
 
-    /// Values from a row of an image that comes in to the next, of which there is one more than the tiles take, to the next.
+    /// Values per row of an input image. Rows have one more pixel than the tiles read.
     fn row(&self) -> usize {
         (2 * self.tiles()[1] + 3) * self.inputs
     }
 
-    /// Values of an image that comes in.
+    /// Values per input image.
     fn input(&self) -> usize {
         (2 * self.tiles()[0] + 2) * self.row()
     }
 
-    /// Values of an image that comes out.
+    /// Values per output image.
     fn output(&self) -> usize {
         self.extent[0] * self.extent[1] * self.outputs
     }
@@ -72,7 +72,7 @@ impl Case {
         9 * self.inputs * self.outputs
     }
 
-    /// Calls `f` for every image with its tiles: all at once or in bands of so many rows.
+    /// Calls `f` for every image with its tiles, in bands of `band` rows.
     fn bands(&self, band: usize, channels: usize, mut f: impl FnMut(usize, Tiles)) {
         let [rows, columns] = self.tiles();
         for image in 0..self.images {
@@ -84,7 +84,7 @@ impl Case {
         }
     }
 
-    /// Image, row and column of every tile in order.
+    /// Image, row and column of every tile, in order.
     fn each(&self) -> impl Iterator<Item = [usize; 3]> {
         let [rows, columns] = self.tiles();
         (0..self.count()).map(move |at| [at / (rows * columns), at / columns % rows, at % columns])
@@ -144,7 +144,7 @@ impl Case {
         image * length..(image + 1) * length
     }
 
-    /// Products of every place's matrices, `from` values a tile to `to`.
+    /// The matrix products of all places, from `from` values per tile to `to`.
     fn products(&self, v: &[f32], u: &[f32], [from, to]: [usize; 2], instructions: Instructions) -> Vec<f32> {
         let mut m = vec![0.0; PLACES * self.count() * to];
         let parts = v
@@ -155,7 +155,7 @@ impl Case {
             Correlation {
                 extents: Extents::matrix(self.count()),
                 x,
-                x_steps: Steps::matrix(from),
+                x_strides: Strides::matrix(from),
                 rows: 1,
                 row: 0,
                 length: from,
@@ -163,7 +163,7 @@ impl Case {
                 panel: from * BLOCK,
                 outputs: to,
                 y,
-                y_steps: Steps::matrix(to),
+                y_strides: Strides::matrix(to),
                 accumulate: false,
             }
             .run(instructions);
@@ -182,12 +182,12 @@ impl Case {
             OuterSum {
                 extents: Extents::matrix(self.count()),
                 x,
-                x_steps: Steps::matrix(self.inputs),
+                x_strides: Strides::matrix(self.inputs),
                 rows: 1,
                 row: 0,
                 length: self.inputs,
                 d,
-                d_steps: Steps::matrix(self.outputs),
+                d_strides: Strides::matrix(self.outputs),
                 weights,
                 panel: self.inputs * BLOCK,
                 outputs: self.outputs,
@@ -197,7 +197,7 @@ impl Case {
         u
     }
 
-    /// Calls `f` with the places in x, kernels and y of every product of the plain convolution.
+    /// Calls `f` with the indices in x, kernels and y of every product of the direct convolution.
     fn convolve(&self, mut f: impl FnMut(usize, usize, usize)) {
         let [height, width] = self.extent;
         for pixel in 0..self.images * height * width {
@@ -220,7 +220,7 @@ impl Case {
 }
 
 #[test]
-fn inputs_are_transformed_as_the_matrices_say_whole_and_in_bands() {
+fn input_transforms_match_the_matrix_product_whole_and_in_bands() {
     for case in CASES {
         for (draw, exact) in DRAWS {
             let [x, _, _] = case.draw(draw);
@@ -248,7 +248,7 @@ fn inputs_are_transformed_as_the_matrices_say_whole_and_in_bands() {
 }
 
 #[test]
-fn outputs_are_transformed_as_the_matrices_say_whole_and_in_bands() {
+fn output_transforms_match_the_matrix_product_whole_and_in_bands() {
     for case in CASES {
         for (draw, exact) in DRAWS {
             let m = draw(&mut Random(5), PLACES * case.count() * case.outputs);
@@ -277,7 +277,7 @@ fn outputs_are_transformed_as_the_matrices_say_whole_and_in_bands() {
 }
 
 #[test]
-fn kernels_are_transformed_as_the_matrices_say_straight_and_transposed() {
+fn kernel_transforms_match_the_matrix_product_plain_and_transposed() {
     for case in CASES {
         for (draw, exact) in DRAWS {
             let [_, kernels, _] = case.draw(draw);
@@ -330,7 +330,7 @@ fn gradients_of_transforms_are_their_adjoints() {
 }
 
 #[test]
-fn tiles_make_the_convolution_and_its_gradients() {
+fn tiles_compute_the_convolution_and_its_gradients() {
     for case in CASES {
         for (draw, exact) in DRAWS {
             let [x, kernels, d] = case.draw(draw);

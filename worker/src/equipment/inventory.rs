@@ -2,7 +2,7 @@
 
 use super::devices::{Devices, Gpu};
 use super::selection::DeviceSelection;
-use plusminus_cuda::{DeviceError, Found, Survey};
+use plusminus_cuda::{DeviceError, GpuInfo, Survey};
 use plusminus_engines::EngineKind;
 
 /// The GPUs, libraries and compilers of a host.
@@ -28,7 +28,7 @@ impl Inventory {
     /// The inventory of this host. Takes a moment if the driver is idle.
     pub fn here() -> Self {
         let architectures = plusminus_cuda::compile::architectures().unwrap_or_default();
-        Inventory { survey: plusminus_cuda::survey(), libraries: plusminus_cuda::what_is_missing(), architectures }
+        Inventory { survey: plusminus_cuda::survey(), libraries: plusminus_cuda::missing_libraries(), architectures }
     }
 
     /// Selects devices for an engine, if one is named.
@@ -86,16 +86,16 @@ impl Inventory {
             several => format!("found {several} GPUs"),
         };
         let missing = self.libraries.map_err(|error| format!("{count}, but {error}"))?;
-        let supported = |found: &Found| self.architectures.contains(&found.architecture);
+        let supported = |found: &GpuInfo| self.architectures.contains(&found.architecture);
         let (usable, others): (Vec<_>, Vec<_>) = survey.gpus.into_iter().partition(supported);
-        let unsupported = |found: &Found| {
+        let unsupported = |found: &GpuInfo| {
             format!("the installed NVRTC cannot compile for {} (sm_{})", found.name, found.architecture)
         };
         let others: Vec<String> = others.iter().map(unsupported).collect();
         if usable.is_empty() {
             return Err(format!("{count}, but {}: install another version of NVRTC", others.join("; ")));
         }
-        let gpu = |found: Found| Gpu {
+        let gpu = |found: GpuInfo| Gpu {
             number: found.number as u32,
             model: found.name,
             memory: found.memory,

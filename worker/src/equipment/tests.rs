@@ -3,13 +3,13 @@
 use super::devices::MAX_LANES;
 use super::*;
 use crate::host::{Host, SlotRequest};
-use plusminus_cuda::{DeviceError, Found, Survey};
+use plusminus_cuda::{DeviceError, GpuInfo, Survey};
 use plusminus_engines::{EngineKind, ExecutionOptions};
 use plusminus_trainer::Memory;
 use std::num::{NonZeroU32, NonZeroUsize};
 
-fn found(number: usize) -> Found {
-    Found { number, name: "NVIDIA H200".into(), memory: 140 << 30, architecture: 90, uuid: format!("GPU-{number}") }
+fn found(number: usize) -> GpuInfo {
+    GpuInfo { number, name: "NVIDIA H200".into(), memory: 140 << 30, architecture: 90, uuid: format!("GPU-{number}") }
 }
 
 fn inventory(gpus: usize) -> Inventory {
@@ -30,10 +30,10 @@ fn a_device_selection_is_parsed_and_displayed() {
         assert_eq!(text.parse::<DeviceSelection>().unwrap().to_string(), text);
     }
     for (text, expected) in [
-        ("gpu", "no device is called `gpu`"),
+        ("gpu", "unknown device `gpu`"),
         ("cuda:0,cuda:0", "cuda:0 is given twice"),
         ("cuda:0,cpu", "start two workers"),
-        ("", "no device is called"),
+        ("", "unknown device ``"),
     ] {
         let error = text.parse::<DeviceSelection>().unwrap_err();
         assert!(error.contains(expected), "{error}");

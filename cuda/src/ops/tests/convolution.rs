@@ -1,9 +1,9 @@
-//! Convolutions beside their definition in `f64`, forward and both ways back.
+//! Compares convolutions and their gradients with their definitions in `f64`.
 
 use super::*;
-use crate::convolution::{Factors, Geometry, Pass};
+use crate::convolution::{Geometry, Pass, ProductPrecision};
 
-/// Kernels, strides, margins and channels of every kind, and a linear layer.
+/// All kinds of kernels, strides, padding and channels, and a linear layer.
 fn geometries() -> Vec<Geometry> {
     let square = |samples, from: [usize; 2], [inputs, outputs]: [usize; 2], kernel, stride, margin| {
         let along = |i: usize| (from[i] + 2 * margin - kernel) / stride + 1;
@@ -27,16 +27,16 @@ fn geometries() -> Vec<Geometry> {
         square(3, [9, 6], [16, 16], 5, 3, 3),
         square(1, [10, 10], [3, 16], 7, 2, 3),
         square(2, [4, 4], [16, 16], 2, 1, 0),
-        // Many rows of pixels, so that their chunks do not divide them.
+        // Many rows of pixels that chunks do not divide evenly.
         square(7, [19, 2], [1, 16], 3, 1, 1),
         row,
-        // Linear, and with so many weights that all rows are one chunk.
+        // Linear layers. The second has so many weights that all rows are one chunk.
         square(9, [1, 1], [400, 48], 1, 1, 0),
         square(2, [1, 1], [2000, 2112], 1, 1, 0),
     ]
 }
 
-/// Calls `f` with places in x, w and y of every product.
+/// Calls `f` with the indices in x, w and y of every product.
 fn each(g: &Geometry, mut f: impl FnMut(usize, usize, usize)) {
     let [height, width] = g.to;
     for sample in 0..g.samples {
@@ -71,18 +71,29 @@ fn close(what: &str, found: &[f32], expected: &[f64]) {
 }
 
 #[test]
-fn convolutions_are_what_their_definition_says() {
+fn convolutions_match_their_definition() {
     for geometry in geometries() {
-        let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
+        let lengths = [geometry.input_len(), geometry.weights(), geometry.output_len()];
         let [x, w, d] = [0, 1, 2].map(|i| noise(20 + i as u32, lengths[i]));
         let before = noise(30, x.len());
         let found = on_any_grid(|device| {
-            let [at_x, at_w, at_d] = [&x, &w, &d].map(|values| on(device, values));
-            let [y, added, written, of_w] =
-                [room(device, d.len()), on(device, &before), room(device, x.len()), room(device, w.len())];
-            let scratch = room(device, geometry.scratch());
-            let product =
-                Convolution { geometry, pass: Pass::Forward, x: at_x, w: at_w, y, scratch, factors: Factors::F32 };
+            let [at_x, at_w, at_d] = [&x, &w, &d].map(|values| upload(device, values));
+            let [y, added, written, of_w] = [
+                uninitialised(device, d.len()),
+                upload(device, &before),
+                uninitialised(device, x.len()),
+                uninitialised(device, w.len()),
+            ];
+            let scratch = uninitialised(device, geometry.scratch());
+            let product = Convolution {
+                geometry,
+                pass: Pass::Forward,
+                x: at_x,
+                w: at_w,
+                y,
+                scratch,
+                factors: ProductPrecision::F32,
+            };
             product.run(device).unwrap();
             let back = Convolution { y: at_d, ..product };
             Convolution { pass: Pass::Back { add: true }, x: added, ..back }.run(device).unwrap();
@@ -109,25 +120,33 @@ fn convolutions_are_what_their_definition_says() {
 }
 
 #[test]
-fn what_a_batch_takes_for_its_sums_suffices_for_smaller_ones() {
+fn the_scratch_memory_of_a_batch_suffices_for_smaller_batches() {
     let row =
         Geometry { from: [8, 1], to: [8, 1], inputs: 1, outputs: 1, kernel: [1, 1], stride: 1, ..geometries()[0] };
     let of = |samples| Geometry { samples, margin: [0, 0], ..row };
     let mut device = Twin::new();
     for (samples, more) in [(8, 9), (2, 3), (1, 2)] {
-        let [x, y] = [(); 2].map(|()| room(&mut device, of(samples).reads()));
-        let [w, scratch] = [1, of(more).scratch()].map(|length| room(&mut device, length));
-        let convolution =
-            Convolution { geometry: of(samples), pass: Pass::Weights, x, w, y, scratch, factors: Factors::F32 };
+        let [x, y] = [(); 2].map(|()| uninitialised(&mut device, of(samples).input_len()));
+        let [w, scratch] = [1, of(more).scratch()].map(|length| uninitialised(&mut device, length));
+        let convolution = Convolution {
+            geometry: of(samples),
+            pass: Pass::Weights,
+            x,
+            w,
+            y,
+            scratch,
+            factors: ProductPrecision::F32,
+        };
         convolution.run(&mut device).unwrap_or_else(|error| panic!("{samples} of {more}: {error}"));
     }
 }
 
 #[test]
-fn extents_that_do_not_fit_are_refused() {
+fn mismatched_extents_are_refused() {
     let mut twin = Twin::new();
     let good = geometries()[0];
-    let [x, w, y] = [good.reads(), good.weights(), good.leaves()].map(|length| room(&mut twin, length));
+    let [x, w, y] =
+        [good.input_len(), good.weights(), good.output_len()].map(|length| uninitialised(&mut twin, length));
     for wrong in [
         Geometry { to: [9, 11], ..good },
         Geometry { stride: 0, ..good },
@@ -136,16 +155,16 @@ fn extents_that_do_not_fit_are_refused() {
         Geometry { outputs: 15, ..good },
     ] {
         let convolution =
-            Convolution { geometry: wrong, pass: Pass::Forward, x, w, y, scratch: w, factors: Factors::F32 };
+            Convolution { geometry: wrong, pass: Pass::Forward, x, w, y, scratch: w, factors: ProductPrecision::F32 };
         assert!(convolution.run(&mut twin).is_err(), "{wrong:?}");
     }
     let scratch = w.part(0, good.scratch().min(w.len()) - 1);
-    let weights = Convolution { geometry: good, pass: Pass::Weights, x, w, y, scratch, factors: Factors::F32 };
-    assert!(weights.run(&mut twin).unwrap_err().to_string().contains("sums of weights"));
+    let weights = Convolution { geometry: good, pass: Pass::Weights, x, w, y, scratch, factors: ProductPrecision::F32 };
+    assert!(weights.run(&mut twin).unwrap_err().to_string().contains("scratch memory of a weight gradient"));
     assert_eq!(twin.launches, 0);
 }
 
-/// To so many bits after the leading one, to nearest, ties away from zero or to even: by arithmetic, not by bits.
+/// Rounds to this number of mantissa bits, to nearest, with ties away from zero or to even. Computed arithmetically, without bit operations.
 fn rounded(x: f32, bits: i32, ties_to_even: bool) -> f32 {
     if x == 0.0 {
         return x;
@@ -156,7 +175,7 @@ fn rounded(x: f32, bits: i32, ties_to_even: bool) -> f32 {
     (nearest * step) as f32
 }
 
-/// Half-way between two values of so many bits, and beside it.
+/// Replaces some values by numbers half-way between two values with this number of mantissa bits, or next to that.
 fn with_ties(mut values: Vec<f32>, bits: i32) -> Vec<f32> {
     for (i, value) in values.iter_mut().enumerate().filter(|(i, _)| i % 5 == 0) {
         let half = 2f32.powi(-bits - 1);
@@ -167,13 +186,14 @@ fn with_ties(mut values: Vec<f32>, bits: i32) -> Vec<f32> {
 }
 
 #[test]
-fn values_are_narrowed_to_the_nearest_and_widened_as_they_are() {
+fn values_are_narrowed_to_nearest_and_widened_exactly() {
     let values =
         [with_ties(noise(1, 400), 7), vec![f32::MAX, f32::MIN_POSITIVE, f32::INFINITY, -f32::INFINITY]].concat();
     let before = noise(2, values.len());
     let found = on_any_grid(|device| {
         let narrow = device.allocate(Kind::Halves, values.len()).unwrap();
-        let (from, written, added) = (on(device, &values), room(device, values.len()), on(device, &before));
+        let (from, written, added) =
+            (upload(device, &values), uninitialised(device, values.len()), upload(device, &before));
         Narrow { from, to: narrow }.run(device).unwrap();
         Widen { from: narrow, to: written, add: false }.run(device).unwrap();
         Widen { from: narrow, to: added, add: true }.run(device).unwrap();
@@ -186,31 +206,34 @@ fn values_are_narrowed_to_the_nearest_and_widened_as_they_are() {
     let sums: Vec<f32> = expected.iter().zip(&before).map(|(x, before)| before + x).collect();
     assert_eq!(bits(added), bits(&sums));
     let mut twin = Twin::new();
-    let (from, to) = (on(&mut twin, &[f32::NAN]), twin.allocate(Kind::Halves, 1).unwrap());
+    let (from, to) = (upload(&mut twin, &[f32::NAN]), twin.allocate(Kind::Halves, 1).unwrap());
     Narrow { from, to }.run(&mut twin).unwrap();
     Widen { from: to, to: from, add: false }.run(&mut twin).unwrap();
     assert!(read(&twin, from)[0].is_nan());
-    assert!(Narrow { from, to: from }.run(&mut twin).is_err(), "values of other bits");
+    assert!(Narrow { from, to: from }.run(&mut twin).is_err(), "both have 32 bits");
 }
 
-/// All products of rounded factors, beside their definition in `f64` over factors that are rounded by arithmetic.
+/// Compares all products of rounded factors with their definitions in `f64`.
 #[test]
-fn factors_are_rounded_before_they_are_multiplied_and_sums_are_not() {
+fn factors_are_rounded_before_multiplication_and_sums_are_not() {
     for geometry in geometries().into_iter().take(8) {
-        let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
+        let lengths = [geometry.input_len(), geometry.weights(), geometry.output_len()];
         for narrow in [false, true] {
             let kept = if narrow { 7 } else { 10 };
             let [x, w, d] = [0, 1, 2].map(|i| with_ties(noise(20 + i as u32, lengths[i]), kept));
             let before = noise(30, x.len());
             let found = on_any_grid(|device| {
-                let [at_x, at_w, at_d] = [&x, &w, &d].map(|values| on(device, values));
-                let [y, added, of_w] = [room(device, d.len()), on(device, &before), room(device, w.len())];
-                let scratch = room(device, geometry.scratch());
+                let [at_x, at_w, at_d] = [&x, &w, &d].map(|values| upload(device, values));
+                let [y, added, of_w] =
+                    [uninitialised(device, d.len()), upload(device, &before), uninitialised(device, w.len())];
+                let scratch = uninitialised(device, geometry.scratch());
                 let factors = if narrow {
-                    // Some more than is wanted.
-                    Factors::Bf16 { room: lengths.map(|length| device.allocate(Kind::Halves, length + 3).unwrap()) }
+                    // Longer than required.
+                    ProductPrecision::Bf16 {
+                        buffers: lengths.map(|length| device.allocate(Kind::Halves, length + 3).unwrap()),
+                    }
                 } else {
-                    Factors::Tf32
+                    ProductPrecision::Tf32
                 };
                 let product = Convolution { geometry, pass: Pass::Forward, x: at_x, w: at_w, y, scratch, factors };
                 product.run(device).unwrap();
@@ -234,7 +257,7 @@ fn factors_are_rounded_before_they_are_multiplied_and_sums_are_not() {
             {
                 let scale = expected.iter().fold(1.0, |most: f64, value| most.max(value.abs()));
                 for (found, expected) in found.iter().zip(expected) {
-                    // Of 16 bits what comes out is rounded, too.
+                    // Bfloat16 results are rounded as well.
                     let allowed = 2e-6 * scale + if narrow { expected.abs() / 256.0 } else { 0.0 };
                     assert!(
                         (f64::from(*found) - expected).abs() <= allowed,
@@ -247,16 +270,23 @@ fn factors_are_rounded_before_they_are_multiplied_and_sums_are_not() {
 }
 
 #[test]
-fn room_for_factors_of_16_bits_is_checked() {
+fn the_buffers_of_bfloat16_factors_are_checked() {
     let mut twin = Twin::new();
     let geometry = geometries()[0];
-    let lengths = [geometry.reads(), geometry.weights(), geometry.leaves()];
-    let [x, w, y] = lengths.map(|length| room(&mut twin, length));
+    let lengths = [geometry.input_len(), geometry.weights(), geometry.output_len()];
+    let [x, w, y] = lengths.map(|length| uninitialised(&mut twin, length));
     let rooms = lengths.map(|length| twin.allocate(Kind::Halves, length).unwrap());
-    let product =
-        |room| Convolution { geometry, pass: Pass::Forward, x, w, y, scratch: w, factors: Factors::Bf16 { room } };
+    let product = |buffers| Convolution {
+        geometry,
+        pass: Pass::Forward,
+        x,
+        w,
+        y,
+        scratch: w,
+        factors: ProductPrecision::Bf16 { buffers },
+    };
     let short = product([rooms[0], rooms[1].part(0, lengths[1] - 1), rooms[2]]).run(&mut twin).unwrap_err();
-    assert!(short.to_string().contains("weights in 16 bits"), "{short}");
-    assert!(product([x, w, y]).run(&mut twin).is_err(), "values of 32 bits");
+    assert!(short.to_string().contains("bfloat16 weights"), "{short}");
+    assert!(product([x, w, y]).run(&mut twin).is_err(), "buffers of 32 bits");
     assert!(product(rooms).run(&mut twin).is_ok());
 }

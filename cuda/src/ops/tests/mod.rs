@@ -1,5 +1,5 @@
-//! Every kernel on the processor, beside the room `kernels` (to the last bit), or beside sums in `f64`: for lengths that are no multiples
-//! of a block's, and with other numbers of blocks and threads. And once more over the driver's calls, to a stand-in.
+//! Compares every kernel on the CPU with the crate `kernels` (bit for bit) or with sums in `f64`: for lengths that are not multiples of a
+//! block, and on several grids. Then runs the same tests through the driver, on the stand-in.
 
 mod convolution;
 mod gather;
@@ -10,13 +10,14 @@ mod values;
 
 use super::*;
 use crate::convolution::Convolution;
-use crate::device::{Recording, Room, Values};
+use crate::device::Recording;
 use crate::gpu::Gpu;
+use crate::memory::{HostBuffer, HostValues};
 use crate::signature::Kind;
 use crate::twin::Twin;
 use plusminus_kernels::{Instructions, View};
 
-/// A device that cuts up launches otherwise than was asked for, where threads do not wait for one another.
+/// A device that launches kernels without barriers on another grid than requested.
 pub(super) struct Regrid {
     pub twin: Twin,
     pub blocks: u32,
@@ -28,15 +29,15 @@ impl Device for Regrid {
         self.twin.name()
     }
 
-    fn kin(&self) -> String {
-        self.twin.kin()
+    fn reproducibility_key(&self) -> String {
+        self.twin.reproducibility_key()
     }
 
-    fn allocate(&mut self, kind: Kind, length: usize) -> Result<Memory, DeviceError> {
+    fn allocate(&mut self, kind: Kind, length: usize) -> Result<DeviceMemory, DeviceError> {
         self.twin.allocate(kind, length)
     }
 
-    fn free(&mut self, memory: Memory) -> Result<(), DeviceError> {
+    fn free(&mut self, memory: DeviceMemory) -> Result<(), DeviceError> {
         self.twin.free(memory)
     }
 
@@ -44,11 +45,11 @@ impl Device for Regrid {
         self.twin.capacity()
     }
 
-    fn write(&mut self, values: Values<'_>, to: Memory) -> Result<(), DeviceError> {
+    fn write(&mut self, values: HostValues<'_>, to: DeviceMemory) -> Result<(), DeviceError> {
         self.twin.write(values, to)
     }
 
-    fn read(&self, from: Memory, values: Room<'_>) -> Result<(), DeviceError> {
+    fn read(&self, from: DeviceMemory, values: HostBuffer<'_>) -> Result<(), DeviceError> {
         self.twin.read(from, values)
     }
 
@@ -79,15 +80,15 @@ impl Device for Regrid {
     }
 }
 
-/// Set in the process in which these tests run over the driver's calls.
-const OVER_THE_DRIVER: &str = "PLUSMINUS_TESTS_OVER_THE_DRIVER";
+/// Set in the process that runs these tests through the driver.
+const THROUGH_THE_DRIVER: &str = "PLUSMINUS_TESTS_THROUGH_THE_DRIVER";
 
-/// Runs something on devices that cut up launches in several ways, or on one behind a driver; what comes out is the same, to the last bit.
+/// Runs `work` on several grids, or through the driver, and panics unless all give the same bits. Returns the result.
 pub(super) fn on_any_grid(work: impl Fn(&mut dyn Device) -> Vec<f32>) -> Vec<f32> {
     let found = work(&mut Twin::new());
-    if std::env::var_os(OVER_THE_DRIVER).is_some() {
+    if std::env::var_os(THROUGH_THE_DRIVER).is_some() {
         let other = work(&mut Gpu::open(0, None).unwrap());
-        assert_eq!(bits(&other), bits(&found), "over the driver's calls");
+        assert_eq!(bits(&other), bits(&found), "through the driver");
         return found;
     }
     for (blocks, threads) in [(1, 1), (1, 32), (3, 7), (40, 96)] {
@@ -101,7 +102,7 @@ pub(super) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// Values between −1 and 1 that look like chance, among them zeroes.
+/// Pseudo-random values between −1 and 1, some of them zero.
 pub(super) fn noise(seed: u32, count: usize) -> Vec<f32> {
     let mix = |mut h: u32| {
         h = (h ^ (h >> 16)).wrapping_mul(0x85EB_CA6B);
@@ -113,24 +114,24 @@ pub(super) fn noise(seed: u32, count: usize) -> Vec<f32> {
 }
 
 /// Memory with these values.
-pub(super) fn on(device: &mut dyn Device, values: &[f32]) -> Memory {
+pub(super) fn upload(device: &mut dyn Device, values: &[f32]) -> DeviceMemory {
     let memory = device.allocate(Kind::Floats, values.len()).unwrap();
     device.upload(values, memory).unwrap();
     memory
 }
 
-/// Memory with anything in it.
-pub(super) fn room(device: &mut dyn Device, length: usize) -> Memory {
-    on(device, &vec![f32::NAN; length])
+/// Memory filled with NaN.
+pub(super) fn uninitialised(device: &mut dyn Device, length: usize) -> DeviceMemory {
+    upload(device, &vec![f32::NAN; length])
 }
 
-pub(super) fn read(device: &dyn Device, memory: Memory) -> Vec<f32> {
+pub(super) fn read(device: &dyn Device, memory: DeviceMemory) -> Vec<f32> {
     let mut values = vec![0.0; memory.len()];
     device.download(memory, &mut values).unwrap();
     values
 }
 
-/// A view with scale and shift or without, rectified or not.
+/// Views with or without scale and shift, rectified or not.
 pub(super) struct Views {
     pub scale: Vec<f32>,
     pub shift: Vec<f32>,
@@ -145,10 +146,10 @@ impl Views {
         View { affine: affine.then_some((&self.scale, &self.shift)), rectify }
     }
 
-    pub fn of_device(&self, device: &mut dyn Device, values: &[f32], affine: bool, rectify: bool) -> Seen {
-        let values = on(device, values);
-        let [scale, shift] = [&self.scale, &self.shift].map(|factors| affine.then(|| on(device, factors)));
-        Seen { values, scale, shift, rectify }
+    pub fn of_device(&self, device: &mut dyn Device, values: &[f32], affine: bool, rectify: bool) -> TensorView {
+        let values = upload(device, values);
+        let [scale, shift] = [&self.scale, &self.shift].map(|factors| affine.then(|| upload(device, factors)));
+        TensorView { values, scale, shift, rectify }
     }
 }
 
@@ -160,57 +161,63 @@ pub(super) fn best() -> Instructions {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn whatever_kernels_compute_comes_through_the_drivers_calls() {
+fn all_kernels_give_the_same_results_through_the_driver() {
     let mut again = plusminus_stand_in::program(std::env::current_exe().unwrap());
-    again.args(["ops::tests", "--skip", "drivers_calls"]).env(OVER_THE_DRIVER, "1");
+    again.args(["ops::tests", "--skip", "through_the_driver"]).env(THROUGH_THE_DRIVER, "1");
     let output = again.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    let passed = said.lines().filter(|line| line.ends_with("... ok")).count();
-    assert!(passed >= 20, "{passed} tests\n{said}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&output.stderr));
+    let passed = stdout.lines().filter(|line| line.ends_with("... ok")).count();
+    assert!(passed >= 20, "{passed} tests\n{stdout}");
 }
 
 #[test]
-fn a_kernel_that_writes_beside_its_memory_is_noticed() {
+fn a_kernel_that_writes_outside_its_memory_is_detected() {
     let mut twin = Twin::new();
-    let [from, to] = [on(&mut twin, &[1.0; 8]), room(&mut twin, 4)];
+    let [from, to] = [upload(&mut twin, &[1.0; 8]), uninitialised(&mut twin, 4)];
     let number = |value| Argument::Int(value);
-    let arguments = vec![Argument::Memory(from), Argument::Memory(to), number(0), number(5)];
+    let arguments = vec![Argument::Buffer(from), Argument::Buffer(to), number(0), number(5)];
     let launch = Launch { kernel: "give", blocks: 1, threads: 8, arguments };
     let error = twin.launch(&launch).unwrap_err();
-    assert_eq!(error.to_string(), "give failed: it wrote beside the memory that it was given");
+    assert_eq!(error.to_string(), "give failed: the kernel wrote outside its memory");
 }
 
 #[test]
-fn lengths_that_do_not_fit_are_refused_before_anything_is_launched() {
+fn mismatched_lengths_are_refused_before_any_launch() {
     let mut twin = Twin::new();
-    let [a, b] = [on(&mut twin, &[1.0; 32]), room(&mut twin, 48)];
-    let error = Give { values: a, total: b, add: false }.run(&mut twin).unwrap_err();
-    assert_eq!(error.to_string(), "a total: expected 32 values, found 48");
-    let join = Join { first: Seen::plain(a), second: Some(Seen::plain(b)), rectify: false, output: a, channels: 16 };
+    let [a, b] = [upload(&mut twin, &[1.0; 32]), uninitialised(&mut twin, 48)];
+    let error = CopyOrAdd { values: a, total: b, add: false }.run(&mut twin).unwrap_err();
+    assert_eq!(error.to_string(), "total: expected 32 values, found 48");
+    let join = Join {
+        first: TensorView::plain(a),
+        second: Some(TensorView::plain(b)),
+        rectify: false,
+        output: a,
+        channels: 16,
+    };
     assert!(join.run(&mut twin).is_err());
-    assert!(Average { samples: 1, pixels: 2, channels: 16 }.run(&mut twin, Seen::plain(a), b).is_err());
+    assert!(Average { samples: 1, pixels: 2, channels: 16 }.run(&mut twin, TensorView::plain(a), b).is_err());
     let windows = Windows { samples: 1, extent: [2, 1], kernel: [3, 3], stride: 1, padding: 0, channels: 16 };
-    assert!(MaxPool { windows, places: b }.run(&mut twin, Seen::plain(a), b).is_err());
+    assert!(MaxPool { windows, places: b }.run(&mut twin, TensorView::plain(a), b).is_err());
     assert_eq!(twin.launches, 0);
 }
 
 #[test]
-fn memory_that_was_freed_is_no_memory() {
+fn freed_memory_is_refused() {
     let mut twin = Twin::new();
-    let memory = on(&mut twin, &[1.0; 4]);
+    let memory = upload(&mut twin, &[1.0; 4]);
     twin.free(memory).unwrap();
     assert!(twin.upload(&[1.0; 4], memory).is_err() && twin.free(memory).is_err());
     assert!(twin.download(memory, &mut [0.0; 4]).is_err());
-    assert!(Give { values: memory, total: memory, add: true }.run(&mut twin).is_err());
+    assert!(CopyOrAdd { values: memory, total: memory, add: true }.run(&mut twin).is_err());
 }
 
-/// Everything that may be asked of a device that records, and what may not.
+/// Calls everything that is allowed during a recording, and everything that is not.
 fn record_and_play(device: &mut dyn Device) {
-    let [one, total] = [on(device, &[1.0; 5]), on(device, &[0.0; 5])];
+    let [one, total] = [upload(device, &[1.0; 5]), upload(device, &[0.0; 5])];
     device.record().unwrap();
-    assert!(device.record().is_err(), "it records already");
-    Give { values: one, total, add: true }.run(device).unwrap();
+    assert!(device.record().is_err(), "already recording");
+    CopyOrAdd { values: one, total, add: true }.run(device).unwrap();
     let refused = [
         device.upload(&[2.0; 5], one),
         device.download(total, &mut [0.0; 5]),
@@ -221,7 +228,7 @@ fn record_and_play(device: &mut dyn Device) {
     for refused in refused {
         assert!(refused.unwrap_err().to_string().ends_with("while launches are recorded"));
     }
-    Give { values: one, total, add: true }.run(device).unwrap();
+    CopyOrAdd { values: one, total, add: true }.run(device).unwrap();
     let recording = device.recorded().unwrap();
     assert_eq!(read(device, total), [0.0; 5]);
     device.play(recording).unwrap();
@@ -230,31 +237,31 @@ fn record_and_play(device: &mut dyn Device) {
     assert_eq!(read(device, total), [8.0; 5]);
     device.forget();
     assert!(device.play(recording).is_err());
-    assert!(device.recorded().is_err(), "nothing is being recorded");
-    Give { values: one, total, add: true }.run(device).unwrap();
+    assert!(device.recorded().is_err(), "not recording");
+    CopyOrAdd { values: one, total, add: true }.run(device).unwrap();
     assert_eq!(read(device, total), [11.0; 5]);
 }
 
 #[test]
-fn what_is_recorded_is_done_when_it_is_played_and_every_time() {
+fn recorded_launches_execute_each_time_they_are_played() {
     record_and_play(&mut Twin::new());
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_is_recorded_by_the_drivers_calls_is_done_when_it_is_played_and_every_time() {
-    let name = "ops::tests::what_is_recorded_by_the_drivers_calls_is_done_when_it_is_played_and_every_time";
+fn recorded_launches_execute_when_played_through_the_driver() {
+    let name = "ops::tests::recorded_launches_execute_when_played_through_the_driver";
     plusminus_stand_in::test(name, &[], || record_and_play(&mut Gpu::open(0, None).unwrap()));
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_kernel_that_writes_beside_its_memory_is_noticed_through_the_drivers_calls() {
-    let name = "ops::tests::a_kernel_that_writes_beside_its_memory_is_noticed_through_the_drivers_calls";
+fn a_write_outside_memory_is_detected_through_the_driver() {
+    let name = "ops::tests::a_write_outside_memory_is_detected_through_the_driver";
     plusminus_stand_in::test(name, &[], || {
         let mut gpu = Gpu::open(0, None).unwrap();
-        let [from, to] = [on(&mut gpu, &[1.0; 8]), room(&mut gpu, 4)];
-        let arguments = vec![Argument::Memory(from), Argument::Memory(to), Argument::Int(0), Argument::Int(5)];
+        let [from, to] = [upload(&mut gpu, &[1.0; 8]), uninitialised(&mut gpu, 4)];
+        let arguments = vec![Argument::Buffer(from), Argument::Buffer(to), Argument::Int(0), Argument::Int(5)];
         gpu.launch(&Launch { kernel: "give", blocks: 1, threads: 8, arguments }).unwrap();
         let error = gpu.download(to, &mut [0.0; 4]).unwrap_err();
         assert!(error.to_string().contains("CUDA_ERROR_ILLEGAL_ADDRESS"), "{error}");

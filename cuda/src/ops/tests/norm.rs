@@ -1,13 +1,13 @@
-//! Batch norm beside its formulas in `f64`.
+//! Compares batch norm with its formulas in `f64`.
 
 use super::*;
 
 const CHANNELS: usize = 32;
 const EPSILON: f32 = 1e-5;
 
-/// What batch norm has, on a device.
+/// Parameters and outputs of a batch norm on a device.
 fn norm(device: &mut dyn Device, bias: bool) -> Norm {
-    let mut list = |values: Vec<f32>| on(device, &values);
+    let mut list = |values: Vec<f32>| upload(device, &values);
     let (gamma, beta, bias) = (noise(11, CHANNELS), noise(12, CHANNELS), bias.then(|| noise(13, CHANNELS)));
     let (gamma, beta, bias) = (list(gamma), list(beta), bias.map(&mut list));
     let [scale, shift, mean] = [0; 3].map(|_| list(vec![f32::NAN; CHANNELS]));
@@ -28,16 +28,21 @@ fn moments(x: &[f32], channel: usize) -> (f64, f64) {
 }
 
 #[test]
-fn a_batchs_moments_make_scale_and_shift_and_move_the_running_ones() {
-    // One pixel, fewer than a chunk, chunks that do not divide it, more than there are chunks; and a mean that dwarfs the deviation.
+fn batch_statistics_give_scale_and_shift_and_update_the_running_ones() {
+    // One pixel; fewer than a chunk; chunks that do not divide evenly; the maximum number of chunks; a mean far larger than the deviation.
     for (pixels, offset, real) in [(1, 0.0, 32), (31, 0.0, 20), (1000, 1000.0, 32), (40_001, -3.0, 17)] {
         let x: Vec<f32> = noise(1, pixels * CHANNELS).iter().map(|value| value + offset).collect();
         for bias in [false, true] {
             let found = on_any_grid(|device| {
                 let norm = norm(device, bias);
-                let (values, partial) = (on(device, &x), room(device, partials(pixels, CHANNELS)));
-                let running = Running { mean: on(device, &noise(14, real)), variance: on(device, &noise(15, real)) };
-                Settle { values, partial, norm, running, momentum: 0.1, channels: CHANNELS }.run(device).unwrap();
+                let (values, partial) = (upload(device, &x), uninitialised(device, partials(pixels, CHANNELS)));
+                let running = RunningStatistics {
+                    mean: upload(device, &noise(14, real)),
+                    variance: upload(device, &noise(15, real)),
+                };
+                NormFromBatch { values, partial, norm, running, momentum: 0.1, channels: CHANNELS }
+                    .run(device)
+                    .unwrap();
                 [norm.scale, norm.shift, norm.mean, running.mean, running.variance]
                     .map(|memory| read(device, memory))
                     .concat()
@@ -46,7 +51,7 @@ fn a_batchs_moments_make_scale_and_shift_and_move_the_running_ones() {
             for channel in 0..CHANNELS {
                 let (mean, variance) = moments(&x, channel);
                 let scale = f64::from(gamma[channel]) / (variance + f64::from(EPSILON)).sqrt();
-                // What is rounded of the values themselves is multiplied by the scale, and moves means of chunks.
+                // Rounding errors of the values are multiplied by the scale and affect the means of chunks.
                 let rough = 1.0 + f64::from(offset).abs() / 100.0;
                 let large = 1.0 + scale.abs() * (1.0 + f64::from(offset).abs()) * rough;
                 close(found[channel], scale, rough * scale.abs());
@@ -66,13 +71,14 @@ fn a_batchs_moments_make_scale_and_shift_and_move_the_running_ones() {
 }
 
 #[test]
-fn running_moments_make_scale_and_shift() {
+fn running_statistics_give_scale_and_shift() {
     let real = 20;
     let variances: Vec<f32> = noise(15, real).iter().map(|value| value.abs()).collect();
     let found = on_any_grid(|device| {
         let norm = norm(device, true);
-        let running = Running { mean: on(device, &noise(14, real)), variance: on(device, &variances) };
-        SettleRunning { norm, running, channels: CHANNELS }.run(device).unwrap();
+        let running =
+            RunningStatistics { mean: upload(device, &noise(14, real)), variance: upload(device, &variances) };
+        NormFromRunning { norm, running, channels: CHANNELS }.run(device).unwrap();
         [norm.scale, norm.shift].map(|memory| read(device, memory)).concat()
     });
     let [gamma, beta, bias, mean] = [11, 12, 13, 14].map(|seed| noise(seed, CHANNELS));
@@ -84,23 +90,25 @@ fn running_moments_make_scale_and_shift() {
     }
 }
 
-/// Forward, ReLU, and the whole way back, beside the formulas of Ioffe & Szegedy 2015 in `f64`.
+/// Compares forward pass, ReLU and backward pass with the formulas of Ioffe & Szegedy 2015 in `f64`.
 #[test]
-fn the_gradients_of_batch_norm_and_relu_are_those_of_their_formulas() {
+fn gradients_of_batch_norm_and_relu_match_their_formulas() {
     for pixels in [7, 63, 2050] {
         let (x, d) = (noise(1, pixels * CHANNELS), noise(2, pixels * CHANNELS));
         let found = on_any_grid(|device| {
             let norm = norm(device, false);
-            let partial = room(device, partials(pixels, CHANNELS));
-            let (values, gradient) = (on(device, &x), on(device, &d));
-            let running = Running { mean: room(device, CHANNELS), variance: room(device, CHANNELS) };
-            Settle { values, partial, norm, running, momentum: 0.1, channels: CHANNELS }.run(device).unwrap();
-            let seen = Seen { values, scale: Some(norm.scale), shift: Some(norm.shift), rectify: true };
-            GradientSums { gradient, seen, mean: Some(norm.mean), partial, channels: CHANNELS }.run(device).unwrap();
-            let (gradients, factors) = ([0; 2].map(|_| room(device, CHANNELS)), [0; 3].map(|_| room(device, CHANNELS)));
-            Unsettle { partial, pixels, channels: CHANNELS, norm, gradients, factors }.run(device).unwrap();
-            let output = room(device, pixels * CHANNELS);
-            Apply { gradient, seen, factors: Some(factors), output, channels: CHANNELS }.run(device).unwrap();
+            let partial = uninitialised(device, partials(pixels, CHANNELS));
+            let (values, gradient) = (upload(device, &x), upload(device, &d));
+            let running =
+                RunningStatistics { mean: uninitialised(device, CHANNELS), variance: uninitialised(device, CHANNELS) };
+            NormFromBatch { values, partial, norm, running, momentum: 0.1, channels: CHANNELS }.run(device).unwrap();
+            let input = TensorView { values, scale: Some(norm.scale), shift: Some(norm.shift), rectify: true };
+            GradientSums { gradient, input, mean: Some(norm.mean), partial, channels: CHANNELS }.run(device).unwrap();
+            let (gradients, factors) =
+                ([0; 2].map(|_| uninitialised(device, CHANNELS)), [0; 3].map(|_| uninitialised(device, CHANNELS)));
+            NormGradient { partial, pixels, channels: CHANNELS, norm, gradients, factors }.run(device).unwrap();
+            let output = uninitialised(device, pixels * CHANNELS);
+            GradientApply { gradient, input, factors: Some(factors), output, channels: CHANNELS }.run(device).unwrap();
             [gradients[0], gradients[1], output].map(|memory| read(device, memory)).concat()
         });
         let [gamma, beta] = [11, 12].map(|seed| noise(seed, CHANNELS).into_iter().map(f64::from).collect::<Vec<_>>());
@@ -126,15 +134,20 @@ fn the_gradients_of_batch_norm_and_relu_are_those_of_their_formulas() {
 }
 
 #[test]
-fn the_gradient_of_a_bias_is_the_sum_of_what_gets_through() {
+fn the_gradient_of_a_bias_adds_up_what_rectification_passes() {
     for pixels in [1, 33, 5000] {
         let (x, d, bias) = (noise(1, pixels * CHANNELS), noise(2, pixels * CHANNELS), noise(3, CHANNELS));
         let found = on_any_grid(|device| {
-            let seen = Seen { values: on(device, &x), scale: None, shift: Some(on(device, &bias)), rectify: true };
-            let (gradient, to) = (on(device, &d), room(device, CHANNELS));
-            let partial = room(device, partials(pixels, CHANNELS));
-            GradientSums { gradient, seen, mean: None, partial, channels: CHANNELS }.run(device).unwrap();
-            UnsettleBias { partial, pixels, channels: CHANNELS, gradient: to }.run(device).unwrap();
+            let input = TensorView {
+                values: upload(device, &x),
+                scale: None,
+                shift: Some(upload(device, &bias)),
+                rectify: true,
+            };
+            let (gradient, to) = (upload(device, &d), uninitialised(device, CHANNELS));
+            let partial = uninitialised(device, partials(pixels, CHANNELS));
+            GradientSums { gradient, input, mean: None, partial, channels: CHANNELS }.run(device).unwrap();
+            BiasGradient { partial, pixels, channels: CHANNELS, gradient: to }.run(device).unwrap();
             read(device, to)
         });
         for (channel, found) in found.iter().enumerate() {
@@ -146,10 +159,11 @@ fn the_gradient_of_a_bias_is_the_sum_of_what_gets_through() {
 }
 
 #[test]
-fn channels_that_are_no_whole_blocks_are_refused() {
+fn channels_outside_whole_blocks_are_refused() {
     let mut twin = Twin::new();
-    let [gradient, partial, to] = [room(&mut twin, 30), room(&mut twin, 100), room(&mut twin, 10)];
-    let sums = GradientSums { gradient, seen: Seen::plain(gradient), mean: None, partial, channels: 10 };
+    let [gradient, partial, to] =
+        [uninitialised(&mut twin, 30), uninitialised(&mut twin, 100), uninitialised(&mut twin, 10)];
+    let sums = GradientSums { gradient, input: TensorView::plain(gradient), mean: None, partial, channels: 10 };
     assert!(sums.run(&mut twin).unwrap_err().to_string().contains("blocks of 16"));
-    assert!(UnsettleBias { partial, pixels: 3, channels: 10, gradient: to }.run(&mut twin).is_err());
+    assert!(BiasGradient { partial, pixels: 3, channels: 10, gradient: to }.run(&mut twin).is_err());
 }

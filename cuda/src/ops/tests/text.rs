@@ -1,19 +1,18 @@
-//! Vectors of tokens, values side by side, and the hyperbolic tangent: to the last bit what the room `kernels` has, or sums in the order
-//! that is promised.
+//! Compares embeddings, concatenation and tanh with the crate `kernels` (bit for bit) or with sums in the documented order.
 
 use super::*;
 
 #[test]
-fn tangents_and_their_gradients_are_those_of_the_processor() {
+fn tanh_and_its_gradient_equal_those_of_the_cpu() {
     let count = 48 * 40;
     let x: Vec<f32> = noise(1, count).iter().enumerate().map(|(i, x)| x * [12.0, 1.0, 2e-3][i % 3]).collect();
     let (d, before, views) = (noise(2, count), noise(3, count), Views::new(48));
     for (affine, rectify) in VIEWS {
         let found = on_any_grid(|device| {
-            let seen = views.of_device(device, &x, affine, rectify);
-            let [gradient, output, total] = [on(device, &d), room(device, count), on(device, &before)];
+            let input = views.of_device(device, &x, affine, rectify);
+            let [gradient, output, total] = [upload(device, &d), uninitialised(device, count), upload(device, &before)];
             let tanh = Tanh { output, channels: 48 };
-            tanh.run(device, seen).unwrap();
+            tanh.run(device, input).unwrap();
             tanh.back(device, gradient, total, true).unwrap();
             [output, total].map(|memory| read(device, memory)).concat()
         });
@@ -26,21 +25,21 @@ fn tangents_and_their_gradients_are_those_of_the_processor() {
     }
     let mut twin = Twin::new();
     let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.0];
-    let (x, output) = (on(&mut twin, &special), room(&mut twin, 4));
-    Tanh { output, channels: 4 }.run(&mut twin, Seen::plain(x)).unwrap();
+    let (x, output) = (upload(&mut twin, &special), uninitialised(&mut twin, 4));
+    Tanh { output, channels: 4 }.run(&mut twin, TensorView::plain(x)).unwrap();
     assert_eq!(bits(&read(&twin, output))[1..], bits(&special.map(plusminus_kernels::tanh))[1..]);
 }
 
 #[test]
-fn channels_are_placed_side_by_side_and_take_their_gradients_from_there() {
+fn concatenated_channels_receive_their_own_gradients() {
     let (pixels, views) = (5, Views::new(16));
     let (x, d, before) = (noise(1, pixels * 16), noise(2, pixels * 32), noise(3, pixels * 16));
-    let place = Place { stored: 16, channels: 9, wide: 32, start: 20 };
+    let place = ConcatPart { stored: 16, channels: 9, wide: 32, start: 20 };
     let found = on_any_grid(|device| {
-        let seen = views.of_device(device, &x, true, true);
-        let (wide, gradient) = (on(device, &vec![7.0; pixels * 32]), on(device, &d));
-        let (written, added) = (room(device, x.len()), on(device, &before));
-        place.run(device, seen, wide).unwrap();
+        let input = views.of_device(device, &x, true, true);
+        let (wide, gradient) = (upload(device, &vec![7.0; pixels * 32]), upload(device, &d));
+        let (written, added) = (uninitialised(device, x.len()), upload(device, &before));
+        place.run(device, input, wide).unwrap();
         place.back(device, gradient, written, false).unwrap();
         place.back(device, gradient, added, true).unwrap();
         [wide, written, added].map(|memory| read(device, memory)).concat()
@@ -58,31 +57,33 @@ fn channels_are_placed_side_by_side_and_take_their_gradients_from_there() {
         assert_eq!((written[i], added[i]), (expected, before[i] + expected));
     }
     let mut twin = Twin::new();
-    let [narrow, wide] = [room(&mut twin, 16), room(&mut twin, 32)];
-    for wrong in [Place { channels: 17, ..place }, Place { start: 24, ..place }, Place { wide: 31, ..place }] {
-        assert!(wrong.run(&mut twin, Seen::plain(narrow), wide).is_err(), "{wrong:?}");
+    let [narrow, wide] = [uninitialised(&mut twin, 16), uninitialised(&mut twin, 32)];
+    for wrong in
+        [ConcatPart { channels: 17, ..place }, ConcatPart { start: 24, ..place }, ConcatPart { wide: 31, ..place }]
+    {
+        assert!(wrong.run(&mut twin, TensorView::plain(narrow), wide).is_err(), "{wrong:?}");
     }
     assert_eq!(twin.launches, 0);
 }
 
-/// Tokens of which one is at most places, and others are in a chunk or in several.
+/// Tokens of which one occurs at many positions; others occur within one chunk or in several.
 fn tokens(places: usize, vocabulary: usize) -> Vec<f32> {
     let of = |i: usize| if i.is_multiple_of(3) { 0 } else { (i * i + i / 7) % (vocabulary - 1) };
     (0..places).map(|i| of(i) as f32).collect()
 }
 
 #[test]
-fn a_tokens_gradient_is_the_sum_of_its_places_in_their_order() {
+fn a_tokens_gradient_adds_up_its_positions_in_order() {
     let (vocabulary, stored) = (40, 16);
     for places in [1, 63, 64, 65, 300] {
         let (tokens, vectors) = (tokens(places, vocabulary), noise(1, vocabulary * stored));
         let d = noise(2, places * stored);
         let found = on_any_grid(|device| {
-            let embedding = Embedding { tokens: on(device, &tokens), stored, vocabulary };
-            let (vectors, y, gradient) = (on(device, &vectors), room(device, d.len()), on(device, &d));
-            let of_vectors = room(device, vectors.len());
+            let embedding = Embedding { tokens: upload(device, &tokens), stored, vocabulary };
+            let (vectors, y, gradient) = (upload(device, &vectors), uninitialised(device, d.len()), upload(device, &d));
+            let of_vectors = uninitialised(device, vectors.len());
             let links = device.allocate(Kind::Ints, Embedding::links(places)).unwrap();
-            let scratch = room(device, Embedding::scratch(places, stored));
+            let scratch = uninitialised(device, Embedding::scratch(places, stored));
             embedding.run(device, vectors, y).unwrap();
             embedding.back(device, gradient, of_vectors, [links, scratch]).unwrap();
             [y, of_vectors].map(|memory| read(device, memory)).concat()
@@ -91,7 +92,7 @@ fn a_tokens_gradient_is_the_sum_of_its_places_in_their_order() {
         for (place, token) in tokens.iter().enumerate() {
             assert_eq!(y[place * stored..][..stored], vectors[*token as usize * stored..][..stored]);
         }
-        // Chunks first, then the chunks' sums.
+        // Sums within chunks first, then the sums of the chunks.
         let mut expected: Vec<Option<f32>> = vec![None; vocabulary * stored];
         for (chunk, tokens) in tokens.chunks(64).enumerate() {
             let mut sums: Vec<Option<f32>> = vec![None; vocabulary * stored];
@@ -112,17 +113,17 @@ fn a_tokens_gradient_is_the_sum_of_its_places_in_their_order() {
 }
 
 #[test]
-fn what_is_no_token_is_read_as_nan_and_nothing_beyond_the_vectors_is_touched() {
+fn an_invalid_token_reads_as_nan_and_writes_nothing() {
     let mut twin = Twin::new();
-    let tokens = on(&mut twin, &[0.0, 3.0, -1.0, f32::NAN, 2.0]);
+    let tokens = upload(&mut twin, &[0.0, 3.0, -1.0, f32::NAN, 2.0]);
     let embedding = Embedding { tokens, stored: 2, vocabulary: 3 };
-    let (vectors, y) = (on(&mut twin, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), room(&mut twin, 10));
+    let (vectors, y) = (upload(&mut twin, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]), uninitialised(&mut twin, 10));
     embedding.run(&mut twin, vectors, y).unwrap();
     let found = read(&twin, y);
     assert_eq!((&found[..2], &found[8..]), (&[1.0, 2.0][..], &[5.0, 6.0][..]));
     assert!(found[2..8].iter().all(|value| value.is_nan()));
     let links = twin.allocate(Kind::Ints, 10).unwrap();
-    let (d, scratch) = (on(&mut twin, &[1.0; 10]), room(&mut twin, 10));
+    let (d, scratch) = (upload(&mut twin, &[1.0; 10]), uninitialised(&mut twin, 10));
     embedding.back(&mut twin, d, vectors, [links, scratch]).unwrap();
     assert_eq!(read(&twin, vectors), [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]);
     assert!(embedding.back(&mut twin, d, vectors, [links.part(0, 9), scratch]).is_err());

@@ -1,8 +1,8 @@
-//! Passes over values, pools and optimisers: to the last bit those of the room `kernels`.
+//! Compares element-wise operations, pooling and optimiser steps bit for bit with the crate `kernels`.
 
 use super::*;
 
-/// Pixels of 48 channels: 2 samples of 9 × 7.
+/// 2 samples of 9 × 7 pixels with 48 channels.
 const EXTENT: [usize; 2] = [9, 7];
 const CHANNELS: usize = 48;
 const SAMPLES: usize = 2;
@@ -10,12 +10,12 @@ const IMAGE: usize = EXTENT[0] * EXTENT[1] * CHANNELS;
 const COUNT: usize = SAMPLES * IMAGE;
 
 #[test]
-fn samples_are_arranged_pixel_by_pixel() {
+fn samples_are_converted_to_channels_last() {
     for (channels, pixels) in [(1, 5), (3, 77), (17, 16)] {
         let from = noise(1, 3 * channels * pixels);
         let found = on_any_grid(|device| {
-            let (from, to) = (on(device, &from), room(device, 3 * channels * pixels));
-            Arrange { from, to, channels, pixels }.run(device).unwrap();
+            let (from, to) = (upload(device, &from), uninitialised(device, 3 * channels * pixels));
+            ChannelsLast { from, to, channels, pixels }.run(device).unwrap();
             read(device, to)
         });
         for (i, value) in found.iter().enumerate() {
@@ -26,7 +26,7 @@ fn samples_are_arranged_pixel_by_pixel() {
 }
 
 #[test]
-fn a_join_is_that_of_the_processor() {
+fn a_join_equals_that_of_the_cpu() {
     let (a, b, views) = (noise(1, COUNT), noise(2, COUNT), Views::new(CHANNELS));
     for ((affine, rectify), (second, after)) in
         VIEWS.into_iter().flat_map(|view| [(false, false), (true, false), (true, true)].map(|join| (view, join)))
@@ -34,7 +34,7 @@ fn a_join_is_that_of_the_processor() {
         let found = on_any_grid(|device| {
             let first = views.of_device(device, &a, affine, rectify);
             let second = second.then(|| views.of_device(device, &b, !affine, rectify));
-            let output = room(device, COUNT);
+            let output = uninitialised(device, COUNT);
             Join { first, second, rectify: after, output, channels: CHANNELS }.run(device).unwrap();
             read(device, output)
         });
@@ -54,12 +54,13 @@ fn a_join_is_that_of_the_processor() {
 }
 
 #[test]
-fn a_bias_alone_is_added() {
+fn a_shift_without_scale_is_added() {
     let (x, bias) = (noise(1, COUNT), noise(2, CHANNELS));
     let found = on_any_grid(|device| {
-        let seen = Seen { values: on(device, &x), scale: None, shift: Some(on(device, &bias)), rectify: true };
-        let output = room(device, COUNT);
-        Join { first: seen, second: None, rectify: false, output, channels: CHANNELS }.run(device).unwrap();
+        let input =
+            TensorView { values: upload(device, &x), scale: None, shift: Some(upload(device, &bias)), rectify: true };
+        let output = uninitialised(device, COUNT);
+        Join { first: input, second: None, rectify: false, output, channels: CHANNELS }.run(device).unwrap();
         read(device, output)
     });
     for (i, value) in found.iter().enumerate() {
@@ -70,8 +71,8 @@ fn a_bias_alone_is_added() {
 #[test]
 fn nan_stays_nan_through_a_relu() {
     let found = on_any_grid(|device| {
-        let (x, output) = (on(device, &[f32::NAN, -1.0, 2.0]), room(device, 3));
-        let first = Seen { rectify: true, ..Seen::plain(x) };
+        let (x, output) = (upload(device, &[f32::NAN, -1.0, 2.0]), uninitialised(device, 3));
+        let first = TensorView { rectify: true, ..TensorView::plain(x) };
         Join { first, second: None, rectify: true, output, channels: 3 }.run(device).unwrap();
         read(device, output)
     });
@@ -79,15 +80,15 @@ fn nan_stays_nan_through_a_relu() {
 }
 
 #[test]
-fn gradients_pass_views_as_they_do_on_the_processor() {
+fn gradients_pass_views_as_on_the_cpu() {
     let (x, d, views) = (noise(1, IMAGE), noise(2, IMAGE), Views::new(CHANNELS));
     let factors = [3, 4, 5].map(|seed| noise(seed, CHANNELS));
     for ((affine, rectify), normed) in VIEWS.into_iter().flat_map(|view| [false, true].map(|normed| (view, normed))) {
         let found = on_any_grid(|device| {
-            let seen = views.of_device(device, &x, affine, rectify);
-            let (gradient, output) = (on(device, &d), room(device, IMAGE));
-            let factors = normed.then(|| factors.each_ref().map(|factor| on(device, factor)));
-            Apply { gradient, seen, factors, output, channels: CHANNELS }.run(device).unwrap();
+            let input = views.of_device(device, &x, affine, rectify);
+            let (gradient, output) = (upload(device, &d), uninitialised(device, IMAGE));
+            let factors = normed.then(|| factors.each_ref().map(|factor| upload(device, factor)));
+            GradientApply { gradient, input, factors, output, channels: CHANNELS }.run(device).unwrap();
             read(device, output)
         });
         let mut expected = vec![0.0; IMAGE];
@@ -108,58 +109,58 @@ fn gradients_pass_views_as_they_do_on_the_processor() {
 }
 
 #[test]
-fn masks_and_sums_are_those_of_the_processor() {
+fn masks_and_sums_equal_those_of_the_cpu() {
     let (y, d) = (noise(1, IMAGE), noise(2, IMAGE));
     let mut expected = d.clone();
     plusminus_kernels::Mask { output: &y, gradient: &mut expected }.run(best());
     plusminus_kernels::Add { values: &y, total: &mut expected }.run(best());
     let found = on_any_grid(|device| {
-        let (output, gradient) = (on(device, &y), on(device, &d));
+        let (output, gradient) = (upload(device, &y), upload(device, &d));
         Mask { output, gradient }.run(device).unwrap();
-        Give { values: output, total: gradient, add: true }.run(device).unwrap();
+        CopyOrAdd { values: output, total: gradient, add: true }.run(device).unwrap();
         read(device, gradient)
     });
     assert_eq!(bits(&found), bits(&expected));
     let written = on_any_grid(|device| {
-        let (values, total) = (on(device, &y), room(device, IMAGE));
-        Give { values, total, add: false }.run(device).unwrap();
+        let (values, total) = (upload(device, &y), uninitialised(device, IMAGE));
+        CopyOrAdd { values, total, add: false }.run(device).unwrap();
         read(device, total)
     });
     assert_eq!(written, y);
 }
 
 #[test]
-fn dropout_multiplies_by_its_mask_both_ways() {
+fn dropout_multiplies_by_its_mask_forward_and_backward() {
     let (x, views) = (noise(1, COUNT), Views::new(CHANNELS));
     let mask: Vec<f32> = noise(2, COUNT).iter().map(|value| if *value < 0.0 { 0.0 } else { 2.0 }).collect();
     let found = on_any_grid(|device| {
-        let seen = views.of_device(device, &x, true, true);
-        let [mask, output, total] = [on(device, &mask), room(device, COUNT), room(device, COUNT)];
-        Drop { seen, mask, output, channels: CHANNELS }.run(device).unwrap();
-        DropGradient { gradient: output, mask, total, add: false }.run(device).unwrap();
-        DropGradient { gradient: output, mask, total, add: true }.run(device).unwrap();
+        let input = views.of_device(device, &x, true, true);
+        let [mask, output, total] = [upload(device, &mask), uninitialised(device, COUNT), uninitialised(device, COUNT)];
+        Dropout { input, mask, output, channels: CHANNELS }.run(device).unwrap();
+        DropoutGradient { gradient: output, mask, total, add: false }.run(device).unwrap();
+        DropoutGradient { gradient: output, mask, total, add: true }.run(device).unwrap();
         [read(device, output), read(device, total)].concat()
     });
     for i in 0..COUNT {
         let channel = i % CHANNELS;
-        let seen = x[i].mul_add(views.scale[channel], views.shift[channel]).max(0.0);
-        assert_eq!(found[i], seen * mask[i]);
+        let input = x[i].mul_add(views.scale[channel], views.shift[channel]).max(0.0);
+        assert_eq!(found[i], input * mask[i]);
         assert_eq!(found[COUNT + i], 2.0 * found[i] * mask[i]);
     }
 }
 
 #[test]
-fn every_other_pixel_is_read_and_gets_its_gradient() {
+fn subsampling_reads_every_nth_pixel_and_returns_its_gradient() {
     for (stride, to) in [(2, [5, 4, 64]), (1, [9, 7, 48]), (3, [3, 3, 48])] {
         let (x, views) = (noise(1, COUNT), Views::new(CHANNELS));
         let subsample = Subsample { samples: SAMPLES, from: [EXTENT[0], EXTENT[1], CHANNELS], to, stride };
         let count = SAMPLES * to.iter().product::<usize>();
         let (d, before) = (noise(3, count), noise(4, COUNT));
         let found = on_any_grid(|device| {
-            let seen = views.of_device(device, &x, true, false);
-            let [output, gradient, added] = [room(device, count), on(device, &d), on(device, &before)];
-            let written = room(device, COUNT);
-            subsample.run(device, seen, output).unwrap();
+            let input = views.of_device(device, &x, true, false);
+            let [output, gradient, added] = [uninitialised(device, count), upload(device, &d), upload(device, &before)];
+            let written = uninitialised(device, COUNT);
+            subsample.run(device, input, output).unwrap();
             subsample.back(device, gradient, written, false).unwrap();
             subsample.back(device, gradient, added, true).unwrap();
             [read(device, output), read(device, written), read(device, added)].concat()
@@ -184,13 +185,13 @@ fn every_other_pixel_is_read_and_gets_its_gradient() {
 }
 
 #[test]
-fn rows_are_gathered_and_spread() {
+fn rows_are_gathered_and_padded_again() {
     let (classes, stored, samples) = (10, 16, 13);
     let x = noise(1, samples * stored);
     let found = on_any_grid(|device| {
         let [values, output, spread] =
-            [on(device, &x), room(device, samples * classes), room(device, samples * stored)];
-        GatherRows { seen: Seen::plain(values), output, classes, stored }.run(device).unwrap();
+            [upload(device, &x), uninitialised(device, samples * classes), uninitialised(device, samples * stored)];
+        GatherRows { input: TensorView::plain(values), output, classes, stored }.run(device).unwrap();
         SpreadRows { from: output, to: spread, classes, stored }.run(device).unwrap();
         read(device, spread)
     });
@@ -200,9 +201,9 @@ fn rows_are_gathered_and_spread() {
 }
 
 #[test]
-fn pools_and_their_gradients_are_those_of_the_processor() {
+fn max_pools_and_their_gradients_equal_those_of_the_cpu() {
     let (x, views) = (noise(1, COUNT), Views::new(CHANNELS));
-    // Few values, so that windows have several that are largest.
+    // Few distinct values, so that windows have several equal maxima.
     let coarse: Vec<f32> = x.iter().map(|value| (2.0 * value).round()).collect();
     for (kernel, stride, padding) in [([2, 2], 2, 0), ([3, 3], 2, 1), ([3, 3], 1, 1), ([9, 7], 1, 0), ([4, 4], 3, 2)] {
         let windows = Windows { samples: SAMPLES, extent: EXTENT, kernel, stride, padding, channels: CHANNELS };
@@ -211,10 +212,11 @@ fn pools_and_their_gradients_are_those_of_the_processor() {
         let (d, before) = (noise(3, count), noise(4, COUNT));
         for (affine, rectify) in VIEWS {
             let found = on_any_grid(|device| {
-                let seen = views.of_device(device, &coarse, affine, rectify);
-                let [output, gradient, total] = [room(device, count), on(device, &d), on(device, &before)];
+                let input = views.of_device(device, &coarse, affine, rectify);
+                let [output, gradient, total] =
+                    [uninitialised(device, count), upload(device, &d), upload(device, &before)];
                 let pool = MaxPool { windows, places: device.allocate(Kind::Ints, count).unwrap() };
-                pool.run(device, seen, output).unwrap();
+                pool.run(device, input, output).unwrap();
                 pool.back(device, gradient, total, true).unwrap();
                 [read(device, output), read(device, total)].concat()
             });
@@ -245,13 +247,13 @@ fn pools_and_their_gradients_are_those_of_the_processor() {
 }
 
 #[test]
-fn means_are_those_of_the_processor_and_give_every_pixel_its_share() {
+fn average_pools_equal_those_of_the_cpu_and_spread_their_gradient() {
     let (x, views, pixels) = (noise(1, COUNT), Views::new(CHANNELS), EXTENT[0] * EXTENT[1]);
     let average = Average { samples: SAMPLES, pixels, channels: CHANNELS };
     let found = on_any_grid(|device| {
-        let seen = views.of_device(device, &x, true, true);
-        let [output, total] = [room(device, SAMPLES * CHANNELS), room(device, COUNT)];
-        average.run(device, seen, output).unwrap();
+        let input = views.of_device(device, &x, true, true);
+        let [output, total] = [uninitialised(device, SAMPLES * CHANNELS), uninitialised(device, COUNT)];
+        average.run(device, input, output).unwrap();
         average.back(device, output, total, false).unwrap();
         average.back(device, output, total, true).unwrap();
         [read(device, output), read(device, total)].concat()
@@ -269,7 +271,7 @@ fn means_are_those_of_the_processor_and_give_every_pixel_its_share() {
 }
 
 #[test]
-fn optimisers_step_as_they_do_on_the_processor() {
+fn optimiser_steps_equal_those_of_the_cpu() {
     for count in [1, 257, 1000] {
         let (w, d) = (noise(1, count), noise(2, count));
         for (nesterov, momentum) in [(false, 0.0), (false, 0.9), (true, 0.9)] {
@@ -281,8 +283,9 @@ fn optimisers_step_as_they_do_on_the_processor() {
                     .run(best());
             }
             let found = on_any_grid(|device| {
-                let [weights, gradient, rates] = [on(device, &w), on(device, &d), on(device, &[0.1, momentum, 5e-4])];
-                let velocity = (!before.is_empty()).then(|| on(device, &before));
+                let [weights, gradient, rates] =
+                    [upload(device, &w), upload(device, &d), upload(device, &[0.1, momentum, 5e-4])];
+                let velocity = (!before.is_empty()).then(|| upload(device, &before));
                 for _ in 0..2 {
                     Sgd { weights, gradient, velocity, rates, nesterov }.run(device).unwrap();
                 }
@@ -307,8 +310,8 @@ fn optimisers_step_as_they_do_on_the_processor() {
         }
         .run(best());
         let found = on_any_grid(|device| {
-            let [weights, gradient, mean, square] = [&w, &d, &m, &v].map(|values| on(device, values));
-            let rates = on(device, &rates);
+            let [weights, gradient, mean, square] = [&w, &d, &m, &v].map(|values| upload(device, values));
+            let rates = upload(device, &rates);
             Adam { weights, gradient, mean, square, rates }.run(device).unwrap();
             [read(device, weights), read(device, mean), read(device, square)].concat()
         });

@@ -1,6 +1,6 @@
-//! The driver's functions (`libcuda`), those that our program calls: they have its names and take what they take there.
+//! The functions of the driver (`libcuda`) that this project calls, with NVIDIA's names and signatures.
 
-#![allow(non_snake_case, reason = "the driver's names")]
+#![allow(non_snake_case, reason = "names of the driver's functions")]
 
 mod device;
 mod memory;
@@ -8,15 +8,15 @@ mod work;
 
 use crate::code::Code;
 
-/// Puts a value where a caller wants it.
+/// Writes a result through a caller's pointer.
 ///
 /// # Safety
-/// The place is null or the caller's to be written to.
-unsafe fn put<T>(place: *mut T, value: T) -> Result<(), Code> {
-    if place.is_null() {
+/// The pointer is null or valid for writes.
+unsafe fn write_out<T>(out: *mut T, value: T) -> Result<(), Code> {
+    if out.is_null() {
         return Err(Code::INVALID_VALUE);
     }
-    // SAFETY: as promised.
-    unsafe { place.write(value) };
+    // SAFETY: guaranteed by the caller.
+    unsafe { out.write(value) };
     Ok(())
 }

@@ -1,34 +1,34 @@
-//! Convolution as products of matrices: the windows of a few lines of output are laid out as rows, and each product with the
-//! kernels gives those lines' pixels.
+//! Convolutions as matrix products (im2col): the windows of a few lines of output are laid out as rows, and their product with the kernels
+//! gives the pixels of those lines.
 //!
-//! A linear layer is the 1×1 convolution of a 1×1 image and takes the same way.
+//! A linear layer is the 1×1 convolution of a 1×1 image.
 
-use super::{Operation, Values, argument, column_sums, tensor, windows};
+use super::{Operation, TensorValues, argument_values, column_sums, tensor_like, windows};
 use crate::gemm::{Matrix, multiply};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Error, Layout, Result, Shape, Tensor};
 use std::ops::Range;
 
-/// Values of laid-out windows at a time: 256 KiB, which a core's second cache holds with room for the product.
+/// Values of windows per product: 256 KiB, which fit into a core's second-level cache together with the result.
 const CHUNK: usize = 64 * 1024;
 
-/// Pixels at least at a time, however deep the windows: a product reads all kernels, and with few pixels it does little else.
+/// Minimum number of pixels per product. Every product reads all kernels, which dominates its time if there are few pixels.
 const PIXELS: usize = 256;
 
-/// Outputs whose kernels are read side by side when they are laid out: a cache line of them is written at a time.
+/// Outputs whose kernels are packed together, so that whole cache lines are written.
 const OUTPUTS: usize = 16;
 
-/// x ∗ kernels over (x, kernels), or x ∗ kernels + bias over (x, kernels, bias).
+/// x ∗ kernels on (x, kernels), or x ∗ kernels + bias on (x, kernels, bias).
 ///
-/// x is `[n, h, w, input]`, the kernels are `[output, input, rows, columns]`.
+/// x is `[samples, rows, columns, input]`; the kernels are `[output, input, rows, columns]`.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Convolve {
-    /// Step of the kernels.
+pub(crate) struct Convolve {
+    /// The stride of the windows.
     pub stride: usize,
-    /// Rows of zeroes above and below, and columns of them left and right.
+    /// Rows of zeros above and below the image, and columns of zeros on both sides.
     pub margin: (usize, usize),
 }
 
-/// One convolution's extents.
+/// The extents of a convolution.
 #[derive(Clone, Copy)]
 struct Geometry {
     images: usize,
@@ -67,7 +67,7 @@ impl Convolve {
         bias: Option<&[f32]>,
     ) -> Result<(CpuStorage, Shape)> {
         let g = self.geometry(x.1.shape(), kernels.1.shape())?;
-        let (x, kernels) = (argument(x.0, x.1)?, g.packed(argument(kernels.0, kernels.1)?));
+        let (x, kernels) = (argument_values(x.0, x.1)?, g.packed(argument_values(kernels.0, kernels.1)?));
         let kernels = Matrix::new(&kernels, g.depth(), g.output);
         let mut y = vec![0.0; g.images * g.rows * g.columns * g.output];
         if let Some(bias) = bias {
@@ -81,18 +81,18 @@ impl Convolve {
         Ok((CpuStorage::F32(y), Shape::from((g.images, g.rows, g.columns, g.output))))
     }
 
-    /// The gradients of x (where the graph wants it) and the kernels.
+    /// The gradients of x (if the graph requires it) and of the kernels.
     fn backward(&self, x: &Tensor, kernels: &Tensor, dy: &[f32]) -> Result<(Option<Tensor>, Tensor)> {
         let g = self.geometry(x.shape(), kernels.shape())?;
-        let xs = Values::of(x)?;
-        let packed = g.packed(&Values::of(kernels)?);
+        let xs = TensorValues::of(x)?;
+        let packed = g.packed(&TensorValues::of(kernels)?);
         let mut d_packed = vec![0.0; packed.len()];
         let mut dx = if x.track_op() { vec![0.0; xs.len()] } else { Vec::new() };
         let (mut windows, mut d_windows) = (Vec::new(), Vec::new());
         for lines in g.chunks() {
             let pixels = lines.len() * g.columns;
             let dy = Matrix::new(&dy[g.pixels(&lines, g.output)], pixels, g.output);
-            // The transpose of the kernels' gradient, so that the product's longer side lies along its rows.
+            // The transposed gradient of the kernels, so that the longer side of the product is along its rows.
             multiply(g.windows(&xs, lines.clone(), &mut windows).transposed(), dy, &mut d_packed, true);
             if dx.is_empty() {
                 continue;
@@ -106,28 +106,28 @@ impl Convolve {
                 g.scatter(&d_windows, lines, &mut dx);
             }
         }
-        let dx = if dx.is_empty() { None } else { Some(tensor(dx, x)?) };
-        Ok((dx, tensor(g.unpacked(&d_packed), kernels)?))
+        let dx = if dx.is_empty() { None } else { Some(tensor_like(dx, x)?) };
+        Ok((dx, tensor_like(g.unpacked(&d_packed), kernels)?))
     }
 }
 
 impl Geometry {
-    /// Pixels in a window.
+    /// Pixels per window.
     fn area(&self) -> usize {
         self.kernel.0 * self.kernel.1
     }
 
-    /// Values in a window.
+    /// Values per window.
     fn depth(&self) -> usize {
         self.area() * self.input
     }
 
-    /// Whether windows are pixels, so that nothing needs laying out.
+    /// Whether every window is one pixel, so that the image needs no copy.
     fn is_plain(&self) -> bool {
         self.area() == 1 && self.stride == 1 && self.margin == (0, 0)
     }
 
-    /// Lines of output (all images' one after the other), a few at a time.
+    /// Ranges of output lines. Lines are numbered across all images.
     fn chunks(self) -> impl Iterator<Item = Range<usize>> {
         let total = self.images * self.rows;
         let columns = self.columns.max(1);
@@ -135,12 +135,12 @@ impl Geometry {
         (0..total).step_by(step).map(move |start| start..total.min(start + step))
     }
 
-    /// Where the pixels of these lines stand among values of `channels` channels.
+    /// The range of these lines' pixels in values of `channels` channels.
     fn pixels(&self, lines: &Range<usize>, channels: usize) -> Range<usize> {
         lines.start * self.columns * channels..lines.end * self.columns * channels
     }
 
-    /// The windows of these lines, a row a pixel: kernel row, kernel column, channel.
+    /// The windows of these lines as a matrix: `[pixel, kernel row · kernel column · channel]`.
     fn windows<'a>(&self, x: &'a [f32], lines: Range<usize>, buffer: &'a mut Vec<f32>) -> Matrix<'a> {
         let pixels = lines.len() * self.columns;
         if self.is_plain() {
@@ -161,8 +161,8 @@ impl Geometry {
         Matrix::new(buffer, pixels, self.depth())
     }
 
-    /// As [`Geometry::windows`] for images of one channel, where a strip is too short to be worth a copy: the windows lie in
-    /// columns, so that one place in them is a line of pixels.
+    /// [`Geometry::windows`] for images of one channel, whose window rows are too short to copy efficiently: builds the transposed matrix, whose
+    /// rows are lines of pixels.
     fn grey_windows<'a>(&self, x: &[f32], lines: Range<usize>, buffer: &'a mut [f32]) -> Matrix<'a> {
         let pixels = lines.len() * self.columns;
         for (place, row) in buffer.chunks_exact_mut(pixels).enumerate() {
@@ -175,7 +175,7 @@ impl Geometry {
         Matrix::new(buffer, self.depth(), pixels).transposed()
     }
 
-    /// Adds windows of gradients to the pixels that they came from.
+    /// Adds the gradients of windows to the gradients of their pixels.
     fn scatter(&self, windows: &[f32], lines: Range<usize>, dx: &mut [f32]) {
         let mut strips = windows.chunks_exact(self.kernel.1 * self.input);
         self.strips(lines, |target, before| {
@@ -185,13 +185,13 @@ impl Geometry {
         });
     }
 
-    /// Visits each row of each window: where its values stand in the images, and how many zeroes of padding come before.
+    /// Visits each row of each window: the range of its values in the images, and the number of zeros of padding before them.
     fn strips(&self, lines: Range<usize>, mut visit: impl FnMut(Range<usize>, usize)) {
         let ((down, across), (above, left)) = (self.kernel, self.margin);
         for line in lines {
             let (image, row) = (line / self.rows, line % self.rows);
             for column in 0..self.columns {
-                // In the padded image the window starts here; clipped to the image, its columns are first..last.
+                // The window's first column in the padded image. Clipped to the image, its columns are first..last.
                 let start = column * self.stride;
                 let first = start.max(left);
                 let last = (start + across).min(left + self.width).max(first);
@@ -209,7 +209,7 @@ impl Geometry {
         }
     }
 
-    /// The kernels as a matrix, a row a value of the window.
+    /// The kernels as a matrix, `[row · column · input, output]`.
     fn packed(&self, kernels: &[f32]) -> Vec<f32> {
         let mut packed = vec![0.0; kernels.len()];
         self.pairs(|from, to| packed[to] = kernels[from]);
@@ -223,7 +223,7 @@ impl Geometry {
         kernels
     }
 
-    /// Each kernel value's index as `[output, input, row, column]` and as `[row, column, input, output]`.
+    /// Visits each kernel value's index in `[output, input, row, column]` and in `[row, column, input, output]`.
     fn pairs(&self, mut visit: impl FnMut(usize, usize)) {
         let area = self.area();
         for start in (0..self.output).step_by(OUTPUTS) {
@@ -242,7 +242,7 @@ impl Operation<2> for Convolve {
         x.apply_op2(kernels, self)
     }
 
-    /// All windows laid out at once, and one product with the kernels.
+    /// Lays all windows out at once for one product with the kernels.
     fn composed(self, [x, kernels]: [&Tensor; 2]) -> Result<Tensor> {
         let g = self.geometry(x.shape(), kernels.shape())?;
         let (above, left) = g.margin;
@@ -279,7 +279,7 @@ impl CustomOp2 for Convolve {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (dx, d_kernels) = self.backward(x, kernels, &Values::of(&gradient.contiguous()?)?)?;
+        let (dx, d_kernels) = self.backward(x, kernels, &TensorValues::of(&gradient.contiguous()?)?)?;
         Ok((dx, Some(d_kernels)))
     }
 }
@@ -298,7 +298,7 @@ impl CustomOp3 for Convolve {
         bias: &CpuStorage,
         lb: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        self.forward((x, lx), (kernels, lk), Some(argument(bias, lb)?))
+        self.forward((x, lx), (kernels, lk), Some(argument_values(bias, lb)?))
     }
 
     fn bwd(
@@ -310,13 +310,13 @@ impl CustomOp3 for Convolve {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let gradient = gradient.contiguous()?;
-        let dy = Values::of(&gradient)?;
+        let dy = TensorValues::of(&gradient)?;
         let (dx, d_kernels) = self.backward(x, kernels, &dy)?;
         let outputs = bias.elem_count();
         let d_bias = column_sums(dy.len() / outputs, outputs, |pixel, sums| {
             sums.iter_mut().zip(&dy[pixel * outputs..][..outputs]).for_each(|(sum, dy)| *sum += dy);
         });
         let d_bias = d_bias.into_iter().map(|sum| sum as f32).collect();
-        Ok((dx, Some(d_kernels), Some(tensor(d_bias, bias)?)))
+        Ok((dx, Some(d_kernels), Some(tensor_like(d_bias, bias)?)))
     }
 }

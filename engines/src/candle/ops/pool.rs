@@ -1,21 +1,21 @@
-//! Windows and shortcuts: maximum pooling, the mean over an image, and the shortcut that pads channels.
+//! Max pooling, the mean over an image, and the shortcut that pads channels.
 
-use super::{Operation, Values, argument, every, tensor, windows};
+use super::{Operation, TensorValues, argument_values, strided, tensor_like, windows};
 use candle_core::{CpuStorage, CustomOp1, D, DType, Layout, Result, Shape, Tensor};
 use std::ops::Range;
 
-/// Maximum over windows; the first of equals, row by row, takes the gradient.
-pub(in super::super) struct MaxPool {
+/// Max pooling. Of equal maxima the first, row by row, receives the gradient.
+pub(crate) struct MaxPool {
     /// Rows and columns of the window.
     pub kernel: (usize, usize),
-    /// Step of the window.
+    /// The stride of the windows.
     pub stride: usize,
-    /// How far windows reach over every side of the image, at most half their extent: so every window covers a pixel.
+    /// How far windows extend beyond every side of the image: at most half their extent, so every window covers a pixel.
     pub padding: usize,
 }
 
 impl MaxPool {
-    /// Calls `visit` with the start of each output pixel and of each input pixel of its window, and whether it is the
+    /// Calls `visit` for each pixel of each window, with the offset of the output pixel, the offset of the input pixel, and whether it is the
     /// window's first.
     #[inline(always)]
     fn windows(&self, (n, h, w, c): (usize, usize, usize, usize), mut visit: impl FnMut(usize, usize, bool)) {
@@ -36,7 +36,7 @@ impl MaxPool {
         }
     }
 
-    /// What a window covers of `extent` rows or columns.
+    /// The range of rows (or columns) that a window covers, out of `extent`.
     #[inline(always)]
     fn covered(&self, window: usize, kernel: usize, extent: usize) -> Range<usize> {
         let start = window * self.stride;
@@ -50,8 +50,8 @@ impl MaxPool {
     }
 }
 
-/// `x` with so many layers of −∞ before and after it along `dim`.
-fn below_all(x: &Tensor, dim: usize, layers: usize) -> Result<Tensor> {
+/// Pads `x` along `dim` with `layers` of −∞ at both ends.
+fn pad_with_negative_infinity(x: &Tensor, dim: usize, layers: usize) -> Result<Tensor> {
     if layers == 0 {
         return Ok(x.clone());
     }
@@ -61,7 +61,7 @@ fn below_all(x: &Tensor, dim: usize, layers: usize) -> Result<Tensor> {
     Tensor::cat(&[&margin, x, &margin], dim)?.contiguous()
 }
 
-/// The maximum along `dim`, which goes; NaN is the largest. The first of equals takes the gradient.
+/// The maximum along `dim`, which is removed. NaN counts as the largest value. The first of equal maxima receives the gradient.
 fn first_maximum(x: &Tensor, dim: usize) -> Result<Tensor> {
     let (values, count) = (x.detach(), x.dim(dim)?);
     let mut along = vec![1; x.rank()];
@@ -82,7 +82,8 @@ impl Operation<1> for MaxPool {
     fn composed(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
         let (_, h, w, _) = x.dims4()?;
         let extent = self.extent(h, w);
-        let padded = [1, 2].into_iter().try_fold(x.clone(), |x, dim| below_all(&x, dim, self.padding))?;
+        let padded =
+            [1, 2].into_iter().try_fold(x.clone(), |x, dim| pad_with_negative_infinity(&x, dim, self.padding))?;
         first_maximum(&Tensor::stack(&windows(&padded, self.kernel, self.stride, extent)?, 3)?, 3)
     }
 }
@@ -93,13 +94,13 @@ impl CustomOp1 for MaxPool {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = argument(x, layout)?;
+        let x = argument_values(x, layout)?;
         let (n, h, w, c) = layout.shape().dims4()?;
         let (rows, columns) = self.extent(h, w);
         let mut y = vec![f32::NEG_INFINITY; n * rows * columns * c];
         self.windows((n, h, w, c), |output, input, _| {
             for (y, x) in y[output..output + c].iter_mut().zip(&x[input..input + c]) {
-                // NaN stays NaN, so that a divergence is seen.
+                // NaN propagates, so that a divergence is detected.
                 *y = if *x > *y || x.is_nan() { *x } else { *y };
             }
         });
@@ -108,20 +109,20 @@ impl CustomOp1 for MaxPool {
 
     fn bwd(&self, x: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let gradient = gradient.contiguous()?;
-        let (xs, y, g) = (Values::of(x)?, Values::of(output)?, Values::of(&gradient)?);
-        // Plain slices: a look through the guards for every pixel would cost more than the pixel.
+        let (xs, y, g) = (TensorValues::of(x)?, TensorValues::of(output)?, TensorValues::of(&gradient)?);
+        // Plain slices: dereferencing the guards for every pixel would cost more than the computation.
         let (xs, y, g): (&[f32], &[f32], &[f32]) = (&xs, &y, &g);
         let (n, h, w, c) = x.dims4()?;
         let mut dx = vec![0.0; xs.len()];
         let mut left = vec![0.0f32; c];
-        // What each channel has still to give: the first pixel that equals the maximum takes all of it.
+        // The gradient that each channel has left: the first pixel that equals the maximum receives all of it.
         self.windows((n, h, w, c), |output, input, first| {
             if first {
                 left.copy_from_slice(&g[output..output + c]);
             }
             let (dx, x, y, left) =
                 (&mut dx[input..input + c], &xs[input..input + c], &y[output..output + c], &mut left[..c]);
-            // By index over slices of one length and without a branch, which the compiler turns into vectors.
+            // Indexing slices of equal length without a branch, which the compiler vectorises.
             for k in 0..c {
                 let takes = u32::from(x[k] == y[k]).wrapping_neg();
                 let taken = f32::from_bits(left[k].to_bits() & takes);
@@ -129,12 +130,12 @@ impl CustomOp1 for MaxPool {
                 left[k] -= taken;
             }
         });
-        tensor(dx, x).map(Some)
+        tensor_like(dx, x).map(Some)
     }
 }
 
-/// The mean over each image, a value a channel: `[n, h, w, c]` to `[n, 1, 1, c]`.
-pub(in super::super) struct GlobalAverage;
+/// The mean of each channel over the image: `[n, h, w, c]` to `[n, 1, 1, c]`.
+pub(crate) struct GlobalAverage;
 
 impl Operation<1> for GlobalAverage {
     fn custom(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
@@ -152,7 +153,7 @@ impl CustomOp1 for GlobalAverage {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = argument(x, layout)?;
+        let x = argument_values(x, layout)?;
         let (n, h, w, c) = layout.shape().dims4()?;
         let mut y = vec![0.0; n * c];
         for (y, image) in y.chunks_exact_mut(c).zip(x.chunks_exact(h * w * c)) {
@@ -166,7 +167,7 @@ impl CustomOp1 for GlobalAverage {
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let gradient = gradient.contiguous()?;
-        let g = Values::of(&gradient)?;
+        let g = TensorValues::of(&gradient)?;
         let (_, h, w, c) = x.dims4()?;
         let mut dx = vec![0.0; x.elem_count()];
         for (image, g) in dx.chunks_exact_mut(h * w * c).zip(g.chunks_exact(c)) {
@@ -174,15 +175,15 @@ impl CustomOp1 for GlobalAverage {
                 pixel.iter_mut().zip(g).for_each(|(dx, g)| *dx = g / (h * w) as f32);
             }
         }
-        tensor(dx, x).map(Some)
+        tensor_like(dx, x).map(Some)
     }
 }
 
-/// Every `stride`-th pixel, with channels of zeroes after its own (He et al. 2016, option A).
-pub(in super::super) struct PadChannels {
-    /// Step.
+/// Every `stride`-th pixel, with additional channels of zeros (He et al. 2016, option A).
+pub(crate) struct PadChannels {
+    /// The stride.
     pub stride: usize,
-    /// Channels out, no fewer than come in.
+    /// Output channels, at least as many as input channels.
     pub channels: usize,
 }
 
@@ -191,7 +192,7 @@ impl PadChannels {
         (h.div_ceil(self.stride), w.div_ceil(self.stride))
     }
 
-    /// Where an output pixel lies in the input of extent h × w × c.
+    /// The offset of an output pixel's source in an input of extent h × w × c.
     fn input(&self, output: usize, (h, w, c): (usize, usize, usize)) -> usize {
         let (rows, columns) = self.extent(h, w);
         let (image, row, column) = (output / (rows * columns), output / columns % rows, output % columns);
@@ -206,7 +207,7 @@ impl Operation<1> for PadChannels {
 
     fn composed(self, [x]: [&Tensor; 1]) -> Result<Tensor> {
         let (_, h, w, c) = x.dims4()?;
-        every(x, self.stride, (0, 0), self.extent(h, w))?.pad_with_zeros(D::Minus1, 0, self.channels - c)
+        strided(x, self.stride, (0, 0), self.extent(h, w))?.pad_with_zeros(D::Minus1, 0, self.channels - c)
     }
 }
 
@@ -216,7 +217,7 @@ impl CustomOp1 for PadChannels {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = argument(x, layout)?;
+        let x = argument_values(x, layout)?;
         let (n, h, w, c) = layout.shape().dims4()?;
         let (rows, columns) = self.extent(h, w);
         let mut y = vec![0.0; n * rows * columns * self.channels];
@@ -228,12 +229,12 @@ impl CustomOp1 for PadChannels {
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let gradient = gradient.contiguous()?;
-        let g = Values::of(&gradient)?;
+        let g = TensorValues::of(&gradient)?;
         let (_, h, w, c) = x.dims4()?;
         let mut dx = vec![0.0; x.elem_count()];
         for (output, g) in g.chunks_exact(self.channels).enumerate() {
             dx[self.input(output, (h, w, c))..][..c].copy_from_slice(&g[..c]);
         }
-        tensor(dx, x).map(Some)
+        tensor_like(dx, x).map(Some)
     }
 }

@@ -1,9 +1,9 @@
-//! Gradients of every kind of layer against central differences of the loss.
+//! Compares the gradients of every kind of layer with central differences of the loss.
 
 use super::*;
 use plusminus_core::methods::networks::Shortcut;
 
-/// Compares every weight's gradient with central differences of the loss. Masks come from one generator, so they are the same.
+/// Compares every weight's gradient with central differences of the loss. All evaluations use equal masks.
 fn gradients_agree_with_finite_differences(layers: Vec<Layer>, input: ImageShape) {
     let mut engine = engine(layers, input, 3);
     let (mut inputs, labels) = (values(4 * input.len(), 1), [0, 1, 2, 1]);
@@ -24,20 +24,20 @@ fn gradients_agree_with_finite_differences(layers: Vec<Layer>, input: ImageShape
                 engine.weights.values_mut()[i] = kept;
                 loss
             };
-            // The slope through both sides, and by how much the two sides' own slopes differ.
+            // The central difference, and the difference between the one-sided differences.
             differences.push([8, 9].map(|bits| {
                 let h = 2f32.powi(-bits);
                 let (more, less) = (at(h) - loss, at(-h) - loss);
                 [(more - less) / (2.0 * f64::from(h)), (more + less) / f64::from(h)]
             }));
         }
-        // Gradients of one array are of one size, so an error is measured by the largest of them: one that is missing altogether
-        // is never small. Below the floor is what rounding leaves of a gradient that is zero, as a bias's before batch norm.
+        // Gradients within an array have similar sizes, so errors are relative to the largest: a missing gradient is never small. The
+        // floor allows for the rounding of zero gradients, such as those of a bias before batch norm.
         let largest = differences.iter().map(|[_, [slope, _]]| slope.abs()).fold(0.0, f64::max);
         let tolerance = 1e-2 * largest + 1e-4;
         for (i, [[coarse, coarse_bend], [fine, fine_bend]]) in entry.range.clone().zip(differences) {
-            // Where two steps disagree, a kink (of a ReLU, of a maximum) lies between them and neither is the gradient; where
-            // the bend does not halve with the step, as a smooth curve's does, a kink lies within both.
+            // If two step sizes disagree, a kink (of a ReLU or maximum) lies between them and neither is the gradient. If the
+            // curvature does not halve with the step size, as that of a smooth function does, a kink lies within both.
             if (coarse - fine).abs() < tolerance / 4.0 && (2.0 * fine_bend - coarse_bend).abs() < tolerance {
                 checked += 1;
                 let error = (fine - f64::from(gradient[i])).abs();
@@ -66,14 +66,14 @@ fn gradients_of_convolutions_agree_with_finite_differences() {
 }
 
 #[test]
-fn gradients_of_a_network_of_one_channel_agree_with_finite_differences() {
+fn gradients_of_one_input_channel_agree_with_finite_differences() {
     let mut layers = vec![convolution(1, 3, 3, 1, 0, true), Layer::Relu, convolution(3, 2, 2, 1, 0, true)];
     layers.extend(classifier(2));
     gradients_agree_with_finite_differences(layers, ImageShape { channels: 1, height: 6, width: 5 });
 }
 
 #[test]
-fn gradients_of_batch_norm_in_training_agree_with_finite_differences() {
+fn gradients_of_batch_norm_agree_with_finite_differences() {
     let mut layers = vec![convolution(1, 3, 3, 1, 1, false), Layer::BatchNorm(3), convolution(3, 2, 2, 1, 0, false)];
     layers.extend([Layer::BatchNorm(2), Layer::Relu]);
     layers.extend(classifier(2));
@@ -81,7 +81,7 @@ fn gradients_of_batch_norm_in_training_agree_with_finite_differences() {
 }
 
 #[test]
-fn gradients_of_overlapping_pools_of_odd_extent_agree_with_finite_differences() {
+fn gradients_of_overlapping_pools_agree_with_finite_differences() {
     for (kernel, stride, padding) in [(3, 2, 0), (2, 2, 0), (2, 1, 0), (1, 2, 0), (3, 2, 1), (2, 2, 1), (4, 3, 2)] {
         let pool = Layer::MaxPool { kernel, stride, padding };
         let mut layers = vec![convolution(1, 3, 2, 1, 0, true), Layer::Relu, pool];
@@ -99,7 +99,7 @@ fn gradients_of_every_shortcut_agree_with_finite_differences() {
     for shortcut in [projection, pad] {
         let mut layers =
             vec![convolution(1, 2, 3, 1, 1, true), Layer::Residual { body: body(2), shortcut }, Layer::Relu];
-        // Once without a ReLU after it.
+        // A block without a ReLU after it.
         layers.push(identity.clone());
         layers.extend(classifier(4));
         gradients_agree_with_finite_differences(layers, square(1, 5));
@@ -118,7 +118,7 @@ fn line(input: usize, output: usize, kernel: usize, stride: usize, padding: usiz
 }
 
 #[test]
-fn gradients_of_convolutions_over_sequences_agree_with_finite_differences() {
+fn gradients_of_convolutions_in_1d_agree_with_finite_differences() {
     for (kernel, stride, padding) in [(3, 1, 0), (3, 2, 1), (1, 1, 0), (4, 3, 2)] {
         let mut layers = vec![line(2, 3, kernel, stride, padding), Layer::Tanh];
         layers.extend(classifier(3));
@@ -127,7 +127,7 @@ fn gradients_of_convolutions_over_sequences_agree_with_finite_differences() {
 }
 
 #[test]
-fn gradients_of_a_maximum_over_the_image_agree_with_finite_differences() {
+fn gradients_of_global_max_pools_agree_with_finite_differences() {
     let layers = vec![
         convolution(1, 3, 2, 1, 0, true),
         Layer::GlobalMaxPool,
@@ -139,7 +139,7 @@ fn gradients_of_a_maximum_over_the_image_agree_with_finite_differences() {
 
 #[test]
 fn gradients_of_branches_agree_with_finite_differences() {
-    // The first hands on what it is given, and the second is as deep as a block.
+    // The first branch is the identity, the second as deep as a block.
     let deep = vec![convolution(2, 3, 3, 1, 1, false), Layer::BatchNorm(3), Layer::Tanh];
     let mut layers = vec![
         convolution(1, 2, 2, 1, 0, true),
@@ -150,7 +150,7 @@ fn gradients_of_branches_agree_with_finite_differences() {
 }
 
 #[test]
-fn gradients_of_a_network_for_text_agree_with_finite_differences() {
+fn gradients_of_a_text_network_agree_with_finite_differences() {
     let branch = |kernel| vec![line(3, 4, kernel, 1, 0), Layer::Tanh, Layer::GlobalMaxPool];
     let layers = vec![
         Layer::Embedding { vocabulary: 6, dimension: 3 },

@@ -1,10 +1,12 @@
-//! Each operation's two forms against each other, on the CPU, where both run.
+//! Compares the two forms of each operation with each other, on the CPU, where both run.
 
-use super::super::ops::{AddRelu, Affine, BatchNorm, Convolve, GlobalAverage, MaxPool, Operation, PadChannels, Relu};
+use super::super::ops::{
+    AddRelu, BatchNorm, BatchNormEvaluation, Convolve, GlobalAverage, MaxPool, Operation, PadChannels, Relu,
+};
 use super::*;
 use std::sync::OnceLock;
 
-/// Arguments of the given extents, in steps of a quarter, so that many are equal and some are 0.
+/// Arguments of the given shapes, rounded to quarters, so that many are equal and some are 0.
 fn arguments<const N: usize>(shapes: [&[usize]; N]) -> [Var; N] {
     let mut epoch = 20;
     shapes.map(|shape| {
@@ -14,7 +16,7 @@ fn arguments<const N: usize>(shapes: [&[usize]; N]) -> [Var; N] {
     })
 }
 
-/// The value of a form and the gradients of its arguments, where each value of it counts differently.
+/// The value of a form and the gradients of its arguments, with a different weight for each value.
 fn run<const N: usize>(
     arguments: &[Var; N],
     form: impl FnOnce([&Tensor; N]) -> candle_core::Result<Tensor>,
@@ -36,7 +38,7 @@ fn assert_near(ours: &[Tensor], theirs: &[Tensor]) {
     }
 }
 
-/// Both forms of the operation that `make` makes have the same value and gradients on arguments of these extents.
+/// Both forms of an operation have equal values and gradients on arguments of these shapes.
 fn forms_agree<const N: usize, O: Operation<N>>(make: impl Fn() -> O, shapes: [&[usize]; N]) {
     let arguments = arguments(shapes);
     assert_near(&run(&arguments, |a| make().custom(a)), &run(&arguments, |a| make().composed(a)));
@@ -44,7 +46,7 @@ fn forms_agree<const N: usize, O: Operation<N>>(make: impl Fn() -> O, shapes: [&
 
 #[test]
 fn both_forms_of_a_convolution_agree() {
-    // Steps that leave rows or columns over, kernels of one row, and kernels smaller than the step.
+    // Strides that leave rows or columns over, kernels of one row, and kernels smaller than the stride.
     for (shape, kernels, stride, margin) in [
         ([2, 6, 5, 3], [4, 3, 3, 3], 1, (1, 1)),
         ([2, 6, 5, 3], [4, 3, 3, 3], 2, (1, 1)),
@@ -62,7 +64,7 @@ fn both_forms_of_a_convolution_agree() {
 }
 
 #[test]
-fn both_forms_of_a_maximum_agree_and_give_the_first_of_equals_the_gradient() {
+fn both_forms_of_max_pooling_agree_on_equal_maxima() {
     for (shape, kernel, stride, padding) in [
         ([2, 6, 6, 3], (2, 2), 2, 0),
         ([2, 7, 5, 2], (2, 2), 2, 0),
@@ -81,7 +83,7 @@ fn both_forms_of_a_maximum_agree_and_give_the_first_of_equals_the_gradient() {
 }
 
 #[test]
-fn both_forms_of_rectifiers_averages_and_shortcuts_agree() {
+fn both_forms_of_relu_averages_and_shortcuts_agree() {
     let shape: &[usize] = &[2, 5, 4, 3];
     forms_agree(|| Relu, [shape]);
     forms_agree(|| AddRelu, [shape, shape]);
@@ -92,16 +94,17 @@ fn both_forms_of_rectifiers_averages_and_shortcuts_agree() {
 }
 
 #[test]
-fn both_forms_of_batch_norm_agree_and_leave_the_same_moments() {
+fn both_forms_of_batch_norm_agree_in_values_and_statistics() {
     for (shape, relu) in [([4, 3, 5, 2], false), ([4, 3, 5, 2], true), ([6, 1, 1, 3], true), ([1, 1, 1, 2], false)] {
         let arguments = arguments([&shape, &shape[3..], &shape[3..]]);
         let places = [Arc::new(OnceLock::new()), Arc::new(OnceLock::new())];
-        let [custom, composed] = places.each_ref().map(|moments| BatchNorm { relu, moments: Arc::clone(moments) });
+        let [custom, composed] =
+            places.each_ref().map(|statistics| BatchNorm { relu, statistics: Arc::clone(statistics) });
         assert_near(&run(&arguments, |a| custom.custom(a)), &run(&arguments, |a| composed.composed(a)));
-        let [custom, composed] = places.each_ref().map(|moments| moments.get().unwrap());
+        let [custom, composed] = places.each_ref().map(|statistics| statistics.get().unwrap());
         assert_eq!(custom.count, composed.count);
-        let moments = custom.mean.iter().chain(&custom.variance).zip(composed.mean.iter().chain(&composed.variance));
-        moments.for_each(|(a, b)| assert!((a - b).abs() < 1e-6, "{a} against {b}"));
+        let statistics = custom.mean.iter().chain(&custom.variance).zip(composed.mean.iter().chain(&composed.variance));
+        statistics.for_each(|(a, b)| assert!((a - b).abs() < 1e-6, "{a} against {b}"));
     }
 }
 
@@ -109,13 +112,13 @@ fn both_forms_of_batch_norm_agree_and_leave_the_same_moments() {
 fn both_forms_of_batch_norm_in_evaluation_agree() {
     for relu in [false, true] {
         let [x] = arguments([&[3, 2, 4, 2]]);
-        let make = || Affine::new(&[1.5, -0.5], &[0.1, 0.2], &[0.3, -0.2], &[2.0, 0.5], relu);
+        let make = || BatchNormEvaluation::new(&[1.5, -0.5], &[0.1, 0.2], &[0.3, -0.2], &[2.0, 0.5], relu);
         assert_near(&[make().custom([&x]).unwrap()], &[make().composed([&x]).unwrap()]);
     }
 }
 
 #[test]
-fn nan_passes_both_forms_of_pools_and_rectifiers() {
+fn nan_propagates_through_both_forms_of_pools_and_relu() {
     for place in 0..4 {
         let mut values = [1.0, 3.0, 2.0, -1.0];
         values[place] = f32::NAN;

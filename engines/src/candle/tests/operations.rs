@@ -1,4 +1,4 @@
-//! The operations of our own against their definitions and against candle's.
+//! Compares our operations with their definitions and with candle's.
 
 use super::super::ops::{BatchNorm, Convolve, MaxPool, Relu};
 use super::*;
@@ -8,13 +8,13 @@ fn images(values: Vec<f32>, shape: (usize, usize, usize, usize)) -> Var {
     Var::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-/// The gradient of the sum of `y` in `x`.
+/// The gradient of the sum of `y` with respect to `x`.
 fn slope(x: &Var, y: Tensor) -> Vec<f32> {
     flat(y.sum_all().unwrap().backward().unwrap().get(x).unwrap())
 }
 
 #[test]
-fn a_unique_maximum_takes_the_whole_gradient_and_of_equal_ones_the_first() {
+fn the_first_maximum_receives_the_whole_gradient() {
     let pool = |v: Vec<f32>| {
         let x = images(v, (1, 2, 2, 1));
         slope(&x, x.apply_op1(MaxPool { kernel: (2, 2), stride: 2, padding: 0 }).unwrap())
@@ -24,20 +24,21 @@ fn a_unique_maximum_takes_the_whole_gradient_and_of_equal_ones_the_first() {
 }
 
 #[test]
-fn overlapping_windows_add_their_gradients_and_what_no_window_covers_has_none() {
-    // 3 × 4, windows of 2 × 2 at every pixel: the 9 is the maximum of four of the six.
+fn overlapping_windows_add_their_gradients() {
+    // 3×4 with 2×2 windows at every pixel: the 9 is the maximum of four of the six.
     let x = images(vec![1.0, 2.0, 3.0, 4.0, 5.0, 9.0, 6.0, 7.0, 0.0, 1.0, 2.0, 3.0], (1, 3, 4, 1));
     let y = x.apply_op1(MaxPool { kernel: (2, 2), stride: 1, padding: 0 }).unwrap();
     assert_eq!(flat(&y), [9.0, 9.0, 7.0, 9.0, 9.0, 7.0]);
     assert_eq!(slope(&x, y), [0.0, 0.0, 0.0, 0.0, 0.0, 4.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0]);
+    // No window covers the last row and column, so their gradient is zero.
     let odd = images((0..9u8).map(f32::from).collect(), (1, 3, 3, 1));
     let y = odd.apply_op1(MaxPool { kernel: (2, 2), stride: 2, padding: 0 }).unwrap();
     assert_eq!(slope(&odd, y), [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
 }
 
 #[test]
-fn what_a_window_has_outside_the_image_is_below_every_value() {
-    // 2 × 2, windows of 3 × 3 around the first pixel and, two steps on, around nothing but the last row and column.
+fn padding_never_is_the_maximum_of_a_window() {
+    // 2×2 with 3×3 windows: the only window is around the first pixel.
     let x = images(vec![-4.0, -3.0, -2.0, -1.0], (1, 2, 2, 1));
     let y = x.apply_op1(MaxPool { kernel: (3, 3), stride: 2, padding: 1 }).unwrap();
     assert_eq!((flat(&y), slope(&x, y)), (vec![-1.0], vec![0.0, 0.0, 0.0, 1.0]));
@@ -52,7 +53,7 @@ fn relu_has_no_gradient_at_zero() {
     assert_eq!(slope(&x, x.apply_op1(Relu).unwrap()), [0.0, 0.0, 1.0]);
 }
 
-/// The definition: a sum over the window for each output, in f64. Everything channels first, as candle and PyTorch have it.
+/// The definition: a sum over the window for each output, in `f64`, channels first.
 fn direct(
     x: &[f32],
     k: &[f32],
@@ -80,7 +81,7 @@ fn direct(
 }
 
 #[test]
-fn a_convolution_agrees_with_its_definition_and_with_candles_own() {
+fn a_convolution_agrees_with_its_definition_and_with_candle() {
     let (n, h, w) = (3, 6, 5);
     for (ci, co, kernel, stride, padding) in
         [(2, 4, 3, 1, 1), (2, 3, 3, 2, 1), (1, 3, 5, 1, 0), (3, 2, 1, 2, 0), (2, 2, 1, 1, 0), (1, 2, 2, 3, 2)]
@@ -102,8 +103,8 @@ fn a_convolution_agrees_with_its_definition_and_with_candles_own() {
 }
 
 #[test]
-fn a_convolution_in_several_chunks_has_the_gradients_of_its_images_one_by_one() {
-    // 640 lines of output, 151 a chunk; 20 outputs are no whole number of blocks when kernels are laid out.
+fn a_convolution_in_chunks_has_the_gradients_of_single_images() {
+    // 640 lines of output in chunks of 151. 20 outputs are not a whole number of blocks when kernels are packed.
     let (count, extent, input, output) = (40, 16, 3, 20);
     let kernels = Var::from_vec(values(output * input * 9, 5), (output, input, 3, 3), &Device::Cpu).unwrap();
     let slopes = |x: &[f32], weights: &[f32]| {
@@ -128,19 +129,19 @@ fn a_convolution_in_several_chunks_has_the_gradients_of_its_images_one_by_one() 
 }
 
 #[test]
-fn batch_norm_gives_each_channel_mean_0_and_variance_1_and_follows_the_batches() {
+fn batch_norm_gives_each_channel_mean_0_and_variance_1() {
     let x = images(values(4 * 3 * 3 * 2, 5).iter().map(|v| 3.0 * v + 5.0).collect(), (4, 3, 3, 2));
     let (one, zero) =
         (Tensor::ones(2, DType::F32, &Device::Cpu).unwrap(), Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap());
-    let moments = Arc::new(OnceLock::new());
-    let y = flat(&x.apply_op3(&one, &zero, BatchNorm { relu: false, moments: Arc::clone(&moments) }).unwrap());
+    let statistics = Arc::new(OnceLock::new());
+    let y = flat(&x.apply_op3(&one, &zero, BatchNorm { relu: false, statistics: Arc::clone(&statistics) }).unwrap());
     for channel in 0..2 {
         let channel: Vec<f64> = y.iter().skip(channel).step_by(2).map(|v| f64::from(*v)).collect();
         let mean = channel.iter().sum::<f64>() / 36.0;
         assert!(mean.abs() < 1e-5);
         assert!((channel.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 36.0 - 1.0).abs() < 1e-4);
     }
-    let moments = moments.get().unwrap();
-    let unbiased: Vec<f64> = moments.unbiased().collect();
-    assert!((unbiased[0] / moments.variance[0] - 36.0 / 35.0).abs() < 1e-12);
+    let statistics = statistics.get().unwrap();
+    let unbiased: Vec<f64> = statistics.unbiased().collect();
+    assert!((unbiased[0] / statistics.variance[0] - 36.0 / 35.0).abs() < 1e-12);
 }

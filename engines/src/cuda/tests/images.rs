@@ -1,6 +1,7 @@
 //! Images and their inputs as the host computes them: the reference for inputs that the device computes.
 
-use crate::{ImageTransform, Samples};
+use crate::batch::Samples;
+use crate::transform::ImageTransform;
 use plusminus_core::methods::augment::Augment;
 use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::random::{Stream, Streams};

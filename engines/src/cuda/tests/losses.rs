@@ -1,7 +1,7 @@
-//! Losses as a device computes them, beside core's: every loss, at logits of every size.
+//! Compares losses on the device with core's, at logits of every size.
 
-use super::super::loss::{Known, bytes};
-use super::super::orders::{Orders, Places, length, stream};
+use super::super::device_loss::{LossOnDevice, loss_memory};
+use super::super::step_parameters::{DeviceStepParameters, StepParameters, length, stream};
 use plusminus_core::methods::losses::{
     Cce, Criterion, DeviceLoss, Dmi, DmiMatrix, Forward, Gce, Imae, Lccn, Learned, Loss, Mae, Mse, Normalise, Rce, Sce,
     Setting, Step, TruncatedGce, Unhinged,
@@ -9,7 +9,7 @@ use plusminus_core::methods::losses::{
 use plusminus_core::methods::noise::{NO_CLASS, TransitionMatrix};
 use plusminus_core::random::{Stream, Streams};
 use plusminus_cuda::twin::Twin;
-use plusminus_cuda::{Device, Kind, Memory, Room, Values};
+use plusminus_cuda::{Device, DeviceMemory, HostBuffer, HostValues, Kind};
 use rand_chacha::ChaCha8Rng;
 
 const A: f64 = -9.210340371976182;
@@ -39,7 +39,7 @@ fn every_loss() -> Vec<Loss> {
 
 const LCCN: Lccn = Lccn { alpha: 1.0, refresh: 2, warm_up: 3 };
 
-/// Rows that sum to 1, with entries of 0.
+/// A transition matrix with entries of 0.
 fn transition(classes: usize) -> TransitionMatrix {
     let raw = |i: usize, j: usize| if i == j { 3.0 } else { ((i * 5 + j * 3) % 7) as f64 / 7.0 };
     let rows = (0..classes).flat_map(|i| {
@@ -49,7 +49,7 @@ fn transition(classes: usize) -> TransitionMatrix {
     TransitionMatrix::from_rows(classes, rows.collect()).unwrap()
 }
 
-/// A training file and a batch of it, in an order of its own.
+/// A training file and a batch of its samples.
 struct Batch {
     classes: usize,
     given: Vec<u32>,
@@ -57,7 +57,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// Of so many samples.
+    /// A batch of `count` samples.
     fn new(classes: usize, count: usize) -> Self {
         let count = count as u32;
         let mut given: Vec<u32> = (0..2 * count).map(|i| (i * 7 / 3) % classes as u32).collect();
@@ -81,46 +81,48 @@ impl Batch {
     }
 }
 
-/// A device that takes steps of a loss alone.
+/// A device that computes a loss only.
 struct Bench {
     twin: Twin,
-    known: Known,
-    orders: Memory,
-    logits: Memory,
-    gradient: Memory,
+    loss: LossOnDevice,
+    parameters: DeviceMemory,
+    logits: DeviceMemory,
+    gradient: DeviceMemory,
 }
 
 impl Bench {
     fn new(loss: &DeviceLoss, batch: &Batch) -> Self {
         let mut twin = Twin::new();
         let count = batch.samples.len();
-        let (mut known, _) = Known::new(None, loss, batch.classes, &batch.given, &mut twin).unwrap();
-        known.make_room(count, &mut twin).unwrap();
-        assert_eq!(twin.bytes(), bytes(loss, batch.classes, batch.given.len(), count), "what it takes is told before");
-        let orders = twin.allocate(Kind::Ints, length(count)).unwrap();
+        let (mut on_device, _) = LossOnDevice::new(None, loss, batch.classes, &batch.given, &mut twin).unwrap();
+        on_device.reserve(count, &mut twin).unwrap();
+        let estimate = loss_memory(loss, batch.classes, batch.given.len(), count);
+        assert_eq!(twin.bytes(), estimate, "the estimate equals the allocated memory");
+        let parameters = twin.allocate(Kind::Ints, length(count)).unwrap();
         let mut floats = || twin.allocate(Kind::Floats, count * batch.classes).unwrap();
         let (logits, gradient) = (floats(), floats());
-        Bench { known, orders, logits, gradient, twin }
+        Bench { loss: on_device, parameters, logits, gradient, twin }
     }
 
     fn step(&mut self, batch: &Batch, logits: &[f32], generator: &ChaCha8Rng) -> (f64, Vec<f32>) {
-        let Bench { twin, known, .. } = self;
-        let mut orders = Orders::default();
-        orders.begin(5, known.refreshes(), [[0; 10], stream(generator).unwrap()]);
-        orders.samples(batch.samples.iter().map(|sample| *sample as i32), &[]);
-        let numbers = orders.numbers();
-        twin.write(Values::Ints(numbers), self.orders.part(0, numbers.len())).unwrap();
+        let Bench { twin, loss: on_device, .. } = self;
+        let mut parameters = StepParameters::default();
+        parameters.start(5, on_device.refreshes(), [[0; 10], stream(generator).unwrap()]);
+        parameters.append_samples(batch.samples.iter().map(|sample| *sample as i32), &[]);
+        let numbers = parameters.numbers();
+        twin.write(HostValues::Ints(numbers), self.parameters.part(0, numbers.len())).unwrap();
         twin.upload(logits, self.logits).unwrap();
-        known.run([self.logits, self.gradient], batch.samples.len(), Places(self.orders), twin).unwrap();
-        known.steps += 1;
+        let parameters = DeviceStepParameters(self.parameters);
+        on_device.run([self.logits, self.gradient], batch.samples.len(), parameters, twin).unwrap();
+        on_device.steps += 1;
         let (mut gradient, mut loss) = (vec![0.0; logits.len()], [0.0]);
         twin.download(self.gradient, &mut gradient).unwrap();
-        twin.read(known.losses.part(5, 1), Room::Doubles(&mut loss)).unwrap();
+        twin.read(on_device.losses.part(5, 1), HostBuffer::Doubles(&mut loss)).unwrap();
         (loss[0], gradient)
     }
 }
 
-/// Logits of all kinds: of every size, right and wrong, equal, and like chance.
+/// Named logits: of every size, right and wrong, equal, and random.
 fn every_size(batch: &Batch) -> Vec<(String, Vec<f32>)> {
     let (labels, classes) = (batch.labels(), batch.classes);
     let count = labels.len() * classes;
@@ -134,7 +136,7 @@ fn every_size(batch: &Batch) -> Vec<(String, Vec<f32>)> {
     }
     for spread in [0.3f32, 4.0, 30.0] {
         let noise = |i: usize| (((i * 7919 + i / 7) % 1013) as f32 / 506.0 - 1.0) * spread;
-        found.push((format!("chance of {spread}"), (0..count).map(noise).collect()));
+        found.push((format!("random within {spread}"), (0..count).map(noise).collect()));
     }
     found
 }
@@ -144,8 +146,8 @@ fn close(what: &str, [found, expected]: [f64; 2]) {
     assert!(near || found.is_nan() && expected.is_nan(), "{what}: the loss is {found} for {expected}");
 }
 
-/// Within a few roundings of `f32`; where numbers of like size are taken from one another, also of what `f64` loses: a share of the row's
-/// largest, and an absolute number.
+/// Compares gradients up to a few roundings of `f32`. Where the computation subtracts numbers of similar size, it also allows for the
+/// rounding of `f64`: a share of the row's largest value, and an absolute error.
 fn near(what: &str, classes: usize, [lost, of_one]: [f64; 2], found: &[f32], expected: &[f32]) {
     for (row, (found, expected)) in found.chunks_exact(classes).zip(expected.chunks_exact(classes)).enumerate() {
         let most = expected.iter().fold(0.0f64, |most, g| most.max(f64::from(g.abs())));
@@ -160,7 +162,7 @@ fn near(what: &str, classes: usize, [lost, of_one]: [f64; 2], found: &[f32], exp
 }
 
 #[test]
-fn every_loss_on_the_device_is_cores_at_logits_of_every_size() {
+fn losses_on_the_device_agree_with_core_at_logits_of_every_size() {
     for (classes, count) in [(2, 9), (3, 7), (10, 37), (14, 128), (100, 230)] {
         let batch = Batch::new(classes, count);
         let (labels, samples) = (batch.labels(), &batch.samples);
@@ -176,9 +178,9 @@ fn every_loss_on_the_device_is_cores_at_logits_of_every_size() {
                 let value = criterion.step(step, &mut gradient);
                 close(&what, [found.0, value]);
                 let lost = match loss {
-                    // p against r, of numbers up to 1.
+                    // p − r, for numbers up to 1.
                     Loss::Forward(_) => [0.0, 1e-15],
-                    // The inverse of a matrix whose determinant is near 0, and what cancels of its rows.
+                    // The inverse of a nearly singular matrix, with cancellation within rows.
                     Loss::Dmi(_) => [1e-7, 1e-13],
                     _ => [0.0, 0.0],
                 };
@@ -189,7 +191,7 @@ fn every_loss_on_the_device_is_cores_at_logits_of_every_size() {
 }
 
 #[test]
-fn latent_labels_are_drawn_and_counted_as_core_does_step_after_step() {
+fn latent_labels_are_drawn_and_counted_as_in_core() {
     let batch = Batch::new(4, 30);
     let mut criterion = batch.criterion(&Loss::Lccn(LCCN));
     let mut bench = Bench::new(&criterion.on_device().unwrap(), &batch);
@@ -204,8 +206,8 @@ fn latent_labels_are_drawn_and_counted_as_core_does_step_after_step() {
         close(&format!("step {round}"), [found.0, value]);
         near(&format!("step {round}"), 4, [0.0, 0.0], &found.1, &gradient);
     }
-    let learned = bench.known.learned(&bench.twin).unwrap().unwrap();
-    let Some(DeviceLoss::Latent(expected)) = criterion.on_device() else { panic!("it draws latent labels") };
+    let learned = bench.loss.learned(&bench.twin).unwrap().unwrap();
+    let Some(DeviceLoss::Latent(expected)) = criterion.on_device() else { panic!("the loss draws latent labels") };
     let Learned { steps, transition, latent } = expected.learned;
     assert_eq!((learned.steps, &learned.latent), (steps, &latent));
     assert_eq!(latent.iter().flatten().count(), 30);
@@ -218,7 +220,7 @@ fn latent_labels_are_drawn_and_counted_as_core_does_step_after_step() {
 }
 
 #[test]
-fn logits_that_are_no_numbers_show_on_the_device_too() {
+fn logits_that_are_not_finite_give_nan_on_the_device() {
     let batch = Batch::new(3, 5);
     for loss in every_loss() {
         for wrong in [f32::NAN, f32::INFINITY] {
@@ -233,9 +235,9 @@ fn logits_that_are_no_numbers_show_on_the_device_too() {
 }
 
 #[test]
-fn a_sample_without_a_label_or_that_there_is_not_shows_as_no_number() {
+fn a_sample_without_label_or_out_of_range_gives_nan() {
     for sample in [8, 9, 1_000_000] {
-        // The last of the file has no class, and there is none after it.
+        // The last sample of the file has no class; larger indices are out of range.
         let batch = Batch { samples: vec![1, sample, 3], ..Batch::new(3, 4) };
         for loss in every_loss() {
             let mut bench = Bench::new(&batch.criterion(&loss).on_device().unwrap(), &batch);
@@ -249,22 +251,22 @@ fn a_sample_without_a_label_or_that_there_is_not_shows_as_no_number() {
 }
 
 #[test]
-fn a_loss_that_stands_otherwise_takes_the_place_of_the_one_before() {
+fn another_loss_reuses_or_replaces_the_memory_of_the_last() {
     let batch = Batch::new(3, 4);
     let mut twin = Twin::new();
-    let mut told = |old, loss: &Loss| {
-        let known = Known::new(old, &batch.criterion(loss).on_device().unwrap(), 3, &batch.given, &mut twin);
-        let (known, same) = known.unwrap();
-        (known, same, twin.bytes())
+    let mut set = |old, loss: &Loss| {
+        let loss = batch.criterion(loss).on_device().unwrap();
+        let (on_device, same) = LossOnDevice::new(old, &loss, 3, &batch.given, &mut twin).unwrap();
+        (on_device, same, twin.bytes())
     };
-    let (known, same, first) = told(None, &Loss::Cce(Cce {}));
+    let (loss, same, first) = set(None, &Loss::Cce(Cce {}));
     assert!(!same);
-    let (known, same, second) = told(Some(known), &Loss::Gce(Gce { q: 0.5 }));
-    assert!(same && first == second, "another power is in the same memory");
-    let (known, same, _) = told(Some(known), &Loss::Lccn(LCCN));
+    let (loss, same, second) = set(Some(loss), &Loss::Gce(Gce { q: 0.5 }));
+    assert!(same && first == second, "a loss of the same kind reuses the memory");
+    let (loss, same, _) = set(Some(loss), &Loss::Lccn(LCCN));
     assert!(!same);
-    let (known, same, last) = told(Some(known), &Loss::Cce(Cce {}));
-    assert!(!same && last == first, "nothing is left of what was there");
-    known.free(&mut twin).unwrap();
+    let (loss, same, last) = set(Some(loss), &Loss::Cce(Cce {}));
+    assert!(!same && last == first, "the previous loss is freed");
+    loss.free(&mut twin).unwrap();
     assert_eq!(twin.bytes(), 0);
 }

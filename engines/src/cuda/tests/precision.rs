@@ -1,9 +1,8 @@
-//! Products of rounded factors: gradients beside those of a network in `f64` whose factors are rounded alike, and a training in each
-//! precision.
+//! Precisions of products: compares gradients with those of a network in `f64` with equally rounded factors, and trains in each precision.
 
 use super::*;
 
-/// As PyTorch's autocast has it: factors of 16 bits, and what comes of a product, too.
+/// Rounds a factor. With `bf16` results of products are rounded, too, as in PyTorch's autocast.
 fn rounded(x: f64, precision: Precision) -> f64 {
     let kept = match precision {
         Precision::F32 => return x,
@@ -17,8 +16,8 @@ fn rounded(x: f64, precision: Precision) -> f64 {
     if precision == Precision::Tf32 { (x / step).round() * step } else { (x / step).round_ties_even() * step }
 }
 
-/// Two linear layers with a ReLU between them, by hand: the gradients of the weights and biases of both.
-fn by_hand(weights: &[f32], inputs: &[f32], labels: &[u32], precision: Precision) -> Vec<f64> {
+/// The gradients of two linear layers with a ReLU between them, by their definition.
+fn reference_gradients(weights: &[f32], inputs: &[f32], labels: &[u32], precision: Precision) -> Vec<f64> {
     let (count, [from, hidden, classes]) = (labels.len(), SIZES);
     let factor = |x: f64| rounded(x, precision);
     let left = |x: f64| if precision == Precision::Bf16 { rounded(x, precision) } else { x };
@@ -62,7 +61,7 @@ fn by_hand(weights: &[f32], inputs: &[f32], labels: &[u32], precision: Precision
 const SIZES: [usize; 3] = [48, 20, 10];
 
 #[test]
-fn gradients_in_each_precision_are_those_of_rounded_factors() {
+fn gradients_in_each_precision_agree_with_rounded_factors() {
     let [from, hidden, classes] = SIZES;
     let layers = [
         Layer::Flatten,
@@ -78,13 +77,15 @@ fn gradients_in_each_precision_are_those_of_rounded_factors() {
         let mut engine = cuda(&network, PLAIN).in_precision(precision);
         let found = engine.gradients(&inputs, &mut cross_entropy(&labels), &mut no_dropout()).unwrap().weights;
         let expected: Vec<f32> =
-            by_hand(start.values(), &inputs, &labels, precision).into_iter().map(|d| d as f32).collect();
+            reference_gradients(start.values(), &inputs, &labels, precision).into_iter().map(|d| d as f32).collect();
         let apart = distance(&found, &expected);
-        // Of 16 bits a sum that lies between two values may be rounded to either.
+        // A sum between two values of 16 bits may be rounded to either.
         let allowed = if precision == Precision::Bf16 { 1e-3 } else { 1e-5 };
         assert!(apart < allowed, "{precision:?}: {apart}");
-        let plain: Vec<f32> =
-            by_hand(start.values(), &inputs, &labels, Precision::F32).into_iter().map(|d| d as f32).collect();
+        let plain: Vec<f32> = reference_gradients(start.values(), &inputs, &labels, Precision::F32)
+            .into_iter()
+            .map(|d| d as f32)
+            .collect();
         apart_from_f32.push(distance(&found, &plain));
     }
     assert!(apart_from_f32[0] < 1e-5, "{apart_from_f32:?}");
@@ -93,14 +94,14 @@ fn gradients_in_each_precision_are_those_of_rounded_factors() {
 }
 
 #[test]
-fn every_kind_of_step_trains_in_each_precision_to_about_the_same() {
+fn every_kind_of_step_trains_similarly_in_each_precision() {
     for network in [networks::everything(), word_cnn(500, 20, 2, 0.5).unwrap()] {
         let run = |precision: Precision| {
             let mut engine = cuda(&network, SGD).in_precision(precision);
             trained(&mut engine, &network, 0..3)
         };
         let expected = run(Precision::F32);
-        // Batch norm over two samples makes much of what is rounded.
+        // Batch norm over two samples amplifies rounding errors.
         for (precision, allowed) in [(Precision::Tf32, 0.02), (Precision::Bf16, 0.4)] {
             let found = run(precision);
             assert_eq!(found, run(precision), "the same bytes twice");
@@ -124,7 +125,7 @@ fn a_small_network_learns_in_each_precision() {
 }
 
 #[test]
-fn a_name_tells_the_precision_where_it_is_not_the_papers() {
+fn the_name_contains_a_precision_that_is_not_the_default() {
     let network = Model::Cnn { dropout: 0.0 }.network(GREY, 10).unwrap();
     let name = |precision| cuda(&network, SGD).in_precision(precision).name();
     let plain = concat!("fused ", env!("CARGO_PKG_VERSION"), " cuda twin");

@@ -1,10 +1,13 @@
-//! Whole steps on the device beside those that come back to the host: the same inputs and masks to the last bit, and the same weights.
+//! Compares whole steps on the device with steps that use the host: equal inputs and masks to the last bit, and equal weights.
 
-use super::super::step::Piece;
+use super::super::recording::Part;
 use super::images::{Images, Normalization, PixelInputs};
 use super::*;
-use crate::fused::steps::draw;
-use crate::{self as engine, Batch, BatchInputs, DeviceEngine, ImageTransform, Samples, StepLoss};
+use crate::Checkpoint;
+use crate::batch::{Batch, BatchInputs, Samples, StepLoss};
+use crate::device_engine::DeviceEngine;
+use crate::fused::{Step as ProgramStep, draw_mask};
+use crate::transform::ImageTransform;
 use plusminus_core::methods::augment::Augment;
 use plusminus_core::methods::losses::{Cce, DeviceLoss, Gce, Lccn, Setting, Step};
 use rand::RngExt;
@@ -16,7 +19,7 @@ fn generator(stream: Stream, epoch: u64) -> ChaCha8Rng {
     Streams::new(2, 2).generator(stream, epoch)
 }
 
-/// An engine on a device of its own that holds these images.
+/// An engine on a new device that holds these images.
 fn holding(network: &Network, optimizer: Optimizer, images: &Images, inputs: &PixelInputs) -> (CudaEngine, SharedTwin) {
     let shared = SharedTwin::default();
     let mut engine = CudaEngine::new(network, weights(network), optimizer, Box::new(shared.clone())).unwrap();
@@ -24,10 +27,10 @@ fn holding(network: &Network, optimizer: Optimizer, images: &Images, inputs: &Pi
     (engine, shared)
 }
 
-/// What the first step of the network reads, channels × height × width a sample.
-fn entered(engine: &mut CudaEngine, samples: usize) -> Vec<f32> {
-    let (scene, device) = engine.scene(samples).unwrap();
-    let (memory, shape) = (scene.values(0), scene.shape(0));
+/// The inputs that the device has gathered, `[samples, channels, height, width]`.
+fn gathered_inputs(engine: &mut CudaEngine, samples: usize) -> Vec<f32> {
+    let (view, device) = engine.batch_view(samples).unwrap();
+    let (memory, shape) = (view.values(0), view.shape(0));
     let mut values = vec![0.0; memory.len()];
     device.download(memory, &mut values).unwrap();
     let sample = |values: &[f32]| -> Vec<f32> {
@@ -41,7 +44,7 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 #[test]
-fn inputs_made_on_the_device_are_the_hosts_to_the_last_bit() {
+fn inputs_gathered_on_the_device_have_the_hosts_bytes() {
     let network = networks::everything();
     let images = Images::random(network.input, TRAIN);
     let crops = [
@@ -61,8 +64,8 @@ fn inputs_made_on_the_device_are_the_hosts_to_the_last_bit() {
                 let batch = Batch { samples, inputs: BatchInputs::Held(&transforms) };
                 let labels: Vec<u32> = samples.iter().map(|sample| images.labels[*sample]).collect();
                 let loss = &mut cross_entropy(&labels);
-                engine.step_of(batch, StepLoss::Host(loss), 0.0, &mut no_dropout()).unwrap();
-                let found = entered(&mut engine, samples.len());
+                engine.run_step(batch, StepLoss::Host(loss), 0.0, &mut no_dropout()).unwrap();
+                let found = gathered_inputs(&mut engine, samples.len());
                 assert_eq!(bits(&found), bits(&expected), "{normalization:?}, {augment:?}, {samples:?}");
             }
             assert_eq!(generators.0, generators.1, "{augment:?}");
@@ -71,7 +74,7 @@ fn inputs_made_on_the_device_are_the_hosts_to_the_last_bit() {
 }
 
 #[test]
-fn several_parts_are_one_after_another_and_tokens_are_taken_as_they_are() {
+fn held_parts_are_indexed_as_one_list_and_tokens_are_unchanged() {
     let network = networks::everything();
     let (first, second) = (Images::random(network.input, TRAIN), Images::random(network.input, 3));
     let inputs = PixelInputs::new(network.input, Normalization::Unit);
@@ -83,7 +86,7 @@ fn several_parts_are_one_after_another_and_tokens_are_taken_as_they_are() {
     let whole = [of(&second, &[2, 0][..]), of(&first, &[4])].concat();
     engine.logits(&whole, &mut given).unwrap();
     assert_eq!(bits(&held), bits(&given));
-    // A network of numbers takes tokens as well as pixels.
+    // This network accepts tokens in place of pixels.
     let tokens: Vec<u32> = (0..2 * network.input.len() as u32).collect();
     assert!(
         engine
@@ -95,25 +98,25 @@ fn several_parts_are_one_after_another_and_tokens_are_taken_as_they_are() {
     engine.held_logits(&[1], &mut held).unwrap();
     let shape = network.input;
     let expected: Vec<f32> = tokens[shape.len()..].iter().map(|token| *token as f32).collect();
-    // Read as pixels with their channels together: as they lie.
-    let (scene, device) = engine.scene(1).unwrap();
+    // Tokens are not rearranged.
+    let (view, device) = engine.batch_view(1).unwrap();
     let mut found = vec![0.0; shape.len()];
-    device.download(scene.values(0), &mut found).unwrap();
+    device.download(view.values(0), &mut found).unwrap();
     assert_eq!(found, expected);
 }
 
 #[test]
-fn masks_made_on_the_device_are_the_hosts_to_the_last_bit_step_after_step() {
+fn masks_drawn_on_the_device_have_the_hosts_bytes() {
     let network = networks::everything();
     let mut engine = cuda(&network, SGD);
     let mut generators = (generator(Stream::Dropout, 3), generator(Stream::Dropout, 3));
-    // Numbers that leave the stream in the middle of its blocks.
+    // These batch sizes end within a block of the random stream.
     for count in [3, 1, 5, 5, 5, 2] {
         let (inputs, labels) = samples(network.input, count);
         engine.train_step(&inputs, &mut cross_entropy(&labels), 0.0, &mut generators.0).unwrap();
-        let places: Vec<_> = (engine.room.as_ref().unwrap().masks.iter().flatten()).copied().collect();
+        let places: Vec<_> = (engine.batch.as_ref().unwrap().buffers.masks.iter().flatten()).copied().collect();
         let dropouts = engine.program.steps.iter().filter_map(|step| match step {
-            engine::fused::program::Step::Dropout { share, output, .. } => Some((*share, *output)),
+            ProgramStep::Dropout { share, output, .. } => Some((*share, *output)),
             _ => None,
         });
         let dropouts: Vec<_> = dropouts.collect();
@@ -121,29 +124,30 @@ fn masks_made_on_the_device_are_the_hosts_to_the_last_bit_step_after_step() {
         for ((share, output), memory) in dropouts.into_iter().zip(places) {
             let shape = engine.program.values[output].shape;
             let mut expected = vec![0.0; count * shape.len()];
-            draw(&mut expected, shape, share, &mut generators.1);
+            draw_mask(&mut expected, shape, share, &mut generators.1);
             let mut found = vec![f32::NAN; expected.len()];
             engine.device.download(memory.part(0, found.len()), &mut found).unwrap();
             assert_eq!(bits(&found), bits(&expected));
         }
-        assert_eq!(generators.0, generators.1, "the host's generator stands where it would");
+        assert_eq!(generators.0, generators.1, "both generators have the same position");
     }
 }
 
-/// How an engine is asked to take its steps.
+/// Where a step's inputs and loss are computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Way {
-    /// Inputs and loss from the host.
+enum Mode {
+    /// Inputs and loss on the host.
     Host,
-    /// The loss alone from there.
+    /// Only the loss on the host.
     HostLoss,
-    /// The inputs alone.
+    /// Only the inputs on the host.
     HostInputs,
+    /// Inputs and loss on the device.
     Device,
 }
 
-/// Four epochs of three batches, the last one smaller; losses, weights and what the loss has learned.
-fn trained_by(way: Way, loss: &Loss, refuses: bool) -> (Vec<f64>, engine::Checkpoint, Vec<u8>) {
+/// Trains four epochs of three batches, the last of which is smaller. Returns losses, checkpoint and the loss's state.
+fn trained_by(mode: Mode, loss: &Loss, refuses: bool) -> (Vec<f64>, Checkpoint, Vec<u8>) {
     let network = networks::everything();
     let images = Images::random(network.input, TRAIN);
     let inputs = PixelInputs::new(network.input, Normalization::Channel);
@@ -157,7 +161,7 @@ fn trained_by(way: Way, loss: &Loss, refuses: bool) -> (Vec<f64>, engine::Checkp
     for epoch in 0..4 {
         let [mut dropout, mut latent, mut augmentation] =
             [Stream::Dropout, Stream::Latent, Stream::Augmentation].map(|stream| generator(stream, epoch));
-        let known = matches!(way, Way::Device | Way::HostInputs);
+        let known = matches!(mode, Mode::Device | Mode::HostInputs);
         if known {
             engine.set_loss(&criterion.on_device().unwrap(), &images.labels).unwrap();
         }
@@ -167,7 +171,7 @@ fn trained_by(way: Way, loss: &Loss, refuses: bool) -> (Vec<f64>, engine::Checkp
                 criterion.step(Step { logits, labels: &labels, samples, generator: &mut latent }, gradient)
             };
             let (transforms, batch): (Vec<ImageTransform>, Vec<f32>);
-            let inputs = if matches!(way, Way::Host | Way::HostInputs) {
+            let inputs = if matches!(mode, Mode::Host | Mode::HostInputs) {
                 batch = inputs.gather(&images, samples, &augment, &mut augmentation);
                 BatchInputs::Host(&batch)
             } else {
@@ -175,8 +179,8 @@ fn trained_by(way: Way, loss: &Loss, refuses: bool) -> (Vec<f64>, engine::Checkp
                 BatchInputs::Held(&transforms)
             };
             let lr = 0.005 / (1.0 + epoch as f64);
-            let loss = match (way, inputs) {
-                (Way::Host, BatchInputs::Host(inputs)) => {
+            let loss = match (mode, inputs) {
+                (Mode::Host, BatchInputs::Host(inputs)) => {
                     Some(engine.train_step(inputs, &mut of_logits, lr, &mut dropout).unwrap())
                 }
                 _ if known => {
@@ -196,44 +200,44 @@ fn trained_by(way: Way, loss: &Loss, refuses: bool) -> (Vec<f64>, engine::Checkp
         }
         assert_eq!(losses.len() as u64, 3 * (epoch + 1));
     }
-    assert_eq!(engine.recorded.failures > 0, refuses);
-    let whole = |(piece, ..): &&(Piece, usize, Recording)| matches!(piece, Piece::Whole(_));
-    let expected = if refuses || matches!(way, Way::Host | Way::HostLoss) { 0 } else { 2 };
-    assert_eq!(engine.recorded.pieces.iter().filter(whole).count(), expected, "whole steps, of two kinds of batch");
+    assert_eq!(engine.recordings.failures > 0, refuses);
+    let whole = |(part, ..): &&(Part, usize, Recording)| matches!(part, Part::Whole(_));
+    let expected = if refuses || matches!(mode, Mode::Host | Mode::HostLoss) { 0 } else { 2 };
+    assert_eq!(engine.recordings.parts.iter().filter(whole).count(), expected, "whole steps, for two sizes of batch");
     (losses, engine.checkpoint().unwrap(), criterion.state())
 }
 
 const LCCN: Lccn = Lccn { alpha: 1.0, refresh: 2, warm_up: 4 };
 
 #[test]
-fn a_step_with_inputs_from_the_device_gives_the_bytes_of_one_with_the_hosts() {
+fn inputs_from_the_device_and_the_host_give_the_same_bytes() {
     let loss = Loss::Gce(Gce { q: 0.7 });
-    assert_eq!(trained_by(Way::Host, &loss, false), trained_by(Way::HostLoss, &loss, false));
-    assert_eq!(trained_by(Way::HostInputs, &loss, false), trained_by(Way::Device, &loss, false));
+    assert_eq!(trained_by(Mode::Host, &loss, false), trained_by(Mode::HostLoss, &loss, false));
+    assert_eq!(trained_by(Mode::HostInputs, &loss, false), trained_by(Mode::Device, &loss, false));
 }
 
 #[test]
-fn a_whole_step_goes_where_one_by_halves_goes() {
+fn losses_on_the_device_and_the_host_train_alike() {
     for loss in [Loss::Cce(Cce {}), Loss::Lccn(LCCN)] {
-        let (found, expected) = (trained_by(Way::Device, &loss, false), trained_by(Way::Host, &loss, false));
+        let (found, expected) = (trained_by(Mode::Device, &loss, false), trained_by(Mode::Host, &loss, false));
         for (found, expected) in found.0.iter().zip(&expected.0) {
             assert!((found - expected).abs() < 1e-5 * expected.abs(), "{loss:?}: {found} for {expected}");
         }
         let apart = distance(found.1.weights.values(), expected.1.weights.values());
         assert!(apart < 1e-6, "{loss:?}: weights differ by {apart}");
-        // T apart, of which the last digit of a logarithm is not a device's.
+        // The values may differ, because logarithms on a device differ in the last digit.
         assert_eq!(found.2.len(), expected.2.len());
     }
 }
 
 #[test]
-fn a_whole_step_that_is_played_gives_the_bytes_of_one_that_is_launched() {
+fn a_replayed_whole_step_gives_the_bytes_of_a_launched_one() {
     let loss = Loss::Lccn(LCCN);
-    assert_eq!(trained_by(Way::Device, &loss, false), trained_by(Way::Device, &loss, true));
+    assert_eq!(trained_by(Mode::Device, &loss, false), trained_by(Mode::Device, &loss, true));
 }
 
 #[test]
-fn a_step_that_is_played_costs_the_host_a_few_kilobytes_and_no_loss_is_waited_for() {
+fn a_replayed_step_sends_a_few_kilobytes_and_returns_no_loss() {
     let network = networks::everything();
     let images = Images::random(network.input, TRAIN);
     let inputs = PixelInputs::new(network.input, Normalization::Unit);
@@ -250,17 +254,17 @@ fn a_step_that_is_played_costs_the_host_a_few_kilobytes_and_no_loss_is_waited_fo
             written.push(shared.lock().written - before);
         }
     };
-    // More than the device has room for losses of.
+    // More steps than the device has memory for losses.
     steps(&mut engine, 34);
     assert_eq!(engine.take_losses().unwrap().len(), 34);
-    assert!(engine.take_losses().unwrap().is_empty(), "each is told once");
+    assert!(engine.take_losses().unwrap().is_empty(), "each loss is returned once");
     steps(&mut engine, 3);
     assert_eq!(engine.take_losses().unwrap().len(), 3);
     assert!(written[1..].iter().all(|bytes| *bytes == 4 * (22 + 9 * 5)), "{written:?}");
 }
 
 #[test]
-fn what_a_device_holds_and_knows_is_told_before_it_is_taken() {
+fn the_estimate_covers_held_samples_and_the_loss() {
     let network = networks::everything();
     let images = Images::random(network.input, TRAIN);
     let inputs = PixelInputs::new(network.input, Normalization::PixelMean);
@@ -268,13 +272,14 @@ fn what_a_device_holds_and_knows_is_told_before_it_is_taken() {
     engine.set_loss(&DeviceLoss::Squares, &images.labels).unwrap();
     let batch = Batch { samples: &[0, 3, 1, 2, 8], inputs: BatchInputs::Held(&[]) };
     engine.step(batch, StepLoss::Device(&mut no_dropout()), 0.01, &mut no_dropout()).unwrap();
-    let loss = super::super::loss::bytes(&DeviceLoss::Squares, 10, TRAIN, 5);
-    let told = device_memory(&network, &ADAM, 5, Precision::F32).unwrap() + inputs.samples(&[&images]).bytes() + loss;
-    assert_eq!(shared.lock().bytes(), told);
+    let loss = super::super::device_loss::loss_memory(&DeviceLoss::Squares, 10, TRAIN, 5);
+    let estimate =
+        device_memory(&network, &ADAM, 5, Precision::F32).unwrap() + inputs.samples(&[&images]).bytes() + loss;
+    assert_eq!(shared.lock().bytes(), estimate);
 }
 
 #[test]
-fn data_beyond_a_devices_share_are_not_held() {
+fn data_beyond_their_share_of_the_memory_are_not_held() {
     let network = networks::everything();
     let images = Images::random(network.input, TRAIN);
     let inputs = PixelInputs::new(network.input, Normalization::Unit);
@@ -285,15 +290,15 @@ fn data_beyond_a_devices_share_are_not_held() {
     assert!(!engine.hold_samples(&inputs.samples(&[&images])).unwrap());
     let batch = Batch { samples: &[0], inputs: BatchInputs::Held(&[]) };
     let error = engine.step(batch, StepLoss::Host(&mut cross_entropy(&[0])), 0.1, &mut no_dropout()).unwrap_err();
-    assert_eq!(error.to_string(), "the device holds no data");
+    assert_eq!(error.to_string(), "the device holds no samples");
     shared.lock().capacity = Some(8 * bytes);
     assert!(engine.hold_samples(&inputs.samples(&[&images])).unwrap());
     let error = engine.step(batch, StepLoss::Device(&mut no_dropout()), 0.1, &mut no_dropout()).unwrap_err();
-    assert_eq!(error.to_string(), "the device knows no loss");
+    assert_eq!(error.to_string(), "the device has no loss");
 }
 
 #[test]
-fn what_does_not_fit_a_batch_is_refused() {
+fn inputs_that_do_not_match_the_batch_are_refused() {
     let network = networks::everything();
     let images = Images::random(network.input, TRAIN);
     let inputs = PixelInputs::new(network.input, Normalization::Unit);
@@ -303,14 +308,20 @@ fn what_does_not_fit_a_batch_is_refused() {
         let batch = Batch { samples: &[0, 1, 2], inputs };
         engine.step(batch, StepLoss::Host(&mut cross_entropy(&[0; 3])), 0.1, &mut no_dropout()).unwrap_err().to_string()
     };
-    assert_eq!(refused(BatchInputs::Held(&transforms)), "2 moves for a batch of 3");
+    assert_eq!(refused(BatchInputs::Held(&transforms)), "expected 3 transforms or none, found 2");
     let made = vec![0.0; network.input.len()];
-    assert_eq!(refused(BatchInputs::Host(&made)), "inputs of 1 samples for a batch of 3");
+    assert_eq!(refused(BatchInputs::Host(&made)), "expected inputs of 3 samples, found 1");
     let mut odd = no_dropout();
     odd.random::<u32>();
     let batch = Batch { samples: &[0], inputs: BatchInputs::Held(&[]) };
     let error = engine.step(batch, StepLoss::Host(&mut cross_entropy(&[0])), 0.1, &mut odd).unwrap_err().to_string();
-    assert!(error.contains("stands at word 1 of stream 0"), "{error}");
+    assert!(error.contains("found word 1 of stream 0"), "{error}");
     let samples = Samples::Images { parts: vec![&[0; 5]], table: &[], centre: None };
-    assert!(engine.hold_samples(&samples).unwrap_err().to_string().contains("5 values are no samples of"));
+    assert!(
+        engine
+            .hold_samples(&samples)
+            .unwrap_err()
+            .to_string()
+            .contains("5 values are not a whole number of samples of")
+    );
 }

@@ -1,43 +1,45 @@
-//! Convolutions straight from their definition.
+//! Convolutions by their definition: one correlation over all taps per output.
 
-use super::{Backward, Convolution, Target};
-use crate::fused::affine::Seen;
-use crate::fused::memory::Scratch;
-use crate::fused::team::Team;
-use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Steps};
+use crate::fused::affine::ValueView;
+use crate::fused::buffer::Scratch;
+use crate::fused::gradient_target::{BackwardInputs, GradientTarget};
+use crate::fused::program::Convolution;
+use crate::fused::threads::Threads;
+use plusminus_kernels::{BLOCK, Correlation, Extents, GradientApply, OuterSum, Strides};
 use std::ops::Range;
 
 impl Convolution {
-    /// Rows and columns of an image with its border.
+    /// Rows and columns of a padded input image.
     pub(in crate::fused) fn padded(&self) -> [usize; 2] {
         [self.from.height + 2 * self.margin[0], self.from.width + 2 * self.margin[1]]
     }
 
-    /// The windows of an image with its border: from one to the next, and from a row of a kernel to the next.
-    fn windows(&self) -> (Steps, usize) {
+    /// The strides of the windows of a padded image, and of the rows within a window.
+    fn windows(&self) -> (Strides, usize) {
         let row = self.padded()[1] * self.from.stored;
-        (Steps { image: 0, row: self.stride * row, column: self.stride * self.from.stored }, row)
+        (Strides { image: 0, row: self.stride * row, column: self.stride * self.from.stored }, row)
     }
 
+    /// Writes the outputs of a part's samples, and their moments if requested.
     pub(super) fn forward_direct(
         &self,
-        team: &Team,
+        threads: &Threads,
         weights: &[f32],
-        x: Seen<'_>,
+        x: ValueView<'_>,
         y: &mut [f32],
         moments: &mut [f32],
         scratch: &mut Scratch,
     ) {
         let [rows, columns] = self.padded();
-        let [padded] = scratch.places([rows * columns * self.from.stored]);
-        let (x_steps, row) = self.windows();
+        let [padded] = scratch.slices([rows * columns * self.from.stored]);
+        let (x_strides, row) = self.windows();
         let (length, outputs) = (self.kernel[1] * self.from.stored, self.to.stored);
         for (sample, y) in y.chunks_mut(self.to.len()).enumerate() {
-            self.pad(team, x, sample, padded, columns);
+            self.pad(threads, x, sample, padded, columns);
             Correlation {
                 extents: Extents { images: 1, rows: self.to.height, columns: self.to.width },
                 x: padded,
-                x_steps,
+                x_strides,
                 rows: self.kernel[0],
                 row,
                 length,
@@ -45,34 +47,38 @@ impl Convolution {
                 panel: self.taps() * self.from.stored * BLOCK,
                 outputs,
                 y: &mut *y,
-                y_steps: Steps::dense(self.to.height, self.to.width, outputs),
+                y_strides: Strides::dense(self.to.height, self.to.width, outputs),
                 accumulate: false,
             }
-            .run(team.instructions);
-            self.measure(team, y, moments, sample);
+            .run(threads.instructions);
+            self.sample_moments(threads, y, moments, sample);
         }
     }
 
+    /// Adds the gradient of the weights to `sums` and writes the gradient of the input to `target`.
+    ///
+    /// `weights` are those of [`Convolution::transpose_direct`].
     pub(super) fn backward_direct(
         &self,
-        team: &Team,
+        threads: &Threads,
         weights: &[f32],
-        Backward { x, y, gradient }: Backward<'_>,
+        BackwardInputs { x, y, gradient }: BackwardInputs<'_>,
         sums: &mut [f32],
-        mut target: Option<Target<'_>>,
+        mut target: Option<GradientTarget<'_>>,
         scratch: &mut Scratch,
     ) {
         let [rows, columns] = self.padded();
-        let [vertical, horizontal] = [0, 1].map(|axis| self.axis(axis));
+        let axes = [0, 1].map(|axis| self.axis_gradient(axis));
+        let [vertical, horizontal] = &axes;
         let d_columns = horizontal.before + self.to.width + horizontal.after;
         let d_rows = vertical.before + self.to.height + vertical.after;
         let (inputs, outputs) = (self.from.stored, self.to.stored);
-        let [padded, d] = scratch.places([rows * columns * inputs, d_rows * d_columns * outputs]);
-        let (x_steps, row) = self.windows();
-        let d_steps = Steps { image: 0, row: d_columns * outputs, column: outputs };
+        let [padded, d] = scratch.slices([rows * columns * inputs, d_rows * d_columns * outputs]);
+        let (x_strides, row) = self.windows();
+        let d_strides = Strides { image: 0, row: d_columns * outputs, column: outputs };
         let from = (vertical.before * d_columns + horizontal.before) * outputs;
         for (sample, gradient) in gradient.chunks(self.to.len()).enumerate() {
-            self.pad(team, x, sample, padded, columns);
+            self.pad(threads, x, sample, padded, columns);
             GradientApply {
                 gradient,
                 image: y.sample(sample, self.to.len()),
@@ -84,74 +90,93 @@ impl Convolution {
                 columns: d_columns,
                 before: [vertical.before, horizontal.before],
             }
-            .run(team.instructions);
+            .run(threads.instructions);
             OuterSum {
                 extents: Extents { images: 1, rows: self.to.height, columns: self.to.width },
                 x: padded,
-                x_steps,
+                x_strides,
                 rows: self.kernel[0],
                 row,
                 length: self.kernel[1] * inputs,
                 d: &d[from..],
-                d_steps,
+                d_strides,
                 weights: sums,
                 panel: self.taps() * inputs * BLOCK,
                 outputs,
             }
-            .run(team.instructions);
+            .run(threads.instructions);
             let Some(target) = &mut target else { continue };
             let image = &mut target.gradient[sample * self.from.len()..][..self.from.len()];
-            let mut packed = 0;
-            for down in &vertical.phases {
-                for across in &horizontal.phases {
-                    let size = down.taps.len() * across.taps.len() * outputs * inputs;
-                    let weights = &weights[packed..][..size];
-                    packed += size;
-                    let y_steps =
-                        Steps { image: 0, row: self.stride * self.from.width * inputs, column: self.stride * inputs };
-                    let length = across.taps.len() * outputs;
-                    for (rows, taps) in &down.runs {
-                        let first = down.first + rows.start * self.stride;
-                        let to = &mut image[(first * self.from.width + across.first) * inputs..];
-                        let extents = Extents { images: 1, rows: rows.len(), columns: across.count };
-                        if taps.len() * length > 0 {
-                            let start = down.start + rows.start + taps.start;
-                            Correlation {
-                                extents,
-                                x: &d[(start * d_columns + across.start) * outputs..],
-                                x_steps: d_steps,
-                                rows: taps.len(),
-                                row: d_columns * outputs,
-                                length,
-                                weights: &weights[taps.start * length * BLOCK..],
-                                panel: down.taps.len() * length * BLOCK,
-                                outputs: inputs,
-                                y: to,
-                                y_steps,
-                                accumulate: target.add,
-                            }
-                            .run(team.instructions);
-                        } else if !target.add {
-                            for row in 0..extents.rows {
-                                for column in 0..extents.columns {
-                                    to[row * y_steps.row + column * y_steps.column..][..inputs].fill(0.0);
-                                }
-                            }
-                        }
-                    }
-                }
-            }
+            let d = PaddedGradient { values: d, steps: d_strides, axes: &axes };
+            self.input_gradient(threads, weights, d, image, target.add);
             let image = x.sample(sample, self.from.len());
-            target.complete(team, x, image, sample);
+            target.sum_sample(threads, x, image, sample);
         }
     }
 
-    /// How the gradient of the input is made of that of the output along one axis.
-    pub(in crate::fused) fn axis(&self, axis: usize) -> Axis {
+    /// Writes (or adds, if `add`) the gradient of one input image.
+    fn input_gradient(&self, threads: &Threads, weights: &[f32], d: PaddedGradient<'_>, image: &mut [f32], add: bool) {
+        let [vertical, horizontal] = d.axes;
+        let mut packed = 0;
+        for down in &vertical.phases {
+            for across in &horizontal.phases {
+                let size = down.taps.len() * across.taps.len() * self.to.stored * self.from.stored;
+                self.phase_gradient(threads, &weights[packed..][..size], d, [down, across], image, add);
+                packed += size;
+            }
+        }
+    }
+
+    /// The gradient of the pixels of one phase on each axis.
+    fn phase_gradient(
+        &self,
+        threads: &Threads,
+        weights: &[f32],
+        d: PaddedGradient<'_>,
+        [down, across]: [&Phase; 2],
+        image: &mut [f32],
+        add: bool,
+    ) {
+        let (inputs, outputs) = (self.from.stored, self.to.stored);
+        let y_strides = Strides { image: 0, row: self.stride * self.from.width * inputs, column: self.stride * inputs };
+        let length = across.taps.len() * outputs;
+        for (rows, taps) in &down.runs {
+            let first = down.first + rows.start * self.stride;
+            let to = &mut image[(first * self.from.width + across.first) * inputs..];
+            let extents = Extents { images: 1, rows: rows.len(), columns: across.count };
+            if taps.len() * length > 0 {
+                let start = down.start + rows.start + taps.start;
+                Correlation {
+                    extents,
+                    x: &d.values[start * d.steps.row + across.start * outputs..],
+                    x_strides: d.steps,
+                    rows: taps.len(),
+                    row: d.steps.row,
+                    length,
+                    weights: &weights[taps.start * length * BLOCK..],
+                    panel: down.taps.len() * length * BLOCK,
+                    outputs: inputs,
+                    y: to,
+                    y_strides,
+                    accumulate: add,
+                }
+                .run(threads.instructions);
+            } else if !add {
+                for row in 0..extents.rows {
+                    for column in 0..extents.columns {
+                        to[row * y_strides.row + column * y_strides.column..][..inputs].fill(0.0);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How the gradient of the input follows from that of the output along one axis.
+    pub(in crate::fused) fn axis_gradient(&self, axis: usize) -> AxisGradient {
         let (extent, outputs) = (self.from.extent()[axis], self.to.extent()[axis]);
         let (kernel, margin, stride) = (self.kernel[axis], self.margin[axis], self.stride);
-        // Input i meets output o through tap i + margin − stride · o. Of the inputs phase, phase + stride, … number j meets the
-        // outputs j + base − t through the taps first + stride · t.
+        // Tap i + margin − stride · o connects input i with output o. So the j-th of the inputs phase, phase + stride, … is connected
+        // with the outputs j + base − t, by the taps first + stride · t.
         let phases = (0..stride.min(extent)).map(|phase| {
             let first = (phase + margin) % stride;
             let base = (phase + margin) / stride;
@@ -171,13 +196,13 @@ impl Convolution {
             .collect();
         let reach =
             phases.iter().map(|phase| phase.start + phase.count + phase.taps.len().max(1) - 1).max().unwrap_or(0);
-        Axis { before, after: reach.saturating_sub(before + outputs), phases }
+        AxisGradient { before, after: reach.saturating_sub(before + outputs), phases }
     }
 
-    /// The weights in the order that the gradient with respect to the input wants: for each phase, panels of inputs.
-    pub(super) fn turn(&self, weights: &[f32], packed: &mut [f32]) {
+    /// Packs the weights for the gradient of the input: for each pair of phases, `[panel of inputs, tap, output, input]`.
+    pub(super) fn transpose_direct(&self, weights: &[f32], packed: &mut [f32]) {
         let (inputs, outputs) = (self.from.stored, self.to.stored);
-        let [vertical, horizontal] = [0, 1].map(|axis| self.axis(axis));
+        let [vertical, horizontal] = [0, 1].map(|axis| self.axis_gradient(axis));
         let panels = weights.chunks_exact((self.taps() * inputs * BLOCK).max(1));
         let mut start = 0;
         for down in &vertical.phases {
@@ -189,7 +214,6 @@ impl Convolution {
                     for (panel, weights) in panels.clone().enumerate() {
                         for (input, from) in weights[tap * inputs * BLOCK..][..inputs * BLOCK].chunks(BLOCK).enumerate()
                         {
-                            // To panel, tap, output, input.
                             let place = (input / BLOCK * count + at) * outputs * BLOCK + input % BLOCK;
                             for (output, weight) in from.iter().enumerate() {
                                 packed[start + place + (panel * BLOCK + output) * BLOCK] = *weight;
@@ -203,39 +227,47 @@ impl Convolution {
     }
 }
 
-/// How the gradient of the input is made of that of the output along one axis.
-pub(in crate::fused) struct Axis {
-    /// Zeroes before the gradient of the output.
+/// The gradient of an output image with padding for the gradient of the input.
+#[derive(Clone, Copy)]
+struct PaddedGradient<'a> {
+    values: &'a [f32],
+    steps: Strides,
+    axes: &'a [AxisGradient; 2],
+}
+
+/// How the gradient of the input follows from that of the output along one axis.
+pub(in crate::fused) struct AxisGradient {
+    /// Zeros before the gradient of the output.
     pub(in crate::fused) before: usize,
-    /// And after it.
+    /// Zeros after the gradient of the output.
     pub(in crate::fused) after: usize,
     phases: Vec<Phase>,
 }
 
-/// Every so many-th input, which all meet the output through the same taps.
+/// The inputs phase, phase + stride, …, which the same taps connect with the output.
 struct Phase {
-    /// The first of them.
+    /// The first input.
     first: usize,
-    /// How many.
+    /// The number of inputs.
     count: usize,
-    /// The place, zeroes included, of the first output gradient that the first of them is made of.
+    /// The index, within the padded gradient, of the first output gradient that the first input depends on.
     start: usize,
-    /// The taps, in the order of the outputs that they belong to.
+    /// The taps, in the order of their outputs.
     taps: Vec<usize>,
-    /// Runs of inputs that meet outputs through the same taps, the others falling on zeroes: places of inputs, and of taps.
+    /// Ranges of inputs that the same range of taps connects with outputs. The other taps fall on padding.
     runs: Vec<(Range<usize>, Range<usize>)>,
 }
 
-/// Runs of `count` inputs, the first of which meets the places from `start` on through so many taps, that meet the places of
-/// `outputs` through the same ones.
+/// Divides `count` inputs into ranges that the same taps connect with the padded positions `outputs`. The first input is connected, by
+/// `taps` taps, with the positions from `start` on.
 fn runs(count: usize, start: usize, taps: usize, outputs: Range<usize>) -> Vec<(Range<usize>, Range<usize>)> {
     let mut runs: Vec<(Range<usize>, Range<usize>)> = Vec::new();
     for input in 0..count {
-        let tap = |place: usize| place.saturating_sub(start + input).min(taps);
-        let met = tap(outputs.start)..tap(outputs.end);
+        let tap = |position: usize| position.saturating_sub(start + input).min(taps);
+        let connected = tap(outputs.start)..tap(outputs.end);
         match runs.last_mut() {
-            Some((inputs, same)) if *same == met => inputs.end = input + 1,
-            _ => runs.push((input..input + 1, met)),
+            Some((inputs, same)) if *same == connected => inputs.end = input + 1,
+            _ => runs.push((input..input + 1, connected)),
         }
     }
     runs

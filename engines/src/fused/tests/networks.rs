@@ -1,4 +1,4 @@
-//! Networks that engines are compared on.
+//! Networks on which engines are compared.
 
 use plusminus_core::methods::dataset::ImageShape;
 use plusminus_core::methods::networks::{Convolution, Initialisation, Kernel, Layer, Network, Shortcut};
@@ -25,7 +25,7 @@ pub(crate) fn residual(body: Vec<Layer>) -> Layer {
     Layer::Residual { body, shortcut: Shortcut::Identity }
 }
 
-/// A mean over the image and a linear layer on it.
+/// A mean over the image and a linear layer.
 pub(crate) fn classifier(channels: usize) -> [Layer; 3] {
     [Layer::GlobalAveragePool, Layer::Flatten, linear(channels, 10)]
 }
@@ -37,7 +37,7 @@ pub(crate) fn network(input: ImageShape, layers: impl IntoIterator<Item = Layer>
     Network { input, classes: 10, layers, initialisation: Initialisation::UniformFanIn }
 }
 
-/// Layers in which every kind of step has its place.
+/// A network with every kind of step.
 pub(crate) fn everything() -> Network {
     let projected = Layer::Residual {
         body: vec![convolution(20, 33, 3, 2, 1), Layer::BatchNorm(33), Layer::Relu, convolution(33, 33, 3, 1, 1)],
@@ -70,8 +70,7 @@ pub(crate) fn everything() -> Network {
     )
 }
 
-/// Networks of layers that no network of the program's has, each with its name, and so many samples that no ReLU falls the other way for a
-/// rounding.
+/// Named combinations of layers that no supported model has, each with a number of samples at which no ReLU changes sign by rounding.
 pub(crate) fn layers_that_no_network_has() -> Vec<(&'static str, Network, usize)> {
     use Layer::{BatchNorm, Dropout, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool, Relu};
     let strides = [
@@ -140,13 +139,13 @@ pub(crate) fn layers_that_no_network_has() -> Vec<(&'static str, Network, usize)
     ]
 }
 
-/// A network for sentences of so many tokens out of 30, with fewer of everything than the papers'.
+/// A small network for sentences of `length` tokens from a vocabulary of 30.
 pub(crate) fn sentences(length: usize, layers: Vec<Layer>) -> Network {
     let embedding = Layer::Embedding { vocabulary: 30, dimension: 20 };
     network(ImageShape { channels: 1, height: 1, width: length }, [embedding].into_iter().chain(layers))
 }
 
-/// Networks for text, and layers side by side on images.
+/// Text networks, and branches on images.
 pub(crate) fn layers_side_by_side() -> Vec<(&'static str, Network)> {
     use Layer::{BatchNorm, Branches, Dropout, Flatten, GlobalAveragePool, GlobalMaxPool, MaxPool, Relu, Tanh};
     let row =
@@ -184,7 +183,7 @@ pub(crate) fn layers_side_by_side() -> Vec<(&'static str, Network)> {
     ]
 }
 
-/// Residual blocks in one another and beside one another, and blocks of single layers: what shares a buffer on the way back.
+/// Residual blocks nested, in sequence and of single layers, whose gradients share buffers.
 pub(crate) fn blocks_of_any_form() -> Vec<(&'static str, Network)> {
     use Layer::{BatchNorm, Dropout, MaxPool, Relu};
     let same = |kernel: usize| convolution(16, 16, kernel, 1, kernel / 2);

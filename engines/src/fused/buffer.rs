@@ -1,14 +1,14 @@
-//! Memory that is had once and used for every step.
+//! Buffers that are allocated once and reused in every step.
 
 use std::ops::{Deref, DerefMut};
 
-/// Values that lie together in a line of the cache.
+/// `f32` values per cache line.
 const LINE: usize = 16;
 
-/// Buffers that a thread has for itself.
+/// Scratch buffers per thread.
 pub(super) const SCRATCH: usize = 6;
 
-/// Values that start with a line of the cache, so that no vector straddles two.
+/// A list of `f32` that starts at a cache line, so that no vector load straddles two lines.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
     values: Vec<f32>,
@@ -17,17 +17,17 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// So many zeroes.
-    pub fn zeroes(length: usize) -> Self {
+    /// A buffer of `length` zeros.
+    pub fn zeros(length: usize) -> Self {
         let values = vec![0.0; length + LINE];
         let start = values.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
         Buffer { values, start, length }
     }
 
-    /// The first `length` values, of which there may not have been so many before.
+    /// The first `length` values. A buffer that is too short is replaced by one of zeros.
     pub fn first(&mut self, length: usize) -> &mut [f32] {
         if length > self.length {
-            *self = Buffer::zeroes(length);
+            *self = Buffer::zeros(length);
         }
         &mut self[..length]
     }
@@ -47,13 +47,13 @@ impl DerefMut for Buffer {
     }
 }
 
-/// What a thread needs while it works on a part of a step. Nothing in it outlives the part.
+/// Scratch memory of one thread while it works on one part of a step. Its contents do not outlive the part.
 #[derive(Debug, Default)]
 pub(super) struct Scratch(pub(super) [Buffer; SCRATCH]);
 
 impl Scratch {
-    /// Places for so many values each, with anything in them.
-    pub fn places<const N: usize>(&mut self, lengths: [usize; N]) -> [&mut [f32]; N] {
+    /// Slices of these lengths, with arbitrary contents.
+    pub fn slices<const N: usize>(&mut self, lengths: [usize; N]) -> [&mut [f32]; N] {
         let mut buffers = self.0.iter_mut();
         lengths.map(|length| buffers.next().map_or(&mut [][..], |buffer| buffer.first(length)))
     }

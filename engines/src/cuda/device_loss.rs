@@ -1,50 +1,51 @@
-//! The loss that the device knows: its numbers there, and room for what a batch takes.
+//! The loss on the device: its parameters, its state, and the memory of a batch.
 
-use crate::EngineError;
+use super::step_parameters::DeviceStepParameters;
+use crate::error::EngineError;
 use plusminus_core::methods::losses::{DeviceLoss, Latent, Learned};
-use plusminus_cuda::ops::{self, Determinant, Forward, Imae, LatentState, Powers, Squares, Total};
-use plusminus_cuda::{Device, DeviceError, Kind, Memory, Room, Values};
+use plusminus_cuda::ops::{self, Determinant, ForwardCorrection, Imae, LatentState, MeanLoss, PowerLoss, SquaredError};
+use plusminus_cuda::{Device, DeviceError, DeviceMemory, HostBuffer, HostValues, Kind};
 use std::mem::discriminant;
 
-use super::orders::Places;
-
-/// Losses that are kept on the device until they are asked for.
+/// Losses of steps that the device keeps until the host reads them.
 pub(super) const SLOTS: usize = 32;
 
 /// A loss on the device.
 #[derive(Debug)]
-pub(super) struct Known {
-    /// As it was told last; of one that learns, without what it has learned since.
+pub(super) struct LossOnDevice {
+    /// The loss as last set, without the state that the device has learned since.
     loss: DeviceLoss,
     pub classes: usize,
-    /// The given label of every sample, −1 for none.
-    labels: Memory,
-    /// Numbers of the loss, in `f64`.
-    parameters: Option<Memory>,
-    /// A matrix of numbers a pair of classes, in `f64`.
-    columns: Option<Memory>,
-    kept: Option<Memory>,
+    /// The given label of every sample of the training file; −1 for none.
+    labels: DeviceMemory,
+    /// The loss's parameters, in `f64`.
+    parameters: Option<DeviceMemory>,
+    /// A matrix of `[classes, classes]`, in `f64`: the logarithms of a transition matrix, by columns.
+    columns: Option<DeviceMemory>,
+    /// Whether each sample is kept, as bytes.
+    kept: Option<DeviceMemory>,
     latent: Option<LatentState>,
     /// Steps so far.
     pub steps: u64,
-    /// Values of the steps that nobody has asked for.
-    pub losses: Memory,
-    /// What a batch takes, of so many samples.
-    working: Option<Working>,
+    /// The losses of steps that the host has not read yet.
+    pub losses: DeviceMemory,
+    batch: Option<BatchMemory>,
 }
 
-/// Room for a batch.
+/// The memory of a batch.
 #[derive(Debug)]
-struct Working {
-    samples: usize,
-    /// A value a row, in `f64`.
-    values: Memory,
-    /// More of them, for losses of whole batches.
-    scratch: Option<Memory>,
-    drawn: Option<Memory>,
+struct BatchMemory {
+    /// The number of samples that the buffers hold.
+    capacity: usize,
+    /// One loss per sample, in `f64`.
+    values: DeviceMemory,
+    /// Intermediate values of losses that depend on the whole batch, in `f64`.
+    scratch: Option<DeviceMemory>,
+    /// The latent labels that the loss has drawn.
+    drawn: Option<DeviceMemory>,
 }
 
-/// Lengths of what a loss takes: so many bytes, `i32` and `f64`.
+/// The lengths of a loss's buffers: `i32` (labels), bytes (kept) or `f64` (the others).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Lengths {
     labels: usize,
@@ -57,7 +58,7 @@ struct Lengths {
 }
 
 impl Lengths {
-    /// For `samples` at a time of a training file of `count`.
+    /// For batches of `samples` out of `count` samples of the training file.
     fn of(loss: &DeviceLoss, classes: usize, count: usize, samples: usize) -> Self {
         let square = Some(classes * classes);
         let plain = Lengths { labels: count, ..Lengths::default() };
@@ -78,8 +79,9 @@ impl Lengths {
     }
 }
 
-/// Bytes that a loss takes on a device, of `classes`, for `samples` at a time of a training file of `count`.
-pub(crate) fn bytes(loss: &DeviceLoss, classes: usize, count: usize, samples: usize) -> usize {
+/// Bytes of device memory that a loss over `classes` classes occupies, for batches of `samples` out of `count` samples of the training
+/// file.
+pub(crate) fn loss_memory(loss: &DeviceLoss, classes: usize, count: usize, samples: usize) -> usize {
     let Lengths { labels, parameters, columns, kept, latent, scratch, drawn } =
         Lengths::of(loss, classes, count, samples);
     let optional = [parameters, columns, scratch].into_iter().flatten().sum::<usize>();
@@ -89,9 +91,9 @@ pub(crate) fn bytes(loss: &DeviceLoss, classes: usize, count: usize, samples: us
     (SLOTS + samples + optional + doubles) * size_of::<f64>() + ints * size_of::<i32>() + kept.unwrap_or_default()
 }
 
-impl Known {
-    /// Memory for a loss and the labels that it is held against; nothing is there yet.
-    fn room(loss: &DeviceLoss, classes: usize, count: usize, device: &mut dyn Device) -> Result<Self, DeviceError> {
+impl LossOnDevice {
+    /// Allocates memory for a loss and the labels, without contents.
+    fn allocate(loss: &DeviceLoss, classes: usize, count: usize, device: &mut dyn Device) -> Result<Self, DeviceError> {
         let lengths = Lengths::of(loss, classes, count, 0);
         let square = classes * classes;
         let mut some = |kind, length: Option<usize>| length.map(|length| device.allocate(kind, length)).transpose();
@@ -107,7 +109,7 @@ impl Known {
                 columns,
             }),
         };
-        Ok(Known {
+        Ok(LossOnDevice {
             loss: loss.clone(),
             classes,
             labels: device.allocate(Kind::Ints, lengths.labels)?,
@@ -117,46 +119,46 @@ impl Known {
             latent,
             steps: 0,
             losses: device.allocate(Kind::Doubles, SLOTS)?,
-            working: None,
+            batch: None,
         })
     }
 
-    /// Whether a loss and its labels have their place where this one has.
-    fn holds(&self, loss: &DeviceLoss, classes: usize, count: usize) -> bool {
+    /// Whether another loss and its labels fit this loss's memory.
+    fn fits(&self, loss: &DeviceLoss, classes: usize, count: usize) -> bool {
         let lengths = |loss| Lengths::of(loss, classes, count, 0);
         discriminant(&self.loss) == discriminant(loss)
             && (self.classes, self.labels.len()) == (classes, count)
             && lengths(&self.loss) == lengths(loss)
     }
 
-    /// The loss as it stands, in the memory of `old` where it fits; whether it does.
+    /// Copies a loss to the device, to the memory of `old` if it fits. Returns whether it did.
     pub fn new(
-        old: Option<Known>,
+        old: Option<LossOnDevice>,
         loss: &DeviceLoss,
         classes: usize,
         given: &[u32],
         device: &mut dyn Device,
     ) -> Result<(Self, bool), EngineError> {
-        let (mut known, same) = match old {
-            Some(old) if old.holds(loss, classes, given.len()) => (old, true),
+        let (mut loaded, same) = match old {
+            Some(old) if old.fits(loss, classes, given.len()) => (old, true),
             old => {
                 old.map_or(Ok(()), |old| old.free(device))?;
-                (Known::room(loss, classes, given.len(), device)?, false)
+                (LossOnDevice::allocate(loss, classes, given.len(), device)?, false)
             }
         };
-        known.loss = loss.clone();
-        // What is no class is none for the kernels either.
+        loaded.loss = loss.clone();
+        // Kernels treat −1 as no class.
         let labels: Vec<i32> = given.iter().map(|label| i32::try_from(*label).unwrap_or(-1)).collect();
-        device.write(Values::Ints(&labels), known.labels)?;
-        known.write(given, device)?;
-        Ok((known, same))
+        device.write(HostValues::Ints(&labels), loaded.labels)?;
+        loaded.write(given, device)?;
+        Ok((loaded, same))
     }
 
-    /// Copies the loss's numbers to their places.
+    /// Copies the loss's parameters and state.
     fn write(&mut self, given: &[u32], device: &mut dyn Device) -> Result<(), EngineError> {
         let flag = |set: bool| f64::from(u8::from(set));
-        let mut numbers = |memory: Option<Memory>, values: &[f64]| match memory {
-            Some(memory) => device.write(Values::Doubles(values), memory),
+        let mut numbers = |memory: Option<DeviceMemory>, values: &[f64]| match memory {
+            Some(memory) => device.write(HostValues::Doubles(values), memory),
             None => Ok(()),
         };
         match &self.loss {
@@ -164,7 +166,7 @@ impl Known {
                 numbers(self.parameters, &[*alpha, *beta, *q, *bound])?;
                 if let (Some(kept), Some(memory)) = (kept, self.kept) {
                     let bytes: Vec<u8> = kept.iter().map(|kept| u8::from(*kept)).collect();
-                    device.write(Values::Bytes(&bytes), memory)?;
+                    device.write(HostValues::Bytes(&bytes), memory)?;
                 }
             }
             DeviceLoss::Squares => {}
@@ -191,105 +193,106 @@ impl Known {
                 let latent: Vec<i32> =
                     latent.iter().map(|label| label.map_or(-1, |label| i32::try_from(label).unwrap_or(-1))).collect();
                 if let Some(state) = self.latent {
-                    device.write(Values::Doubles(transition), state.transition)?;
-                    device.write(Values::Ints(&latent), state.latent)?;
-                    device.write(Values::Ints(&counts), state.counts)?;
+                    device.write(HostValues::Doubles(transition), state.transition)?;
+                    device.write(HostValues::Ints(&latent), state.latent)?;
+                    device.write(HostValues::Ints(&counts), state.counts)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Has room for so many samples at a time; whether what there was has its place still.
-    pub fn make_room(&mut self, samples: usize, device: &mut dyn Device) -> Result<bool, DeviceError> {
-        if self.working.as_ref().is_some_and(|working| working.samples >= samples) {
+    /// Allocates buffers for at least `samples` samples. Returns whether the present buffers sufficed.
+    pub fn reserve(&mut self, samples: usize, device: &mut dyn Device) -> Result<bool, DeviceError> {
+        if self.batch.as_ref().is_some_and(|batch| batch.capacity >= samples) {
             return Ok(true);
         }
-        if let Some(working) = self.working.take() {
-            working.free(device)?;
+        if let Some(batch) = self.batch.take() {
+            batch.free(device)?;
         }
         let lengths = Lengths::of(&self.loss, self.classes, self.labels.len(), samples);
         let values = device.allocate(Kind::Doubles, samples)?;
         let scratch = lengths.scratch.map(|length| device.allocate(Kind::Doubles, length)).transpose()?;
         let drawn = lengths.drawn.then(|| device.allocate(Kind::Ints, samples)).transpose()?;
-        self.working = Some(Working { samples, values, scratch, drawn });
+        self.batch = Some(BatchMemory { capacity: samples, values, scratch, drawn });
         Ok(false)
     }
 
-    /// Gives all memory back.
+    /// Frees the memory.
     pub fn free(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let Known { labels, parameters, columns, kept, latent, losses, working, .. } = self;
-        working.map_or(Ok(()), |working| working.free(device))?;
+        let LossOnDevice { labels, parameters, columns, kept, latent, losses, batch, .. } = self;
+        batch.map_or(Ok(()), |batch| batch.free(device))?;
         let state = latent.map(|state| [state.latent, state.counts, state.transition]);
         let optional = [parameters, columns, kept].into_iter().flatten().chain(state.into_iter().flatten());
         [labels, losses].into_iter().chain(optional).try_for_each(|memory| device.free(memory))
     }
 
-    /// Whether a step draws a number a sample.
+    /// Whether a step draws one random number per sample.
     pub fn draws(&self) -> bool {
         self.latent.is_some()
     }
 
-    /// Whether the next step begins with a new matrix.
+    /// Whether the next step starts with an update of the transition matrix.
     pub fn refreshes(&self) -> bool {
         matches!(&self.loss, DeviceLoss::Latent(latent) if latent.refreshes(self.steps))
     }
 
-    /// Value and gradient of the logits of a batch.
+    /// Computes the loss of a batch and its gradient with respect to the logits.
     pub fn run(
         &self,
-        [logits, gradient]: [Memory; 2],
+        [logits, gradient]: [DeviceMemory; 2],
         samples: usize,
-        orders: Places,
+        step: DeviceStepParameters,
         device: &mut dyn Device,
     ) -> Result<(), DeviceError> {
-        let lacking = || DeviceError::Unfit("a loss without its memory".into());
-        let working = self.working.as_ref().ok_or_else(lacking)?;
-        let values = working.values.part(0, samples);
+        let lacking = || DeviceError::InvalidArgument("the loss lacks its memory".into());
+        let memory = self.batch.as_ref().ok_or_else(lacking)?;
+        let values = memory.values.part(0, samples);
         let (labels, classes) = (self.labels, self.classes);
-        let batch = ops::Batch { logits, gradient, labels, samples: orders.samples(samples), values, classes };
+        let batch = ops::LossBatch { logits, gradient, labels, samples: step.samples(samples), values, classes };
         let parameters = || self.parameters.ok_or_else(lacking);
-        let scratch = |length| working.scratch.map(|scratch| scratch.part(0, length)).ok_or_else(lacking);
+        let scratch = |length| memory.scratch.map(|scratch| scratch.part(0, length)).ok_or_else(lacking);
         match &self.loss {
-            DeviceLoss::Powers { .. } => Powers { parameters: parameters()?, kept: self.kept }.run(device, batch)?,
-            DeviceLoss::Squares => Squares.run(device, batch)?,
+            DeviceLoss::Powers { .. } => PowerLoss { parameters: parameters()?, kept: self.kept }.run(device, batch)?,
+            DeviceLoss::Squares => SquaredError.run(device, batch)?,
             DeviceLoss::Imae { .. } => {
                 Imae { parameters: parameters()?, weights: scratch(samples)? }.run(device, batch)?;
             }
             DeviceLoss::Forward { .. } => {
-                Forward { columns: self.columns.ok_or_else(lacking)? }.run(device, batch)?;
+                ForwardCorrection { columns: self.columns.ok_or_else(lacking)? }.run(device, batch)?;
             }
             DeviceLoss::Determinant { .. } => {
                 let scratch = scratch(Determinant::scratch(samples, classes))?;
                 Determinant { parameters: parameters()?, scratch }.run(device, batch)?;
             }
             DeviceLoss::Latent(_) => {
-                let (Some(state), Some(drawn)) = (self.latent, working.drawn) else { return Err(lacking()) };
-                let (step, stream, drawn) = (orders.step(), orders.latent(), drawn.part(0, samples));
-                ops::Latent { state, parameters: parameters()?, step, stream, drawn }.run(device, batch)?;
+                let (Some(state), Some(drawn)) = (self.latent, memory.drawn) else { return Err(lacking()) };
+                let (stream, drawn) = (step.latent(), drawn.part(0, samples));
+                ops::LatentLabels { state, parameters: parameters()?, step: step.step(), stream, drawn }
+                    .run(device, batch)?;
             }
         }
-        // The determinant is one value of a whole batch.
+        // The determinant has one value per batch.
         let whole = matches!(self.loss, DeviceLoss::Determinant { .. });
         let values = if whole { values.part(0, 1) } else { values };
-        Total { values, step: orders.step(), losses: self.losses }.run(device)
+        MeanLoss { values, step: step.step(), losses: self.losses }.run(device)
     }
 
-    /// What it has learned, where it learns.
+    /// The state that the loss has learned, if any.
     pub fn learned(&self, device: &dyn Device) -> Result<Option<Learned>, DeviceError> {
         let Some(state) = self.latent else { return Ok(None) };
         let mut transition = vec![0.0; state.transition.len()];
-        device.read(state.transition, Room::Doubles(&mut transition))?;
+        device.read(state.transition, HostBuffer::Doubles(&mut transition))?;
         let mut latent = vec![0; state.latent.len()];
-        device.read(state.latent, Room::Ints(&mut latent))?;
+        device.read(state.latent, HostBuffer::Ints(&mut latent))?;
         let latent = latent.into_iter().map(|label| u32::try_from(label).ok()).collect();
         Ok(Some(Learned { steps: self.steps, transition, latent }))
     }
 }
 
-impl Working {
+impl BatchMemory {
     fn free(self, device: &mut dyn Device) -> Result<(), DeviceError> {
-        let Working { samples: _, values, scratch, drawn } = self;
+        let BatchMemory { capacity: _, values, scratch, drawn } = self;
         [Some(values), scratch, drawn].into_iter().flatten().try_for_each(|memory| device.free(memory))
     }
 }
