@@ -5,7 +5,7 @@ use crate::runner::Runner;
 use plusminus_core::id::{AttemptId, Digest, JobId};
 use plusminus_engines::{Device, ExecutionOptions};
 use plusminus_proto::v1;
-use plusminus_worker::agent::{Agent, Entry, Equipment, Settings};
+use plusminus_worker::agent::{Agent, Equipment, OutboxEntry, Settings};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(crate) struct Worker {
     pub alarm: u64,
     pub transfers: BTreeSet<AttemptId>,
     /// What is on its disk.
-    pub outbox: BTreeMap<u64, Entry>,
+    pub outbox: BTreeMap<u64, OutboxEntry>,
     pub cache: BTreeSet<Digest>,
     pub checkpoints: BTreeMap<JobId, BTreeSet<u32>>,
     /// Until when its disk is full, and when the last of what was asked of it is done.
@@ -72,7 +72,11 @@ impl Worker {
 
     fn equipment(&self) -> Equipment {
         let device = v1::Device { name: self.device.to_string(), slots: self.slots, ..v1::Device::default() };
-        Equipment { device, means: ExecutionOptions { device: self.device, ..ExecutionOptions::default() }, uuid: None }
+        Equipment {
+            device,
+            execution: ExecutionOptions { device: self.device, ..ExecutionOptions::default() },
+            uuid: None,
+        }
     }
 
     /// The slots that a runner trains in, by its number.

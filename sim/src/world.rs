@@ -13,7 +13,7 @@ use plusminus_core::id::{AttemptId, Digest, JobId};
 use plusminus_core::scheduler::{Event, Session, Ticket};
 use plusminus_engines::Device;
 use plusminus_proto::v1::to_runner;
-use plusminus_worker::agent::{Entry, RunnerEvent};
+use plusminus_worker::agent::{OutboxEntry, RunnerEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
 mod daemon;
@@ -96,7 +96,7 @@ enum Happening {
     RunnerAlarm(RunnerId, u64),
     RunnerThaws(RunnerId),
     RunnerStops(RunnerId),
-    Written(usize, u64, Entry),
+    Written(usize, u64, OutboxEntry),
     Deleted(usize, u64, u64),
     Transfer(usize, u64, AttemptId, Transfer),
     Befalls(Fault),

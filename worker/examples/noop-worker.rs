@@ -94,7 +94,7 @@ async fn work(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         coordinator,
         state: StateDirectory::open(&state)?,
         name: "noop".to_owned(),
-        equipment: vec![Equipment { device, means: ExecutionOptions::default(), uuid: None }],
+        equipment: vec![Equipment { device, execution: ExecutionOptions::default(), uuid: None }],
         attached: false,
         patience: Duration::from_secs(10),
         grace: Duration::from_secs(10),

@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use plusminus_engines::EngineKind;
 use plusminus_trainer::checkpoint::CheckpointInterval;
-use plusminus_worker::equipment::Choice;
+use plusminus_worker::equipment::DeviceSelection;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub struct ResourceArgs {
     ///
     /// `auto` takes all GPUs of the host, or the CPU if there is none.
     #[arg(long, value_name = "DEVICE", default_value_t)]
-    pub device: Choice,
+    pub device: DeviceSelection,
     /// Number of jobs that train at once on each device, from 1 to 1024, or auto
     ///
     /// `auto` takes one slot per core on a CPU and up to eight slots on a GPU, but no more than there are jobs and

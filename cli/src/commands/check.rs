@@ -11,7 +11,7 @@ use plusminus_core::report::{Table, cell_names};
 use plusminus_core::sweep_file::{Cell, Sweep};
 use plusminus_engines::ExecutionOptions;
 use plusminus_trainer::MemoryEstimate;
-use plusminus_worker::host::{Division, Host, Wanted};
+use plusminus_worker::host::{Division, Host, SlotRequest};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -93,7 +93,7 @@ fn describe(sweep: &Sweep, profiles: &Profiles, list: bool) -> String {
 
 /// Returns the slots and threads that `run` without options would use on this host.
 fn divide(sweep: &Sweep) -> Division {
-    let wanted = Wanted { jobs: Some(jobs(sweep)), ..Wanted::default() };
+    let wanted = SlotRequest { jobs: Some(jobs(sweep)), ..SlotRequest::default() };
     Host::here().divide(wanted, |threads| Some(memory::largest(sweep, cpu_options(threads))?.0))
 }
 

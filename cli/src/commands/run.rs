@@ -88,7 +88,7 @@ async fn train(arguments: &RunArgs, verbose: u8, url: &str, text: &str, sweep: &
     let equipment = worker::equip(&arguments.resources, &arguments.training, Some(left.max(later)), need).await?;
     let wants_gpu = || sweep.trained().into_iter().map(|cell| cell.configuration.precision).find(|p| p.needs_gpu());
     if left > 0
-        && equipment.iter().all(|equipment| equipment.means.device == Device::Cpu)
+        && equipment.iter().all(|equipment| equipment.execution.device == Device::Cpu)
         && let Some(precision) = wants_gpu()
     {
         return Err(CliError::NoGpu(precision.name()));

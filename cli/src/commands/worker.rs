@@ -8,8 +8,8 @@ use plusminus_engines::ExecutionOptions;
 use plusminus_trainer::MemoryEstimate;
 use plusminus_trainer::checkpoint::CheckpointInterval;
 use plusminus_worker::agent::Equipment;
-use plusminus_worker::equipment::{Choice, Devices, Stock};
-use plusminus_worker::host::{Host, Wanted};
+use plusminus_worker::equipment::{DeviceSelection, Devices, Inventory};
+use plusminus_worker::host::{Host, SlotRequest};
 use plusminus_worker::runner::RunnerOptions;
 use plusminus_worker::{Options, StateDirectory, WorkerError};
 use std::ffi::OsString;
@@ -117,8 +117,8 @@ pub async fn equip(
     let engine = training.engine;
     // The survey blocks: an idle driver takes a moment to wake up.
     let found = tokio::task::spawn_blocking(move || match device {
-        Choice::Cpu => Ok(Devices::Processor(None)),
-        device => Stock::here().choose(&device, engine),
+        DeviceSelection::Cpu => Ok(Devices::Processor(None)),
+        device => Inventory::here().select(&device, engine),
     });
     let devices = found.await.map_err(|error| CliError::Io { what: "cannot look for GPUs", error: error.into() })??;
     match &devices {
@@ -131,7 +131,7 @@ pub async fn equip(
         deterministic: !training.nondeterministic,
         ..ExecutionOptions::default()
     };
-    Ok(devices.equip(&Host::here(), Wanted { slots, threads, jobs }, options, &need))
+    Ok(devices.equip(&Host::here(), SlotRequest { slots, threads, jobs }, options, &need))
 }
 
 /// Returns the arguments of a worker that select `equipment`.
@@ -139,8 +139,8 @@ pub fn equipment_arguments(equipment: &[Equipment]) -> impl Iterator<Item = OsSt
     let names: Vec<&str> = equipment.iter().map(|equipment| &*equipment.device.name).collect();
     let device = [OsString::from("--device"), names.join(",").into()];
     // All devices have the same number of slots and threads.
-    let rest = equipment.first().into_iter().flat_map(|Equipment { device, means, .. }| {
-        let (slots, threads) = (device.slots.to_string(), means.threads.to_string());
+    let rest = equipment.first().into_iter().flat_map(|Equipment { device, execution, .. }| {
+        let (slots, threads) = (device.slots.to_string(), execution.threads.to_string());
         [OsString::from("--slots"), slots.into(), "--threads".into(), threads.into()]
     });
     device.into_iter().chain(rest)

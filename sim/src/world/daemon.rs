@@ -30,7 +30,7 @@ impl World {
             }
             Happening::DaemonHears((worker, process, slot, generation), said) if self.is(worker, process) => {
                 let (runner, _) = self.workers[worker].runner_of(slot);
-                return self.tell(worker, Event::Runner { runner, generation, said });
+                return self.tell(worker, Event::Runner { runner, generation, event: said });
             }
             Happening::Written(worker, process, entry) if self.is(worker, process) => {
                 self.workers[worker].outbox.insert(entry.sequence, entry);
@@ -65,7 +65,7 @@ impl World {
         let (process, entries) = (place.process, place.outbox.values().cloned().collect::<Vec<_>>());
         let after = self.chance.delay(50, 1_000);
         self.after(after, Happening::Connect(worker, process));
-        if entries.is_empty() { Ok(()) } else { self.tell(worker, Event::Loaded(entries)) }
+        if entries.is_empty() { Ok(()) } else { self.tell(worker, Event::OutboxLoaded(entries)) }
     }
 
     /// The daemon's process is gone, and its runners with it.
@@ -118,7 +118,7 @@ impl World {
         if self.workers[worker].agent.is_none() || self.workers[worker].line != Some(line) {
             return Ok(());
         }
-        self.tell(worker, Event::Told(message))
+        self.tell(worker, Event::Received(message))
     }
 
     /// Tells the agent of a worker that lives what has happened, and does what it asks for.
@@ -145,7 +145,7 @@ impl World {
                     self.send(line, Parcel::ToCoordinator(message));
                 }
             }
-            Effect::Start { runner, generation } => {
+            Effect::StartRunner { runner, generation } => {
                 let slots = self.workers[worker].slots_of(runner);
                 let id = (worker, process, slots.start, generation);
                 if self.workers[worker].runners[slots.clone()].iter().any(Option::is_some) {
@@ -160,7 +160,7 @@ impl World {
                     self.workers[worker].runners[slots].iter_mut().for_each(|lane| *lane = Some(new.clone()));
                 }
             }
-            Effect::Tell { runner, generation, lane, message } => {
+            Effect::SendToRunner { runner, generation, lane, message } => {
                 let slots = self.workers[worker].slots_of(runner);
                 let told = match message {
                     to_runner::Message::Lease(_) => slots,
@@ -170,7 +170,7 @@ impl World {
                     self.after(1, Happening::RunnerHears((worker, process, slot, generation), message.clone()));
                 }
             }
-            Effect::Kill { runner, generation } => {
+            Effect::KillRunner { runner, generation } => {
                 let slot = self.workers[worker].slots_of(runner).start;
                 if self.workers[worker].runner(slot, generation).is_some()
                     && let Some(id) = self.runner_goes(worker, slot)
@@ -178,19 +178,21 @@ impl World {
                     self.after(1, Happening::DaemonHears(id, RunnerEvent::Exited(RunnerExit::Killed, String::new())));
                 }
             }
-            Effect::Fetch { of, parent, digest, .. } => {
+            Effect::FetchWeights { attempt: of, parent, digest, .. } => {
                 self.begin_transfer(worker, of, Transfer::Fetch(parent, digest));
             }
-            Effect::Deliver { of, weights } => self.begin_transfer(worker, of, Transfer::Deliver(weights)),
-            Effect::Abort(of) => {
+            Effect::DeliverWeights { attempt: of, weights } => {
+                self.begin_transfer(worker, of, Transfer::Deliver(weights))
+            }
+            Effect::AbortTransfer(of) => {
                 self.workers[worker].transfers.remove(&of);
             }
-            Effect::MakeRoom(_) => {}
-            Effect::Write(entry) => {
+            Effect::TrimCache(_) => {}
+            Effect::StoreEntry(entry) => {
                 let at = self.disk(worker);
                 self.at(at, Happening::Written(worker, process, entry));
             }
-            Effect::Delete(sequence) => {
+            Effect::DeleteEntry(sequence) => {
                 let at = self.disk(worker);
                 self.at(at, Happening::Deleted(worker, process, sequence));
             }
@@ -198,7 +200,7 @@ impl World {
                 let place = self.checkpoints_of(worker);
                 self.workers[place].checkpoints.remove(&job);
             }
-            Effect::Left { .. } => {
+            Effect::Exit { .. } => {
                 self.daemon_dies(worker);
                 let after = self.chance.between(10, 5_000);
                 self.after(after, Happening::StartWorker(worker));
@@ -261,8 +263,8 @@ impl World {
         };
         self.workers[worker].transfers.remove(&of);
         let event = match what {
-            Transfer::Fetch(..) => Event::Fetched(of, answer),
-            Transfer::Deliver(_) => Event::Delivered(of, answer),
+            Transfer::Fetch(..) => Event::WeightsFetched(of, answer),
+            Transfer::Deliver(_) => Event::WeightsDelivered(of, answer),
         };
         self.tell(worker, event)
     }

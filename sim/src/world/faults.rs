@@ -64,7 +64,7 @@ impl World {
                 if self.now < self.workers[worker].frozen {
                     return Ok(false);
                 }
-                self.tell(worker, Event::Leave)?;
+                self.tell(worker, Event::Drain)?;
             }
             Kind::WorkerDiskFull => {
                 self.workers[worker].disk_full = self.workers[worker].disk_full.max(until);
@@ -102,7 +102,10 @@ impl World {
                 if fault.kind == Kind::FailDevice && self.runner_goes(id.0, id.2).is_some() {
                     self.after(
                         1,
-                        Happening::DaemonHears(id, RunnerEvent::Exited(RunnerExit::Unwell, "it failed".to_owned())),
+                        Happening::DaemonHears(
+                            id,
+                            RunnerEvent::Exited(RunnerExit::DeviceFailed, "it failed".to_owned()),
+                        ),
                     );
                 }
             }

@@ -17,7 +17,7 @@ impl World {
         let over = states().all(|state| matches!(state, Some(JobState::Finished | JobState::Failed(_))));
         let quiet = machine.workers().all(|worker| worker.busy.is_empty());
         let agents = self.workers.iter().filter_map(|worker| worker.agent.as_ref());
-        let said = agents.map(|agent| agent.holds().count()).sum::<usize>() == 0
+        let said = agents.map(|agent| agent.held_attempts().count()).sum::<usize>() == 0
             && self.workers.iter().all(|worker| worker.outbox.is_empty());
         if !(idle && over && quiet && said) {
             return Ok(false);
@@ -62,7 +62,7 @@ impl World {
             states.filter(|state| !matches!(state, Some(JobState::Finished | JobState::Failed(_)))).collect();
         let busy: Vec<_> = machine.workers().filter(|worker| !worker.busy.is_empty()).collect();
         let held: Vec<_> =
-            self.workers.iter().filter_map(|w| Some(w.agent.as_ref()?.holds().collect::<Vec<_>>())).collect();
+            self.workers.iter().filter_map(|w| Some(w.agent.as_ref()?.held_attempts().collect::<Vec<_>>())).collect();
         let outboxes: Vec<_> = self.workers.iter().map(|worker| &worker.outbox).collect();
         let (round, inbox, calls) = (&self.coordinator.writing, &self.coordinator.inbox, &self.calls);
         format!(
