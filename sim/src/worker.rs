@@ -6,6 +6,7 @@ use plusminus_core::id::{AttemptId, Digest, JobId};
 use plusminus_engines::{Device, ExecutionOptions};
 use plusminus_proto::v1;
 use plusminus_worker::agent::{Agent, Equipment, OutboxEntry, Settings};
+use plusminus_worker::daemon::shell::Shell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
@@ -14,7 +15,7 @@ pub(crate) struct Worker {
     pub name: String,
     /// Which process its daemon is, from 1.
     pub process: u64,
-    pub agent: Option<Agent>,
+    pub shell: Option<Shell>,
     pub slots: u32,
     /// What it trains on: on a GPU one process trains in all slots, and lives and dies with all of them.
     pub device: Device,
@@ -41,7 +42,7 @@ impl Worker {
         Worker {
             name,
             process: 0,
-            agent: None,
+            shell: None,
             slots,
             device,
             runners: (0..slots).map(|_| None).collect(),
@@ -60,14 +61,15 @@ impl Worker {
     /// Starts the daemon; its agent has yet to be given what the outbox holds.
     pub fn start(&mut self, instance: u64) {
         self.process += 1;
-        self.agent = Some(Agent::new(Settings {
+        let agent = Agent::new(Settings {
             name: self.name.clone(),
             instance,
             equipment: vec![self.equipment()],
             attached: false,
             grace: Duration::from_secs(2),
             stall: Duration::from_secs(15),
-        }));
+        });
+        self.shell = Some(Shell::new(agent));
     }
 
     fn equipment(&self) -> Equipment {
@@ -97,7 +99,7 @@ impl Worker {
 
     /// The daemon is gone, and with it its runners and all that is not on the disk.
     pub fn die(&mut self) {
-        self.agent = None;
+        self.shell = None;
         self.runners.iter_mut().for_each(|runner| *runner = None);
         self.line = None;
         self.frozen = 0;

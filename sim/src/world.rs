@@ -9,12 +9,13 @@ use crate::plan::Plan;
 use crate::promises::{Broken, Promises};
 use crate::trace::Trace;
 use crate::worker::Worker;
-use plusminus_core::id::{AttemptId, Digest, JobId};
+use plusminus_core::id::AttemptId;
 use plusminus_core::scheduler::{Event, Session, Ticket};
 use plusminus_engines::Device;
 use plusminus_proto::v1::to_runner;
 use plusminus_worker::agent::{OutboxEntry, RunnerEvent};
-use std::collections::{BTreeMap, BTreeSet};
+use plusminus_worker::daemon::shell::Transfer;
+use std::collections::BTreeMap;
 
 mod daemon;
 mod desk;
@@ -102,12 +103,6 @@ enum Happening {
     Befalls(Fault),
     User(Call),
     Look,
-}
-
-#[derive(Clone, Debug)]
-enum Transfer {
-    Fetch(JobId, Digest),
-    Deliver(BTreeSet<Digest>),
 }
 
 /// Who has to be awake for something to happen.

@@ -1,13 +1,16 @@
 //! What happens to workers' daemons, and what their agents ask for.
 
-use super::{Happening, Parcel, RunnerId, Transfer, World};
+use super::{Happening, Parcel, RunnerId, World};
 use crate::network::Line;
 use crate::runner::Runner;
-use plusminus_core::id::AttemptId;
+use crate::worker::Worker;
+use plusminus_core::id::{AttemptId, Digest, JobId};
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::scheduler::Event as CoordinatorEvent;
-use plusminus_proto::v1::{to_runner, to_worker};
-use plusminus_worker::agent::{BootTime, Effect, Event, RunnerEvent, RunnerExit};
+use plusminus_proto::v1::{self, from_worker, to_runner, to_worker};
+use plusminus_worker::agent::{BootTime, Equipment, Event, OutboxEntry, RunnerEvent, RunnerExit};
+use plusminus_worker::daemon::shell::{Environment, Transfer};
+use std::collections::BTreeSet;
 
 impl World {
     pub(super) fn happens_to_worker(&mut self, happening: Happening) -> Result<(), String> {
@@ -52,11 +55,11 @@ impl World {
 
     /// Whether the worker's daemon is still that process.
     fn is(&self, worker: usize, process: u64) -> bool {
-        self.workers[worker].process == process && self.workers[worker].agent.is_some()
+        self.workers[worker].process == process && self.workers[worker].shell.is_some()
     }
 
     fn start_worker(&mut self, worker: usize) -> Result<(), String> {
-        if self.workers[worker].agent.is_some() {
+        if self.workers[worker].shell.is_some() {
             return Ok(());
         }
         let instance = self.chance.between(1, u64::MAX - 1);
@@ -115,96 +118,30 @@ impl World {
         line: Line,
         message: to_worker::Message,
     ) -> Result<(), String> {
-        if self.workers[worker].agent.is_none() || self.workers[worker].line != Some(line) {
+        if self.workers[worker].shell.is_none() || self.workers[worker].line != Some(line) {
             return Ok(());
         }
         self.tell(worker, Event::Received(message))
     }
 
-    /// Tells the agent of a worker that lives what has happened, and does what it asks for.
+    /// Passes an event to a running daemon's shell, which acts on the simulated host.
     pub(super) fn tell(&mut self, worker: usize, event: Event) -> Result<(), String> {
-        let now = self.now;
-        let Some(agent) = &mut self.workers[worker].agent else { return Ok(()) };
-        let effects = agent.handle(BootTime(now), event);
-        if let Some(agent) = &self.workers[worker].agent {
-            let due = agent.due().0.max(now + 1);
-            let process = self.workers[worker].process;
-            if due < self.workers[worker].alarm {
-                self.workers[worker].alarm = due;
-                self.at(due, Happening::WorkerTick(worker, process, due));
-            }
+        let Some(mut shell) = self.workers[worker].shell.take() else { return Ok(()) };
+        let mut host = SimulatedHost { worker, process: self.workers[worker].process, broken: None, world: self };
+        let flow = shell.handle(&mut host, event);
+        let broken = host.broken;
+        let due = shell.agent().due().0.max(self.now + 1);
+        self.workers[worker].shell = Some(shell);
+        if let Some(promise) = broken {
+            return Err(promise);
         }
-        effects.into_iter().try_for_each(|effect| self.obey(worker, effect))
-    }
-
-    fn obey(&mut self, worker: usize, effect: Effect) -> Result<(), String> {
-        let process = self.workers[worker].process;
-        match effect {
-            Effect::Send(message) => {
-                if let Some(line) = self.workers[worker].line {
-                    self.send(line, Parcel::ToCoordinator(message));
-                }
-            }
-            Effect::StartRunner { runner, generation } => {
-                let slots = self.workers[worker].slots_of(runner);
-                let id = (worker, process, slots.start, generation);
-                if self.workers[worker].runners[slots.clone()].iter().any(Option::is_some) {
-                    return Err(format!("a second runner {runner} of worker {worker} is started"));
-                }
-                if self.chance.one_in(200) {
-                    let said =
-                        RunnerEvent::Exited(RunnerExit::NotStarted("no process is left".to_owned()), String::new());
-                    self.after(1, Happening::DaemonHears(id, said));
-                } else {
-                    let new = Runner { generation, ..Runner::default() };
-                    self.workers[worker].runners[slots].iter_mut().for_each(|lane| *lane = Some(new.clone()));
-                }
-            }
-            Effect::SendToRunner { runner, generation, lane, message } => {
-                let slots = self.workers[worker].slots_of(runner);
-                let told = match message {
-                    to_runner::Message::Lease(_) => slots,
-                    _ => slots.start + lane as usize..slots.start + lane as usize + 1,
-                };
-                for slot in told {
-                    self.after(1, Happening::RunnerHears((worker, process, slot, generation), message.clone()));
-                }
-            }
-            Effect::KillRunner { runner, generation } => {
-                let slot = self.workers[worker].slots_of(runner).start;
-                if self.workers[worker].runner(slot, generation).is_some()
-                    && let Some(id) = self.runner_goes(worker, slot)
-                {
-                    self.after(1, Happening::DaemonHears(id, RunnerEvent::Exited(RunnerExit::Killed, String::new())));
-                }
-            }
-            Effect::FetchWeights { attempt: of, parent, digest, .. } => {
-                self.begin_transfer(worker, of, Transfer::Fetch(parent, digest));
-            }
-            Effect::DeliverWeights { attempt: of, weights } => {
-                self.begin_transfer(worker, of, Transfer::Deliver(weights))
-            }
-            Effect::AbortTransfer(of) => {
-                self.workers[worker].transfers.remove(&of);
-            }
-            Effect::TrimCache(_) => {}
-            Effect::StoreEntry(entry) => {
-                let at = self.disk(worker);
-                self.at(at, Happening::Written(worker, process, entry));
-            }
-            Effect::DeleteEntry(sequence) => {
-                let at = self.disk(worker);
-                self.at(at, Happening::Deleted(worker, process, sequence));
-            }
-            Effect::RemoveCheckpoints(job) => {
-                let place = self.checkpoints_of(worker);
-                self.workers[place].checkpoints.remove(&job);
-            }
-            Effect::Exit { .. } => {
-                self.daemon_dies(worker);
-                let after = self.chance.between(10, 5_000);
-                self.after(after, Happening::StartWorker(worker));
-            }
+        if flow.is_break() {
+            self.daemon_dies(worker);
+            let after = self.chance.between(10, 5_000);
+            self.after(after, Happening::StartWorker(worker));
+        } else if due < self.workers[worker].alarm {
+            self.workers[worker].alarm = due;
+            self.at(due, Happening::WorkerTick(worker, self.workers[worker].process, due));
         }
         Ok(())
     }
@@ -222,12 +159,6 @@ impl World {
         if self.shared_checkpoints { 0 } else { worker }
     }
 
-    fn begin_transfer(&mut self, worker: usize, of: AttemptId, what: Transfer) {
-        self.workers[worker].transfers.insert(of);
-        let (process, after) = (self.workers[worker].process, self.chance.delay(300, 10_000));
-        self.after(after, Happening::Transfer(worker, process, of, what));
-    }
-
     /// A transfer of weights comes to its end, or is tried again.
     fn transfer(&mut self, worker: usize, of: AttemptId, what: Transfer) -> Result<(), String> {
         if !self.workers[worker].transfers.contains(&of) {
@@ -239,12 +170,12 @@ impl World {
             && self.now >= self.coordinator.disk_full
             && !self.network.is_cut(worker, self.now);
         let answer = match &what {
-            Transfer::Fetch(_, digest) if self.workers[worker].cache.contains(digest) => Ok(()),
+            Transfer::Fetch { digest, .. } if self.workers[worker].cache.contains(digest) => Ok(()),
             _ if !there => {
                 self.after(1_000, Happening::Transfer(worker, process, of, what));
                 return Ok(());
             }
-            Transfer::Fetch(parent, digest) => {
+            Transfer::Fetch { parent, digest, .. } => {
                 if self.coordinator.weights.contains(digest) {
                     self.workers[worker].cache.insert(*digest);
                     Ok(())
@@ -263,9 +194,108 @@ impl World {
         };
         self.workers[worker].transfers.remove(&of);
         let event = match what {
-            Transfer::Fetch(..) => Event::WeightsFetched(of, answer),
+            Transfer::Fetch { .. } => Event::WeightsFetched(of, answer),
             Transfer::Deliver(_) => Event::WeightsDelivered(of, answer),
         };
         self.tell(worker, event)
+    }
+}
+
+/// The environment of a worker's shell: the simulated network, runners and disk.
+struct SimulatedHost<'a> {
+    world: &'a mut World,
+    worker: usize,
+    process: u64,
+    /// A promise that the shell has broken.
+    broken: Option<String>,
+}
+
+impl SimulatedHost<'_> {
+    fn host(&mut self) -> &mut Worker {
+        &mut self.world.workers[self.worker]
+    }
+}
+
+impl Environment for SimulatedHost<'_> {
+    fn now(&self) -> BootTime {
+        BootTime(self.world.now)
+    }
+
+    fn introduce(&mut self, hello: v1::Hello) {
+        self.send(from_worker::Message::Hello(hello));
+    }
+
+    fn send(&mut self, message: from_worker::Message) -> bool {
+        let line = self.host().line;
+        if let Some(line) = line {
+            self.world.send(line, Parcel::ToCoordinator(message));
+        }
+        line.is_some()
+    }
+
+    fn start_runner(&mut self, runner: usize, generation: u64, _: &Equipment) -> Result<(), String> {
+        let slots = self.host().slots_of(runner);
+        if self.host().runners[slots.clone()].iter().any(Option::is_some) {
+            let worker = self.worker;
+            self.broken = Some(format!("a second runner {runner} of worker {worker} is started"));
+        }
+        if self.world.chance.one_in(200) {
+            return Err("no process is left".to_owned());
+        }
+        let new = Runner { generation, ..Runner::default() };
+        self.host().runners[slots].iter_mut().for_each(|lane| *lane = Some(new.clone()));
+        Ok(())
+    }
+
+    fn send_to_runner(&mut self, runner: usize, lane: u32, message: to_runner::Message) {
+        let slots = self.host().slots_of(runner);
+        let Some(generation) = self.host().runners[slots.start].as_ref().map(|runner| runner.generation) else {
+            return;
+        };
+        let receivers = match message {
+            to_runner::Message::Lease(_) => slots,
+            _ => slots.start + lane as usize..slots.start + lane as usize + 1,
+        };
+        for slot in receivers {
+            let id = (self.worker, self.process, slot, generation);
+            self.world.after(1, Happening::RunnerHears(id, message.clone()));
+        }
+    }
+
+    fn kill_runner(&mut self, runner: usize) {
+        let slot = self.host().slots_of(runner).start;
+        if let Some(id) = self.world.runner_goes(self.worker, slot) {
+            let exit = RunnerEvent::Exited(RunnerExit::Killed, String::new());
+            self.world.after(1, Happening::DaemonHears(id, exit));
+        }
+    }
+
+    fn start_transfer(&mut self, attempt: AttemptId, transfer: Transfer) {
+        self.host().transfers.insert(attempt);
+        let after = self.world.chance.delay(300, 10_000);
+        self.world.after(after, Happening::Transfer(self.worker, self.process, attempt, transfer));
+    }
+
+    fn abort_transfer(&mut self, attempt: AttemptId) {
+        self.host().transfers.remove(&attempt);
+    }
+
+    fn trim_cache(&mut self, _: BTreeSet<Digest>) {}
+
+    fn store_entry(&mut self, entry: OutboxEntry) {
+        let at = self.world.disk(self.worker);
+        self.world.at(at, Happening::Written(self.worker, self.process, entry));
+    }
+
+    fn delete_entry(&mut self, sequence: u64) {
+        let at = self.world.disk(self.worker);
+        self.world.at(at, Happening::Deleted(self.worker, self.process, sequence));
+    }
+
+    fn remove_checkpoints(&mut self, jobs: Vec<JobId>) {
+        let place = self.world.checkpoints_of(self.worker);
+        for job in jobs {
+            self.world.workers[place].checkpoints.remove(&job);
+        }
     }
 }

@@ -22,7 +22,7 @@ impl World {
         let worker = (fault.worker % self.workers.len() as u64) as usize;
         let slot = (fault.slot % u64::from(self.workers[worker].slots)) as usize;
         let until = self.now + fault.lasting;
-        let lives = self.workers[worker].agent.is_some();
+        let lives = self.workers[worker].shell.is_some();
         match fault.kind {
             Kind::KillCoordinator if self.coordinator.machine.is_some() => {
                 self.kill_coordinator()?;

@@ -16,8 +16,8 @@ impl World {
         let states = || self.plan.jobs.iter().map(|planned| machine.state().job(planned.job.id));
         let over = states().all(|state| matches!(state, Some(JobState::Finished | JobState::Failed(_))));
         let quiet = machine.workers().all(|worker| worker.busy.is_empty());
-        let agents = self.workers.iter().filter_map(|worker| worker.agent.as_ref());
-        let said = agents.map(|agent| agent.held_attempts().count()).sum::<usize>() == 0
+        let shells = self.workers.iter().filter_map(|worker| worker.shell.as_ref());
+        let said = shells.map(|shell| shell.agent().held_attempts().count()).sum::<usize>() == 0
             && self.workers.iter().all(|worker| worker.outbox.is_empty());
         if !(idle && over && quiet && said) {
             return Ok(false);
@@ -61,8 +61,11 @@ impl World {
         let open: Vec<_> =
             states.filter(|state| !matches!(state, Some(JobState::Finished | JobState::Failed(_)))).collect();
         let busy: Vec<_> = machine.workers().filter(|worker| !worker.busy.is_empty()).collect();
-        let held: Vec<_> =
-            self.workers.iter().filter_map(|w| Some(w.agent.as_ref()?.held_attempts().collect::<Vec<_>>())).collect();
+        let held: Vec<_> = self
+            .workers
+            .iter()
+            .filter_map(|w| Some(w.shell.as_ref()?.agent().held_attempts().collect::<Vec<_>>()))
+            .collect();
         let outboxes: Vec<_> = self.workers.iter().map(|worker| &worker.outbox).collect();
         let (round, inbox, calls) = (&self.coordinator.round, &self.coordinator.inbox, &self.calls);
         format!(
