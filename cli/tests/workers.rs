@@ -98,7 +98,7 @@ fn a_result_that_a_killed_worker_could_not_deliver_is_delivered_when_it_starts_a
     eventually("the other coordinator has the worker", is_there);
     astray.signal("TERM");
     let (code, log) = astray.wait();
-    assert!(code == Some(0) && log.contains("for another coordinator"), "{log}");
+    assert!(code == Some(0) && log.contains("for another store"), "{log}");
     assert!(holds_a_result(&place.path().join("w/outbox.sqlite")), "what is for its own is kept");
     let (_second, url) = coordinator(&place, "120");
     let again = worker(&place, &url, "w", &[]);
@@ -228,5 +228,5 @@ fn two_workers_cannot_have_one_state_directory_and_its_name_stays() {
     assert_eq!(first.wait().0, Some(0));
     let other = place.run(&[&arguments[..], &["--name", "other"]].concat());
     assert_eq!(other.code, Some(6));
-    assert!(other.stderr.contains("is that of worker `w`, and this one is called `other`"), "{}", other.stderr);
+    assert!(other.stderr.contains("belongs to worker `w`, but --name is `other`"), "{}", other.stderr);
 }
