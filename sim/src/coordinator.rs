@@ -2,7 +2,7 @@
 //! commit is done when it is durable.
 
 use crate::disk::Disk;
-use crate::network::Line;
+use crate::network::ConnectionId;
 use plusminus_core::id::Digest;
 use plusminus_core::scheduler::{Effect, Event, Policy, Record, Scheduler, Session, State, Ticket};
 use plusminus_proto::session::Terms;
@@ -21,7 +21,7 @@ pub(crate) fn policy() -> Policy {
 /// What comes to the coordinator.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
-    Hello(Line, from_worker::Message),
+    Hello(ConnectionId, from_worker::Message),
     Message(Session, from_worker::Message),
     Gone(Session),
     User(Event),

@@ -1,8 +1,8 @@
 //! What happens to the coordinator: it takes in what has come, commits it, and acts on it, as the driver does.
 
-use super::{BEGINNING, Call, Happening, World};
+use super::{START, SimEvent, UserRequest, World};
 use crate::coordinator::{Request, Round, TERMS, policy};
-use crate::network::Parcel;
+use crate::network::Packet;
 use crate::plan::Plan;
 use plusminus_core::id::WorkerName;
 use plusminus_core::scheduler::{Again, Effect, Event, Record, Scheduler, WallTime};
@@ -27,22 +27,22 @@ impl World {
         self.coordinator.machine = Some(machine);
         self.coordinator.process += 1;
         let process = self.coordinator.process;
-        self.after(0, Happening::CoordinatorTick(process));
+        self.after(0, SimEvent::CoordinatorTick(process));
         Ok(())
     }
 
     /// A user calls, and calls again where nobody is there.
-    pub(super) fn call(&mut self, call: Call) -> Result<(), String> {
+    pub(super) fn call(&mut self, call: UserRequest) -> Result<(), String> {
         if self.coordinator.machine.is_none() {
-            self.after(1_000, Happening::User(call));
+            self.after(1_000, SimEvent::User(call));
             return Ok(());
         }
         let ticket = self.coordinator.ticket();
         self.calls.insert(ticket, call);
         let event = match call {
-            Call::Submit => Event::Submit(ticket, self.plan.submission()),
-            Call::Cancel => Event::Cancel(ticket, Plan::sweep()),
-            Call::Resume => Event::Resume(ticket, Plan::sweep(), Again::Failed),
+            UserRequest::Submit => Event::Submit(ticket, self.plan.submission()),
+            UserRequest::Cancel => Event::Cancel(ticket, Plan::sweep()),
+            UserRequest::Resume => Event::Resume(ticket, Plan::sweep(), Again::Failed),
         };
         self.coordinator.inbox.push_back(Request::User(event));
         self.serve()
@@ -86,10 +86,10 @@ impl World {
             round.effects.into_iter().for_each(|effect| self.act(effect));
         } else {
             let slow = self.now < self.coordinator.disk_slow;
-            let takes = if slow { self.chance.between(100, 2_500) } else { self.chance.delay(8, 300) };
+            let takes = if slow { self.rng.between(100, 2_500) } else { self.rng.delay(8, 300) };
             self.coordinator.round = Some(round);
             let process = self.coordinator.process;
-            self.after(takes, Happening::Committed(process));
+            self.after(takes, SimEvent::Committed(process));
         }
         Ok(())
     }
@@ -99,9 +99,9 @@ impl World {
             Request::User(event) => Some(event),
             Request::Gone(session) => Some(Event::Left(session)),
             Request::Message(session, message) => session::event(session, message).ok().flatten(),
-            Request::Hello(line, from_worker::Message::Hello(hello)) => {
+            Request::Hello(connection_id, from_worker::Message::Hello(hello)) => {
                 let session = self.coordinator.session();
-                match self.network.connections.get_mut(&line) {
+                match self.network.connections.get_mut(&connection_id) {
                     Some(connection) => connection.session = Some(session),
                     // It broke while the Hello waited to be taken in, and that it did is taken in next.
                     None => self.coordinator.inbox.push_back(Request::Gone(session)),
@@ -123,7 +123,7 @@ impl World {
     pub(super) fn committed(&mut self) -> Result<(), String> {
         if self.now < self.coordinator.disk_full {
             let process = self.coordinator.process;
-            self.after(1_000, Happening::Committed(process));
+            self.after(1_000, SimEvent::Committed(process));
             return Ok(());
         }
         let Some(Round { records, effects }) = self.coordinator.round.take() else { return Ok(()) };
@@ -133,22 +133,22 @@ impl World {
     }
 
     pub(super) fn durable(&mut self, records: &[Record]) -> Result<(), String> {
-        records.iter().for_each(|record| self.trace.line(self.now - BEGINNING, format_args!("durable: {record:?}")));
+        records.iter().for_each(|record| self.trace.line(self.now - START, format_args!("durable: {record:?}")));
         self.coordinator.disk.commit(records).map_err(|error| error.to_string())?;
         self.promises.committed(&self.plan, records)
     }
 
     pub(super) fn act(&mut self, effect: Effect) {
         if let Some((session, message)) = session::message(&effect, TERMS) {
-            if let Some(line) = self.network.of_session(session) {
-                self.send(line, Parcel::ToWorker(message));
+            if let Some(connection_id) = self.network.of_session(session) {
+                self.send(connection_id, Packet::ToWorker(message));
             }
             return;
         }
         match effect {
             Effect::Disconnect(session) | Effect::Reject(session) => {
-                if let Some(line) = self.network.of_session(session) {
-                    self.after(1, Happening::Breaks(line));
+                if let Some(connection_id) = self.network.of_session(session) {
+                    self.after(1, SimEvent::ConnectionLost(connection_id));
                 }
             }
             Effect::Submitted(ticket, _) => {
@@ -157,8 +157,8 @@ impl World {
             }
             Effect::Cancelled(ticket, _) => {
                 self.calls.remove(&ticket);
-                let after = self.chance.between(10, 20_000);
-                self.after(after, Happening::User(Call::Submit));
+                let after = self.rng.between(10, 20_000);
+                self.after(after, SimEvent::User(UserRequest::Submit));
             }
             Effect::Resumed(ticket, _) | Effect::Refuse(ticket, _) => {
                 self.calls.remove(&ticket);

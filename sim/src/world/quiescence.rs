@@ -1,61 +1,61 @@
-//! Whether a cluster has come to rest, and what must be so when it has.
+//! Detects that all work of a cluster is done, and checks the promises that must hold then.
 
-use super::{Call, World};
-use crate::fault::Kind;
-use crate::plan::{Expected, Plan, Planned};
+use super::{UserRequest, World};
+use crate::fault::FaultKind;
+use crate::plan::{Expected, Plan, PlannedJob};
 use plusminus_core::id::JobId;
 use plusminus_core::metric::EpochSelection;
 use plusminus_core::scheduler::JobState;
 use std::collections::BTreeMap;
 
 impl World {
-    /// Whether every job has ended as it must, and nobody has anything more to say.
-    pub(super) fn has_settled(&mut self) -> Result<bool, String> {
+    /// Whether every job has ended and every report is acknowledged. Checks the outcome if so.
+    pub(super) fn is_quiescent(&mut self) -> Result<bool, String> {
         let Some(machine) = &self.coordinator.machine else { return Ok(false) };
         let idle = self.coordinator.round.is_none() && self.coordinator.inbox.is_empty() && self.calls.is_empty();
         let states = || self.plan.jobs.iter().map(|planned| machine.state().job(planned.job.id));
         let over = states().all(|state| matches!(state, Some(JobState::Finished | JobState::Failed(_))));
-        let quiet = machine.workers().all(|worker| worker.busy.is_empty());
+        let idle_workers = machine.workers().all(|worker| worker.busy.is_empty());
         let shells = self.workers.iter().filter_map(|worker| worker.shell.as_ref());
-        let said = shells.map(|shell| shell.agent().held_attempts().count()).sum::<usize>() == 0
+        let delivered = shells.map(|shell| shell.agent().held_attempts().count()).sum::<usize>() == 0
             && self.workers.iter().all(|worker| worker.outbox.is_empty());
-        if !(idle && over && quiet && said) {
+        if !(idle && over && idle_workers && delivered) {
             return Ok(false);
         }
-        match self.promises.settled(&self.plan, machine) {
+        match self.promises.check_outcomes(&self.plan, machine) {
             Ok(()) => {}
-            // What was given up after too many accidents is tried again when a user asks.
-            Err(promise) if self.only_harmless() => return Err(promise),
+            // A job that failed after too many faults is retried on the request of a user.
+            Err(promise) if self.only_harmless_faults() => return Err(promise),
             Err(_) if self.resumed < 20 && states().any(|state| matches!(state, Some(JobState::Failed(_)))) => {
                 self.resumed += 1;
-                self.call(Call::Resume)?;
+                self.call(UserRequest::Resume)?;
                 return Ok(false);
             }
             Err(promise) => return Err(promise),
         }
-        self.table_is_right()?;
+        self.check_table()?;
         Ok(true)
     }
 
-    /// Whether nothing has befallen anybody that may cost a job one of its tries.
-    pub(super) fn only_harmless(&self) -> bool {
+    /// Whether only faults took effect that cannot cost a job an attempt.
+    pub(super) fn only_harmless_faults(&self) -> bool {
         let harmless = [
-            Kind::KillCoordinator,
-            Kind::FullDisk,
-            Kind::SlowDisk,
-            Kind::LoseWeights,
-            Kind::LeaveWorker,
-            Kind::WorkerDiskFull,
-            Kind::Reset,
-            Kind::SubmitAgain,
-            Kind::Cancel,
-            Kind::Resume,
+            FaultKind::KillCoordinator,
+            FaultKind::FullDisk,
+            FaultKind::SlowDisk,
+            FaultKind::LoseWeights,
+            FaultKind::LeaveWorker,
+            FaultKind::WorkerDiskFull,
+            FaultKind::Reset,
+            FaultKind::SubmitAgain,
+            FaultKind::Cancel,
+            FaultKind::Resume,
         ];
-        self.befallen.keys().all(|kind| harmless.contains(kind))
+        self.fault_counts.keys().all(|kind| harmless.contains(kind))
     }
 
-    /// What keeps a cluster from coming to rest, in words.
-    pub(super) fn what_is_open(&self) -> String {
+    /// Describes the unfinished work of a cluster.
+    pub(super) fn describe_unfinished(&self) -> String {
         let Some(machine) = &self.coordinator.machine else { return "no coordinator".to_owned() };
         let states = self.plan.jobs.iter().map(|planned| machine.state().job(planned.job.id));
         let open: Vec<_> =
@@ -73,21 +73,22 @@ impl World {
         )
     }
 
-    /// The store tells the table of an undisturbed sweep, at its end and at its best.
-    pub(super) fn table_is_right(&self) -> Result<(), String> {
+    /// Checks that the store has the values of a sweep without faults, for the final and the best epoch.
+    pub(super) fn check_table(&self) -> Result<(), String> {
         let all = self.plan.expected();
-        let finishes = |planned: &&Planned| matches!(all.get(&planned.job.id), Some(Expected::Finished(_)));
-        for (at, value) in
-            [(EpochSelection::Final, Planned::last as fn(&Planned) -> f64), (EpochSelection::Best, Planned::best)]
-        {
+        let finishes = |planned: &&PlannedJob| matches!(all.get(&planned.job.id), Some(Expected::Finished(_)));
+        for (at, value) in [
+            (EpochSelection::Final, PlannedJob::final_accuracy as fn(&PlannedJob) -> f64),
+            (EpochSelection::Best, PlannedJob::best_accuracy),
+        ] {
             let expected = self.plan.jobs.iter().filter(finishes).map(|planned| (planned.job.id, value(planned)));
             let expected: BTreeMap<JobId, f64> = expected.collect();
             let table = self.coordinator.disk.table(&Plan::sweep(), at).map_err(|error| error.to_string())?;
-            // A diverged job may have a value too: of the epochs before.
+            // A diverged job may have a value too, from earlier epochs.
             if let Some(table) = table
                 && expected.iter().any(|(job, value)| table.get(job) != Some(value))
             {
-                return Err(format!("the table at {at} should have {expected:?} and has {table:?}"));
+                return Err(format!("expected the table at {at} to have {expected:?}, found {table:?}"));
             }
         }
         Ok(())
