@@ -1,7 +1,7 @@
 //! The coordinator's process: the shipped commit gate between an inbox and a disk.
 
 use crate::disk::Disk;
-use crate::network::Line;
+use crate::network::ConnectionId;
 use plusminus_coordinator::CommitGate;
 use plusminus_core::id::Digest;
 use plusminus_core::scheduler::{Event, Policy, Record, Scheduler, Session, State, Ticket};
@@ -29,7 +29,7 @@ pub(crate) fn policy() -> Policy {
 /// What arrives at the coordinator.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
-    Hello(Line, from_worker::Message),
+    Hello(ConnectionId, from_worker::Message),
     Message(Session, from_worker::Message),
     Gone(Session),
     User(Event),

@@ -46,7 +46,7 @@ pub(crate) struct Sender(mpsc::Sender<v1::FromWorker>);
 
 impl Sender {
     /// Queues a message. Progress is dropped when little room is left, and heartbeats when there is none. Returns false if the connection
-    /// is closed or has no room for a message that must arrive: then it is of no further use.
+    /// is closed or has no room for a message that must arrive: then the connection cannot be used any longer.
     pub fn send(&self, message: from_worker::Message) -> bool {
         let droppable = matches!(message, from_worker::Message::Progress(_)) && self.0.capacity() < WINDOW + RESERVED;
         let must_arrive = matches!(

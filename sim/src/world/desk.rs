@@ -1,8 +1,8 @@
 //! The coordinator's part of a cluster. It performs what the shipped commit gate returns, in place of the asynchronous driver.
 
-use super::{BEGINNING, Call, Happening, World};
+use super::{START, SimEvent, UserRequest, World};
 use crate::coordinator::{Request, TERMS, policy};
-use crate::network::Parcel;
+use crate::network::Packet;
 use crate::plan::Plan;
 use plusminus_coordinator::CommitGate;
 use plusminus_core::id::WorkerName;
@@ -28,22 +28,22 @@ impl World {
         self.coordinator.gate = Some(CommitGate::new(scheduler));
         self.coordinator.process += 1;
         let process = self.coordinator.process;
-        self.after(0, Happening::CoordinatorTick(process));
+        self.after(0, SimEvent::CoordinatorTick(process));
         Ok(())
     }
 
     /// A user sends a request, or tries again later if the coordinator is down.
-    pub(super) fn call(&mut self, call: Call) -> Result<(), String> {
+    pub(super) fn call(&mut self, call: UserRequest) -> Result<(), String> {
         if !self.coordinator.is_running() {
-            self.after(1_000, Happening::User(call));
+            self.after(1_000, SimEvent::User(call));
             return Ok(());
         }
         let ticket = self.coordinator.ticket();
         self.calls.insert(ticket, call);
         let event = match call {
-            Call::Submit => Event::Submit(ticket, self.plan.submission()),
-            Call::Cancel => Event::Cancel(ticket, Plan::sweep()),
-            Call::Resume => Event::Resume(ticket, Plan::sweep(), RetrySelection::AllFailed),
+            UserRequest::Submit => Event::Submit(ticket, self.plan.submission()),
+            UserRequest::Cancel => Event::Cancel(ticket, Plan::sweep()),
+            UserRequest::Resume => Event::Resume(ticket, Plan::sweep(), RetrySelection::AllFailed),
         };
         self.coordinator.inbox.push_back(Request::User(event));
         self.serve()
@@ -82,10 +82,10 @@ impl World {
             effects.into_iter().for_each(|effect| self.act(effect));
         } else {
             let slow = self.now < self.coordinator.disk_slow;
-            let takes = if slow { self.chance.between(100, 2_500) } else { self.chance.delay(8, 300) };
+            let takes = if slow { self.rng.between(100, 2_500) } else { self.rng.delay(8, 300) };
             self.coordinator.writing = Some(records);
             let process = self.coordinator.process;
-            self.after(takes, Happening::Committed(process));
+            self.after(takes, SimEvent::Committed(process));
         }
     }
 
@@ -111,9 +111,9 @@ impl World {
             Request::User(event) => Some(event),
             Request::Gone(session) => Some(Event::Disconnected(session)),
             Request::Message(session, message) => session::event(session, message).ok().flatten(),
-            Request::Hello(line, from_worker::Message::Hello(hello)) => {
+            Request::Hello(connection_id, from_worker::Message::Hello(hello)) => {
                 let session = self.coordinator.session();
-                match self.network.connections.get_mut(&line) {
+                match self.network.connections.get_mut(&connection_id) {
                     Some(connection) => connection.session = Some(session),
                     // The connection broke while the `Hello` waited; its end is handled next.
                     None => self.coordinator.inbox.push_back(Request::Gone(session)),
@@ -135,7 +135,7 @@ impl World {
     pub(super) fn committed(&mut self) -> Result<(), String> {
         if self.now < self.coordinator.disk_full {
             let process = self.coordinator.process;
-            self.after(1_000, Happening::Committed(process));
+            self.after(1_000, SimEvent::Committed(process));
             let renewals = self.coordinator.gate.as_mut().map(CommitGate::early_renewals).unwrap_or_default();
             renewals.into_iter().for_each(|effect| self.act(effect));
             return Ok(());
@@ -148,22 +148,22 @@ impl World {
     }
 
     pub(super) fn durable(&mut self, records: &[Record]) -> Result<(), String> {
-        records.iter().for_each(|record| self.trace.line(self.now - BEGINNING, format_args!("durable: {record:?}")));
+        records.iter().for_each(|record| self.trace.line(self.now - START, format_args!("durable: {record:?}")));
         self.coordinator.disk.commit(records).map_err(|error| error.to_string())?;
         self.promises.committed(&self.plan, records)
     }
 
     pub(super) fn act(&mut self, effect: Effect) {
         if let Some((session, message)) = session::message(&effect, TERMS) {
-            if let Some(line) = self.network.of_session(session) {
-                self.send(line, Parcel::ToWorker(message));
+            if let Some(connection_id) = self.network.of_session(session) {
+                self.send(connection_id, Packet::ToWorker(message));
             }
             return;
         }
         match effect {
             Effect::Disconnect(session) | Effect::Reject(session) => {
-                if let Some(line) = self.network.of_session(session) {
-                    self.after(1, Happening::Breaks(line));
+                if let Some(connection_id) = self.network.of_session(session) {
+                    self.after(1, SimEvent::ConnectionLost(connection_id));
                 }
             }
             Effect::Submitted(ticket, _) => {
@@ -172,8 +172,8 @@ impl World {
             }
             Effect::Cancelled(ticket, _) => {
                 self.calls.remove(&ticket);
-                let after = self.chance.between(10, 20_000);
-                self.after(after, Happening::User(Call::Submit));
+                let after = self.rng.between(10, 20_000);
+                self.after(after, SimEvent::User(UserRequest::Submit));
             }
             Effect::Resumed(ticket, _) | Effect::Refuse(ticket, _) => {
                 self.calls.remove(&ticket);

@@ -367,8 +367,8 @@ fn parent_weights_are_fetched_before_training_starts() {
     bench.runner_ends(0, finished(&[]));
     bench.receive(to_worker::Message::Assignment(assignment(attempt(2, 1), Some(digest))));
     assert_eq!(bench.runner_exits(0, RunnerExit::Clean), [], "no attempt had been handed to it");
-    let gone = Failure::new(FailureKind::Preempted, "gone");
-    assert_eq!(failure(&bench.handle(Event::WeightsFetched(attempt(2, 1), Err(gone.clone())))), gone);
+    let lost = Failure::new(FailureKind::Preempted, "lost");
+    assert_eq!(failure(&bench.handle(Event::WeightsFetched(attempt(2, 1), Err(lost.clone())))), lost);
     bench.receive(to_worker::Message::Assignment(assignment(attempt(3, 1), Some(digest))));
     assert_eq!(bench.stop(attempt(3, 1)), [Effect::AbortTransfer(attempt(3, 1))]);
     assert_eq!(bench.handle(Event::WeightsFetched(attempt(3, 1), Ok(()))), []);

@@ -22,7 +22,7 @@ pub trait Environment {
     /// Sends a Hello over the connection that is being opened.
     fn introduce(&mut self, hello: v1::Hello);
 
-    /// Sends a message over the open connection. Returns false if the connection is of no further use.
+    /// Sends a message over the open connection. Returns false if the connection cannot be used any longer.
     fn send(&mut self, message: from_worker::Message) -> bool;
 
     /// Starts a runner process. Returns the reason if that fails.

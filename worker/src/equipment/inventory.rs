@@ -81,7 +81,7 @@ impl Inventory {
             format!("for CUDA {major}.{minor}")
         });
         let count = match survey.gpus.len() {
-            0 => return Err("the NVIDIA driver reports no GPU (check CUDA_VISIBLE_DEVICES)".to_owned()),
+            0 => return Err("the NVIDIA driver shows no GPU (check CUDA_VISIBLE_DEVICES)".to_owned()),
             1 => "found a GPU".to_owned(),
             several => format!("found {several} GPUs"),
         };

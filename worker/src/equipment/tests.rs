@@ -54,7 +54,7 @@ fn without_a_gpu_the_cpu_is_used_unless_gpus_were_requested() {
     let broken = without("the driver is of another version");
     let inventories = [
         (Inventory { survey: Ok(None), ..inventory(0) }, "no NVIDIA driver found"),
-        (inventory(0), "reports no GPU"),
+        (inventory(0), "shows no GPU"),
         (
             Inventory { libraries: without("NVRTC is missing").map(|()| None), ..inventory(1) },
             "found a GPU, but NVRTC is missing",

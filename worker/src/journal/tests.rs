@@ -124,7 +124,7 @@ fn a_temporary_disk_error_loses_nothing() {
 fn a_damaged_journal_and_one_of_a_later_version_are_renamed() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join(FILE);
-    fs::write(&path, "this is no database, and long enough to be told from one that is empty: ".repeat(20)).unwrap();
+    fs::write(&path, "not a database, and too long to be taken for an empty one: ".repeat(20)).unwrap();
     let (journal, found) = Journal::open(place.path()).unwrap();
     assert_eq!(found, []);
     journal.put(entry(1));

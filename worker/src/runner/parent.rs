@@ -146,7 +146,7 @@ impl Process {
     ) {
         let log = tokio::spawn(tail(stderr));
         self.forward(stdout, killed, &events).await;
-        // The process has exited or is of no further use.
+        // The process has exited or can no longer be used.
         let exited = tokio::time::timeout(std::time::Duration::from_secs(1), self.child.wait()).await;
         let _ = self.child.start_kill();
         let exit = match self.child.wait().await {

@@ -224,8 +224,8 @@ mod tests {
 
     #[tokio::test]
     async fn weights_that_the_coordinator_has_lost_preempt_the_job() {
-        let gone = || async { Err(TransferError::from(Status::not_found("it is trained again"))) };
-        let failure = with_retries("cannot fetch", gone).await.unwrap_err();
+        let lost = || async { Err(TransferError::from(Status::not_found("it is trained again"))) };
+        let failure = with_retries("cannot fetch", lost).await.unwrap_err();
         assert_eq!((failure.kind, &*failure.message), (FailureKind::Preempted, "cannot fetch: it is trained again"));
         let refused = || async { Err(TransferError::from(Status::data_loss("damaged"))) };
         assert_eq!(with_retries("cannot fetch", refused).await.unwrap_err().kind, FailureKind::Infrastructure);

@@ -122,8 +122,8 @@ fn an_attempt_that_waits_for_weights_moves_to_another_runner() {
         matches!(&effects[2..], [Effect::FetchWeights { attempt, .. }] if *attempt == self::attempt(3, 1)),
         "{effects:?}"
     );
-    let begins = bench.handle(Event::WeightsFetched(attempt(3, 1), Ok(())));
-    assert_eq!(begins, [send(1, 1, to_runner::Message::Train(assignment(attempt(3, 1), Some(digest))))]);
+    let effects = bench.handle(Event::WeightsFetched(attempt(3, 1), Ok(())));
+    assert_eq!(effects, [send(1, 1, to_runner::Message::Train(assignment(attempt(3, 1), Some(digest))))]);
 }
 
 #[test]
