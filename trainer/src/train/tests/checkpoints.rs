@@ -199,7 +199,7 @@ fn checkpoints_follow_the_interval_and_can_be_removed() {
         train(&job, fused(directory.path(), 7, interval), &mut ()).unwrap();
         let names = left.iter().map(|epoch| format!("epoch-{epoch}-attempt-7.checkpoint"));
         let root = directory.path().join(job.id().to_string());
-        assert_eq!(files(directory.path(), &job), names.map(|name| root.join(name)).collect::<Vec<_>>(), "{every}");
+        assert_eq!(files(directory.path(), &job), names.map(|name| root.join(name)).collect::<Vec<_>>(), "{interval}");
         remove(directory.path(), job.id()).unwrap();
         assert!(!root.exists());
     }
