@@ -32,7 +32,7 @@ fn a_cancelled_sweep_is_resumed_explained_backed_up_and_restored() {
 
     place.run(&["backup", "copy"]).good();
     let taken = place.run(&["backup", "copy"]);
-    assert!(taken.code == Some(6) && taken.stderr.contains("copy is there already"), "{}", taken.stderr);
+    assert!(taken.code == Some(6) && taken.stderr.contains("copy already exists"), "{}", taken.stderr);
     let in_use = place.run(&["restore", "copy", "--force"]);
     assert!(in_use.code == Some(6) && in_use.stderr.contains("in use"), "{}", in_use.stderr);
     coordinator.signal("TERM");

@@ -61,7 +61,7 @@ fn a_restarted_worker_delivers_the_result_of_its_killed_predecessor() {
     eventually("the worker is connected to the other coordinator", connected);
     astray.signal("TERM");
     let (code, log) = astray.wait();
-    assert!(code == Some(0) && log.contains("for another coordinator"), "{log}");
+    assert!(code == Some(0) && log.contains("withholding reports for another store"), "{log}");
     assert!(contains_a_result(&place.path().join("w/outbox.sqlite")), "the result for its own coordinator is kept");
     let (_second, url) = place.coordinator_with_lease(120);
     let again = place.worker(&url, "w", &[]);
@@ -191,5 +191,5 @@ fn a_state_directory_belongs_to_one_worker_and_keeps_its_name() {
     assert_eq!(first.wait().0, Some(0));
     let other = place.run(&[&arguments[..], &["--name", "other"]].concat());
     assert_eq!(other.code, Some(6));
-    assert!(other.stderr.contains("is that of worker `w`, and this one is called `other`"), "{}", other.stderr);
+    assert!(other.stderr.contains("belongs to worker `w`, but --name is `other`"), "{}", other.stderr);
 }
