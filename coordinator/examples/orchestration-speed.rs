@@ -9,8 +9,8 @@ use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::{Facts, Samples};
 use plusminus_core::scheduler::{
-    DeviceClass, Effect, Ending, Event, NewCell, NewJob, Policy, Record, Report, ReportBody, Scheduler, Session, Submission, Ticket,
-    WallTime,
+    DeviceClass, Effect, Ending, Event, NewCell, NewJob, Policy, Record, Report, ReportBody, Scheduler, Session,
+    Submission, Ticket, WallTime,
 };
 use plusminus_core::sweep_file;
 use std::collections::BTreeMap;

@@ -115,7 +115,8 @@ async fn a_selection_that_was_due_at_a_stop_is_made_after_the_restart() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
     // The candidates are trained for another sweep, which selects nothing.
-    let plain: String = SELECTING.lines().filter(|line| !line.starts_with("select")).map(|l| format!("{l}\n")).collect();
+    let plain: String =
+        SELECTING.lines().filter(|line| !line.starts_with("select")).map(|l| format!("{l}\n")).collect();
     let other = plain.replace("sweep: small", "sweep: other").replace("seeds: 2", "seeds: 1");
     served.submit(&other).await.unwrap();
     let mut worker = Worker::connect(&served, "w", 1, vec![]).await;
@@ -176,11 +177,7 @@ async fn if_all_candidates_fail_nothing_is_queued_until_the_next_submission() {
 #[tokio::test]
 async fn a_stale_attempts_report_is_acknowledged_and_changes_nothing() {
     let state = tempfile::tempdir().unwrap();
-    let policy = Policy {
-        lease: Duration::from_millis(1_500),
-        backoff: Duration::from_millis(1),
-        ..Policy::default()
-    };
+    let policy = Policy { lease: Duration::from_millis(1_500), backoff: Duration::from_millis(1), ..Policy::default() };
     let served = Served::on(state.path(), policy).await;
     served
         .submit(&SWEEP.replace("[none, {kind: uniform, rate: 0.4}]", "[none]").replace("seeds: 2", "seeds: 1"))

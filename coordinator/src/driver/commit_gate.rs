@@ -68,7 +68,8 @@ impl CommitGate {
     /// The renewals among the effects that are held back, to be performed early because the commit takes long.
     pub fn early_renewals(&mut self) -> Vec<Effect> {
         let effects = std::mem::take(&mut self.effects);
-        let may_renew = |effect: &Effect| matches!(effect, Effect::Renew(session, _) if !is_stopped(&effects, *session));
+        let may_renew =
+            |effect: &Effect| matches!(effect, Effect::Renew(session, _) if !is_stopped(&effects, *session));
         let early: Vec<bool> = effects.iter().map(may_renew).collect();
         let mut renewals = Vec::new();
         for (effect, early) in effects.into_iter().zip(early) {

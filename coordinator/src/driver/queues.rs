@@ -94,19 +94,13 @@ pub(crate) enum RequestError {
 }
 
 /// Makes the queues.
-pub(super) fn queues(
-    changes: watch::Receiver<u64>,
-    trouble: watch::Receiver<StoreTrouble>,
-) -> (DriverHandle, Inbox) {
+pub(super) fn queues(changes: watch::Receiver<u64>, trouble: watch::Receiver<StoreTrouble>) -> (DriverHandle, Inbox) {
     let (worker_messages, worker_messages_in) = mpsc::channel(4 * BATCH);
     let (heartbeats, heartbeats_in) = mpsc::channel(BATCH);
     let (user_requests, user_requests_in) = mpsc::channel(BATCH);
     let handle = DriverHandle { worker_messages, heartbeats, user_requests, changes, trouble };
-    let inbox = Inbox {
-        worker_messages: worker_messages_in,
-        heartbeats: heartbeats_in,
-        user_requests: user_requests_in,
-    };
+    let inbox =
+        Inbox { worker_messages: worker_messages_in, heartbeats: heartbeats_in, user_requests: user_requests_in };
     (handle, inbox)
 }
 

@@ -166,7 +166,9 @@ impl StoreLink {
     fn enter_trouble(&mut self, reason: String, waiting: &mut Waiting<'_>) {
         let known = self.trouble.borrow().clone();
         if known.since.is_none() || known.reason != reason {
-            error!("{reason}. Until the store works again no request is accepted and no report acknowledged; retrying every second");
+            error!(
+                "{reason}. Until the store works again no request is accepted and no report acknowledged; retrying every second"
+            );
         }
         let since = known.since.or_else(|| Some(Instant::now()));
         self.trouble.send_replace(StoreTrouble { since, reason: reason.clone() });

@@ -146,7 +146,9 @@ impl Scene {
     }
 
     async fn finished(&self) -> Result<usize, RequestError> {
-        self.handle.query(|scheduler, _, _| scheduler.view().sweep(&"small".parse().unwrap()).unwrap().counts.finished).await
+        self.handle
+            .query(|scheduler, _, _| scheduler.view().sweep(&"small".parse().unwrap()).unwrap().counts.finished)
+            .await
     }
 
     async fn stop(self) {
@@ -183,7 +185,9 @@ async fn whole_sweep(good: u32, failures: u32) -> u32 {
     let mut scene = Scene::on(directory.path(), Plan { good, failures, ..Plan::default() }, Policy::default());
     let sweeps = |reader: &Reader| reader.records().unwrap().len();
     match scene.submit().await {
-        Ok(summary) => assert_eq!((summary.new, sweeps(&scene.reader)), (3, 1), "a submission is committed before its reply"),
+        Ok(summary) => {
+            assert_eq!((summary.new, sweeps(&scene.reader)), (3, 1), "a submission is committed before its reply")
+        }
         Err(error) => {
             assert!(matches!(&error, RequestError::NotSaved(reason) if reason.contains("no space is left")), "{error}");
             assert!(error.to_string().contains("accepted but not yet saved"), "{error}");
@@ -201,10 +205,16 @@ async fn whole_sweep(good: u32, failures: u32) -> u32 {
         assert_eq!((attempts.len(), of.attempt), (1, Attempt(1)), "an assignment is committed before it is sent");
         for (sequence, body) in [(2 * job + 1, epoch()), (2 * job + 2, finished())] {
             scene.report(sequence, of, body).await;
-            let Message::Acknowledgement(got) = scene.next_message().await else { panic!("expected an acknowledgement") };
+            let Message::Acknowledgement(got) = scene.next_message().await else {
+                panic!("expected an acknowledgement")
+            };
             assert_eq!(got.sequence, sequence);
             let attempt = scene.reader.attempts(of.job).unwrap().remove(0);
-            assert_eq!((attempt.epochs, attempt.ended.is_some()), (1, sequence % 2 == 0), "a report is committed before its acknowledgement");
+            assert_eq!(
+                (attempt.epochs, attempt.ended.is_some()),
+                (1, sequence % 2 == 0),
+                "a report is committed before its acknowledgement"
+            );
         }
     }
     while scene.finished().await != Ok(3) {
@@ -214,7 +224,12 @@ async fn whole_sweep(good: u32, failures: u32) -> u32 {
     scene.stop().await;
     let scheduler =
         Scheduler::restart(Policy::default(), Reader::open(directory.path()).unwrap().records().unwrap(), WallTime(0));
-    assert!(scheduler.view().jobs_of(&"small".parse().unwrap()).all(|job| job.state == JobState::Finished && job.attempts == 1));
+    assert!(
+        scheduler
+            .view()
+            .jobs_of(&"small".parse().unwrap())
+            .all(|job| job.state == JobState::Finished && job.attempts == 1)
+    );
     failed
 }
 

@@ -110,7 +110,8 @@ impl SweepService for Sweeps {
         request: tonic::Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainResponse>, Status> {
         let job = request.into_inner().job;
-        let explained = self.driver.query(move |scheduler, progress, now| Explanation::of(scheduler, progress, now, &job)).await;
+        let explained =
+            self.driver.query(move |scheduler, progress, now| Explanation::of(scheduler, progress, now, &job)).await;
         let explained = explained.map_err(status::request_error)?.map_err(status::answer)?;
         let reader = Arc::clone(&self.reader);
         let read = move || explained.with_attempts(&reader.lock().unwrap_or_else(PoisonError::into_inner));
@@ -119,7 +120,8 @@ impl SweepService for Sweeps {
 
     async fn status(&self, request: tonic::Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
         let sweep = request.into_inner().sweep;
-        let status = self.driver.query(move |scheduler, progress, now| answer::status(scheduler, progress, now, &sweep)).await;
+        let status =
+            self.driver.query(move |scheduler, progress, now| answer::status(scheduler, progress, now, &sweep)).await;
         Ok(Response::new(status.map_err(status::request_error)?.map_err(status::answer)?))
     }
 
@@ -157,13 +159,12 @@ impl SweepService for Sweeps {
 }
 
 /// The current status of one sweep.
-async fn sweep_status(
-    driver: &DriverHandle,
-    sweep: String,
-) -> Result<Result<v1::SweepStatus, Status>, RequestError> {
+async fn sweep_status(driver: &DriverHandle, sweep: String) -> Result<Result<v1::SweepStatus, Status>, RequestError> {
     let status = driver.query(move |scheduler, progress, now| answer::status(scheduler, progress, now, &sweep)).await?;
     let one = |status: v1::StatusResponse| status.sweeps.into_iter().next();
-    Ok(status.map_err(status::answer).and_then(|status| one(status).ok_or_else(|| Status::not_found("sweep not found"))))
+    Ok(status
+        .map_err(status::answer)
+        .and_then(|status| one(status).ok_or_else(|| Status::not_found("sweep not found"))))
 }
 
 /// Sends the status whenever it may have changed, until the sweep is over.

@@ -82,7 +82,8 @@ impl WorkerService for Workers {
         request: tonic::Request<Streaming<v1::WeightsPart>>,
     ) -> Result<Response<v1::PutWeightsResponse>, Status> {
         let mut inbound = request.into_inner();
-        let mut part = inbound.message().await?.ok_or_else(|| Status::invalid_argument("expected a part of the file first"))?;
+        let mut part =
+            inbound.message().await?.ok_or_else(|| Status::invalid_argument("expected a part of the file first"))?;
         let digest = convert::digest(&part.digest).map_err(invalid)?;
         let (sender, mut parts) = mpsc::channel(PARTS);
         let directory = self.weights.clone();

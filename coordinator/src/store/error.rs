@@ -7,9 +7,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another coordinator has it open.
-    #[error(
-        "the state directory {0} is in use by another coordinator; stop that one, or give another --state"
-    )]
+    #[error("the state directory {0} is in use by another coordinator; stop that one, or give another --state")]
     InUse(PathBuf),
     /// There is no store yet.
     #[error("the state directory {0} contains no sweep; run or submit a sweep first, or give the right --state")]
@@ -31,9 +29,7 @@ pub enum StoreError {
     #[error("no space is left for the store {0}; free some disk space. Acknowledged results are safe")]
     Full(PathBuf),
     /// The disk fails, or another program has the file locked.
-    #[error(
-        "cannot read or write the store {path} ({error}); check its disk. Acknowledged results are safe"
-    )]
+    #[error("cannot read or write the store {path} ({error}); check its disk. Acknowledged results are safe")]
     Failing {
         /// The file.
         path: PathBuf,
@@ -51,7 +47,9 @@ pub enum StoreError {
         problem: String,
     },
     /// A newer version of plusminus wrote it.
-    #[error("the store {path} has version {found}, and this plusminus reads up to version {known}; use a newer plusminus")]
+    #[error(
+        "the store {path} has version {found}, and this plusminus reads up to version {known}; use a newer plusminus"
+    )]
     TooNew {
         /// The file.
         path: PathBuf,

@@ -294,7 +294,8 @@ fn family(directory: &Path) -> (Store, Scheduler, [JobId; 2]) {
 fn assigned(store: &Store) -> Vec<(JobId, Option<ParentFile>)> {
     let mut scheduler = Scheduler::restart(Policy::default(), store.records().unwrap(), WallTime(2));
     // An attempt that was lost with the previous scheduler is retried after a back-off.
-    let effects = [(2, connected()), (2_000, Event::Tick)].map(|(at, event)| scheduler.handle(WallTime(at), event)).concat();
+    let effects =
+        [(2, connected()), (2_000, Event::Tick)].map(|(at, event)| scheduler.handle(WallTime(at), event)).concat();
     let given = |effect| match effect {
         Effect::Assign { attempt, parent, .. } => Some((attempt.job, parent)),
         _ => None,
@@ -313,11 +314,15 @@ fn a_restart_restores_parents_and_kept_weights() {
     let mut facts = facts();
     facts.kept.insert(EpochSelection::Final, file);
     let body = ReportBody::Ended(Ending::Finished(facts));
-    happens(&mut store, Event::Reported(SESSION, Report { sequence: 1, attempt: AttemptId::new(parent, Attempt(1)), body }));
+    happens(
+        &mut store,
+        Event::Reported(SESSION, Report { sequence: 1, attempt: AttemptId::new(parent, Attempt(1)), body }),
+    );
     assert_eq!(assigned(&store), [(child, Some(ParentFile { job: parent, digest: file }))]);
     happens(&mut store, Event::WeightsLost(parent, file));
-    let views =
-        |scheduler: &Scheduler| scheduler.view().jobs_of(&"family".parse().unwrap()).map(|job| job.state).collect::<Vec<_>>();
+    let views = |scheduler: &Scheduler| {
+        scheduler.view().jobs_of(&"family".parse().unwrap()).map(|job| job.state).collect::<Vec<_>>()
+    };
     let restarted = Scheduler::restart(Policy::default(), store.records().unwrap(), WallTime(3));
     assert_eq!(views(&restarted), views(&scheduler), "the parent is retrained");
 }
@@ -367,7 +372,11 @@ fn check_failed_retraining(kind: FailureKind) {
         assert_eq!(values.get(&parent), Some(&0.5), "{at}");
     }
     let current = "SELECT value FROM metrics WHERE NOT superseded";
-    assert_eq!(store.connection.query_row(current, [], |row| row.get(0)), Ok(0.5), "the rows of the attempt with the result");
+    assert_eq!(
+        store.connection.query_row(current, [], |row| row.get(0)),
+        Ok(0.5),
+        "the rows of the attempt with the result"
+    );
     let restarted = Scheduler::restart(Policy::default(), store.records().unwrap(), WallTime(3));
     assert_eq!(restarted.state().job(parent), Some(&JobState::Finished));
     assert_eq!(views(&restarted), views(&scheduler));
@@ -390,7 +399,10 @@ fn a_job_cancelled_while_it_is_retrained_stays_finished() {
     let mut happens = |store: &mut Store, event| store.commit(&records(scheduler.handle(WallTime(3), event))).unwrap();
     let body = ReportBody::Ended(Ending::Finished(facts()));
     happens(&mut store, connected());
-    happens(&mut store, Event::Reported(SESSION, Report { sequence: 1, attempt: AttemptId::new(parent, Attempt(1)), body }));
+    happens(
+        &mut store,
+        Event::Reported(SESSION, Report { sequence: 1, attempt: AttemptId::new(parent, Attempt(1)), body }),
+    );
     // The parent did not save the weights, so the child failed. A new submission queues both.
     let mut again = store.records().unwrap();
     let Some(Record::Submitted { name, source, cells, jobs, .. }) = again.drain(..).next() else { panic!("{again:?}") };

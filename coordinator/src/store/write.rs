@@ -35,7 +35,8 @@ impl Store {
     }
 
     fn write(&mut self, records: &[Record]) -> Result<()> {
-        let is_large = |record: &Record| matches!(record, Record::Submitted { jobs, .. } if jobs.len() >= LARGE_SUBMISSION);
+        let is_large =
+            |record: &Record| matches!(record, Record::Submitted { jobs, .. } if jobs.len() >= LARGE_SUBMISSION);
         if records.iter().any(is_large) {
             self.untidy = true;
             self.connection.pragma_update(None, "wal_autocheckpoint", 0)?;
@@ -122,10 +123,12 @@ impl RecordWriter<'_> {
                 self.numbers.remove(job);
                 Ok(())
             }
-            Record::ParentUnavailable { jobs, failure, .. } => jobs.iter().try_for_each(|job| match self.number(*job)? {
-                Some(number) => self.fail(number, failure),
-                None => Ok(()),
-            }),
+            Record::ParentUnavailable { jobs, failure, .. } => {
+                jobs.iter().try_for_each(|job| match self.number(*job)? {
+                    Some(number) => self.fail(number, failure),
+                    None => Ok(()),
+                })
+            }
             Record::Requeued { job, .. } => self.requeue(*job),
             // The store returns these records and never receives them.
             Record::Unlisted { .. } | Record::Restored { .. } => Ok(()),

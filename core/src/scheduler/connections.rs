@@ -104,8 +104,7 @@ impl Connections {
     /// name is connected.
     pub fn admit(&mut self, worker: &WorkerName, instance: u64) -> Option<Admission> {
         let namesakes = self.by_session.iter().filter(|(_, connection)| connection.worker == *worker);
-        let (same, others): (Vec<_>, Vec<_>) =
-            namesakes.partition(|(_, connection)| connection.instance == instance);
+        let (same, others): (Vec<_>, Vec<_>) = namesakes.partition(|(_, connection)| connection.instance == instance);
         if !others.is_empty() {
             return None;
         }
@@ -176,14 +175,7 @@ impl Connections {
     pub fn views(&self) -> impl Iterator<Item = WorkerView<'_>> {
         self.by_session.iter().map(|(session, connection)| {
             let Connection { worker: name, slots, device, busy, pause, .. } = connection;
-            WorkerView {
-                session: *session,
-                name,
-                slots: *slots,
-                device: *device,
-                busy,
-                paused_until: pause.until,
-            }
+            WorkerView { session: *session, name, slots: *slots, device: *device, busy, paused_until: pause.until }
         })
     }
 }

@@ -43,9 +43,8 @@ impl Leases {
             entry.attempts > 0
                 && matches!(entry.state, JobState::Dropped | JobState::Queued { not_before: WallTime(0) })
         };
-        let revoked = |entry: &JobEntry| {
-            (entry.id, RevokedAttempt { attempt: Attempt(entry.attempts), worker: None, until })
-        };
+        let revoked =
+            |entry: &JobEntry| (entry.id, RevokedAttempt { attempt: Attempt(entry.attempts), worker: None, until });
         Leases {
             expiry: inherited.iter().map(|job| (*job, until)).collect(),
             revoked: state.jobs.iter().filter(was_dropped).map(revoked).collect(),

@@ -226,7 +226,11 @@ fn an_expired_lease_moves_the_job_and_fences_off_the_first_worker() {
     assert_eq!(assigned(&bench.wait(10)), [(2, 0, 2)]);
     // The first worker reconnects with a result.
     let effects = bench.join(1, 1, 1, &[(0, 1)]);
-    assert_eq!(effects, [Effect::Welcome(Session(1), vec![AttemptId::new(job(0).id, Attempt(1))])], "the welcome stops the stale attempt");
+    assert_eq!(
+        effects,
+        [Effect::Welcome(Session(1), vec![AttemptId::new(job(0).id, Attempt(1))])],
+        "the welcome stops the stale attempt"
+    );
     let effects = bench.end(1, 0, 1, finished());
     assert_eq!(effects, [ACKNOWLEDGED], "a stale report is acknowledged");
     assert!(matches!(bench.state(0), JobState::Running { attempt: Attempt(2), .. }));
@@ -325,8 +329,14 @@ fn a_single_sweep_coordinator_runs_only_that_sweep() {
 fn another_process_with_a_connected_workers_name_is_rejected() {
     let mut bench = Bench::new();
     bench.join(1, 1, 1, &[]);
-    let other =
-        Event::Connected { session: Session(2), worker: worker(1), instance: 99, slots: 1, device: DeviceClass::Cpu, holds: vec![] };
+    let other = Event::Connected {
+        session: Session(2),
+        worker: worker(1),
+        instance: 99,
+        slots: 1,
+        device: DeviceClass::Cpu,
+        holds: vec![],
+    };
     assert_eq!(bench.handle(other), [Effect::Reject(Session(2))]);
     bench.submit("a", 0..2);
     assert!(matches!(bench.state(0), JobState::Running { .. }) && matches!(bench.state(1), JobState::Queued { .. }));
@@ -435,7 +445,11 @@ fn a_resubmitted_job_waits_until_its_revoked_attempt_has_ended() {
         bench.join(2, 2, 1, &[]);
         bench.handle(Event::Cancel(Ticket(4), name("a")));
         assert_eq!(bench.submit("a", 0..1).requeued, 1);
-        assert_eq!(assigned(&bench.beat(1, vec![AttemptId::new(job(0).id, Attempt(1))])), [], "the revoked attempt still runs");
+        assert_eq!(
+            assigned(&bench.beat(1, vec![AttemptId::new(job(0).id, Attempt(1))])),
+            [],
+            "the revoked attempt still runs"
+        );
         assigned(&how(&mut bench))
     };
     let to_either = |assigned: Vec<(u64, u64, u32)>| matches!(assigned[..], [(1 | 2, 0, 2)]);
@@ -523,7 +537,11 @@ fn an_extended_sweep_gets_its_jobs_and_retries_no_failed_one() {
     let effects = bench.handle(Event::Extend(submission("a", [0, 1, 2])));
     assert!(matches!(effects.as_slice(), [Effect::Assign { attempt, .. }] if attempt.job == job(2).id), "{effects:?}");
     assert!(matches!(bench.state(0), JobState::Failed(_)));
-    assert_eq!(bench.scheduler.view().sweep(&name("a")).unwrap().submitted, WallTime(1), "the time of the submission stays");
+    assert_eq!(
+        bench.scheduler.view().sweep(&name("a")).unwrap().submitted,
+        WallTime(1),
+        "the time of the submission stays"
+    );
 }
 
 #[test]

@@ -94,12 +94,7 @@ pub struct View<'s> {
 }
 
 impl<'s> View<'s> {
-    pub(super) fn new(
-        policy: &'s Policy,
-        state: &'s State,
-        connections: &'s Connections,
-        leases: &'s Leases,
-    ) -> Self {
+    pub(super) fn new(policy: &'s Policy, state: &'s State, connections: &'s Connections, leases: &'s Leases) -> Self {
         View { policy, state, connections, leases }
     }
 
@@ -111,7 +106,8 @@ impl<'s> View<'s> {
     /// At most `most` jobs whose id starts with these hexadecimal digits, in order. Returns nothing if no id can start with `prefix`.
     pub fn jobs_with_prefix(self, prefix: &str, most: usize) -> Option<Vec<JobId>> {
         let is_hexadecimal = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let padded = |digit: &str| (prefix.to_owned() + &digit.repeat(32_usize.checked_sub(prefix.len())?)).parse().ok();
+        let padded =
+            |digit: &str| (prefix.to_owned() + &digit.repeat(32_usize.checked_sub(prefix.len())?)).parse().ok();
         let (first, last): (JobId, JobId) = (padded("0").filter(|_| is_hexadecimal)?, padded("f")?);
         let mut jobs: Vec<JobId> = self.state.jobs.iter().map(|entry| entry.id).collect();
         jobs.retain(|job| (first..=last).contains(job));
@@ -127,9 +123,8 @@ impl<'s> View<'s> {
         let entry = &state.jobs[index as usize];
         let mut sweeps: Vec<_> = state.sweeps.iter().filter(|(_, sweep)| sweep.jobs.contains(&index)).collect();
         sweeps.sort_by_key(|(_, sweep)| sweep.ordinal);
-        let listed_by = |(name, sweep): (&SweepName, &SweepEntry)| {
-            ListedBy { sweep: name.clone(), cancelled: sweep.cancelled }
-        };
+        let listed_by =
+            |(name, sweep): (&SweepName, &SweepEntry)| ListedBy { sweep: name.clone(), cancelled: sweep.cancelled };
         let sweeps: Vec<ListedBy> = sweeps.into_iter().map(listed_by).collect();
         Some(JobDetails {
             job: self.job_view(entry),
@@ -162,8 +157,7 @@ impl<'s> View<'s> {
             return Some(WaitReason::NoGpu);
         }
         // The job's back-off may have ended since the queue was last updated, so the job itself may be missing from it.
-        let precedes =
-            |other: &&JobEntry| other.id != entry.id && (only.is_some() || other.position <= entry.position);
+        let precedes = |other: &&JobEntry| other.id != entry.id && (only.is_some() || other.position <= entry.position);
         let due = |entry: &&JobEntry| matches!(entry.state, JobState::Queued { not_before } if not_before <= now);
         let before = state.in_queue_order(only, device).take_while(precedes);
         Some(WaitReason::Queue(before.filter(due).filter(|entry| state.has_parent_weights(entry.id)).count()))

@@ -118,6 +118,10 @@ pub(super) fn tick(step: &mut Step<'_>) {
             step.effects.push(Effect::Stop { session, attempt: id });
         }
         let seconds = step.policy.lease.as_secs_f64();
-        lose_attempt(step, id, format!("the lease expired: no sign of the attempt from worker {worker} for {seconds} s"));
+        lose_attempt(
+            step,
+            id,
+            format!("the lease expired: no sign of the attempt from worker {worker} for {seconds} s"),
+        );
     }
 }

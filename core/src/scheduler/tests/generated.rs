@@ -1,10 +1,10 @@
 //! The scheduler under generated events.
 
-use super::super::{
-    DeviceClass, Effect, Ending, Event, Heartbeat, JobCounts, JobState, Next, Record, Report, ReportBody, RetrySelection,
-    Scheduler, Session, State, Ticket, WallTime,
-};
 use super::super::queue::QueueKey;
+use super::super::{
+    DeviceClass, Effect, Ending, Event, Heartbeat, JobCounts, JobState, Next, Record, Report, ReportBody,
+    RetrySelection, Scheduler, Session, State, Ticket, WallTime,
+};
 use super::{POLICY, file, job, leaving, name, needs_gpu, submission, worker};
 use crate::id::{Attempt, AttemptId, JobId, WorkerName};
 use crate::metric::{EpochSelection, Measurements};
@@ -130,9 +130,7 @@ impl Step {
     fn events(self, state: &State) -> Vec<(u64, Event)> {
         match self {
             Step::FinishRunning(n, kept) => of_running(state, n, ReportBody::Ended(leaving(&kept))),
-            Step::EpochOfRunning(n, e) => {
-                of_running(state, n, ReportBody::Epoch(u32::from(e), Measurements::new()))
-            }
+            Step::EpochOfRunning(n, e) => of_running(state, n, ReportBody::Epoch(u32::from(e), Measurements::new())),
             Step::FailRunning(n, kind) => {
                 of_running(state, n, ReportBody::Ended(Ending::Failed(Failure::new(kind, ""))))
             }
@@ -152,7 +150,8 @@ impl Step {
             Step::Submit(s, jobs) => Event::Submit(Ticket(0), submission(&format!("s{s}"), with_parents(jobs))),
             Step::Continue(s, jobs) => Event::Extend(submission(&format!("s{s}"), with_parents(jobs))),
             Step::Resume(s, jobs) => {
-                let some = |jobs: BTreeSet<u8>| RetrySelection::Jobs(jobs.into_iter().map(|j| job(u64::from(j)).id).collect());
+                let some =
+                    |jobs: BTreeSet<u8>| RetrySelection::Jobs(jobs.into_iter().map(|j| job(u64::from(j)).id).collect());
                 Event::Resume(Ticket(0), name(&format!("s{s}")), jobs.map_or(RetrySelection::AllFailed, some))
             }
             Step::Cancel(s) => Event::Cancel(Ticket(0), name(&format!("s{s}"))),
@@ -168,9 +167,7 @@ impl Step {
             Step::Heartbeat(s, holds) => Event::Heartbeat(Heartbeat { session: on(s), beat: 1, holds: keys(&holds) }),
             Step::Epoch(s, j, a, e) => report(s, j, a, ReportBody::Epoch(u32::from(e), Measurements::new())),
             Step::Finish(s, j, a, kept) => report(s, j, a, ReportBody::Ended(leaving(&kept))),
-            Step::Fail(s, j, a, kind) => {
-                report(s, j, a, ReportBody::Ended(Ending::Failed(Failure::new(kind, ""))))
-            }
+            Step::Fail(s, j, a, kind) => report(s, j, a, ReportBody::Ended(Ending::Failed(Failure::new(kind, "")))),
             Step::FinishRunning(..)
             | Step::EpochOfRunning(..)
             | Step::FailRunning(..)
@@ -191,7 +188,11 @@ fn check_effects(before: &State, effects: &[Effect]) {
                     assert!(matches!(entry.state, JobState::Queued { .. }), "only queued jobs are assigned");
                     assert_eq!(attempt.0, entry.attempts + 1, "attempts are numbered without gaps");
                     if let Some(origin) = state.parents.origin(*job) {
-                        assert_eq!(state.job(origin.job), Some(&JobState::Finished), "a parent finishes before its children start");
+                        assert_eq!(
+                            state.job(origin.job),
+                            Some(&JobState::Finished),
+                            "a parent finishes before its children start"
+                        );
                     }
                 }
                 if let Record::Ended { attempt, next, .. } = record {
@@ -241,11 +242,7 @@ fn check_invariants(scheduler: &Scheduler, wanted: &BTreeSet<JobId>) {
             assert!(comes, "no job waits for a parent that will not finish: {parent:?}");
         }
         let leased = scheduler.lease(entry.id).is_some();
-        assert_eq!(
-            leased,
-            matches!(entry.state, JobState::Running { .. }),
-            "exactly the running jobs have a lease"
-        );
+        assert_eq!(leased, matches!(entry.state, JobState::Running { .. }), "exactly the running jobs have a lease");
         if wanted.contains(&entry.id) {
             assert_ne!(entry.state, JobState::Dropped, "a job that a sweep wants is not dropped");
         }
