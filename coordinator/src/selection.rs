@@ -216,8 +216,8 @@ impl Selections {
     /// Notes which sweeps a new record concerns.
     pub fn note(&mut self, record: &Record) {
         let ended: &[JobId] = match record {
-            Record::Ended { job, next: Next::Done | Next::GiveUp, .. } => std::slice::from_ref(job),
-            Record::Stranded { jobs, .. } => jobs,
+            Record::Ended { attempt, next: Next::Done | Next::GiveUp, .. } => std::slice::from_ref(&attempt.job),
+            Record::ParentUnavailable { jobs, .. } => jobs,
             Record::Submitted { requeued, .. } => requeued,
             // The groups of the job are decided again once it has ended.
             Record::Requeued { job, .. } => std::slice::from_ref(job),

@@ -3,7 +3,7 @@
 use super::error::AnswerError;
 use super::explain::Explanation;
 use super::results::SweepJobs;
-use super::status;
+use super::status::status;
 use crate::progress::LiveProgress;
 use crate::store::{Reader, StoreError};
 use plusminus_core::scheduler::{Policy, Scheduler, WallTime};
@@ -32,7 +32,7 @@ impl AtRest {
     /// # Errors
     /// If the sweep does not exist.
     pub fn status(&self, sweep: &str) -> Result<v1::StatusResponse, AnswerError> {
-        status::status(&self.scheduler, &LiveProgress::default(), WallTime(0), sweep)
+        status(&self.scheduler, &LiveProgress::default(), WallTime(0), sweep)
     }
 
     /// Explains the state of the job whose id starts with `job`.
