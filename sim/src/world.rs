@@ -9,7 +9,7 @@
 use crate::coordinator::{Coordinator, Request};
 use crate::disk::Disk;
 use crate::fault::{Fault, FaultKind};
-use crate::network::{ConnectionId, KEEPALIVE, Network, Packet};
+use crate::network::{ConnectionId, Network, Packet};
 use crate::plan::Plan;
 use crate::promises::{BrokenPromise, Promises};
 use crate::rng::Rng;
