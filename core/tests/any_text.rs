@@ -1,4 +1,4 @@
-//! Whatever the text, it is answered: quickly, without a panic, and with places that exist.
+//! Reading any text terminates quickly, without a panic, and reports only places that exist.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -6,7 +6,7 @@ use plusminus_core::sweep_file;
 use proptest::prelude::*;
 use std::fmt::Write;
 
-const GOOD: &str = "# ± Größe
+const VALID: &str = "# ± Größe
 sweep: gce-fashion
 description: \"Fehlerraten ≥ 10 %, 噪声\"
 seeds: [0, 1, 2]
@@ -38,8 +38,8 @@ table:
   bold: 2
 ";
 
-/// Reads `text` and checks what comes back.
-fn is_answered(text: &str) -> Result<(), TestCaseError> {
+/// Reads `text` and checks the sweep or the problems.
+fn read_is_sound(text: &str) -> Result<(), TestCaseError> {
     match sweep_file::read(text, 1000) {
         Ok(sweep) => prop_assert!(!sweep.cells.is_empty() && !sweep.seeds.is_empty()),
         Err(problems) => {
@@ -54,12 +54,12 @@ fn is_answered(text: &str) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-/// A place in `text` between two characters, near the share `at` of it.
+/// A character boundary of `text` near the fraction `at` of its length.
 fn place(text: &str, at: f64) -> usize {
     (0..=(at * text.len() as f64) as usize).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0)
 }
 
-/// What a slip, or malice, puts into a file.
+/// Text that a typo, or malice, puts into a file.
 fn scrap() -> impl Strategy<Value = String> {
     prop_oneof![
         "\\PC{0,8}",
@@ -103,20 +103,20 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_text_is_answered(text in "(?s).{0,200}") {
-        is_answered(&text)?;
+    fn any_text_is_read(text in "(?s).{0,200}") {
+        read_is_sound(&text)?;
     }
 
     #[test]
-    fn any_punctuation_is_answered(text in "[-\\[\\]{}:,&*!|>'\"%@?#~ \n\ta<=é]{0,120}") {
-        is_answered(&text)?;
+    fn any_punctuation_is_read(text in "[-\\[\\]{}:,&*!|>'\"%@?#~ \n\ta<=é]{0,120}") {
+        read_is_sound(&text)?;
     }
 
     #[test]
-    fn a_good_file_with_mistakes_is_answered(
+    fn a_valid_file_with_mistakes_is_read(
         edits in proptest::collection::vec((0.0..1.0f64, 0usize..30, scrap(), 0u8..3), 1..4),
     ) {
-        let mut text = GOOD.to_owned();
+        let mut text = VALID.to_owned();
         for (at, length, scrap, kind) in edits {
             let start = place(&text, at);
             let end = place(&text, (start + length) as f64 / text.len().max(1) as f64).max(start);
@@ -127,18 +127,18 @@ proptest! {
                 _ => text.insert_str(end, &chunk),
             }
         }
-        is_answered(&text)?;
+        read_is_sound(&text)?;
     }
 }
 
 #[test]
-fn the_good_file_is_good() {
-    let sweep = sweep_file::read(GOOD, 1000).unwrap_or_else(|problems| panic!("{problems:#?}"));
+fn the_valid_file_is_valid() {
+    let sweep = sweep_file::read(VALID, 1000).unwrap_or_else(|problems| panic!("{problems:#?}"));
     assert_eq!(sweep.cells.len(), (5 * 3 - 1) * 2);
 }
 
 #[test]
-fn what_is_built_to_take_long_does_not() {
+fn malicious_files_are_rejected_quickly() {
     let long = |piece: &str| piece.repeat((1 << 20) / piece.len());
     let mut many_keys = String::new();
     (0..49_000).for_each(|i| writeln!(many_keys, "k{i}: {i}").unwrap());
@@ -147,7 +147,7 @@ fn what_is_built_to_take_long_does_not() {
             .map(long)
             .into();
     texts.push(many_keys.clone());
-    texts.push(format!("{GOOD}{}", many_keys));
+    texts.push(format!("{VALID}{}", many_keys));
     texts.push(format!(
         "sweep: a\nseeds: 9000000000000000000\nbase: {{}}\ngrid: {{loss: [{}]}}",
         "cce, ".repeat(90_000)
@@ -157,7 +157,7 @@ fn what_is_built_to_take_long_does_not() {
         "sweep: a\nseeds: 1\nbase: {{}}\ngrid: {{noise: [{{kind: {axis}, rate: {axis}, a: {axis}, b: {axis}}}]}}"
     ));
     let deep = format!("{}\"'\"{}", "{a: ".repeat(60), "}".repeat(60));
-    texts.push(format!("{GOOD}x: {deep}").replace("[*m, 'resnet18']", &format!("[{deep}, {deep}]")));
+    texts.push(format!("{VALID}x: {deep}").replace("[*m, 'resnet18']", &format!("[{deep}, {deep}]")));
     for text in texts {
         let problems = sweep_file::read(&text, sweep_file::MAX_JOBS).unwrap_err();
         assert!(!problems.is_empty() && problems.len() <= 100);

@@ -1,4 +1,4 @@
-//! What a profile makes of a sweep file.
+//! Profiles: the sweeps that they make of a file.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -39,7 +39,7 @@ fn profile(name: &str) -> Sweep {
 }
 
 #[test]
-fn a_profile_sets_what_it_says_in_every_job_after_all_overrides_and_in_every_parent() {
+fn a_profile_sets_values_in_every_job_and_parent_after_overrides() {
     let smoke = profile("smoke");
     assert_eq!((smoke.name.as_str(), &smoke.seeds[..]), ("table-smoke", &[3][..]));
     // cce, mae and two gce without noise, the same under 0.2; without what the file and the profile exclude.
@@ -54,7 +54,7 @@ fn a_profile_sets_what_it_says_in_every_job_after_all_overrides_and_in_every_par
 }
 
 #[test]
-fn the_sweep_itself_is_what_it_is_without_profiles() {
+fn profiles_do_not_change_the_sweep_itself() {
     let without = &FILE[..FILE.find("profiles:").unwrap()];
     let whole = sweep_file::read(FILE, sweep_file::MAX_JOBS).unwrap();
     assert_eq!(whole, sweep_file::read(without, sweep_file::MAX_JOBS).unwrap());
@@ -62,10 +62,10 @@ fn the_sweep_itself_is_what_it_is_without_profiles() {
 }
 
 #[test]
-fn a_files_sweeps_are_found_by_their_names() {
+fn the_sweeps_of_a_file_are_found_by_name() {
     let sweeps = sweep_file::read_all(FILE, sweep_file::MAX_JOBS).unwrap();
     let called = |name: &str| sweeps.clone().called(name).map(|sweep| sweep.jobs().len());
-    // One of the cells is a parent of others as well, now that it is as short.
+    // One cell is also a parent of others: in the profile both have one epoch.
     assert_eq!(called("table-smoke"), Some(6 + 4 - 1));
     assert_eq!(called("table"), Some(sweeps.main.jobs().len()));
     assert_eq!(called("smoke"), None);
@@ -73,11 +73,11 @@ fn a_files_sweeps_are_found_by_their_names() {
 }
 
 #[test]
-fn what_is_wrong_in_a_profile_alone_is_a_problem_of_the_file() {
+fn a_problem_of_a_profile_is_a_problem_of_the_file() {
     let wrong = FILE.replace("schedule: constant, ", "");
     let problems = sweep_file::read(&wrong, sweep_file::MAX_JOBS).unwrap_err();
     assert_eq!(problems[0].title, "the step after epoch 80 never happens");
     let large = FILE.replace("short: {", "short: {seeds: 1000000, ");
     let problems = sweep_file::read(&large, sweep_file::MAX_JOBS).unwrap_err();
-    assert!(problems[0].title.contains("which is too many"), "{problems:?}");
+    assert!(problems[0].title.contains("too many jobs"), "{problems:?}");
 }

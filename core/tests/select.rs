@@ -1,4 +1,4 @@
-//! What `select` makes of a sweep: its groups, its winners, and which jobs are trained.
+//! `select`: its groups, its decisions, and the jobs that follow from them.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -34,33 +34,33 @@ fn select(sweep: &Sweep) -> &Select {
     sweep.select.as_ref().unwrap()
 }
 
-/// The jobs as (cell among those that are trained, seed).
+/// The jobs as (index among the trained configurations, seed).
 fn jobs(sweep: &Sweep, decisions: &[Decision]) -> Vec<(usize, u64)> {
     let trained = sweep.trained();
     let place = |id| trained.iter().position(|cell| cell.id == id).unwrap();
     sweep.jobs_given(decisions).map(|job| (place(job.cell), job.seed)).collect()
 }
 
-/// What is decided where the candidates have these trials, under each seed alike.
+/// The decisions if the candidates have these trials under every seed.
 fn decided(sweep: &Sweep, trials: [Trial; 5]) -> Vec<Decision> {
     sweep.decisions(|cell, _| trials[sweep.cells.iter().position(|known| known.id == cell).unwrap()])
 }
 
 #[test]
-fn cells_that_differ_in_what_is_chosen_alone_are_candidates_of_one_group() {
+fn cells_that_differ_only_in_chosen_paths_are_one_group() {
     let sweep = read(FILE);
     let select = select(&sweep);
     assert_eq!(select.groups, [vec![0, 1, 2, 3], vec![4]]);
     assert_eq!((select.by, select.at, select.seeds), (Metric::ValidationLoss, EpochSelection::Best, 1));
     let rows: Vec<String> = sweep.table.rows.iter().map(ToString::to_string).collect();
-    assert_eq!(rows, ["loss"], "what is chosen is in no row");
+    assert_eq!(rows, ["loss"], "chosen paths are not in the rows");
 }
 
 #[test]
-fn all_candidates_are_trained_first_and_the_winner_alone_under_the_other_seeds() {
+fn candidates_train_first_and_only_the_winner_under_other_seeds() {
     let sweep = read(FILE);
     let first = [(0, 0), (1, 0), (2, 0), (3, 0), (4, 0), (4, 1), (4, 2)];
-    assert_eq!(jobs(&sweep, &[]), first, "who is alone has all seeds at once");
+    assert_eq!(jobs(&sweep, &[]), first, "the only candidate of a group has all seeds at once");
     assert_eq!(sweep.jobs().len(), 7);
     let nobody = [Decision::Nobody, Decision::Won(4)];
     assert_eq!(jobs(&sweep, &nobody), first);
@@ -71,15 +71,19 @@ fn all_candidates_are_trained_first_and_the_winner_alone_under_the_other_seeds()
 }
 
 #[test]
-fn the_best_mean_wins_and_of_equals_the_first() {
+fn the_best_mean_wins_and_ties_go_to_the_first() {
     use Trial::{Failed, Unsettled, Value};
     let sweep = read(FILE);
     let first = |trials| decided(&sweep, trials)[0];
     assert_eq!(first([Value(0.5), Value(0.4), Value(0.4), Value(0.6), Unsettled]), Decision::Won(1));
-    assert_eq!(first([Failed, Failed, Value(0.9), Failed, Unsettled]), Decision::Won(2), "a failure is out");
+    assert_eq!(
+        first([Failed, Failed, Value(0.9), Failed, Unsettled]),
+        Decision::Won(2),
+        "a candidate that failed is out"
+    );
     assert_eq!(first([Value(0.1), Failed, Value(0.9), Unsettled, Unsettled]), Decision::Open);
     assert_eq!(first([Failed, Value(f64::NAN), Failed, Failed, Unsettled]), Decision::Nobody);
-    assert_eq!(decided(&sweep, [Unsettled; 5])[1], Decision::Won(4), "who is alone has won");
+    assert_eq!(decided(&sweep, [Unsettled; 5])[1], Decision::Won(4), "the only candidate wins");
 
     let higher = read(&FILE.replace("validation_loss", "validation_accuracy, mode: max, at: last-2-mean"));
     assert_eq!(decided(&higher, [Value(0.5), Value(0.9), Value(0.9), Failed, Failed])[0], Decision::Won(1));
@@ -87,14 +91,14 @@ fn the_best_mean_wins_and_of_equals_the_first() {
 }
 
 #[test]
-fn a_mean_is_over_the_seeds_of_the_selection_and_lacks_none() {
+fn a_mean_needs_every_seed_of_the_selection() {
     let sweep = read(&FILE.replace("validation_loss}", "validation_loss, seeds: 2}"));
     let ids: Vec<_> = sweep.cells.iter().map(|cell| cell.id).collect();
     let decided = |second: Trial| {
         let trial = |cell, seed| match (ids.iter().position(|id| *id == cell).unwrap(), seed) {
             (0, 0) => Trial::Value(0.1),
             (0, 1) => second,
-            (_, 2) => panic!("the third seed is no part of the selection"),
+            (_, 2) => panic!("the third seed is not part of the selection"),
             (1, _) => Trial::Value(0.3),
             _ => Trial::Value(0.4),
         };
@@ -107,7 +111,7 @@ fn a_mean_is_over_the_seeds_of_the_selection_and_lacks_none() {
 }
 
 #[test]
-fn a_parent_that_inherits_what_is_chosen_does_not_part_candidates_and_is_trained_as_far_as_they_are() {
+fn parents_that_inherit_chosen_values_do_not_split_a_group() {
     let text = "
 sweep: chosen
 seeds: 2
@@ -125,7 +129,7 @@ select: {over: [optimizer.lr], by: validation_loss}
 ";
     let sweep = read(text);
     assert_eq!((&select(&sweep).groups, sweep.parents.len()), (&vec![vec![0, 1]], 2));
-    // The parents are 0 and 2, or 0 and 1, by the order in which they are trained: each before its child.
+    // Each parent is trained before its child.
     let of = |decisions: &[Decision]| {
         let jobs = sweep.jobs_given(decisions).map(|job| (job.configuration.optimizer.lr(), job.seed));
         let mut jobs: Vec<_> = jobs.collect();
@@ -138,7 +142,7 @@ select: {over: [optimizer.lr], by: validation_loss}
 }
 
 #[test]
-fn a_profile_may_have_one_candidate_and_fewer_seeds_than_the_selection() {
+fn a_profile_may_have_one_candidate_and_fewer_seeds() {
     let text = FILE.replace("validation_loss}", "validation_loss, seeds: 2}");
     let sweeps = sweep_file::read_all(&text, sweep_file::MAX_JOBS).unwrap();
     let one = sweeps.of_profile(Some("one")).unwrap();

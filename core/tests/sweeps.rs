@@ -1,4 +1,4 @@
-//! What a sound sweep file means: its cells, their order, their ids.
+//! Valid sweep files: their cells, order and ids.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -30,7 +30,7 @@ fn read(text: &str) -> Sweep {
     sweep_file::read(text, sweep_file::MAX_JOBS).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
-/// What the cells have at the top-level `key`, in order.
+/// The values of the cells at the top-level `key`, in order.
 fn values(sweep: &Sweep, key: &str) -> Vec<Value> {
     let value = |configuration: &Configuration| serde_json::to_value(configuration).unwrap()[key].clone();
     sweep.cells.iter().map(|cell| value(&cell.configuration)).collect()
@@ -41,7 +41,7 @@ fn names(paths: &[sweep_file::Path]) -> Vec<String> {
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn absent_keys_have_their_defaults() {
     let sweep = sweep("");
     assert_eq!(sweep.name.as_str(), "gce-fashion");
     assert_eq!(sweep.description, None);
@@ -73,9 +73,9 @@ fn ids_do_not_change_from_version_to_version() {
 }
 
 #[test]
-fn a_size_of_the_training_set_is_a_part_of_the_id_and_stands_in_the_canonical_form_only_where_it_is_given() {
+fn train_size_is_in_the_canonical_form_only_if_set() {
     let sized = sweep("grid: {train_size: [500, 60000, null]}");
-    assert_eq!(sized.cells.len(), 2, "all samples are what there is without the key");
+    assert_eq!(sized.cells.len(), 2, "the size of the data set equals no size");
     assert_eq!(sized.cells[1], sweep("").cells[0]);
     let canonical = sized.cells[0].configuration.canonical();
     assert!(canonical.contains(r#""batch_size":128,"train_size":500,"validation":0.0"#), "{canonical}");
@@ -83,7 +83,7 @@ fn a_size_of_the_training_set_is_a_part_of_the_id_and_stands_in_the_canonical_fo
 }
 
 #[test]
-fn diagnostics_are_a_part_of_the_id_in_one_order_and_stand_in_the_canonical_form_only_where_they_are_given() {
+fn diagnostics_are_in_the_canonical_form_in_one_order_if_set() {
     let diagnosed = sweep("grid: {diagnostics: [[rank, softmax], [], all]}\ntable: {rows: [diagnostics]}");
     assert_eq!(diagnosed.cells.len(), 3);
     assert_eq!(diagnosed.cells[1], sweep("").cells[0]);
@@ -96,7 +96,7 @@ fn diagnostics_are_a_part_of_the_id_in_one_order_and_stand_in_the_canonical_form
 }
 
 #[test]
-fn a_table_shows_the_metric_of_a_diagnostic_and_of_a_class_and_a_mean() {
+fn a_table_may_show_metrics_of_diagnostics_and_classes() {
     let table = |text: &str| sweep(&format!("grid: {{diagnostics: [[classes]]}}\ntable: {text}")).table;
     let ninth = table("{metric: class_accuracy_9, at: last-5-mean}");
     assert_eq!((ninth.metric.name(), &*ninth.at.name()), ("class_accuracy_9", "last-5-mean"));
@@ -104,14 +104,14 @@ fn a_table_shows_the_metric_of_a_diagnostic_and_of_a_class_and_a_mean() {
 }
 
 #[test]
-fn initial_weights_are_a_file_by_name_and_stand_in_the_canonical_form_only_where_there_are_some() {
+fn initial_weights_are_in_the_canonical_form_only_if_set() {
     let digest = "0af9".repeat(16);
     let named = sweep(&format!(
         "grid: {{initial_weights: [a.safetensors, {{file: a.safetensors, blake3: '{digest}'}}, null]}}"
     ));
     let long = sweep("grid: {initial_weights: [{file: a.safetensors}]}");
-    assert_eq!(named.cells[0], long.cells[0], "a name alone is short for a map of it");
-    assert_eq!(named.cells[2], sweep("").cells[0], "none is what there is without the key");
+    assert_eq!(named.cells[0], long.cells[0], "a name alone is short for a map");
+    assert_eq!(named.cells[2], sweep("").cells[0], "null equals an absent key");
     let canonical = named.cells[1].configuration.canonical();
     let expected = format!(
         r#""model":{{"name":"resnet18"}},"initial_weights":{{"file":"a.safetensors","blake3":"{digest}"}},"loss""#
@@ -124,7 +124,7 @@ fn initial_weights_are_a_file_by_name_and_stand_in_the_canonical_form_only_where
 }
 
 #[test]
-fn a_default_that_is_written_out_makes_no_other_cell() {
+fn an_explicit_default_makes_no_other_cell() {
     let long =
         BASE.replace("loss: cce", "loss: {name: cce}\n  noise: none\n  schedule: {name: constant}\n  batch_size: 128");
     let long = long.replace("lr: 0.01", "momentum: 0, lr: 1e-2, weight_decay: -0.0");
@@ -132,7 +132,7 @@ fn a_default_that_is_written_out_makes_no_other_cell() {
 }
 
 #[test]
-fn the_grid_is_crossed_in_its_order_and_its_last_path_varies_fastest() {
+fn the_last_path_of_the_grid_varies_fastest() {
     let sweep = sweep("grid: {optimizer.lr: [0.1, 0.2], loss: [mae, cce], batch_size: [32, 64]}");
     let rates: Vec<_> = values(&sweep, "optimizer").iter().map(|optimizer| optimizer["lr"].as_f64().unwrap()).collect();
     assert_eq!(rates, [0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2, 0.2]);
@@ -142,7 +142,7 @@ fn the_grid_is_crossed_in_its_order_and_its_last_path_varies_fastest() {
 }
 
 #[test]
-fn the_lists_of_a_map_multiply_out() {
+fn lists_inside_a_map_multiply() {
     let sweep = sweep("grid: {noise: [none, {kind: uniform, rate: [0.2, 0.4], include_true_class: [false, true]}]}");
     let uniform = |rate: f64, all: bool| json!({"kind": "uniform", "rate": rate, "include_true_class": all});
     let expected =
@@ -151,7 +151,7 @@ fn the_lists_of_a_map_multiply_out() {
 }
 
 #[test]
-fn a_matrix_and_a_map_are_one_value_and_a_list_of_them_is_several() {
+fn a_matrix_is_one_value_and_a_list_of_matrices_is_several() {
     let identity = |first: &str| {
         let row = |i: usize| (0..10).map(|j| if i == j { "1" } else { "0" }).collect::<Vec<_>>().join(", ");
         let rows = (1..10).map(|i| format!("[{}]", row(i))).collect::<Vec<_>>().join(", ");
@@ -173,13 +173,13 @@ fn a_matrix_and_a_map_are_one_value_and_a_list_of_them_is_several() {
     assert_eq!((&noises[2]["matrix"][0][1], &noises[2]["draw"]), (&json!(0.2), &json!("exact")));
     assert_eq!(noises[4], json!({"kind": "class-dependent", "rate": 0.2, "map": [[2, 0], [9, 1]]}));
     assert_eq!((&noises[5]["map"], &noises[6]["map"]), (&json!([[9, 1]]), &json!([[2, 0], [4, 7]])));
-    // The same through a path of its own.
+    // The same with a path.
     let noises = values(&sweep(&format!("grid: {{noise: [transition-matrix], noise.matrix: [{a}, {b}]}}")), "noise");
     assert_eq!(noises.len(), 2);
 }
 
 #[test]
-fn every_kind_of_noise_can_be_asked_for() {
+fn every_kind_of_noise_is_read() {
     let grid = "grid:
   noise:
     - {kind: uniform, rate: 0.2, draw: per-sample}
@@ -198,7 +198,7 @@ fn every_kind_of_noise_can_be_asked_for() {
 }
 
 #[test]
-fn a_list_that_is_one_value_does_not_multiply_out() {
+fn a_list_that_is_one_value_does_not_multiply() {
     let grid = "grid:
   schedule: [{name: step, milestones: [40, 80]}, {name: step, milestones: [[20], [30, 60]]}]
   augment: [[], [flip], [{crop: 4}, flip]]
@@ -220,7 +220,7 @@ fn a_parameter_can_be_set_beside_a_name_alone() {
 }
 
 #[test]
-fn overrides_apply_in_order_where_they_match() {
+fn overrides_apply_in_order_if_they_match() {
     let more = "grid: {loss: [cce, mae, {name: gce, q: 0.80}]}
 overrides:
   - {when: {loss: [mae, gce]}, set: {epochs: 150, optimizer.lr: 0.1}}
@@ -245,7 +245,7 @@ overrides: [{when: {noise: none, loss.q: 0.5}, set: {loss: mae}}]
 }
 
 #[test]
-fn what_is_excluded_is_no_cell() {
+fn excluded_combinations_are_not_cells() {
     let grid = "grid: {noise: [none, {kind: uniform, rate: [0.2, 0.8]}], loss: [cce, mae]}\n";
     let sweep = sweep(&format!("{grid}exclude: [{{loss: mae, noise.rate: 0.80}}, {{noise: none, loss: [cce, mae]}}]"));
     let cells: Vec<_> = values(&sweep, "noise").iter().map(|n| n["rate"].clone()).zip(values(&sweep, "loss")).collect();
@@ -254,7 +254,7 @@ fn what_is_excluded_is_no_cell() {
 }
 
 #[test]
-fn what_is_wrong_only_in_an_excluded_combination_is_no_problem() {
+fn problems_of_excluded_combinations_are_not_reported() {
     let more = "grid: {epochs: [60, 120], schedule: [{name: step, milestones: [100]}, constant]}
 exclude: [{epochs: 60, schedule: step}]
 ";
@@ -262,7 +262,7 @@ exclude: [{epochs: 60, schedule: step}]
 }
 
 #[test]
-fn two_combinations_that_overrides_make_one_are_one_cell() {
+fn combinations_that_overrides_make_equal_are_one_cell() {
     let more = "grid: {loss: [cce, mae], optimizer.lr: [0.1, 0.01]}
 overrides: [{when: {loss: mae}, set: {optimizer.lr: 0.5}}]
 ";
@@ -270,7 +270,7 @@ overrides: [{when: {loss: mae}, set: {optimizer.lr: 0.5}}]
 }
 
 #[test]
-fn seeds_are_a_number_or_a_list_and_each_is_done_for_every_cell_before_the_next() {
+fn every_cell_has_its_first_seed_before_any_has_its_second() {
     let list = BASE.replace("seeds: 2", "seeds: [7, 0x10, 3]");
     let sweep = read(&format!("{list}grid: {{loss: [cce, mae]}}"));
     assert_eq!(sweep.seeds, [7, 16, 3]);
@@ -279,7 +279,7 @@ fn seeds_are_a_number_or_a_list_and_each_is_done_for_every_cell_before_the_next(
 }
 
 #[test]
-fn an_anchor_stands_for_what_it_holds() {
+fn an_alias_stands_for_its_anchor() {
     let text = BASE.replace("lr: 0.01", "lr: &rate 1e-4");
     let sweep = read(&format!("{text}grid: {{optimizer.lr: [0.1, *rate]}}"));
     let rates: Vec<_> = values(&sweep, "optimizer").iter().map(|optimizer| optimizer["lr"].clone()).collect();
@@ -287,7 +287,7 @@ fn an_anchor_stands_for_what_it_holds() {
 }
 
 #[test]
-fn a_table_that_is_left_out_shows_every_axis() {
+fn a_table_shows_every_axis_by_default() {
     let more =
         "grid: {dataset: [fashion-mnist], noise: [none, {kind: uniform, rate: 0.2}], optimizer.lr: [0.1, 0.01]}\n";
     let whole = sweep(more);
@@ -299,20 +299,20 @@ fn a_table_that_is_left_out_shows_every_axis() {
 }
 
 #[test]
-fn a_file_of_another_system_reads_the_same() {
+fn byte_order_marks_and_crlf_do_not_matter() {
     let windows = format!("\u{feff}{}", BASE.trim_start().replace('\n', "\r\n"));
     assert_eq!(read(&windows), read(BASE));
 }
 
 #[test]
-fn as_many_jobs_as_allowed_are_allowed() {
+fn the_limit_on_jobs_is_inclusive() {
     let text = BASE.replace("seeds: 2", "seeds: 100");
     assert!(sweep_file::read(&text, 100).is_ok());
-    assert_eq!(sweep_file::read(&text, 99).unwrap_err()[0].title, "the sweep has 100 jobs, which is too many");
+    assert_eq!(sweep_file::read(&text, 99).unwrap_err()[0].title, "the sweep has too many jobs: 100");
 }
 
 #[test]
-fn a_data_set_is_named_alone_or_with_its_parameters_and_its_parameters_have_paths() {
+fn a_data_set_may_have_parameters_with_paths() {
     let sweep = sweep(
         "
 grid:
@@ -332,7 +332,7 @@ table: {rows: [dataset], columns: [dataset.size]}
 }
 
 #[test]
-fn a_split_stands_in_the_canonical_form_only_where_it_is_not_at_random() {
+fn a_split_is_in_the_canonical_form_unless_random() {
     let cells = sweep("grid: {split: [random, last], validation: [0.1, 10000]}").cells;
     let canonical: Vec<String> = cells.iter().map(|cell| cell.configuration.canonical()).collect();
     assert!(canonical[0].contains(r#""validation":0.1,"augment":[]"#), "{}", canonical[0]);
@@ -343,7 +343,7 @@ fn a_split_stands_in_the_canonical_form_only_where_it_is_not_at_random() {
 }
 
 #[test]
-fn a_precision_is_a_setting_like_others_and_stands_in_the_canonical_form_only_where_it_is_not_the_papers() {
+fn precision_is_in_the_canonical_form_unless_f32() {
     let sweep = sweep("grid: {precision: [f32, tf32, bf16]}\ntable: {rows: [precision]}");
     let canonical: Vec<String> = sweep.cells.iter().map(|cell| cell.configuration.canonical()).collect();
     assert!(!canonical[0].contains("precision"), "{}", canonical[0]);
@@ -356,7 +356,7 @@ fn a_precision_is_a_setting_like_others_and_stands_in_the_canonical_form_only_wh
 }
 
 #[test]
-fn validation_samples_of_the_data_set_are_enough_for_what_asks_for_some() {
+fn official_validation_samples_suffice_for_selections() {
     let sweep = read(
         "
 sweep: clothing
@@ -371,7 +371,7 @@ table: {at: best-validation}
 }
 
 #[test]
-fn a_parent_is_the_same_configuration_but_for_what_is_set() {
+fn a_parent_differs_from_its_child_only_in_set() {
     let more = "grid: {loss: [mae, gce], optimizer.lr: [0.1, 0.2]}
 overrides: [{when: {loss: gce}, set: {parent: {set: {loss: cce, epochs: 20, optimizer.momentum: 0.9}, at: final}}}]
 ";
@@ -397,13 +397,13 @@ fn sweep_of(line: &str) -> plusminus_core::methods::losses::Loss {
 }
 
 #[test]
-fn parents_are_trained_once_and_before_what_builds_on_them() {
+fn parents_are_trained_once_and_before_their_children() {
     let more = "grid: {loss: [cce, mae, gce]}
 overrides:
   - {when: {loss: [mae, gce]}, set: {parent: {set: {loss: cce, parent: {set: {epochs: 7}}}}}}
 ";
     let sweep = sweep(more);
-    assert_eq!(sweep.parents.len(), 2, "one parent and its parent for both");
+    assert_eq!(sweep.parents.len(), 2, "both cells share a parent and its parent");
     let chain: Vec<_> = sweep.parents.iter().map(|cell| cell.configuration.epochs).collect();
     assert_eq!(chain, [7, 120]);
     assert_eq!(sweep.parents[1].configuration.origin().unwrap().0, sweep.parents[0].id);
@@ -413,19 +413,19 @@ overrides:
 }
 
 #[test]
-fn a_cell_that_is_a_parent_too_is_one_job() {
+fn a_cell_that_is_also_a_parent_is_one_job() {
     let sweep = sweep("grid: {loss: [mae, cce]}\noverrides: [{when: {loss: mae}, set: {parent: {set: {loss: cce}}}}]");
     assert_eq!(sweep.parents, sweep.cells[1..]);
     assert_eq!(sweep.jobs().map(|job| job.cell).collect::<Vec<_>>()[..2], [sweep.cells[1].id, sweep.cells[0].id]);
 }
 
 #[test]
-fn seeds_that_diverged_are_left_out_unless_the_table_says_otherwise() {
+fn seeds_that_diverged_are_left_out_by_default() {
     let policy = |more: &str| sweep(more).table.diverged;
     assert_eq!(policy(""), Divergence::Exclude);
     for one in Divergence::ALL {
         assert_eq!(policy(&format!("table: {{diverged: {}}}\n", one.name())), *one);
     }
     let (plain, counting) = (sweep(""), sweep("table: {diverged: count}\n"));
-    assert_eq!(plain.cells, counting.cells, "what is trained does not hang on it");
+    assert_eq!(plain.cells, counting.cells, "the policy does not change what is trained");
 }

@@ -26,8 +26,8 @@ impl Device for SharedTwin {
         self.lock().name()
     }
 
-    fn kin(&self) -> String {
-        self.lock().kin()
+    fn reproducibility_key(&self) -> String {
+        self.lock().reproducibility_key()
     }
 
     fn allocate(&mut self, kind: Kind, length: usize) -> Result<DeviceMemory, DeviceError> {
@@ -50,7 +50,7 @@ impl Device for SharedTwin {
         self.lock().read(from, values)
     }
 
-    fn launch(&mut self, launch: &plusminus_cuda::device::Launch) -> Result<(), DeviceError> {
+    fn launch(&mut self, launch: &plusminus_cuda::Launch) -> Result<(), DeviceError> {
         self.lock().launch(launch)
     }
 

@@ -189,12 +189,12 @@ impl TryFrom<v1::Report> for Report {
     type Error = Invalid;
 
     fn try_from(report: v1::Report) -> Result<Self, Invalid> {
-        let AttemptId { job, attempt } = required_attempt(report.of.as_ref())?;
+        let attempt = required_attempt(report.of.as_ref())?;
         let body = match report.body.ok_or(Invalid::Missing("body"))? {
             v1::report::Body::Epoch(epoch) => ReportBody::Epoch(epoch.epoch, epoch.to_core()),
             v1::report::Body::Ended(ending) => ReportBody::Ended(ending.try_into()?),
         };
-        Ok(Report { sequence: report.sequence, job, attempt, body })
+        Ok(Report { sequence: report.sequence, attempt, body })
     }
 }
 

@@ -2,9 +2,8 @@
 
 use crate::convert::{Invalid, attempt_id, attempts, parent_weights, required_attempt};
 use crate::v1::{self, from_worker, to_worker};
-use plusminus_core::id::AttemptId;
 use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_core::scheduler::{Effect, Ending, Event, Report, ReportBody, Session};
+use plusminus_core::scheduler::{DeviceClass, Effect, Ending, Event, Heartbeat, Report, ReportBody, Session};
 
 /// The number of heartbeats per lease.
 const BEATS: u64 = 5;
@@ -17,7 +16,7 @@ pub fn event(session: Session, message: from_worker::Message) -> Result<Option<E
     Ok(match message {
         from_worker::Message::Heartbeat(heartbeat) => {
             let holds = attempts(&heartbeat.holds)?;
-            Some(Event::Heartbeat { session, beat: heartbeat.beat, holds })
+            Some(Event::Heartbeat(Heartbeat { session, beat: heartbeat.beat, holds }))
         }
         from_worker::Message::Report(report) => Some(Event::Reported(session, understood(report)?)),
         from_worker::Message::Draining(_) => Some(Event::Draining(session)),
@@ -30,12 +29,12 @@ pub fn event(session: Session, message: from_worker::Message) -> Result<Option<E
 fn understood(report: v1::Report) -> Result<Report, Invalid> {
     let (sequence, of) = (report.sequence, required_attempt(report.of.as_ref()));
     Report::try_from(report).or_else(|error| {
-        let AttemptId { job, attempt } = of?;
+        let attempt = of?;
         let message = format!(
             "the worker sent a malformed report: {error}; check that worker and coordinator have the same version"
         );
         let failure = Failure::new(FailureKind::Infrastructure, message);
-        Ok(Report { sequence, job, attempt, body: ReportBody::Ended(Ending::Failed(failure)) })
+        Ok(Report { sequence, attempt, body: ReportBody::Ended(Ending::Failed(failure)) })
     })
 }
 
@@ -44,9 +43,10 @@ pub fn slots(devices: &[v1::Device]) -> u32 {
     devices.iter().map(|device| device.slots).fold(0, u32::saturating_add)
 }
 
-/// Whether the devices are GPUs. A worker never mixes GPUs and a CPU.
-pub fn are_gpus(devices: &[v1::Device]) -> bool {
-    devices.iter().any(|device| device.name.starts_with("cuda:"))
+/// The class of these devices. A worker with a GPU offers no other devices.
+pub fn device_class(devices: &[v1::Device]) -> DeviceClass {
+    let has_gpu = devices.iter().any(|device| device.name.starts_with("cuda:"));
+    if has_gpu { DeviceClass::Gpu } else { DeviceClass::Cpu }
 }
 
 /// The terms of a session that a Welcome states.
@@ -61,18 +61,18 @@ pub struct Terms {
 /// The message that an effect sends to a worker, with the session; `None` for effects that send none.
 pub fn message(effect: &Effect, terms: Terms) -> Option<(Session, to_worker::Message)> {
     Some(match effect {
-        Effect::Assign { session, job, attempt, configuration, seed, origin, keeps } => {
+        Effect::Assign { session, attempt, configuration, seed, parent, keeps } => {
             let assignment = v1::Assignment {
-                of: Some(attempt_id(AttemptId::new(*job, *attempt))),
+                of: Some(attempt_id(*attempt)),
                 configuration: configuration.to_string(),
                 seed: *seed,
-                parent: origin.map(|(parent, file)| parent_weights(parent, file)),
+                parent: parent.map(|file| parent_weights(file.job, file.digest)),
                 keeps: keeps.iter().map(ToString::to_string).collect(),
             };
             (*session, to_worker::Message::Assignment(assignment))
         }
-        Effect::Stop { session, job, attempt } => {
-            (*session, to_worker::Message::Stop(v1::Stop { of: Some(attempt_id(AttemptId::new(*job, *attempt))) }))
+        Effect::Stop { session, attempt } => {
+            (*session, to_worker::Message::Stop(v1::Stop { of: Some(attempt_id(*attempt)) }))
         }
         Effect::Acknowledge(session, sequence) => {
             (*session, to_worker::Message::Acknowledgement(v1::Acknowledgement { sequence: *sequence }))

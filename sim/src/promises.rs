@@ -71,7 +71,7 @@ impl Promises {
     pub fn committed(&mut self, plan: &Plan, records: &[Record]) -> Result<(), String> {
         for record in records {
             match record {
-                Record::Epoch { job, attempt, epoch, measurements, .. } => {
+                Record::Epoch { attempt: AttemptId { job, attempt }, epoch, measurements, .. } => {
                     let value = measurements.get(&Metric::TestAccuracy).copied().unwrap_or(f64::NAN);
                     let rows = self.epochs.entry(AttemptId::new(*job, *attempt)).or_default();
                     let next = rows.last_key_value().map_or(1, |(last, _)| last + 1);
@@ -83,7 +83,7 @@ impl Promises {
                     }
                     rows.insert(*epoch, value);
                 }
-                Record::Ended { job, attempt, ending: Ending::Finished(facts), .. } => {
+                Record::Ended { attempt: AttemptId { job, attempt }, ending: Ending::Finished(facts), .. } => {
                     if !self.finished.insert(*job) && !self.retrained.remove(job) {
                         return Err(format!("job {job} has finished twice"));
                     }

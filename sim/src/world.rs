@@ -9,7 +9,7 @@
 use crate::coordinator::{Coordinator, Request};
 use crate::disk::Disk;
 use crate::fault::{Fault, FaultKind};
-use crate::network::{ConnectionId, KEEPALIVE, Network, Packet};
+use crate::network::{ConnectionId, Network, Packet};
 use crate::plan::Plan;
 use crate::promises::{BrokenPromise, Promises};
 use crate::rng::Rng;
@@ -253,9 +253,9 @@ impl World {
                 }
             }
             SimEvent::CoordinatorTick(process) => {
-                if self.coordinator.process == process && self.coordinator.machine.is_some() {
+                if self.coordinator.process == process && self.coordinator.is_running() {
                     self.after(100, SimEvent::CoordinatorTick(process));
-                    if self.coordinator.round.is_none() {
+                    if self.coordinator.writing.is_none() {
                         self.coordinator.inbox.push_back(Request::User(Event::Tick));
                         return self.serve();
                     }
@@ -284,7 +284,7 @@ impl World {
                 self.deliver_to_daemon(worker, connection_id, message)
             }
             Packet::ToCoordinator(message) => {
-                if self.coordinator.machine.is_none() {
+                if !self.coordinator.is_running() {
                     return Ok(());
                 }
                 let request = match connection.session {

@@ -1,19 +1,19 @@
-//! A YAML value that knows where it stands.
+//! YAML values with their place in the file.
 
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// A value and the bytes of the file that it was written in.
+/// A value and its byte range in the file.
 ///
-/// Children are shared: an alias, and the many combinations of a grid, cost a pointer each.
+/// Children are shared: an alias and each combination of a grid cost one pointer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     pub(crate) span: Range<usize>,
     pub(crate) value: Value,
 }
 
-/// What a YAML value can be.
+/// The value of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Null,
@@ -22,11 +22,11 @@ pub(crate) enum Value {
     Float(f64),
     Text(Rc<str>),
     Seq(Vec<Rc<Node>>),
-    Map(Vec<Entry>),
+    Map(Vec<MapEntry>),
 }
 
-/// A key of a map and what it leads to.
-pub(crate) type Entry = (Key, Rc<Node>);
+/// A key of a map and its value.
+pub(crate) type MapEntry = (Key, Rc<Node>);
 
 /// A key of a map.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,24 +47,24 @@ impl Node {
         }
     }
 
-    pub(crate) fn entries(&self) -> Option<&[Entry]> {
+    pub(crate) fn entries(&self) -> Option<&[MapEntry]> {
         match &self.value {
             Value::Map(entries) => Some(entries),
             _ => None,
         }
     }
 
-    /// The child under `key`, where this is a map that has one.
+    /// The value under `key` if this is a map that has the key.
     pub(crate) fn get(&self, key: &str) -> Option<&Rc<Node>> {
         find(self.entries()?, key)
     }
 
-    /// What a method in long form is called.
+    /// The name of a method in long form.
     pub(crate) fn tag(&self) -> Option<&str> {
         self.get("name").or_else(|| self.get("kind"))?.text()
     }
 
-    /// Whether this is lists within lists, so many deep at least.
+    /// Whether this is a list nested at least `depth` deep.
     pub(crate) fn is_nested(&self, depth: usize) -> bool {
         match (&self.value, depth) {
             (_, 0) => true,
@@ -74,7 +74,7 @@ impl Node {
         }
     }
 
-    /// A number, whichever way it was written.
+    /// The number, if this is an integer or a float.
     pub(crate) fn number(&self) -> Option<f64> {
         match self.value {
             Value::Int(int) => Some(int as f64),
@@ -83,7 +83,7 @@ impl Node {
         }
     }
 
-    /// What to call this value in a message.
+    /// The value as a message names it, such as "the number 3".
     pub(crate) fn described(&self) -> String {
         match &self.value {
             Value::Null => "nothing".to_owned(),
@@ -95,13 +95,13 @@ impl Node {
         }
     }
 
-    /// As it would be written, and short enough for a message.
+    /// The value in YAML, shortened for a message.
     pub(crate) fn brief(&self) -> String {
         shortened(&self.to_string())
     }
 
-    /// Whether a value of the combination is what `self`, written in a `when` or an `exclude`, asks for: numbers are equal
-    /// by value, a name alone stands for every map of that name, and a map asks for its own keys only.
+    /// Whether `value` meets the condition `self`: numbers are equal by value, a name alone matches every method of that
+    /// name, and a map requires only its own keys.
     pub(crate) fn matches(&self, value: &Node) -> bool {
         match (&self.value, &value.value) {
             (Value::Text(name), Value::Map(_)) => value.tag() == Some(name),
@@ -118,14 +118,14 @@ impl Node {
         }
     }
 
-    /// Text that two values share if they mean the same: the order of keys and the form of numbers left out.
+    /// A text that is equal for equal values, whatever the order of keys and the notation of numbers.
     pub(crate) fn fingerprint(&self) -> String {
         match &self.value {
             Value::Seq(items) => {
                 format!("[{}]", items.iter().map(|item| item.fingerprint()).collect::<Vec<_>>().join(", "))
             }
             Value::Map(entries) => {
-                let part = |(key, node): &Entry| format!("{:?}: {}", key.name, node.fingerprint());
+                let part = |(key, node): &MapEntry| format!("{:?}: {}", key.name, node.fingerprint());
                 let mut parts: Vec<_> = entries.iter().map(part).collect();
                 parts.sort();
                 format!("{{{}}}", parts.join(", "))
@@ -137,12 +137,12 @@ impl Node {
     }
 }
 
-/// The entry called `key`.
-pub(crate) fn find<'n>(entries: &'n [Entry], key: &str) -> Option<&'n Rc<Node>> {
+/// The value under `key`.
+pub(crate) fn find<'n>(entries: &'n [MapEntry], key: &str) -> Option<&'n Rc<Node>> {
     entries.iter().find(|(found, _)| &*found.name == key).map(|(_, node)| node)
 }
 
-/// A text that is short enough for a message.
+/// The first 60 characters of `text`, without control characters.
 pub(crate) fn shortened(text: &str) -> String {
     const LONGEST: usize = 60;
     let mut short: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -152,7 +152,7 @@ pub(crate) fn shortened(text: &str) -> String {
     short
 }
 
-/// As it would be written within one line of YAML.
+/// The value on one line of YAML.
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
@@ -171,7 +171,7 @@ impl fmt::Display for Node {
                 f.write_str("]")
             }
             Value::Map(entries) => {
-                // A method's name alone, which is how it was written.
+                // A method that was written as a name alone.
                 if let (1, Some(tag)) = (entries.len(), self.tag()) {
                     return f.write_str(&shortened(tag));
                 }

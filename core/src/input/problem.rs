@@ -1,16 +1,16 @@
-//! What is wrong with a sweep file.
+//! One diagnostic of a file.
 
 use std::ops::Range;
 
-/// One problem of a sweep file: what was expected, what was found, where, and what to do.
+/// A problem of a file: its place, what was expected, what was found, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// One sentence fragment in lower case, such as "unknown loss `gec`".
+    /// A fragment in lower case, such as "unknown loss `gec`".
     pub title: String,
-    /// Bytes of the file that it is about.
+    /// The bytes of the file at fault.
     pub span: Range<usize>,
-    /// What is said beneath those bytes, such as "expected one of `cce`, `mae`, `gce`".
+    /// The text shown under those bytes, such as "expected one of `cce`, `mae`, `gce`".
     pub label: String,
-    /// What to do, such as "did you mean `gce`?".
+    /// The remedy, such as "did you mean `gce`?".
     pub help: Option<String>,
 }

@@ -1,69 +1,70 @@
-//! Where problems are gathered, and the nearest right name.
+//! The diagnostics of a file, and suggestions for misspelt names.
 
 use super::Problem;
 use super::node::shortened;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// More problems than a person reads; the search for further ones then ends.
-const ENOUGH: usize = 100;
+/// The most problems that are reported; reading stops there.
+const MOST: usize = 100;
 
-/// The problems found so far, each once: a value that a thousand combinations share is wrong once.
+/// The problems found so far. A problem of a value that a thousand combinations share is kept once.
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     found: Vec<Problem>,
     seen: BTreeSet<(usize, usize, String)>,
-    settled: BTreeSet<(usize, usize)>,
+    /// Places of which no further problem is kept.
+    closed: BTreeSet<(usize, usize)>,
     reports: usize,
 }
 
 impl Problems {
-    /// Takes a problem unless the same was reported of the same place.
+    /// Adds a problem, unless the same title was reported at the same place.
     pub(crate) fn report(&mut self, span: Range<usize>, title: String, label: String, help: Option<String>) {
         self.reports += 1;
-        if !self.is_enough()
-            && !self.settled.contains(&(span.start, span.end))
+        if !self.is_full()
+            && !self.closed.contains(&(span.start, span.end))
             && self.seen.insert((span.start, span.end, title.clone()))
         {
             self.found.push(Problem { title, span, label, help });
         }
     }
 
-    /// As [`Problems::report`], where nothing that is reported of the place later tells more.
-    pub(crate) fn settle(&mut self, span: Range<usize>, title: String, label: String, help: Option<String>) {
+    /// As [`Problems::report`], and drops later problems of the same place.
+    pub(crate) fn report_final(&mut self, span: Range<usize>, title: String, label: String, help: Option<String>) {
         self.report(span.clone(), title, label, help);
-        self.settled.insert((span.start, span.end));
+        self.closed.insert((span.start, span.end));
     }
 
-    /// How often anything was reported, repetitions counted: tells whether what was just read is sound.
+    /// The number of reports so far, repetitions included. If it is unchanged, what was read in between is valid.
     pub(crate) fn reports(&self) -> usize {
         self.reports
     }
 
-    /// Whether looking on is pointless.
-    pub(crate) fn is_enough(&self) -> bool {
-        self.found.len() >= ENOUGH
+    /// Whether further problems are dropped.
+    pub(crate) fn is_full(&self) -> bool {
+        self.found.len() >= MOST
     }
 
-    /// All of them, in the order of the file.
+    /// The problems in the order of the file.
     pub(crate) fn into_sorted(mut self) -> Vec<Problem> {
         self.found.sort_by_key(|problem| (problem.span.start, problem.span.end));
         self.found
     }
 }
 
-/// The one of `names` that was probably meant by `wrong`, if any is near enough.
+/// The one of `names` that `wrong` probably stands for, if any is near enough.
 pub(crate) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    // A long text is no slip of the keyboard, and comparing it would take long.
+    // A long text is not a typo, and comparing it is slow.
     if wrong.len() > 64 {
         return None;
     }
     let plain = |name: &str| name.to_lowercase().replace(['_', ' '], "-");
     let wrong = plain(wrong);
-    // Half of a short name being different is a different name.
+    // A third of the characters may differ.
     let tolerance = (wrong.chars().count() / 3).clamp(1, 4);
     let names: Vec<_> = names.into_iter().collect();
-    // `vgg16` for `vgg16-bn`, where there is only one such name.
+    // `vgg16` for `vgg16-bn`, if only one name starts like this.
     let mut longer = names.iter().filter(|name| wrong.len() >= 4 && plain(name).starts_with(&format!("{wrong}-")));
     let whole = longer.next().filter(|_| longer.next().is_none()).copied();
     names
@@ -75,7 +76,7 @@ pub(crate) fn nearest<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>)
         .or(whole)
 }
 
-/// "did you mean `gce`?", where something near enough is known.
+/// "did you mean `gce`?", if a name is near enough.
 pub(crate) fn did_you_mean<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Option<String> {
     nearest(wrong, names).map(|name| format!("did you mean `{name}`?"))
 }

@@ -1,9 +1,9 @@
-//! What a job may ask for. Each method is one file: its formula with paper and equation, its parameters with their ranges,
-//! its tests. Adding one touches that file and the one list of its folder.
+//! The methods that a job may use. Each method is one file: formula with paper and equation, parameters with their ranges,
+//! tests. To add a method, add its file and extend the list of its folder.
 //!
-//! The arithmetic that needs no engine (losses on logits, transition matrices, learning rates, a network's layers) stands
-//! here beside the parameters, so that the coordinator checks a whole sweep without linking an engine, and so that no
-//! engine writes a loss again.
+//! The arithmetic that needs no engine (losses on logits, transition matrices, learning rates, the layers of a network) is
+//! next to the parameters. So the coordinator checks a whole sweep without linking an engine, and no engine reimplements a
+//! loss.
 
 pub mod augment;
 pub mod dataset;
@@ -13,4 +13,5 @@ pub mod noise;
 pub mod optimizer;
 pub mod precision;
 pub mod schedule;
+mod shape;
 pub mod split;

@@ -1,23 +1,23 @@
-//! Learning rates by epoch.
+//! Learning-rate schedules.
 
 use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate changes from epoch to epoch.
+/// The learning rate of each epoch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
-    /// The same throughout.
+    /// The optimiser's learning rate in every epoch.
     Constant,
-    /// Multiplied by `gamma` after each of the `milestones`, counted in epochs done.
+    /// Multiplied by `gamma` after each of the `milestones`, counted in completed epochs.
     Step {
         /// Increasing, each ≥ 1.
         milestones: Vec<u32>,
         /// 0 < γ ≤ 1.
         gamma: f64,
     },
-    /// Half a cosine from the optimiser's rate down to `lr_min` (Loshchilov & Hutter 2017, eq. 5, one period):
-    /// lr_min + (lr − lr_min)(1 + cos(π e/E))/2 with e epochs done of E.
+    /// Half a cosine from the optimiser's rate down to `lr_min`: lr_min + (lr − lr_min)(1 + cos(π e/E))/2 after e of E epochs
+    /// (Loshchilov & Hutter 2017, eq. 5, one period).
     Cosine {
         /// 0 ≤ lr_min.
         lr_min: f64,
@@ -25,23 +25,28 @@ pub enum Schedule {
 }
 
 impl Schedule {
-    /// The names that a sweep file may use.
+    /// The names of all schedules in sweep files.
     pub const NAMES: &'static [&'static str] = &["constant", "step", "cosine"];
 
-    /// Reads the parameters of the schedule called `name`, one of [`Schedule::NAMES`].
+    /// Reads the parameters of the schedule `name`; `None` for an unknown name.
     pub fn read(name: &str, fields: &mut Fields<'_>) -> Option<Schedule> {
         match name {
             "constant" => Some(Schedule::Constant),
             "step" => Some(Schedule::Step {
-                milestones: fields.increasing("milestones").required(),
-                gamma: fields.number("gamma").above(0.0).at_most(1.0).or(0.1),
+                milestones: fields
+                    .about("completed epochs after which the rate drops")
+                    .increasing("milestones")
+                    .required(),
+                gamma: fields.about("factor of each drop").number("gamma").above(0.0).at_most(1.0).or(0.1),
             }),
-            "cosine" => Some(Schedule::Cosine { lr_min: fields.number("lr_min").at_least(0.0).or(0.0) }),
+            "cosine" => Some(Schedule::Cosine {
+                lr_min: fields.about("rate at the end").number("lr_min").at_least(0.0).or(0.0),
+            }),
             _ => None,
         }
     }
 
-    /// The learning rate of `epoch`, counted from 1, of `epochs`, where the optimiser's is `lr`.
+    /// The learning rate of `epoch`, counted from 1, of `epochs`; `lr` is the optimiser's rate.
     pub fn lr(&self, lr: f64, epoch: u32, epochs: u32) -> f64 {
         let done = epoch.saturating_sub(1);
         match self {
@@ -72,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cosine_starts_at_the_rate_and_halves_it_half_way() {
+    fn a_cosine_starts_at_the_rate_and_halves_it_halfway() {
         let schedule = Schedule::Cosine { lr_min: 0.0 };
         assert_eq!(schedule.lr(0.1, 1, 10), 0.1);
         assert!((schedule.lr(0.1, 6, 10) - 0.05).abs() < 1e-15);

@@ -1,156 +1,197 @@
-//! From the grid to cells.
+//! Expands the grid into cells and their parents.
 
-use super::Cell;
+use super::ancestry::{AncestryReader, Member};
 use super::checks::Checks;
 use super::combination::Combination;
-use super::configuration::{Route, Schema};
+use super::configuration::MissingKeys;
 use super::file::File;
-use super::grid::{self, Unfolded};
-use super::parent::{Generation, Reading};
-use super::rules::{Rule, Values};
-use super::select::{self, Select};
-use super::table::{self, Places};
+use super::grid::{self, ExpandedAxis};
+use super::paths::{Paths, WrittenPath};
+use super::rules::{OccurringValues, Rule};
+use super::select::{self, SelectKey};
+use super::sweep::Cell;
+use super::table::{self, CellsByPlace, Table};
 use crate::id::CellId;
 use crate::input::problems::Problems;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// What a grid comes to.
+/// The cells of a grid.
 #[derive(Debug, Default)]
 pub(super) struct Expanded {
     /// In the order of the grid.
     pub(super) cells: Vec<Cell>,
-    /// What they build on, each behind what it builds on itself.
+    /// Parents of cells, each after its own parent.
     pub(super) parents: Vec<Cell>,
-    /// The cells that differ in what is chosen alone, by index; empty where nothing is.
+    /// Candidates of each selection, as indices of cells; empty without a selection.
     pub(super) groups: Vec<Vec<usize>>,
 }
 
-/// The cells of the file, in the order of its grid. Where the grid is not to be looked at whole, the first combination is
-/// all that is checked.
-pub(super) fn expand(file: &mut File, schema: &Schema, whole: bool, problems: &mut Problems) -> Expanded {
-    let File { base, axes, overrides, excludes, rules_sound, seeds, select, table, place, exclude_place, last, .. } =
-        file;
-    let axes = grid::unfolded(axes, schema, whole);
-    let base = Combination::new(base);
-    let mut checks = Checks::default();
-    let (mut cells, mut parents): (Vec<Cell>, Vec<Cell>) = Default::default();
-    // By cell: what the candidates of its group have in common.
-    let mut group_of: Vec<CellId> = Vec::new();
-    let (mut ids, mut parent_ids) = (BTreeSet::new(), BTreeSet::new());
-    let reading = Reading { schema, place, last };
-    let mut places = Places::default();
-    let mut mixing = None;
+/// Collects the cells of combinations as they are read.
+struct Collector<'a> {
+    select: Option<&'a SelectKey>,
+    table: &'a Table,
+    rules_valid: bool,
+    missing: &'a MissingKeys,
+    checks: Checks,
+    expanded: Expanded,
+    /// The group of each cell, if there is a selection.
+    group_of: Vec<CellId>,
+    ids: BTreeSet<CellId>,
+    parent_ids: BTreeSet<CellId>,
+    places: CellsByPlace,
+    /// Two cells that share a place of the table.
+    shared_place: Option<(usize, usize)>,
+}
 
-    let mut all_excluded = true;
-    let before = problems.reports();
-    // Broken off or not, what was found is what is reported.
-    let _ = grid::cross(&axes, &base, &mut |written| {
-        let mut combination = written.clone();
-        for rule in overrides.iter_mut() {
-            if rule.holds(&combination) {
-                rule.apply(&mut combination);
+impl<'a> Collector<'a> {
+    fn new(select: Option<&'a SelectKey>, table: &'a Table, rules_valid: bool, missing: &'a MissingKeys) -> Self {
+        Collector {
+            select,
+            table,
+            rules_valid,
+            missing,
+            checks: Checks::default(),
+            expanded: Expanded::default(),
+            group_of: Vec::new(),
+            ids: BTreeSet::new(),
+            parent_ids: BTreeSet::new(),
+            places: CellsByPlace::default(),
+            shared_place: None,
+        }
+    }
+
+    /// Adds a cell and its parents, which follow it in `members`.
+    fn add(&mut self, members: Vec<Member>, problems: &mut Problems) {
+        for (i, Member { combination, configuration }) in members.into_iter().enumerate().rev() {
+            let is_cell = i == 0;
+            if self.rules_valid {
+                let table = is_cell.then_some(self.table);
+                self.checks.check(&configuration, &combination, table, &self.missing.span, problems);
+            }
+            let id = configuration.cell();
+            if !is_cell {
+                if self.parent_ids.insert(id) {
+                    self.expanded.parents.push(Cell { id, configuration: Arc::new(configuration) });
+                }
+            // Overrides may make two combinations equal; they are one cell.
+            } else if self.ids.insert(id) {
+                let index = self.expanded.cells.len();
+                let other = self.places.insert(&self.table.spec, &configuration, index);
+                let group = self.select.map(|select| select.group(&configuration));
+                // Candidates of one group may share a place: the best of them takes it.
+                let other = other.filter(|other| group.is_none() || self.group_of.get(*other) != group.as_ref());
+                self.group_of.extend(group);
+                self.shared_place = self.shared_place.or(other.map(|other| (other, index)));
+                self.expanded.cells.push(Cell { id, configuration: Arc::new(configuration) });
             }
         }
-        // Not `any`: each rule is to see every combination.
-        let mut excluded = false;
-        for rule in excludes.iter_mut() {
-            excluded |= rule.holds(&combination);
+    }
+
+    /// Checks the cells as a whole. `valid` tells whether each of them is valid for itself.
+    fn finish(mut self, valid: bool, seeds: u64, paths: &Paths, problems: &mut Problems) -> Expanded {
+        let layout_valid = self.table.valid && self.rules_valid;
+        let shared_place = self.shared_place.filter(|_| layout_valid);
+        let cells = &self.expanded.cells;
+        if let Some((a, b)) = shared_place {
+            let chosen = self.select.map(SelectKey::paths).unwrap_or_default();
+            let pair = [a, b].map(|cell| &*cells[cell].configuration);
+            table::report_shared_place(self.table, &chosen, pair, paths, problems);
         }
+        let groups = select::grouped(&self.group_of);
+        if valid {
+            self.checks.finish(self.table, problems);
+            if let Some(select) = self.select.filter(|_| shared_place.is_none() && layout_valid) {
+                select.check(cells, &groups, seeds, &self.table.spec, problems);
+            }
+        }
+        self.expanded.groups = groups;
+        self.expanded
+    }
+}
+
+/// The cells of the file. If the grid is too large (`complete` is false), only its first combination is checked.
+pub(super) fn expand(file: &mut File, paths: &Paths, complete: bool, problems: &mut Problems) -> Expanded {
+    let File { base, axes, overrides, excludes, select, table, missing, profile_changes, .. } = file;
+    let axes = grid::expanded(axes, paths, complete);
+    let base = Combination::new(base, paths);
+    let mut collector = Collector::new(select.as_ref(), table, file.rules_valid, missing);
+    let ancestry = AncestryReader { paths, missing, profile: profile_changes };
+    let mut all_excluded = true;
+    let before = problems.reports();
+    // Whether the iteration stopped early does not matter: the problems found so far are reported.
+    let _ = grid::cross(&axes, &base, &mut |written| {
+        let mut combination = written.clone();
+        apply_overrides(overrides, &mut combination);
+        // Not `any`: every rule must see every combination.
+        let excluded = excludes.iter_mut().fold(false, |excluded, rule| rule.holds(&combination) || excluded);
         if excluded {
             return ControlFlow::Continue(());
         }
         all_excluded = false;
-        last.iter().for_each(|(route, value)| combination.set(route, value));
-        let lineage = reading.lineage(combination, problems).unwrap_or_default();
-        for (i, Generation { combination, configuration }) in lineage.into_iter().enumerate().rev() {
-            let own = i == 0;
-            if *rules_sound {
-                checks.check(&configuration, &combination, own.then_some(&*table), &place.span, problems);
-            }
-            let id = configuration.cell();
-            if !own {
-                if parent_ids.insert(id) {
-                    parents.push(Cell { id, configuration: Arc::new(configuration) });
-                }
-            // Overrides may make two combinations one; it is trained once.
-            } else if ids.insert(id) {
-                let other = places.take(&table.spec, &configuration, cells.len());
-                let group = select.as_ref().map(|select| select.group(&configuration));
-                // Candidates have one place: the best of them takes it.
-                let other = other.filter(|other| group.is_none() || group_of.get(*other) != group.as_ref());
-                group_of.extend(group);
-                mixing = mixing.or(other.map(|other| (other, cells.len())));
-                cells.push(Cell { id, configuration: Arc::new(configuration) });
-            }
-        }
-        if problems.is_enough() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        profile_changes.iter().for_each(|(path, value)| combination.set(path, value));
+        collector.add(ancestry.read(combination, problems).unwrap_or_default(), problems);
+        if problems.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    if !whole {
+    if !complete {
         return Expanded::default();
     }
-    let sound = problems.reports() == before;
-    let mixing = mixing.filter(|_| table.sound && *rules_sound);
-    if let Some((a, b)) = mixing {
-        let chosen = select.as_ref().map(Select::paths).unwrap_or_default();
-        table::report_mixing(table, &chosen, &cells[a].configuration, &cells[b].configuration, schema, problems);
-    }
-    if place.excused.is_empty() && !place.all_excused {
+    let valid = problems.reports() == before;
+    let nothing_left = all_excluded && !excludes.is_empty();
+    let expanded = collector.finish(valid && !nothing_left, file.seeds.len(), paths, problems);
+    if missing.excused.is_empty() && !missing.all_excused {
         report_unmet(overrides, excludes, &axes, &base, problems);
     }
-    if all_excluded && !excludes.is_empty() {
-        let label = "this leaves no job".to_owned();
-        problems.report(exclude_place.clone(), "every job is excluded".to_owned(), label, None);
+    if nothing_left {
+        let label = "no job remains".to_owned();
+        problems.report(file.exclude_place.clone(), "every job is excluded".to_owned(), label, None);
         return Expanded::default();
     }
-    let groups = select::grouped(&group_of);
-    if sound {
-        checks.finish(table, problems);
-        if let Some(select) = select.as_ref().filter(|_| mixing.is_none() && table.sound && *rules_sound) {
-            select.check(&cells, &groups, seeds.len(), &table.spec, problems);
-        }
-    }
-    Expanded { cells, parents, groups }
+    expanded
 }
 
-/// Reports the rules that nothing meets, naming the values there are.
+fn apply_overrides(overrides: &mut [Rule], combination: &mut Combination) {
+    for rule in overrides {
+        if rule.holds(combination) {
+            rule.apply(combination);
+        }
+    }
+}
+
+/// Reports rules and values that match no combination, with the values that occur.
 fn report_unmet(
     overrides: &mut [Rule],
     excludes: &[Rule],
-    axes: &[Unfolded<'_>],
+    axes: &[ExpandedAxis<'_>],
     base: &Combination,
     problems: &mut Problems,
 ) {
-    if problems.is_enough() || overrides.iter().chain(excludes).all(Rule::is_met) {
+    if problems.is_full() || overrides.iter().chain(excludes).all(Rule::is_met) {
         return;
     }
-    let routes: BTreeMap<String, Route> = overrides
+    let paths: BTreeMap<String, WrittenPath> = overrides
         .iter()
         .chain(excludes)
         .flat_map(Rule::unmet_paths)
-        .map(|route| (route.name.clone(), route.clone()))
+        .map(|path| (path.name.clone(), path.clone()))
         .collect();
-    let mut values: BTreeMap<&str, Values> = BTreeMap::new();
+    let mut values: BTreeMap<&str, OccurringValues> = BTreeMap::new();
     let _ = grid::cross(axes, base, &mut |written| {
         let mut combination = written.clone();
         let mut note = |combination: &Combination| {
-            for (name, route) in &routes {
-                if let Some(value) = combination.find(route) {
+            for (name, path) in &paths {
+                if let Some(value) = combination.find(path) {
                     values.entry(name.as_str()).or_default().insert(value);
                 }
             }
         };
         note(&combination);
-        for rule in overrides.iter_mut() {
-            if rule.holds(&combination) {
-                rule.apply(&mut combination);
-            }
-        }
+        apply_overrides(overrides, &mut combination);
         note(&combination);
         ControlFlow::Continue(())
     });
-    let none = Values::default();
-    let of = |route: &Route| values.get(route.name.as_str()).unwrap_or(&none);
-    overrides.iter().chain(excludes).for_each(|rule| rule.report(&of, problems));
+    let none = OccurringValues::default();
+    let of = |path: &WrittenPath| values.get(path.name.as_str()).unwrap_or(&none);
+    overrides.iter().chain(excludes).for_each(|rule| rule.report_unmet(&of, problems));
 }

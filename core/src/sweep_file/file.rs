@@ -1,182 +1,172 @@
-//! The sweep file as written: its keys read, its grid not yet unfolded.
+//! The top-level keys of a sweep file; the grid is not yet expanded.
 
-use super::configuration::{Place, Schema};
+use super::configuration::MissingKeys;
 use super::grid::{self, Axis};
-use super::parent::Change;
+use super::paths::{Change, Paths};
 use super::profile::{self, Profile};
 use super::rules::{self, Rule};
-use super::select::{self, Select};
+use super::seeds::{self, Seeds};
+use super::select::{self, SelectKey};
 use super::table::{self, Table};
 use crate::id::SweepName;
-use crate::input::fields::{Fields, Subject, integer, items};
-use crate::input::node::{Entry, Node, Value};
+use crate::input::fields::{Fields, Subject};
+use crate::input::node::{MapEntry, Node};
 use crate::input::problems::Problems;
 use crate::input::yaml::Expected;
-use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// What a sweep file is.
+/// What a sweep file must hold.
 pub(super) const EXPECTED: Expected =
-    Expected { value: "a map with `sweep`, `seeds`, `base`", begins: "a sweep file begins with `sweep: NAME`" };
+    Expected { value: "a map with `sweep`, `seeds`, `base`", begins: "start the sweep file with `sweep: NAME`" };
 
-/// What a sweep file says, or one of its profiles makes of it.
+/// A sweep file, or the variant of it that a profile describes.
 #[derive(Clone, Debug)]
 pub(super) struct File {
     pub(super) name: Option<SweepName>,
     pub(super) description: Option<String>,
     pub(super) seeds: Seeds,
-    pub(super) base: Vec<Entry>,
+    pub(super) base: Vec<MapEntry>,
     pub(super) axes: Vec<Axis>,
     pub(super) overrides: Vec<Rule>,
     pub(super) excludes: Vec<Rule>,
-    /// Whether all rules are there: one that is not would have changed what configurations are checked for.
-    pub(super) rules_sound: bool,
-    pub(super) select: Option<Select>,
+    /// Whether all rules are valid. Without one of them, configurations would be checked that the user did not mean.
+    pub(super) rules_valid: bool,
+    pub(super) select: Option<SelectKey>,
     pub(super) table: Table,
-    pub(super) place: Place,
+    pub(super) missing: MissingKeys,
     pub(super) exclude_place: Range<usize>,
-    /// Where a number of jobs that is too large is reported.
+    /// Where too many jobs are reported.
     pub(super) size_place: Range<usize>,
-    /// What is set in every job when all else has been, and in every parent.
-    pub(super) last: Vec<Change>,
+    /// Changes of the profile, applied last to every job and every parent.
+    pub(super) profile_changes: Vec<Change>,
     pub(super) profiles: Vec<Profile>,
 }
 
-/// The seeds, not yet listed: there may be too many.
-#[derive(Clone, Debug)]
-pub(super) enum Seeds {
-    First(u64),
-    These(Vec<u64>),
-}
-
-impl Seeds {
-    /// How many there are.
-    pub(super) fn len(&self) -> u64 {
-        match self {
-            Seeds::First(count) => *count,
-            Seeds::These(seeds) => seeds.len() as u64,
-        }
-    }
-
-    /// All of them.
-    pub(super) fn list(self) -> Vec<u64> {
-        match self {
-            Seeds::First(count) => (0..count).collect(),
-            Seeds::These(seeds) => seeds,
-        }
-    }
-}
-
-/// Reads the file whose value is `root`.
-pub(super) fn read(root: &Node, schema: &Schema, problems: &mut Problems) -> Option<File> {
+/// Reads the file with the value `root`.
+pub(super) fn read(root: &Node, paths: &Paths, problems: &mut Problems) -> Option<File> {
     let Some(entries) = root.entries() else {
         let label = format!("expected {}, found {}", EXPECTED.value, root.described());
-        // Where it begins: a list would be shown with all its lines.
+        // Only the start: a list would be shown with all its lines.
         let start = root.span.start..root.span.start;
         problems.report(start, "the file is not a sweep".to_owned(), label, Some(EXPECTED.begins.to_owned()));
         return None;
     };
     let start = entries.first().map_or(root.span.clone(), |(key, _)| key.span.clone());
-    let mut fields = Fields::new(entries, Subject("a sweep file", None), start.clone(), problems);
-    let name = name(&mut fields);
+    let mut fields = Fields::new(entries, Subject("a sweep file", None), start, problems);
+    let file = read_keys(&mut fields, paths);
+    fields.finish();
+    file
+}
+
+/// Reads the top-level keys.
+pub(super) fn read_keys(fields: &mut Fields<'_>, paths: &Paths) -> Option<File> {
+    let start = fields.place();
+    let name = name(fields);
+    fields.about("one text, printed above the table");
     let description = fields.text("description").optional().map(|text| text.trim().to_owned());
-    let seeds = seeds(&mut fields);
-    let base = base(&mut fields);
-    let (axes, refused) = grid::read(&mut fields, schema);
+    let seeds = seeds(fields);
+    let base = base(fields);
+    fields.about("axes: paths and the values that each takes; their product is trained");
+    let (axes, refused) = grid::read(fields, paths);
     let before = fields.problems().reports();
-    let overrides = rules::overrides(&mut fields, schema);
-    let excludes = rules::exclude(&mut fields, schema);
-    let rules_sound = fields.problems().reports() == before;
-    let (select, select_sound) = select::read(&mut fields, schema);
-    let mut table = table::read(&mut fields, &axes, select.as_ref(), schema);
-    // Which cells may share a place is not known where it is not known what is chosen.
-    table.sound &= select_sound;
+    fields.about("rules that change some combinations of the grid");
+    let overrides = rules::overrides(fields, paths);
+    fields.about("rules that leave combinations of the grid out");
+    let excludes = rules::exclude(fields, paths);
+    let rules_valid = fields.problems().reports() == before;
+    fields.about("hyper-parameters that are chosen on validation samples");
+    let (select, select_valid) = select::read(fields, paths);
+    fields.about("layout of the table");
+    let mut table = table::read(fields, &axes, select.as_ref(), paths);
+    // Without a valid `select` it is unknown which cells share a place of the table.
+    table.valid &= select_valid;
     let key_place = |key| fields.key_place(key).unwrap_or_else(|| start.clone());
     let (span, exclude_place) = (key_place("base"), key_place("exclude"));
     let size_place = fields.key_place("grid").unwrap_or_else(|| key_place("seeds"));
-    let profiles = profile::read(&mut fields, name.as_ref(), &axes, schema);
-    // An unknown key may hold what is missing elsewhere: `gird` for `grid`.
+    fields.about("the same sweep in other sizes, by name");
+    let profiles = profile::read(fields, name.as_ref(), &axes, paths);
+    // An unknown key may hold what seems to be missing: `gird` for `grid`.
     let misplaced = fields.has_unknown() && fields.key_place("grid").is_none();
-    fields.finish();
-    let place = Place { span, excused: refused, all_excused: misplaced };
-    let base = base?;
+    let missing = MissingKeys { span, excused: refused, all_excused: misplaced };
     Some(File {
         name,
         description,
         seeds,
-        base,
+        base: base?,
         axes,
         overrides,
         excludes,
-        rules_sound,
+        rules_valid,
         select,
         table,
-        place,
+        missing,
         exclude_place,
         size_place,
-        last: Vec::new(),
+        profile_changes: Vec::new(),
         profiles,
     })
 }
 
+impl File {
+    /// The variant of the file that `profile` describes.
+    pub(super) fn with_profile(&self, profile: &Profile) -> File {
+        let mut file = self.clone();
+        file.profiles.clear();
+        // A rule of the file may match no job of a smaller grid.
+        file.overrides.iter_mut().chain(&mut file.excludes).for_each(Rule::allow_unmet);
+        let name = file.name.as_ref().map(|name| format!("{name}-{}", profile.name));
+        file.name = name.and_then(|name| name.parse().ok());
+        if let Some(seeds) = &profile.seeds {
+            file.seeds = seeds.clone();
+        }
+        let seeds = file.seeds.len();
+        if let Some(select) = &mut file.select {
+            select.restrict_to_profile(seeds);
+        }
+        for axis in &mut file.axes {
+            if let Some(other) = profile.axes.iter().find(|other| other.path.name == axis.path.name) {
+                *axis = other.clone();
+            }
+        }
+        file.overrides.extend(profile.overrides.iter().cloned());
+        file.excludes.extend(profile.excludes.iter().cloned());
+        file.profile_changes = profile.set.clone();
+        file.size_place = profile.size_place.clone();
+        file.exclude_place = profile.span.clone();
+        file
+    }
+}
+
 fn name(fields: &mut Fields<'_>) -> Option<SweepName> {
-    let text = fields.text("sweep").required("its name")?;
+    let text = fields.about("name of the sweep").text("sweep").required("the name of the sweep")?;
     let name = text.parse::<SweepName>();
     if let (Err(error), Some(place)) = (&name, fields.value_place("sweep")) {
         let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
         let plain = words.collect::<Vec<_>>().join("-").to_lowercase();
-        let help = plain.parse::<SweepName>().is_ok().then(|| format!("`{plain}`, for instance"));
-        let title = "not a name for a sweep".to_owned();
+        let help = plain.parse::<SweepName>().is_ok().then(|| format!("for instance `{plain}`"));
+        let title = "invalid name of a sweep".to_owned();
         fields.problems().report(place, title, format!("expected {}", error.expected()), help);
     }
     name.ok()
 }
 
-/// One seed stands in where they are wrong.
 fn seeds(fields: &mut Fields<'_>) -> Seeds {
-    let Some(node) = fields.node("seeds") else {
-        fields.missing("seeds", SEEDS);
-        return Seeds::First(1);
-    };
-    seeds_of(fields, node)
-}
-
-const SEEDS: &str = "a number of seeds (`5` for 0 to 4) or a list of them";
-
-/// The seeds that `node` says; one stands in where it is wrong.
-pub(super) fn seeds_of(fields: &mut Fields<'_>, node: &Node) -> Seeds {
-    match &node.value {
-        Value::Seq(_) => {
-            let mut seeds = Vec::new();
-            let mut seen = BTreeSet::new();
-            for item in items(fields, "seeds", node, SEEDS).unwrap_or_default() {
-                let seed = integer(fields, "seeds", item, 0, i64::MAX as u64);
-                if seen.insert(seed) {
-                    seeds.push(seed);
-                } else if matches!(item.value, Value::Int(value) if value >= 0) {
-                    let label = "a job is trained once under each seed".to_owned();
-                    let title = format!("the seed {seed} is given twice");
-                    fields.problems().report(item.span.clone(), title, label, Some("remove it here".to_owned()));
-                }
-            }
-            Seeds::These(seeds)
-        }
-        Value::Int(_) | Value::Float(_) => Seeds::First(integer(fields, "seeds", node, 1, i64::MAX as u64)),
-        _ => {
-            fields.unexpected("seeds", node, SEEDS, None);
+    match fields.about("a number of seeds (`5` means 0 to 4) or a list of seeds").node("seeds") {
+        Some(node) => seeds::read(fields, node),
+        None => {
+            fields.missing("seeds", seeds::EXPECTED);
             Seeds::First(1)
         }
     }
 }
 
-fn base(fields: &mut Fields<'_>) -> Option<Vec<Entry>> {
-    const EXPECTED: &str = "the configuration that its jobs share";
-    let Some(node) = fields.node("base") else {
-        fields.missing("base", EXPECTED);
+fn base(fields: &mut Fields<'_>) -> Option<Vec<MapEntry>> {
+    let Some(node) = fields.about("configuration that all jobs share").node("base") else {
+        fields.missing("base", "the configuration that all jobs share");
         return None;
     };
     if node.entries().is_none() {
-        fields.unexpected("base", node, "a map, the configuration that the jobs share", None);
+        fields.unexpected("base", node, "a map: the configuration that all jobs share", None);
     }
     Some(node.entries()?.to_vec())
 }

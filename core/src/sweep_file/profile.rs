@@ -1,120 +1,101 @@
-//! `profiles`: the same sweep in another size, such as one that is over in minutes.
+//! `profiles`: named variants of the same sweep, such as one that finishes in minutes.
 //!
-//! A profile has the file's grid, or other values of some of its axes, and the file's overrides and exclusions. Behind those come its
-//! own, and last what it sets in every job, and in every parent after the parent's own `set`.
+//! A profile replaces the values of some axes and adds overrides and exclusions to those of the file. Its `set` applies
+//! last, to every job and to every parent after the parent's own `set`.
 
-use super::configuration::Schema;
-use super::file::{File, Seeds, seeds_of};
 use super::grid::{self, Axis};
-use super::parent::Change;
+use super::paths::{Change, Paths};
 use super::rules::{self, Rule};
+use super::seeds::{self, Seeds};
 use crate::id::SweepName;
 use crate::input::fields::{Fields, Subject};
-use crate::input::node::Value;
+use crate::input::node::{Key, Node, Value};
 use crate::input::problems::did_you_mean;
 use std::ops::Range;
+use std::rc::Rc;
 
-/// What a profile says.
+/// A profile as written.
 #[derive(Clone, Debug)]
 pub(super) struct Profile {
     pub(super) name: String,
-    span: Range<usize>,
-    seeds: Option<Seeds>,
-    axes: Vec<Axis>,
-    overrides: Vec<Rule>,
-    excludes: Vec<Rule>,
-    set: Vec<Change>,
-    /// Where a number of jobs that is too large is reported.
-    size_place: Range<usize>,
+    pub(super) span: Range<usize>,
+    pub(super) seeds: Option<Seeds>,
+    pub(super) axes: Vec<Axis>,
+    pub(super) overrides: Vec<Rule>,
+    pub(super) excludes: Vec<Rule>,
+    pub(super) set: Vec<Change>,
+    /// Where too many jobs are reported.
+    pub(super) size_place: Range<usize>,
 }
 
 /// Reads `profiles` of a file with these axes.
-pub(super) fn read(fields: &mut Fields<'_>, name: Option<&SweepName>, axes: &[Axis], schema: &Schema) -> Vec<Profile> {
-    const EXPECTED: &str = "a map of names, such as `smoke`, and what is different then";
+pub(super) fn read(fields: &mut Fields<'_>, sweep: Option<&SweepName>, axes: &[Axis], paths: &Paths) -> Vec<Profile> {
+    const EXPECTED: &str = "a map of profile names, such as `smoke`, and their changes";
     let Some(node) = fields.node("profiles") else { return Vec::new() };
     let Some(entries) = node.entries() else {
         fields.unexpected("profiles", node, EXPECTED, None);
         return Vec::new();
     };
-    let mut profiles = Vec::new();
-    for (key, node) in entries {
-        let whole = format!("{}-{}", name.map_or("sweep", SweepName::as_str), key.name);
-        if let Err(error) = whole.parse::<SweepName>() {
-            let title = "not a name for a profile".to_owned();
-            let label = format!("the sweep would be called `{whole}`; expected {}", error.expected());
-            fields.problems().report(key.span.clone(), title, label, None);
-            continue;
-        }
-        let before = fields.problems().reports();
-        const PARTS: &str = "a map with `seeds`, `grid`, `overrides`, `exclude` or `set`";
-        let Some(entries) = node.entries() else {
-            fields.unexpected(&key.name, node, PARTS, None);
-            continue;
-        };
-        if entries.is_empty() {
-            let label = format!("expected {PARTS}");
-            fields.problems().report(node.span.clone(), format!("the profile `{}` is empty", key.name), label, None);
-        }
-        let mut profile = Fields::new(entries, Subject("a profile", None), key.span.clone(), fields.problems());
-        let seeds = profile.node("seeds").map(|node| seeds_of(&mut profile, node));
-        let (own, _) = grid::read(&mut profile, schema);
-        for axis in &own {
-            if !axes.iter().any(|known| known.route.name == axis.route.name) {
-                let title = format!("`{}` is no axis of the grid", axis.route.name);
-                let label = "a profile takes other values of the axes that there are".to_owned();
-                let help = did_you_mean(&axis.route.name, axes.iter().map(|axis| axis.route.name.as_str()));
-                profile.problems().report(axis.route.span(), title, label, help);
-            }
-        }
-        let overrides = rules::overrides(&mut profile, schema);
-        let excludes = rules::exclude(&mut profile, schema);
-        let set = match profile.node("set") {
-            None => Vec::new(),
-            Some(node) => match &node.value {
-                Value::Map(_) => rules::changes(node, schema, profile.problems()),
-                _ => {
-                    profile.unexpected("set", node, "a map of paths and their new values", None);
-                    Vec::new()
-                }
-            },
-        };
-        let size_place = profile.key_place("grid").or_else(|| profile.key_place("seeds"));
-        profile.finish();
-        if fields.problems().reports() == before {
-            let (name, span) = (key.name.to_string(), key.span.clone());
-            let size_place = size_place.unwrap_or_else(|| span.clone());
-            profiles.push(Profile { name, span, seeds, axes: own, overrides, excludes, set, size_place });
-        }
-    }
-    profiles
+    entries.iter().filter_map(|entry| read_one(fields, entry, sweep, axes, paths)).collect()
 }
 
-impl Profile {
-    /// The file as the profile has it.
-    pub(super) fn of(&self, file: &File) -> File {
-        let mut file = file.clone();
-        file.profiles.clear();
-        // That its values meet each of the file's rules is not asked of a part of the sweep.
-        file.overrides.iter_mut().chain(&mut file.excludes).for_each(Rule::excuse);
-        let name = file.name.as_ref().map(|name| format!("{name}-{}", self.name));
-        file.name = name.and_then(|name| name.parse().ok());
-        if let Some(seeds) = &self.seeds {
-            file.seeds = seeds.clone();
-        }
-        let seeds = file.seeds.len();
-        if let Some(select) = &mut file.select {
-            select.of_a_part(seeds);
-        }
-        for axis in &mut file.axes {
-            if let Some(other) = self.axes.iter().find(|other| other.route.name == axis.route.name) {
-                *axis = other.clone();
-            }
-        }
-        file.overrides.extend(self.overrides.iter().cloned());
-        file.excludes.extend(self.excludes.iter().cloned());
-        file.last = self.set.clone();
-        file.size_place = self.size_place.clone();
-        file.exclude_place = self.span.clone();
-        file
+fn read_one(
+    fields: &mut Fields<'_>,
+    (key, node): &(Key, Rc<Node>),
+    sweep: Option<&SweepName>,
+    axes: &[Axis],
+    paths: &Paths,
+) -> Option<Profile> {
+    const EXPECTED: &str = "a map with `seeds`, `grid`, `overrides`, `exclude` or `set`";
+    let whole = format!("{}-{}", sweep.map_or("sweep", SweepName::as_str), key.name);
+    if let Err(error) = whole.parse::<SweepName>() {
+        let label = format!("its sweep would be named `{whole}`; expected {}", error.expected());
+        fields.problems().report(key.span.clone(), "invalid name of a profile".to_owned(), label, None);
+        return None;
     }
+    let before = fields.problems().reports();
+    let Some(entries) = node.entries() else {
+        fields.unexpected(&key.name, node, EXPECTED, None);
+        return None;
+    };
+    if entries.is_empty() {
+        let title = format!("the profile `{}` is empty", key.name);
+        fields.problems().report(node.span.clone(), title, format!("expected {EXPECTED}"), None);
+    }
+    let mut keys = Fields::new(entries, Subject("a profile", None), key.span.clone(), fields.problems());
+    let mut profile = read_keys(&mut keys, key, paths);
+    for axis in &profile.axes {
+        if !axes.iter().any(|known| known.path.name == axis.path.name) {
+            let title = format!("`{}` is not an axis of the grid", axis.path.name);
+            let label = "a profile can only replace values of existing axes".to_owned();
+            let help = did_you_mean(&axis.path.name, axes.iter().map(|axis| axis.path.name.as_str()));
+            keys.problems().report(axis.path.span(), title, label, help);
+        }
+    }
+    if let Some(place) = keys.key_place("grid").or_else(|| keys.key_place("seeds")) {
+        profile.size_place = place;
+    }
+    keys.finish();
+    (fields.problems().reports() == before).then_some(profile)
+}
+
+/// Reads the keys of the profile `name`.
+pub(super) fn read_keys(keys: &mut Fields<'_>, name: &Key, paths: &Paths) -> Profile {
+    let seeds = keys.node("seeds").map(|node| seeds::read(keys, node));
+    keys.about("replaces the values of these axes");
+    let (axes, _) = grid::read(keys, paths);
+    keys.about("applied after the file's own overrides");
+    let overrides = rules::overrides(keys, paths);
+    keys.about("applied in addition to the file's own exclusions");
+    let excludes = rules::exclude(keys, paths);
+    let set = match keys.about("applied last, to every job and every parent").node("set") {
+        None => Vec::new(),
+        Some(node) if matches!(node.value, Value::Map(_)) => paths.changes(node, keys.problems()),
+        Some(node) => {
+            keys.unexpected("set", node, "a map of paths and their new values", None);
+            Vec::new()
+        }
+    };
+    let (name, span) = (name.name.to_string(), name.span.clone());
+    Profile { name, size_place: span.clone(), span, seeds, axes, overrides, excludes, set }
 }

@@ -1,21 +1,20 @@
-//! `select`: which hyper-parameters are chosen, and by what.
+//! `select`: which hyper-parameters are chosen, and by which metric.
 
-use super::configuration::{Route, Schema};
-use super::sweep::{Cell, Path};
-use super::table::{to_path, value_at};
+use super::path::{Path, remove};
+use super::paths::{Paths, WrittenPath};
+use super::sweep::{Cell, Select, TableSpec};
 use crate::id::CellId;
-use crate::input::fields::{Fields, Subject, items};
+use crate::input::fields::{Fields, NamesAndPattern, Subject, items};
 use crate::input::problems::Problems;
 use crate::job::Configuration;
 use crate::metric::{Better, EpochSelection, Metric};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// What `select` says, and where.
+/// `select` as written, with the places of its parts.
 #[derive(Clone, Debug)]
-pub(super) struct Select {
-    over: Vec<Route>,
+pub(super) struct SelectKey {
+    over: Vec<WrittenPath>,
     by: Metric,
     at: EpochSelection,
     seeds: u64,
@@ -23,15 +22,29 @@ pub(super) struct Select {
     by_place: Range<usize>,
     at_place: Range<usize>,
     seeds_place: Range<usize>,
-    /// Whether it is no problem if there is nothing to choose.
-    excused: bool,
+    /// Whether there may be nothing to choose, as in a profile.
+    may_be_trivial: bool,
 }
 
-/// Reads `select`. Whether what is there is sound stands beside it.
-pub(super) fn read(fields: &mut Fields<'_>, schema: &Schema) -> (Option<Select>, bool) {
+/// The keys of `select`.
+pub(super) struct Keys {
+    over: Option<Vec<WrittenPath>>,
+    by: Option<Metric>,
+    mode: Option<Better>,
+    at: EpochSelection,
+    seeds: u64,
+}
+
+/// The epochs that a name may select.
+pub(super) fn epoch_names(read: impl FnOnce(NamesAndPattern<'_>) -> EpochSelection) -> EpochSelection {
+    let (mean, names) = EpochSelection::NAMES.split_last().unwrap_or((&"", &[]));
+    let examples = format!("or a mean over any number of epochs, such as `{mean}`");
+    read(NamesAndPattern { names, others: &[mean], examples: &examples, pattern: "^last-[1-9][0-9]*-mean$" })
+}
+
+/// Reads `select`. The flag tells whether it is valid or absent.
+pub(super) fn read(fields: &mut Fields<'_>, paths: &Paths) -> (Option<SelectKey>, bool) {
     const EXPECTED: &str = "a map such as `{over: [optimizer.lr], by: validation_loss}`";
-    const BY: &[(&str, Metric)] =
-        &[("validation_loss", Metric::ValidationLoss), ("validation_accuracy", Metric::ValidationAccuracy)];
     let Some(node) = fields.node("select") else { return (None, true) };
     let Some(entries) = node.entries() else {
         fields.unexpected("select", node, EXPECTED, None);
@@ -40,189 +53,191 @@ pub(super) fn read(fields: &mut Fields<'_>, schema: &Schema) -> (Option<Select>,
     let place = fields.key_place("select").unwrap_or_else(|| node.span.clone());
     let before = fields.problems().reports();
     let mut select = Fields::new(entries, Subject("`select`", None), place.clone(), fields.problems());
-    let over = over(&mut select, schema);
-    let by = select.choice("by", BY).required();
-    let mode = select.choice("mode", &[("min", Better::Lower), ("max", Better::Higher)]);
-    let mode = mode.or(by.map_or(Better::Lower, Metric::better));
-    let (mean, one) = EpochSelection::NAMES.split_last().unwrap_or((&"", &[]));
-    let others = format!("or a mean over any number of epochs, such as `{mean}`");
-    let at = select.named("at", one, (&others, &[mean]), EpochSelection::Best);
-    let seeds = select.integer("seeds").at_least(1).or(1);
-    let place_of = |select: &Fields<'_>, key| select.value_place(key).unwrap_or_else(|| place.clone());
-    let (by_place, mode_place) = (place_of(&select, "by"), place_of(&select, "mode"));
-    let (at_place, seeds_place) = (place_of(&select, "at"), place_of(&select, "seeds"));
-    if let Some(by) = by {
-        if mode != by.better() {
-            let (asked, right) = match mode {
-                Better::Higher => ("highest", "min"),
-                Better::Lower => ("lowest", "max"),
-            };
-            let title = format!("`mode` asks for the worst `{by}`");
-            let help = Some(format!("`mode: {right}`, or leave `mode` out"));
-            select.problems().report(mode_place, title, format!("the {asked} is not the best"), help);
-        }
-        for route in over.iter().flatten() {
-            if by == Metric::ValidationLoss && &*route.keys[0].name == "loss" {
-                let title = format!("`validation_loss` does not compare values of `{}`", route.name);
-                let label = "each job's is of its own loss".to_owned();
-                let help = Some("take `by: validation_accuracy`".to_owned());
-                select.problems().report(route.span(), title, label, help);
-            }
-        }
-    }
+    let keys = read_keys(&mut select, paths);
+    let place_of = |key| select.value_place(key).unwrap_or_else(|| place.clone());
+    let (by_place, mode_place) = (place_of("by"), place_of("mode"));
+    let (at_place, seeds_place) = (place_of("at"), place_of("seeds"));
+    check_keys(&keys, mode_place, select.problems());
     select.finish();
-    let sound = fields.problems().reports() == before;
-    let read = |(over, by)| Select { over, by, at, seeds, place, by_place, at_place, seeds_place, excused: false };
-    (over.zip(by).map(read), sound)
+    let valid = fields.problems().reports() == before;
+    let Keys { over, by, at, seeds, .. } = keys;
+    let select =
+        |(over, by)| SelectKey { over, by, at, seeds, place, by_place, at_place, seeds_place, may_be_trivial: false };
+    (over.zip(by).map(select), valid)
 }
 
-fn over(select: &mut Fields<'_>, schema: &Schema) -> Option<Vec<Route>> {
+/// Reads the keys of `select`.
+pub(super) fn read_keys(select: &mut Fields<'_>, paths: &Paths) -> Keys {
+    const BY: &[(&str, Metric)] =
+        &[("validation_loss", Metric::ValidationLoss), ("validation_accuracy", Metric::ValidationAccuracy)];
+    select.about("paths whose values are chosen");
+    let over = over(select, paths);
+    let by = select.about("metric that candidates are compared by").choice("by", BY).required();
+    select.about("direction; only the better one of `by` is accepted");
+    let mode = select.choice("mode", &[("min", Better::Lower), ("max", Better::Higher)]).optional();
+    select.about("epoch of each trial");
+    let at = epoch_names(|names| select.named("at", names, ("best", EpochSelection::Best)));
+    select.about("number of seeds of the selection, at most the sweep's");
+    let seeds = select.integer("seeds").at_least(1).or(1);
+    Keys { over, by, mode, at, seeds }
+}
+
+/// Reports keys that contradict each other.
+fn check_keys(keys: &Keys, mode_place: Range<usize>, problems: &mut Problems) {
+    let Some(by) = keys.by else { return };
+    if let Some(mode) = keys.mode.filter(|mode| *mode != by.better()) {
+        let (found, right) = match mode {
+            Better::Higher => ("highest", "min"),
+            Better::Lower => ("lowest", "max"),
+        };
+        let title = format!("`mode` selects the worst `{by}`");
+        let help = Some(format!("use `mode: {right}`, or remove `mode`"));
+        problems.report(mode_place, title, format!("the {found} value is the worst"), help);
+    }
+    for path in keys.over.iter().flatten() {
+        if by == Metric::ValidationLoss && &*path.keys[0].name == "loss" {
+            let title = format!("`validation_loss` does not compare values of `{}`", path.name);
+            let label = "the validation loss of each job is of its own loss".to_owned();
+            let help = Some("use `by: validation_accuracy`".to_owned());
+            problems.report(path.span(), title, label, help);
+        }
+    }
+}
+
+fn over(select: &mut Fields<'_>, paths: &Paths) -> Option<Vec<WrittenPath>> {
     const EXPECTED: &str = "a list of paths, such as `[optimizer.lr, batch_size]`";
-    let Some(node) = select.list("over") else {
+    let Some(node) = select.node("over") else {
         select.missing("over", EXPECTED);
         return None;
     };
-    let mut routes: Vec<Route> = Vec::new();
+    let mut over: Vec<WrittenPath> = Vec::new();
     for item in items(select, "over", node, EXPECTED)? {
         let Some(name) = item.text() else {
             select.unexpected("over", item, "a path, such as `optimizer.lr`", None);
             continue;
         };
-        let Some(route) = schema.check(name, &item.span, select.problems()) else { continue };
-        if routes.iter().any(|earlier| earlier.name == route.name) {
-            let label = "`over` has this path already".to_owned();
+        let Some(path) = paths.check(name, &item.span, select.problems()) else { continue };
+        if over.iter().any(|earlier| earlier.name == path.name) {
+            let label = "`over` already lists this path".to_owned();
             let title = format!("`{name}` is given twice");
             select.problems().report(item.span.clone(), title, label, Some("remove it here".to_owned()));
         }
-        routes.push(route);
+        over.push(path);
     }
-    Some(routes)
+    Some(over)
 }
 
-impl Select {
+impl SelectKey {
     /// The paths whose values are chosen.
     pub(super) fn paths(&self) -> Vec<Path> {
-        self.over.iter().map(|route| to_path(&route.name)).collect()
+        self.over.iter().map(|path| Path::dotted(&path.name)).collect()
     }
 
-    /// The same, of a part of the sweep: there may be one value, or fewer seeds than the selection has.
-    pub(super) fn of_a_part(&mut self, seeds: u64) {
-        self.excused = true;
+    /// Adapts the selection to a profile, which may have one candidate and only `seeds` seeds.
+    pub(super) fn restrict_to_profile(&mut self, seeds: u64) {
+        self.may_be_trivial = true;
         self.seeds = self.seeds.min(seeds);
     }
 
-    /// What the candidates of one group have in common: the configuration without what is chosen, in its parents neither, which
-    /// inherit it.
+    /// The id of the group of a configuration: a hash of what its candidates have in common, which is the configuration and
+    /// its parents without the chosen values.
     pub(super) fn group(&self, configuration: &Configuration) -> CellId {
         let mut tree = serde_json::to_value(configuration).unwrap_or_default();
         let paths = self.paths();
-        let mut generation = Some(&mut tree);
-        while let Some(configuration) = generation {
+        let mut next = Some(&mut tree);
+        while let Some(configuration) = next {
             paths.iter().for_each(|path| remove(configuration, &path.0));
-            generation = configuration.get_mut("parent").and_then(|parent| parent.get_mut("configuration"));
+            next = configuration.get_mut("parent").and_then(|parent| parent.get_mut("configuration"));
         }
         CellId::of(&[tree.to_string().as_bytes()])
     }
 
-    /// Reports what is amiss with the choice among `cells`, which are in these groups and under so many seeds, in a table of these
-    /// paths.
+    /// Reports a selection that cannot choose among `cells` in these groups, or that contradicts the `table`.
     pub(super) fn check(
         &self,
         cells: &[Cell],
         groups: &[Vec<usize>],
         seeds: u64,
-        table: &super::TableSpec,
+        table: &TableSpec,
         problems: &mut Problems,
     ) {
         if self.seeds > seeds {
             let title = "the selection has more seeds than the sweep".to_owned();
-            let label = format!("the sweep has {seeds}, found {}", self.seeds);
-            problems.report(self.seeds_place.clone(), title, label, Some(format!("at most {seeds}")));
+            let label = format!("the sweep has {seeds} seeds, found {}", self.seeds);
+            problems.report(self.seeds_place.clone(), title, label, Some(format!("use at most {seeds}")));
         }
         let before = problems.reports();
-        for (route, path) in self.over.iter().zip(self.paths()) {
-            let shown = table.rows.iter().chain(&table.columns).find(|shown| overlap(shown, &path));
-            if let Some(shown) = shown {
-                let title = format!("`{path}` is chosen, and shown in the table");
-                let label = format!("rows or columns have `{shown}`, and every place has the best value alone");
-                let help = Some(format!("name other `rows` and `columns`, or take `{path}` out of `over`"));
-                problems.report(route.span(), title, label, help);
-                continue;
-            }
-            let mut values = cells.iter().map(|cell| value_at(&path, &cell.configuration));
-            let first = values.next().flatten();
-            if !self.excused && values.all(|value| value == first) {
-                let title = format!("there is nothing to choose for `{path}`");
-                let label = match first {
-                    Some(value) => format!("it is {value} in every job"),
-                    None => "no job has it".to_owned(),
-                };
-                let help = Some(format!("give `{path}` several values in `grid`, or take it out of `over`"));
-                problems.report(route.span(), title, label, help);
-            }
-        }
+        self.over.iter().for_each(|path| self.check_path(path, cells, table, problems));
         if problems.reports() > before {
             return;
         }
         let mut contests = groups.iter().filter(|group| group.len() > 1).peekable();
-        if contests.peek().is_none() && !self.excused {
-            let names: Vec<String> = self.over.iter().map(|route| format!("`{}`", route.name)).collect();
-            let label = format!("no two jobs differ in {} and in nothing else", names.join(", "));
-            let help = Some("add to `over` what differs besides, or give `grid` more values".to_owned());
+        if contests.peek().is_none() && !self.may_be_trivial {
+            let names: Vec<String> = self.over.iter().map(|path| format!("`{}`", path.name)).collect();
+            let label = format!("no two jobs differ only in {}", names.join(", "));
+            let help = Some("add the other differences to `over`, or give `grid` more values".to_owned());
             problems.report(self.place.clone(), "there is nothing to choose between".to_owned(), label, help);
         }
         for candidate in contests.flatten().map(|cell| &cells[*cell].configuration) {
-            if !candidate.validates() {
-                let title = format!("no validation samples for `{}`", self.by);
-                let label = "this needs validation samples, and there are candidates without".to_owned();
-                let help = Some("set `validation` in `base`, to 0.1 for instance".to_owned());
-                problems.report(self.by_place.clone(), title, label, help);
-            }
-            if let EpochSelection::LastMean(wanted) = self.at
-                && wanted.get() > candidate.epochs
-            {
-                let title = format!("not enough epochs for `{}`", self.at);
-                let label = format!("this needs {wanted} epochs, and there are candidates of {}", candidate.epochs);
-                let help = Some(format!("at most `last-{}-mean`", candidate.epochs));
-                problems.report(self.at_place.clone(), title, label, help);
-            }
+            self.check_candidate(candidate, problems);
         }
     }
 
-    /// What it says, of these groups.
-    pub(super) fn of(self, groups: Vec<Vec<usize>>) -> super::Select {
-        super::Select { over: self.paths(), by: self.by, at: self.at, seeds: self.seeds as usize, groups }
+    fn check_path(&self, path: &WrittenPath, cells: &[Cell], table: &TableSpec, problems: &mut Problems) {
+        let chosen = Path::dotted(&path.name);
+        if let Some(shown) = table.rows.iter().chain(&table.columns).find(|shown| shown.overlaps(&chosen)) {
+            let title = format!("`{chosen}` is chosen and shown in the table");
+            let label = format!("rows or columns show `{shown}`, but each place shows only the best value");
+            let help = Some(format!("use other `rows` and `columns`, or remove `{chosen}` from `over`"));
+            problems.report(path.span(), title, label, help);
+            return;
+        }
+        let mut values = cells.iter().map(|cell| chosen.value_in(&cell.configuration));
+        let first = values.next().flatten();
+        if !self.may_be_trivial && values.all(|value| value == first) {
+            let title = format!("there is nothing to choose for `{chosen}`");
+            let label = match first {
+                Some(value) => format!("it is {value} in every job"),
+                None => "no job has this parameter".to_owned(),
+            };
+            let help = Some(format!("give `{chosen}` several values in `grid`, or remove it from `over`"));
+            problems.report(path.span(), title, label, help);
+        }
+    }
+
+    fn check_candidate(&self, candidate: &Configuration, problems: &mut Problems) {
+        if !candidate.validates() {
+            let title = format!("no validation samples for `{}`", self.by);
+            let label = "some candidates have no validation samples".to_owned();
+            let help = Some("set `validation` in `base`, for instance to 0.1".to_owned());
+            problems.report(self.by_place.clone(), title, label, help);
+        }
+        if let EpochSelection::LastMean(wanted) = self.at
+            && wanted.get() > candidate.epochs
+        {
+            let title = format!("not enough epochs for `{}`", self.at);
+            let label = format!("expected at least {wanted} epochs, some candidates have {}", candidate.epochs);
+            let help = Some(format!("use at most `last-{}-mean`", candidate.epochs));
+            problems.report(self.at_place.clone(), title, label, help);
+        }
+    }
+
+    /// The checked selection with these groups.
+    pub(super) fn with_groups(self, groups: Vec<Vec<usize>>) -> Select {
+        Select { over: self.paths(), by: self.by, at: self.at, seeds: self.seeds as usize, groups }
     }
 }
 
-/// The cells of these groups, by group, in the order in which each has its first.
+/// The indices of cells by group, in the order of the first cell of each; `of_cells` holds the group of each cell.
 pub(super) fn grouped(of_cells: &[CellId]) -> Vec<Vec<usize>> {
-    let mut places: BTreeMap<CellId, usize> = BTreeMap::new();
+    let mut indices: BTreeMap<CellId, usize> = BTreeMap::new();
     let mut groups: Vec<Vec<usize>> = Vec::new();
     for (cell, group) in of_cells.iter().enumerate() {
-        let place = *places.entry(*group).or_insert(groups.len());
-        if place == groups.len() {
+        let index = *indices.entry(*group).or_insert(groups.len());
+        if index == groups.len() {
             groups.push(Vec::new());
         }
-        groups[place].push(cell);
+        groups[index].push(cell);
     }
     groups
-}
-
-/// Whether one of the two leads to a part of what the other leads to.
-pub(super) fn overlap(one: &Path, other: &Path) -> bool {
-    one.0.starts_with(&other.0) || other.0.starts_with(&one.0)
-}
-
-/// Takes what `path` leads to out of `tree`.
-pub(super) fn remove(tree: &mut Value, path: &[String]) {
-    match (path, tree) {
-        ([last], Value::Object(map)) => _ = map.remove(last),
-        ([first, rest @ ..], Value::Object(map)) => {
-            if let Some(below) = map.get_mut(first) {
-                remove(below, rest);
-            }
-        }
-        _ => {}
-    }
 }

@@ -1,6 +1,6 @@
-//! A checked sweep: what is left when the file has no more problems.
+//! A checked sweep.
 
-use super::selection::Select;
+use super::path::Path;
 use crate::id::{CellId, SweepName};
 use crate::job::Configuration;
 use crate::metric::{EpochSelection, Metric};
@@ -8,83 +8,99 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// A sweep whose file has been checked.
+/// A sweep whose file has no problems.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sweep {
-    /// Its name.
+    /// Its name; a profile's sweep is named `SWEEP-PROFILE`.
     pub name: SweepName,
-    /// What it is for, in the author's words.
+    /// The author's description, printed above the table.
     pub description: Option<String>,
     /// In the file's order, each once.
     pub seeds: Vec<u64>,
     /// In the order of the grid, each once.
     pub cells: Vec<Cell>,
-    /// What cells build on, each once and after what it builds on itself. One of them may be a cell as well.
+    /// The parents of cells, each once and after its own parent. A parent may also be a cell.
     pub parents: Vec<Cell>,
-    /// What is chosen among its cells; without it each is trained under every seed.
+    /// Hyper-parameter selection; without it each cell is trained under every seed.
     pub select: Option<Select>,
-    /// How its table is laid out.
+    /// Layout of the table.
     pub table: TableSpec,
 }
 
-/// One configuration of a sweep: one mean ± std.
+/// One configuration of a sweep: one mean ± std of the table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
     /// The hash of the configuration.
     pub id: CellId,
-    /// What its jobs share.
+    /// The configuration that its jobs share.
     pub configuration: Arc<Configuration>,
 }
 
 impl Sweep {
-    /// What is trained, each once: parents, before what builds on them, and then the cells that are no parents.
+    /// All configurations to train, each once: parents before their children, then the cells that are not parents.
     pub fn trained(&self) -> Vec<&Cell> {
         let parents: BTreeSet<CellId> = self.parents.iter().map(|cell| cell.id).collect();
         self.parents.iter().chain(self.cells.iter().filter(|cell| !parents.contains(&cell.id))).collect()
     }
 }
 
-/// How a sweep's table is laid out.
+/// Hyper-parameter selection: cells that differ only in some paths are candidates of one group. All candidates are trained
+/// under the first seeds, and only the best one under the others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Select {
+    /// The paths whose values are chosen.
+    pub over: Vec<Path>,
+    /// The metric that candidates are compared by, in its better direction.
+    pub by: Metric,
+    /// The epoch of each job that is compared.
+    pub at: EpochSelection,
+    /// How many of the sweep's first seeds every candidate is trained under, from 1 to the number of seeds.
+    pub seeds: usize,
+    /// The candidates of each group, as indices into the sweep's cells in the order of the grid. Each cell is in one group.
+    pub groups: Vec<Vec<usize>>,
+}
+
+/// Layout of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableSpec {
     /// Paths into the configuration (`loss`, `noise.rate`) whose values name the rows.
     pub rows: Vec<Path>,
     /// Paths whose values name the columns.
     pub columns: Vec<Path>,
-    /// What is shown.
+    /// The metric shown.
     pub metric: Metric,
-    /// In which epoch.
+    /// The epoch shown.
     pub at: EpochSelection,
-    /// Which standard deviation.
+    /// The standard deviation shown.
     pub std: Std,
-    /// How many of the best of each column are bold.
+    /// How many of the best cells of each column are bold.
     pub bold: usize,
-    /// What comes of seeds that diverged.
+    /// How seeds that diverged count.
     pub diverged: Divergence,
-    /// The name of the published results that it is to be set beside.
+    /// The name of the published results to compare with.
     pub reference: Option<String>,
 }
 
-/// Which standard deviation a table shows.
+/// A standard deviation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Std {
-    /// Over n − 1.
+    /// Of a sample: divides by n − 1.
     #[default]
     Sample,
-    /// Over n.
+    /// Of a population: divides by n.
     Population,
 }
 
-/// What comes of a seed in a table whose loss became infinite or NaN.
+/// How a seed counts whose loss became infinite or NaN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Divergence {
-    /// It is left out of the mean, whose n is shown short.
+    /// It is left out of the mean; the table shows the smaller n.
     #[default]
     Exclude,
-    /// It counts with what its selection shows of the epochs that it finished before; where it finished none, it is left out.
+    /// It counts with the epochs that it finished before; without any, it is left out.
     Count,
-    /// Its cell has no mean, and the sweep has failed.
+    /// Its cell has no mean, and the sweep counts as failed.
     Fail,
 }
 
@@ -101,25 +117,8 @@ impl Divergence {
         }
     }
 
-    /// Whether it is the one that is taken where none is named.
+    /// Whether this is the default policy.
     pub fn is_default(&self) -> bool {
         *self == Divergence::default()
-    }
-}
-
-/// A dotted path into a configuration's JSON, such as `noise.rate`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Path(pub Vec<String>);
-
-impl Path {
-    /// The value that the path leads to in `tree`.
-    pub fn find<'v>(&self, tree: &'v serde_json::Value) -> Option<&'v serde_json::Value> {
-        self.0.iter().try_fold(tree, |node, key| node.get(key))
-    }
-}
-
-impl std::fmt::Display for Path {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.join("."))
     }
 }

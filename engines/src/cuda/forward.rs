@@ -33,7 +33,7 @@ impl BatchView<'_> {
         }
         let logits = &program.values[program.logits].shape;
         GatherRows {
-            seen: self.view(program.logits),
+            input: self.view(program.logits),
             output: batch.buffers.logits.part(0, samples * logits.channels),
             classes: logits.channels,
             stored: logits.stored,

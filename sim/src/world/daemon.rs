@@ -108,7 +108,7 @@ impl World {
     }
 
     fn connect(&mut self, worker: usize) -> Result<(), String> {
-        let reachable = self.coordinator.machine.is_some() && !self.network.is_cut(worker, self.now);
+        let reachable = self.coordinator.is_running() && !self.network.is_cut(worker, self.now);
         if !reachable {
             let (process, after) = (self.workers[worker].process, self.rng.delay(500, 5_000));
             self.after(after, SimEvent::Connect(worker, process));
@@ -172,7 +172,7 @@ impl World {
             return Ok(());
         }
         let process = self.workers[worker].process;
-        let reachable = self.coordinator.machine.is_some()
+        let reachable = self.coordinator.is_running()
             && self.now >= self.coordinator.frozen
             && self.now >= self.coordinator.disk_full
             && !self.network.is_cut(worker, self.now);
@@ -187,7 +187,7 @@ impl World {
                     self.workers[worker].cache.insert(*digest);
                     Ok(())
                 } else {
-                    let lost = Request::User(CoordinatorEvent::Lost(*parent, *digest));
+                    let lost = Request::User(CoordinatorEvent::WeightsLost(*parent, *digest));
                     self.coordinator.inbox.push_back(lost);
                     self.after(0, SimEvent::Serve(self.coordinator.process));
                     Err(Failure::new(FailureKind::Preempted, "the weights are lost"))

@@ -48,11 +48,11 @@ impl World {
     fn inject_into_coordinator(&mut self, fault: Fault) -> Result<bool, String> {
         let until = self.now + fault.duration;
         match fault.kind {
-            FaultKind::KillCoordinator if self.coordinator.machine.is_some() => {
+            FaultKind::KillCoordinator if self.coordinator.is_running() => {
                 self.kill_coordinator()?;
                 self.after(fault.duration, SimEvent::StartCoordinator);
             }
-            FaultKind::FreezeCoordinator if self.coordinator.machine.is_some() => {
+            FaultKind::FreezeCoordinator if self.coordinator.is_running() => {
                 self.coordinator.frozen = self.coordinator.frozen.max(until);
                 if fault.duration > KEEPALIVE {
                     let ids: Vec<_> = self.network.connections.keys().copied().collect();
@@ -169,12 +169,12 @@ impl World {
 
     fn kill_coordinator(&mut self) -> Result<(), String> {
         let room = self.now >= self.coordinator.disk_full;
-        // A commit in progress may be durable although it was not confirmed.
-        if let Some(round) = self.coordinator.die()
+        // What was being written may have come to the disk, though nobody was told.
+        if let Some(records) = self.coordinator.die()
             && room
             && self.rng.one_in(2)
         {
-            self.durable(&round.records)?;
+            self.durable(&records)?;
         }
         let lines: Vec<_> = self.network.connections.keys().copied().collect();
         for connection_id in lines {

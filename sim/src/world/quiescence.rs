@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 impl World {
     /// Whether every job has ended and every report is acknowledged. Checks the outcome if so.
     pub(super) fn is_quiescent(&mut self) -> Result<bool, String> {
-        let Some(machine) = &self.coordinator.machine else { return Ok(false) };
-        let idle = self.coordinator.round.is_none() && self.coordinator.inbox.is_empty() && self.calls.is_empty();
+        let Some(machine) = self.coordinator.scheduler() else { return Ok(false) };
+        let idle = self.coordinator.writing.is_none() && self.coordinator.inbox.is_empty() && self.calls.is_empty();
         let states = || self.plan.jobs.iter().map(|planned| machine.state().job(planned.job.id));
         let over = states().all(|state| matches!(state, Some(JobState::Finished | JobState::Failed(_))));
         let idle_workers = machine.workers().all(|worker| worker.busy.is_empty());
@@ -56,7 +56,7 @@ impl World {
 
     /// Describes the unfinished work of a cluster.
     pub(super) fn describe_unfinished(&self) -> String {
-        let Some(machine) = &self.coordinator.machine else { return "no coordinator".to_owned() };
+        let Some(machine) = self.coordinator.scheduler() else { return "no coordinator".to_owned() };
         let states = self.plan.jobs.iter().map(|planned| machine.state().job(planned.job.id));
         let open: Vec<_> =
             states.filter(|state| !matches!(state, Some(JobState::Finished | JobState::Failed(_)))).collect();
@@ -67,7 +67,7 @@ impl World {
             .filter_map(|w| Some(w.shell.as_ref()?.agent().held_attempts().collect::<Vec<_>>()))
             .collect();
         let outboxes: Vec<_> = self.workers.iter().map(|worker| &worker.outbox).collect();
-        let (round, inbox, calls) = (&self.coordinator.round, &self.coordinator.inbox, &self.calls);
+        let (round, inbox, calls) = (&self.coordinator.writing, &self.coordinator.inbox, &self.calls);
         format!(
             "jobs {open:?}; busy {busy:?}; held {held:?}; outboxes {outboxes:?}; round {round:?}; inbox {inbox:?}; calls {calls:?}"
         )

@@ -8,7 +8,7 @@ use plusminus_core::outcome::FailureKind;
 use plusminus_engines::ExecutionOptions;
 use plusminus_proto::convert::attempt_id;
 use plusminus_proto::v1::{self, from_runner, from_worker, report::Body};
-use plusminus_trainer::Memory;
+use plusminus_trainer::MemoryEstimate;
 use std::ops::Range;
 use std::time::Duration;
 use tracing::warn;
@@ -237,7 +237,7 @@ impl Agent {
 
 /// The estimated memory of a job, in parentheses; empty if there is no estimate.
 fn memory_estimate(assignment: &v1::Assignment, execution: ExecutionOptions) -> String {
-    let memory = assignment.job().ok().and_then(|job| Memory::of(&job.configuration, execution));
+    let memory = assignment.job().ok().and_then(|job| MemoryEstimate::on_host(&job.configuration, execution));
     memory.map_or_else(String::new, |memory| format!(" (the job takes about {memory})"))
 }
 

@@ -4,7 +4,7 @@ use crate::agent::Equipment;
 use crate::host::{Division, Host, SlotRequest};
 use plusminus_engines::{Device, EngineKind, ExecutionOptions};
 use plusminus_proto::v1;
-use plusminus_trainer::Memory;
+use plusminus_trainer::MemoryEstimate;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 /// The largest automatic number of jobs per GPU. Each job has its own stream, and more streams hardly increase the throughput.
@@ -37,7 +37,7 @@ pub enum Devices {
 }
 
 /// Estimates the largest memory of a job under these options. `None` if it is unknown.
-pub type Need<'a> = &'a dyn Fn(ExecutionOptions) -> Option<Memory>;
+pub type Need<'a> = &'a dyn Fn(ExecutionOptions) -> Option<MemoryEstimate>;
 
 impl Devices {
     /// The equipment of a worker on these devices. Slots and threads are those requested, or else as many as cores and memory allow.
@@ -91,14 +91,16 @@ impl Devices {
 }
 
 /// The number of slots of one of `gpus` GPUs. Each job occupies a CPU core with launching kernels and preparing batches.
-fn lanes(gpu: &Gpu, gpus: usize, host: &Host, request: SlotRequest, need: Option<Memory>) -> NonZeroU32 {
+fn lanes(gpu: &Gpu, gpus: usize, host: &Host, request: SlotRequest, need: Option<MemoryEstimate>) -> NonZeroU32 {
     if let Some(slots) = request.slots {
         return slots;
     }
     let cores = host.cores.get() / gpus;
     let jobs = request.jobs.map_or(usize::MAX, |jobs| jobs.div_ceil(gpus));
     let fit = match need {
-        Some(Memory(bytes)) if bytes > 0 => (gpu.memory.saturating_sub(RESERVED_MEMORY) / bytes as u64) as usize,
+        Some(MemoryEstimate(bytes)) if bytes > 0 => {
+            (gpu.memory.saturating_sub(RESERVED_MEMORY) / bytes as u64) as usize
+        }
         _ => usize::MAX,
     };
     let most = cores.min(jobs).min(fit).min(MAX_LANES as usize);

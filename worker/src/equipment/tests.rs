@@ -5,7 +5,7 @@ use super::*;
 use crate::host::{Host, SlotRequest};
 use plusminus_cuda::{DeviceError, GpuInfo, Survey};
 use plusminus_engines::{EngineKind, ExecutionOptions};
-use plusminus_trainer::Memory;
+use plusminus_trainer::MemoryEstimate;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 fn found(number: usize) -> GpuInfo {
@@ -102,7 +102,7 @@ fn cores_jobs_and_memory_limit_the_slots_of_a_gpu() {
     let devices = inventory(2).select(&DeviceSelection::Auto, None).unwrap();
     let slots = |cores: usize, request: SlotRequest, need: Option<usize>| {
         let host = Host { cores: NonZeroUsize::new(cores).unwrap(), memory: None };
-        let equipment = devices.equip(&host, request, ExecutionOptions::default(), &|_| need.map(Memory));
+        let equipment = devices.equip(&host, request, ExecutionOptions::default(), &|_| need.map(MemoryEstimate));
         equipment.iter().map(|equipment| equipment.device.slots).collect::<Vec<_>>()
     };
     let none = SlotRequest::default();
@@ -124,7 +124,7 @@ fn every_gpu_gets_as_many_slots_as_the_smallest() {
     let host = Host { cores: NonZeroUsize::new(64).unwrap(), memory: None };
     let devices = mixed.select(&DeviceSelection::Auto, None).unwrap();
     let equipment =
-        devices.equip(&host, SlotRequest::default(), ExecutionOptions::default(), &|_| Some(Memory(8 << 30)));
+        devices.equip(&host, SlotRequest::default(), ExecutionOptions::default(), &|_| Some(MemoryEstimate(8 << 30)));
     assert_eq!(equipment.iter().map(|equipment| equipment.device.slots).collect::<Vec<_>>(), [3, 3]);
 }
 

@@ -40,7 +40,7 @@ pub struct ChildOptions {
     /// The directory for checkpoints.
     pub checkpoints: PathBuf,
     /// How often a checkpoint is written.
-    pub checkpoint_every: trainer::checkpoint::Every,
+    pub checkpoint_every: trainer::CheckpointInterval,
     /// The device, the engine and the threads of its jobs.
     pub execution: ExecutionOptions,
     /// The number of jobs that are trained at the same time; at least one.
@@ -52,7 +52,7 @@ pub struct ChildOptions {
 /// # Errors
 /// If standard output is closed, or a thread cannot be started.
 pub fn serve(options: ChildOptions) -> io::Result<()> {
-    let cache = trainer::Cache::new(trainer::Datasets { directories: options.datasets.clone() });
+    let cache = trainer::DatasetCache::new(trainer::DataDirectories { directories: options.datasets.clone() });
     let (lanes, device) = (options.lanes, options.execution.device);
     let shared = Arc::new((options, cache));
     serve_with(lanes, device, || {
@@ -238,7 +238,7 @@ fn exit_on_sigterm(_shared: Arc<Shared>) -> io::Result<()> {
 
 fn train(
     assignment: &v1::Assignment,
-    cache: &trainer::Cache,
+    cache: &trainer::DatasetCache,
     options: &ChildOptions,
     observer: &mut dyn trainer::Observer,
 ) -> Result<Facts, Failure> {
@@ -253,13 +253,13 @@ fn train(
     let keeps = assignment.keeps().map_err(malformed)?;
     let AttemptId { attempt, .. } = required_attempt(assignment.of.as_ref()).map_err(malformed)?;
     let (directory, every) = (options.checkpoints.as_path(), options.checkpoint_every);
-    let checkpoints = Some(trainer::checkpoint::Checkpoints { directory, attempt, every });
-    let supplies = trainer::Supplies { cache, means: options.execution, parent, checkpoints };
-    let mut trained = trainer::train(&job, supplies, observer)?;
+    let checkpoints = Some(trainer::CheckpointOptions { directory, attempt, interval: every });
+    let inputs = trainer::TrainInputs { cache, execution: options.execution, parent, checkpoints };
+    let mut trained = trainer::train(&job, inputs, observer)?;
     if let Some(directory) = &options.weights {
-        trained.weights.write(directory, job.id()).map_err(not_saved)?;
+        trained.weights.write_named(directory, job.id()).map_err(not_saved)?;
     }
-    trained.facts.kept = trained.weights.leave(&options.cache, job.id(), &keeps).map_err(not_saved)?;
+    trained.facts.kept = trained.weights.write_by_digest(&options.cache, job.id(), &keeps).map_err(not_saved)?;
     Ok(trained.facts)
 }
 

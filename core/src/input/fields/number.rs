@@ -1,189 +1,165 @@
-//! Numbers and their ranges.
+//! Numbers and whole numbers.
 
+use super::super::bounds::Bounds;
+use super::super::declaration::{Presence, Shape};
 use super::super::node::{Node, Value};
-use super::Fields;
-use std::fmt;
+use super::map::Fields;
 
-/// The range of a number.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Bounds {
-    pub(crate) above: Option<f64>,
-    at_least: Option<f64>,
-    below: Option<f64>,
-    at_most: Option<f64>,
-}
-
-impl Bounds {
-    /// Both ends included.
-    pub(crate) fn between(low: f64, high: f64) -> Self {
-        Bounds { at_least: Some(low), at_most: Some(high), ..Bounds::default() }
-    }
-
-    fn hold(&self, value: f64) -> bool {
-        self.above.is_none_or(|bound| value > bound)
-            && self.at_least.is_none_or(|bound| value >= bound)
-            && self.below.is_none_or(|bound| value < bound)
-            && self.at_most.is_none_or(|bound| value <= bound)
-    }
-
-    /// A share was perhaps written in per cent.
-    fn help(&self, value: f64) -> Option<String> {
-        let share = self.above.or(self.at_least) == Some(0.0) && self.below.or(self.at_most) == Some(1.0);
-        let per_cent = value / 100.0;
-        (share && value > 1.0 && self.hold(per_cent)).then(|| format!("a share, not per cent: {value} % is {per_cent}"))
-    }
-
-    /// Any number in range.
-    fn stand_in(&self) -> f64 {
-        let low = self.at_least.or(self.above).unwrap_or(0.0);
-        if self.hold(low) { low } else { self.at_most.or(self.below).map_or(low + 1.0, |high| (low + high) / 2.0) }
-    }
-}
-
-impl fmt::Display for Bounds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (Some(low), Some(high)) = (self.at_least, self.at_most) {
-            return write!(f, " from {low} to {high}");
-        }
-        let bounds =
-            [("above", self.above), ("of at least", self.at_least), ("below", self.below), ("at most", self.at_most)];
-        for (i, (word, bound)) in bounds.iter().filter_map(|(word, bound)| Some((word, (*bound)?))).enumerate() {
-            write!(f, "{} {word} {bound}", if i > 0 { " and" } else { "" })?;
-        }
-        Ok(())
-    }
-}
-
-/// A number that is being read; see [`Fields::number`].
+/// A number; see [`Fields::number`].
 #[must_use]
 #[derive(Debug)]
-pub struct Number<'f, 'a> {
-    pub(crate) fields: &'f mut Fields<'a>,
-    pub(crate) key: &'static str,
-    pub(crate) range: Bounds,
+pub struct NumberField<'f, 'a> {
+    fields: &'f mut Fields<'a>,
+    key: &'static str,
+    range: Bounds,
 }
 
-impl Number<'_, '_> {
-    /// Refuses `bound` and less.
+/// A whole number; see [`Fields::integer`].
+#[must_use]
+#[derive(Debug)]
+pub struct IntegerField<'f, 'a> {
+    fields: &'f mut Fields<'a>,
+    key: &'static str,
+    least: u64,
+    most: u64,
+}
+
+impl<'a> Fields<'a> {
+    /// A finite number.
+    pub fn number(&mut self, key: &'static str) -> NumberField<'_, 'a> {
+        NumberField { fields: self, key, range: Bounds::default() }
+    }
+
+    /// A whole number of at least 0.
+    pub fn integer(&mut self, key: &'static str) -> IntegerField<'_, 'a> {
+        IntegerField { fields: self, key, least: 0, most: i64::MAX as u64 }
+    }
+}
+
+impl NumberField<'_, '_> {
+    /// Rejects `bound` and less.
     pub fn above(mut self, bound: f64) -> Self {
         self.range.above = Some(bound);
         self
     }
 
-    /// Refuses less than `bound`.
+    /// Rejects less than `bound`.
     pub fn at_least(mut self, bound: f64) -> Self {
         self.range.at_least = Some(bound);
         self
     }
 
-    /// Refuses `bound` and more.
+    /// Rejects `bound` and more.
     pub fn below(mut self, bound: f64) -> Self {
         self.range.below = Some(bound);
         self
     }
 
-    /// Refuses more than `bound`.
+    /// Rejects more than `bound`.
     pub fn at_most(mut self, bound: f64) -> Self {
         self.range.at_most = Some(bound);
         self
     }
 
-    /// The number, or `default` where the key is not there.
+    /// The number, or `default` if the key is absent.
     pub fn or(self, default: f64) -> f64 {
-        match self.fields.ask(self.key, false) {
-            Some(node) => number(self.fields, self.key, node, &self.range),
+        let NumberField { fields, key, range } = self;
+        match fields.declare(key, || (Shape::Number(range), Presence::Default(default.into()))) {
+            Some(node) => number(fields, key, node, &range),
             None => default,
         }
     }
 
-    /// The number.
+    /// The number; a placeholder, and a problem, if the key is absent.
     pub fn required(self) -> f64 {
-        match self.fields.ask(self.key, false) {
-            Some(node) => number(self.fields, self.key, node, &self.range),
+        let NumberField { fields, key, range } = self;
+        match fields.declare(key, || (Shape::Number(range), Presence::Optional)) {
+            Some(node) => number(fields, key, node, &range),
             None => {
-                self.fields.missing(self.key, format!("a number{}", self.range));
-                self.range.stand_in()
+                fields.missing(key, format!("a number{range}"));
+                range.placeholder()
             }
         }
     }
 }
 
-pub(crate) fn number(fields: &mut Fields<'_>, key: &str, node: &Node, range: &Bounds) -> f64 {
-    let expected = || format!("a number{range}");
-    match node.number() {
-        None => {
-            let quoted = node.text().filter(|text| text.trim().parse::<f64>().is_ok_and(f64::is_finite));
-            fields.unexpected(key, node, &expected(), quoted.map(|text| format!("without quotes: `{}`", text.trim())));
-            range.stand_in()
-        }
-        Some(value) if !value.is_finite() => {
-            fields.out_of_range(key, node, &format!("a finite number{range}"), None);
-            range.stand_in()
-        }
-        Some(value) if !range.hold(value) => {
-            fields.out_of_range(key, node, &expected(), range.help(value));
-            range.stand_in()
-        }
-        // No two forms of one number: −0 would make a configuration of its own.
-        Some(value) => value + 0.0,
-    }
-}
-
-/// A whole number that is being read; see [`Fields::integer`].
-#[must_use]
-#[derive(Debug)]
-pub struct Integer<'f, 'a> {
-    pub(crate) fields: &'f mut Fields<'a>,
-    pub(crate) key: &'static str,
-    pub(crate) least: u64,
-    pub(crate) most: u64,
-}
-
-impl Integer<'_, '_> {
-    /// Refuses less than `least`.
+impl IntegerField<'_, '_> {
+    /// Rejects less than `least`.
     pub fn at_least(mut self, least: u64) -> Self {
         self.least = least;
         self
     }
 
-    /// Refuses more than `most`.
+    /// Rejects more than `most`.
     pub fn at_most(mut self, most: u64) -> Self {
         self.most = most;
         self
     }
 
-    /// The number, or `default` where the key is not there.
+    /// The number, or `default` if the key is absent.
     pub fn or(self, default: u64) -> u64 {
-        match self.fields.ask(self.key, false) {
-            Some(node) => integer(self.fields, self.key, node, self.least, self.most),
+        let IntegerField { fields, key, least, most } = self;
+        let shape = || Shape::Integer { least, most, nullable: false };
+        match fields.declare(key, || (shape(), Presence::Default(default.into()))) {
+            Some(node) => integer(fields, key, node, least, most),
             None => default,
         }
     }
 
-    /// The number, or nothing where the key is not there or has no value.
+    /// The number, or `None` if the key is absent or has no value.
     pub fn optional(self) -> Option<u64> {
-        let node = self.fields.ask(self.key, false).filter(|node| node.value != Value::Null)?;
-        Some(integer(self.fields, self.key, node, self.least, self.most))
+        let IntegerField { fields, key, least, most } = self;
+        let node = fields.declare(key, || (Shape::Integer { least, most, nullable: true }, Presence::Optional));
+        let node = node.filter(|node| node.value != Value::Null)?;
+        Some(integer(fields, key, node, least, most))
     }
 
-    /// The number.
+    /// The number; the smallest one, and a problem, if the key is absent.
     pub fn required(self) -> u64 {
-        match self.fields.ask(self.key, false) {
-            Some(node) => integer(self.fields, self.key, node, self.least, self.most),
+        let IntegerField { fields, key, least, most } = self;
+        match fields.declare(key, || (Shape::Integer { least, most, nullable: false }, Presence::Optional)) {
+            Some(node) => integer(fields, key, node, least, most),
             None => {
-                self.fields.missing(self.key, whole_number(self.least, self.most));
-                self.least
+                fields.missing(key, whole_number(least, most));
+                least
             }
         }
     }
 }
 
+/// Reads a number in `range`; reports anything else and returns a placeholder.
+pub(super) fn number(fields: &mut Fields<'_>, key: &str, node: &Node, range: &Bounds) -> f64 {
+    let expected = || format!("a number{range}");
+    match node.number() {
+        None => {
+            let quoted = node.text().filter(|text| text.trim().parse::<f64>().is_ok_and(f64::is_finite));
+            fields.unexpected(key, node, &expected(), quoted.map(without_quotes));
+            range.placeholder()
+        }
+        Some(value) if !value.is_finite() => {
+            fields.out_of_range(key, node, &format!("a finite number{range}"), None);
+            range.placeholder()
+        }
+        Some(value) if !range.contain(value) => {
+            fields.out_of_range(key, node, &expected(), range.remedy(value));
+            range.placeholder()
+        }
+        // −0 becomes 0: two spellings of one number must not make two configurations.
+        Some(value) => value + 0.0,
+    }
+}
+
+fn without_quotes(text: &str) -> String {
+    format!("remove the quotes: `{}`", text.trim())
+}
+
+/// "a whole number from 1 to 100000".
 fn whole_number(least: u64, most: u64) -> String {
     let end = if most < i64::MAX as u64 { format!(" to {most}") } else { String::new() };
     format!("a whole number from {least}{end}")
 }
 
-/// A whole number in `least..=most`; `key` is what it is called.
+/// Reads a whole number from `least` to `most`; reports anything else and returns `least`.
 pub(crate) fn integer(fields: &mut Fields<'_>, key: &str, node: &Node, least: u64, most: u64) -> u64 {
     let expected = whole_number(least, most);
     match &node.value {
@@ -192,10 +168,10 @@ pub(crate) fn integer(fields: &mut Fields<'_>, key: &str, node: &Node, least: u6
             _ => fields.out_of_range(key, node, &expected, None),
         },
         Value::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 => {
-            fields.unexpected(key, node, &expected, Some(format!("without a decimal point: `{value:.0}`")));
+            fields.unexpected(key, node, &expected, Some(format!("remove the decimal point: `{value:.0}`")));
         }
         Value::Text(text) if text.trim().parse::<i64>().is_ok() => {
-            fields.unexpected(key, node, &expected, Some(format!("without quotes: `{}`", text.trim())));
+            fields.unexpected(key, node, &expected, Some(without_quotes(text)));
         }
         _ => fields.unexpected(key, node, &expected, None),
     }

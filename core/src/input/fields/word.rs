@@ -1,109 +1,186 @@
 //! Flags, names and texts.
 
-use super::super::node::{Node, Value, find, shortened};
+use super::super::declaration::{Presence, Shape};
+use super::super::node::{Node, Value, shortened};
 use super::super::problems::{Problems, did_you_mean, expected_one_of};
-use super::Fields;
+use super::map::Fields;
 use std::str::FromStr;
 
-/// A flag that is being read; see [`Fields::flag`].
+/// `true` or `false`; see [`Fields::flag`].
 #[must_use]
 #[derive(Debug)]
-pub struct Flag<'f, 'a> {
-    pub(crate) fields: &'f mut Fields<'a>,
-    pub(crate) key: &'static str,
+pub struct FlagField<'f, 'a> {
+    fields: &'f mut Fields<'a>,
+    key: &'static str,
 }
 
-impl Flag<'_, '_> {
-    /// The flag, or `default` where the key is not there.
-    pub fn or(self, default: bool) -> bool {
-        let Some(node) = self.fields.ask(self.key, false) else { return default };
-        if let Value::Bool(value) = node.value {
-            return value;
-        }
-        // What YAML took for a truth once, and does no more.
-        let help = match node.text().map(str::to_lowercase).as_deref() {
-            Some("yes" | "on" | "y" | "true") => Some("write `true`".to_owned()),
-            Some("no" | "off" | "n" | "false") => Some("write `false`".to_owned()),
-            _ => None,
-        };
-        self.fields.unexpected(self.key, node, "`true` or `false`", help);
-        default
-    }
-}
-
-/// A name out of several that is being read; see [`Fields::choice`].
+/// One of several names; see [`Fields::choice`].
 #[must_use]
 #[derive(Debug)]
-pub struct Choice<'f, 'a, T> {
-    pub(crate) fields: &'f mut Fields<'a>,
-    pub(crate) key: &'static str,
-    pub(crate) choices: Vec<(&'static str, T)>,
+pub struct ChoiceField<'f, 'a, T> {
+    fields: &'f mut Fields<'a>,
+    key: &'static str,
+    choices: Vec<(&'static str, T)>,
 }
 
-impl<T: Clone> Choice<'_, '_, T> {
-    /// What was chosen, or `default` where the key is not there.
-    pub fn or(self, default: T) -> T {
-        self.optional().unwrap_or(default)
-    }
+/// A text; see [`Fields::text`].
+#[must_use]
+#[derive(Debug)]
+pub struct TextField<'f, 'a> {
+    fields: &'f mut Fields<'a>,
+    key: &'static str,
+}
 
-    /// What was chosen; nothing, and a problem, where the key is not there.
-    pub fn required(self) -> Option<T> {
-        if find(self.fields.entries, self.key).is_none() {
-            let expected = expected_one_of(self.choices.iter().map(|(name, _)| *name));
-            self.fields.missing(self.key, expected.trim_start_matches("expected "));
-        }
-        self.optional()
-    }
-
-    /// What was chosen; nothing where the key is not there, or is wrong.
-    fn optional(self) -> Option<T> {
-        let node = self.fields.ask(self.key, false)?;
-        let names = || self.choices.iter().map(|(name, _)| *name);
-        // YAML takes `true` for a truth even where it is a name.
-        let truth = match node.value {
-            Value::Bool(value) => names().find(|name| *name == if value { "true" } else { "false" }),
-            _ => None,
-        };
-        let Some(text) = truth.or_else(|| node.text()) else {
-            let expected = expected_one_of(names());
-            self.fields.unexpected(self.key, node, expected.trim_start_matches("expected "), None);
-            return None;
-        };
-        let chosen = self.choices.iter().find(|(name, _)| *name == text);
-        if chosen.is_none() {
-            unknown_name(self.fields.problems, self.key, node, text, names());
-        }
-        chosen.map(|(_, value)| value.clone())
-    }
+/// Fixed names, and a pattern for further names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NamesAndPattern<'n> {
+    /// Names that a message lists.
+    pub(crate) names: &'n [&'static str],
+    /// Further valid names, which a message only suggests.
+    pub(crate) others: &'n [&'static str],
+    /// The end of the message, such as "or a mean over any number of epochs, such as `last-10-mean`".
+    pub(crate) examples: &'n str,
+    /// A regular expression for valid names beside `names` and `others`.
+    pub(crate) pattern: &'static str,
 }
 
 impl<'a> Fields<'a> {
-    /// What the name under `key` stands for, `default` where the key is not there or is wrong. Where it stands for nothing, `names` are
-    /// told, and that there are others, of a kind that `others` says by an example and lists.
+    /// `true` or `false`.
+    pub fn flag(&mut self, key: &'static str) -> FlagField<'_, 'a> {
+        FlagField { fields: self, key }
+    }
+
+    /// One of `choices`, by name.
+    pub fn choice<T: Clone + PartialEq>(
+        &mut self,
+        key: &'static str,
+        choices: &[(&'static str, T)],
+    ) -> ChoiceField<'_, 'a, T> {
+        ChoiceField { fields: self, key, choices: choices.to_vec() }
+    }
+
+    /// A text.
+    pub fn text(&mut self, key: &'static str) -> TextField<'_, 'a> {
+        TextField { fields: self, key }
+    }
+
+    /// The value that the name under `key` parses to; `default`, which is named `named`, if the key is absent or invalid.
     pub(crate) fn named<T: FromStr>(
         &mut self,
         key: &'static str,
-        names: &[&'static str],
-        others: (&str, &[&'static str]),
-        default: T,
+        accepted: NamesAndPattern<'_>,
+        (named, default): (&'static str, T),
     ) -> T {
-        let Some(node) = self.ask(key, false) else { return default };
-        let expected = format!("{}, {}", expected_one_of(names.iter().copied()), others.0);
+        let NamesAndPattern { names, others, examples, pattern } = accepted;
+        let shape = || Shape::Name { names: [names, others].concat(), pattern: Some(pattern) };
+        let Some(node) = self.declare(key, || (shape(), Presence::Default(named.into()))) else { return default };
+        let expected = format!("{}, {examples}", expected_one_of(names.iter().copied()));
         let Some(text) = node.text() else {
             self.unexpected(key, node, expected.trim_start_matches("expected "), None);
             return default;
         };
         text.parse().unwrap_or_else(|_| {
             let title = format!("unknown {key} `{}`", shortened(text));
-            let help = did_you_mean(text, names.iter().chain(others.1).copied());
+            let help = did_you_mean(text, names.iter().chain(others).copied());
             self.problems.report(node.span.clone(), title, expected, help);
             default
         })
     }
 }
 
-/// Reports `text` at `node`, which is none of `names`.
-pub(crate) fn unknown_name<'n>(
+impl FlagField<'_, '_> {
+    /// The flag, or `default` if the key is absent.
+    pub fn or(self, default: bool) -> bool {
+        let FlagField { fields, key } = self;
+        let Some(node) = fields.declare(key, || (Shape::Flag, Presence::Default(default.into()))) else {
+            return default;
+        };
+        if let Value::Bool(value) = node.value {
+            return value;
+        }
+        // YAML 1.1 reads these as booleans, YAML 1.2 does not.
+        let help = match node.text().map(str::to_lowercase).as_deref() {
+            Some("yes" | "on" | "y" | "true") => Some("write `true`".to_owned()),
+            Some("no" | "off" | "n" | "false") => Some("write `false`".to_owned()),
+            _ => None,
+        };
+        fields.unexpected(key, node, "`true` or `false`", help);
+        default
+    }
+}
+
+impl<T: Clone + PartialEq> ChoiceField<'_, '_, T> {
+    /// The choice, or `default` if the key is absent or invalid.
+    pub fn or(self, default: T) -> T {
+        let named = self.choices.iter().find(|(_, value)| *value == default).map(|(name, _)| *name);
+        self.read(named).unwrap_or(default)
+    }
+
+    /// The choice; `None`, and a problem, if the key is absent or invalid.
+    pub fn required(self) -> Option<T> {
+        let present = self.fields.key_place(self.key).is_some();
+        let ChoiceField { fields, key, choices } = self;
+        let expected = expected_one_of(choices.iter().map(|(name, _)| *name));
+        let choice = ChoiceField { fields: &mut *fields, key, choices }.read(None);
+        if !present {
+            fields.missing(key, expected.trim_start_matches("expected "));
+        }
+        choice
+    }
+
+    /// The choice; `None` if the key is absent or invalid.
+    pub fn optional(self) -> Option<T> {
+        self.read(None)
+    }
+
+    fn read(self, default: Option<&'static str>) -> Option<T> {
+        let ChoiceField { fields, key, choices } = self;
+        let names = || choices.iter().map(|(name, _)| *name);
+        let presence = default.map_or(Presence::Optional, |name| Presence::Default(name.into()));
+        let node = fields.declare(key, || (Shape::Name { names: names().collect(), pattern: None }, presence))?;
+        // YAML reads `true` as a boolean even where it is a name.
+        let boolean = match node.value {
+            Value::Bool(value) => names().find(|name| *name == if value { "true" } else { "false" }),
+            _ => None,
+        };
+        let Some(text) = boolean.or_else(|| node.text()) else {
+            let expected = expected_one_of(names());
+            fields.unexpected(key, node, expected.trim_start_matches("expected "), None);
+            return None;
+        };
+        let chosen = choices.iter().find(|(name, _)| *name == text);
+        if chosen.is_none() {
+            unknown_name(fields.problems, key, node, text, names());
+        }
+        chosen.map(|(_, value)| value.clone())
+    }
+}
+
+impl<'a> TextField<'_, 'a> {
+    /// The text; `None`, and a problem that asks for `expected`, if the key is absent or invalid.
+    pub fn required(self, expected: &str) -> Option<&'a str> {
+        let TextField { fields, key } = self;
+        let text = TextField { fields: &mut *fields, key }.optional();
+        if fields.key_place(key).is_none() {
+            fields.missing(key, expected);
+        }
+        text
+    }
+
+    /// The text; `None` if the key is absent or invalid.
+    pub fn optional(self) -> Option<&'a str> {
+        let TextField { fields, key } = self;
+        let node = fields.declare(key, || (Shape::Text, Presence::Optional))?;
+        if node.text().is_none() {
+            let scalar = matches!(node.value, Value::Int(_) | Value::Float(_) | Value::Bool(_));
+            fields.unexpected(key, node, "a text", scalar.then(|| format!("put it in quotes: \"{node}\"")));
+        }
+        node.text()
+    }
+}
+
+/// Reports the unknown name `text` of a `what` and suggests the nearest of `names`.
+pub(super) fn unknown_name<'n>(
     problems: &mut Problems,
     what: &str,
     node: &Node,
@@ -112,32 +189,4 @@ pub(crate) fn unknown_name<'n>(
 ) {
     let title = format!("unknown {what} `{}`", shortened(text));
     problems.report(node.span.clone(), title, expected_one_of(names.clone()), did_you_mean(text, names));
-}
-
-/// A text that is being read; see [`Fields::text`].
-#[must_use]
-#[derive(Debug)]
-pub struct Text<'f, 'a> {
-    pub(crate) fields: &'f mut Fields<'a>,
-    pub(crate) key: &'static str,
-}
-
-impl<'a> Text<'_, 'a> {
-    /// The text, which stands for what `expected` says; nothing, and a problem, where the key is not there or is wrong.
-    pub fn required(self, expected: &str) -> Option<&'a str> {
-        if find(self.fields.entries, self.key).is_none() {
-            self.fields.missing(self.key, expected);
-        }
-        self.optional()
-    }
-
-    /// The text; nothing where the key is not there, or is wrong.
-    pub fn optional(self) -> Option<&'a str> {
-        let node = self.fields.ask(self.key, false)?;
-        if node.text().is_none() {
-            let help = matches!(node.value, Value::Int(_) | Value::Float(_) | Value::Bool(_));
-            self.fields.unexpected(self.key, node, "a text", help.then(|| format!("in quotes: \"{node}\"")));
-        }
-        node.text()
-    }
 }

@@ -1,5 +1,5 @@
-//! A data set's canonical form: a name alone where there is no more to say, as it has been since there were no parameters, or a map of
-//! the name and the parameters.
+//! The canonical form of a data set: a name alone, or a map of name and parameters. Data sets without parameters keep the form
+//! that they had before there were parameters, so that job ids stay valid.
 
 use super::{CLASSES, Dataset, Folder, SIDE};
 use serde::de::value::MapAccessDeserializer;
@@ -7,7 +7,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 
-/// A data set that has parameters.
+/// The data sets with parameters.
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
 enum Parameterised {
@@ -47,7 +47,7 @@ impl<'de> Deserialize<'de> for Dataset {
             type Value = Dataset;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a data set, or a map of it and its parameters")
+                f.write_str("the name of a data set, or a map of name and parameters")
             }
 
             fn visit_str<E: Error>(self, name: &str) -> Result<Dataset, E> {
@@ -63,7 +63,7 @@ impl<'de> Deserialize<'de> for Dataset {
                     }
                 };
                 let (shape, classes) = (dataset.shape(), dataset.classes());
-                // What a sweep file cannot say no message may: a trainer relies on it.
+                // The limits of sweep files apply to messages too: a trainer relies on them.
                 if (1..=SIDE).contains(&shape.width) && (2..=CLASSES).contains(&classes) {
                     Ok(dataset)
                 } else {
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_data_set_without_parameters_is_stored_under_the_name_that_a_sweep_file_has() {
+    fn a_data_set_without_parameters_is_stored_as_its_name() {
         let plain = Dataset::ALL.iter().filter(|dataset| !dataset.has_parameters());
         plain.for_each(|dataset| assert_eq!(stored(dataset), format!("{:?}", dataset.name())));
         assert!(serde_json::from_str::<Dataset>("\"cifar10\"").is_err());
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_data_set_with_parameters_is_stored_as_a_map_of_its_name_and_them() {
+    fn a_data_set_with_parameters_is_stored_as_a_map() {
         assert_eq!(stored(&Dataset::DogsVsCats { size: 64 }), r#"{"name":"dogs-vs-cats","size":64}"#);
         assert_eq!(stored(&Dataset::Clothing1M { size: 224 }), r#"{"name":"clothing1m","size":224}"#);
         let folder = Folder { path: "birds".to_owned(), classes: 5, size: 64, grey: false };
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_form_that_no_sweep_file_makes_is_refused() {
+    fn a_form_that_no_sweep_file_makes_is_rejected() {
         let wrong = [
             r#"{"name":"dogs-vs-cats","size":0}"#,
             r#"{"name":"dogs-vs-cats","size":32,"path":"a"}"#,

@@ -1,12 +1,12 @@
-//! What losses that a batch alone decides have in common: arithmetic in `f64`, sums in the order of the samples.
+//! Losses that depend on a batch alone. They compute in `f64` and sum in the order of the samples.
 
 use super::DeviceLoss;
 use crate::logits;
 
-/// Logits and the labels that they are to be held against.
+/// Logits and labels of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Batch<'a> {
-    /// A row a sample, `[labels.len() × classes]`.
+    /// One row per sample, `[labels.len() × classes]`.
     pub(super) logits: &'a [f64],
     pub(super) classes: usize,
     /// Each below `classes`.
@@ -14,18 +14,18 @@ pub(super) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// A row of logits and its label, a sample after the other.
+    /// The row of logits and the label of each sample.
     pub(super) fn rows(&self) -> impl Iterator<Item = (&'a [f64], usize)> + use<'a> {
         self.logits.chunks_exact(self.classes).zip(self.labels).map(|(row, label)| (row, *label as usize))
     }
 }
 
-/// A loss that a batch alone decides.
+/// A loss that depends on a batch alone.
 pub(super) trait BatchLoss {
-    /// The batch loss; writes its gradient with respect to the logits where one is asked for.
+    /// Returns the loss of the batch and writes its gradient with respect to the logits, if `gradient` is given.
     fn batch(&self, batch: Batch<'_>, gradient: Option<&mut [f64]>) -> f64;
 
-    /// The same for a device, where it is known how.
+    /// The loss as a device computes it; `None` if no device can.
     fn on_device(&self) -> Option<DeviceLoss> {
         None
     }
@@ -33,22 +33,21 @@ pub(super) trait BatchLoss {
 
 /// A loss that is a mean over samples.
 pub(super) trait RowLoss {
-    /// The sample's loss; writes `weight` times its gradient.
+    /// Returns the loss of a sample and writes `weight` times its gradient, `[classes]`.
     fn row(&self, logits: &[f64], label: usize, weight: f64, gradient: &mut [f64]) -> f64;
 
-    /// The same for a device, where it is known how.
+    /// The loss as a device computes it; `None` if no device can.
     fn on_device(&self) -> Option<DeviceLoss> {
         None
     }
 }
 
-/// A loss that is a mean over samples, each a function of its own p_y whose gradient is c·(p − e_y): it differs from CCE
-/// only by the scalar c.
+/// A mean over samples of a function of p_y. Its gradient is c (p − e_y), which differs from that of CCE only by the scalar c.
 pub(super) trait SampleLoss {
-    /// From ln p_y: the sample's loss, and c.
+    /// The loss of a sample, and c, from ln p_y.
     fn value_and_scale(&self, log_p: f64) -> (f64, f64);
 
-    /// α, β and q, where the loss is α (−ln p) + β (1 − p^q)/q.
+    /// α, β and q, if the loss is α (−ln p) + β (1 − p^q)/q.
     fn powers(&self) -> Option<[f64; 3]> {
         None
     }
@@ -83,7 +82,7 @@ impl<L: SampleLoss> RowLoss for L {
     fn row(&self, logits: &[f64], label: usize, weight: f64, gradient: &mut [f64]) -> f64 {
         let log_normaliser = log_sum_exp(logits);
         let (value, scale) = self.value_and_scale(logits[label] - log_normaliser);
-        // 1 − p_y as a sum of the others: no cancellation where p_y is near 1.
+        // 1 − p_y as a sum of the others avoids cancellation if p_y is near 1.
         let mut others = 0.0;
         for (j, (g, z)) in gradient.iter_mut().zip(logits).enumerate() {
             if j != label {
@@ -102,7 +101,7 @@ impl<L: SampleLoss> RowLoss for L {
     }
 }
 
-/// ln Σ exp z; NaN where the largest is not finite.
+/// ln Σ exp z; NaN if the largest z is not finite.
 pub(super) fn log_sum_exp(z: &[f64]) -> f64 {
     logits::log_sum_exp(z.iter().copied())
 }
@@ -115,20 +114,20 @@ pub(super) fn softmax(z: &[f64], p: &mut [f64]) {
     }
 }
 
-/// The gradient with respect to `logits` sums to 0. So its entry at the largest of them, where differences of numbers near 1 have
-/// lost their digits, is what the others leave.
+/// Replaces the entry at the largest logit by minus the sum of the others: the gradient sums to 0, and cancellation makes this
+/// entry inaccurate.
 pub(super) fn balance(logits: &[f64], gradient: &mut [f64]) {
     let largest = logits::largest(logits);
     let others: f64 = gradient.iter().enumerate().filter(|(j, _)| *j != largest).map(|(_, g)| g).sum();
     gradient[largest] = -others;
 }
 
-/// The same numbers in `f64`.
+/// The values in `f64`.
 pub(super) fn widened(values: &[f32]) -> Vec<f64> {
     values.iter().copied().map(f64::from).collect()
 }
 
-/// The value and gradient that `loss` gives in `f64`, with the gradient rounded to `f32`.
+/// Runs `loss` in `f64` and rounds its gradient to `f32`; returns its value.
 pub(super) fn rounded(gradient: &mut [f32], loss: impl FnOnce(&mut [f64]) -> f64) -> f64 {
     let mut exact = vec![0.0; gradient.len()];
     let value = loss(&mut exact);
@@ -141,6 +140,6 @@ pub(super) fn rounded(gradient: &mut [f32], loss: impl FnOnce(&mut [f64]) -> f64
 /// # Panics
 /// If the lengths disagree.
 pub(super) fn check_lengths(logits: &[f32], classes: usize, labels: &[u32], gradient: &[f32]) {
-    assert_eq!(logits.len(), labels.len() * classes, "a row of logits for every label");
-    assert_eq!(gradient.len(), logits.len(), "a gradient for every logit");
+    assert_eq!(logits.len(), labels.len() * classes, "one row of logits per label");
+    assert_eq!(gradient.len(), logits.len(), "one gradient per logit");
 }

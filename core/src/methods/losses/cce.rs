@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 pub struct Cce {}
 
 impl Cce {
+    pub(super) const FORMULA: &'static str = "−ln p_y; gradient p − e_y";
+
+    pub(super) const SOURCE: &'static str = "Cross entropy between softmax and one-hot label.";
+
     pub(super) fn read(_: &mut Fields<'_>) -> Self {
         Cce {}
     }

@@ -1,25 +1,26 @@
-//! Losses in plain numbers, for a device that computes them by itself: which formula, and what it takes.
+//! Losses as plain numbers, for a device that computes them itself.
 //!
-//! A loss that has none is computed where its [`Criterion`](super::Criterion) is, and a step goes to its logits and back. One that has, has
-//! it beside its own arithmetic in the loss's file; engines hold the two against each other in their tests.
+//! A loss without such a form is computed on the host by its [`Criterion`](super::Criterion) in every step. The tests of the engines
+//! compare both forms of a loss.
 
-use super::Lccn;
+use super::lccn::Lccn;
 
-/// A loss as a device computes it from a batch's logits z, p = softmax(z), and given labels y. All but [`DeviceLoss::Determinant`] are means
+/// A loss as a device computes it from a batch's logits z, p = softmax(z), and given labels y. All except [`DeviceLoss::Determinant`] are means
 /// over the samples of a batch, and so are their gradients.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DeviceLoss {
-    /// α (−ln p_y) + β (1 − p_y^q)/q − bound, with the gradient (α + β p_y^q)(p − e_y). A factor of 0 leaves its term away.
+    /// α (−ln p_y) + β (1 − p_y^q)/q − bound, with the gradient (α + β p_y^q)(p − e_y). A factor of 0 removes its term.
     Powers {
         /// α
         alpha: f64,
         /// β
         beta: f64,
-        /// q, not 0 where β is not.
+        /// q; not 0 unless β is.
         q: f64,
-        /// What is taken from each sample's value.
+        /// Subtracted from the value of each sample.
         bound: f64,
-        /// Which samples of the training file are in use, where that is not all: the others have value and gradient 0, and count.
+        /// Which samples of the training file are in use; `None` for all. The others have value and gradient 0 but count in the
+        /// mean.
         kept: Option<Vec<bool>>,
     },
     /// ‖p − e_y‖².
@@ -28,48 +29,48 @@ pub enum DeviceLoss {
     Imae {
         /// T
         t: f64,
-        /// Whether gradients are divided by the batch's sum of w instead of the number of its samples.
+        /// Whether gradients are divided by the sum of w of the batch instead of its number of samples.
         by_weight: bool,
     },
     /// −ln Σ_i p_i T_{iy}.
     Forward {
-        /// ln T, given label by given label: `log_transition[y * classes + i]`.
+        /// ln T by columns: `log_transition[y * classes + i]`.
         log_transition: Vec<f64>,
     },
-    /// −ln(|det M| + ε) of the batch, M the counts of given labels against predictions.
+    /// −ln(|det M| + ε) of the batch, with M the counts of given labels against predictions.
     Determinant {
         /// ε
         epsilon: f64,
         /// Whether M is divided by the number of samples.
         normalised: bool,
     },
-    /// CCE on labels that are drawn from the posterior of the true one, one number in 0..1 a sample in the batch's order.
+    /// CCE on labels drawn from the posterior of the true label, with one number in 0..1 per sample in the order of the batch.
     Latent(Latent),
 }
 
-/// Where latent class-conditional noise stands.
+/// Latent class-conditional noise with its state.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Latent {
     /// The loss's parameters.
     pub loss: Lccn,
-    /// How far it has come.
+    /// The state.
     pub learned: Learned,
 }
 
 impl Latent {
-    /// Whether T is found anew from the counts before the step that comes after so many.
+    /// Whether T is re-estimated after `steps` steps.
     pub fn refreshes(&self, steps: u64) -> bool {
         self.loss.refreshes(steps)
     }
 }
 
-/// What a loss has learned in the steps that a device took by itself.
+/// The state of a loss after steps on a device.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Learned {
-    /// Steps so far.
+    /// Number of steps.
     pub steps: u64,
-    /// T, row by row, T\[true\]\[given\].
+    /// T\[true\]\[given\] by rows, `[classes × classes]`.
     pub transition: Vec<f64>,
-    /// The latent label of every sample of the training file; nothing for those that have none yet.
+    /// The latent label of each sample of the training file; `None` for samples without one.
     pub latent: Vec<Option<u32>>,
 }

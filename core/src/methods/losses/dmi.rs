@@ -1,20 +1,19 @@
-//! Determinant-based mutual information: −ln(|det M| + ε), M = Σ_i e_{y_i} p_iᵀ, counts of given labels against predictions.
+//! Determinant-based mutual information: −ln(|det M| + ε), M = Σ_i e_{y_i} p_iᵀ, `[classes × classes]`: counts of given labels
+//! against predictions.
 //!
 //! Xu, Cao, Kong & Wang, "L_DMI: A Novel Information-theoretic Loss Function for Training Deep Nets Robust to Label Noise"
-//! (2019), whose M is a joint distribution, that is M/N; three of the authors' four programs take M as it is. With ε
-//! = 1e-3 that decides whether anything is learned: of M/N with ten classes the determinant is 1e-10 at best, and the
-//! gradient a 1e-7th. Instance-independent noise multiplies the determinant by a constant, which a logarithm turns into a
-//! summand. The loss is of a batch, not a mean over its samples, so its gradient is not divided by N, and it is negative
-//! where |det M| is above 1. It needs a network that has been trained with CCE before: near equal predictions its gradient
-//! is 0.
+//! (2019). The paper's M is a joint distribution, M/N here; three of the authors' four programs use M. With ε = 1e-3 this
+//! decides whether the network learns: with ten classes |det M/N| is at most 1e-10, which scales the gradient by 1e-7.
+//! Instance-independent noise multiplies the determinant by a constant, so the loss shifts by a constant. The loss is of a
+//! batch, not a mean over its samples, so its gradient is not divided by N. It is negative if |det M| is above 1. The network
+//! must first be trained with CCE: near equal predictions the gradient is 0.
 //!
-//! Gradient: v_i = −|det M|/(|det M| + ε) (M⁻ᵀ)_{y_i,:} and g_i = p_i ⊙ (v_i − ⟨p_i, v_i⟩). Where M is singular:
-//! - A class is missing from the batch (as it must be if N < C): the determinant is 0 whatever the logits, so the gradient *is* 0.
-//! - The rank is C − 2 or less for another reason: the first order of the determinant is 0, and so is the gradient.
-//! - The rank is C − 1, all classes there: |det M| has a kink. Its subgradients are a segment whose middle is 0, and 0 is
-//!   taken, as the derivative of |x| at 0 usually is. One-sided derivatives would depend on a sign that rounding decides.
-//!
-//! The value is −ln ε then, and both sides' limit.
+//! Gradient: v_i = −|det M|/(|det M| + ε) (M⁻ᵀ)_{y_i,:} and g_i = p_i ⊙ (v_i − ⟨p_i, v_i⟩). If M is singular, the value is −ln ε, the limit
+//! from both sides, and the gradient is 0:
+//! - If a class is missing from the batch (always so for N < C), the determinant is 0 for all logits.
+//! - If the rank is C − 2 or less for another reason, the first-order term of the determinant is 0.
+//! - If the rank is C − 1 with all classes present, |det M| has a kink. Its subgradients form a segment around 0, and 0 is
+//!   used, as usual for |x| at 0. The sign of a one-sided derivative would depend on rounding.
 
 use super::DeviceLoss;
 use super::batch::{Batch, BatchLoss, balance, softmax};
@@ -26,9 +25,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dmi {
-    /// ε > 0, which keeps the logarithm finite; 1e-3 in the authors' programs.
+    /// ε > 0, keeps the logarithm finite; 1e-3 in the authors' programs.
     pub epsilon: f64,
-    /// What the determinant is taken of.
+    /// The matrix whose determinant is taken.
     pub matrix: DmiMatrix,
 }
 
@@ -43,11 +42,18 @@ pub enum DmiMatrix {
 }
 
 impl Dmi {
+    pub(super) const FORMULA: &'static str = "−ln(|det M| + ε) of a batch of N samples, M = Σ_i e_{y_i} p_iᵀ; gradient of sample i: p_i ⊙ (v_i − \
+        ⟨p_i, v_i⟩) with v_i = −|det M|/(|det M| + ε) (M⁻ᵀ)_{y_i,:}, and 0 if M is singular";
+
+    pub(super) const SOURCE: &'static str = "Xu, Cao, Kong & Wang, \"L_DMI: A Novel Information-theoretic Loss Function for Training Deep Nets \
+        Robust to Label Noise\" (2019). Needs a network that was first trained with CCE (`parent`): near \
+        equal predictions the gradient is 0. The loss is of the batch, not a mean over its samples.";
+
     pub(super) fn read(fields: &mut Fields<'_>) -> Self {
         const MATRIX: [(&str, DmiMatrix); 2] = [("count", DmiMatrix::Count), ("normalised", DmiMatrix::Normalised)];
         Dmi {
-            epsilon: fields.number("epsilon").above(0.0).or(1e-3),
-            matrix: fields.choice("matrix", &MATRIX).or(DmiMatrix::Count),
+            epsilon: fields.about("ε, keeps the logarithm finite").number("epsilon").above(0.0).or(1e-3),
+            matrix: fields.about("M as counts, or `normalised`: M/N").choice("matrix", &MATRIX).or(DmiMatrix::Count),
         }
     }
 }
@@ -57,8 +63,8 @@ impl BatchLoss for Dmi {
         let classes = batch.classes;
         let mut p = vec![0.0; batch.logits.len()];
         let mut counts = vec![0.0; classes];
-        // The mean prediction of each given label: M is these rows times the counts. Rows that sum to 1 tell a pivot that is
-        // rounding from one that is not.
+        // The mean prediction of each given label; M is these rows times the counts. Rows that sum to 1 make it possible to
+        // tell a pivot from a rounding error.
         let mut means = vec![0.0; classes * classes];
         for ((row, label), p) in batch.rows().zip(p.chunks_exact_mut(classes)) {
             softmax(row, p);
@@ -91,7 +97,7 @@ impl BatchLoss for Dmi {
         let log_determinant = found.log_determinant + of_counts - of_samples;
         let above = log_determinant - log_epsilon;
         if let Some(gradient) = gradient {
-            // |det|/(|det| + ε). M⁻ᵀ's row y is that of the means over the count (and times N, which M/N has lost).
+            // |det|/(|det| + ε). Row y of M⁻ᵀ is that of the means divided by the count (the factor N of M/N cancels).
             let share = 1.0 / (1.0 + libm::exp(-above));
             for (((row, label), p), g) in
                 batch.rows().zip(p.chunks_exact(classes)).zip(gradient.chunks_exact_mut(classes))
@@ -104,7 +110,7 @@ impl BatchLoss for Dmi {
                 balance(row, g);
             }
         }
-        // −ln(|det| + ε) without leaving the logarithms, in which a determinant of any size stands.
+        // −ln(|det| + ε), computed with logarithms so that a determinant of any size is representable.
         -(log_determinant.max(log_epsilon) + libm::log1p(libm::exp(-above.abs())))
     }
 
@@ -128,7 +134,7 @@ mod tests {
         (value, gradient)
     }
 
-    /// Logits of a network that is sure and right, `each` samples a class.
+    /// Logits of a network that classifies `each` samples per class correctly and with certainty.
     fn perfect(classes: usize, each: usize, size: f64) -> (Vec<f64>, Vec<u32>) {
         let labels: Vec<u32> = (0..classes * each).map(|i| (i % classes) as u32).collect();
         let logits = labels.iter().flat_map(|y| (0..classes).map(move |j| if j == *y as usize { size } else { 0.0 }));
@@ -173,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_predictions_give_minus_ln_epsilon_and_no_gradient_whatever_rounding_says() {
+    fn equal_predictions_give_minus_ln_epsilon_and_no_gradient() {
         for classes in [2usize, 3, 10, 14, 100] {
             for row in [vec![0.0; classes], (0..classes).map(|j| (j as f64).sin()).collect::<Vec<_>>()] {
                 let labels: Vec<u32> = (0..7 * classes).map(|i| (i % classes) as u32).collect();
@@ -186,8 +192,8 @@ mod tests {
     }
 
     #[test]
-    fn at_the_kink_the_gradient_is_the_middle_of_its_two_sides() {
-        // Rank C − 1 with every class there: the gradient jumps from one sign to the other.
+    fn at_the_kink_the_gradient_is_the_middle_of_both_sides() {
+        // Rank C − 1 with all classes present: the gradient changes its sign.
         let at = |z| at(&COUNT, &[z, 0.0, 0.0, 0.0], 2, &[0, 1]).1;
         let (below, above) = (at(-1e-6), at(1e-6));
         assert!(below[0] > 200.0 && (below[0] + above[0]).abs() < 1.0);
@@ -206,17 +212,17 @@ mod tests {
     }
 
     #[test]
-    fn of_the_normalised_matrix_a_perfect_classifiers_gradient_nearly_vanishes() {
+    fn normalising_nearly_removes_the_gradient_of_a_perfect_classifier() {
         let (logits, labels) = perfect(10, 12, 6.0);
         let count = at(&COUNT, &logits, 10, &labels).1;
         let normalised = at(&NORMALISED, &logits, 10, &labels).1;
         let ratio = normalised[0] / count[0];
-        // 10⁻¹⁰/ε = 1e-7 of it were p_y 1.
+        // With p_y = 1 the ratio would be 10⁻¹⁰/ε = 1e-7.
         assert!(ratio > 1e-8 && ratio < 1.0001e-7, "{ratio}");
     }
 
     #[test]
-    fn a_determinant_that_no_number_holds_has_a_value_and_a_gradient() {
+    fn a_determinant_beyond_f64_has_a_value_and_a_gradient() {
         let (logits, labels) = perfect(100, 3000, 40.0);
         let (value, gradient) = at(&COUNT, &logits, 100, &labels);
         assert!((value + 100.0 * 3000f64.ln()).abs() < 1e-6);
@@ -227,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn logits_that_are_no_numbers_show() {
+    fn nan_logits_give_a_nan_loss_and_gradient() {
         let (value, gradient) = at(&COUNT, &[f64::NAN, 0.0, 1.0, 2.0], 2, &[0, 0]);
         assert!(value.is_nan() && gradient.iter().all(|g| g.is_nan()));
     }

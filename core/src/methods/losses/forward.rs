@@ -1,13 +1,14 @@
-//! Forward correction: −ln Σ_i p_i T_{iy}, gradient p − r with r_j = p_j T_{jy}/Σ_i p_i T_{iy}: CCE between the given label
-//! and what the noise T, row-stochastic, T\[true\]\[given\], makes of the predicted true label.
+//! Forward correction: −ln Σ_i p_i T_{iy}, gradient p − r with r_j = p_j T_{jy}/Σ_i p_i T_{iy}. This is CCE between the given
+//! label and the distribution of given labels that the row-stochastic T\[true\]\[given\] makes of p.
 //!
 //! Patrini, Rozza, Menon, Nock & Qu, "Making Deep Neural Networks Robust to Label Noise: a Loss Correction Approach"
-//! (2017), theorem 2; the estimate of T is its theorem 3's. r is the posterior of the true label, so a gradient can pull
-//! another class up.
+//! (2017), theorem 2; T is estimated by theorem 3. r is the posterior of the true label, so a step can raise the logit of a
+//! class other than y.
 
+use super::DeviceLoss;
 use super::batch::{RowLoss, balance, log_sum_exp, softmax, widened};
 use super::criterion::{self, Criterion, Setting, Step};
-use super::{DeviceLoss, Method};
+use super::method::Method;
 use crate::input::Fields;
 use crate::methods::noise::{NO_CLASS, TransitionMatrix};
 use serde::{Deserialize, Serialize};
@@ -16,9 +17,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "transition", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Forward {
-    /// T is the noise's own.
+    /// T is the transition matrix of the noise.
     True {},
-    /// T is estimated with a network that was trained on the given labels with CCE.
+    /// T is estimated with a network that was trained with CCE on the given labels.
     Estimated {
         /// 0 < percentile ≤ 100; see [`Forward::estimate`]. 97 in the authors' programs, 100 for CIFAR-100.
         percentile: f64,
@@ -26,24 +27,34 @@ pub enum Forward {
 }
 
 impl Forward {
+    pub(super) const FORMULA: &'static str =
+        "−ln Σ_i p_i T_{iy}; gradient p − r with r_j = p_j T_{jy} / Σ_i p_i T_{iy}";
+
+    pub(super) const SOURCE: &'static str = "Patrini, Rozza, Menon, Nock & Qu, \"Making Deep Neural Networks Robust to Label Noise: a Loss \
+        Correction Approach\" (2017), theorem 2; T is estimated by theorem 3.";
+
     pub(super) fn read(fields: &mut Fields<'_>) -> Self {
+        fields.about("T of the noise itself, or estimated with the network of a parent job");
         let estimated = fields.choice("transition", &[("true", false), ("estimated", true)]).required();
         if estimated == Some(false) {
             return Forward::True {};
         }
+        fields.about(
+            "only with `estimated`: for each class, samples at or above this percentile of p are ignored as outliers",
+        );
         Forward::Estimated { percentile: fields.number("percentile").above(0.0).at_most(100.0).or(97.0) }
     }
 
-    /// T̂ from the logits that a network trained with CCE gives to all training samples, `[samples × classes]`: its row i
-    /// is p of the sample whose p_i is largest, once those at or above the `percentile` of all p_i are left out (the value
-    /// at the place ⌈percentile/100 (n − 1)⌉ of the n in order) as likely outliers. With 100 none is, nor where all have
-    /// the same p_i. Of equal ones the first is taken.
+    /// T̂ from the logits of a network trained with CCE for all training samples, `[samples × classes]`. Row i of T̂ is p of
+    /// the sample with the largest p_i below the `percentile` of all p_i, the value with index ⌈percentile/100 (n − 1)⌉ of
+    /// the n in ascending order: samples at or above it are probable outliers. With percentile 100, or if all p_i are equal,
+    /// no sample is left out. Ties go to the first sample.
     ///
     /// # Errors
-    /// If there is no sample, or a logit is not finite.
+    /// If there are no samples, or a logit is not finite.
     pub fn estimate(percentile: f64, logits: &[f32], classes: usize) -> Result<TransitionMatrix, String> {
         if logits.is_empty() || !logits.len().is_multiple_of(classes) {
-            return Err(format!("expected {classes} logits for each of some samples, found {}", logits.len()));
+            return Err(format!("expected {classes} logits per sample, found {} in total", logits.len()));
         }
         if let Some(place) = logits.iter().position(|z| !z.is_finite()) {
             return Err(format!("expected finite logits, found {} for sample {}", logits[place], place / classes));
@@ -65,7 +76,7 @@ impl Forward {
     }
 }
 
-/// The place of the largest of `p` that is below the percentile.
+/// The index of the largest of `p` below the percentile.
 fn most_likely(p: &[f64], percentile: f64) -> usize {
     let mut sorted = p.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -78,12 +89,12 @@ fn most_likely(p: &[f64], percentile: f64) -> usize {
 impl Method for Forward {
     fn criterion(&self, setting: Setting<'_>) -> Result<Box<dyn Criterion>, String> {
         let Some(transition) = setting.transition else {
-            return Err("`forward` needs a transition matrix, and there is none for this noise".to_owned());
+            return Err("`forward` needs a transition matrix, but none is known for this noise".to_owned());
         };
         let posterior = Posterior::new(&transition, setting.classes)?;
         if let Some(sample) = setting.given.iter().position(|label| *label != NO_CLASS && !posterior.explains(*label)) {
             return Err(format!(
-                "`forward` cannot explain the label {} of sample {sample}: no class has it by its transition matrix",
+                "`forward` cannot explain the label {} of sample {sample}: its transition matrix gives it to no class",
                 setting.given[sample]
             ));
         }
@@ -118,17 +129,17 @@ impl Criterion for Corrected {
     }
 }
 
-/// What given labels say of the true ones under a transition matrix; as a loss, the forward correction with it.
+/// The posterior of true labels given logits and given labels; as a loss, the forward correction.
 #[derive(Clone, Debug)]
 pub(super) struct Posterior {
     classes: usize,
-    /// ln T, given label by given label.
+    /// ln T, column by column: `[given × true]`.
     columns: Vec<f64>,
 }
 
 impl Posterior {
     /// # Errors
-    /// If `transition` is not of so many classes.
+    /// If `transition` is not of `classes` classes.
     pub(super) fn new(transition: &TransitionMatrix, classes: usize) -> Result<Self, String> {
         if transition.classes() != classes {
             let found = transition.classes();
@@ -141,14 +152,14 @@ impl Posterior {
         })
     }
 
-    /// Whether any class can have this given label.
+    /// Whether T gives this label to any class.
     fn explains(&self, label: u32) -> bool {
         let column = self.columns.chunks_exact(self.classes).nth(label as usize);
         column.is_some_and(|column| column.iter().any(|log_t| log_t.is_finite()))
     }
 
-    /// Writes r, the probabilities of the true label given logits and given label, and returns ln Σ_i exp(z_i) T_{iy}; −∞
-    /// with r = p where no class can have the label.
+    /// Writes r, the probabilities of the true label, `[classes]`, and returns ln Σ_i exp(z_i) T_{iy}. If T gives the label to
+    /// no class, r is p and the result −∞.
     pub(super) fn write(&self, logits: &[f64], label: usize, r: &mut [f64]) -> f64 {
         let column = &self.columns[label * self.classes..][..self.classes];
         for (r, (z, log_t)) in r.iter_mut().zip(logits.iter().zip(column)) {
@@ -165,7 +176,7 @@ impl Posterior {
 }
 
 impl RowLoss for Posterior {
-    /// Where no class can have the label the loss is infinite whatever the logits, and its gradient 0.
+    /// If T gives the label to no class, the loss is infinite and its gradient 0.
     fn row(&self, logits: &[f64], label: usize, weight: f64, gradient: &mut [f64]) -> f64 {
         let log_normaliser = log_sum_exp(logits);
         let evidence = self.write(logits, label, gradient);
@@ -211,29 +222,29 @@ mod tests {
     }
 
     #[test]
-    fn zeros_of_the_matrix_give_a_finite_loss_while_some_class_has_the_label() {
+    fn zeros_in_the_matrix_give_a_finite_loss_if_a_class_has_the_label() {
         let matrix = TransitionMatrix::from_rows(3, vec![0.5, 0.5, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]).unwrap();
         let criterion = with(matrix, &[0, 1, 2]).unwrap();
-        // All but e⁻¹⁰⁰ of p is where label 2 cannot come from.
+        // All but e⁻¹⁰⁰ of p lies on classes that label 2 cannot come from.
         let (value, gradient) = peek(&*criterion, &[50.0, 0.0, -50.0], &[2]);
         assert!((value - 100.0).abs() < 1e-9);
         assert!((gradient[0] - 1.0).abs() < 1e-6 && (gradient[2] + 1.0).abs() < 1e-6);
     }
 
     #[test]
-    fn a_label_that_no_class_can_have_is_refused_and_infinitely_unlikely() {
+    fn a_label_that_no_class_can_have_is_rejected() {
         let matrix = TransitionMatrix::from_rows(2, vec![1.0, 0.0, 1.0, 0.0]).unwrap();
         let refused = with(matrix.clone(), &[0, 0, 1]).err().unwrap();
         assert_eq!(
             refused,
-            "`forward` cannot explain the label 1 of sample 2: no class has it by its transition matrix"
+            "`forward` cannot explain the label 1 of sample 2: its transition matrix gives it to no class"
         );
         let (value, gradient) = peek(&*with(matrix, &[0, 0]).unwrap(), &[0.5, 0.0], &[1]);
         assert_eq!((value, gradient), (f64::INFINITY, vec![0.0, 0.0]));
     }
 
     #[test]
-    fn a_matrix_that_is_not_there_or_of_other_classes_is_refused() {
+    fn a_missing_matrix_and_one_of_other_classes_are_rejected() {
         let loss = Loss::Forward(Forward::True {});
         assert!(loss.criterion(setting(3, &[0])).err().unwrap().contains("needs a transition matrix"));
         let other = Setting { classes: 3, given: &[0], transition: Some(TransitionMatrix::identity(2)) };
@@ -241,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_estimate_leaves_out_the_samples_above_the_percentile() {
+    fn the_estimate_ignores_samples_above_the_percentile() {
         // 101 samples of two classes, p_0 = 0, 0.01, …, 1 in another order.
         let p: Vec<f64> = (0..101).map(|i| f64::from((i * 37) % 101) / 100.0).collect();
         let logits: Vec<f32> =
@@ -250,11 +261,11 @@ mod tests {
         assert!((row(97.0, 0)[0] - 0.96).abs() < 1e-6, "below 0.97 comes 0.96");
         assert!((row(97.0, 1)[1] - 0.96).abs() < 1e-6);
         assert!((row(100.0, 0)[0] - 1.0).abs() < 1e-6);
-        assert!((row(96.5, 0)[0] - 0.96).abs() < 1e-6, "between two places the higher one is the threshold");
+        assert!((row(96.5, 0)[0] - 0.96).abs() < 1e-6, "between two values the higher one is the threshold");
     }
 
     #[test]
-    fn the_estimate_of_samples_that_are_all_alike_is_their_distribution() {
+    fn the_estimate_from_equal_samples_is_their_distribution() {
         let matrix = Forward::estimate(97.0, &[1.0, 0.0, 1.0, 0.0], 2).unwrap();
         assert_eq!(matrix.row(0), matrix.row(1));
         assert!(Forward::estimate(97.0, &[], 2).is_err());

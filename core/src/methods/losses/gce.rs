@@ -16,7 +16,13 @@ pub struct Gce {
 }
 
 impl Gce {
+    pub(super) const FORMULA: &'static str = "L_q = (1 − p_y^q)/q; gradient p_y^q (p − e_y)";
+
+    pub(super) const SOURCE: &'static str = "Zhang & Sabuncu, \"Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy \
+        Labels\" (2018), eq. 6. q = 0 is the limit, CCE; q = 1 is MAE/2.";
+
     pub(super) fn read(fields: &mut Fields<'_>) -> Self {
+        fields.about("0 gives CCE, 1 half of MAE");
         Gce { q: fields.number("q").at_least(0.0).at_most(1.0).or(0.7) }
     }
 }
@@ -26,7 +32,7 @@ impl SampleLoss for Gce {
         if self.q == 0.0 {
             return (-log_p, 1.0);
         }
-        // −expm1(q ln p)/q: the naive form loses every digit for small q, and its gradient is NaN at p = 0.
+        // −expm1(q ln p)/q: the naive form loses all digits for small q, and its gradient is NaN at p = 0.
         (-libm::expm1(self.q * log_p) / self.q, libm::exp(self.q * log_p))
     }
 

@@ -1,9 +1,9 @@
 //! Improved MAE: defined by its gradient, ∂/∂z_y = −w/2 and ∂/∂z_j = (w/2) p_j/(1 − p_y) with w = exp(T p_y (1 − p_y)).
 //!
 //! Wang, Hua, Kodirov & Robertson, "IMAE for Noise-Robust Learning: Mean Absolute Error Does Not Treat Examples Equally and
-//! Gradient Magnitude's Variance Matters" (2019). The L1 norm of a sample's gradient is w, where MAE's is 4 p_y (1 − p_y).
-//! No function has this gradient; the value is MAE's. A later survey prints exp(T p)(1 − p): a parenthesis closed too
-//! early, with which the variance of w over p in 0..1 would be 2182 at T = 8 where the authors print 4.55.
+//! Gradient Magnitude's Variance Matters" (2019). The L1 norm of a sample's gradient is w; that of MAE is 4 p_y (1 − p_y).
+//! No function has this gradient; the value is that of MAE. A later survey prints exp(T p)(1 − p), a misplaced parenthesis:
+//! with it the variance of w over p in 0..1 is 2182 at T = 8, but the authors print 4.55.
 
 use super::DeviceLoss;
 use super::batch::{Batch, BatchLoss, SampleLoss, log_sum_exp};
@@ -15,13 +15,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Imae {
-    /// T, 0 ≤ T ≤ 100 (T = 0: every sample weighs the same); the authors use 8 for CIFAR-10 and Clothing1M, 2 for CIFAR-100.
+    /// T, 0 ≤ T ≤ 100 (T = 0: all samples weigh the same); the authors use 8 for CIFAR-10 and Clothing1M, 2 for CIFAR-100.
     pub t: f64,
-    /// What the batch's gradients are divided by.
+    /// The divisor of a batch's gradients.
     pub normalise: Normalise,
 }
 
-/// What a batch's sum of gradients is divided by.
+/// The divisor of a batch's sum of gradients.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Normalise {
@@ -32,15 +32,32 @@ pub enum Normalise {
 }
 
 impl Imae {
+    pub(super) const FORMULA: &'static str = "value 2 (1 − p_y), that of MAE; gradient −w/2 for class y and (w/2) p_j/(1 − p_y) for the others, \
+        with w = exp(T p_y (1 − p_y))";
+
+    pub(super) const SOURCE: &'static str = "Wang, Hua, Kodirov & Robertson, \"IMAE for Noise-Robust Learning: Mean Absolute Error Does Not Treat \
+        Examples Equally and Gradient Magnitude's Variance Matters\" (2019). The loss is defined by its \
+        gradient; no function has this gradient.";
+
     pub(super) fn read(fields: &mut Fields<'_>) -> Self {
         const NORMALISE: [(&str, Normalise); 2] = [("mean", Normalise::Mean), ("batch-weight", Normalise::BatchWeight)];
         Imae {
-            t: fields.number("t").at_least(0.0).at_most(100.0).or(8.0),
-            normalise: fields.choice("normalise", &NORMALISE).or(Normalise::Mean),
+            t: fields
+                .about(
+                    "T; 0 weighs all samples equally; the authors use 8 for CIFAR-10 and Clothing1M, 2 for CIFAR-100",
+                )
+                .number("t")
+                .at_least(0.0)
+                .at_most(100.0)
+                .or(8.0),
+            normalise: fields
+                .about("divide the gradients of a batch by its number of samples, or by the sum of w")
+                .choice("normalise", &NORMALISE)
+                .or(Normalise::Mean),
         }
     }
 
-    /// w.
+    /// w = exp(T p_y (1 − p_y)).
     fn weight(&self, log_p: f64) -> f64 {
         libm::exp(-self.t * libm::exp(log_p) * libm::expm1(log_p))
     }
@@ -59,7 +76,7 @@ impl BatchLoss for Imae {
         let mut others = Vec::with_capacity(batch.classes);
         for (((row, label), log_p), g) in batch.rows().zip(&log_p).zip(gradient.chunks_exact_mut(batch.classes)) {
             let half = self.weight(*log_p) / divisor / 2.0;
-            // p_j/(1 − p_y) is softmax over the other classes, which stands where p_y is 1.
+            // p_j/(1 − p_y) is softmax over the other classes, which is defined even if p_y is 1.
             others.clear();
             others.extend(row.iter().enumerate().filter(|(j, _)| *j != label).map(|(_, z)| *z));
             let log_others = log_sum_exp(&others);
@@ -127,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_that_is_learned_keeps_a_finite_gradient() {
+    fn a_learned_sample_has_a_finite_gradient() {
         // 1 − p_y is 0 in f64, and its weight 1.
         let g = gradient(&IMAE, &[1e4, 1.0, 1.0], 3, &[0]);
         assert!(g.iter().zip([-0.5, 0.25, 0.25]).all(|(g, expected)| (g - expected).abs() < 1e-15));
@@ -138,7 +155,7 @@ mod tests {
         let (logits, labels) = ([0.3, -0.2, 2.0, -1.0, 4.0, 0.0], [0, 1]);
         let by_weight = gradient(&Imae { normalise: Normalise::BatchWeight, ..IMAE }, &logits, 3, &labels);
         assert!((by_weight.iter().map(|g| g.abs()).sum::<f64>() - 1.0).abs() < 1e-14);
-        // It is the mean's, but for one factor.
+        // Equal to the gradient by mean, up to one factor.
         let by_mean = gradient(&IMAE, &logits, 3, &labels);
         let factor = by_weight[0] / by_mean[0];
         assert!(by_weight.iter().zip(&by_mean).all(|(a, b)| (a - factor * b).abs() < 1e-14));

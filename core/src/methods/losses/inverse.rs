@@ -1,23 +1,22 @@
 //! The inverse and the determinant of a small matrix.
 
-/// An inverse, and the determinant that it belongs to as a logarithm: determinants of class counts leave the range of `f64`.
+/// An inverse, and the determinant of its matrix as a logarithm: determinants of class counts exceed the range of `f64`.
 #[derive(Debug)]
 pub(super) struct Inverse {
-    /// Row by row.
+    /// By rows, `[size × size]`.
     pub(super) rows: Vec<f64>,
     /// ln |det|.
     pub(super) log_determinant: f64,
 }
 
-/// Inverts a matrix of `size` rows; nothing where a pivot is not above `least`, so that the sign of the determinant is
-/// anybody's guess.
+/// Inverts a matrix of `size` rows; `None` if a pivot is not above `least`, so that rounding decides the sign of the
+/// determinant.
 ///
-/// Gauss and Jordan with the largest pivot left in rows *and* columns: pivots that vanish come last, and no entry of the
-/// inverse overflows before they have.
+/// Gauss-Jordan elimination with full pivoting: vanishing pivots come last, before an entry of the inverse can overflow.
 pub(super) fn inverse(size: usize, mut matrix: Vec<f64>, least: f64) -> Option<Inverse> {
     let mut result = vec![0.0; size * size];
     (0..size).for_each(|i| result[i * size + i] = 1.0);
-    // The column that the pivot of each row stood in.
+    // The column of each row's pivot.
     let mut columns = Vec::with_capacity(size);
     let mut free = vec![true; size];
     let mut log_determinant = 0.0;
@@ -80,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_determinant_is_that_of_the_expansion_by_cofactors() {
+    fn the_determinant_equals_its_expansion_by_cofactors() {
         let matrix = vec![2.0, -1.0, 0.5, 3.0, 4.0, -2.0, 1.0, 0.0, 6.0];
         let expected: f64 = 2.0 * 24.0 + (18.0 + 2.0) + 0.5 * (0.0 - 4.0);
         assert!((inverse(3, matrix, 1e-14).unwrap().log_determinant - expected.ln()).abs() < 1e-12);

@@ -13,6 +13,11 @@ use serde::{Deserialize, Serialize};
 pub struct Mae {}
 
 impl Mae {
+    pub(super) const FORMULA: &'static str = "‖p − e_y‖₁ = 2 (1 − p_y); gradient 2 p_y (p − e_y)";
+
+    pub(super) const SOURCE: &'static str = "Ghosh, Kumar & Sastry, \"Robust Loss Functions under Label Noise for Deep Neural Networks\" (2017), \
+        §3; with the factor 2 in Zhang & Sabuncu (2018), eq. 4.";
+
     pub(super) fn read(_: &mut Fields<'_>) -> Self {
         Mae {}
     }
@@ -20,7 +25,7 @@ impl Mae {
 
 impl SampleLoss for Mae {
     fn value_and_scale(&self, log_p: f64) -> (f64, f64) {
-        // −expm1 keeps 1 − p_y where p_y is near 1.
+        // −expm1 keeps 1 − p_y accurate if p_y is near 1.
         (-2.0 * libm::expm1(log_p), 2.0 * libm::exp(log_p))
     }
 

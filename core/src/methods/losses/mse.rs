@@ -14,6 +14,12 @@ use serde::{Deserialize, Serialize};
 pub struct Mse {}
 
 impl Mse {
+    pub(super) const FORMULA: &'static str =
+        "‖p − e_y‖², a sum over the classes; gradient 2 p_j [(p_j − e_j) − (‖p‖² − p_y)]";
+
+    pub(super) const SOURCE: &'static str = "Ghosh, Kumar & Sastry, \"Robust Loss Functions under Label Noise for Deep Neural Networks\" (2017), \
+        §3: bounded, so more robust than CCE, but not symmetric.";
+
     pub(super) fn read(_: &mut Fields<'_>) -> Self {
         Mse {}
     }
@@ -22,7 +28,7 @@ impl Mse {
 impl RowLoss for Mse {
     fn row(&self, logits: &[f64], label: usize, weight: f64, gradient: &mut [f64]) -> f64 {
         let log_normaliser = log_sum_exp(logits);
-        // 1 − p_y as a sum of the others, and their squares: no cancellation where p_y is near 1.
+        // 1 − p_y as a sum of the others avoids cancellation if p_y is near 1.
         let (mut others, mut squares) = (0.0, 0.0);
         for (j, (g, z)) in gradient.iter_mut().zip(logits).enumerate() {
             *g = libm::exp(z - log_normaliser);
@@ -60,14 +66,14 @@ mod tests {
     }
 
     #[test]
-    fn keeps_the_gradient_of_a_sample_that_is_nearly_hopeless() {
+    fn the_gradient_is_accurate_for_p_near_0() {
         let mut gradient = [0.0; 2];
         Mse {}.row(&[0.0, 50.0], 0, 1.0, &mut gradient);
         assert!((gradient[0] / (-4.0 * (-50f64).exp()) - 1.0).abs() < 1e-12 && gradient[1] == -gradient[0]);
     }
 
     #[test]
-    fn keeps_the_gradient_of_a_sample_that_is_nearly_learned() {
+    fn the_gradient_is_accurate_for_p_near_1() {
         let mut gradient = [0.0; 2];
         let value = Mse {}.row(&[50.0, 0.0], 0, 1.0, &mut gradient);
         // Two classes: 2 (1 − p)², whose derivative is −4 (1 − p)² p.

@@ -15,16 +15,29 @@ pub struct Sce {
     pub alpha: f64,
     /// β ≥ 0; the paper has 1 for MNIST and CIFAR-10, 0.1 for CIFAR-100.
     pub beta: f64,
-    /// A < 0, what stands for ln 0, as in [`Rce`].
+    /// A < 0, the stand-in for ln 0, as in [`Rce`].
     pub a: f64,
 }
 
 impl Sce {
+    pub(super) const FORMULA: &'static str = "α (−ln p_y) − β A (1 − p_y); gradient (α − β A p_y)(p − e_y)";
+
+    pub(super) const SOURCE: &'static str = "Wang, Ma, Chen, Luo, Yi & Bailey, \"Symmetric Cross Entropy for Robust Learning with Noisy Labels\" \
+        (2019): α CCE + β RCE.";
+
     pub(super) fn read(fields: &mut Fields<'_>) -> Self {
         Sce {
-            alpha: fields.number("alpha").at_least(0.0).or(0.1),
-            beta: fields.number("beta").at_least(0.0).or(1.0),
-            a: fields.number("a").below(0.0).or(rce::A),
+            alpha: fields
+                .about("α, weight of CCE; the paper uses 0.01 for MNIST, 0.1 for CIFAR-10, 6 for CIFAR-100")
+                .number("alpha")
+                .at_least(0.0)
+                .or(0.1),
+            beta: fields
+                .about("β, weight of RCE; the paper uses 1 for MNIST and CIFAR-10, 0.1 for CIFAR-100")
+                .number("beta")
+                .at_least(0.0)
+                .or(1.0),
+            a: fields.about("A, as in `rce`").number("a").below(0.0).or(rce::A),
         }
     }
 }

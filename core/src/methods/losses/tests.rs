@@ -1,6 +1,6 @@
-//! All losses at once: closed forms as the papers print them, finite differences, extreme logits, names and parameters.
+//! Tests of all losses: the printed formulas, finite differences, extreme logits, names and parameters.
 
-use super::batch::{Batch, SampleLoss};
+use super::batch::{Batch, BatchLoss, SampleLoss};
 use super::forward::Posterior;
 use super::*;
 use crate::methods::noise::TransitionMatrix;
@@ -41,7 +41,7 @@ fn scaled(c: f64, p: &[f64], y: usize) -> Vec<f64> {
     p.iter().enumerate().map(|(j, p)| c * (p - f64::from(u8::from(j == y)))).collect()
 }
 
-/// The losses that are means over samples, each beside its row of the table.
+/// The losses that are means over samples, each with its printed formula.
 fn printed(classes: usize) -> Vec<(&'static str, Box<dyn BatchLoss>, Printed)> {
     fn of<L: BatchLoss + 'static>(
         name: &'static str,
@@ -183,7 +183,7 @@ fn the_gradient_of_dmi_agrees_with_finite_differences() {
             .map(|i| noise(i) + if i % classes == labels[i / classes] as usize { 4.0 } else { 0.0 })
             .collect();
         for matrix in [DmiMatrix::Count, DmiMatrix::Normalised] {
-            // An ε of the determinant's size, so that every term has its say.
+            // An ε of the size of the determinant, so that every term matters.
             for epsilon in [1e-3, 1e-12] {
                 let loss = Dmi { epsilon, matrix };
                 agrees_with_differences("dmi", &loss, (&logits, &labels), classes, probes);
@@ -192,7 +192,7 @@ fn the_gradient_of_dmi_agrees_with_finite_differences() {
     }
 }
 
-/// Every loss that a batch alone decides, and those that a transition matrix makes.
+/// Every loss that depends on a batch alone, and the forward correction.
 fn every_criterion(classes: usize, given: &[u32]) -> Vec<(String, Box<dyn Criterion>)> {
     let setting = || Setting { classes, given, transition: Some(transition(classes)) };
     every_loss().into_iter().map(|loss| (format!("{loss:?}"), loss.criterion(setting()).unwrap())).collect()
@@ -223,7 +223,7 @@ fn extreme_logits_give_finite_values_and_gradients_that_sum_to_zero() {
     for classes in CLASSES {
         let labels: Vec<u32> = (0..2 * classes as u32).map(|i| i % classes as u32).collect();
         for size in [0.0f32, 50.0, -50.0, 1e4, -1e4] {
-            // Sure and right, sure and wrong.
+            // Certain and right, certain and wrong.
             for shift in [0, 1] {
                 let hot = |i: usize| (labels[i / classes] as usize + shift) % classes == i % classes;
                 let logits: Vec<f32> = (0..labels.len() * classes).map(|i| if hot(i) { size } else { 0.0 }).collect();
@@ -234,7 +234,7 @@ fn extreme_logits_give_finite_values_and_gradients_that_sum_to_zero() {
                     for row in gradient.chunks_exact(classes) {
                         assert!(row.iter().all(|g| g.is_finite()), "{name}, {classes} classes, {size}: {row:?}");
                         let (sum, norm) = (row.iter().sum::<f32>(), row.iter().map(|g| g.abs()).sum::<f32>());
-                        // Where gradients themselves nearly leave the range of f32, so do their sums.
+                        // Sums of gradients near the limits of f32 are inaccurate.
                         assert!(
                             sum.abs() <= 1e-5 * norm + f32::MIN_POSITIVE,
                             "{name}, {classes} classes, {size}: {sum} of {norm}"
@@ -247,7 +247,7 @@ fn extreme_logits_give_finite_values_and_gradients_that_sum_to_zero() {
 }
 
 #[test]
-fn logits_that_are_no_numbers_show_in_every_loss() {
+fn nan_logits_give_a_nan_loss() {
     for (name, criterion) in every_criterion(3, &[0, 1, 2]) {
         let logits = [0.0, 1.0, 2.0, f32::NAN, 0.0, 0.0, 1.0, 1.0, f32::NAN];
         assert!(peek(&*criterion, &logits, &[0, 1, 2]).0.is_nan(), "{name}");
@@ -255,13 +255,13 @@ fn logits_that_are_no_numbers_show_in_every_loss() {
     }
 }
 
-/// (−ln p, 1) and ((1 − p^q)/q, p^q), weighed.
+/// The weighted sum of (−ln p, 1) and ((1 − p^q)/q, p^q).
 fn of_powers([alpha, beta, q]: [f64; 3], log_p: f64) -> (f64, f64) {
     (-alpha * log_p - beta * (q * log_p).exp_m1() / q, alpha + beta * (q * log_p).exp())
 }
 
 #[test]
-fn what_a_device_is_told_of_a_loss_of_powers_is_the_loss() {
+fn the_powers_for_a_device_are_those_of_the_loss() {
     let losses: [&dyn SampleLoss; 8] = [
         &Cce {},
         &Mae {},
@@ -283,7 +283,7 @@ fn what_a_device_is_told_of_a_loss_of_powers_is_the_loss() {
 }
 
 #[test]
-fn every_loss_can_be_told_to_a_device_and_changes_nothing_by_it() {
+fn every_loss_has_a_form_for_devices_that_does_not_change_its_state() {
     for (name, criterion) in every_criterion(3, &[0, 1, 2]) {
         let state = criterion.state();
         let told = criterion.on_device();
@@ -300,7 +300,7 @@ fn every_loss_can_be_told_to_a_device_and_changes_nothing_by_it() {
 }
 
 #[test]
-fn pruned_samples_and_the_bound_are_told_to_a_device() {
+fn a_device_gets_the_pruned_samples_and_the_bound() {
     let loss = Loss::TruncatedGce(TruncatedGce { q: 0.5, k: 0.25, start: 1, every: 1 });
     let mut criterion = loss.criterion(setting(2, &[0, 1, 0])).unwrap();
     criterion.review(&[0, 2], &[0.2, 0.9]);
@@ -310,7 +310,7 @@ fn pruned_samples_and_the_bound_are_told_to_a_device() {
 }
 
 #[test]
-fn a_loss_without_memory_has_no_state_and_takes_no_other_up() {
+fn a_loss_without_state_rejects_the_state_of_another() {
     let mut cce = Loss::Cce(Cce {}).criterion(setting(2, &[0])).unwrap();
     assert!(cce.state().is_empty() && cce.restore(&[]).is_ok());
     assert!(!cce.wants_start() && !cce.wants_review(41) && cce.kept().is_none() && cce.transition().is_none());
@@ -347,11 +347,11 @@ fn read(losses: &str) -> Result<Vec<Loss>, String> {
 }
 
 #[test]
-fn every_loss_has_the_papers_parameters_unless_told_otherwise() {
+fn default_parameters_are_those_of_the_papers() {
     let names = Loss::NAMES.iter().filter(|name| **name != "forward").copied().collect::<Vec<_>>().join(", ");
     let losses =
         read(&format!("[{names}, {{name: forward, transition: true}}, {{name: forward, transition: estimated}}]"));
-    // Jobs are named by these forms.
+    // Job ids are hashes of these forms.
     let forms: Vec<_> = losses.unwrap().iter().map(|loss| serde_json::to_string(loss).unwrap()).collect();
     let expected = [
         r#"{"name":"cce"}"#,
@@ -372,7 +372,7 @@ fn every_loss_has_the_papers_parameters_unless_told_otherwise() {
 }
 
 #[test]
-fn every_parameter_can_be_set_and_survives_its_form() {
+fn every_parameter_can_be_set_and_is_kept_in_canonical_form() {
     let losses = read(
         "[{name: rce, a: -4}, {name: sce, alpha: 6, beta: 0.1, a: -4}, {name: imae, t: 2, normalise: batch-weight}, \
          {name: dmi, epsilon: 1e-6, matrix: normalised}, {name: lccn, alpha: 0.5, refresh: 100, warm_up: 0}, \

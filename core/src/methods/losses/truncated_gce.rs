@@ -2,15 +2,15 @@
 //! p_y > k and 0 for the others, which are pruned.
 //!
 //! Zhang & Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels" (2018),
-//! algorithm 1 (alternate convex search): weights are trained under fixed w, and now and then w is found anew under the
-//! weights that are best in validation, for every training sample, so that a pruned one can come back. The paper prunes
-//! "from epoch 40, every 10 epochs" (CIFAR-100: 80), which is read as after 40 epochs, before the 41st: where its learning
-//! rate falls too.
+//! algorithm 1 (alternate convex search): the network is trained with fixed w; every few epochs w is recomputed for all
+//! training samples with the weights that are best in validation, so that a pruned sample can return. The paper prunes "from
+//! epoch 40, every 10 epochs" (CIFAR-100: 80), understood as after 40 epochs, where its learning rate drops too.
 
 use super::batch::{Batch, RowLoss, SampleLoss, check_lengths, log_sum_exp, rounded, widened};
 use super::criterion::{Criterion, Setting, Step};
-use super::state::{self, Reader};
-use super::{DeviceLoss, Gce, Method};
+use super::method::Method;
+use super::state::{self, StateReader};
+use super::{DeviceLoss, Gce};
 use crate::input::Fields;
 use serde::{Deserialize, Serialize};
 
@@ -29,12 +29,24 @@ pub struct TruncatedGce {
 }
 
 impl TruncatedGce {
+    pub(super) const FORMULA: &'static str = "w_i [L_q(p_y) − L_q(k)]; gradient w_i p_y^q (p − e_y), where w_i is 1 for samples with p_y > k at \
+        the last pruning and 0 for the pruned ones";
+
+    pub(super) const SOURCE: &'static str = "Zhang & Sabuncu, \"Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy \
+        Labels\" (2018), algorithm 1. Pruning takes the weights that are best in validation, and a pruned \
+        sample can return.";
+
     pub(super) fn read(fields: &mut Fields<'_>) -> Self {
         TruncatedGce {
-            q: fields.number("q").at_least(0.0).at_most(1.0).or(0.7),
-            k: fields.number("k").above(0.0).below(1.0).or(0.5),
-            start: fields.integer("start").at_least(1).at_most(100_000).or(40) as u32,
-            every: fields.integer("every").at_least(1).at_most(100_000).or(10) as u32,
+            q: fields.about("as in `gce`").number("q").at_least(0.0).at_most(1.0).or(0.7),
+            k: fields.about("samples with p_y up to k are pruned").number("k").above(0.0).below(1.0).or(0.5),
+            start: fields
+                .about("epochs before the first pruning; the paper uses 40, for CIFAR-100 80")
+                .integer("start")
+                .at_least(1)
+                .at_most(100_000)
+                .or(40) as u32,
+            every: fields.about("epochs between prunings").integer("every").at_least(1).at_most(100_000).or(10) as u32,
         }
     }
 
@@ -55,7 +67,7 @@ impl Method for TruncatedGce {
     }
 }
 
-/// The state's name.
+/// The name in the header of the state.
 const NAME: &str = "truncated-gce";
 
 struct Pruned {
@@ -63,7 +75,7 @@ struct Pruned {
     classes: usize,
     /// w, of every sample of the training file.
     kept: Vec<bool>,
-    /// Whether w has been found yet; before, all samples are in use.
+    /// Whether w has been computed; before that, all samples are in use.
     reviewed: bool,
 }
 
@@ -73,8 +85,7 @@ impl Criterion for Pruned {
     }
 
     /// A mean over the whole batch, pruned samples included: the paper's objective is a sum over all n samples, and a batch
-    /// estimates n⁻¹ of it. (Divided by those that are left, a batch of which little is left would weigh as much as one of
-    /// which all is.)
+    /// estimates 1/n of it. (Divided by the remaining samples, a batch with few of them would weigh as much as a full one.)
     fn peek(&self, logits: &[f32], labels: &[u32], samples: &[usize], gradient: &mut [f32]) -> f64 {
         check_lengths(logits, self.classes, labels, gradient);
         assert_eq!(samples.len(), labels.len(), "a label for every sample");
@@ -92,14 +103,14 @@ impl Criterion for Pruned {
         })
     }
 
-    /// The truncated loss itself, min(L_q(p_y), L_q(k)): which validation samples would be pruned is not asked.
+    /// The truncated loss itself, min(L_q(p_y), L_q(k)). Validation samples are not pruned.
     fn value(&self, logits: &[f32], labels: &[u32]) -> f64 {
         assert_eq!(logits.len(), labels.len() * self.classes, "a row of logits for every label");
         let (logits, bound) = (widened(logits), self.loss.bound());
         let mut total = 0.0;
         for (row, label) in (Batch { logits: &logits, classes: self.classes, labels }).rows() {
             let (value, _) = self.loss.gce().value_and_scale(row[label] - log_sum_exp(row));
-            // Not `min`, which would take the bound for NaN.
+            // Not `min`, which would return the bound for NaN.
             total += if value > bound { bound } else { value };
         }
         total / labels.len() as f64
@@ -128,7 +139,7 @@ impl Criterion for Pruned {
     }
 
     fn state(&self) -> Vec<u8> {
-        let mut state = state::begin(NAME);
+        let mut state = state::header(NAME);
         state.push(u8::from(self.reviewed));
         state.extend((self.kept.len() as u64).to_le_bytes());
         state.extend(self.kept.iter().map(|kept| u8::from(*kept)));
@@ -136,16 +147,16 @@ impl Criterion for Pruned {
     }
 
     fn restore(&mut self, state: &[u8]) -> Result<(), String> {
-        let mut reader = Reader::new(state, NAME)?;
-        let flag = |reader: &mut Reader<'_>| match reader.take()? {
+        let mut reader = StateReader::new(state, NAME)?;
+        let flag = |reader: &mut StateReader<'_>| match reader.next_bytes()? {
             [0u8] => Ok(false),
             [1] => Ok(true),
-            [other] => Err(reader.wrong(&format!("expected 0 or 1, found {other}"))),
+            [other] => Err(reader.invalid(&format!("expected 0 or 1, found {other}"))),
         };
         let reviewed = flag(&mut reader)?;
-        let samples = u64::from_le_bytes(reader.take()?);
+        let samples = u64::from_le_bytes(reader.next_bytes()?);
         if samples != self.kept.len() as u64 {
-            return Err(reader.wrong(&format!("it is of {samples} training samples, there are {}", self.kept.len())));
+            return Err(reader.invalid(&format!("it is of {samples} training samples, there are {}", self.kept.len())));
         }
         let kept = (0..samples).map(|_| flag(&mut reader)).collect::<Result<_, _>>()?;
         reader.finish()?;
@@ -167,7 +178,7 @@ mod tests {
         LOSS.criterion(setting(3, &LABELS)).unwrap()
     }
 
-    /// L_q of each sample and of k, by the formula as it is printed.
+    /// L_q of each sample and of k, by the printed formula.
     fn printed() -> ([f64; 4], f64) {
         let l = |p: f64| (1.0 - p.powf(0.7)) / 0.7;
         let values = [0, 1, 2, 3].map(|i: usize| {
@@ -189,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pruned_sample_has_no_gradient_and_does_not_count_and_can_come_back() {
+    fn a_pruned_sample_has_no_loss_and_no_gradient_and_can_return() {
         let mut criterion = criterion();
         let all = peek(&*criterion, &LOGITS, &LABELS);
         criterion.review(&[0, 1, 2, 3], &[0.9, 0.5, 0.51, 0.01]);
@@ -214,14 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn prunes_before_the_epochs_that_follow_start_and_every_so_many_after() {
+    fn prunes_after_start_epochs_and_then_every_few() {
         let criterion = criterion();
         let epochs: Vec<u32> = (1..=120).filter(|epoch| criterion.wants_review(*epoch)).collect();
         assert_eq!(epochs, [41, 51, 61, 71, 81, 91, 101, 111]);
     }
 
     #[test]
-    fn its_state_survives_and_no_other_is_taken_for_it() {
+    fn its_state_is_restored_and_other_states_are_rejected() {
         let mut first = criterion();
         first.review(&[0, 1, 2], &[0.9, 0.1, 0.2]);
         let state = first.state();

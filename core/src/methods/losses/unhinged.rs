@@ -13,6 +13,12 @@ use serde::{Deserialize, Serialize};
 pub struct Unhinged {}
 
 impl Unhinged {
+    pub(super) const FORMULA: &'static str = "1 − p_y; gradient p_y (p − e_y)";
+
+    pub(super) const SOURCE: &'static str = "van Rooyen, Menon & Williamson, \"Learning with Symmetric Label Noise: The Importance of Being \
+        Unhinged\" (2015), for two classes; on softmax, the loss that Zhang & Sabuncu (2018) compare MAE \
+        with.";
+
     pub(super) fn read(_: &mut Fields<'_>) -> Self {
         Unhinged {}
     }

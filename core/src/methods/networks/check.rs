@@ -1,24 +1,24 @@
-//! Which shape each layer makes of which, and so whether a network can be run.
+//! The output shape of each layer, and whether a network is valid.
 
 use super::{Kernel, Layer, Network, Shortcut};
-use crate::methods::dataset::{ImageShape, product};
+use crate::methods::shape::{ImageShape, product};
 
-/// The most values that one array may have: so many `f32` can be addressed.
+/// The largest number of values of an array: more `f32` cannot be addressed.
 const MOST: usize = isize::MAX as usize / size_of::<f32>();
 
-/// Tokens come as `f32`, which holds every whole number below this.
+/// The largest vocabulary: tokens are passed as `f32`, which represents all whole numbers below this one.
 const TOKENS: usize = 1 << f32::MANTISSA_DIGITS;
 
 impl Network {
-    /// Checks that every layer can take what the one before gives, that `classes` logits come out, and that what goes through and
-    /// the weights are no more than a machine can address. An engine can run what passes.
+    /// Checks that every layer fits the output of the one before, that the network returns `classes` logits, and that
+    /// activations and weights can be addressed. An engine can run every network that passes.
     ///
     /// # Errors
-    /// The layer that cannot, and why.
+    /// The first layer that does not fit, and why.
     pub fn check(&self) -> Result<(), String> {
         let first = usize::from(matches!(self.layers.first(), Some(Layer::Embedding { .. })));
         if embeddings(&self.layers) > first {
-            return Err("an embedding has no gradient for what comes in: it must be the first layer".to_owned());
+            return Err("an embedding has no gradient for its input: it must be the first layer".to_owned());
         }
         let logits = ImageShape { channels: self.classes, height: 1, width: 1 };
         let found = through(&self.layers, sound(self.input)?)?;
@@ -26,13 +26,13 @@ impl Network {
             return Err(format!("expected {} logits, found {}", self.classes, extent(found)));
         }
         if self.parameters() > MOST {
-            return Err("the network has more weights than a machine can address".to_owned());
+            return Err("the network has more weights than can be addressed".to_owned());
         }
         Ok(())
     }
 }
 
-/// How many embeddings there are, at whatever depth.
+/// Number of embeddings at any depth.
 fn embeddings(layers: &[Layer]) -> usize {
     let of = |layer: &Layer| match layer {
         Layer::Embedding { .. } => 1,
@@ -41,26 +41,26 @@ fn embeddings(layers: &[Layer]) -> usize {
     layers.iter().map(of).sum()
 }
 
-/// What comes out of the last of `layers` where `input` goes into the first.
+/// The output shape of `layers` for this input.
 fn through(layers: &[Layer], input: ImageShape) -> Result<ImageShape, String> {
     layers.iter().try_fold(input, |shape, layer| layer.output(shape))
 }
 
-/// `shape`, if it has values and no more than can be addressed.
+/// Checks that `shape` has values, and no more than can be addressed.
 fn sound(shape: ImageShape) -> Result<ImageShape, String> {
     match shape.len() {
-        0 => Err(format!("{} is no image: it has no values", extent(shape))),
-        values if values > MOST => Err(format!("{} has more values than a machine can address", extent(shape))),
+        0 => Err(format!("{} is not an image: it has no values", extent(shape))),
+        values if values > MOST => Err(format!("{} has more values than can be addressed", extent(shape))),
         _ => Ok(shape),
     }
 }
 
-/// Channels × height × width, for people.
+/// Channels × height × width, for messages.
 fn extent(shape: ImageShape) -> String {
     format!("{}×{}×{}", shape.channels, shape.height, shape.width)
 }
 
-/// How often a window finds room in an image; all three as rows and columns.
+/// The number of places of a window in an image. Window, margin and result are rows and columns.
 fn slide(
     shape: ImageShape,
     (rows, columns): (usize, usize),
@@ -68,65 +68,62 @@ fn slide(
     (above, left): (usize, usize),
 ) -> Result<(usize, usize), String> {
     if rows == 0 || columns == 0 || stride == 0 {
-        return Err(format!("a window of {rows}×{columns} with step {stride} covers nothing"));
+        return Err(format!("a window of {rows}×{columns} with step {stride} is empty or does not move"));
     }
     let padded = |extent: usize, margin: usize| extent.saturating_add(product([2, margin]));
     let (height, width) = (padded(shape.height, above), padded(shape.width, left));
     sound(ImageShape { height, width, ..shape })?;
     match (height.checked_sub(rows), width.checked_sub(columns)) {
         (Some(down), Some(right)) => Ok((down / stride + 1, right / stride + 1)),
-        _ => Err(format!(
-            "an image of {}×{} is smaller than the {rows}×{columns} window it meets",
-            shape.height, shape.width
-        )),
+        _ => Err(format!("an image of {}×{} is smaller than a window of {rows}×{columns}", shape.height, shape.width)),
     }
 }
 
 impl Layer {
-    /// The shape that comes out where `shape` goes in.
+    /// The output shape for the input `shape`.
     ///
     /// # Errors
-    /// Why the layer cannot take it.
+    /// Why the layer does not fit the input.
     pub fn output(&self, shape: ImageShape) -> Result<ImageShape, String> {
         let ImageShape { channels, height, width } = shape;
-        let wants = |what: &str, expected: usize| {
+        let check_channels = |what: &str, expected: usize| {
             if channels == expected {
                 Ok(())
             } else {
-                Err(format!("{what} expects {expected} channels and finds {channels}"))
+                Err(format!("{what} expected {expected} channels, found {channels}"))
             }
         };
         sound(match self {
             Layer::Embedding { vocabulary, dimension } => {
                 if (channels, height) != (1, 1) {
-                    return Err(format!("an embedding takes a row of tokens, 1×1×length, and finds {}", extent(shape)));
+                    return Err(format!("an embedding expected a row of tokens, 1×1×length, found {}", extent(shape)));
                 }
                 if *vocabulary == 0 || *vocabulary > TOKENS {
-                    return Err(format!("a vocabulary has 1 to {TOKENS} tokens, not {vocabulary}"));
+                    return Err(format!("expected a vocabulary of 1 to {TOKENS} tokens, found {vocabulary}"));
                 }
                 ImageShape { channels: *dimension, ..shape }
             }
             Layer::Convolution(c) => {
-                wants("a convolution", c.input)?;
+                check_channels("a convolution", c.input)?;
                 if matches!(c.kernel, Kernel::Row(_)) && height != 1 {
-                    return Err(format!("a 1-d convolution takes one row and finds {height}"));
+                    return Err(format!("a 1-d convolution expected one row, found {height}"));
                 }
                 let (height, width) = slide(shape, c.extent(), c.stride, c.margin())?;
                 ImageShape { channels: c.output, height, width }
             }
             Layer::BatchNorm(expected) => {
-                wants("batch norm", *expected)?;
+                check_channels("batch norm", *expected)?;
                 shape
             }
             Layer::Dropout(share) if !(0.0..1.0).contains(share) => {
-                return Err(format!("dropout zeroes a share of at least 0 and below 1, not {share}"));
+                return Err(format!("dropout expected a share of at least 0 and below 1, found {share}"));
             }
             Layer::Relu | Layer::Tanh | Layer::Dropout(_) => shape,
             Layer::MaxPool { kernel, stride, padding } => {
-                // Every window then covers a pixel.
+                // So every window covers a pixel.
                 if product([2, *padding]) > *kernel {
                     return Err(format!(
-                        "a pool of {kernel}×{kernel} reaches over the image by at most half, not {padding}"
+                        "a pool of {kernel}×{kernel} expected a padding of at most half, found {padding}"
                     ));
                 }
                 let (height, width) = slide(shape, (*kernel, *kernel), *stride, (*padding, *padding))?;
@@ -136,16 +133,16 @@ impl Layer {
             Layer::Flatten => ImageShape { channels: shape.len(), height: 1, width: 1 },
             Layer::Linear { input, output } => {
                 if (height, width) != (1, 1) {
-                    return Err(format!("a linear layer takes a vector and finds {}", extent(shape)));
+                    return Err(format!("a linear layer expected a vector, found {}", extent(shape)));
                 }
-                wants("a linear layer", *input)?;
+                check_channels("a linear layer", *input)?;
                 ImageShape { channels: *output, ..shape }
             }
             Layer::Residual { body, shortcut } => {
                 let (inside, around) = (through(body, shape)?, shortcut.output(shape)?);
                 if inside != around {
                     let (inside, around) = (extent(inside), extent(around));
-                    return Err(format!("a block gives {inside} and its shortcut {around}"));
+                    return Err(format!("a block returns {inside}, its shortcut {around}"));
                 }
                 inside
             }
@@ -153,7 +150,7 @@ impl Layer {
                 let outputs = branches.iter().map(|branch| through(branch, shape)).collect::<Result<Vec<_>, _>>()?;
                 let Some(first) = outputs.first() else { return Err("there are no branches".to_owned()) };
                 if let Some(other) = outputs.iter().find(|o| (o.height, o.width) != (first.height, first.width)) {
-                    return Err(format!("a branch gives {} and another {}", extent(*first), extent(*other)));
+                    return Err(format!("one branch returns {}, another {}", extent(*first), extent(*other)));
                 }
                 let channels = outputs.iter().map(|output| output.channels).fold(0, usize::saturating_add);
                 ImageShape { channels, ..*first }
@@ -163,13 +160,13 @@ impl Layer {
 }
 
 impl Shortcut {
-    /// The shape that comes out where `shape` goes in.
+    /// The output shape for the input `shape`.
     fn output(&self, shape: ImageShape) -> Result<ImageShape, String> {
         match self {
             Shortcut::Identity => Ok(shape),
-            Shortcut::Pad { stride: 0, .. } => Err("a shortcut with step 0 covers nothing".to_owned()),
+            Shortcut::Pad { stride: 0, .. } => Err("expected a shortcut with a step of at least 1, found 0".to_owned()),
             Shortcut::Pad { channels, .. } if *channels < shape.channels => {
-                Err(format!("a shortcut adds channels, but {channels} are fewer than {}", shape.channels))
+                Err(format!("a shortcut cannot reduce {} channels to {channels}", shape.channels))
             }
             Shortcut::Pad { stride, channels } => Ok(ImageShape {
                 channels: *channels,
@@ -188,7 +185,7 @@ mod tests {
 
     const IMAGE: ImageShape = ImageShape { channels: 3, height: 8, width: 8 };
 
-    /// What is said of `layer` on an image of 3×8×8.
+    /// The error of `layer` on an image of 3×8×8.
     fn problem(layer: Layer) -> String {
         layer.output(IMAGE).unwrap_err()
     }
@@ -206,20 +203,26 @@ mod tests {
     }
 
     #[test]
-    fn windows_that_cover_nothing_or_do_not_fit_are_refused() {
+    fn empty_windows_and_those_that_do_not_fit_are_rejected() {
         use Kernel::{Row, Square};
-        assert_eq!(problem(convolution(3, 4, Square(0), 1, 0)), "a window of 0×0 with step 1 covers nothing");
-        assert_eq!(problem(convolution(3, 4, Square(3), 0, 0)), "a window of 3×3 with step 0 covers nothing");
-        assert_eq!(problem(pool(2, 0, 0)), "a window of 2×2 with step 0 covers nothing");
-        assert_eq!(problem(pool(9, 1, 0)), "an image of 8×8 is smaller than the 9×9 window it meets");
-        assert_eq!(problem(pool(3, 2, 2)), "a pool of 3×3 reaches over the image by at most half, not 2");
-        assert_eq!(problem(pool(1, 1, usize::MAX)).split(" reaches").next(), Some("a pool of 1×1"));
-        assert_eq!(problem(convolution(3, 4, Row(3), 1, 1)), "a 1-d convolution takes one row and finds 8");
-        assert!(convolution(3, 4, Square(9), 1, 1).output(IMAGE).is_ok(), "zeroes around it make room");
+        assert_eq!(
+            problem(convolution(3, 4, Square(0), 1, 0)),
+            "a window of 0×0 with step 1 is empty or does not move"
+        );
+        assert_eq!(
+            problem(convolution(3, 4, Square(3), 0, 0)),
+            "a window of 3×3 with step 0 is empty or does not move"
+        );
+        assert_eq!(problem(pool(2, 0, 0)), "a window of 2×2 with step 0 is empty or does not move");
+        assert_eq!(problem(pool(9, 1, 0)), "an image of 8×8 is smaller than a window of 9×9");
+        assert_eq!(problem(pool(3, 2, 2)), "a pool of 3×3 expected a padding of at most half, found 2");
+        assert_eq!(problem(pool(1, 1, usize::MAX)).split(" expected").next(), Some("a pool of 1×1"));
+        assert_eq!(problem(convolution(3, 4, Row(3), 1, 1)), "a 1-d convolution expected one row, found 8");
+        assert!(convolution(3, 4, Square(9), 1, 1).output(IMAGE).is_ok(), "padding makes room");
     }
 
     #[test]
-    fn windows_of_a_pool_that_reach_over_the_image_are_counted_as_pytorch_does() {
+    fn padded_pools_have_the_same_extents_as_in_pytorch() {
         let extents = |layer: Layer, extent| {
             let found = layer.output(ImageShape { channels: 3, height: extent, width: extent }).unwrap();
             (found.channels, found.height, found.width)
@@ -231,54 +234,57 @@ mod tests {
     }
 
     #[test]
-    fn channels_that_disagree_are_refused() {
-        assert_eq!(problem(convolution(2, 4, Kernel::Square(3), 1, 1)), "a convolution expects 2 channels and finds 3");
-        assert_eq!(problem(Layer::BatchNorm(4)), "batch norm expects 4 channels and finds 3");
-        assert_eq!(problem(Layer::Linear { input: 3, output: 2 }), "a linear layer takes a vector and finds 3×8×8");
+    fn channels_that_disagree_are_rejected() {
+        assert_eq!(problem(convolution(2, 4, Kernel::Square(3), 1, 1)), "a convolution expected 2 channels, found 3");
+        assert_eq!(problem(Layer::BatchNorm(4)), "batch norm expected 4 channels, found 3");
+        assert_eq!(problem(Layer::Linear { input: 3, output: 2 }), "a linear layer expected a vector, found 3×8×8");
         let flat = ImageShape { channels: 192, height: 1, width: 1 };
         assert_eq!(
             Layer::Linear { input: 191, output: 2 }.output(flat).unwrap_err(),
-            "a linear layer expects 191 channels and finds 192"
+            "a linear layer expected 191 channels, found 192"
         );
     }
 
     #[test]
-    fn blocks_whose_paths_do_not_meet_are_refused() {
+    fn blocks_whose_paths_have_different_shapes_are_rejected() {
         let block = |shortcut| problem(Layer::Residual { body: vec![pool(2, 2, 0)], shortcut });
-        assert_eq!(block(Shortcut::Identity), "a block gives 3×4×4 and its shortcut 3×8×8");
-        assert_eq!(block(Shortcut::Pad { stride: 0, channels: 3 }), "a shortcut with step 0 covers nothing");
-        assert_eq!(block(Shortcut::Pad { stride: 2, channels: 2 }), "a shortcut adds channels, but 2 are fewer than 3");
+        assert_eq!(block(Shortcut::Identity), "a block returns 3×4×4, its shortcut 3×8×8");
+        assert_eq!(
+            block(Shortcut::Pad { stride: 0, channels: 3 }),
+            "expected a shortcut with a step of at least 1, found 0"
+        );
+        assert_eq!(block(Shortcut::Pad { stride: 2, channels: 2 }), "a shortcut cannot reduce 3 channels to 2");
         assert_eq!(problem(Layer::Branches(Vec::new())), "there are no branches");
         assert_eq!(
             problem(Layer::Branches(vec![vec![Layer::Tanh], vec![Layer::GlobalMaxPool]])),
-            "a branch gives 3×8×8 and another 3×1×1"
+            "one branch returns 3×8×8, another 3×1×1"
         );
     }
 
     #[test]
-    fn branches_are_joined_channel_after_channel() {
+    fn branches_are_concatenated_along_channels() {
         let branches = vec![vec![], vec![convolution(3, 4, Kernel::Square(3), 1, 1)], vec![Layer::Relu]];
         assert_eq!(Layer::Branches(branches).output(IMAGE), Ok(ImageShape { channels: 10, ..IMAGE }));
     }
 
     #[test]
-    fn a_share_that_dropout_cannot_leave_out_is_refused() {
+    fn dropout_outside_its_range_is_rejected() {
         for share in [-0.1, 1.0, f64::NAN] {
-            assert!(problem(Layer::Dropout(share)).starts_with("dropout zeroes a share"), "{share}");
+            assert!(problem(Layer::Dropout(share)).starts_with("dropout expected a share"), "{share}");
         }
     }
 
     #[test]
-    fn what_is_empty_or_beyond_every_memory_is_refused() {
+    fn empty_and_unaddressable_arrays_are_rejected() {
         let most = usize::MAX;
-        assert_eq!(problem(convolution(3, 0, Kernel::Square(3), 1, 1)), "0×8×8 is no image: it has no values");
+        assert_eq!(problem(convolution(3, 0, Kernel::Square(3), 1, 1)), "0×8×8 is not an image: it has no values");
         let too_many = [
             convolution(3, most, Kernel::Square(3), 1, 1),
             convolution(3, 4, Kernel::Square(3), most, most),
             Layer::Branches(vec![vec![convolution(3, most / 800, Kernel::Square(1), 1, 0)]; 100]),
         ];
         for layer in too_many {
-            assert!(problem(layer.clone()).ends_with("more values than a machine can address"), "{layer:?}");
+            assert!(problem(layer.clone()).ends_with("more values than can be addressed"), "{layer:?}");
         }
         assert!(check(ImageShape { channels: 0, ..IMAGE }, 2, vec![]).is_err());
         assert!(check(ImageShape { channels: most, ..IMAGE }, 2, vec![Layer::GlobalAveragePool]).is_err());
@@ -287,7 +293,7 @@ mod tests {
             Layer::Linear { input: 3, output: most / 32 },
             Layer::Linear { input: most / 32, output: 32 },
         ];
-        assert_eq!(check(IMAGE, 32, wide).unwrap_err(), "the network has more weights than a machine can address");
+        assert_eq!(check(IMAGE, 32, wide).unwrap_err(), "the network has more weights than can be addressed");
     }
 
     #[test]
@@ -295,10 +301,15 @@ mod tests {
         let tokens = ImageShape { channels: 1, height: 1, width: 7 };
         let embedding = |vocabulary, dimension| Layer::Embedding { vocabulary, dimension };
         assert_eq!(embedding(20, 5).output(tokens), Ok(ImageShape { channels: 5, ..tokens }));
-        assert_eq!(problem(embedding(20, 5)), "an embedding takes a row of tokens, 1×1×length, and finds 3×8×8");
+        assert_eq!(problem(embedding(20, 5)), "an embedding expected a row of tokens, 1×1×length, found 3×8×8");
         assert!(embedding(TOKENS, 1).output(tokens).is_ok());
         for vocabulary in [0, TOKENS + 1] {
-            assert!(embedding(vocabulary, 5).output(tokens).unwrap_err().starts_with("a vocabulary has 1 to 16777216"));
+            assert!(
+                embedding(vocabulary, 5)
+                    .output(tokens)
+                    .unwrap_err()
+                    .starts_with("expected a vocabulary of 1 to 16777216")
+            );
         }
         assert!(check(tokens, 5, vec![embedding(20, 5), Layer::GlobalMaxPool]).is_ok());
         let late = [
@@ -313,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_logits_come_out_as_there_are_classes() {
+    fn a_network_returns_one_logit_per_class() {
         assert_eq!(check(IMAGE, 4, vec![Layer::GlobalAveragePool]).unwrap_err(), "expected 4 logits, found 3×1×1");
         assert_eq!(check(IMAGE, 3, vec![Layer::GlobalAveragePool]), Ok(()));
     }

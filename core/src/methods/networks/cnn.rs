@@ -2,7 +2,7 @@
 //! conv 5×5-16, ReLU, pool 2, conv 5×5-32, ReLU, pool 2, dropout, linear.
 
 use super::{Convolution, Initialisation, Kernel, Layer, Network};
-use crate::methods::dataset::ImageShape;
+use crate::methods::shape::ImageShape;
 
 pub(super) fn network(input: ImageShape, classes: usize, dropout: f64) -> Network {
     let convolution = |input, output| {
@@ -10,7 +10,7 @@ pub(super) fn network(input: ImageShape, classes: usize, dropout: f64) -> Networ
         Layer::Convolution(Convolution { input, output, kernel, stride: 1, padding: 0, bias: true })
     };
     let pool = Layer::MaxPool { kernel: 2, stride: 2, padding: 0 };
-    // What is left of an extent after both convolutions and pools; the check of the network reports an extent too small.
+    // The extent after both convolutions and pools. The check of the network reports an extent that is too small.
     let left = |extent: usize| (extent.saturating_sub(4) / 2).saturating_sub(4) / 2;
     Network {
         input,

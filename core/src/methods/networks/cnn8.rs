@@ -3,12 +3,12 @@
 //! norm and ReLU after each but the last. The open-set table of Zhang & Sabuncu 2018 uses it too.
 
 use super::{Convolution, Initialisation, Kernel, Layer, Network};
-use crate::methods::dataset::ImageShape;
+use crate::methods::shape::ImageShape;
 
 /// Channels of each stage.
 const STAGES: [usize; 3] = [64, 128, 196];
 
-/// Values that the first linear layer gives.
+/// Outputs of the first linear layer.
 const HIDDEN: usize = 256;
 
 pub(super) fn network(input: ImageShape, classes: usize) -> Network {

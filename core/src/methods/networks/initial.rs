@@ -1,29 +1,29 @@
-//! Weights from a file that a network starts with in place of random ones.
+//! Initial weights of a network from a file.
 
 use serde::{Deserialize, Serialize};
 
-/// The file that a network's initial weights are taken from.
+/// The file with the initial weights of a network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InitialWeights {
-    /// Its name, looked for in the directories of data sets; see [`InitialWeights::check_file`].
+    /// Its name below a directory of data sets; see [`InitialWeights::check_file`].
     pub file: String,
-    /// BLAKE3 of its bytes, in hexadecimal: with it, a job starts from this content or not at all.
+    /// BLAKE3 digest of its bytes in hexadecimal; a job fails if the file differs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blake3: Option<String>,
 }
 
-/// The kind of file that is read.
+/// The suffix of a valid file name.
 const SUFFIX: &str = ".safetensors";
 
 /// The longest name, in bytes.
 const LONGEST: usize = 1_024;
 
 impl InitialWeights {
-    /// Checks that `file` names a safetensors file within a directory: parts between slashes, none of which leads out of it.
+    /// Checks that `file` names a safetensors file inside a directory: no part between slashes may lead out of it.
     ///
     /// # Errors
-    /// What is expected of a name.
+    /// A phrase that starts with "expected".
     pub fn check_file(file: &str) -> Result<(), String> {
         if file.len() > LONGEST {
             return Err(format!("expected a name of at most {LONGEST} bytes"));
@@ -36,14 +36,14 @@ impl InitialWeights {
         }
         match file.strip_suffix(SUFFIX) {
             Some(stem) if !stem.is_empty() && !stem.ends_with('/') => Ok(()),
-            _ => Err(format!("expected a file in the format of safetensors, whose name ends with `{SUFFIX}`")),
+            _ => Err(format!("expected a safetensors file, whose name ends with `{SUFFIX}`")),
         }
     }
 
-    /// Checks that `digest` can be one of BLAKE3.
+    /// Checks that `digest` has the form of a BLAKE3 digest.
     ///
     /// # Errors
-    /// What is expected of a digest.
+    /// A phrase that starts with "expected".
     pub fn check_blake3(digest: &str) -> Result<(), String> {
         let hexadecimal = digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if digest.len() == 64 && hexadecimal {
@@ -58,19 +58,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_leads_out_of_its_directory_or_is_of_another_format_is_refused() {
+    fn a_name_outside_its_directory_or_of_another_format_is_rejected() {
         for file in ["resnet50.safetensors", "weights/v1.5/resnet50.safetensors", "a b..safetensors"] {
             assert_eq!(InitialWeights::check_file(file), Ok(()), "{file}");
         }
         let outside =
             ["", "/etc/a.safetensors", "../a.safetensors", "a//b.safetensors", "a/./b.safetensors", "a\\b.safetensors"];
         for file in outside.into_iter().chain(["c:a.safetensors", "a\n.safetensors", "a/../b.safetensors"]) {
-            let refused = InitialWeights::check_file(file).unwrap_err();
-            assert!(refused.starts_with("expected the name of a file below"), "{file:?}: {refused}");
+            let error = InitialWeights::check_file(file).unwrap_err();
+            assert!(error.starts_with("expected the name of a file below"), "{file:?}: {error}");
         }
         for file in ["resnet50.pth", "safetensors", ".safetensors", "a/.safetensors", "a.safetensors.gz"] {
-            let refused = InitialWeights::check_file(file).unwrap_err();
-            assert!(refused.ends_with("whose name ends with `.safetensors`"), "{file:?}: {refused}");
+            let error = InitialWeights::check_file(file).unwrap_err();
+            assert!(error.ends_with("whose name ends with `.safetensors`"), "{file:?}: {error}");
         }
         assert!(InitialWeights::check_file(&format!("{}.safetensors", "a".repeat(LONGEST))).is_err());
     }
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_canonical_form_has_a_digest_only_where_there_is_one() {
+    fn the_canonical_form_omits_an_absent_digest() {
         let mut weights = InitialWeights { file: "a.safetensors".to_owned(), blake3: None };
         assert_eq!(serde_json::to_string(&weights).unwrap(), r#"{"file":"a.safetensors"}"#);
         weights.blake3 = Some("0af9".repeat(16));

@@ -1,69 +1,70 @@
-//! The layers that networks are made of, and their numbers of weights.
+//! The layers of networks, and their numbers of weights.
 
-use crate::methods::dataset::{ImageShape, product};
+use crate::methods::shape::{ImageShape, product};
 
 /// A network: layers from an image, or from a sequence of tokens, to logits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
-    /// What comes in: an image, or a row of tokens' numbers for an [`Layer::Embedding`].
+    /// Shape of a sample: an image, or a row of tokens for an [`Layer::Embedding`].
     pub input: ImageShape,
-    /// How many logits come out.
+    /// Number of logits.
     pub classes: usize,
-    /// In order.
+    /// The layers from input to logits.
     pub layers: Vec<Layer>,
-    /// How weights start.
+    /// Distribution of the initial weights.
     pub initialisation: Initialisation,
 }
 
-/// How the weights of convolutions and linear layers start. Batch norm starts as the identity everywhere, and an embedding
+/// Distribution of the initial weights of convolutions and linear layers. Batch norm starts as the identity, embeddings are
 /// standard normal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Initialisation {
     /// Weights and biases uniform in ±1/√fan_in: PyTorch's default.
     UniformFanIn,
-    /// Weights normal with variance 2/fan_in, cut off at two deviations of the normal distribution that is cut, and biases 0:
-    /// He et al. 2015, as Keras's `he_normal` has it.
+    /// Weights normal with variance 2/fan_in, truncated at two deviations of the untruncated distribution, and biases 0:
+    /// He et al. 2015, as in Keras's `he_normal`.
     HeNormal,
     /// Convolutions normal with variance 2/fan_out and linear layers as in [`Initialisation::UniformFanIn`]:
-    /// He et al. 2015, as PyTorch's ResNets have it.
+    /// He et al. 2015, as in PyTorch's ResNets.
     HeFanOut,
 }
 
 /// One layer. Images are channels × height × width; a sequence is an image of one row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Layer {
-    /// A row of numbers of tokens, 1 × 1 × length, to a vector for each, dimension × 1 × length. As numbers have no gradient, it
-    /// can only be a network's first layer.
+    /// Maps a row of tokens, 1 × 1 × length, to one vector per token, dimension × 1 × length. Tokens have no gradient, so it must
+    /// be the first layer.
     Embedding {
-        /// Tokens that there are, numbered from 0.
+        /// Number of tokens, counted from 0.
         vocabulary: usize,
-        /// Values a token.
+        /// Values per token.
         dimension: usize,
     },
     /// A convolution over an image or a sequence.
     Convolution(Convolution),
-    /// Batch normalisation over so many channels, ε = 1e-5, running statistics with momentum 0.1; a scale and a shift a channel.
+    /// Batch normalisation over this many channels, ε = 1e-5, running statistics with momentum 0.1; one scale and one shift per
+    /// channel.
     BatchNorm(usize),
     /// max(x, 0), with gradient 0 at 0.
     Relu,
     /// The hyperbolic tangent.
     Tanh,
-    /// Maximum over square windows; the first of equals takes the gradient.
+    /// Maximum over square windows; of equal values the first gets the gradient.
     MaxPool {
         /// Extent of the window.
         kernel: usize,
         /// Step of the window.
         stride: usize,
-        /// How far windows reach over every side of the image, at most half their extent; what is there counts for nothing (−∞).
+        /// Padding of −∞ on every side, at most half the window.
         padding: usize,
     },
-    /// Mean over the image, a value a channel.
+    /// Mean over the image, one value per channel.
     GlobalAveragePool,
-    /// Maximum over the image, a value a channel (over a sequence: over time); the first of equals takes the gradient.
+    /// Maximum over the image or the sequence, one value per channel; of equal values the first gets the gradient.
     GlobalMaxPool,
     /// Channels × height × width to a vector.
     Flatten,
-    /// Zeroes this share of the values in training and scales the others up.
+    /// Zeroes this share of the values in training and scales the others by 1/(1 − share).
     Dropout(f64),
     /// x W + b.
     Linear {
@@ -76,10 +77,10 @@ pub enum Layer {
     Residual {
         /// The layers of the block.
         body: Vec<Layer>,
-        /// What is added to them.
+        /// The path around the block.
         shortcut: Shortcut,
     },
-    /// Layers side by side that all take x; what they give is joined channel after channel.
+    /// Parallel layers that all take x; their outputs are concatenated along channels.
     Branches(Vec<Vec<Layer>>),
 }
 
@@ -90,22 +91,22 @@ pub struct Convolution {
     pub input: usize,
     /// Channels out.
     pub output: usize,
-    /// Form and extent of the kernels.
+    /// Shape of the kernels.
     pub kernel: Kernel,
     /// Step of the kernels.
     pub stride: usize,
-    /// Zeroes on every side; in one dimension, on both ends.
+    /// Zeros on every side; in one dimension on both ends.
     pub padding: usize,
     /// Whether a bias is added.
     pub bias: bool,
 }
 
-/// Form and extent of a convolution's kernels.
+/// Shape of a convolution's kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
-    /// So many rows and as many columns: a 2-d convolution.
+    /// This many rows and columns: a 2-d convolution.
     Square(usize),
-    /// One row of so many columns, over images of one row: a 1-d convolution.
+    /// One row of this many columns, over images of one row: a 1-d convolution.
     Row(usize),
 }
 
@@ -114,7 +115,7 @@ pub enum Kernel {
 pub enum Shortcut {
     /// x.
     Identity,
-    /// Every `stride`-th pixel of x, with channels of zeroes after its own (He et al. 2016, option A).
+    /// Every `stride`-th pixel of x, followed by channels of zeros (He et al. 2016, option A).
     Pad {
         /// Step.
         stride: usize,
@@ -126,13 +127,13 @@ pub enum Shortcut {
 }
 
 impl Network {
-    /// How many weights are trained (batch norm's running statistics are not); `usize::MAX` if they are beyond counting.
+    /// Number of trained weights, without the running statistics of batch norm; `usize::MAX` on overflow.
     pub fn parameters(&self) -> usize {
         total(&self.layers)
     }
 
-    /// The same network without its last layer, if that is a linear one: what comes out are the penultimate features, whose
-    /// number stands for the number of classes. Layers keep their places, and so their weights their names.
+    /// The network without its last layer, if that is linear. It returns the penultimate features, and `classes` is their
+    /// number. Layers keep their positions, so weights keep their names.
     pub fn features(&self) -> Option<Network> {
         let (Layer::Linear { input, .. }, before) = self.layers.split_last()? else { return None };
         Some(Network { classes: *input, layers: before.to_vec(), ..*self })
@@ -152,7 +153,7 @@ impl Convolution {
         }
     }
 
-    /// Rows of zeroes above and below, and columns of them left and right.
+    /// Rows of padding above and below, and columns left and right.
     pub fn margin(&self) -> (usize, usize) {
         match self.kernel {
             Kernel::Square(_) => (self.padding, self.padding),
@@ -162,7 +163,7 @@ impl Convolution {
 }
 
 impl Layer {
-    /// How many weights are trained; `usize::MAX` if they are beyond counting.
+    /// Number of trained weights; `usize::MAX` on overflow.
     pub fn parameters(&self) -> usize {
         let own = match self {
             Layer::Embedding { vocabulary, dimension } => product([*vocabulary, *dimension]),

@@ -1,4 +1,4 @@
-//! Networks, each described once as a list of layers that any engine runs.
+//! Networks, each described once as a list of layers that every engine runs.
 
 mod check;
 mod cnn;
@@ -16,7 +16,8 @@ pub use resnet::Downsample;
 pub use word_cnn::word_cnn;
 
 use crate::input::Fields;
-use crate::methods::dataset::ImageShape;
+use crate::methods::shape::ImageShape;
+pub use crate::methods::shape::SampleShape;
 use serde::{Deserialize, Serialize};
 
 /// A network by name, with its parameters.
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub enum Model {
     /// The two-layer network of Xu et al. 2019 (DMI), Fashion-MNIST.
     Cnn {
-        /// Share of the features that dropout zeroes before the classifier.
+        /// Share of the features that dropout zeroes before the classifier, 0 ≤ dropout < 1.
         dropout: f64,
     },
     /// The eight layers of Wang et al. 2018 (open-set noisy labels): six convolutions with batch norm, two linear layers.
@@ -36,49 +37,41 @@ pub enum Model {
     Resnet34,
     /// He et al. 2016, §4.2: 3 basic blocks in each of three stages, 16 to 64 channels.
     Resnet20 {
-        /// How a shortcut changes its number of channels.
+        /// How shortcuts add channels.
         shortcut: Downsample,
     },
     /// 9 basic blocks in each of three stages, 16 to 64 channels.
     Resnet56 {
-        /// How a shortcut changes its number of channels.
+        /// How shortcuts add channels.
         shortcut: Downsample,
     },
     /// He et al. 2016 as for ImageNet: a 7×7 first layer and a pool, bottleneck blocks 3-4-6-3, 256 to 2048 channels.
     Resnet50,
     /// Simonyan & Zisserman 2015, configuration D, with batch norm and one linear layer.
     Vgg16Bn,
-    /// Kim 2014 with vectors that start at random, for sentences.
+    /// Kim 2014 with random initial vectors, for sentences.
     #[serde(rename = "wordcnn")]
     WordCnn {
-        /// Share of the features that dropout zeroes before the classifier.
+        /// Share of the features that dropout zeroes before the classifier, 0 ≤ dropout < 1.
         dropout: f64,
     },
 }
 
-/// What a network is made for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Input {
-    /// Extent of a sample: of an image, or of a row of tokens, 1 × 1 × length.
-    pub shape: ImageShape,
-    /// Of tokens, how many there are, numbered from 0; nothing for images.
-    pub vocabulary: Option<usize>,
-}
-
-impl From<ImageShape> for Input {
-    fn from(shape: ImageShape) -> Self {
-        Input { shape, vocabulary: None }
-    }
-}
-
 impl Model {
-    /// The names that a sweep file may use.
+    /// The names in sweep files.
     pub const NAMES: &'static [&'static str] =
         &["cnn", "cnn8", "resnet18", "resnet20", "resnet34", "resnet50", "resnet56", "vgg16-bn", "wordcnn"];
 
-    /// Reads the parameters of the network called `name`, one of [`Model::NAMES`].
+    /// Reads the parameters of the network `name`; `None` for an unknown name.
     pub fn read(name: &str, fields: &mut Fields<'_>) -> Option<Model> {
-        let dropout = |fields: &mut Fields<'_>| fields.number("dropout").at_least(0.0).below(1.0).or(0.5);
+        let dropout = |fields: &mut Fields<'_>| {
+            fields
+                .about("share of the features zeroed before the classifier")
+                .number("dropout")
+                .at_least(0.0)
+                .below(1.0)
+                .or(0.5)
+        };
         match name {
             "cnn" => Some(Model::Cnn { dropout: dropout(fields) }),
             "cnn8" => Some(Model::Cnn8),
@@ -93,25 +86,25 @@ impl Model {
         }
     }
 
-    /// The network for such samples (an [`ImageShape`] alone is one of images) and so many classes.
+    /// The network for samples of this shape (an [`ImageShape`] alone stands for images) and `classes` classes.
     ///
     /// # Errors
-    /// What is wrong with the samples, where the network cannot take them: their extent, or that they are images or are none.
-    pub fn network(&self, input: impl Into<Input>, classes: usize) -> Result<Network, String> {
-        let Input { shape: input, vocabulary } = input.into();
+    /// If the network cannot take the samples: because of their extent, or because they are images or text.
+    pub fn network(&self, input: impl Into<SampleShape>, classes: usize) -> Result<Network, String> {
+        let SampleShape { shape: input, vocabulary } = input.into();
         let network = match *self {
             Model::WordCnn { dropout } => {
                 let Some(vocabulary) = vocabulary else {
-                    return Err("it takes sequences of tokens, and these are images: take another model".to_owned());
+                    return Err("expected sequences of tokens, found images: use another model".to_owned());
                 };
                 if (input.channels, input.height) != (1, 1) {
                     let ImageShape { channels, height, width } = input;
-                    return Err(format!("it takes rows of tokens, 1×1×length, and finds {channels}×{height}×{width}"));
+                    return Err(format!("expected rows of tokens, 1×1×length, found {channels}×{height}×{width}"));
                 }
                 word_cnn(vocabulary, input.width, classes, dropout)?
             }
             _ if vocabulary.is_some() => {
-                return Err("it takes images, and these are sequences of tokens: take `wordcnn`".to_owned());
+                return Err("expected images, found sequences of tokens: use `wordcnn`".to_owned());
             }
             Model::Cnn { dropout } => cnn::network(input, classes, dropout),
             Model::Cnn8 => cnn8::network(input, classes),
@@ -137,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_have_as_many_weights_as_published() {
+    fn networks_have_the_published_numbers_of_weights() {
         use Downsample::{Pad, Projection};
         assert_eq!(weights(Model::Cnn { dropout: 0.5 }, 1, 28, 2), 14_274);
         assert_eq!(weights(Model::Resnet18, 3, 32, 10), 11_173_962);
@@ -160,20 +153,17 @@ mod tests {
         let tiny = ImageShape { channels: 1, height: 6, width: 6 };
         assert!(Model::Cnn { dropout: 0.5 }.network(tiny, 10).is_err());
         let small = ImageShape { channels: 1, height: 28, width: 28 };
-        assert_eq!(
-            Model::Vgg16Bn.network(small, 10).unwrap_err(),
-            "an image of 1×1 is smaller than the 2×2 window it meets"
-        );
+        assert_eq!(Model::Vgg16Bn.network(small, 10).unwrap_err(), "an image of 1×1 is smaller than a window of 2×2");
     }
 
     #[test]
-    fn the_number_of_weights_of_a_residual_network_does_not_depend_on_the_images_extent() {
+    fn the_extent_of_images_does_not_change_the_weights_of_a_resnet() {
         for model in [Model::Resnet18, Model::Resnet34, Model::Resnet50] {
             let small = weights(model.clone(), 3, 32, 10);
             assert_eq!([33, 64, 224].map(|extent| weights(model.clone(), 3, extent, 10)), [small; 3], "{model:?}");
         }
         let one = ImageShape { channels: 1, height: 1, width: 1 };
-        assert!(Model::Resnet50.network(one, 10).is_ok(), "every window reaches the one pixel");
+        assert!(Model::Resnet50.network(one, 10).is_ok(), "every window covers the only pixel");
     }
 
     #[test]
@@ -196,25 +186,25 @@ mod tests {
     }
 
     #[test]
-    fn images_and_sequences_of_tokens_are_for_different_networks() {
-        let tokens = Input { shape: ImageShape { channels: 1, height: 1, width: 56 }, vocabulary: Some(20_000) };
+    fn images_and_text_need_different_networks() {
+        let tokens = SampleShape { shape: ImageShape { channels: 1, height: 1, width: 56 }, vocabulary: Some(20_000) };
         let words = Model::WordCnn { dropout: 0.5 };
         assert_eq!(words.network(tokens, 2).unwrap().parameters(), 2_714_502);
         let image = ImageShape { channels: 3, height: 32, width: 32 };
-        let refused = words.network(image, 2).unwrap_err();
-        assert_eq!(refused, "it takes sequences of tokens, and these are images: take another model");
+        let error = words.network(image, 2).unwrap_err();
+        assert_eq!(error, "expected sequences of tokens, found images: use another model");
         assert_eq!(
-            words.network(Input { shape: image, ..tokens }, 2).unwrap_err(),
-            "it takes rows of tokens, 1×1×length, and finds 3×32×32"
+            words.network(SampleShape { shape: image, ..tokens }, 2).unwrap_err(),
+            "expected rows of tokens, 1×1×length, found 3×32×32"
         );
         for model in [Model::Cnn { dropout: 0.5 }, Model::Cnn8, Model::Resnet18, Model::Resnet50, Model::Vgg16Bn] {
-            let refused = model.network(tokens, 2).unwrap_err();
-            assert_eq!(refused, "it takes images, and these are sequences of tokens: take `wordcnn`", "{model:?}");
+            let error = model.network(tokens, 2).unwrap_err();
+            assert_eq!(error, "expected images, found sequences of tokens: use `wordcnn`", "{model:?}");
         }
     }
 
     #[test]
-    fn every_name_is_read_and_is_the_name_that_the_canonical_form_has() {
+    fn every_name_is_that_of_the_canonical_form() {
         for name in Model::NAMES {
             let model: Model = serde_json::from_value(serde_json::json!({"name": name, "dropout": 0.5}))
                 .or_else(|_| serde_json::from_value(serde_json::json!({"name": name, "shortcut": "pad"})))
@@ -225,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn features_are_what_the_last_linear_layer_reads() {
+    fn features_are_the_input_of_the_last_linear_layer() {
         let image = ImageShape { channels: 3, height: 32, width: 32 };
         for (model, width) in [
             (Model::Cnn { dropout: 0.5 }, 32 * 5 * 5),

@@ -1,16 +1,16 @@
-//! Residual networks (He et al. 2016): of basic blocks in the forms used for small images, with a 3×3 first convolution and no
-//! pool after it, and of bottleneck blocks in the form used for ImageNet.
+//! Residual networks (He et al. 2016): with basic blocks for small images, a 3×3 first convolution and no pool after it; and
+//! with bottleneck blocks for ImageNet.
 
 use super::{Convolution, Initialisation, Kernel, Layer, Network, Shortcut};
 use crate::input::Fields;
-use crate::methods::dataset::ImageShape;
+use crate::methods::shape::ImageShape;
 use serde::{Deserialize, Serialize};
 
-/// How a shortcut follows a block that halves the image and widens it.
+/// The shortcut around a block that halves the extent and doubles the channels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Downsample {
-    /// Zero channels are added (option A: no weights).
+    /// Adds channels of zeros (option A, without weights).
     Pad,
     /// A 1×1 convolution with batch norm (option B).
     Projection,
@@ -19,6 +19,7 @@ pub enum Downsample {
 impl Downsample {
     pub(super) fn read(fields: &mut Fields<'_>) -> Self {
         fields
+            .about("how shortcuts add channels: zeros, or a projection")
             .choice("shortcut", &[("pad", Downsample::Pad), ("projection", Downsample::Projection)])
             .or(Downsample::Pad)
     }
@@ -34,11 +35,11 @@ pub(super) fn narrow(input: ImageShape, classes: usize, blocks: usize, downsampl
     network(input, classes, &[blocks; 3], 16, downsample)
 }
 
-/// How often a bottleneck block is wider outside than inside.
+/// Ratio of the channels outside and inside a bottleneck block.
 const EXPANSION: usize = 4;
 
-/// The form for ImageNet: a 7×7 convolution with step 2 and a 3×3 pool with step 2, then four stages of bottleneck blocks with
-/// 64, 128, 256 and 512 channels inside and four times as many outside. Projections are shortcuts where the extents change.
+/// The network for ImageNet: a 7×7 convolution with step 2 and a 3×3 pool with step 2, then four stages of bottleneck blocks with
+/// 64, 128, 256 and 512 channels inside and four times as many outside. Shortcuts are projections where the shape changes.
 pub(super) fn deep(input: ImageShape, classes: usize, blocks: [usize; 4]) -> Network {
     let mut layers = convolution(input.channels, 64, 7, 2);
     layers.extend([Layer::Relu, Layer::MaxPool { kernel: 3, stride: 2, padding: 1 }]);
@@ -55,8 +56,8 @@ pub(super) fn deep(input: ImageShape, classes: usize, blocks: [usize; 4]) -> Net
     Network { input, classes, layers, initialisation: Initialisation::HeFanOut }
 }
 
-/// 1×1 to fewer channels, 3×3, 1×1 to more. The 3×3 convolution takes the step, as in PyTorch's ResNets and unlike in the paper,
-/// whose first convolution does.
+/// Convolutions of 1×1 to fewer channels, 3×3, and 1×1 to more. The 3×3 convolution has the step, as in PyTorch's ResNets; in
+/// the paper the first one has.
 fn bottleneck(input: usize, inside: usize, stride: usize) -> Layer {
     let output = EXPANSION * inside;
     let mut body = convolution(input, inside, 1, 1);
@@ -99,7 +100,7 @@ fn basic_block(input: usize, output: usize, stride: usize, downsample: Downsampl
     Layer::Residual { body, shortcut }
 }
 
-/// A convolution that keeps the extent (over its stride), and batch norm.
+/// A convolution that keeps the extent (up to its stride), and batch norm.
 fn convolution(input: usize, output: usize, extent: usize, stride: usize) -> Vec<Layer> {
     let kernel = Kernel::Square(extent);
     let convolution = Convolution { input, output, kernel, stride, padding: extent / 2, bias: false };

@@ -2,7 +2,7 @@
 //! layer where the paper has three.
 
 use super::{Convolution, Initialisation, Kernel, Layer, Network};
-use crate::methods::dataset::ImageShape;
+use crate::methods::shape::ImageShape;
 
 /// Convolutions of each stage and their channels; a 2×2 pool ends a stage.
 const STAGES: [(usize, usize); 5] = [(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)];

@@ -1,9 +1,9 @@
-//! Which networks can take each other's weights.
+//! Whether the weights of one network fit another.
 
 use super::layer::{Layer, Network, Shortcut};
 
 impl Network {
-    /// Whether the weights of `other` fit this network one by one: their layers are equal, dropout apart, which has none.
+    /// Whether the weights of `other` fit this network: all layers are equal, except dropout, which has no weights.
     pub fn has_weights_like(&self, other: &Network) -> bool {
         let shapes = |network: &Network| (network.input, network.classes);
         shapes(self) == shapes(other) && without_dropout(&self.layers) == without_dropout(&other.layers)
@@ -32,7 +32,7 @@ mod tests {
     use crate::methods::dataset::Dataset;
 
     #[test]
-    fn weights_fit_whatever_the_dropout_and_no_other_network() {
+    fn weights_fit_with_any_dropout_and_no_other_network() {
         let network = |model: Model, dataset: Dataset| model.network(dataset.input(), dataset.classes()).unwrap();
         let cnn = |dropout| network(Model::Cnn { dropout }, Dataset::FashionMnist);
         let resnet = |shortcut| network(Model::Resnet20 { shortcut }, Dataset::Cifar10);

@@ -2,22 +2,22 @@
 //! released code): embedding 128, convolutions over 3, 4 and 5 words with 100 maps each, tanh, maximum over time, dropout, linear.
 
 use super::{Convolution, Initialisation, Kernel, Layer, Network};
-use crate::methods::dataset::ImageShape;
+use crate::methods::shape::ImageShape;
 
-/// Values a word.
+/// Values per word.
 const DIMENSION: usize = 128;
 
-/// Words that a convolution sees at a time.
+/// Words per window of each convolution.
 const WIDTHS: [usize; 3] = [3, 4, 5];
 
-/// Channels that each convolution gives.
+/// Output channels of each convolution.
 const MAPS: usize = 100;
 
-/// The network for sequences of `length` tokens out of `vocabulary`, with this share of the features zeroed before the
+/// The network for sequences of `length` tokens out of `vocabulary`; `dropout` is the share of the features zeroed before the
 /// classifier.
 ///
 /// # Errors
-/// What is wrong with the extents, such as a length below the widest convolution.
+/// If the sequences are shorter than the widest convolution.
 pub fn word_cnn(vocabulary: usize, length: usize, classes: usize, dropout: f64) -> Result<Network, String> {
     let branch = |width| {
         let kernel = Kernel::Row(width);
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_has_as_many_weights_as_its_layers_say() {
+    fn the_number_of_weights_follows_from_the_layers() {
         let network = word_cnn(20_000, 56, 2, 0.5).unwrap();
         let expected = 20_000 * 128 + (3 + 4 + 5) * 128 * 100 + 3 * 100 + 300 * 2 + 2;
         assert_eq!((network.parameters(), expected), (2_714_502, 2_714_502));
@@ -54,6 +54,6 @@ mod tests {
     #[test]
     fn a_sequence_shorter_than_a_convolution_is_an_error() {
         assert!(word_cnn(100, 5, 2, 0.5).is_ok());
-        assert_eq!(word_cnn(100, 4, 2, 0.5).unwrap_err(), "an image of 1×4 is smaller than the 1×5 window it meets");
+        assert_eq!(word_cnn(100, 4, 2, 0.5).unwrap_err(), "an image of 1×4 is smaller than a window of 1×5");
     }
 }

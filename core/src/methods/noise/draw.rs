@@ -1,6 +1,6 @@
-//! How labels are drawn from a transition matrix: each sample for itself, or so that every class has its exact share.
+//! Draws labels from a transition matrix: per sample, or so that every class has its exact share of each label.
 //!
-//! Both take one uniform draw a sample, in the order of the labels, whatever the matrix. A sample is corrupted where its draw is
+//! Both use one uniform number per sample, in the order of the labels, whatever the matrix. A sample is corrupted if its number is
 //! low: below the noise rate, or among the lowest of its class. So two rates under one seed corrupt nested sets of samples.
 
 use super::TransitionMatrix;
@@ -8,41 +8,41 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 use std::cmp::Reverse;
 
-/// Whether the noise that is asked for is a probability or a share.
+/// Whether a noise rate is a probability or a share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Draw {
-    /// Each label is drawn for itself; the realised rate varies.
+    /// Each label is drawn independently; the realised rate varies.
     #[default]
     PerSample,
-    /// Of each true class the share that the matrix says, to the nearest whole sample, at random places.
+    /// Each true class has exactly its share of each label, to the nearest whole sample; random samples are chosen.
     Exact,
 }
 
 impl Draw {
-    /// The names that a sweep file may use.
+    /// The names in sweep files.
     pub const CHOICES: &'static [(&'static str, Draw)] = &[("per-sample", Draw::PerSample), ("exact", Draw::Exact)];
 
-    /// Whether this is what is meant where nothing is said.
+    /// Whether this is the default.
     pub(super) fn is_default(&self) -> bool {
         *self == Draw::default()
     }
 }
 
-/// How far a sum of shares may be off by rounding.
+/// Tolerance for rounding errors in sums of shares.
 const SLACK: f64 = 1e-9;
 
 impl TransitionMatrix {
-    /// Given labels for `labels`. A label without a class, such as [`super::NO_CLASS`], stays.
+    /// The given labels for the true `labels`. A label outside the classes, such as [`super::NO_CLASS`], is unchanged.
     pub fn corrupt(&self, labels: &[u32], draw: Draw, generator: &mut impl Rng) -> Vec<u32> {
         let draws: Vec<f64> = labels.iter().map(|_| generator.random()).collect();
         match draw {
             Draw::PerSample => labels.iter().zip(draws).map(|(label, draw)| self.drawn(*label, draw)).collect(),
-            Draw::Exact => self.shared_out(labels, &draws),
+            Draw::Exact => self.exact(labels, &draws),
         }
     }
 
-    /// What `draw` makes of `label`. The true class comes last, so that a draw below the noise rate is what corrupts.
+    /// The given label for `label`. The true class comes last, so that draws below the noise rate corrupt.
     fn drawn(&self, label: u32, draw: f64) -> u32 {
         let mut left = draw;
         for (class, p) in self.wrong(label) {
@@ -54,7 +54,7 @@ impl TransitionMatrix {
         label
     }
 
-    fn shared_out(&self, labels: &[u32], draws: &[f64]) -> Vec<u32> {
+    fn exact(&self, labels: &[u32], draws: &[f64]) -> Vec<u32> {
         let mut given = labels.to_vec();
         let mut samples: Vec<Vec<usize>> = vec![Vec::new(); self.classes()];
         for (sample, label) in labels.iter().enumerate() {
@@ -71,18 +71,17 @@ impl TransitionMatrix {
         given
     }
 
-    /// How many of the `samples` of a class get each wrong label. First the number of all of them is rounded, so that it grows
-    /// with the rate; then it is divided by the largest remainders (Hamilton's method), where they are equal beginning with
-    /// the class after the true one.
+    /// How many of the `samples` of a class get each wrong label. First the total is rounded, so that it grows with the rate;
+    /// then it is divided by largest remainders (Hamilton's method), with ties in the order of classes after the true one.
     fn counts(&self, label: u32, samples: usize) -> Vec<(u32, usize)> {
         let share: f64 = self.wrong(label).map(|(_, p)| p).sum();
-        // Half a sample is a whole one, even where a sum of shares falls short of it by its last digit.
+        // Half a sample rounds up, even if rounding errors make the sum of shares slightly too small.
         let wrong = ((share * samples as f64 + SLACK).round() as usize).min(samples);
         let quota = |p: f64| if share > 0.0 { p / share * wrong as f64 } else { 0.0 };
         let mut counts: Vec<(u32, usize)> =
             self.wrong(label).map(|(class, p)| (class, (quota(p) + SLACK).floor() as usize)).collect();
         let left = wrong.saturating_sub(counts.iter().map(|(_, count)| count).sum());
-        // Counted in steps of the slack, so that remainders that are equal but for rounding are equal.
+        // In steps of the tolerance, so that remainders that differ only by rounding errors are equal.
         let remainder = |(_, p): (u32, f64), count: usize| ((quota(p) - count as f64) / SLACK).round() as i64;
         let after = |class: u32| (class as usize + self.classes() - label as usize) % self.classes();
         let mut order: Vec<(Reverse<i64>, usize, usize)> = self
@@ -95,7 +94,7 @@ impl TransitionMatrix {
         counts
     }
 
-    /// The labels that are wrong for the class `label` and may occur, each with its probability, in order of the classes.
+    /// The wrong labels of the class `label` with a positive probability, in the order of classes.
     fn wrong(&self, label: u32) -> impl Iterator<Item = (u32, f64)> + '_ {
         let row = if (label as usize) < self.classes() { self.row(label as usize) } else { &[] };
         let classes = row.iter().enumerate().map(|(class, p)| (class as u32, *p));
@@ -132,19 +131,19 @@ mod tests {
     }
 
     #[test]
-    fn the_realised_rate_is_near_the_asked_one_and_a_lower_rate_corrupts_a_subset() {
+    fn a_drawn_rate_is_near_the_rate_and_a_lower_one_corrupts_a_subset() {
         let labels = labels(20_000);
         let [low, high] = [0.2, 0.6].map(|rate| uniform(rate).corrupt(&labels, Draw::PerSample, &mut generator()));
         let rate = |given: &[u32]| wrong(&labels, given) as f64 / 20_000.0;
         assert!((rate(&low) - 0.2).abs() < 0.01 && (rate(&high) - 0.6).abs() < 0.01);
-        assert_ne!(rate(&low), 0.2, "it is drawn, not dealt");
+        assert_ne!(rate(&low), 0.2, "the rate is random");
         assert!(is_nested(&labels, &low, &high));
         let realised = TransitionMatrix::realised(10, &labels, &high);
         assert!((realised.row(4)[4] - 0.4).abs() < 0.04);
     }
 
     #[test]
-    fn exact_noise_gives_every_class_its_share_and_a_lower_rate_corrupts_a_subset() {
+    fn exact_noise_has_exact_shares_and_a_lower_rate_corrupts_a_subset() {
         let labels = labels(20_000);
         let given = [0.0, 0.1, 0.2, 0.45, 0.6, 1.0].map(|rate| {
             let given = uniform(rate).corrupt(&labels, Draw::Exact, &mut generator());
@@ -170,12 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn the_columns_share_what_is_left_over_by_rounding() {
-        // 0.4 of 10 samples are 4; 0.3 and 0.1 of 10 leave nothing over.
+    fn largest_remainders_get_the_samples_left_by_rounding() {
+        // 0.4 of 10 samples are 4; 0.3 and 0.1 of 10 are whole numbers.
         let even =
             TransitionMatrix::from_rows(3, [[0.6, 0.3, 0.1], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]].concat()).unwrap();
         assert_eq!(even.counts(0, 10), [(1, 3), (2, 1)]);
-        // Of 5 samples 2: 1.5 and 0.5 leave one, and the remainders are equal: the class after the true one gets it.
+        // 2 of 5 samples: 1.5 and 0.5 leave one, and the remainders are equal, so the class after the true one gets it.
         assert_eq!(even.counts(0, 5), [(1, 2), (2, 0)]);
         assert_eq!(even.counts(0, 0), [(1, 0), (2, 0)]);
         assert_eq!(even.counts(1, 10), []);
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_sample_is_a_whole_one_however_the_shares_add_up() {
+    fn half_a_sample_rounds_up_whatever_the_rounding_errors() {
         for rate in [0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95] {
             let all: usize = uniform(rate).counts(0, 10).iter().map(|(_, count)| count).sum();
             assert_eq!(all, (rate * 10.0 + 0.5) as usize, "{rate}");
@@ -193,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_class_stays_without_one() {
+    fn a_label_without_a_class_is_unchanged() {
         for draw in [Draw::PerSample, Draw::Exact] {
             let given = uniform(1.0).corrupt(&[3, NO_CLASS, 10], draw, &mut generator());
             assert_ne!(given[0], 3);

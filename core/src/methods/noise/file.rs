@@ -1,9 +1,9 @@
-//! Labels from a file, such as those that people gave: how the file may be called. The trainer reads it.
+//! Valid names of label files. The trainer reads the files.
 
 use std::path::{Component, Path};
 
-/// What is wrong with the name of a file of labels, which is looked for in the directories of data sets and nowhere else: a sweep
-/// file that came from somewhere else shall not name any file of a worker's machine.
+/// What is wrong with the name of a label file. The name must lie below a directory of data sets: a sweep file from elsewhere
+/// must not name other files of a worker's host.
 pub(super) fn wrong_name(name: &str) -> Option<&'static str> {
     let inside = |part| matches!(part, Component::Normal(_));
     match name {

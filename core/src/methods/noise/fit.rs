@@ -1,15 +1,15 @@
-//! Which noise can be had on which data set.
+//! Which noise fits which data set.
 
 use super::{Noise, TransitionMatrix, file};
 use crate::methods::dataset::Dataset;
 use std::fmt;
 
-/// Why a noise cannot be had on a data set.
+/// Why a noise does not fit a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misfit {
-    /// The parameter at fault, where it is one.
+    /// The parameter at fault, if it is a single one.
     pub key: Option<&'static str>,
-    /// What is wrong, in a line.
+    /// The problem in one line.
     pub title: String,
     /// What was expected and found.
     pub label: String,
@@ -34,10 +34,10 @@ fn misfit(
 }
 
 impl Noise {
-    /// Whether `dataset` can have this noise.
+    /// Checks that this noise fits `dataset`.
     ///
     /// # Errors
-    /// Why it cannot.
+    /// The reason why it does not.
     pub fn fits(&self, dataset: &Dataset) -> Result<(), Misfit> {
         let (classes, name) = (dataset.classes(), dataset.name());
         let rate = self.rate().filter(|rate| !(0.0..=1.0).contains(rate));
@@ -47,39 +47,39 @@ impl Noise {
         }
         match self {
             Noise::None => Ok(()),
-            // With one class there is no other to become.
+            // A single class has no other class.
             Noise::Uniform { include_true_class: false, .. } if classes < 2 => {
-                let title = format!("`{name}` has no uniform noise");
+                let title = format!("`{name}` cannot have uniform noise");
                 misfit(None, title, "a data set of one class has no wrong labels", None)
             }
             Noise::Uniform { .. } => Ok(()),
             Noise::ClassDependent { map: None, .. } if dataset.confusions().is_none() => {
-                let title = format!("`{name}` has no class-dependent noise of its own");
+                let title = format!("`{name}` defines no class-dependent noise");
                 let help =
-                    "give a `map` of true and given classes, such as `[[9, 1], [2, 0]]`, or take `uniform` noise";
-                misfit(None, title, "no list of its easily mistaken classes is known", Some(help))
+                    "set `map` to pairs of true and given class, such as `[[9, 1], [2, 0]]`, or use `uniform` noise";
+                misfit(None, title, "its easily mistaken classes are not known", Some(help))
             }
             Noise::ClassDependent { map: None, .. } => Ok(()),
             Noise::ClassDependent { map: Some(map), .. } => fits_map(map, classes, name),
             Noise::TransitionMatrix { matrix, .. } => {
                 if matrix.len() != classes || matrix.iter().any(|row| row.len() != classes) {
-                    let title = "`matrix` has not a row and a column for every class".to_owned();
+                    let title = "`matrix` does not have the size of the data set".to_owned();
                     let longest = matrix.iter().map(Vec::len).max().unwrap_or(0);
                     let label = format!(
-                        "`{name}` has {classes} classes, which takes {classes}×{classes} shares, found {}×{longest}",
+                        "expected {classes}×{classes} shares for the {classes} classes of `{name}`, found {}×{longest}",
                         matrix.len()
                     );
                     return misfit(Some("matrix"), title, label, None);
                 }
                 match TransitionMatrix::from_rows(classes, matrix.concat()) {
                     Ok(_) => Ok(()),
-                    Err(why) => misfit(Some("matrix"), "`matrix` is no transition matrix".to_owned(), why, None),
+                    Err(why) => misfit(Some("matrix"), "`matrix` is not a transition matrix".to_owned(), why, None),
                 }
             }
             Noise::DmiCase { .. } if classes != 2 => {
-                let title = format!("`{name}` has no `dmi-case` noise");
-                let help = "take a data set of two classes, or `transition-matrix` or `class-dependent` noise";
-                misfit(None, title, format!("its cases are of two classes, and there are {classes}"), Some(help))
+                let title = format!("`{name}` cannot have `dmi-case` noise");
+                let help = "use a data set of two classes, or `transition-matrix` or `class-dependent` noise";
+                misfit(None, title, format!("expected 2 classes, found {classes}"), Some(help))
             }
             Noise::DmiCase { case: 1..=3, .. } => Ok(()),
             Noise::DmiCase { case, .. } => misfit(
@@ -89,17 +89,22 @@ impl Noise {
                 None,
             ),
             Noise::OpenSet { .. } if !dataset.has_pool() => {
-                let title = format!("`{name}` has no open-set noise");
-                let help = "take a data set with a pool, such as `cifar-10-open-set`";
-                misfit(None, title, "it has no pool of images that belong to none of its classes", Some(help))
+                let title = format!("`{name}` cannot have open-set noise");
+                let help = "use a data set with a pool, such as `cifar-10-open-set`";
+                misfit(
+                    None,
+                    title,
+                    "open-set noise needs a pool of images that belong to none of the classes",
+                    Some(help),
+                )
             }
             Noise::OpenSet { .. } => Ok(()),
             Noise::File { file } => match file::wrong_name(file) {
                 Some(what) => {
-                    let help = "put the file into a directory of data sets, and give its name or its path from there";
+                    let help = "move the file into a directory of data sets, and give its name or its path below that directory";
                     misfit(
                         Some("file"),
-                        "`file` is no file of a data set".to_owned(),
+                        "`file` is not below a directory of data sets".to_owned(),
                         format!("found {what}"),
                         Some(help),
                     )
@@ -114,12 +119,17 @@ fn fits_map(map: &[(usize, usize)], classes: usize, name: &str) -> Result<(), Mi
     let key = Some("map");
     for (i, (from, to)) in map.iter().enumerate() {
         if let Some(class) = [from, to].into_iter().find(|class| **class >= classes) {
-            let title = "`map` names a class that there is not".to_owned();
-            return misfit(key, title, format!("`{name}` has the classes 0 to {}, found {class}", classes - 1), None);
+            let title = "`map` names a class that does not exist".to_owned();
+            return misfit(
+                key,
+                title,
+                format!("expected classes of `{name}`, 0 to {}, found {class}", classes - 1),
+                None,
+            );
         }
         if from == to || map[..i].iter().any(|(earlier, _)| earlier == from) {
-            let title = "`map` is no list of true and given classes".to_owned();
-            let label = format!("expected each class to become one other at most, found [{from}, {to}]");
+            let title = "`map` is not a list of true and given classes".to_owned();
+            let label = format!("expected each true class once, with another given class, found [{from}, {to}]");
             return misfit(key, title, label, None);
         }
     }
@@ -138,35 +148,35 @@ mod tests {
     }
 
     #[test]
-    fn a_matrix_of_another_size_or_that_is_none_is_refused() {
+    fn a_matrix_of_another_size_or_with_other_sums_is_rejected() {
         let matrix = |matrix: Vec<Vec<f64>>| refusal(&Noise::TransitionMatrix { matrix, draw: DRAW });
         let small = matrix(vec![vec![1.0, 0.0], vec![0.0, 1.0]]);
         assert_eq!(small.key, Some("matrix"));
-        assert_eq!(small.label, "`cifar-10` has 10 classes, which takes 10×10 shares, found 2×2");
+        assert_eq!(small.label, "expected 10×10 shares for the 10 classes of `cifar-10`, found 2×2");
         assert!(matrix(vec![vec![0.1; 10]; 9]).label.ends_with("found 9×10"));
         assert!(matrix(vec![vec![0.2; 10]; 10]).label.contains("in row 0"));
         assert!(matrix(Vec::new()).label.ends_with("found 0×0"));
     }
 
     #[test]
-    fn a_map_names_classes_that_there_are_and_each_once() {
+    fn a_map_names_existing_classes_and_each_true_class_once() {
         let map = |map: &[(usize, usize)]| {
             refusal(&Noise::ClassDependent { rate: 0.1, map: Some(map.to_vec()), draw: DRAW }).label
         };
-        assert_eq!(map(&[(9, 1), (2, 10)]), "`cifar-10` has the classes 0 to 9, found 10");
+        assert_eq!(map(&[(9, 1), (2, 10)]), "expected classes of `cifar-10`, 0 to 9, found 10");
         assert!(map(&[(9, 1), (9, 2)]).ends_with("found [9, 2]"));
         assert!(map(&[(3, 3)]).ends_with("found [3, 3]"));
     }
 
     #[test]
-    fn cases_take_two_classes_and_foreign_images_a_pool() {
+    fn cases_need_two_classes_and_open_set_noise_a_pool() {
         let two = refusal(&Noise::DmiCase { case: 1, rate: 0.1, draw: DRAW });
-        assert_eq!(two.label, "its cases are of two classes, and there are 10");
+        assert_eq!(two.label, "expected 2 classes, found 10");
         assert!(refusal(&Noise::OpenSet { rate: 0.4, draw: DRAW }).help.unwrap().contains("cifar-10-open-set"));
     }
 
     #[test]
-    fn a_rate_that_is_no_share_is_refused_wherever_the_configuration_came_from() {
+    fn a_rate_outside_0_to_1_is_rejected() {
         for rate in [-0.1, 1.1, f64::NAN] {
             assert_eq!(refusal(&Noise::uniform(rate)).key, Some("rate"));
         }

@@ -1,11 +1,9 @@
-//! Transition matrices: what label noise does to each class.
+//! Transition matrices of label noise.
 
+use crate::input::SHARES_TOLERANCE;
 use serde::{Deserialize, Serialize};
 
-/// How far the shares of a row may be from 1 together: a third that is written with six digits is a third.
-pub(crate) const TOLERANCE: f64 = 1e-6;
-
-/// A row-stochastic matrix, T\[true\]\[given\].
+/// A row-stochastic matrix T\[true\]\[given\], `[classes × classes]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransitionMatrix {
     classes: usize,
@@ -13,32 +11,32 @@ pub struct TransitionMatrix {
 }
 
 impl TransitionMatrix {
-    /// No noise.
+    /// The matrix without noise.
     pub fn identity(classes: usize) -> Self {
         let mut rows = vec![0.0; classes * classes];
         (0..classes).for_each(|i| rows[i * classes + i] = 1.0);
         TransitionMatrix { classes, rows }
     }
 
-    /// From rows one after another, T\[true\]\[given\].
+    /// The matrix with these rows one after another.
     ///
     /// # Errors
-    /// Unless there are `classes`² shares in 0..=1 and every row sums to 1.
+    /// If there are not `classes`² shares in 0..=1, or a row does not sum to 1.
     pub fn from_rows(classes: usize, rows: Vec<f64>) -> Result<Self, String> {
         if classes.checked_mul(classes) != Some(rows.len()) {
             return Err(format!("expected {classes} rows of {classes} shares, found {} shares", rows.len()));
         }
         for (class, row) in rows.chunks_exact(classes.max(1)).enumerate() {
             let sum: f64 = row.iter().sum();
-            if row.iter().any(|share| !(0.0..=1.0).contains(share)) || (sum - 1.0).abs() > TOLERANCE {
+            if row.iter().any(|share| !(0.0..=1.0).contains(share)) || (sum - 1.0).abs() > SHARES_TOLERANCE {
                 return Err(format!("expected shares that sum to 1 in row {class}, found {row:?}, which sum to {sum}"));
             }
         }
         Ok(TransitionMatrix { classes, rows })
     }
 
-    /// With probability `rate` the first class of each pair becomes the second; every class stands first in one pair at
-    /// most, and all are below `classes`.
+    /// With probability `rate` the first class of each pair is replaced by the second. No class is first in two pairs, and all
+    /// are below `classes`.
     pub(super) fn of_pairs(classes: usize, pairs: &[(usize, usize)], rate: f64) -> Self {
         let mut matrix = TransitionMatrix::identity(classes);
         for (from, to) in pairs {
@@ -48,7 +46,7 @@ impl TransitionMatrix {
         matrix
     }
 
-    /// With probability `rate` a class becomes any other one, or any one, itself among them.
+    /// With probability `rate` a class is replaced by one drawn from the others, or from all classes.
     pub(super) fn uniform(classes: usize, rate: f64, include_true_class: bool) -> Self {
         let mut matrix = TransitionMatrix::identity(classes);
         let choices = if include_true_class { classes } else { classes - 1 };
@@ -60,8 +58,8 @@ impl TransitionMatrix {
         matrix
     }
 
-    /// What became of `true_labels` in `given`: the share of each true class under each given label. The row of a class
-    /// that does not occur is the identity's, and a sample without a class has no part in it.
+    /// The shares of given labels among the samples of each true class. The row of a class that does not occur is that of the
+    /// identity, and samples without a class are ignored.
     pub fn realised(classes: usize, true_labels: &[u32], given: &[u32]) -> Self {
         let mut counts = vec![0u64; classes * classes];
         let known = |label: &u32| (*label as usize) < classes;
@@ -83,7 +81,7 @@ impl TransitionMatrix {
         self.classes
     }
 
-    /// P(given | true = `class`).
+    /// P(given | true = `class`), `[classes]`.
     pub fn row(&self, class: usize) -> &[f64] {
         &self.rows[class * self.classes..][..self.classes]
     }
@@ -95,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_that_are_no_shares_are_refused_with_their_number_and_sum() {
+    fn rows_that_are_not_shares_are_rejected_with_number_and_sum() {
         let refusal = |rows: &[f64]| TransitionMatrix::from_rows(2, rows.to_vec()).unwrap_err();
         assert_eq!(
             refusal(&[1.0, 0.0, 0.5, 0.25]),
@@ -108,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_became_of_labels_is_counted_by_true_class_and_only_where_there_is_one() {
+    fn the_realised_matrix_counts_labels_by_true_class() {
         let realised = TransitionMatrix::realised(3, &[0, 0, 0, 0, 2, NO_CLASS], &[0, 1, 1, 1, 2, 0]);
         assert_eq!(realised.row(0), [0.25, 0.75, 0.0]);
         assert_eq!(realised.row(1), [0.0, 1.0, 0.0]);

@@ -1,31 +1,31 @@
-//! Open-set noise (Wang et al. 2018; Zhang & Sabuncu 2018, Table 2): images are replaced by images that belong to no class of the data
-//! set, each with a label drawn from all classes alike.
+//! Open-set noise (Wang et al. 2018; Zhang & Sabuncu 2018, Table 2): images are replaced by images that belong to no class of
+//! the data set, each with a label drawn uniformly from all classes.
 
 use super::Draw;
 use rand::{Rng, RngExt};
 
-/// The label of what belongs to no class.
+/// The label of an image that belongs to no class.
 pub const NO_CLASS: u32 = u32::MAX;
 
-/// A training sample whose image another one takes the place of.
+/// A training sample whose image is replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replacement {
-    /// The sample whose image goes, counted from 0.
+    /// The sample, counted from 0.
     pub sample: usize,
-    /// The image that comes, counted from 0 within the pool.
+    /// The new image, counted from 0 within the pool.
     pub image: usize,
-    /// The label that it gets.
+    /// The label of the new image.
     pub given: u32,
 }
 
-/// Which of `samples` are replaced by which of the `pool` images, none of which is taken twice: each with probability `rate`,
-/// or exactly ⌊`rate` · `samples`⌉ of them.
+/// Chooses the samples to replace, each with probability `rate` or exactly ⌊`rate` · `samples`⌉ of them, and a different image
+/// of the pool for each.
 ///
-/// Neither the order in which samples are chosen nor what each gets depends on the rate: of two rates under one seed, the higher one makes
-/// all the replacements of the lower one, and further ones.
+/// Neither the order of samples nor their images depend on the rate: under one seed, a higher rate makes all replacements of a
+/// lower rate and further ones.
 ///
 /// # Errors
-/// How many images the pool lacks.
+/// If the pool has too few images.
 pub fn replacements(
     samples: usize,
     pool: usize,
@@ -42,9 +42,9 @@ pub fn replacements(
         Draw::Exact => ((rate * samples as f64).round() as usize).min(samples),
     };
     if replaced > pool {
-        return Err(format!("expected at least {replaced} images to replace others with, found {pool}"));
+        return Err(format!("expected a pool of at least {replaced} images, found {pool}"));
     }
-    // The first so many of a shuffled pool: Fisher & Yates from the front, which can stop at any number.
+    // The first images of a shuffled pool: Fisher & Yates from the front, which can stop after any number.
     let mut images: Vec<usize> = (0..pool).collect();
     (0..replaced).for_each(|i| images.swap(i, generator.random_range(i..pool)));
     let chosen = order.iter().zip(images).take(replaced);
@@ -62,12 +62,12 @@ mod tests {
     }
 
     #[test]
-    fn no_sample_is_replaced_twice_and_no_image_taken_twice() {
+    fn no_sample_is_replaced_twice_and_no_image_used_twice() {
         let made = made(1.0, Draw::PerSample);
         let samples: BTreeSet<_> = made.iter().map(|r| r.sample).collect();
         let images: BTreeSet<_> = made.iter().map(|r| r.image).collect();
         assert_eq!((made.len(), samples.len(), images.len()), (5_000, 5_000, 5_000));
-        assert!(samples.last() == Some(&4_999) && images.last() > Some(&4_999), "the whole pool takes part");
+        assert!(samples.last() == Some(&4_999) && images.last() > Some(&4_999), "the whole pool is used");
     }
 
     #[test]
@@ -96,9 +96,9 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_is_too_small_is_refused() {
+    fn a_pool_that_is_too_small_is_rejected() {
         let mut generator = Streams::new(1, 1).generator(Stream::Noise, 0);
         let refusal = replacements(100, 30, 10, (0.4, Draw::Exact), &mut generator).unwrap_err();
-        assert_eq!(refusal, "expected at least 40 images to replace others with, found 30");
+        assert_eq!(refusal, "expected a pool of at least 40 images, found 30");
     }
 }

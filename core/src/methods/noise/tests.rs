@@ -1,4 +1,6 @@
+use super::transition::dmi_case;
 use super::*;
+use crate::methods::dataset::Dataset;
 use serde_json::json;
 
 const DRAW: Draw = Draw::PerSample;
@@ -8,7 +10,7 @@ fn matrix(noise: &Noise) -> TransitionMatrix {
 }
 
 #[test]
-fn uniform_noise_leaves_the_true_class_out_unless_told_otherwise() {
+fn uniform_noise_excludes_the_true_class_by_default() {
     let left_out = matrix(&Noise::uniform(0.6));
     assert!((left_out.row(3)[3] - 0.4).abs() < 1e-12 && (left_out.row(3)[0] - 0.6 / 9.0).abs() < 1e-12);
     let included = matrix(&Noise::Uniform { rate: 0.6, include_true_class: true, draw: DRAW });
@@ -34,25 +36,25 @@ fn fashion_mnist_confuses_the_papers_classes() {
 }
 
 #[test]
-fn a_map_takes_the_place_of_the_data_sets_own_list() {
+fn a_map_replaces_the_pairs_of_the_data_set() {
     let matrix = matrix(&Noise::ClassDependent { rate: 0.3, map: Some(vec![(0, 8)]), draw: DRAW });
     assert_eq!((matrix.row(0)[8], matrix.row(0)[0]), (0.3, 0.7));
     assert_eq!(matrix.row(9)[9], 1.0, "9 becomes 7 by the data set's list");
 }
 
 #[test]
-fn a_map_that_says_what_the_data_set_says_makes_no_other_cell() {
+fn a_map_equal_to_that_of_the_data_set_makes_no_other_cell() {
     let mapped = |map: &[(usize, usize)]| Noise::ClassDependent { rate: 0.3, map: Some(map.to_vec()), draw: DRAW };
     let written = |map: &[(usize, usize)]| mapped(map).normal_form(&Dataset::Cifar10);
     assert_eq!(written(&[(9, 1), (2, 0), (4, 7), (3, 5), (5, 3)]), Noise::class_dependent(0.3));
     // DMI's list goes one way between cat and dog.
     let one_way = written(&[(9, 1), (2, 0), (4, 7), (3, 5)]);
     assert_eq!(one_way, mapped(&[(2, 0), (3, 5), (4, 7), (9, 1)]));
-    assert_eq!(one_way, written(&[(3, 5), (4, 7), (9, 1), (2, 0)]), "the order of the pairs means nothing");
+    assert_eq!(one_way, written(&[(3, 5), (4, 7), (9, 1), (2, 0)]), "the order of the pairs does not matter");
 }
 
 #[test]
-fn a_matrix_is_taken_as_it_stands() {
+fn a_matrix_is_used_unchanged() {
     let mut rows = vec![vec![0.1; 10]; 10];
     rows[4] = [vec![0.0; 9], vec![1.0]].concat();
     let noise = Noise::TransitionMatrix { matrix: rows.clone(), draw: DRAW };
@@ -68,7 +70,7 @@ fn the_cases_are_those_of_the_paper() {
 }
 
 #[test]
-fn cases_can_be_had_on_every_data_set_of_two_classes_and_on_no_other() {
+fn cases_need_a_data_set_of_two_classes() {
     for dataset in Dataset::ALL {
         let found = Noise::DmiCase { case: 2, rate: 0.3, draw: DRAW }.true_transition(dataset);
         assert_eq!(found.is_ok(), dataset.classes() == 2, "{dataset:?}");
@@ -76,15 +78,15 @@ fn cases_can_be_had_on_every_data_set_of_two_classes_and_on_no_other() {
 }
 
 #[test]
-fn noise_that_no_matrix_describes_says_so() {
+fn noise_without_a_matrix_is_an_error() {
     let refusal = |noise: Noise| noise.true_transition(&Dataset::Cifar10).unwrap_err();
     assert!(refusal(Noise::File { file: "a.txt".to_owned() }).contains("labels in a.txt"));
     assert!(refusal(Noise::File { file: "../a.txt".to_owned() }).contains("leads out of the directory"));
-    assert!(refusal(Noise::OpenSet { rate: 0.4, draw: DRAW }).contains("no open-set noise"));
+    assert!(refusal(Noise::OpenSet { rate: 0.4, draw: DRAW }).contains("cannot have open-set noise"));
 }
 
 #[test]
-fn noise_that_makes_no_label_wrong_is_known() {
+fn noise_that_corrupts_no_label_is_recognised() {
     let identity =
         |stay: f64| Noise::TransitionMatrix { matrix: vec![vec![stay, 1.0 - stay], vec![0.0, 1.0]], draw: DRAW };
     assert!(!Noise::None.corrupts() && !Noise::uniform(0.0).corrupts() && !identity(1.0).corrupts());
@@ -94,7 +96,7 @@ fn noise_that_makes_no_label_wrong_is_known() {
 
 /// A change here makes stored results unreachable.
 #[test]
-fn the_canonical_form_leaves_out_what_has_its_default() {
+fn the_canonical_form_omits_new_parameters_at_their_defaults() {
     let form = |noise: &Noise| serde_json::to_string(noise).unwrap();
     assert_eq!(form(&Noise::uniform(0.4)), r#"{"kind":"uniform","rate":0.4,"include_true_class":false}"#);
     assert_eq!(form(&Noise::class_dependent(0.4)), r#"{"kind":"class-dependent","rate":0.4}"#);

@@ -1,104 +1,102 @@
-//! Published results: a paper's table as a file, so that a sweep's own can be set beside it.
+//! Published results: a paper's table as a file, to compare a sweep's table with.
 //!
-//! A file names the configuration that each number belongs to by paths and values, as a sweep file's `when` does. They are looked up in
-//! the JSON of a configuration and never checked against what this version knows, so that a file may speak of methods that are not
-//! there yet.
+//! A file states the configuration of each number by paths and values, like `when` in a sweep file. They are compared with the
+//! JSON of a configuration and never checked against the known methods, so that a file may name methods that do not exist yet.
 
 mod read;
 
 pub(super) use read::check_name;
 pub use read::read_published;
 
-use super::Path;
+use super::path::Path;
 use serde_json::Value;
 
 /// A published table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Published {
-    /// What a sweep file calls it.
+    /// The name that a sweep file refers to.
     pub name: String,
-    /// What people call it, such as "Zhang & Sabuncu 2018, Table 1".
+    /// The title, such as "Zhang & Sabuncu 2018, Table 1".
     pub title: String,
-    /// Where it was printed.
+    /// Where the table was printed.
     pub source: Option<String>,
-    /// What its numbers are to be divided by to be ours: 100 where they are per cent.
+    /// The divisor that converts its numbers: 100 for per cent.
     pub divisor: f64,
-    /// What follows its ±.
+    /// The standard deviation after ±.
     pub spread: Spread,
-    /// What a reader of any of the numbers should know.
+    /// Notes on all numbers.
     pub notes: Vec<String>,
-    /// How its results were had: later rules overrule earlier ones.
+    /// The settings behind the results; later rules take precedence.
     pub protocol: Vec<Protocol>,
-    /// Its numbers.
+    /// The numbers.
     pub results: Vec<PublishedResult>,
 }
 
-/// Which standard deviation follows a published ±.
+/// The standard deviation after a published ±.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Spread {
-    /// The paper does not say; it is taken for the sample's.
+    /// Not stated by the paper; treated as that of a sample.
     #[default]
     Unsaid,
-    /// Over n − 1.
+    /// Of a sample: divides by n − 1.
     Sample,
-    /// Over n.
+    /// Of a population: divides by n.
     Population,
 }
 
-/// Settings with which the results of some configurations were had.
+/// Settings behind the results of some configurations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Protocol {
-    /// Which; all where it is empty.
+    /// The conditions on configurations; empty for all.
     pub when: Vec<Condition>,
     /// The settings.
     pub set: Vec<Condition>,
 }
 
-/// A path into a configuration, and the value that is there.
+/// A path into a configuration and its value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Condition {
     /// The path.
     pub path: Path,
-    /// The value: a name alone stands for every method of that name, a map for every map with these entries, and nothing for a path that
-    /// the configuration does not have.
+    /// The value. A name alone matches every method of that name, a map every map with these entries, and `null` an absent path.
     pub value: Value,
 }
 
 /// One published number.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PublishedResult {
-    /// The configurations that it is for.
+    /// The conditions on its configurations.
     pub when: Vec<Condition>,
     /// The metric's name.
     pub metric: String,
-    /// The name of the selection of the epoch.
+    /// The name of the epoch selection.
     pub at: String,
-    /// As printed, in the file's unit.
+    /// The mean as printed, in the unit of the file.
     pub mean: f64,
-    /// As printed, in the file's unit, ≥ 0; nothing where none is.
+    /// The deviation as printed, ≥ 0, in the unit of the file.
     pub std: Option<f64>,
-    /// Over how many runs; nothing where the paper does not say.
+    /// Number of runs; `None` if the paper does not state it.
     pub n: Option<u64>,
-    /// As printed, to the digit.
+    /// The number exactly as printed.
     pub printed: String,
-    /// Why it may not be what it seems.
+    /// A reason to doubt the number.
     pub doubt: Option<String>,
 }
 
 impl Condition {
-    /// Whether it holds of a configuration's JSON.
+    /// Whether the JSON of a configuration meets the condition.
     pub fn holds(&self, configuration: &Value) -> bool {
         matches(&self.value, self.path.find(configuration).unwrap_or(&Value::Null))
     }
 }
 
 impl PublishedResult {
-    /// Whether it is for a configuration, given as its JSON.
+    /// Whether the number belongs to a configuration, given as JSON.
     pub fn is_for(&self, configuration: &Value) -> bool {
         self.when.iter().all(|condition| condition.holds(configuration))
     }
 
-    /// The sample standard deviation, in the file's unit, which is what a test asks for.
+    /// The sample standard deviation in the unit of the file, as statistical tests need it.
     pub fn sample_std(&self, spread: Spread) -> Option<f64> {
         match (spread, self.n) {
             (Spread::Unsaid | Spread::Sample, _) => self.std,
@@ -109,7 +107,7 @@ impl PublishedResult {
 }
 
 impl Published {
-    /// The settings with which the result of a configuration, given as its JSON, was had: each path once.
+    /// The settings behind the result of a configuration, given as JSON; each path once.
     pub fn settings(&self, configuration: &Value) -> Vec<&Condition> {
         let mut settings: Vec<&Condition> = Vec::new();
         let rules =
@@ -124,23 +122,23 @@ impl Published {
     }
 }
 
-/// Whether a configuration's value is what was asked for: numbers are equal by value, a name alone is any method of that name, and a map
-/// asks for its own entries only.
-fn matches(asked: &Value, found: &Value) -> bool {
-    match (asked, found) {
+/// Whether `found` meets the condition `wanted`: numbers are equal by value, a name alone matches every method of that name, and a
+/// map requires only its own entries.
+fn matches(wanted: &Value, found: &Value) -> bool {
+    match (wanted, found) {
         (Value::String(name), Value::Object(method)) => {
             method.get("name").or_else(|| method.get("kind")).and_then(Value::as_str) == Some(name)
         }
-        (Value::Object(asked), Value::Object(found)) => {
-            asked.iter().all(|(key, asked)| matches(asked, found.get(key).unwrap_or(&Value::Null)))
+        (Value::Object(wanted), Value::Object(found)) => {
+            wanted.iter().all(|(key, wanted)| matches(wanted, found.get(key).unwrap_or(&Value::Null)))
         }
-        (Value::Array(asked), Value::Array(found)) => {
-            asked.len() == found.len() && asked.iter().zip(found).all(|(asked, found)| matches(asked, found))
+        (Value::Array(wanted), Value::Array(found)) => {
+            wanted.len() == found.len() && wanted.iter().zip(found).all(|(wanted, found)| matches(wanted, found))
         }
-        (Value::Number(asked), Value::Number(found)) => asked.as_f64() == found.as_f64(),
-        // A choice of which one is called `true`, which YAML takes for no name.
-        (Value::Bool(asked), Value::String(found)) => asked.to_string() == *found,
-        _ => asked == found,
+        (Value::Number(wanted), Value::Number(found)) => wanted.as_f64() == found.as_f64(),
+        // YAML reads the name `true` as a boolean.
+        (Value::Bool(wanted), Value::String(found)) => wanted.to_string() == *found,
+        _ => wanted == found,
     }
 }
 
@@ -165,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_alone_is_any_method_of_that_name() {
+    fn a_name_alone_matches_every_method_of_that_name() {
         assert!(condition("model", json!("cnn")).holds(&configuration()));
         assert!(condition("noise", json!("uniform")).holds(&configuration()));
         assert!(!condition("model", json!("resnet18")).holds(&configuration()));
     }
 
     #[test]
-    fn a_map_asks_for_its_own_entries_and_numbers_are_equal_by_value() {
+    fn a_map_requires_its_own_entries_and_numbers_compare_by_value() {
         assert!(condition("noise", json!({"kind": "uniform", "rate": 0.4})).holds(&configuration()));
         assert!(!condition("noise", json!({"kind": "uniform", "rate": 0.2})).holds(&configuration()));
         assert!(condition("epochs", json!(120.0)).holds(&configuration()));
@@ -180,11 +178,11 @@ mod tests {
     }
 
     #[test]
-    fn forward_correction_with_the_true_matrix_is_found_as_it_is_written() {
-        let asked = condition("loss", json!({"name": "forward", "transition": true}));
+    fn the_name_true_is_matched_as_a_boolean() {
+        let wanted = condition("loss", json!({"name": "forward", "transition": true}));
         let configuration = |transition| json!({"loss": Loss::Forward(transition)});
-        assert!(asked.holds(&configuration(Forward::True {})));
-        assert!(!asked.holds(&configuration(Forward::Estimated { percentile: 97.0 })));
+        assert!(wanted.holds(&configuration(Forward::True {})));
+        assert!(!wanted.holds(&configuration(Forward::Estimated { percentile: 97.0 })));
     }
 
     #[test]
@@ -194,14 +192,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_a_path_that_is_not_there() {
+    fn null_matches_an_absent_path() {
         assert!(condition("train_size", Value::Null).holds(&configuration()));
         assert!(!condition("epochs", Value::Null).holds(&configuration()));
         assert!(!condition("loss.q", json!(0.7)).holds(&configuration()));
     }
 
     #[test]
-    fn later_rules_of_a_protocol_overrule_earlier_ones() {
+    fn later_rules_of_a_protocol_take_precedence() {
         let set = |epochs: u32| vec![condition("epochs", json!(epochs)), condition("batch_size", json!(epochs))];
         let rules = [(vec![], set(1)), (vec![condition("dataset", json!("cifar-10"))], set(2))];
         let never = (vec![condition("dataset", json!("mr"))], set(3));
@@ -222,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_population_deviation_is_made_a_samples() {
+    fn a_population_deviation_is_converted_to_that_of_a_sample() {
         let result = |n| PublishedResult {
             when: Vec::new(),
             metric: "test_accuracy".to_owned(),

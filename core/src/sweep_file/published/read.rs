@@ -1,7 +1,7 @@
-//! The keys of a file of published results.
+//! Reads a file of published results.
 //!
-//! The numbers stand as in a printed table: `columns` say what the numbers of each column have in common, and each of the `rows` what
-//! those of the row have, with a value for every column.
+//! The file follows a printed table: `columns` state what the numbers of each column have in common, and each of the `rows` what
+//! the numbers of the row have in common, with one value per column.
 
 use super::{Condition, Protocol, Published, PublishedResult, Spread};
 use crate::id::SweepName;
@@ -10,19 +10,17 @@ use crate::input::fields::{Fields, Subject, items};
 use crate::input::node::{Node, Value};
 use crate::input::problems::Problems;
 use crate::input::yaml::{self, Expected};
-use crate::sweep_file::Path;
+use crate::sweep_file::path::Path;
 use std::rc::Rc;
 
-/// What a file of published results is.
-const EXPECTED: Expected = Expected {
-    value: "a map with `reference`, `columns`, `rows`",
-    begins: "a file of published results begins with `reference: NAME`",
-};
+/// What a file of published results must hold.
+const EXPECTED: Expected =
+    Expected { value: "a map with `reference`, `columns`, `rows`", begins: "start the file with `reference: NAME`" };
 
 /// Reads a file of published results.
 ///
 /// # Errors
-/// Every problem of the file, in its order.
+/// All problems of the file, in the order of their places.
 pub fn read_published(text: &str) -> Result<Published, Vec<Problem>> {
     let mut problems = Problems::default();
     let published = yaml::parse(text, &EXPECTED, &mut problems).and_then(|root| published(&root, &mut problems));
@@ -42,11 +40,11 @@ fn published(root: &Node, problems: &mut Problems) -> Option<Published> {
     };
     let start = entries.first().map_or(root.span.clone(), |(key, _)| key.span.clone());
     let mut fields = Fields::new(entries, Subject("a file of published results", None), start, problems);
-    let name = fields.text("reference").required("its name");
+    let name = fields.text("reference").required("the name that sweep files refer to");
     if let (Some(name), Some(place)) = (name, fields.value_place("reference")) {
         check_name(name, place, fields.problems());
     }
-    let title = fields.text("title").required("what people call it");
+    let title = fields.text("title").required("the title of the table, such as `Zhang & Sabuncu 2018, Table 1`");
     let source = fields.text("source").optional().map(one_line);
     let divisor = fields.choice("unit", &[("percent", 100.0), ("plain", 1.0)]).or(100.0);
     let spreads = [("unsaid", Spread::Unsaid), ("sample", Spread::Sample), ("population", Spread::Population)];
@@ -58,19 +56,19 @@ fn published(root: &Node, problems: &mut Problems) -> Option<Published> {
         protocol.extend(conditions("base", node, &mut fields).map(|set| Protocol { when: Vec::new(), set }));
     }
     protocol.extend(overrides(&mut fields));
-    let columns: Vec<Shared> = maps(&mut fields, "columns", "a list of maps, one a column")
+    let columns: Vec<Shared> = maps(&mut fields, "columns", "a list of maps, one per column")
         .iter()
         .map(|node| within(node, "a column", &mut fields, Shared::read))
         .collect();
     let mut results = Vec::new();
     for node in maps(&mut fields, "rows", "a list of `{when: {PATH: VALUE}, values: [VALUE, …]}`") {
-        results.extend(within(node, "a row", &mut fields, |row| self::row(row, &shared, &columns)));
+        results.extend(within(node, "a row", &mut fields, |row| read_row(row, &shared, &columns)));
     }
     if fields.key_place("rows").is_none() {
-        fields.missing("rows", "its numbers");
+        fields.missing("rows", "a list of rows with numbers");
     }
     if fields.key_place("columns").is_none() {
-        fields.missing("columns", "what the values of a row are");
+        fields.missing("columns", "a list of maps, one per column");
     }
     fields.finish();
     Some(Published {
@@ -85,28 +83,28 @@ fn published(root: &Node, problems: &mut Problems) -> Option<Published> {
     })
 }
 
-/// Reports what cannot be the name of published results.
+/// Reports an invalid name of published results.
 pub(in crate::sweep_file) fn check_name(name: &str, place: std::ops::Range<usize>, problems: &mut Problems) {
     if let Err(error) = name.parse::<SweepName>() {
         let label = format!("expected {}", error.expected());
-        problems.report(place, "not a name for published results".to_owned(), label, None);
+        problems.report(place, "invalid name of published results".to_owned(), label, None);
     }
 }
 
-/// What the numbers of a table, a column or a row have in common.
+/// What the numbers of a file, a column or a row have in common.
 #[derive(Clone, Debug, Default)]
 struct Shared {
     when: Vec<Condition>,
     metric: Option<String>,
     at: Option<String>,
-    /// Given, and what it is: a paper may not say it.
+    /// Absent, or given without a value, or given: a paper may not state it.
     n: Option<Option<u64>>,
     doubt: Option<String>,
 }
 
 impl Shared {
     fn read(fields: &mut Fields<'_>) -> Shared {
-        // Given without a value, it is one that the paper does not say.
+        // Without a value: the paper does not state it.
         let given = fields.key_place("n").is_some();
         let n = fields.integer("n").at_least(1).optional();
         let when = fields.node("when").and_then(|node| conditions("when", node, fields));
@@ -119,8 +117,8 @@ impl Shared {
         }
     }
 
-    /// With what `inner` says besides, or otherwise.
-    fn and(&self, inner: &Shared) -> Shared {
+    /// Extended by `inner`, which takes precedence.
+    fn with(&self, inner: &Shared) -> Shared {
         let doubts: Vec<&str> = [&self.doubt, &inner.doubt].into_iter().flatten().map(String::as_str).collect();
         Shared {
             when: self.when.iter().chain(&inner.when).cloned().collect(),
@@ -132,26 +130,27 @@ impl Shared {
     }
 }
 
-fn row(fields: &mut Fields<'_>, file: &Shared, columns: &[Shared]) -> Vec<PublishedResult> {
-    const EXPECTED: &str = "a list with a value for every column";
+fn read_row(fields: &mut Fields<'_>, file: &Shared, columns: &[Shared]) -> Vec<PublishedResult> {
+    const EXPECTED: &str = "a list with one value per column";
     let shared = Shared::read(fields);
-    let Some(node) = fields.list("values") else {
+    let Some(node) = fields.node("values") else {
         fields.missing("values", EXPECTED);
         return Vec::new();
     };
     let Some(values) = items(fields, "values", node, EXPECTED) else { return Vec::new() };
     if values.len() != columns.len() && !columns.is_empty() {
-        let label = format!("expected {} values, one a column, found {}", columns.len(), values.len());
-        let help = Some("`~` stands for a value that was not printed".to_owned());
-        fields.problems().report(node.span.clone(), "not a value for every column".to_owned(), label, help);
+        let label = format!("expected {} values, one per column, found {}", columns.len(), values.len());
+        let help = Some("write `~` for a value that was not printed".to_owned());
+        fields.problems().report(node.span.clone(), "a row needs one value per column".to_owned(), label, help);
     }
     let mut results = Vec::new();
     for (column, value) in columns.iter().zip(values) {
         let Some(number) = number(value, fields) else { continue };
-        let Shared { when, metric, at, n, doubt } = file.and(column).and(&shared).and(&number.shared);
+        let Shared { when, metric, at, n, doubt } = file.with(column).with(&shared).with(&number.shared);
         let (Some(metric), Some(at)) = (metric, at) else {
-            let label = "neither it, its row, its column nor the file says both".to_owned();
-            let help = Some("for instance `metric: test_accuracy` and `at: final` at the top of the file".to_owned());
+            let label = "the value, its row, its column and the file lack one of them".to_owned();
+            let help =
+                Some("add for instance `metric: test_accuracy` and `at: final` at the top of the file".to_owned());
             let title = "a value without `metric` and `at`".to_owned();
             fields.problems().report(value.span.clone(), title, label, help);
             return results;
@@ -166,11 +165,11 @@ struct Number {
     mean: f64,
     std: Option<f64>,
     printed: String,
-    /// What is said of this value alone.
+    /// Settings of this value alone.
     shared: Shared,
 }
 
-/// A value: `93.24 ± 0.12`, `93.24`, either of them under `value` with what is to be said of it, or `~`, which is none.
+/// A value: `93.24 ± 0.12`, `93.24`, a map with either of them under `value` and further keys, or `~` for none.
 fn number(node: &Rc<Node>, fields: &mut Fields<'_>) -> Option<Number> {
     const EXPECTED: &str = "a number, `MEAN ± STD`, a map with such a `value`, or `~`";
     match &node.value {
@@ -199,7 +198,7 @@ fn number(node: &Rc<Node>, fields: &mut Fields<'_>) -> Option<Number> {
     }
 }
 
-/// Mean, deviation, and both as printed.
+/// Mean, deviation, and both exactly as printed.
 fn plain(node: &Node) -> Option<(f64, Option<f64>, String)> {
     let finite = |text: &str| text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
     if let Some(mean) = node.number().filter(|number| number.is_finite()) {
@@ -210,7 +209,7 @@ fn plain(node: &Node) -> Option<(f64, Option<f64>, String)> {
     Some((finite(mean)?, Some(deviation), format!("{} ± {}", mean.trim(), std.trim())))
 }
 
-/// `overrides`: settings of some of the results.
+/// Reads `overrides`: settings of some results.
 fn overrides(fields: &mut Fields<'_>) -> Vec<Protocol> {
     let nodes = maps(fields, "overrides", "a list of `{when: {PATH: VALUE}, set: {PATH: VALUE}}`");
     let read = |rule: &mut Fields<'_>| {
@@ -221,27 +220,27 @@ fn overrides(fields: &mut Fields<'_>) -> Vec<Protocol> {
                 None
             }
         };
-        let when = part("when", "the paths and values of the results that it is for", rule);
-        let set = part("set", "the paths and their values", rule);
+        let when = part("when", "paths and values that a result must have", rule);
+        let set = part("set", "paths and their values", rule);
         Some(Protocol { when: when?, set: set? })
     };
     nodes.into_iter().filter_map(|node| within(node, "an override", fields, read)).collect()
 }
 
-/// The paths and values of a map.
+/// The paths and values in a map.
 fn conditions(key: &str, node: &Rc<Node>, fields: &mut Fields<'_>) -> Option<Vec<Condition>> {
     let Some(entries) = node.entries() else {
         fields.unexpected(key, node, "a map of paths and values", None);
         return None;
     };
     let condition = |(key, node): &(crate::input::node::Key, Rc<Node>)| {
-        let path = Path(key.name.split('.').map(str::to_owned).collect());
+        let path = Path::dotted(&key.name);
         Condition { path, value: json(node) }
     };
     Some(entries.iter().map(condition).collect())
 }
 
-/// Numbers that JSON does not have stand for nothing: no configuration has them.
+/// The value as JSON. NaN and infinities become `null`: no configuration has them.
 fn json(node: &Node) -> serde_json::Value {
     match &node.value {
         Value::Null => serde_json::Value::Null,
@@ -254,9 +253,9 @@ fn json(node: &Node) -> serde_json::Value {
     }
 }
 
-/// The maps of the list under `key`; none where it is not there.
+/// The maps in the list under `key`; none if it is absent.
 fn maps<'n>(fields: &mut Fields<'n>, key: &'static str, expected: &str) -> Vec<&'n Rc<Node>> {
-    let Some(node) = fields.list(key) else { return Vec::new() };
+    let Some(node) = fields.node(key) else { return Vec::new() };
     let mut maps = Vec::new();
     for item in items(fields, key, node, expected).unwrap_or_default() {
         match &item.value {
@@ -267,7 +266,7 @@ fn maps<'n>(fields: &mut Fields<'n>, key: &'static str, expected: &str) -> Vec<&
     maps
 }
 
-/// What `read` finds in the map `node`, whose other keys are reported.
+/// Runs `read` on the map `node` and reports its unknown keys.
 fn within<T>(
     node: &Rc<Node>,
     what: &'static str,
@@ -282,7 +281,7 @@ fn within<T>(
 }
 
 fn texts(fields: &mut Fields<'_>, key: &'static str) -> Vec<String> {
-    let Some(node) = fields.list(key) else { return Vec::new() };
+    let Some(node) = fields.node(key) else { return Vec::new() };
     let mut texts = Vec::new();
     for item in items(fields, key, node, "a list of texts").unwrap_or_default() {
         match item.text() {
@@ -293,7 +292,7 @@ fn texts(fields: &mut Fields<'_>, key: &'static str) -> Vec<String> {
     texts
 }
 
-/// `text` as one line: where a file breaks it means nothing.
+/// `text` with line breaks replaced by spaces.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

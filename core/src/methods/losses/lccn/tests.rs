@@ -1,8 +1,12 @@
 //! LCCN against its definition.
 
-use super::*;
+use super::Lccn;
+use super::regression::draw;
+use crate::methods::losses::method::Method;
 use crate::methods::losses::tests::peek;
+use crate::methods::losses::{Cce, Criterion, Setting, Step};
 use crate::methods::losses::{Forward, Loss};
+use crate::methods::noise::{NO_CLASS, TransitionMatrix};
 use crate::random::{Stream, Streams};
 
 const LOSS: Lccn = Lccn { alpha: 1.0, refresh: 3, warm_up: 6 };
@@ -16,7 +20,7 @@ fn setting() -> Setting<'static> {
     Setting { classes: 3, given: &GIVEN, transition: None }
 }
 
-/// A criterion whose warm-up takes `noisy`.
+/// A criterion whose warm-up uses `noisy`.
 fn warmed(loss: &Lccn) -> Box<dyn Criterion> {
     Box::new(loss.regression(&GIVEN, noisy()).unwrap())
 }
@@ -53,7 +57,7 @@ fn rows(criterion: &dyn Criterion) -> Vec<f64> {
 }
 
 #[test]
-fn samples_that_are_not_used_count_for_nothing() {
+fn unused_samples_do_not_count() {
     let without = LOSS.criterion(setting()).unwrap();
     let given = [&GIVEN[..], &[NO_CLASS; 90]].concat();
     let with = LOSS.criterion(Setting { classes: 3, given: &given, transition: None }).unwrap();
@@ -72,14 +76,14 @@ fn a_step_is_cce_on_latent_labels() {
 }
 
 #[test]
-fn over_the_draws_the_mean_gradient_is_the_forward_corrections() {
+fn the_mean_gradient_over_draws_is_that_of_the_forward_correction() {
     let frozen = Lccn { warm_up: u64::MAX, ..LOSS };
     let mut criterion = warmed(&frozen);
     let forward =
         Loss::Forward(Forward::True {}).criterion(Setting { transition: Some(noisy()), ..setting() }).unwrap();
     let (_, expected) = peek(&*forward, &logits(0), &GIVEN);
-    let (peeked, shown) = peek(&*criterion, &logits(0), &GIVEN);
-    assert_eq!(shown, expected);
+    let (peeked, gradient) = peek(&*criterion, &logits(0), &GIVEN);
+    assert_eq!(gradient, expected);
     assert!((criterion.value(&logits(0), &GIVEN) - forward.value(&logits(0), &GIVEN)).abs() < 1e-15);
     const DRAWS: usize = 20_000;
     let (mut mean, mut value) = ([0.0; 12], 0.0);
@@ -96,7 +100,7 @@ fn over_the_draws_the_mean_gradient_is_the_forward_corrections() {
 }
 
 #[test]
-fn the_matrix_is_fixed_during_the_warm_up_and_then_follows_from_the_counts_now_and_then() {
+fn the_matrix_is_fixed_during_the_warm_up_and_then_re_estimated() {
     let mut criterion = warmed(&LOSS);
     let warm: Vec<f64> = rows(&*criterion);
     let mut generator = generator();
@@ -115,10 +119,10 @@ fn the_matrix_is_fixed_during_the_warm_up_and_then_follows_from_the_counts_now_a
 }
 
 #[test]
-fn it_starts_from_what_the_network_predicts() {
+fn latent_labels_start_from_the_predictions_of_the_network() {
     let mut criterion = Lccn { warm_up: 0, ..LOSS }.criterion(setting()).unwrap();
     assert!(criterion.wants_start());
-    // Until then the given labels stand for the true ones: one 0, two 1, one 2.
+    // Until then the given labels count as the true ones: one 0, two 1, one 2.
     assert_eq!(rows(&*criterion), counted(&[0, 1, 2, 1]));
     criterion.start(&[0, 2, 3], &[9.0, 0.0, 0.0, 9.0, 0.0, 0.0, 0.0, 0.0, 9.0]);
     let (p, rest) = (1.0 / (1.0 + 2.0 * (-9f64).exp()), 1.0 / (9f64.exp() + 2.0));
@@ -139,13 +143,13 @@ fn it_starts_from_what_the_network_predicts() {
 }
 
 #[test]
-fn it_is_not_told_the_matrix_that_it_is_to_learn() {
-    let told = LOSS.criterion(Setting { transition: Some(noisy()), ..setting() }).unwrap();
-    assert_eq!(told.transition(), LOSS.criterion(setting()).unwrap().transition());
+fn the_true_matrix_is_not_used() {
+    let with_matrix = LOSS.criterion(Setting { transition: Some(noisy()), ..setting() }).unwrap();
+    assert_eq!(with_matrix.transition(), LOSS.criterion(setting()).unwrap().transition());
 }
 
 #[test]
-fn its_state_survives_exactly() {
+fn a_restored_state_continues_exactly() {
     let mut first = LOSS.criterion(setting()).unwrap();
     first.start(&[0, 1, 2], &logits(3)[..9]);
     let mut one = generator();
@@ -163,7 +167,7 @@ fn its_state_survives_exactly() {
 }
 
 #[test]
-fn a_state_that_is_not_its_own_is_refused_and_changes_nothing() {
+fn an_invalid_state_is_rejected_and_changes_nothing() {
     let mut criterion = LOSS.criterion(setting()).unwrap();
     step(&mut *criterion, 0, &mut generator());
     let state = criterion.state();
@@ -181,7 +185,7 @@ fn a_state_that_is_not_its_own_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_state_that_could_not_be_gone_on_from_is_refused() {
+fn an_inconsistent_state_is_rejected() {
     let given = [0, 1, NO_CLASS];
     let setting = |given| Setting { classes: 2, given, transition: None };
     let mut other = LOSS.criterion(setting(&[0, 1, 1])).unwrap();
@@ -192,11 +196,11 @@ fn a_state_that_could_not_be_gone_on_from_is_refused() {
     let mut state = criterion.state();
     criterion.restore(&state).unwrap();
     state["lccn".len() + 1..][..8].fill(0xFF);
-    assert!(criterion.restore(&state).unwrap_err().contains("no training has as many"));
+    assert!(criterion.restore(&state).unwrap_err().contains("steps, expected at most"));
 }
 
 #[test]
-fn logits_that_are_no_numbers_show_and_do_no_harm() {
+fn nan_logits_give_a_nan_loss_and_leave_the_matrix_finite() {
     let mut criterion = LOSS.criterion(setting()).unwrap();
     let mut gradient = vec![0.0; 3];
     let step = Step { logits: &[f32::NAN; 3], labels: &[1], samples: &[1], generator: &mut generator() };
@@ -206,16 +210,16 @@ fn logits_that_are_no_numbers_show_and_do_no_harm() {
 }
 
 #[test]
-fn a_draw_falls_to_each_class_as_often_as_it_is_likely() {
+fn a_draw_selects_each_class_with_its_probability() {
     let at = |u| draw(&[0.25, 0.0, 0.5, 0.25, 0.0], u);
     assert_eq!([at(0.0), at(0.2499), at(0.25), at(0.7499), at(0.75)], [0, 0, 2, 2, 3].map(Some));
-    // Rounding leaves a little over: the last class that is possible.
+    // Rounding leaves a remainder: the last possible class.
     assert_eq!(draw(&[0.5, 0.4999999, 0.0], 0.99999999), Some(1));
     assert_eq!(draw(&[f64::NAN, f64::NAN], 0.5), None);
 }
 
 #[test]
-fn labels_beyond_the_classes_are_refused() {
+fn labels_beyond_the_classes_are_rejected() {
     let wrong = Setting { classes: 2, given: &GIVEN, transition: None };
     assert_eq!(LOSS.criterion(wrong).err().unwrap(), "expected labels below 2, found 2 for sample 2");
 }
