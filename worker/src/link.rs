@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn progress_leaves_room_and_a_report_that_does_not_fit_ends_the_connection() {
+    async fn progress_leaves_room_and_a_report_that_does_not_fit_is_fatal() {
         let (sender, _outbound) = mpsc::channel(WINDOW + RESERVED + 1);
         let sender = Sender(sender);
         for _ in 0..10 {

@@ -22,9 +22,31 @@ impl World {
     /// Injects a fault. Returns false if it has no effect at present.
     fn try_inject(&mut self, fault: Fault) -> Result<bool, String> {
         let worker = (fault.worker % self.workers.len() as u64) as usize;
-        let slot = (fault.slot % u64::from(self.workers[worker].slots)) as usize;
+        match fault.kind {
+            FaultKind::KillCoordinator
+            | FaultKind::FreezeCoordinator
+            | FaultKind::FullDisk
+            | FaultKind::SlowDisk
+            | FaultKind::LoseWeights => self.inject_into_coordinator(fault),
+            FaultKind::KillWorker
+            | FaultKind::ReplaceWorker
+            | FaultKind::FreezeDaemon
+            | FaultKind::FreezeHost
+            | FaultKind::LeaveWorker
+            | FaultKind::WorkerDiskFull => self.inject_into_worker(fault, worker),
+            FaultKind::KillRunner | FaultKind::FreezeRunner | FaultKind::HangRunner => {
+                Ok(self.inject_into_runner(fault, worker))
+            }
+            FaultKind::FailDevice | FaultKind::FullDevice => Ok(self.inject_into_device(fault, worker)),
+            FaultKind::Reset | FaultKind::Cut => Ok(self.inject_into_network(fault, worker)),
+            FaultKind::SubmitAgain => self.call(UserRequest::Submit).map(|()| true),
+            FaultKind::Cancel => self.call(UserRequest::Cancel).map(|()| true),
+            FaultKind::Resume => self.call(UserRequest::Resume).map(|()| true),
+        }
+    }
+
+    fn inject_into_coordinator(&mut self, fault: Fault) -> Result<bool, String> {
         let until = self.now + fault.duration;
-        let running = self.workers[worker].shell.is_some();
         match fault.kind {
             FaultKind::KillCoordinator if self.coordinator.is_running() => {
                 self.kill_coordinator()?;
@@ -33,20 +55,33 @@ impl World {
             FaultKind::FreezeCoordinator if self.coordinator.is_running() => {
                 self.coordinator.frozen = self.coordinator.frozen.max(until);
                 if fault.duration > KEEPALIVE {
-                    let lines: Vec<_> = self.network.connections.keys().copied().collect();
-                    lines
-                        .into_iter()
-                        .for_each(|connection_id| self.after(KEEPALIVE, SimEvent::ConnectionLost(connection_id)));
+                    let ids: Vec<_> = self.network.connections.keys().copied().collect();
+                    ids.into_iter().for_each(|id| self.after(KEEPALIVE, SimEvent::ConnectionLost(id)));
                 }
             }
             FaultKind::FullDisk => self.coordinator.disk_full = self.coordinator.disk_full.max(until),
             FaultKind::SlowDisk => self.coordinator.disk_slow = self.coordinator.disk_slow.max(until),
             FaultKind::LoseWeights => return Ok(self.coordinator.weights.pop_first().is_some()),
-            FaultKind::KillWorker if running => {
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn inject_into_worker(&mut self, fault: Fault, worker: usize) -> Result<bool, String> {
+        let until = self.now + fault.duration;
+        if fault.kind == FaultKind::WorkerDiskFull {
+            self.workers[worker].disk_full = self.workers[worker].disk_full.max(until);
+            return Ok(true);
+        }
+        if self.workers[worker].shell.is_none() {
+            return Ok(false);
+        }
+        match fault.kind {
+            FaultKind::KillWorker => {
                 self.kill_daemon(worker);
                 self.after(fault.duration, SimEvent::StartWorker(worker));
             }
-            FaultKind::ReplaceWorker if running => {
+            FaultKind::ReplaceWorker => {
                 self.kill_daemon(worker);
                 let (slots, device) = (self.workers[worker].slots, self.workers[worker].device);
                 let process = self.workers[worker].process;
@@ -56,86 +91,80 @@ impl World {
                 self.workers[worker].checkpoints = kept.unwrap_or_default();
                 self.after(fault.duration, SimEvent::StartWorker(worker));
             }
-            FaultKind::FreezeDaemon if running => self.freeze_daemon(worker, fault.duration),
-            FaultKind::FreezeHost if running => {
+            FaultKind::FreezeDaemon => self.freeze_daemon(worker, fault.duration),
+            FaultKind::FreezeHost => {
                 self.freeze_daemon(worker, fault.duration);
                 for slot in 0..self.workers[worker].runners.len() {
                     self.freeze_runner(worker, slot, until);
                 }
             }
-            FaultKind::LeaveWorker if running => {
-                // A suspended daemon cannot handle the request.
-                if self.now < self.workers[worker].frozen {
-                    return Ok(false);
-                }
+            // A suspended daemon cannot handle the request.
+            FaultKind::LeaveWorker if self.now >= self.workers[worker].frozen => {
                 self.notify_daemon(worker, Event::Drain)?;
             }
-            FaultKind::WorkerDiskFull => {
-                self.workers[worker].disk_full = self.workers[worker].disk_full.max(until);
-            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn inject_into_runner(&mut self, fault: Fault, worker: usize) -> bool {
+        let slot = (fault.slot % u64::from(self.workers[worker].slots)) as usize;
+        match fault.kind {
             FaultKind::KillRunner => {
-                let Some(id) = self.remove_runner(worker, slot) else { return Ok(false) };
-                self.after(
-                    1,
-                    SimEvent::DaemonReceives(id, RunnerEvent::Exited(RunnerExit::Killed, "killed".to_owned())),
-                );
+                let Some(id) = self.remove_runner(worker, slot) else { return false };
+                let exit = RunnerEvent::Exited(RunnerExit::Killed, "killed".to_owned());
+                self.after(1, SimEvent::DaemonReceives(id, exit));
+                true
             }
-            FaultKind::FreezeRunner => return Ok(self.freeze_runner(worker, slot, until)),
-            FaultKind::HangRunner => {
+            FaultKind::FreezeRunner => self.freeze_runner(worker, slot, self.now + fault.duration),
+            _ => {
                 let process = self.workers[worker].process;
-                let Some(runner) = &mut self.workers[worker].runners[slot] else { return Ok(false) };
+                let Some(runner) = &self.workers[worker].runners[slot] else { return false };
                 let generation = runner.generation;
                 self.pause(LaneId { worker, process, slot, generation });
                 if let Some(runner) = &mut self.workers[worker].runners[slot] {
                     runner.hangs = true;
                 }
+                true
             }
-            FaultKind::FailDevice | FaultKind::FullDevice => {
-                let Some(id) = self.busy_gpu_lane(worker) else {
-                    // Retry later: a job may train on a GPU then.
-                    if fault.duration > 10 {
-                        let later = Fault { duration: fault.duration / 2, ..fault };
-                        self.after(later.duration, SimEvent::InjectFault(later));
-                    }
-                    return Ok(false);
-                };
-                self.pause(id);
-                let of_device = if fault.kind == FaultKind::FullDevice {
-                    Failure::new(FailureKind::OutOfMemory, "the device's memory is full")
-                } else {
-                    Failure::new(FailureKind::Infrastructure, "an illegal address")
-                };
-                self.end_job(id, &Ending::Failed(of_device));
-                if fault.kind == FaultKind::FailDevice && self.remove_runner(id.worker, id.slot).is_some() {
-                    self.after(
-                        1,
-                        SimEvent::DaemonReceives(
-                            id,
-                            RunnerEvent::Exited(RunnerExit::DeviceFailed, "the device failed".to_owned()),
-                        ),
-                    );
-                }
-            }
-            FaultKind::Reset => {
-                let lines = self.network.of_worker(worker);
-                let connected = !lines.is_empty();
-                lines.into_iter().for_each(|connection_id| self.breaks(connection_id));
-                return Ok(connected);
-            }
-            FaultKind::Cut => {
-                self.network.cut(worker, until);
-                if fault.duration > KEEPALIVE {
-                    for connection_id in self.network.of_worker(worker) {
-                        self.after(KEEPALIVE, SimEvent::ConnectionLost(connection_id));
-                    }
-                }
-            }
-            FaultKind::SubmitAgain => self.call(UserRequest::Submit)?,
-            FaultKind::Cancel => self.call(UserRequest::Cancel)?,
-            FaultKind::Resume => self.call(UserRequest::Resume)?,
-            _ => return Ok(false),
         }
-        Ok(true)
+    }
+
+    fn inject_into_device(&mut self, fault: Fault, worker: usize) -> bool {
+        let Some(id) = self.busy_gpu_lane(worker) else {
+            // Retry later: a job may train on a GPU then.
+            if fault.duration > 10 {
+                let later = Fault { duration: fault.duration / 2, ..fault };
+                self.after(later.duration, SimEvent::InjectFault(later));
+            }
+            return false;
+        };
+        self.pause(id);
+        let failure = if fault.kind == FaultKind::FullDevice {
+            Failure::new(FailureKind::OutOfMemory, "the device's memory is full")
+        } else {
+            Failure::new(FailureKind::Infrastructure, "an illegal address")
+        };
+        self.end_job(id, &Ending::Failed(failure));
+        if fault.kind == FaultKind::FailDevice && self.remove_runner(id.worker, id.slot).is_some() {
+            let exit = RunnerEvent::Exited(RunnerExit::DeviceFailed, "the device failed".to_owned());
+            self.after(1, SimEvent::DaemonReceives(id, exit));
+        }
+        true
+    }
+
+    fn inject_into_network(&mut self, fault: Fault, worker: usize) -> bool {
+        let ids = self.network.of_worker(worker);
+        if fault.kind == FaultKind::Reset {
+            let connected = !ids.is_empty();
+            ids.into_iter().for_each(|id| self.breaks(id));
+            return connected;
+        }
+        self.network.cut(worker, self.now + fault.duration);
+        if fault.duration > KEEPALIVE {
+            ids.into_iter().for_each(|id| self.after(KEEPALIVE, SimEvent::ConnectionLost(id)));
+        }
+        true
     }
 
     fn kill_coordinator(&mut self) -> Result<(), String> {
