@@ -69,7 +69,7 @@ impl PathValues<'_> {
     fn at_paths(&self, schema: impl Fn(&Shape) -> Value) -> Value {
         let property = |name: &String| {
             let mut forms: Vec<Value> = Vec::new();
-            for form in self.shapes(name).iter().map(|shape| schema(shape)) {
+            for form in self.shapes(name).iter().map(&schema) {
                 if !forms.contains(&form) {
                     forms.push(form);
                 }
