@@ -40,7 +40,7 @@ sanitize:
 
 # The smoke profile of every sweep that ships, on synthetic data: about half an hour on two cores.
 smoke:
-    cargo test --locked -p plusminus --test shipped -- --include-ignored --test-threads 1
+    cargo test --locked -p plusminus --test all -- shipped --include-ignored --test-threads 1
 
 # Simulate clusters under faults of every kind. Prints the seed that breaks a promise, and the last events before.
 simulate CLUSTERS="10000" SEED="0":
@@ -52,7 +52,11 @@ simulate-again SEED:
 
 # Kill, freeze, disconnect and fill up real processes: half a minute per round.
 chaos ROUNDS="50" SEED="0":
-    PLUSMINUS_CHAOS_ROUNDS={{ROUNDS}} PLUSMINUS_CHAOS_SEED={{SEED}} cargo test --locked -p plusminus --test chaos -- --nocapture
+    PLUSMINUS_CHAOS_ROUNDS={{ROUNDS}} PLUSMINUS_CHAOS_SEED={{SEED}} cargo test --locked -p plusminus --test all -- chaos --nocapture
+
+# Write the man pages of all commands into DIR.
+man DIR="target/man":
+    cargo run --release --locked -- man {{DIR}}
 
 # Build the book into target/book; mdBook is installed on first use.
 book:

@@ -1,9 +1,10 @@
-//! Logs, to standard error: quiet unless asked for, and in a daemon's own voice.
+//! Log lines on standard error. Daemons log by default; other commands log only with `-v`.
 
 use crate::arguments::{Arguments, Command};
+use crate::terminal;
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging as the command line asks for.
+/// Starts logging at the level that `-v` or RUST_LOG selects.
 pub fn start(arguments: &Arguments) {
     let daemon = matches!(arguments.command, Command::Coordinator(_) | Command::Worker(_));
     let level = match (daemon, arguments.verbose) {
@@ -16,7 +17,7 @@ pub fn start(arguments: &Arguments) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(crate::terminal::stderr_has_colour())
+        .with_ansi(terminal::stderr_has_colour())
         .with_target(arguments.verbose > 1)
         .init();
 }

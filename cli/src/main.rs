@@ -1,21 +1,29 @@
-//! `plusminus`: from a sweep file to a five-seed table.
+//! `plusminus`: from a sweep file to a table of mean ± std over five seeds.
 //!
-//! - [`arguments`]: the command line as typed.
-//! - [`commands`]: one file a command.
-//! - [`whose`]: which coordinator or state directory a command speaks to.
-//! - [`published`]: the published results that a sweep can be set beside.
-//! - [`exit`]: classes of error and their exit codes.
-//! - [`terminal`]: everything that is drawn: progress, colours, the problems of a sweep file.
+//! - [`arguments`]: the command line.
+//! - [`commands`]: one file per command.
+//! - [`sweep_source`]: resolves the sweep that a command names.
+//! - [`client`]: queries a coordinator, or the store of a state directory.
+//! - [`published`]: published results, which `compare` reads.
+//! - [`hints`], [`memory`], [`outcome`], [`signals`]: what several commands share.
+//! - [`error`], [`exit`]: errors and exit codes.
+//! - [`terminal`]: all output.
 //!
-//! *Architecture invariant:* data goes to standard output, the rest to standard error; only [`terminal`] writes to either.
+//! *Architecture invariant:* data goes to standard output, everything else to standard error; only [`terminal`] writes to either.
 
 mod arguments;
+mod client;
 mod commands;
+mod error;
 mod exit;
+mod hints;
 mod logging;
+mod memory;
+mod outcome;
 mod published;
+mod signals;
+mod sweep_source;
 mod terminal;
-mod whose;
 
 use arguments::Arguments;
 use clap::Parser;
@@ -27,7 +35,7 @@ fn main() -> ExitCode {
     match commands::run(arguments) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            terminal::error(&error);
+            terminal::report(&error);
             error.exit().into()
         }
     }

@@ -1,11 +1,11 @@
-//! The published results that a sweep can be set beside: those that ship inside the program, and files.
+//! Published results that a sweep can be compared with: those that ship inside the program, and files.
 
-use crate::exit::CliError;
+use crate::error::CliError;
 use plusminus_core::sweep_file::{Published, read_published};
 use std::fs;
 use std::path::{MAIN_SEPARATOR, Path};
 
-/// What ships, by name: `sweeps/published/NAME.yaml`.
+/// The results that ship, by name. Each is a file `sweeps/published/NAME.yaml`.
 const SHIPPED: [(&str, &str); 4] = [
     ("dmi-table1", include_str!("../../sweeps/published/dmi-table1.yaml")),
     ("gce-table1", include_str!("../../sweeps/published/gce-table1.yaml")),
@@ -13,15 +13,15 @@ const SHIPPED: [(&str, &str); 4] = [
     ("imae-table", include_str!("../../sweeps/published/imae-table.yaml")),
 ];
 
-/// The results that ship, by name.
+/// Returns the names of the results that ship.
 pub fn names() -> impl Iterator<Item = &'static str> {
     SHIPPED.iter().map(|(name, _)| *name)
 }
 
-/// The published results of that name, or of that file: what looks like a file or is one is read.
+/// Returns the published results of a name or a file: an existing file, or what looks like a path, is read.
 ///
 /// # Errors
-/// If there are none, or the file cannot be read or has problems.
+/// If no results have the name, or the file cannot be read or has problems.
 pub fn find(reference: &str) -> Result<Published, CliError> {
     let path = Path::new(reference);
     let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
@@ -32,12 +32,12 @@ pub fn find(reference: &str) -> Result<Published, CliError> {
     }
     match SHIPPED.iter().find(|(name, _)| *name == reference) {
         Some((name, text)) => read(name, text),
-        None => Err(CliError::UnknownPublished(reference.to_owned(), listed())),
+        None => Err(CliError::UnknownPublished(reference.to_owned(), list())),
     }
 }
 
-/// The names of what ships, for a message.
-pub fn listed() -> String {
+/// Returns the names of the results that ship, as a list for a message.
+pub fn list() -> String {
     names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
@@ -55,7 +55,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn every_file_that_ships_is_inside_the_program_under_its_own_name() {
+    fn every_published_file_is_in_the_program_under_its_own_name() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sweeps/published");
         let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let files: BTreeSet<String> =
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_tables_hold_every_printed_number() {
+    fn the_shipped_tables_have_every_printed_number() {
         let count = |name: &str| {
             let published = find(name).unwrap();
             let with_std = published.results.iter().filter(|result| result.std.is_some()).count();
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_where_the_papers_print_them() {
+    fn numbers_are_in_the_cells_where_the_papers_print_them() {
         let configuration = serde_json::json!({
             "dataset": "cifar-100",
             "noise": {"kind": "class-dependent", "rate": 0.4},
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_with_the_papers_settings_differs_from_them_in_nothing() {
+    fn a_sweep_with_the_papers_settings_has_no_differences() {
         let text = "
 sweep: faithful
 seeds: 5
@@ -139,7 +139,7 @@ grid:
     const TRUNCATED_CIFAR_100: &str = "47.66 ± 0.69";
 
     #[test]
-    fn an_unknown_name_is_answered_with_the_known_ones() {
+    fn the_error_for_an_unknown_name_lists_the_known_ones() {
         let error = find("gce-table9").unwrap_err().to_string();
         assert!(error.contains("gce-table9") && error.contains("`gce-table1`"), "{error}");
     }

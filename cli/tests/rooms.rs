@@ -1,17 +1,17 @@
-//! The directions of the rooms: who may depend on whom. ARCHITECTURE.md says why.
+//! The allowed dependencies between the crates of the workspace. ARCHITECTURE.md gives the reasons.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
-/// Which rooms each room may use.
-const ROOMS: [(&str, &[&str]); 11] = [
+/// Each crate with the crates of the workspace that it may depend on.
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("plusminus-core", &[]),
     ("plusminus-proto", &["plusminus-core"]),
     ("plusminus-kernels", &[]),
     ("plusminus-cuda", &[]),
-    // Tests alone use it: no room is allowed to.
+    // Only tests use it, so no crate may depend on it.
     ("plusminus-stand-in", &["plusminus-cuda"]),
     ("plusminus-engines", &["plusminus-core", "plusminus-kernels", "plusminus-cuda"]),
     ("plusminus-trainer", &["plusminus-core", "plusminus-kernels", "plusminus-cuda", "plusminus-engines"]),
@@ -55,8 +55,8 @@ const ROOMS: [(&str, &[&str]); 11] = [
     ),
 ];
 
-/// What a room must be built without, by whatever way.
-const ABSENT: [(&str, &[&str]); 6] = [
+/// Packages that must not be among a crate's direct or indirect dependencies.
+const FORBIDDEN: [(&str, &[&str]); 6] = [
     ("plusminus-core", &["tokio", "tonic", "prost", "candle-core", "candle-nn", "rusqlite", "getrandom", "indicatif"]),
     ("plusminus-kernels", &["rayon", "tokio", "serde", "candle-core"]),
     ("plusminus-cuda", &["tokio", "serde", "candle-core", "rayon"]),
@@ -65,10 +65,10 @@ const ABSENT: [(&str, &[&str]); 6] = [
     ("plusminus-coordinator", &["candle-core", "candle-nn", "cudarc", "indicatif"]),
 ];
 
-/// All that a room is built from, as cargo tells, but for tests.
-fn built_from(room: &str) -> BTreeSet<String> {
+/// The crate and all of its dependencies, without those of tests, as `cargo tree` prints them.
+fn dependencies(package: &str) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--package", room, "--edges", "normal", "--prefix", "none", "--format", "{p}"])
+        .args(["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}"])
         .args(["--locked", "--offline"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
@@ -79,28 +79,28 @@ fn built_from(room: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_room_uses_only_the_rooms_below_it() {
-    for (room, allowed) in ROOMS {
-        let known: BTreeSet<&str> = allowed.iter().copied().chain([room]).collect();
-        for package in built_from(room).iter().filter(|name| name.starts_with("plusminus")) {
-            assert!(known.contains(package.as_str()), "{room} uses {package}");
+fn every_crate_depends_only_on_allowed_crates() {
+    for (package, allowed) in ALLOWED {
+        let allowed: BTreeSet<&str> = allowed.iter().copied().chain([package]).collect();
+        for dependency in dependencies(package).iter().filter(|name| name.starts_with("plusminus")) {
+            assert!(allowed.contains(dependency.as_str()), "{package} depends on {dependency}");
         }
     }
 }
 
 #[test]
-fn rooms_are_built_without_what_is_not_theirs() {
-    for (room, absent) in ABSENT {
-        let packages = built_from(room);
-        for package in absent {
-            assert!(!packages.contains(*package), "{room} is built with {package}");
+fn no_crate_depends_on_a_forbidden_package() {
+    for (package, forbidden) in FORBIDDEN {
+        let found = dependencies(package);
+        for dependency in forbidden {
+            assert!(!found.contains(*dependency), "{package} depends on {dependency}");
         }
     }
 }
 
 #[test]
-fn every_room_is_entered_above() {
+fn every_crate_is_listed() {
     let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml")).unwrap();
     let members = manifest.lines().find(|line| line.starts_with("members = ")).unwrap();
-    assert_eq!(members.matches('"').count() / 2, ROOMS.len(), "{members}");
+    assert_eq!(members.matches('"').count() / 2, ALLOWED.len(), "{members}");
 }

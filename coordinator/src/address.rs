@@ -1,6 +1,6 @@
-//! Where the coordinator of a state directory listens: a file that it writes and that clients read.
+//! The file in the state directory with the coordinator's address, for clients.
 
-use crate::file;
+use crate::atomic_file;
 use crate::store::{self, StoreError};
 use std::fs;
 use std::io::ErrorKind;
@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 
 const FILE: &str = "address";
 
-/// The file with the address of a running coordinator; removed when dropped.
+/// The address file of a running coordinator. Dropping it removes the file.
 pub struct AddressFile(PathBuf);
 
 impl AddressFile {
-    /// Writes `address` down for clients of `directory`.
+    /// Writes `address` for clients of the state directory.
     ///
     /// # Errors
     /// If the directory cannot be written.
     pub fn write(directory: &Path, address: SocketAddr) -> Result<Self, StoreError> {
         let path = directory.join(FILE);
-        match file::replace(&path, &format!("http://{address}\n")) {
+        match atomic_file::replace(&path, &format!("http://{address}\n")) {
             Ok(()) => Ok(AddressFile(path)),
             Err(error) => Err(StoreError::Unusable { path, error }),
         }
@@ -29,16 +29,16 @@ impl AddressFile {
 impl Drop for AddressFile {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.0) {
-            tracing::debug!(%error, "the address file could not be removed");
+            tracing::debug!(%error, "cannot remove the address file");
         }
     }
 }
 
-/// The address of the coordinator that runs on `directory`, if one does. What one that was killed has left there does not count:
-/// somebody else may listen on its port by now.
+/// The address of the coordinator that runs on the state directory; nothing if none runs. The file of a coordinator that was killed is
+/// ignored: another program may listen on its port by now.
 ///
 /// # Errors
-/// If the file is there and cannot be read.
+/// If the file exists and cannot be read.
 pub fn read(directory: &Path) -> Result<Option<String>, StoreError> {
     let path = directory.join(FILE);
     if !store::is_open(directory) {

@@ -1,25 +1,27 @@
-//! The coordinator: sweeps in, jobs out to workers, results into the store.
+//! The coordinator: accepts sweeps, assigns their jobs to workers, and stores the results.
 //!
-//! - [`driver`]: the one task that owns the state machine: event → `handle` → commit → act.
+//! - [`driver`]: the one task that owns the scheduler: event → `handle` → commit → perform.
 //! - [`store`]: SQLite in the state directory.
-//! - [`server`]: listening, the gRPC services, health and reflection.
-//! - [`explain`]: why a job is where it is.
-//! - `file`: files written whole; `lease`: how long leases were before a restart; `selection`: sweeps that choose hyper-parameters.
-//! - [`answer`]: what users are told, from the machine and the store; the same with and without a running coordinator.
+//! - [`server`]: the listening socket, the gRPC services, health and reflection. `services`: the handlers.
+//! - [`answer`]: answers to users' queries, the same with and without a running coordinator.
+//! - [`progress`]: the progress of running attempts, in memory only.
+//! - `selection`: sweeps with hyper-parameter selection.
+//! - [`address`], `lease_file`, `atomic_file`: small files in the state directory.
 //!
-//! *Architecture invariants:* gRPC handlers only translate; only the driver's task touches the machine; only the store's thread writes.
+//! *Architecture invariants:* gRPC handlers only translate; only the driver's task changes the scheduler; only the store's thread writes.
 
 pub mod address;
 pub mod answer;
+mod atomic_file;
 pub mod driver;
-pub mod explain;
-mod file;
-mod lease;
+mod lease_file;
+pub mod progress;
 mod selection;
 pub mod server;
 mod services;
 pub mod store;
 
+pub use driver::commit_gate::CommitGate;
 pub use server::{Coordinator, ServerError};
 pub use store::backup::{BackupError, Copied, backup, restore};
 pub use store::{Reader, Store, StoreError};

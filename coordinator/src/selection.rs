@@ -1,7 +1,7 @@
-//! Sweeps that choose hyper-parameters: which of their jobs are to be trained follows from the results so far.
+//! Hyper-parameter selection: which further jobs a sweep gets follows from the results of its candidates.
 //!
-//! A submission has what can be decided when it comes. Whenever a candidate's job has ended for good, and once after a restart, the
-//! winners are read from what is committed, and where one lacks its jobs the sweep goes on with them.
+//! A submission contains the jobs that are decided at that time. Whenever a candidate's job ends for good, and once after a restart, the
+//! winners are computed from committed results. If a winner lacks jobs, the sweep is extended by them.
 
 use crate::answer::as_submitted;
 use crate::store::{Reader, StoreError};
@@ -16,26 +16,26 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 /// A sweep that a user submits.
-pub(crate) struct Submitted {
-    /// With the jobs that are to be trained whatever comes of them.
+pub(crate) struct SubmittedSweep {
+    /// The jobs that are trained whatever the selection gives.
     pub submission: Submission,
-    /// The sweep, where it chooses.
-    choosing: Option<Sweep>,
+    /// The sweep, if it selects hyper-parameters.
+    selecting: Option<Sweep>,
 }
 
-impl Submitted {
-    /// The sweep of the file `source`.
+impl SubmittedSweep {
+    /// The sweep of the sweep file `source`.
     pub fn new(sweep: Sweep, source: Arc<str>) -> Self {
         let submission = submission(&sweep, source, &[]);
-        Submitted { submission, choosing: Some(sweep).filter(|sweep| sweep.select.is_some()) }
+        SubmittedSweep { submission, selecting: Some(sweep).filter(|sweep| sweep.select.is_some()) }
     }
 }
 
-/// The jobs that a sweep has where this is decided.
+/// The jobs of a sweep, given these decisions.
 fn submission(sweep: &Sweep, source: Arc<str>, decisions: &[Decision]) -> Submission {
     let cell = |cell: &Cell| NewCell { id: cell.id, configuration: cell.configuration.canonical().into() };
     let trained = sweep.trained();
-    // A cell's parent has one id under each seed, so its hash is had once.
+    // The cell of a parent is hashed once for all seeds.
     let origins: BTreeMap<CellId, (CellId, EpochSelection)> =
         trained.iter().filter_map(|cell| Some((cell.id, cell.configuration.origin()?))).collect();
     let jobs = sweep.jobs_given(decisions).map(|job| {
@@ -50,58 +50,61 @@ fn submission(sweep: &Sweep, source: Arc<str>, decisions: &[Decision]) -> Submis
     }
 }
 
-/// The sweeps that choose, and what is decided in each.
+/// The sweeps that select hyper-parameters, with the decisions of each.
 pub(crate) struct Selections {
     reader: Arc<Mutex<Reader>>,
-    /// The one sweep that is trained, if it is not all.
+    /// The only sweep that the coordinator runs, if it does not run all.
     only: Option<SweepName>,
-    sweeps: BTreeMap<SweepName, Choosing>,
-    /// Where something may have been decided since it was last looked at.
+    sweeps: BTreeMap<SweepName, SelectingSweep>,
+    /// Sweeps whose decisions may have changed.
     due: BTreeSet<SweepName>,
 }
 
-/// What is being read of a sweep in which something is to be decided.
-pub(crate) struct Reading {
-    pub of: News,
-    /// The metric that it chooses by, of each job that has it.
+/// The results that a sweep needs for a decision, while they are read.
+pub(crate) struct ReadingResults {
+    pub undecided: UndecidedGroups,
+    /// The selection metric of each job that has it.
     pub values: JoinHandle<Result<BTreeMap<JobId, f64>, StoreError>>,
 }
 
-/// Of a sweep, the groups in which something may be decided.
-pub(crate) struct News {
+/// The groups of a sweep that can be decided.
+pub(crate) struct UndecidedGroups {
     sweep: SweepName,
+    /// One flag for each group of the sweep.
     groups: Vec<bool>,
 }
 
-struct Choosing {
+/// A sweep with hyper-parameter selection.
+struct SelectingSweep {
     sweep: Sweep,
     source: Arc<str>,
-    /// The jobs that its decisions hang on.
+    /// The jobs that the decisions depend on, by cell and seed.
     candidates: BTreeMap<(CellId, u64), JobId>,
+    /// The ids of the candidates.
     ids: BTreeSet<JobId>,
     groups: Vec<Group>,
 }
 
-/// What has come of a group.
+/// The decision of a group of candidates.
 #[derive(Clone, Copy)]
 struct Group {
-    /// As last decided. A candidate that is trained again takes nothing from the winner until it has ended.
+    /// The last decision. It stays while a candidate is retrained.
     decision: Decision,
-    /// Whether that is by how its jobs stand now.
-    stands: bool,
+    /// Whether the decision follows from the current state of the jobs.
+    current: bool,
 }
 
 impl Group {
-    const NEW: Group = Group { decision: Decision::Open, stands: false };
+    const NEW: Group = Group { decision: Decision::Open, current: false };
 
-    /// Whether there is something to decide, where the group would be decided like this if every finished job were as good.
-    fn has_news(&mut self, ended: Decision) -> bool {
-        self.stands &= ended != Decision::Open;
-        ended != Decision::Open && !self.stands
+    /// Whether the group can be decided and is not. `trial` is the decision if every finished job had the same result.
+    fn is_due(&mut self, trial: Decision) -> bool {
+        self.current &= trial != Decision::Open;
+        trial != Decision::Open && !self.current
     }
 }
 
-impl Choosing {
+impl SelectingSweep {
     fn new(sweep: Sweep, source: Arc<str>) -> Self {
         let groups = sweep.select.iter().flat_map(|select| &select.groups).map(|_| Group::NEW).collect();
         let seeds = sweep.select.as_ref().map_or(0, |select| select.seeds);
@@ -110,30 +113,30 @@ impl Choosing {
         let jobs = cells.flat_map(|cell| sweep.seeds.iter().take(seeds).map(move |seed| (cell, *seed)));
         let candidates: BTreeMap<_, _> = jobs.map(|(cell, seed)| ((cell, seed), Job::id_of(cell, seed))).collect();
         let ids = candidates.values().copied().collect();
-        Choosing { sweep, source, candidates, ids, groups }
+        SelectingSweep { sweep, source, candidates, ids, groups }
     }
 
-    /// What was decided last.
+    /// The last decision of each group.
     fn decided(&self) -> Vec<Decision> {
         self.groups.iter().map(|group| group.decision).collect()
     }
 
-    /// Takes over what was decided of groups that are the same in `before`: what runs of their winners goes on.
-    fn inherit(&mut self, before: &Choosing) {
-        let rule = |choosing: &Choosing| {
-            let Sweep { select, seeds, .. } = &choosing.sweep;
+    /// Takes over the decisions of the groups that are the same in `before`, so that jobs of their winners continue.
+    fn inherit(&mut self, before: &SelectingSweep) {
+        let rule = |selecting: &SelectingSweep| {
+            let Sweep { select, seeds, .. } = &selecting.sweep;
             select.as_ref().map(|select| (select.by, select.at, seeds[..select.seeds].to_vec()))
         };
         if rule(self) != rule(before) {
             return;
         }
-        let groups = |choosing: &Choosing| -> Vec<Vec<CellId>> {
-            let groups = choosing.sweep.select.iter().flat_map(|select| &select.groups);
-            groups.map(|group| group.iter().map(|cell| choosing.sweep.cells[*cell].id).collect()).collect()
+        let groups = |selecting: &SelectingSweep| -> Vec<Vec<CellId>> {
+            let groups = selecting.sweep.select.iter().flat_map(|select| &select.groups);
+            groups.map(|group| group.iter().map(|cell| selecting.sweep.cells[*cell].id).collect()).collect()
         };
         let known: BTreeMap<_, _> = groups(before).into_iter().zip(&before.groups).collect();
         for (candidates, group) in groups(self).iter().zip(&mut self.groups) {
-            let Some(Group { decision, stands }) = known.get(candidates) else { continue };
+            let Some(Group { decision, current }) = known.get(candidates) else { continue };
             let decision = match decision {
                 Decision::Won(winner) => {
                     let winner = before.sweep.cells[*winner].id;
@@ -142,18 +145,18 @@ impl Choosing {
                 }
                 other => *other,
             };
-            *group = Group { decision, stands: *stands };
+            *group = Group { decision, current: *current };
         }
     }
 
-    /// What is decided, where a finished job has the value that `value` gives.
-    fn decisions(&self, machine: &Scheduler, value: impl Fn(&JobId) -> Option<f64>) -> Vec<Decision> {
+    /// The decision of each group, if `value` gives the results of finished jobs.
+    fn decisions(&self, scheduler: &Scheduler, value: impl Fn(&JobId) -> Option<f64>) -> Vec<Decision> {
         self.sweep.decisions(|cell, seed| {
             let Some(job) = self.candidates.get(&(cell, seed)) else { return Trial::Unsettled };
-            match machine.state().job(*job) {
+            match scheduler.state().job(*job) {
                 Some(JobState::Finished) => value(job).map_or(Trial::Failed, Trial::Value),
                 Some(JobState::Failed(_)) => Trial::Failed,
-                // What nobody wants was called off with the sweep, and nothing is decided for that.
+                // A dropped job was cancelled with its sweep, so it decides nothing.
                 Some(JobState::Queued { .. } | JobState::Running { .. } | JobState::Dropped) | None => Trial::Unsettled,
             }
         })
@@ -161,17 +164,17 @@ impl Choosing {
 }
 
 impl Selections {
-    /// Those of `machine` that are not cancelled, or the one that is trained at all.
-    pub fn of(machine: &Scheduler, only: Option<SweepName>, reader: Reader) -> Self {
+    /// The sweeps of a scheduler after a restart, except cancelled ones and those that the coordinator does not run.
+    pub fn of(scheduler: &Scheduler, only: Option<SweepName>, reader: Reader) -> Self {
         let reader = Arc::new(Mutex::new(reader));
         let mut selections = Selections { reader, only, sweeps: BTreeMap::new(), due: BTreeSet::new() };
-        for view in machine.sweeps().into_iter().filter(|view| !view.cancelled) {
-            // Most do not choose, and to read a file takes a while.
+        for view in scheduler.view().sweeps().into_iter().filter(|view| !view.cancelled) {
+            // Most sweeps select nothing, and parsing a sweep file takes a while.
             if !selections.is_trained(&view.name) || !view.source.contains("select") {
                 continue;
             }
             match as_submitted(&view.source, view.name.as_str()) {
-                Ok(sweep) if sweep.select.is_some() => selections.put(Choosing::new(sweep, view.source)),
+                Ok(sweep) if sweep.select.is_some() => selections.put(SelectingSweep::new(sweep, view.source)),
                 Ok(_) => {}
                 Err(error) => warn!(sweep = %view.name, "{error}"),
             }
@@ -183,40 +186,40 @@ impl Selections {
         self.only.as_ref().is_none_or(|only| only == name)
     }
 
-    fn put(&mut self, choosing: Choosing) {
-        let name = choosing.sweep.name.clone();
+    fn put(&mut self, selecting: SelectingSweep) {
+        let name = selecting.sweep.name.clone();
         self.due.insert(name.clone());
-        self.sweeps.insert(name, choosing);
+        self.sweeps.insert(name, selecting);
     }
 
-    /// Takes in what a user submits, and adds the jobs of winners that are known.
-    pub fn submitted(&mut self, submitted: Submitted) -> Submission {
-        let Submitted { submission: undecided, choosing } = submitted;
-        // Which the machine refuses.
+    /// Registers a submitted sweep, and adds the jobs of winners that are known already.
+    pub fn submitted(&mut self, submitted: SubmittedSweep) -> Submission {
+        let SubmittedSweep { submission: undecided, selecting } = submitted;
+        // The scheduler refuses this submission.
         if !self.is_trained(&undecided.name) {
             return undecided;
         }
         let before = self.sweeps.remove(&undecided.name);
-        let Some(sweep) = choosing else { return undecided };
-        let mut choosing = Choosing::new(sweep, Arc::clone(&undecided.source));
+        let Some(sweep) = selecting else { return undecided };
+        let mut selecting = SelectingSweep::new(sweep, Arc::clone(&undecided.source));
         let decided = match before {
             None => undecided,
             Some(before) => {
-                choosing.inherit(&before);
-                submission(&choosing.sweep, undecided.source, &choosing.decided())
+                selecting.inherit(&before);
+                submission(&selecting.sweep, undecided.source, &selecting.decided())
             }
         };
-        self.put(choosing);
+        self.put(selecting);
         decided
     }
 
-    /// Takes in a record that is about to be committed.
+    /// Notes which sweeps a new record concerns.
     pub fn note(&mut self, record: &Record) {
         let ended: &[JobId] = match record {
-            Record::Ended { job, next: Next::Done | Next::GiveUp, .. } => std::slice::from_ref(job),
-            Record::Stranded { jobs, .. } => jobs,
+            Record::Ended { attempt, next: Next::Done | Next::GiveUp, .. } => std::slice::from_ref(&attempt.job),
+            Record::ParentUnavailable { jobs, .. } => jobs,
             Record::Submitted { requeued, .. } => requeued,
-            // Nothing is decided until it has ended, and then anew.
+            // The groups of the job are decided again once it has ended.
             Record::Requeued { job, .. } => std::slice::from_ref(job),
             Record::Cancelled { name, .. } => {
                 self.sweeps.remove(name);
@@ -224,49 +227,54 @@ impl Selections {
             }
             _ => return,
         };
-        let concerned = self.sweeps.iter().filter(|(_, choosing)| ended.iter().any(|job| choosing.ids.contains(job)));
+        let concerned = self.sweeps.iter().filter(|(_, selecting)| ended.iter().any(|job| selecting.ids.contains(job)));
         self.due.extend(concerned.map(|(name, _)| name.clone()));
     }
 
-    /// The next sweep in which something is to be decided by what is committed, if there is one: it is being read. It stays due until it is
-    /// decided.
-    pub fn due(&mut self, machine: &Scheduler) -> Option<Reading> {
+    /// Starts to read the results of the next sweep with groups that can be decided. The sweep stays due until `decide`.
+    pub fn read_due(&mut self, scheduler: &Scheduler) -> Option<ReadingResults> {
         while let Some(name) = self.due.first().cloned() {
-            let Some(choosing) = self.sweeps.get_mut(&name) else {
+            let Some(selecting) = self.sweeps.get_mut(&name) else {
                 self.due.remove(&name);
                 continue;
             };
-            // Which groups have ended is known without the store.
-            let ended = choosing.decisions(machine, |_| Some(0.0));
-            let groups = choosing.groups.iter_mut().zip(ended);
-            let news: Vec<bool> = groups.map(|(group, ended)| group.has_news(ended)).collect();
-            let Some(select) = choosing.sweep.select.as_ref().filter(|_| news.contains(&true)) else {
+            // Whether all jobs of a group have ended is known without the store.
+            let trial = selecting.decisions(scheduler, |_| Some(0.0));
+            let groups = selecting.groups.iter_mut().zip(trial);
+            let due: Vec<bool> = groups.map(|(group, trial)| group.is_due(trial)).collect();
+            let Some(select) = selecting.sweep.select.as_ref().filter(|_| due.contains(&true)) else {
                 self.due.remove(&name);
                 continue;
             };
             let (reader, sweep, by, at) = (Arc::clone(&self.reader), name.clone(), select.by, select.at);
             let read = move || reader.lock().unwrap_or_else(PoisonError::into_inner).values(&sweep, by, at);
-            return Some(Reading { of: News { sweep: name, groups: news }, values: tokio::task::spawn_blocking(read) });
+            let undecided = UndecidedGroups { sweep: name, groups: due };
+            return Some(ReadingResults { undecided, values: tokio::task::spawn_blocking(read) });
         }
         None
     }
 
-    /// Decides by what was read of a sweep: all the jobs that it is to have, if it lacks any of its winners'.
-    pub fn decide(&mut self, machine: &Scheduler, of: News, values: &BTreeMap<JobId, f64>) -> Option<Submission> {
-        let News { sweep: name, groups: news } = of;
+    /// Decides the groups from the results. Returns all jobs of the sweep if it lacks jobs of a winner.
+    pub fn decide(
+        &mut self,
+        scheduler: &Scheduler,
+        undecided: UndecidedGroups,
+        values: &BTreeMap<JobId, f64>,
+    ) -> Option<Submission> {
+        let UndecidedGroups { sweep: name, groups: due } = undecided;
         self.due.remove(&name);
-        let choosing = self.sweeps.get_mut(&name)?;
-        let decided = choosing.decisions(machine, |job| values.get(job).copied());
-        for ((group, decision), _) in choosing.groups.iter_mut().zip(decided).zip(news).filter(|(_, news)| *news) {
-            *group = Group { decision, stands: true };
+        let selecting = self.sweeps.get_mut(&name)?;
+        let decided = selecting.decisions(scheduler, |job| values.get(job).copied());
+        for ((group, decision), _) in selecting.groups.iter_mut().zip(decided).zip(due).filter(|(_, due)| *due) {
+            *group = Group { decision, current: true };
         }
-        let wanted = submission(&choosing.sweep, Arc::clone(&choosing.source), &choosing.decided());
-        let listed: BTreeSet<JobId> = machine.jobs_of(&name).map(|job| job.id).collect();
+        let wanted = submission(&selecting.sweep, Arc::clone(&selecting.source), &selecting.decided());
+        let listed: BTreeSet<JobId> = scheduler.view().jobs_of(&name).map(|job| job.id).collect();
         let lacking = wanted.jobs.iter().filter(|job| !listed.contains(&job.id)).count();
         if lacking == 0 {
             return None;
         }
-        info!(sweep = %name, jobs = lacking, "winners are known: their other seeds are trained");
+        info!(sweep = %name, jobs = lacking, "selection has winners: queueing their other seeds");
         Some(wanted)
     }
 }

@@ -1,8 +1,8 @@
-//! Listening, and everything that is served.
+//! The coordinator process: its listening socket, services and shutdown.
 
 use crate::address::AddressFile;
 use crate::driver::{Driver, Inbox};
-use crate::lease::LeaseFile;
+use crate::lease_file::LeaseFile;
 use crate::services::{sweeps::Sweeps, workers::Workers};
 use crate::store::backup::WEIGHTS;
 use crate::store::{Store, StoreError};
@@ -23,26 +23,26 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tracing::{info, warn};
 
-/// How long open calls may take to end when the coordinator stops.
+/// The grace period for open calls when the coordinator stops.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Why a coordinator cannot start or go on.
+/// Why a coordinator cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// It would be reachable from elsewhere.
+    /// Other hosts could connect.
     #[error(
-        "refusing to listen on {0}: until TLS and tokens exist plusminus serves the loopback interface only; give --listen 127.0.0.1:PORT and reach it through an SSH tunnel"
+        "cannot listen on {0}: plusminus has no encryption or authentication yet and listens on loopback addresses only; give --listen 127.0.0.1:PORT and connect through an SSH tunnel"
     )]
     NotLoopback(SocketAddr),
-    /// Somebody else listens there.
-    #[error("cannot listen on {0}: the port is in use; give another one with --listen, or port 0 for a free one")]
+    /// Another program listens on the port.
+    #[error("cannot listen on {0}: the port is in use; give another one with --listen, or port 0 to use a free one")]
     PortInUse(SocketAddr),
-    /// The address cannot be had.
+    /// The address cannot be used.
     #[error("cannot listen on {address}: {error}")]
     CannotListen {
         /// The address.
         address: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
     /// The store cannot be used.
@@ -53,7 +53,7 @@ pub enum ServerError {
     Serve(String),
 }
 
-/// A coordinator that has its store and its port, and is yet to run.
+/// A coordinator that has opened its store and its port, ready to run.
 pub struct Coordinator {
     listener: TcpListener,
     address: SocketAddr,
@@ -63,8 +63,7 @@ pub struct Coordinator {
     sweeps: Sweeps,
     workers: Workers,
     address_file: AddressFile,
-    /// How long leases are, in milliseconds.
-    lease: u64,
+    lease: Duration,
     lease_file: LeaseFile,
 }
 
@@ -72,7 +71,7 @@ impl Coordinator {
     /// Opens the state directory and listens.
     ///
     /// # Errors
-    /// If the address is not a loopback one or cannot be had, or the state directory cannot be used.
+    /// If the address is not a loopback address or cannot be used, or the state directory cannot be used.
     pub async fn bind(listen: SocketAddr, state: &Path, mut policy: Policy) -> Result<Self, ServerError> {
         if !listen.ip().is_loopback() {
             return Err(ServerError::NotLoopback(listen));
@@ -87,7 +86,7 @@ impl Coordinator {
         let unusable = |error| StoreError::Unusable { path: weights.clone(), error };
         plusminus_proto::weights::clean(&weights).map_err(unusable)?;
         let reader = store.reader()?;
-        let (lease, lease_file) = (policy.lease, LeaseFile::begin(state, policy.lease)?);
+        let (lease, lease_file) = (policy.lease, LeaseFile::open(state, policy.lease)?);
         policy.lease_before = lease_file.before;
         let (stop_driver, stopped) = oneshot::channel();
         let (driver, handle, inbox) = Driver::new(store, policy, stopped)?;
@@ -108,15 +107,15 @@ impl Coordinator {
         })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Serves until `stop`, or until the store fails for good. A full disk is waited for.
+    /// Serves until `stop` or until the store fails for good. While the disk is full, it waits for space.
     ///
     /// # Errors
-    /// If the store is damaged: nothing that was not durable has been acknowledged.
+    /// If the store is damaged. Nothing was acknowledged that was not durable.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
         let (reporter, health) = tonic_health::server::health_reporter();
         reporter.set_serving::<SweepServiceServer<Sweeps>>().await;
@@ -141,19 +140,19 @@ impl Coordinator {
         let mut server = tokio::spawn(server);
         let mut driver = tokio::spawn(self.driver.run(self.inbox));
         let (lease, lease_file) = (self.lease, self.lease_file);
-        let shorter = tokio::spawn(async move {
+        let shorten_leases = tokio::spawn(async move {
             if lease_file.before > lease {
-                // As long as the machine waits for whoever holds such a lease.
-                tokio::time::sleep(Duration::from_millis(2 * lease_file.before)).await;
+                // The scheduler waits as long for workers that hold a lease of the previous coordinator process.
+                tokio::time::sleep(2 * lease_file.before).await;
                 if let Err(error) = lease_file.write(lease) {
-                    warn!("{error}: the next coordinator waits for longer leases than there are");
+                    warn!("{error}: after a restart, the coordinator will wait for longer leases than necessary");
                 }
             }
         });
-        info!(address = %self.address, "the coordinator listens");
+        info!(address = %self.address, "listening");
         let ended = tokio::select! {
             () = stop => {
-                // Before the lock is: the next coordinator writes its own.
+                // The address file goes before the lock is released, since the next coordinator writes its own.
                 drop(self.address_file);
                 let _ = self.stop_driver.send(());
                 driver.await
@@ -161,12 +160,12 @@ impl Coordinator {
             ended = &mut driver => ended,
             served = &mut server => return match served {
                 Ok(Err(error)) => Err(ServerError::Serve(error.to_string())),
-                Ok(Ok(())) => Err(ServerError::Serve("the server has ended".to_owned())),
+                Ok(Ok(())) => Err(ServerError::Serve("the server ended unexpectedly".to_owned())),
                 Err(error) => Err(ServerError::Serve(error.to_string())),
             },
         };
-        shorter.abort();
-        // With the driver gone the workers' streams end, and with them the server.
+        shorten_leases.abort();
+        // The end of the driver ends the workers' streams, so the server can stop.
         let _ = stop_server.send(());
         if tokio::time::timeout(GRACE, &mut server).await.is_err() {
             server.abort();

@@ -1,4 +1,4 @@
-//! The coordinator as its peers see it, over real connections.
+//! The coordinator as clients and workers see it, over real connections.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -34,11 +34,11 @@ async fn health_and_reflection_are_served() {
 }
 
 #[tokio::test]
-async fn a_result_that_was_acknowledged_is_there_after_a_restart_and_comes_back_in_full() {
+async fn an_acknowledged_result_survives_a_restart_exactly() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
     assert_eq!(served.submit(SWEEP).await.unwrap().new, 4);
-    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    let mut worker = Worker::connect(&served, "w", 1, vec![]).await;
     let of = worker.assignment().await;
     worker.report(1, &of, epoch(0.123_456_789_012_345_67)).await;
     worker.acknowledged(1).await;
@@ -60,7 +60,7 @@ async fn a_result_that_was_acknowledged_is_there_after_a_restart_and_comes_back_
 }
 
 /// Two learning rates under two seeds.
-const CHOOSING: &str = "\
+const SELECTING: &str = "\
 sweep: small
 seeds: 2
 base: {dataset: fashion-mnist-10k, model: cnn, loss: cce, optimizer: {name: sgd}, epochs: 1, validation: 0.1}
@@ -68,7 +68,7 @@ grid: {optimizer.lr: [0.1, 0.01]}
 select: {over: [optimizer.lr], by: validation_loss}
 ";
 
-/// An epoch with this validation loss, and the end of the attempt.
+/// Reports an epoch with this validation loss, and a result.
 async fn train(worker: &mut Worker, of: &v1::AttemptId, loss: f64) {
     let measurements = [("test_accuracy".to_owned(), 0.5), ("validation_loss".to_owned(), loss)].into();
     worker.report(1, of, Body::Epoch(v1::Epoch { epoch: 1, measurements })).await;
@@ -78,26 +78,26 @@ async fn train(worker: &mut Worker, of: &v1::AttemptId, loss: f64) {
 }
 
 #[tokio::test]
-async fn a_winner_s_other_seeds_are_trained_once_the_last_candidate_has_ended() {
+async fn the_winners_other_seeds_follow_when_the_last_candidate_ends() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
-    assert_eq!(served.submit(CHOOSING).await.unwrap().new, 2, "both candidates under the first seed");
-    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    assert_eq!(served.submit(SELECTING).await.unwrap().new, 2, "both candidates under the first seed");
+    let mut worker = Worker::connect(&served, "w", 1, vec![]).await;
     let first = worker.assignment().await;
     train(&mut worker, &first, 0.7).await;
     let second = worker.assignment().await;
     train(&mut worker, &second, 0.3).await;
     let status = served.status().await;
-    assert_eq!((status.finished, status.queued + status.running), (2, 1), "it is not over in between");
+    assert_eq!((status.finished, status.queued + status.running), (2, 1), "the sweep is not over in between");
     let third = worker.assignment().await;
     let jobs = served.results().await;
     let of = |attempt: &v1::AttemptId| jobs.iter().find(|job| job.job == attempt.job).unwrap();
     assert_eq!((&of(&third).cell, of(&third).seed), (&of(&second).cell, 1));
-    // The same again is the same sweep, with its winner's jobs.
-    let again = served.submit(CHOOSING).await.unwrap();
+    // Another submission is the same sweep with the winner's jobs.
+    let again = served.submit(SELECTING).await.unwrap();
     assert_eq!((again.jobs, again.new, again.finished, again.dropped), (3, 0, 2, 0));
-    // With another loss, who has won goes on undisturbed.
-    let more = CHOOSING.replace("grid: {", "grid: {loss: [mae, cce], ");
+    // With another loss in the grid, the winner's jobs continue.
+    let more = SELECTING.replace("grid: {", "grid: {loss: [mae, cce], ");
     let again = served.submit(&more).await.unwrap();
     assert_eq!((again.jobs, again.new, again.finished, again.dropped), (5, 2, 2, 0));
     train(&mut worker, &third, 0.3).await;
@@ -111,41 +111,42 @@ async fn a_winner_s_other_seeds_are_trained_once_the_last_candidate_has_ended() 
 }
 
 #[tokio::test]
-async fn a_choice_that_a_stopped_coordinator_left_open_is_made_by_the_next() {
+async fn a_selection_that_was_due_at_a_stop_is_made_after_the_restart() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
-    // The candidates are trained for another sweep, which has no choice to make.
-    let plain: String = CHOOSING.lines().filter(|line| !line.starts_with("select")).map(|l| format!("{l}\n")).collect();
+    // The candidates are trained for another sweep, which selects nothing.
+    let plain: String =
+        SELECTING.lines().filter(|line| !line.starts_with("select")).map(|l| format!("{l}\n")).collect();
     let other = plain.replace("sweep: small", "sweep: other").replace("seeds: 2", "seeds: 1");
     served.submit(&other).await.unwrap();
-    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    let mut worker = Worker::connect(&served, "w", 1, vec![]).await;
     for loss in [0.2, 0.9] {
         let of = worker.assignment().await;
         train(&mut worker, &of, loss).await;
     }
     served.stop().await;
-    // What is in the store is what a coordinator leaves that is stopped between an ending and what follows from it.
+    // The store is as if the coordinator had been stopped between the last result and the selection.
     let store = rusqlite::Connection::open(state.path().join("plusminus.sqlite")).unwrap();
-    let source = CHOOSING.replace("sweep: small", "sweep: other");
+    let source = SELECTING.replace("sweep: small", "sweep: other");
     store.execute("UPDATE sweeps SET source = ?1", [source]).unwrap();
     drop(store);
     let served = Served::on(state.path(), Policy::default()).await;
-    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    let mut worker = Worker::connect(&served, "w", 1, vec![]).await;
     let of = worker.assignment().await;
     train(&mut worker, &of, 0.2).await;
-    // A sweep whose candidates are all known has its winner when it is submitted.
-    served.submit(CHOOSING).await.unwrap();
+    // A sweep whose candidates have all ended has its winner when it is submitted.
+    served.submit(SELECTING).await.unwrap();
     let status = served.status().await;
     assert_eq!((status.finished, status.queued + status.running), (3, 0));
     served.stop().await;
 }
 
 #[tokio::test]
-async fn where_no_candidate_can_be_trained_nothing_more_is_queued_and_the_next_submission_tries_again() {
+async fn if_all_candidates_fail_nothing_is_queued_until_the_next_submission() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
-    served.submit(CHOOSING).await.unwrap();
-    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    served.submit(SELECTING).await.unwrap();
+    let mut worker = Worker::connect(&served, "w", 1, vec![]).await;
     let failure = v1::Failure { kind: v1::FailureKind::UserError.into(), message: "no data".to_owned() };
     let failed = Body::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) });
     for _ in 0..2 {
@@ -155,10 +156,10 @@ async fn where_no_candidate_can_be_trained_nothing_more_is_queued_and_the_next_s
     }
     let status = served.status().await;
     assert_eq!((status.failed, status.queued + status.running), (2, 0));
-    assert_eq!(served.submit(CHOOSING).await.unwrap().requeued, 2);
+    assert_eq!(served.submit(SELECTING).await.unwrap().requeued, 2);
     let of = worker.assignment().await;
     train(&mut worker, &of, 0.5).await;
-    // One that fails is out.
+    // A failed candidate cannot win.
     let of = worker.assignment().await;
     worker.report(3, &of, failed).await;
     worker.acknowledged(3).await;
@@ -167,27 +168,28 @@ async fn where_no_candidate_can_be_trained_nothing_more_is_queued_and_the_next_s
     assert_eq!(jobs.iter().find(|job| job.job == of.job).unwrap().seed, 1);
     let status = served.status().await;
     assert_eq!((status.finished, status.failed, status.running), (1, 1, 1));
-    // Called off, it chooses nothing more.
+    // A cancelled sweep selects nothing.
     served.sweeps().cancel(v1::CancelRequest { sweep: "small".to_owned() }).await.unwrap();
     assert_eq!(served.status().await.dropped, 1);
     served.stop().await;
 }
 
 #[tokio::test]
-async fn what_a_past_attempt_says_is_acknowledged_and_changes_nothing() {
+async fn a_stale_attempts_report_is_acknowledged_and_changes_nothing() {
     let state = tempfile::tempdir().unwrap();
-    let served = Served::on(state.path(), Policy { lease: 1_500, backoff: 1, ..Policy::default() }).await;
+    let policy = Policy { lease: Duration::from_millis(1_500), backoff: Duration::from_millis(1), ..Policy::default() };
+    let served = Served::on(state.path(), policy).await;
     served
         .submit(&SWEEP.replace("[none, {kind: uniform, rate: 0.4}]", "[none]").replace("seeds: 2", "seeds: 1"))
         .await
         .unwrap();
-    let mut frozen = Worker::join(&served, "frozen", 1, vec![]).await;
+    let mut frozen = Worker::connect(&served, "frozen", 1, vec![]).await;
     let first = frozen.assignment().await;
-    // It says nothing for longer than its lease; another worker takes the job.
-    let mut other = Worker::join(&served, "other", 1, vec![]).await;
+    // It stays silent for longer than its lease; another worker gets the job.
+    let mut other = Worker::connect(&served, "other", 1, vec![]).await;
     let second = other.assignment().await;
     assert_eq!((&second.job, second.attempt), (&first.job, 2));
-    assert!(matches!(frozen.told().await, to_worker::Message::Stop(_)));
+    assert!(matches!(frozen.next_message().await, to_worker::Message::Stop(_)));
     frozen.report(1, &first, epoch(0.9)).await;
     frozen.acknowledged(1).await;
     frozen.report(2, &first, finished()).await;
@@ -202,7 +204,7 @@ async fn what_a_past_attempt_says_is_acknowledged_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_wrong_sweep_file_is_refused_with_every_problem() {
+async fn an_invalid_sweep_file_is_refused_with_all_problems() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
     let status = served.submit("sweep: x\nseeds: 0\nbsae: {}\n").await.unwrap_err();
@@ -213,7 +215,7 @@ async fn a_wrong_sweep_file_is_refused_with_every_problem() {
 }
 
 #[tokio::test]
-async fn a_worker_that_does_not_introduce_itself_is_refused() {
+async fn a_worker_that_sends_no_hello_is_refused() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
     let message = v1::FromWorker { message: Some(from_worker::Message::Draining(v1::Draining {})) };
@@ -224,17 +226,17 @@ async fn a_worker_that_does_not_introduce_itself_is_refused() {
 }
 
 #[tokio::test]
-async fn a_sweep_submitted_in_another_form_keeps_what_it_shares_and_forgets_no_result() {
+async fn a_changed_sweep_keeps_shared_jobs_and_all_results() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
     served.submit(SWEEP).await.unwrap();
-    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    let mut worker = Worker::connect(&served, "w", 1, vec![]).await;
     let of = worker.assignment().await;
     worker.report(1, &of, epoch(0.5)).await;
     worker.report(2, &of, finished()).await;
     worker.acknowledged(1).await;
     worker.acknowledged(2).await;
-    // Without the cell that the finished job belongs to, and then with it again, over a restart.
+    // Removes the cell of the finished job, restarts, and adds the cell again.
     served.submit(&SWEEP.replace("[none, ", "[")).await.unwrap();
     served.stop().await;
     let served = Served::on(state.path(), Policy::default()).await;
@@ -245,10 +247,10 @@ async fn a_sweep_submitted_in_another_form_keeps_what_it_shares_and_forgets_no_r
 }
 
 #[tokio::test]
-async fn another_process_by_a_connected_workers_name_is_told_so() {
+async fn another_process_with_a_connected_workers_name_is_refused() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
-    let _first = Worker::join(&served, "w", 1, vec![]).await;
+    let _first = Worker::connect(&served, "w", 1, vec![]).await;
     let hello = v1::Hello { worker: "w".to_owned(), instance: 2, ..v1::Hello::default() };
     let message = v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) };
     let mut client = WorkerServiceClient::new(served.channel.clone());
@@ -260,7 +262,7 @@ async fn another_process_by_a_connected_workers_name_is_told_so() {
     served.stop().await;
 }
 
-/// Hands a file in as parts under a digest.
+/// Uploads a weights file in parts under a digest.
 async fn put(served: &Served, digest: &str, parts: &[&[u8]]) -> Result<(), tonic::Status> {
     let part = |(i, content): (usize, &&[u8])| v1::WeightsPart {
         digest: if i == 0 { digest.to_owned() } else { String::new() },
@@ -284,10 +286,10 @@ async fn get(served: &Served, digest: &str) -> Result<Vec<u8>, tonic::Status> {
 }
 
 #[tokio::test]
-async fn weights_that_are_handed_in_are_had_again_also_after_a_restart() {
+async fn uploaded_weights_can_be_downloaded_even_after_a_restart() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
-    // More than a message may hold.
+    // Larger than the limit of one message.
     let content: Vec<u8> = (0..9 << 20).map(|i| (i % 251) as u8).collect();
     let digest = Digest::of(&content).to_string();
     let parts: Vec<&[u8]> = content.chunks(1 << 20).collect();
@@ -302,7 +304,7 @@ async fn weights_that_are_handed_in_are_had_again_also_after_a_restart() {
 }
 
 #[tokio::test]
-async fn weights_that_are_not_what_they_are_called_are_refused_and_never_given_out() {
+async fn weights_with_a_wrong_digest_are_refused_and_never_served() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
     let digest = Digest::of(b"all of it").to_string();
@@ -319,11 +321,11 @@ async fn weights_that_are_not_what_they_are_called_are_refused_and_never_given_o
 }
 
 #[tokio::test]
-async fn a_client_that_watches_and_does_not_read_slows_nobody() {
+async fn a_watcher_that_does_not_read_slows_nothing_down() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
     served.submit(SWEEP).await.unwrap();
-    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    let mut worker = Worker::connect(&served, "w", 1, vec![]).await;
     let of = worker.assignment().await;
     let request = v1::WatchRequest { sweep: "small".to_owned() };
     let mut slow = Vec::new();
@@ -340,7 +342,7 @@ async fn a_client_that_watches_and_does_not_read_slows_nobody() {
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     worker.report(301, &of, finished()).await;
     worker.acknowledged(301).await;
-    // Read late, it comes to how the sweep stands, after what the connection had room for.
+    // A late reader gets buffered updates first and then the current status.
     let mut late = slow.pop().unwrap().into_inner();
     let caught_up = async { while late.message().await.unwrap().unwrap().status.unwrap().finished < 1 {} };
     tokio::time::timeout(Duration::from_secs(10), caught_up).await.expect("in time");
@@ -349,11 +351,11 @@ async fn a_client_that_watches_and_does_not_read_slows_nobody() {
 }
 
 #[tokio::test]
-async fn a_user_resumes_a_cancelled_sweep_a_failed_job_and_has_it_explained() {
+async fn users_resume_cancelled_sweeps_and_failed_jobs_and_explain_jobs() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
     served.submit(SWEEP).await.unwrap();
-    let mut worker = Worker::join(&served, "w", 1, vec![]).await;
+    let mut worker = Worker::connect(&served, "w", 1, vec![]).await;
     let of = worker.assignment().await;
     let explain = |job: &str| {
         let (mut client, job) = (served.sweeps(), job.to_owned());
@@ -380,11 +382,11 @@ async fn a_user_resumes_a_cancelled_sweep_a_failed_job_and_has_it_explained() {
     for (jobs, code) in [(["0"; 1], Code::NotFound), (["xyz"; 1], Code::InvalidArgument)] {
         let code_of = |error: tonic::Status| error.code();
         let found = resume(false, &jobs).await.map_err(code_of);
-        // One of four ids may begin so.
+        // One of the four ids may start with it.
         assert!(found == Err(code) || found == Ok(0), "{found:?}");
     }
     served.sweeps().cancel(v1::CancelRequest { sweep: "small".to_owned() }).await.unwrap();
     assert_eq!(resume(true, &[]).await.unwrap_err().code(), Code::FailedPrecondition);
-    assert_eq!(resume(false, &[]).await.unwrap(), 4, "all of it, as if it were submitted again");
+    assert_eq!(resume(false, &[]).await.unwrap(), 4, "the whole sweep, as in a new submission");
     served.stop().await;
 }

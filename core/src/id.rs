@@ -1,10 +1,10 @@
-//! Names of things: jobs, cells, sweeps, workers, attempts.
+//! Identifiers of jobs, cells, sweeps, workers, attempts and weights files.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A text that is not an id.
+/// A text that is not an identifier of the expected form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected {expected}, found {found:?}")]
 pub struct IdError {
@@ -13,7 +13,7 @@ pub struct IdError {
 }
 
 impl IdError {
-    /// What the text should have been.
+    /// The expected form, as a noun phrase.
     pub fn expected(&self) -> &'static str {
         self.expected
     }
@@ -27,7 +27,8 @@ macro_rules! hash_id {
         pub struct $name([u8; 16]);
 
         impl $name {
-            /// The first 128 bits of the BLAKE3 hash of `parts`, which are separated so that no two lists run together.
+            /// The first 128 bits of the BLAKE3 hash of `parts`. Each part is preceded by its length, so that different lists of parts never
+            /// hash the same bytes.
             pub(crate) fn of(parts: &[&[u8]]) -> Self {
                 let mut hasher = blake3::Hasher::new_derive_key(concat!("plusminus 1 ", stringify!($name)));
                 for part in parts {
@@ -39,18 +40,18 @@ macro_rules! hash_id {
                 $name(id)
             }
 
-            /// The id of these 16 bytes.
+            /// The id with these 16 bytes.
             pub fn from_bytes(bytes: [u8; 16]) -> Self {
                 $name(bytes)
             }
 
-            /// Its 16 bytes.
+            /// The 16 bytes of the id.
             pub fn as_bytes(&self) -> &[u8; 16] {
                 &self.0
             }
 
-            /// The id as a number. Ids are hashes, so any part of it is spread evenly.
-            #[allow(dead_code, reason = "not every kind of id is looked up by it")]
+            /// The id as a number. Ids are hashes, so every part of it is uniformly distributed.
+            #[allow(dead_code, reason = "only job ids are looked up by number")]
             pub(crate) fn number(&self) -> u128 {
                 u128::from_be_bytes(self.0)
             }
@@ -63,7 +64,7 @@ macro_rules! hash_id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                // A million of them are written for a large sweep, and read when it is gone on with: by hand, not as numbers.
+                // A large sweep writes a million ids and a restart reads them, so this avoids the slower number formatting.
                 let mut text = [0; 32];
                 for (digits, byte) in text.chunks_exact_mut(2).zip(self.0) {
                     digits[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
@@ -111,42 +112,42 @@ macro_rules! hash_id {
 }
 
 hash_id! {
-    /// A cell: the hash of a configuration in canonical form, without a seed.
+    /// Identifies a cell: the hash of its configuration in canonical form, without a seed.
     CellId
 }
 hash_id! {
-    /// A job: the hash of its cell and its seed.
+    /// Identifies a job: the hash of its cell and its seed.
     JobId
 }
 
-/// Weights as a file: the BLAKE3 of its bytes.
+/// Identifies a weights file: the BLAKE3 hash of its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// Of a file with this content.
+    /// The digest of a file with this content.
     pub fn of(content: &[u8]) -> Self {
         Digest(*blake3::hash(content).as_bytes())
     }
 
-    /// What the file is called in a directory of weights.
+    /// The file's name in a directory of kept weights.
     pub fn file_name(&self) -> String {
         format!("{self}.safetensors")
     }
 }
 
-/// Makes the [`Digest`] of a file that is read in parts.
+/// Computes the [`Digest`] of a file that is read in parts.
 #[derive(Clone, Debug, Default)]
 pub struct Digester(blake3::Hasher);
 
 impl Digester {
-    /// Takes in the next part.
+    /// Adds the next part.
     pub fn update(&mut self, part: &[u8]) {
         self.0.update(part);
     }
 
-    /// The digest of all parts.
+    /// The digest of all parts so far.
     pub fn finish(&self) -> Digest {
         Digest(*self.0.finalize().as_bytes())
     }
@@ -188,7 +189,7 @@ impl From<Digest> for String {
     }
 }
 
-/// The name of a sweep: letters, digits, `-`, `_` and `.`, beginning with a letter or digit, at most 100.
+/// The name of a sweep: at most 100 letters, digits, `-`, `_` and `.`, the first of which is a letter or digit.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct SweepName(String);
@@ -235,7 +236,7 @@ impl fmt::Display for SweepName {
     }
 }
 
-/// One try at a job, numbered from 1. Whatever a worker says carries it; what a past attempt says is dropped.
+/// The number of one try at a job, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct Attempt(pub u32);
 
@@ -268,7 +269,7 @@ impl AttemptId {
     }
 }
 
-/// A worker daemon, by the name that it gives itself; it keeps the name over reconnections.
+/// The name of a worker. It stays the same over reconnections and restarts of the worker.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct WorkerName(pub String);
 
@@ -283,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_survives_being_written_and_read() {
+    fn ids_survive_formatting_and_parsing() {
         let id = JobId::of(&[b"a", b"b"]);
         assert_eq!(id.to_string().parse::<JobId>(), Ok(id));
         assert_ne!(id, JobId::of(&[b"ab"]));
@@ -297,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_refused() {
+    fn malformed_ids_are_refused() {
         assert!("+0000000000000000000000000000000".parse::<JobId>().is_err());
         assert!("xyz".parse::<CellId>().is_err());
         assert!("000000000000000000000000000000ü".parse::<CellId>().is_err());

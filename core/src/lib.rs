@@ -1,16 +1,19 @@
-//! What every other room agrees on, and nothing that touches the world.
+//! The types and algorithms that all other crates share, without input or output.
 //!
-//! - [`methods`]: what a job may ask for: losses, noise, networks, data sets, optimisers, schedules.
-//! - [`job`]: one configuration under one seed, and the hash that names it.
-//! - [`diagnostics`]: what is measured of networks under label noise where a configuration asks for it.
-//! - [`logits`]: numerics on logits.
-//! - [`metric`], [`outcome`]: what is measured after an epoch, and how an attempt ends.
-//! - [`sweep_file`]: the sweep file: raw text with places, then checked, then expanded into jobs.
+//! Start with [`sweep_file`], which turns a YAML file into jobs, and [`scheduler`], which decides where and when they run.
+//!
+//! - [`input`]: reads YAML with positions and collects the problems found in it.
+//! - [`sweep_file`]: parses a sweep file, checks it and expands it into jobs; also reads published results.
+//! - [`methods`]: the values of a configuration: losses, noise, networks, data sets, optimisers, schedules.
+//! - [`job`], [`id`]: a configuration under one seed, and the hashes that identify jobs and cells.
+//! - [`random`]: the random streams of a job, derived from its seed.
+//! - [`metric`], [`diagnostics`], [`logits`]: the metrics of an epoch, the diagnostics of label noise, and numerics on logits.
+//! - [`outcome`]: how an attempt ends.
 //! - [`scheduler`]: the coordinator's state machine.
-//! - [`report`]: seeds to mean ± std, tables and their formats.
+//! - [`report`]: tables of mean ± standard deviation, comparisons, significance tests, and their output formats.
 //!
-//! *Architecture invariant:* nothing here reads a file, a clock or entropy, knows a network or awaits. Time and seeds are
-//! arguments. `core/clippy.toml` and `cli/tests/rooms.rs` hold it to that.
+//! *Architecture invariant:* this crate reads no file, clock, entropy or environment, uses no network and is synchronous. Time and seeds
+//! are arguments. `core/clippy.toml` forbids the functions, `cli/tests/rooms.rs` the dependencies.
 
 pub mod diagnostics;
 pub mod id;

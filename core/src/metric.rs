@@ -1,4 +1,4 @@
-//! What is measured after every epoch, and ([`EpochSelection`]) what a table shows of a job's epochs.
+//! Metrics, which are measured after every epoch, and [`EpochSelection`], which chooses the epoch that a table shows.
 
 mod selection;
 
@@ -21,7 +21,7 @@ macro_rules! metrics {
         }
 
         impl Metric {
-            /// Every metric that is not of a class, in the order of their documentation.
+            /// All metrics other than those of single classes, in the order of the documentation.
             pub const ALL: &'static [Metric] = &[$(Metric::$variant),+];
 
             /// The metric's name in files, tables and the store.
@@ -32,7 +32,7 @@ macro_rules! metrics {
                 }
             }
 
-            /// Which direction is better.
+            /// Whether higher or lower values are better.
             pub fn better(self) -> Better {
                 match self {
                     $(Metric::$variant => Better::$better,)+
@@ -40,7 +40,7 @@ macro_rules! metrics {
                 }
             }
 
-            /// What its values count.
+            /// The unit of the values.
             pub fn unit(self) -> Unit {
                 match self {
                     $(Metric::$variant => Unit::$unit,)+
@@ -52,7 +52,7 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// Mean loss over the training samples as they were trained on, under their given labels.
+    /// Mean loss over the training samples under their given labels, accumulated during the epoch's steps.
     TrainLoss "train_loss" Lower Plain,
     /// Share of the correctly labelled training samples that the network classifies as labelled.
     CleanAccuracy "clean_accuracy" Higher Share,
@@ -66,21 +66,21 @@ metrics! {
     ValidationAccuracy "validation_accuracy" Higher Share,
     /// Accuracy on the test samples, whose labels are never corrupted.
     TestAccuracy "test_accuracy" Higher Share,
-    /// Learning rate in the epoch.
+    /// Learning rate of the epoch.
     LearningRate "learning_rate" Higher Plain,
-    /// Training samples a second in the epoch, evaluation left out.
+    /// Training samples per second in the epoch, without evaluation.
     ImagesPerSecond "images_per_second" Higher Plain,
     /// Mean softmax of the given label over the correctly labelled training samples.
     SoftmaxClean "softmax_clean" Higher Share,
     /// Mean softmax of the given (wrong) label over the mislabelled training samples.
     SoftmaxNoisy "softmax_noisy" Lower Share,
-    /// Area under the receiver operating characteristic of the given label's softmax, which is to be higher where it is right.
+    /// Area under the receiver operating characteristic of the given label's softmax as a detector of correct labels.
     SoftmaxAuroc "softmax_auroc" Higher Share,
-    /// The highest accuracy on the test samples of one class less the lowest.
+    /// Highest minus lowest accuracy on the test samples of one class.
     ClassAccuracySpread "class_accuracy_spread" Lower Share,
-    /// Standard deviation of the classes' accuracies on test samples: of all classes there are, so divided by their number.
+    /// Population standard deviation of the classes' test accuracies.
     ClassAccuracyStd "class_accuracy_std" Lower Share,
-    /// The lowest accuracy on the test samples of one class.
+    /// Lowest accuracy on the test samples of one class.
     ClassAccuracyWorst "class_accuracy_worst" Higher Share,
     /// Accuracy on test, training and validation samples together under their true labels.
     HybridAccuracy "hybrid_accuracy" Higher Share,
@@ -96,32 +96,32 @@ metrics! {
     GradientNoisy "gradient_noisy" Lower Plain,
     /// Variance of ‖∂L/∂z‖₁ over the training samples.
     GradientVariance "gradient_variance" Higher Plain,
-    /// The mislabelled samples' share of all training samples' ‖∂L/∂z‖₁ over their share of the samples: below 1, they count less.
+    /// Mean ‖∂L/∂z‖₁ of the mislabelled over that of all training samples; below 1 if mislabelled samples have smaller gradients.
     GradientNoisyRatio "gradient_noisy_ratio" Lower Plain,
     /// Spearman's correlation, over the training samples, of ‖∂L/∂z‖₁ with ‖∂L/∂W‖₁ of the last layer's weights.
     GradientRankCorrelation "gradient_rank_correlation" Higher Plain,
-    /// Mean of −∂L/∂z of the true class over the mislabelled training samples: above 0, a step makes the true class likelier.
+    /// Mean of −∂L/∂z of the true class over the mislabelled training samples; positive if a step makes the true class more probable.
     TrueClassPull "true_class_pull" Higher Plain,
-    /// Share of the mislabelled training samples whose −∂L/∂z of the true class is above 0.
+    /// Share of the mislabelled training samples with positive −∂L/∂z of the true class.
     TrueClassPullShare "true_class_pull_share" Higher Share,
-    /// What predictions tell of given labels beyond true ones, on training samples: I(h; given | true) in nats, less chance's.
+    /// I(h; given | true) in nats on training samples, minus its expectation under independence; h is the predicted class.
     DependenceTrain "dependence_train" Lower Plain,
-    /// What predictions tell of given labels beyond true ones, on validation samples: I(h; given | true) in nats, less chance's.
+    /// I(h; given | true) in nats on validation samples, minus its expectation under independence; h is the predicted class.
     DependenceValidation "dependence_validation" Lower Plain,
-    /// ln|det U(h, given)| − ln|det U(h, true)| − ln|det T| on training samples: 0 where h and given labels are independent given true ones.
+    /// ln|det U(h, given)| − ln|det U(h, true)| − ln|det T| on training samples; 0 if h and given labels are independent given true labels.
     DmiResidualTrain "dmi_residual_train" Lower Plain,
     /// ln|det U(h, given)| − ln|det U(h, true)| − ln|det T| on validation samples.
     DmiResidualValidation "dmi_residual_validation" Lower Plain,
-    /// Σ|T̂ − T| over the number of classes: how far the transition matrix that a loss uses is from what became of the labels.
+    /// Σ|T̂ − T| / number of classes, for the loss's transition matrix T̂ and the realised one T.
     TransitionError "transition_error" Lower Plain,
 }
 
-/// A class that there are metrics of, by its index from 0, below [`Class::COUNT`].
+/// A class with metrics of its own, by its index below [`Class::COUNT`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Class(u16);
 
 impl Class {
-    /// How many classes there are metrics of.
+    /// The number of classes with metrics of their own.
     pub const COUNT: usize = 1_000;
 
     /// The class `index`, if it is below [`Class::COUNT`].
@@ -129,25 +129,25 @@ impl Class {
         (index < Class::COUNT).then_some(Class(index as u16))
     }
 
-    /// Its index, from 0.
+    /// The index, from 0.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }
 }
 
-/// A metric is copied and compared everywhere, so its name is no text of its own.
+/// The names are stored here because [`Metric`] is `Copy`.
 static CLASS_ACCURACY: LazyLock<Vec<String>> =
     LazyLock::new(|| (0..Class::COUNT).map(|class| format!("{CLASS_ACCURACY_PREFIX}{class}")).collect());
 const CLASS_ACCURACY_PREFIX: &str = "class_accuracy_";
 
 impl Metric {
-    /// Whether it is of validation samples.
+    /// Whether the metric requires validation samples.
     pub fn needs_validation(self) -> bool {
         use Metric::{DependenceValidation, DmiResidualValidation, ValidationAccuracy, ValidationLoss};
         matches!(self, ValidationLoss | ValidationAccuracy | DependenceValidation | DmiResidualValidation)
     }
 
-    /// Whether it is of mislabelled samples.
+    /// Whether the metric requires mislabelled samples.
     pub fn needs_noise(self) -> bool {
         use Metric::{GradientNoisy, GradientNoisyRatio, NoisyAccuracy, PruningRecall, RecoveredAccuracy};
         use Metric::{SoftmaxAuroc, SoftmaxNoisy, TrueClassPull, TrueClassPullShare};
@@ -163,9 +163,9 @@ impl fmt::Display for Metric {
     }
 }
 
-/// No metric has this name.
+/// The error for a name of no metric.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("no metric of this name is known")]
+#[error("unknown metric")]
 pub struct UnknownMetric;
 
 impl FromStr for Metric {
@@ -174,7 +174,7 @@ impl FromStr for Metric {
     fn from_str(name: &str) -> Result<Self, UnknownMetric> {
         let of_class = || {
             let class = name.strip_prefix(CLASS_ACCURACY_PREFIX)?.parse().ok().and_then(Class::new)?;
-            // One name each: `class_accuracy_07` is none.
+            // Names are unique: `class_accuracy_07` is rejected.
             Some(Metric::ClassAccuracy(class)).filter(|metric| metric.name() == name)
         };
         Metric::ALL.iter().copied().find(|metric| metric.name() == name).or_else(of_class).ok_or(UnknownMetric)
@@ -202,16 +202,16 @@ pub enum Better {
     Lower,
 }
 
-/// What a metric's values count.
+/// The unit of a metric's values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unit {
-    /// A share in 0..=1, printed in per cent.
+    /// A share within 0..=1, printed in per cent.
     Share,
     /// A plain number.
     Plain,
 }
 
-/// What was measured after one epoch. A metric that the job does not have (no validation samples, no mislabelled ones) is absent.
+/// The metrics of one epoch. Metrics that the job does not measure are absent, such as those of validation samples if there are none.
 pub type Measurements = BTreeMap<Metric, f64>;
 
 #[cfg(test)]
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_leads_back_to_its_metric_and_each_has_one() {
+    fn names_and_metrics_correspond_one_to_one() {
         let classes = [0, 7, 99, 999].map(|class| Metric::ClassAccuracy(Class::new(class).unwrap()));
         for metric in Metric::ALL.iter().copied().chain(classes) {
             assert_eq!(metric.name().parse(), Ok(metric));
@@ -227,10 +227,10 @@ mod tests {
             assert_eq!(json, format!(r#"{{"{metric}":0.5}}"#));
             assert_eq!(serde_json::from_str::<Measurements>(&json).unwrap(), Measurements::from([(metric, 0.5)]));
         }
-        for wrong in
+        for invalid in
             ["", "accuracy", "class_accuracy_", "class_accuracy_07", "class_accuracy_1000", "class_accuracy_-1"]
         {
-            assert_eq!(wrong.parse::<Metric>(), Err(UnknownMetric), "{wrong}");
+            assert_eq!(invalid.parse::<Metric>(), Err(UnknownMetric), "{invalid}");
         }
         assert_eq!(Class::new(1_000), None);
     }

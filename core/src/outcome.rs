@@ -1,4 +1,4 @@
-//! How an attempt ends, and what is known of a job once it has been trained.
+//! How an attempt ends: the classes of failure, and the facts about a trained job.
 
 use crate::id::Digest;
 use crate::methods::noise::TransitionMatrix;
@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Why an attempt failed. The kind decides whether another attempt is worth making; the message is for people.
+/// Why an attempt failed. The kind decides whether the job is retried; the message is for users.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// What class of failure it is.
+    /// The class of failure.
     pub kind: FailureKind,
-    /// What happened, where, and what to do.
+    /// States what happened, where, and what to do.
     pub message: String,
 }
 
 impl Failure {
-    /// A failure of this kind.
+    /// A failure of this kind with this message.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Failure { kind, message: message.into() }
     }
@@ -33,15 +33,16 @@ impl fmt::Display for Failure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailureKind {
-    /// The job asks for what cannot be had (a data set that is not there, a damaged file): the same again would fail again.
+    /// The job requires something that is missing (a data set that does not exist, a damaged file). A retry would fail too.
     UserError,
-    /// The loss became infinite or NaN: a result, not an accident.
+    /// The loss became infinite or NaN. That is a result, and a retry would give it again.
     Diverged,
-    /// The device or the machine has too little memory.
+    /// The device or the host has too little memory.
     OutOfMemory,
-    /// No fault of the job's at all: the worker was told to stop, or its machine cannot train (no process starts, its disk is full or fails).
+    /// Not the job's fault: the worker stopped, or its host cannot train (no process starts, the disk is full or fails). The job is requeued
+    /// at no cost.
     Preempted,
-    /// An accident that the job may have had a part in: a lost worker, a crashed runner, data that cannot be read at the moment.
+    /// An accident that the job may have caused: a lost worker, a crashed runner, data that cannot be read at the moment.
     Infrastructure,
 }
 
@@ -66,7 +67,7 @@ impl FailureKind {
         }
     }
 
-    /// Whether the same job may succeed when it is tried again.
+    /// Whether a retry of the job may succeed.
     pub fn is_transient(self) -> bool {
         match self {
             FailureKind::UserError | FailureKind::Diverged => false,
@@ -75,27 +76,27 @@ impl FailureKind {
     }
 }
 
-/// What is known of a job once it has been trained, besides its measurements.
+/// Facts about a trained job, besides its metrics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Facts {
-    /// Trained weights of the network.
+    /// The number of trainable parameters of the network.
     pub parameters: usize,
-    /// Samples trained on, held out for validation, and tested on.
+    /// The numbers of samples.
     pub samples: Samples,
-    /// Share of the training file's labels (validation part included) that are wrong.
+    /// The share of wrong labels among all training labels, including those held out for validation.
     pub noise_rate: f64,
-    /// What became of the training file's labels.
+    /// The realised transitions of the training labels.
     pub transition: TransitionMatrix,
-    /// BLAKE3 of the data set's pixels and labels, hexadecimal.
+    /// The BLAKE3 hash of the data set's pixels and labels, in hexadecimal.
     pub data: String,
-    /// The engine and what it chose for this machine, such as `fused 0.1.0 cpu avx512`.
+    /// The engine with its version and the instruction set that it uses, such as `fused 0.1.0 cpu avx512`.
     pub engine: String,
-    /// BLAKE3 of the final weights: equal bytes, equal digest.
+    /// The BLAKE3 hash of the final weights, in hexadecimal.
     pub weights: String,
-    /// The files of weights that it left for jobs that build on it.
+    /// The weights files that the job saved for child jobs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kept: BTreeMap<EpochSelection, Digest>,
-    /// Where the initial weights came from, if from a file.
+    /// The file that the initial weights came from; nothing if they were random.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<Start>,
 }
@@ -103,19 +104,19 @@ pub struct Facts {
 /// The file that initial weights came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
-    /// BLAKE3 of its bytes, hexadecimal.
+    /// The BLAKE3 hash of its bytes, in hexadecimal.
     pub digest: String,
-    /// Whether its classifier was for another number of classes, so that the job's own started at random.
+    /// Whether its classifier has another number of classes, so that the job's classifier started at random.
     pub random_classifier: bool,
 }
 
-/// Sizes of the parts of a data set.
+/// The number of samples in each part of a data set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Samples {
-    /// Trained on.
+    /// Training samples.
     pub train: usize,
-    /// Held out.
+    /// Samples held out for validation.
     pub validation: usize,
-    /// Tested on.
+    /// Test samples.
     pub test: usize,
 }

@@ -1,28 +1,28 @@
 //! Named, seeded streams of random numbers.
 //!
-//! Everything random in a job is drawn from a stream that is named by what it is for and by the epoch it is for, so no
-//! choice depends on how many numbers another one used, on the slot, the worker or the thread. A checkpoint therefore
-//! holds no generator: an epoch's streams are made anew from the job's seeds.
+//! Each random choice of a job draws from a stream that is identified by its purpose and its epoch. No choice depends on how many numbers
+//! another one used, nor on the slot, the worker or the thread. A checkpoint therefore stores no generator: the streams of an epoch follow
+//! from the job's seeds.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// What a stream of random numbers is for.
+/// The purpose of a stream of random numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// Which training samples are held out for validation.
+    /// The training samples that are held out for validation.
     Split,
-    /// Which labels are corrupted, and to what.
+    /// The labels that are corrupted, and their new values.
     Noise,
-    /// Initial weights.
+    /// The initial weights.
     Weights,
-    /// Order of the training samples in an epoch.
+    /// The order of the training samples in an epoch.
     Order,
     /// Crops and flips in an epoch.
     Augmentation,
     /// Dropout masks in an epoch.
     Dropout,
-    /// Shuffles that tell what a diagnostic finds by chance, after an epoch.
+    /// Shuffles after an epoch that measure what a diagnostic finds by chance.
     Diagnostics,
     /// Latent labels that a loss draws in an epoch.
     Latent,
@@ -51,12 +51,12 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// `noise_seed` feeds [`Stream::Noise`] alone, `seed` all the others.
+    /// Streams of these seeds. `noise_seed` is used for [`Stream::Noise`] only, and `seed` for all others.
     pub fn new(seed: u64, noise_seed: u64) -> Self {
         Streams { seed, noise_seed }
     }
 
-    /// The generator of `stream` in `epoch`; what is drawn once a job uses epoch 0.
+    /// The generator of `stream` in `epoch`. Choices that are made once per job use epoch 0.
     pub fn generator(&self, stream: Stream, epoch: u64) -> ChaCha8Rng {
         let seed = if stream == Stream::Noise { self.noise_seed } else { self.seed };
         let mut hasher = blake3::Hasher::new_derive_key("plusminus 1 random stream");
@@ -77,16 +77,16 @@ mod tests {
     }
 
     #[test]
-    fn the_noise_stream_follows_the_noise_seed_alone() {
+    fn only_the_noise_stream_depends_on_the_noise_seed() {
         let (a, b) = (Streams::new(1, 7), Streams::new(2, 7));
         assert_eq!(first(a, Stream::Noise, 0), first(b, Stream::Noise, 0));
         assert_ne!(first(a, Stream::Order, 0), first(b, Stream::Order, 0));
         assert_ne!(first(a, Stream::Noise, 0), first(Streams::new(1, 8), Stream::Noise, 0));
     }
 
-    /// Should this fail, every result changes with it: a new version has to say so.
+    /// If this fails, every result changes, and a new version has to announce it.
     #[test]
-    fn the_first_numbers_of_every_stream_stay_what_they_were() {
+    fn the_first_numbers_of_every_stream_stay_the_same() {
         let streams = Streams::new(1, 2);
         let once = [Stream::Split, Stream::Noise, Stream::Weights].map(|stream| first(streams, stream, 0));
         assert_eq!(once, [1_453_485_823_189_183_510, 14_584_671_887_121_208_491, 4_301_483_992_070_535_238]);

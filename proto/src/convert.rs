@@ -1,4 +1,4 @@
-//! Between the wire and core. Nothing that comes over the wire is trusted: what is missing or malformed is an [`Invalid`].
+//! Conversions between wire messages and core's types. The wire is not trusted: a missing or malformed field is an [`Invalid`].
 
 use crate::v1;
 use plusminus_core::id::{Attempt, AttemptId, CellId, Digest, JobId};
@@ -11,18 +11,18 @@ use plusminus_core::{input, report};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// A message that does not say what it must.
+/// A wire message with a missing or malformed field.
 #[derive(Debug, thiserror::Error)]
 pub enum Invalid {
     /// A field is not set.
-    #[error("expected `{0}`, which is not set")]
+    #[error("field `{0}` is missing")]
     Missing(&'static str),
-    /// A field holds what it cannot.
-    #[error("`{field}`: {problem}")]
+    /// A field has an invalid value.
+    #[error("field `{field}`: {problem}")]
     Malformed {
         /// The field.
         field: &'static str,
-        /// What is wrong.
+        /// The reason.
         problem: String,
     },
 }
@@ -31,31 +31,31 @@ fn malformed(field: &'static str, problem: impl ToString) -> Invalid {
     Invalid::Malformed { field, problem: problem.to_string() }
 }
 
-/// An attempt's id to the wire.
+/// Converts an attempt id to the wire.
 pub fn attempt_id(of: AttemptId) -> v1::AttemptId {
     v1::AttemptId { job: of.job.to_string(), attempt: of.attempt.0 }
 }
 
 impl v1::AttemptId {
-    /// The job and the attempt.
+    /// Converts to core's type.
     ///
     /// # Errors
-    /// If it is no job id.
+    /// If the job id is malformed.
     pub fn to_core(&self) -> Result<AttemptId, Invalid> {
         let job = self.job.parse().map_err(|error| malformed("job", error))?;
         Ok(AttemptId { job, attempt: Attempt(self.attempt) })
     }
 }
 
-/// An attempt's id, which must be there.
+/// Converts a required attempt id.
 ///
 /// # Errors
-/// If it is not, or is malformed.
+/// If it is missing or malformed.
 pub fn required_attempt(of: Option<&v1::AttemptId>) -> Result<AttemptId, Invalid> {
     of.ok_or(Invalid::Missing("of"))?.to_core()
 }
 
-/// A list of attempts.
+/// Converts a list of attempt ids.
 ///
 /// # Errors
 /// If one is malformed.
@@ -82,7 +82,7 @@ impl From<v1::FailureKind> for FailureKind {
             v1::FailureKind::Diverged => FailureKind::Diverged,
             v1::FailureKind::OutOfMemory => FailureKind::OutOfMemory,
             v1::FailureKind::Preempted => FailureKind::Preempted,
-            // A kind of a later version is no fault of the job's.
+            // An unknown kind comes from a later version. It must not count as the job's own fault.
             v1::FailureKind::Infrastructure | v1::FailureKind::Unspecified => FailureKind::Infrastructure,
         }
     }
@@ -100,14 +100,14 @@ impl From<v1::Failure> for Failure {
     }
 }
 
-/// An epoch to the wire.
+/// Converts an epoch, numbered from 1, to the wire.
 pub fn epoch(epoch: u32, measurements: &Measurements) -> v1::Epoch {
     let measurements = measurements.iter().map(|(metric, value)| (metric.name().to_owned(), *value)).collect();
     v1::Epoch { epoch, measurements }
 }
 
 impl v1::Epoch {
-    /// What was measured; a metric that this version does not know is left out.
+    /// The measurements. Metrics that this version does not know are omitted.
     pub fn to_core(&self) -> Measurements {
         let known = |name: &String| name.parse::<Metric>().ok();
         self.measurements.iter().filter_map(|(name, value)| Some((known(name)?, *value))).collect()
@@ -189,12 +189,12 @@ impl TryFrom<v1::Report> for Report {
     type Error = Invalid;
 
     fn try_from(report: v1::Report) -> Result<Self, Invalid> {
-        let AttemptId { job, attempt } = required_attempt(report.of.as_ref())?;
-        let body = match report.body.ok_or(Invalid::Missing("news"))? {
+        let attempt = required_attempt(report.of.as_ref())?;
+        let body = match report.body.ok_or(Invalid::Missing("body"))? {
             v1::report::Body::Epoch(epoch) => ReportBody::Epoch(epoch.epoch, epoch.to_core()),
             v1::report::Body::Ended(ending) => ReportBody::Ended(ending.try_into()?),
         };
-        Ok(Report { sequence: report.sequence, job, attempt, body })
+        Ok(Report { sequence: report.sequence, attempt, body })
     }
 }
 
@@ -202,21 +202,21 @@ fn selection(name: &str) -> Result<EpochSelection, Invalid> {
     name.parse().map_err(|error| malformed("selection", error))
 }
 
-/// The digest of a file of weights.
+/// Parses the digest of a weight file.
 ///
 /// # Errors
-/// If it is none.
+/// If it is malformed.
 pub fn digest(text: &str) -> Result<Digest, Invalid> {
     text.parse().map_err(|error| malformed("digest", error))
 }
 
-/// The weights that a job builds on, to the wire.
+/// Converts a reference to parent weights to the wire.
 pub fn parent_weights(job: JobId, digest: Digest) -> v1::ParentWeights {
     v1::ParentWeights { job: job.to_string(), digest: digest.to_string() }
 }
 
 impl v1::ParentWeights {
-    /// The job that left them, and their file.
+    /// The parent job and the digest of its weight file.
     ///
     /// # Errors
     /// If either is malformed.
@@ -226,7 +226,7 @@ impl v1::ParentWeights {
 }
 
 impl v1::Assignment {
-    /// The selections whose weights are to be left.
+    /// The epoch selections whose weights the job must keep.
     ///
     /// # Errors
     /// If this version does not know one.
@@ -234,10 +234,10 @@ impl v1::Assignment {
         self.keeps.iter().map(|name| selection(name)).collect()
     }
 
-    /// The weights that the job builds on, which must be there if it builds on any.
+    /// The parent weights; `None` for a job without parent.
     ///
     /// # Errors
-    /// If they are not, or are malformed.
+    /// If they are malformed, or missing for a job with a parent.
     pub fn parent(&self, job: &Job) -> Result<Option<(JobId, Digest)>, Invalid> {
         match &self.parent {
             Some(parent) => parent.to_core().map(Some),
@@ -246,10 +246,10 @@ impl v1::Assignment {
         }
     }
 
-    /// The job that is to be trained, checked against the id under which it was given.
+    /// The assigned job.
     ///
     /// # Errors
-    /// If the configuration is not one that this version knows, or is not what the id is a hash of.
+    /// If this version cannot read the configuration, or its hash is not the job's id.
     pub fn job(&self) -> Result<Job, Invalid> {
         let AttemptId { job: id, .. } = required_attempt(self.of.as_ref())?;
         let configuration: Configuration =
@@ -290,23 +290,23 @@ impl From<v1::Problem> for input::Problem {
 }
 
 impl v1::SweepStatus {
-    /// All jobs of the sweep.
+    /// The number of jobs of the sweep.
     pub fn total(&self) -> u64 {
         self.queued + self.running + self.finished + self.failed + self.dropped
     }
 
-    /// Failed jobs but for those that diverged.
+    /// The number of failed jobs without those that diverged.
     pub fn failed_otherwise(&self) -> u64 {
         self.failed.saturating_sub(self.diverged)
     }
 
-    /// Whether nothing more is to come. What is left of a cancelled sweep is another sweep's.
+    /// Whether no job is queued or running. In a cancelled sweep, unfinished jobs belong to other sweeps.
     pub fn is_over(&self) -> bool {
         self.cancelled || self.queued + self.running == 0
     }
 }
 
-/// Where a job stands to the wire, with the kind of its failure.
+/// Converts a job's state to the wire, with the kind of its failure.
 pub fn job_state(state: &JobState) -> (v1::JobStatus, v1::FailureKind) {
     match state {
         JobState::Queued { .. } => (v1::JobStatus::Queued, v1::FailureKind::Unspecified),

@@ -1,48 +1,48 @@
-//! How a peer is reached: the URL, and what keeps a connection honest.
+//! The coordinator's URL, and the timeouts that detect a lost connection.
 
 use std::error::Error;
 use std::time::Duration;
 use tonic::transport::Endpoint;
 
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How often a silent connection is asked whether it lives, by both sides.
+/// How long opening a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often both sides ping an idle connection.
 pub const KEEPALIVE: Duration = Duration::from_secs(5);
-/// How long the answer to that may take.
+/// How long the answer to a ping may take.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A URL that is no coordinator's.
+/// A malformed coordinator URL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{url}` is no URL of a coordinator ({problem}); expected one like http://127.0.0.1:7600")]
+#[error("invalid coordinator URL `{url}`: {problem}; expected one like http://127.0.0.1:7600")]
 pub struct BadUrl {
-    /// What was given.
+    /// The given URL.
     pub url: String,
-    /// What is wrong with it.
+    /// The reason.
     pub problem: String,
 }
 
-/// The coordinator at `url`.
+/// The endpoint at `url`, with keep-alive settings.
 ///
 /// # Errors
-/// If it is not `http://HOST:PORT`.
+/// If `url` is not of the form `http://HOST:PORT`.
 pub fn endpoint(url: &str) -> Result<Endpoint, BadUrl> {
     let bad = |problem: String| BadUrl { url: url.to_owned(), problem };
     let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| bad(root_cause(&error)))?;
     match endpoint.uri().scheme_str() {
         Some("http") => {}
-        Some("https") => return Err(bad("there is no TLS yet".to_owned())),
+        Some("https") => return Err(bad("TLS is not supported".to_owned())),
         Some(other) => return Err(bad(format!("unknown scheme `{other}`"))),
-        None => return Err(bad("it begins with no http://".to_owned())),
+        None => return Err(bad("the scheme http:// is missing".to_owned())),
     }
     Ok(endpoint
-        .connect_timeout(CONNECT)
+        .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true))
 }
 
-/// What lies behind an error: tonic's own message is "transport error" and no more.
+/// The message of the innermost cause: tonic's own message is only "transport error".
 pub fn root_cause(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
@@ -56,10 +56,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_url_of_a_coordinator_is_told() {
+    fn an_invalid_coordinator_url_is_an_error() {
         for (url, problem) in [
-            ("127.0.0.1:7600", "it begins with no http://"),
-            ("https://127.0.0.1:7600", "there is no TLS yet"),
+            ("127.0.0.1:7600", "the scheme http:// is missing"),
+            ("https://127.0.0.1:7600", "TLS is not supported"),
             ("ftp://host", "unknown scheme `ftp`"),
         ] {
             assert_eq!(endpoint(url).unwrap_err().problem, problem);

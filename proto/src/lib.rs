@@ -1,21 +1,25 @@
-//! The wire: generated code, and conversions between it and core's types.
+//! The wire protocol: generated code, and conversions to core's types.
 //!
-//! *Architecture invariant:* nothing outside this crate looks into a wire message's optional fields; [`convert`] turns each into a
-//! core value or says what is wrong with it.
+//! - [`convert`]: conversions of messages.
+//! - [`session`]: messages of a worker's session as scheduler events and effects.
+//! - [`endpoint`]: the coordinator's URL and connection timeouts.
+//! - [`weights`]: weight files in parts.
+//!
+//! *Architecture invariant:* no other crate reads optional fields of a wire message; [`convert`] turns each into a core value or an error.
 
 pub mod convert;
 pub mod endpoint;
 pub mod session;
 pub mod weights;
 
-/// Version 1 of the wire, generated from `proto/plusminus/v1/*.proto`.
+/// Version 1 of the protocol, generated from `proto/plusminus/v1/*.proto`.
 #[allow(missing_docs, clippy::all, unused_qualifications)]
 pub mod v1 {
     tonic::include_proto!("plusminus.v1");
 }
 
-/// A status with this among its metadata says that the coordinator cannot write anything down for now, not that nobody answers.
+/// The metadata key of a status that means: the coordinator is running, but its store cannot be written at present.
 pub const STALLED: &str = "plusminus-stalled";
 
-/// The descriptors of the wire, for the reflection service.
+/// The protocol's file descriptors, for the gRPC reflection service.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,24 +1,22 @@
-//! What goes over a worker's stream, as events and effects of the coordinator's machine.
+//! Messages of a worker's session as events and effects of the scheduler.
 
 use crate::convert::{Invalid, attempt_id, attempts, parent_weights, required_attempt};
 use crate::v1::{self, from_worker, to_worker};
-use plusminus_core::id::AttemptId;
 use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_core::scheduler::{Effect, Ending, Event, Report, ReportBody, Session};
+use plusminus_core::scheduler::{DeviceClass, Effect, Ending, Event, Heartbeat, Report, ReportBody, Session};
 
-/// How many heartbeats are wanted in a lease.
+/// The number of heartbeats per lease.
 const BEATS: u64 = 5;
 
-/// What the machine is told by a message of a worker: nothing by a Hello, which comes once and first, and by progress, which it does
-/// not follow.
+/// The scheduler event of a worker's message. `None` for a Hello, which opens the session, and for progress, which the scheduler ignores.
 ///
 /// # Errors
-/// If the message does not say what it must.
+/// If a field is missing or malformed.
 pub fn event(session: Session, message: from_worker::Message) -> Result<Option<Event>, Invalid> {
     Ok(match message {
         from_worker::Message::Heartbeat(heartbeat) => {
             let holds = attempts(&heartbeat.holds)?;
-            Some(Event::Heartbeat { session, beat: heartbeat.beat, holds })
+            Some(Event::Heartbeat(Heartbeat { session, beat: heartbeat.beat, holds }))
         }
         from_worker::Message::Report(report) => Some(Event::Reported(session, understood(report)?)),
         from_worker::Message::Draining(_) => Some(Event::Draining(session)),
@@ -27,51 +25,54 @@ pub fn event(session: Session, message: from_worker::Message) -> Result<Option<E
     })
 }
 
-/// A report, or, where it says what cannot be, the end of its attempt: the worker would send it for ever.
+/// Converts a report. A malformed one becomes the failure of its attempt; otherwise the worker would send it without end.
 fn understood(report: v1::Report) -> Result<Report, Invalid> {
     let (sequence, of) = (report.sequence, required_attempt(report.of.as_ref()));
     Report::try_from(report).or_else(|error| {
-        let AttemptId { job, attempt } = of?;
-        let message = format!("the worker's report is not understood: {error}; is it of the same version?");
+        let attempt = of?;
+        let message = format!(
+            "the worker sent a malformed report: {error}; check that worker and coordinator have the same version"
+        );
         let failure = Failure::new(FailureKind::Infrastructure, message);
-        Ok(Report { sequence, job, attempt, body: ReportBody::Ended(Ending::Failed(failure)) })
+        Ok(Report { sequence, attempt, body: ReportBody::Ended(Ending::Failed(failure)) })
     })
 }
 
-/// Attempts at once on all these devices.
+/// The total number of slots of these devices.
 pub fn slots(devices: &[v1::Device]) -> u32 {
     devices.iter().map(|device| device.slots).fold(0, u32::saturating_add)
 }
 
-/// Whether they are GPUs: a worker has no others beside one.
-pub fn are_gpus(devices: &[v1::Device]) -> bool {
-    devices.iter().any(|device| device.name.starts_with("cuda:"))
+/// The class of these devices. A worker with a GPU offers no other devices.
+pub fn device_class(devices: &[v1::Device]) -> DeviceClass {
+    let has_gpu = devices.iter().any(|device| device.name.starts_with("cuda:"));
+    if has_gpu { DeviceClass::Gpu } else { DeviceClass::Cpu }
 }
 
-/// What a worker is told of the coordinator that greets it.
+/// The terms of a session that a Welcome states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// How long a lease lasts, in milliseconds.
+    /// The length of a lease in milliseconds.
     pub lease: u64,
-    /// Which store takes in what is reported.
+    /// The id of the coordinator's store.
     pub store: u32,
 }
 
-/// The message that an effect sends to a worker, if it sends one.
+/// The message that an effect sends to a worker, with the session; `None` for effects that send none.
 pub fn message(effect: &Effect, terms: Terms) -> Option<(Session, to_worker::Message)> {
     Some(match effect {
-        Effect::Assign { session, job, attempt, configuration, seed, origin, keeps } => {
+        Effect::Assign { session, attempt, configuration, seed, parent, keeps } => {
             let assignment = v1::Assignment {
-                of: Some(attempt_id(AttemptId::new(*job, *attempt))),
+                of: Some(attempt_id(*attempt)),
                 configuration: configuration.to_string(),
                 seed: *seed,
-                parent: origin.map(|(parent, file)| parent_weights(parent, file)),
+                parent: parent.map(|file| parent_weights(file.job, file.digest)),
                 keeps: keeps.iter().map(ToString::to_string).collect(),
             };
             (*session, to_worker::Message::Assignment(assignment))
         }
-        Effect::Stop { session, job, attempt } => {
-            (*session, to_worker::Message::Stop(v1::Stop { of: Some(attempt_id(AttemptId::new(*job, *attempt))) }))
+        Effect::Stop { session, attempt } => {
+            (*session, to_worker::Message::Stop(v1::Stop { of: Some(attempt_id(*attempt)) }))
         }
         Effect::Acknowledge(session, sequence) => {
             (*session, to_worker::Message::Acknowledgement(v1::Acknowledgement { sequence: *sequence }))

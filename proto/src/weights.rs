@@ -1,6 +1,6 @@
-//! Files of weights on their way: cut into parts that fit into messages, put together again, and checked against their digest.
+//! Weight files in transit: split into parts that fit into messages, reassembled, and checked against their digest.
 //!
-//! A file is called by its digest, so that what is there under a name is what was meant, or is damaged. What is called here blocks.
+//! A file is named after its digest, so a file with the right name has the right content or is damaged. All functions block.
 
 use plusminus_core::id::{Digest, Digester};
 use std::fs::{self, File};
@@ -8,43 +8,43 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// Bytes in a part.
+/// The size of a part in bytes.
 pub const PART: usize = 1 << 19;
-/// A file longer than this holds no weights of ours.
-const LONGEST: u64 = 8 << 30;
-/// How names end of files that are not whole yet.
+/// The largest valid weight file, in bytes.
+const MAX_LENGTH: u64 = 8 << 30;
+/// The extension of unfinished files.
 const UNFINISHED: &str = "part";
 
-/// Why a file cannot be put together.
+/// Why a file cannot be received.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// What came is something else, or not all of it.
-    #[error("expected weights with the digest {expected}, found {found}; they were damaged or cut off on their way")]
+    /// The content does not match the digest.
+    #[error("expected weights with the digest {expected}, found {found}; they were damaged or truncated in transit")]
     Other {
-        /// What was announced.
+        /// The announced digest.
         expected: Digest,
-        /// What came.
+        /// The digest of the received content.
         found: Digest,
     },
-    /// It goes on and on.
-    #[error("the weights are longer than {LONGEST} bytes")]
+    /// The file exceeds the limit.
+    #[error("the weights are longer than {MAX_LENGTH} bytes")]
     TooLong,
-    /// The disk says no.
-    #[error("cannot keep the weights in {path}: {error}")]
+    /// The disk is full or fails.
+    #[error("cannot store the weights in {path}: {error}")]
     Disk {
-        /// Where.
+        /// The directory.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
 }
 
-/// Where the file lies.
+/// The path of a weight file.
 pub fn path(directory: &Path, digest: Digest) -> PathBuf {
     directory.join(digest.file_name())
 }
 
-/// Whether the file is there and is what it is called; a damaged one is removed.
+/// Whether the file exists and matches its digest. A damaged file is removed.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -65,7 +65,7 @@ pub fn is_whole(directory: &Path, digest: Digest) -> io::Result<bool> {
     Ok(whole)
 }
 
-/// What came of something done with a file, or none if the file is not there.
+/// Turns the error that a file does not exist into `None`.
 ///
 /// # Errors
 /// Every other error.
@@ -77,7 +77,7 @@ pub fn if_there<T>(done: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// The file's parts, in order; a part that cannot be read is the last.
+/// The parts of a file, in order. The iterator ends after the first read error.
 ///
 /// # Errors
 /// If it cannot be opened.
@@ -100,10 +100,10 @@ pub fn parts(directory: &Path, digest: Digest) -> io::Result<impl Iterator<Item 
     }))
 }
 
-/// Puts `parts` together and checks them. When it returns the file is on the disk in full; if it fails, there is none.
+/// Writes `parts` into the file named after `digest`. On success the file is complete and durable; on an error there is no file.
 ///
 /// # Errors
-/// If the parts are not what `digest` says, or the disk fails.
+/// If the content does not match `digest` or is too long, or the disk fails.
 pub fn receive(directory: &Path, digest: Digest, parts: impl IntoIterator<Item = Vec<u8>>) -> Result<(), ReceiveError> {
     let failed = |error| ReceiveError::Disk { path: directory.to_owned(), error };
     fs::create_dir_all(directory).map_err(failed)?;
@@ -111,7 +111,7 @@ pub fn receive(directory: &Path, digest: Digest, parts: impl IntoIterator<Item =
     let (mut digester, mut length) = (Digester::default(), 0);
     for part in parts {
         length += part.len() as u64;
-        if length > LONGEST {
+        if length > MAX_LENGTH {
             return Err(ReceiveError::TooLong);
         }
         digester.update(&part);
@@ -123,11 +123,11 @@ pub fn receive(directory: &Path, digest: Digest, parts: impl IntoIterator<Item =
     }
     file.sync_all().map_err(failed)?;
     fs::rename(&unfinished.0, path(directory, digest)).map_err(failed)?;
-    // The new name is on disk once its directory is.
+    // The new name is durable once the directory is synced.
     File::open(directory).and_then(|opened| opened.sync_all()).map_err(failed)
 }
 
-/// Removes what a process that was killed has left unfinished. Nobody else may be writing into `directory`.
+/// Removes unfinished files of killed processes. No other process may be writing into `directory`.
 ///
 /// # Errors
 /// If it cannot be read or written.
@@ -142,20 +142,20 @@ pub fn clean(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether what lies there is, by its name, a file that is not whole yet.
+/// Whether the path is that of an unfinished file.
 pub fn is_unfinished(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == UNFINISHED)
 }
 
-/// A file under a name that no other has, which goes when it is not renamed.
+/// A file with a unique name that is removed on drop unless it was renamed.
 struct Unfinished(PathBuf);
 
 impl Unfinished {
-    /// Makes it. Its name is random: processes in different containers that share a disk may have the same numbers.
+    /// Creates the file. The name is random, because processes in different containers may share a disk and have equal process ids.
     fn create(directory: &Path, digest: Digest) -> io::Result<(Self, File)> {
         let random = RandomState::new().hash_one(());
         let path = directory.join(format!("{digest}.{random:016x}.{UNFINISHED}"));
-        // What is there under that name already is somebody else's, and stays.
+        // An existing file belongs to another process.
         let file = File::create_new(&path)?;
         Ok((Unfinished(path), file))
     }
@@ -163,7 +163,7 @@ impl Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // Renamed, it is not there, and that is right.
+        // A renamed file no longer exists under this name.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_cut_and_put_together_again_is_the_same() {
+    fn a_file_that_is_split_and_reassembled_is_the_same() {
         let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let (content, digest) = (content(), Digest::of(&content()));
         fs::write(path(from.path(), digest), &content).unwrap();
@@ -192,12 +192,12 @@ mod tests {
             assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [PART, PART, 17]);
             receive(to.path(), digest, parts).unwrap();
             assert_eq!(fs::read(path(to.path(), digest)).unwrap(), content);
-            assert_eq!(names(to.path()), [digest.file_name()], "again, and nothing is left beside it");
+            assert_eq!(names(to.path()), [digest.file_name()], "no unfinished file remains, also after a repetition");
         }
     }
 
     #[test]
-    fn what_is_cut_off_on_its_way_is_refused_and_leaves_nothing() {
+    fn a_truncated_file_is_refused_and_leaves_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let digest = Digest::of(&content());
         let error = receive(directory.path(), digest, [content()[..PART].to_vec()]).unwrap_err();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn two_unfinished_files_of_the_same_weights_have_names_of_their_own_and_go() {
+    fn unfinished_files_of_the_same_weights_have_unique_names() {
         let directory = tempfile::tempdir().unwrap();
         let digest = Digest::of(b"weights");
         let made = [0; 2].map(|_| Unfinished::create(directory.path(), digest).unwrap());
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_not_there_and_what_was_left_unfinished_is_cleared_away() {
+    fn damaged_and_unfinished_files_are_removed() {
         let directory = tempfile::tempdir().unwrap();
         let digest = Digest::of(&content());
         fs::write(path(directory.path(), digest), "something else").unwrap();

@@ -1,13 +1,14 @@
-//! The coordinator: its machine between an inbox and a disk. What comes in while a commit is under way waits; what follows from a
-//! commit is done when it is durable.
+//! The coordinator's process: the shipped commit gate between an inbox and a disk.
 
 use crate::disk::Disk;
-use crate::network::Line;
+use crate::network::ConnectionId;
+use plusminus_coordinator::CommitGate;
 use plusminus_core::id::Digest;
-use plusminus_core::scheduler::{Effect, Event, Policy, Record, Scheduler, Session, State, Ticket};
+use plusminus_core::scheduler::{Event, Policy, Record, Scheduler, Session, State, Ticket};
 use plusminus_proto::session::Terms;
 use plusminus_proto::v1::from_worker;
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 /// In milliseconds.
 pub(crate) const LEASE: u64 = 8_000;
@@ -15,44 +16,43 @@ pub(crate) const LEASE: u64 = 8_000;
 pub(crate) const TERMS: Terms = Terms { lease: LEASE, store: 1 };
 
 pub(crate) fn policy() -> Policy {
-    Policy { lease: LEASE, failures: 3, backoff: 500, backoff_limit: 5_000, only: None, lease_before: 0 }
+    Policy {
+        lease: Duration::from_millis(LEASE),
+        failures: 3,
+        backoff: Duration::from_millis(500),
+        backoff_limit: Duration::from_millis(5_000),
+        only: None,
+        lease_before: Duration::ZERO,
+    }
 }
 
-/// What comes to the coordinator.
+/// What arrives at the coordinator.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
-    Hello(Line, from_worker::Message),
+    Hello(ConnectionId, from_worker::Message),
     Message(Session, from_worker::Message),
     Gone(Session),
     User(Event),
 }
 
-/// Records that are being written, and what is to be done then.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Round {
-    pub records: Vec<Record>,
-    pub effects: Vec<Effect>,
-}
-
 pub(crate) struct Coordinator {
-    /// Which process it is, from 1.
+    /// The number of the process, from 1.
     pub process: u64,
-    /// While it lives.
-    pub machine: Option<Scheduler>,
+    /// The scheduler and the effects that wait for a commit, while the process runs.
+    pub gate: Option<CommitGate>,
     pub disk: Disk,
     pub inbox: VecDeque<Request>,
-    /// Heartbeats that were answered while a commit was under way: the machine hears of them after it.
-    pub held: Vec<Request>,
-    pub round: Option<Round>,
+    /// The records of the commit that is under way.
+    pub writing: Option<Vec<Record>>,
     pub sessions: u64,
     pub tickets: u64,
-    /// Until when it stands still, and until when its disk is full, or slow.
+    /// The times until which the process is frozen, and its disk full or slow.
     pub frozen: u64,
     pub disk_full: u64,
     pub disk_slow: u64,
-    /// What was committed when it was killed, if that is known for sure.
+    /// The committed state when the process was killed; nothing if a commit was under way.
     pub committed: Option<State>,
-    /// Weights that lie on its disk.
+    /// Kept weights on its disk.
     pub weights: BTreeSet<Digest>,
 }
 
@@ -60,11 +60,10 @@ impl Coordinator {
     pub fn new(disk: Disk) -> Self {
         Coordinator {
             process: 0,
-            machine: None,
+            gate: None,
             disk,
             inbox: VecDeque::new(),
-            held: Vec::new(),
-            round: None,
+            writing: None,
             sessions: 0,
             tickets: 0,
             frozen: 0,
@@ -73,6 +72,15 @@ impl Coordinator {
             committed: None,
             weights: BTreeSet::new(),
         }
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.gate.is_some()
+    }
+
+    /// The scheduler, while the process runs.
+    pub fn scheduler(&self) -> Option<&Scheduler> {
+        self.gate.as_ref().map(CommitGate::scheduler)
     }
 
     pub fn ticket(&mut self) -> Ticket {
@@ -85,12 +93,13 @@ impl Coordinator {
         Session(self.sessions)
     }
 
-    /// The process is gone, and with it all that is not on the disk. What was being written may be there or not.
-    pub fn die(&mut self) -> Option<Round> {
-        self.committed = self.machine.take().filter(|_| self.round.is_none()).map(|machine| machine.state().clone());
+    /// Kills the process: everything except the disk is lost. Returns the records of the commit that was under way, which may have
+    /// reached the disk.
+    pub fn die(&mut self) -> Option<Vec<Record>> {
+        let gate = self.gate.take().filter(|_| self.writing.is_none());
+        self.committed = gate.map(|gate| gate.scheduler().state().clone());
         self.inbox.clear();
-        self.held.clear();
         self.frozen = 0;
-        self.round.take()
+        self.writing.take()
     }
 }

@@ -1,4 +1,4 @@
-//! The coordinator's disk: what is committed, and nothing else, is there after a crash.
+//! The coordinator's disk. Exactly the committed records survive a crash.
 
 use plusminus_coordinator::{Store, StoreError};
 use plusminus_core::id::{JobId, SweepName};
@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use tempfile::TempDir;
 
 pub(crate) enum Disk {
-    /// The records as they are.
+    /// Records in memory.
     Log(Vec<Record>),
-    /// The store that coordinators have.
+    /// The real store.
     Store(TempDir, Option<Box<Store>>),
 }
 
@@ -22,7 +22,7 @@ impl Disk {
     /// A store in a temporary directory.
     pub fn store() -> Result<Self, StoreError> {
         let unusable = |error| StoreError::Unusable { path: std::env::temp_dir(), error };
-        // In memory, where there is such a place: what is simulated here is a crash of the process, not of the machine.
+        // In memory if possible: the simulated crashes are those of a process, not of a host.
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).map_err(unusable)?;
         let store = Store::open(directory.path())?;
         Ok(Disk::Store(directory, Some(Box::new(store))))
@@ -36,7 +36,7 @@ impl Disk {
         Ok(())
     }
 
-    /// What a coordinator finds that is started again.
+    /// The committed records, read as by a restarted coordinator.
     pub fn records(&mut self) -> Result<Vec<Record>, StoreError> {
         match self {
             Disk::Log(log) => Ok(log.clone()),
@@ -48,7 +48,7 @@ impl Disk {
         }
     }
 
-    /// The test accuracies at a selection, where there is a store to ask.
+    /// The test accuracy of each job at an epoch selection. `None` without a real store.
     pub fn table(&self, sweep: &SweepName, at: EpochSelection) -> Result<Option<BTreeMap<JobId, f64>>, StoreError> {
         match self {
             Disk::Log(_) | Disk::Store(_, None) => Ok(None),

@@ -1,105 +1,105 @@
-//! What may befall whom, and for how long.
+//! The faults that are injected into a cluster.
 
-use crate::chance::Chance;
+use crate::rng::Rng;
 
-/// What may befall a cluster.
+/// A kind of fault, or a disturbing request of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// The coordinator is killed, and started again after a while.
+pub enum FaultKind {
+    /// Kills the coordinator and restarts it later.
     KillCoordinator,
-    /// The coordinator stands still, and goes on.
+    /// Suspends the coordinator for a while.
     FreezeCoordinator,
-    /// The coordinator's disk takes nothing more for a while.
+    /// The coordinator's disk is full for a while.
     FullDisk,
     /// The coordinator's disk is slow for a while.
     SlowDisk,
-    /// A file of weights at the coordinator is gone.
+    /// The coordinator loses a weight file.
     LoseWeights,
-    /// A worker's daemon is killed, and its runners with it, and started again after a while.
+    /// Kills a worker's daemon with its runners and restarts it later.
     KillWorker,
-    /// A worker's daemon stands still; its runners do not.
+    /// Suspends a worker's daemon, but not its runners.
     FreezeDaemon,
-    /// A worker's whole machine stands still.
-    FreezeMachine,
-    /// A worker leaves of its own will, and comes back.
+    /// Suspends a worker's whole host.
+    FreezeHost,
+    /// A worker drains and restarts.
     LeaveWorker,
-    /// A worker's disk takes nothing more for a while.
+    /// A worker's disk is full for a while.
     WorkerDiskFull,
-    /// A worker's machine is replaced by an empty one of another name.
+    /// Replaces a worker by one with another name and an empty disk.
     ReplaceWorker,
-    /// A runner is killed.
+    /// Kills a runner.
     KillRunner,
-    /// A runner stands still, and goes on.
+    /// Suspends a runner for a while.
     FreezeRunner,
-    /// A runner, or a lane of one, gets stuck for good.
+    /// A lane of a runner hangs until the runner is killed.
     HangRunner,
-    /// A GPU fails its runner for good: another process may use it.
+    /// A GPU fails for its runner process; a new process can use it.
     FailDevice,
-    /// A GPU has no memory for what a job asks for.
+    /// A GPU runs out of memory.
     FullDevice,
-    /// A connection breaks, and what was on its way is lost.
+    /// The connections of a worker break, and messages in transit are lost.
     Reset,
-    /// Nothing gets through between a worker and the coordinator for a while.
+    /// A network partition separates a worker from the coordinator for a while.
     Cut,
-    /// A user submits the sweep once more.
+    /// A user submits the sweep again.
     SubmitAgain,
-    /// A user cancels the sweep, and submits it again later.
+    /// A user cancels the sweep and submits it again later.
     Cancel,
-    /// A user asks for what has failed to be tried again.
+    /// A user resumes failed jobs.
     Resume,
 }
 
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Kind; 21] = [
-        Kind::KillCoordinator,
-        Kind::FreezeCoordinator,
-        Kind::FullDisk,
-        Kind::SlowDisk,
-        Kind::LoseWeights,
-        Kind::KillWorker,
-        Kind::FreezeDaemon,
-        Kind::FreezeMachine,
-        Kind::LeaveWorker,
-        Kind::WorkerDiskFull,
-        Kind::ReplaceWorker,
-        Kind::KillRunner,
-        Kind::FreezeRunner,
-        Kind::HangRunner,
-        Kind::FailDevice,
-        Kind::FullDevice,
-        Kind::Reset,
-        Kind::Cut,
-        Kind::SubmitAgain,
-        Kind::Cancel,
-        Kind::Resume,
+impl FaultKind {
+    /// All kinds.
+    pub const ALL: [FaultKind; 21] = [
+        FaultKind::KillCoordinator,
+        FaultKind::FreezeCoordinator,
+        FaultKind::FullDisk,
+        FaultKind::SlowDisk,
+        FaultKind::LoseWeights,
+        FaultKind::KillWorker,
+        FaultKind::FreezeDaemon,
+        FaultKind::FreezeHost,
+        FaultKind::LeaveWorker,
+        FaultKind::WorkerDiskFull,
+        FaultKind::ReplaceWorker,
+        FaultKind::KillRunner,
+        FaultKind::FreezeRunner,
+        FaultKind::HangRunner,
+        FaultKind::FailDevice,
+        FaultKind::FullDevice,
+        FaultKind::Reset,
+        FaultKind::Cut,
+        FaultKind::SubmitAgain,
+        FaultKind::Cancel,
+        FaultKind::Resume,
     ];
 }
 
-/// A fault that is to come.
+/// A planned fault.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fault {
-    pub kind: Kind,
-    /// Which worker, and which of its slots, where it is one's.
+    pub kind: FaultKind,
+    /// The worker and its slot, modulo their numbers, for faults of a worker.
     pub worker: u64,
     pub slot: u64,
-    /// For how long, in milliseconds.
-    pub lasting: u64,
+    /// The duration in milliseconds.
+    pub duration: u64,
 }
 
 impl Fault {
-    /// Faults with their moments, within the first so many milliseconds.
-    pub fn draw(chance: &mut Chance, within: u64) -> Vec<(u64, Fault)> {
-        let count = chance.between(1, 14);
-        // Some clusters are visited by one kind alone.
-        let single = if chance.one_in(4) { chance.of(&Kind::ALL) } else { None };
-        let one = |chance: &mut Chance| {
-            let kind = single.or_else(|| chance.of(&Kind::ALL)).unwrap_or(Kind::Reset);
-            let longest = if chance.one_in(3) { 60_000 } else { 6_000 };
-            let lasting = chance.between(10, longest);
-            let (worker, slot) = (chance.between(0, 1 << 20), chance.between(0, 1 << 20));
-            (chance.between(0, within), Fault { kind, worker, slot, lasting })
+    /// Random faults with their times, all within the first `within` milliseconds.
+    pub fn generate(rng: &mut Rng, within: u64) -> Vec<(u64, Fault)> {
+        let count = rng.between(1, 14);
+        // Some clusters get faults of a single kind.
+        let single = if rng.one_in(4) { rng.choose(&FaultKind::ALL) } else { None };
+        let one = |rng: &mut Rng| {
+            let kind = single.or_else(|| rng.choose(&FaultKind::ALL)).unwrap_or(FaultKind::Reset);
+            let longest = if rng.one_in(3) { 60_000 } else { 6_000 };
+            let duration = rng.between(10, longest);
+            let (worker, slot) = (rng.between(0, 1 << 20), rng.between(0, 1 << 20));
+            (rng.between(0, within), Fault { kind, worker, slot, duration })
         };
-        (0..count).map(|_| one(chance)).collect()
+        (0..count).map(|_| one(rng)).collect()
     }
 }

@@ -13,18 +13,18 @@
 //! *Architecture invariant:* nothing here is random but what is drawn from the seed's generator, and nothing depends on the real clock or on
 //! the order of a hash map: one seed gives the same bytes every time.
 
-mod chance;
 mod coordinator;
 mod disk;
 mod fault;
 mod network;
 mod plan;
 mod promises;
+mod rng;
 mod runner;
 mod trace;
 mod worker;
 pub mod world;
 
-pub use fault::Kind;
-pub use promises::Broken;
+pub use fault::FaultKind;
+pub use promises::BrokenPromise;
 pub use world::{Outcome, simulate};

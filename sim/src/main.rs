@@ -1,48 +1,48 @@
-//! `plusminus-sim`: many clusters, or one of them line by line.
+//! `plusminus-sim`: simulates many clusters, or one with a trace of its events.
 
 use clap::Parser;
-use plusminus_sim::{Broken, Kind, Outcome, simulate};
+use plusminus_sim::{BrokenPromise, FaultKind, Outcome, simulate};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-/// Simulate clusters under faults, and check every promise.
+/// Simulate clusters under faults and check every promise
 #[derive(Parser)]
 struct Arguments {
-    /// How many clusters.
+    /// Number of clusters
     #[arg(long, default_value_t = 1)]
     clusters: u64,
-    /// The seed of the first one; the others have the numbers that follow.
+    /// Seed of the first cluster; the others have the seeds that follow
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Write all that happens, a line each.
+    /// Print every event on a line
     #[arg(long)]
     trace: bool,
 }
 
-/// What many clusters come to.
+/// The sums over all simulated clusters.
 #[derive(Default)]
 struct Total {
     clusters: u64,
-    happenings: u64,
+    events: u64,
     epochs: (u64, u64),
-    faults: BTreeMap<Kind, u64>,
-    broken: Vec<Broken>,
+    faults: BTreeMap<FaultKind, u64>,
+    broken: Vec<BrokenPromise>,
 }
 
 impl Total {
     fn add(&mut self, outcome: &Outcome) {
         self.clusters += 1;
-        self.happenings += outcome.happenings;
+        self.events += outcome.events;
         self.epochs = (self.epochs.0 + outcome.epochs.0, self.epochs.1 + outcome.epochs.1);
         outcome.faults.iter().for_each(|(kind, times)| *self.faults.entry(*kind).or_default() += times);
     }
 
     fn merge(&mut self, other: Total) {
         self.clusters += other.clusters;
-        self.happenings += other.happenings;
+        self.events += other.events;
         self.epochs = (self.epochs.0 + other.epochs.0, self.epochs.1 + other.epochs.1);
         other.faults.into_iter().for_each(|(kind, times)| *self.faults.entry(kind).or_default() += times);
         self.broken.extend(other.broken);
@@ -65,7 +65,7 @@ fn main() -> io::Result<ExitCode> {
                     let mut out = io::stdout().lock();
                     outcome.trace.iter().filter(|_| trace).try_for_each(|line| writeln!(out, "{line}"))?;
                     if trace || clusters == 1 {
-                        writeln!(out, "seed {seed}: {} happenings, hash {}", outcome.happenings, outcome.digest)?;
+                        writeln!(out, "seed {seed}: {} events, hash {}", outcome.events, outcome.digest)?;
                     }
                 }
                 Err(broken) => total.broken.push(*broken),
@@ -77,18 +77,22 @@ fn main() -> io::Result<ExitCode> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         for handle in handles {
-            // A panic is told by the thread that had it.
+            // The thread itself prints its panic.
             total.merge(handle.join().unwrap_or_else(|_| Err(io::Error::other("a simulation panicked")))?);
         }
         io::Result::Ok(())
     })?;
     let mut out = io::stdout().lock();
-    writeln!(out, "{} clusters kept every promise, through {} happenings", total.clusters, total.happenings)?;
-    writeln!(out, "{} epochs were trained where an undisturbed sweep has {}", total.epochs.1, total.epochs.0)?;
+    writeln!(out, "{} clusters kept every promise, through {} events", total.clusters, total.events)?;
+    writeln!(out, "{} epochs trained; without faults {}", total.epochs.1, total.epochs.0)?;
     total.faults.iter().try_for_each(|(kind, times)| writeln!(out, "{times:>8} times {kind:?}"))?;
     let mut err = io::stderr().lock();
     for broken in total.broken.iter().take(3) {
-        writeln!(err, "{broken}\nagain: cargo run --release -p plusminus-sim -- --seed {} --trace", broken.seed)?;
+        writeln!(
+            err,
+            "{broken}\nto reproduce: cargo run --release -p plusminus-sim -- --seed {} --trace",
+            broken.seed
+        )?;
     }
     if total.broken.is_empty() {
         return Ok(ExitCode::SUCCESS);

@@ -1,6 +1,6 @@
-//! The sweep of a cluster, and what each of its jobs gives where nothing disturbs it.
+//! The sweep of a cluster, and each job's result without faults.
 
-use crate::chance::Chance;
+use crate::rng::Rng;
 use plusminus_core::id::{CellId, Digest, JobId, SweepName};
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{EpochSelection, Measurements, Metric};
@@ -10,48 +10,48 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A job of the sweep.
 #[derive(Clone, Debug)]
-pub(crate) struct Planned {
+pub(crate) struct PlannedJob {
     pub job: NewJob,
     pub epochs: u32,
-    /// How long an epoch takes, in milliseconds.
-    pub pace: u64,
-    /// How it ends instead of with a result, and in which epoch.
+    /// The duration of an epoch in milliseconds.
+    pub epoch_duration: u64,
+    /// The failure of the job, if it fails without faults, and the epoch in which it fails.
     pub fails: Option<(FailureKind, u32)>,
 }
 
 /// The sweep.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub jobs: Vec<Planned>,
+    pub jobs: Vec<PlannedJob>,
 }
 
-/// What must become of a job.
+/// The required outcome of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// A result, with these final weights.
+    /// A result with these final weights.
     Finished(String),
     Failed(FailureKind),
 }
 
 impl Plan {
-    /// A sweep, of which jobs may build on others: a store would have to read that from their configurations.
-    pub fn draw(chance: &mut Chance, families: bool) -> Self {
-        let count = chance.between(2, 9);
-        let mut jobs: Vec<Planned> = Vec::new();
+    /// A random sweep. Jobs have parents only `with_parents`: a real store would read them from configurations, which these jobs do not have.
+    pub fn generate(rng: &mut Rng, with_parents: bool) -> Self {
+        let count = rng.between(2, 9);
+        let mut jobs: Vec<PlannedJob> = Vec::new();
         for seed in 0..count {
             let older: Vec<JobId> = jobs.iter().map(|planned| planned.job.id).collect();
-            let parent = if families && chance.one_in(3) { chance.of(&older) } else { None };
-            let at = if chance.one_in(2) { EpochSelection::Final } else { EpochSelection::Best };
-            let epochs = chance.between(1, 6) as u32;
-            let fails = chance.one_in(8).then(|| {
-                let kind = if chance.one_in(2) { FailureKind::UserError } else { FailureKind::Diverged };
-                (kind, chance.between(1, u64::from(epochs)) as u32)
+            let parent = if with_parents && rng.one_in(3) { rng.choose(&older) } else { None };
+            let at = if rng.one_in(2) { EpochSelection::Final } else { EpochSelection::Best };
+            let epochs = rng.between(1, 6) as u32;
+            let fails = rng.one_in(8).then(|| {
+                let kind = if rng.one_in(2) { FailureKind::UserError } else { FailureKind::Diverged };
+                (kind, rng.between(1, u64::from(epochs)) as u32)
             });
             let origin = parent.map(|job| Origin { job, at });
-            jobs.push(Planned {
+            jobs.push(PlannedJob {
                 job: NewJob { id: job_id(seed), cell: cell(), seed, origin },
                 epochs,
-                pace: chance.delay(1_500, 6_000),
+                epoch_duration: rng.delay(1_500, 6_000),
                 fails,
             });
         }
@@ -71,15 +71,15 @@ impl Plan {
         }
     }
 
-    pub fn job(&self, id: JobId) -> Option<&Planned> {
+    pub fn job(&self, id: JobId) -> Option<&PlannedJob> {
         self.jobs.iter().find(|planned| planned.job.id == id)
     }
 
-    /// Epochs that are trained where nothing disturbs it.
+    /// The number of epochs that are trained without faults.
     pub fn epochs(&self) -> u64 {
-        let of = |planned: &Planned, expected: &Expected| match (expected, planned.fails) {
+        let of = |planned: &PlannedJob, expected: &Expected| match (expected, planned.fails) {
             (Expected::Finished(_), _) => planned.epochs,
-            (Expected::Failed(kind), Some((own, epoch))) if *kind == own && !self.is_stranded(planned) => epoch,
+            (Expected::Failed(kind), Some((own, epoch))) if *kind == own && !self.has_failed_parent(planned) => epoch,
             (Expected::Failed(_), _) => 0,
         };
         let expected = self.expected();
@@ -87,13 +87,13 @@ impl Plan {
         all.map(u64::from).sum()
     }
 
-    /// Whether what the job builds on fails.
-    fn is_stranded(&self, planned: &Planned) -> bool {
+    /// Whether the parent job fails.
+    fn has_failed_parent(&self, planned: &PlannedJob) -> bool {
         let origin = planned.job.origin.and_then(|origin| self.expected().remove(&origin.job));
         matches!(origin, Some(Expected::Failed(_)))
     }
 
-    /// What must become of every job.
+    /// The required outcome of every job.
     pub fn expected(&self) -> BTreeMap<JobId, Expected> {
         let mut all = BTreeMap::new();
         for planned in &self.jobs {
@@ -113,25 +113,25 @@ impl Plan {
     }
 }
 
-impl Planned {
-    /// The weights that it leaves at a selection.
+impl PlannedJob {
+    /// The weights that the job keeps for an epoch selection.
     pub fn weights(&self, at: EpochSelection) -> Digest {
         Digest::of(format!("{} {at}", self.job.id).as_bytes())
     }
 
-    /// Best in the midst of the training, or at its end, or at its beginning.
+    /// The test accuracy after an epoch. The best epoch may be the first, the last or any other.
     pub fn accuracy(&self, epoch: u32) -> f64 {
-        let wanders = (u64::from(epoch) * 7 + self.job.seed * 3) % 11;
-        wanders as f64 / 100.0 + f64::from(epoch) / 1000.0
+        let varying = (u64::from(epoch) * 7 + self.job.seed * 3) % 11;
+        varying as f64 / 100.0 + f64::from(epoch) / 1000.0
     }
 
-    /// That of its last epoch.
-    pub fn last(&self) -> f64 {
+    /// The test accuracy after the last epoch.
+    pub fn final_accuracy(&self) -> f64 {
         self.accuracy(self.epochs)
     }
 
-    /// The best of all its epochs.
-    pub fn best(&self) -> f64 {
+    /// The best test accuracy of all epochs.
+    pub fn best_accuracy(&self) -> f64 {
         (1..=self.epochs).map(|epoch| self.accuracy(epoch)).fold(f64::NEG_INFINITY, f64::max)
     }
 
@@ -139,7 +139,7 @@ impl Planned {
         Measurements::from([(Metric::TestAccuracy, self.accuracy(epoch))])
     }
 
-    /// The facts of its result, where these weights are to be left.
+    /// The facts of the result if the weights of these selections are kept.
     pub fn facts(&self, keeps: &BTreeSet<EpochSelection>) -> Facts {
         Facts {
             parameters: 1,
@@ -154,10 +154,10 @@ impl Planned {
         }
     }
 
-    /// How it ends after this epoch, if it does not go on.
+    /// The failure of the job in this epoch, if it fails then.
     pub fn fails_in(&self, epoch: u32) -> Option<Failure> {
         let (kind, when) = self.fails?;
-        (when == epoch).then(|| Failure::new(kind, format!("in epoch {epoch}, as ever")))
+        (when == epoch).then(|| Failure::new(kind, format!("planned failure in epoch {epoch}")))
     }
 }
 

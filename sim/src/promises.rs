@@ -1,50 +1,48 @@
-//! What must hold all the time, and in the end.
+//! The promises of a cluster: what must hold at all times, and what must hold at the end.
 
 use crate::plan::{Expected, Plan};
+use crate::runner::LaneId;
 use plusminus_core::id::{Attempt, AttemptId, JobId};
 use plusminus_core::metric::Metric;
 use plusminus_core::scheduler::{Ending, JobState, Record, Scheduler};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// A promise that was broken.
+/// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
+pub struct BrokenPromise {
     /// The cluster's seed.
     pub seed: u64,
-    /// When, in simulated milliseconds.
+    /// The simulated time in milliseconds since the start.
     pub at: u64,
-    /// What should have held, and what was found.
+    /// What was expected and what was found.
     pub promise: String,
-    /// The last things that happened before, a line each.
+    /// The last events before, one per line.
     pub before: Vec<String>,
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for BrokenPromise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.before.iter().try_for_each(|line| writeln!(f, "{line}"))?;
         write!(f, "seed {}: after {} ms: {}", self.seed, self.at, self.promise)
     }
 }
 
-/// Who is training, as a worker and the number of its process, a slot and the number of its runner.
-pub(crate) type Trainer = (usize, u64, usize, u64);
-
-/// What has been promised so far.
+/// The facts that later states are checked against.
 #[derive(Default)]
 pub(crate) struct Promises {
-    /// Jobs that a user was told to be accepted.
+    /// Jobs whose submission was confirmed to a user.
     accepted: BTreeSet<JobId>,
-    /// Jobs with a result, as committed.
+    /// Jobs with a committed result.
     finished: BTreeSet<JobId>,
-    /// Jobs of these that are trained again, for their weights.
-    again: BTreeSet<JobId>,
-    /// Rows of every attempt, as committed.
+    /// Finished jobs that are trained again because their weights were lost.
+    retrained: BTreeSet<JobId>,
+    /// The committed epochs of every attempt, with their test accuracy.
     epochs: BTreeMap<AttemptId, BTreeMap<u32, f64>>,
-    /// The attempt that gave the result.
-    by: BTreeMap<JobId, Attempt>,
-    training: BTreeMap<JobId, Trainer>,
-    /// Epochs that were trained, whatever became of them.
+    /// The attempt that finished each job.
+    finished_by: BTreeMap<JobId, Attempt>,
+    training: BTreeMap<JobId, LaneId>,
+    /// The number of trained epochs, including lost ones.
     pub trained: u64,
 }
 
@@ -53,44 +51,46 @@ impl Promises {
         self.accepted.extend(plan.jobs.iter().map(|planned| planned.job.id));
     }
 
-    /// A runner begins to train.
-    pub fn begins(&mut self, job: JobId, by: Trainer) -> Result<(), String> {
+    /// Records that a lane starts training. Errs if another lane trains the same job.
+    pub fn training_started(&mut self, job: JobId, by: LaneId) -> Result<(), String> {
         match self.training.insert(job, by) {
-            Some(other) if other != by => Err(format!("job {job} is trained by {by:?} while {other:?} trains it")),
+            Some(other) if other != by => {
+                Err(format!("job {job} is trained by {by:?} and by {other:?} at the same time"))
+            }
             _ => Ok(()),
         }
     }
 
-    pub fn ends(&mut self, job: JobId, by: Trainer) {
+    pub fn training_stopped(&mut self, job: JobId, by: LaneId) {
         if self.training.get(&job) == Some(&by) {
             self.training.remove(&job);
         }
     }
 
-    /// Records are durable.
+    /// Checks records that have become durable.
     pub fn committed(&mut self, plan: &Plan, records: &[Record]) -> Result<(), String> {
         for record in records {
             match record {
-                Record::Epoch { job, attempt, epoch, measurements, .. } => {
+                Record::Epoch { attempt: AttemptId { job, attempt }, epoch, measurements, .. } => {
                     let value = measurements.get(&Metric::TestAccuracy).copied().unwrap_or(f64::NAN);
                     let rows = self.epochs.entry(AttemptId::new(*job, *attempt)).or_default();
                     let next = rows.last_key_value().map_or(1, |(last, _)| last + 1);
-                    // Said again after a reconnection, a report is a row that is there.
+                    // A report that is repeated after a reconnection matches an existing row.
                     if *epoch > next || *epoch < next && rows.get(epoch) != Some(&value) {
                         return Err(format!(
-                            "attempt {attempt} at {job} reports epoch {epoch} where {next} should come"
+                            "expected attempt {attempt} of job {job} to report epoch {next}, found {epoch}"
                         ));
                     }
                     rows.insert(*epoch, value);
                 }
-                Record::Ended { job, attempt, ending: Ending::Finished(facts), .. } => {
-                    if !self.finished.insert(*job) && !self.again.remove(job) {
+                Record::Ended { attempt: AttemptId { job, attempt }, ending: Ending::Finished(facts), .. } => {
+                    if !self.finished.insert(*job) && !self.retrained.remove(job) {
                         return Err(format!("job {job} has finished twice"));
                     }
-                    self.by.insert(*job, *attempt);
+                    self.finished_by.insert(*job, *attempt);
                     let expected = plan.expected().remove(job);
                     if expected != Some(Expected::Finished(facts.weights.clone())) {
-                        return Err(format!("job {job} has weights {}, {expected:?} was expected", facts.weights));
+                        return Err(format!("expected job {job} to be {expected:?}, found weights {}", facts.weights));
                     }
                 }
                 Record::Requeued { job, .. } => self.trained_again(std::slice::from_ref(job)),
@@ -102,39 +102,39 @@ impl Promises {
     }
 
     fn trained_again(&mut self, jobs: &[JobId]) {
-        self.again.extend(jobs.iter().filter(|job| self.finished.contains(job)));
+        self.retrained.extend(jobs.iter().filter(|job| self.finished.contains(job)));
     }
 
-    /// A coordinator has started from its disk: whatever was accepted or finished is there.
+    /// Checks that a restarted coordinator has every accepted and every finished job.
     pub fn restarted(&self, machine: &Scheduler) -> Result<(), String> {
         let lost = self.accepted.iter().find(|job| machine.state().job(**job).is_none());
         if let Some(job) = lost {
-            return Err(format!("job {job} was accepted, and the coordinator does not know it after a restart"));
+            return Err(format!("job {job} was accepted and is missing after a restart"));
         }
         let unfinished = |job: &&JobId| {
             let state = machine.state().job(**job);
-            state != Some(&JobState::Finished) && !self.again.contains(*job)
+            state != Some(&JobState::Finished) && !self.retrained.contains(*job)
         };
         match self.finished.iter().find(unfinished) {
-            Some(job) => Err(format!("job {job} had finished, and is {:?} after a restart", machine.state().job(*job))),
+            Some(job) => Err(format!("job {job} had finished and is {:?} after a restart", machine.state().job(*job))),
             None => Ok(()),
         }
     }
 
-    /// Everything has come to rest: the table is that of an undisturbed sweep.
-    pub fn settled(&self, plan: &Plan, machine: &Scheduler) -> Result<(), String> {
+    /// Checks at the end that every job has its outcome and its epochs of a sweep without faults.
+    pub fn check_outcomes(&self, plan: &Plan, machine: &Scheduler) -> Result<(), String> {
         for (job, expected) in plan.expected() {
             let state = machine.state().job(job);
             match (&expected, state) {
                 (Expected::Finished(_), Some(JobState::Finished)) => {}
                 (Expected::Failed(kind), Some(JobState::Failed(failure))) if failure.kind == *kind => continue,
-                _ => return Err(format!("job {job} should be {expected:?} and is {state:?}")),
+                _ => return Err(format!("expected job {job} to be {expected:?}, found {state:?}")),
             }
             let Some(planned) = plan.job(job) else { continue };
             let whole: BTreeMap<u32, f64> = (1..=planned.epochs).map(|e| (e, planned.accuracy(e))).collect();
-            let rows = self.by.get(&job).and_then(|attempt| self.epochs.get(&AttemptId::new(job, *attempt)));
+            let rows = self.finished_by.get(&job).and_then(|attempt| self.epochs.get(&AttemptId::new(job, *attempt)));
             if rows != Some(&whole) {
-                return Err(format!("job {job} should have the rows {whole:?} and has {rows:?}"));
+                return Err(format!("expected job {job} to have the epochs {whole:?}, found {rows:?}"));
             }
         }
         Ok(())

@@ -1,60 +1,71 @@
-//! A runner with an engine that trains nothing: time passes, epoch after epoch, while the lease lasts.
+//! A simulated runner: an epoch is a span of time that passes while the lease is valid.
 
-use crate::plan::Planned;
+use crate::plan::PlannedJob;
 use plusminus_core::id::JobId;
 use plusminus_core::metric::EpochSelection;
 use std::collections::BTreeSet;
 
-/// An attempt in a runner's hands.
+/// A lane of a runner: the part of a runner process that trains in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LaneId {
+    pub worker: usize,
+    /// Which process of the worker's daemon, from 1.
+    pub process: u64,
+    pub slot: usize,
+    /// Which process of the slot's runner, from 1.
+    pub generation: u64,
+}
+
+/// An attempt in a lane.
 #[derive(Clone, Debug)]
-pub(crate) struct Work {
+pub(crate) struct Training {
     pub job: JobId,
-    pub planned: Planned,
+    pub planned: PlannedJob,
     pub keeps: BTreeSet<EpochSelection>,
-    /// Epochs done.
+    /// The number of finished epochs.
     pub done: u32,
-    /// What is left of the epoch in hand, in milliseconds.
-    pub left: u64,
-    /// Since when it trains, where it does.
+    /// The remaining time of the present epoch in milliseconds.
+    pub remaining: u64,
+    /// Since when it trains; `None` while it is paused.
     pub since: Option<u64>,
-    /// Whether it has been told to stop.
+    /// Whether it was asked to stop.
     pub stopping: bool,
 }
 
-/// A runner process.
+/// A lane of a runner process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Runner {
     pub generation: u64,
-    /// Until when it may train.
+    /// The end of the lease.
     pub lease: u64,
-    pub work: Option<Work>,
-    /// Until when it is frozen.
+    pub work: Option<Training>,
+    /// Until when it is suspended.
     pub frozen: u64,
-    /// Whether it has got stuck: it does nothing more until it is killed.
+    /// Whether it hangs until it is killed.
     pub hangs: bool,
-    /// Which of the wake-ups that it has asked for is the latest.
-    pub alarm: u64,
+    /// The number of the latest timer; earlier ones are ignored.
+    pub timer: u64,
 }
 
 impl Runner {
-    /// Puts the time that has passed down to the epoch in hand, and stops the clock.
+    /// Accounts for the time since training started or resumed, and pauses. Returns the job that was training.
     pub fn pause(&mut self, now: u64) -> Option<JobId> {
         let work = self.work.as_mut()?;
         let since = work.since.take()?;
-        // What would have been trained past the lease, or while it was frozen, was not.
-        work.left = work.left.saturating_sub(now.min(self.lease).saturating_sub(since));
+        // Time after the lease does not count.
+        work.remaining = work.remaining.saturating_sub(now.min(self.lease).saturating_sub(since));
         Some(work.job)
     }
 
-    /// Whether it may go on now.
+    /// Whether it can start or resume training now.
     pub fn may_train(&self, now: u64) -> bool {
         let wants = self.work.as_ref().is_some_and(|work| work.since.is_none() && !work.stopping);
         wants && now < self.lease && now >= self.frozen && !self.hangs
     }
 
-    /// When something has to be looked at: the epoch is done, or the lease has passed.
+    /// When the epoch is finished or the lease expires.
     pub fn due(&self) -> Option<u64> {
         let work = self.work.as_ref()?;
-        Some((work.since? + work.left).min(self.lease))
+        Some((work.since? + work.remaining).min(self.lease))
     }
 }

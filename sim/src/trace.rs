@@ -1,9 +1,9 @@
-//! What has happened, in a line each: all of it in a hash, the last lines as they are.
+//! A trace with one line per event: a hash of all lines, and the text of the last ones.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
 
-/// Lines that are kept for who looks into a broken promise.
+/// The number of lines that are kept to explain a broken promise.
 const KEPT: usize = 400;
 
 #[derive(Default)]

@@ -1,37 +1,38 @@
-//! A worker: its agent while its daemon lives, and what its disk keeps when it does not.
+//! A simulated worker: the shell of its daemon while it runs, and the disk that survives it.
 
-use crate::network::Line;
+use crate::network::ConnectionId;
 use crate::runner::Runner;
 use plusminus_core::id::{AttemptId, Digest, JobId};
 use plusminus_engines::{Device, ExecutionOptions};
 use plusminus_proto::v1;
-use plusminus_worker::agent::{Agent, Entry, Equipment, Settings};
+use plusminus_worker::agent::{Agent, Equipment, OutboxEntry, Settings};
+use plusminus_worker::daemon::shell::Shell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
 pub(crate) struct Worker {
     pub name: String,
-    /// Which process its daemon is, from 1.
+    /// The number of the daemon process, from 1.
     pub process: u64,
-    pub agent: Option<Agent>,
+    pub shell: Option<Shell>,
     pub slots: u32,
-    /// What it trains on: on a GPU one process trains in all slots, and lives and dies with all of them.
+    /// The device. On a GPU one runner process serves all slots.
     pub device: Device,
-    /// By slot.
+    /// By slot: a lane of a running runner.
     pub runners: Vec<Option<Runner>>,
     /// The newest connection.
-    pub line: Option<Line>,
-    /// Until when its daemon is frozen.
+    pub connection: Option<ConnectionId>,
+    /// Until when the daemon is suspended.
     pub frozen: u64,
-    /// The earliest moment for which its daemon has asked to be told that time has passed.
-    pub alarm: u64,
+    /// When the next tick of the daemon is due.
+    pub next_tick: u64,
     pub transfers: BTreeSet<AttemptId>,
-    /// What is on its disk.
-    pub outbox: BTreeMap<u64, Entry>,
+    /// The content of its disk.
+    pub outbox: BTreeMap<u64, OutboxEntry>,
     pub cache: BTreeSet<Digest>,
     pub checkpoints: BTreeMap<JobId, BTreeSet<u32>>,
-    /// Until when its disk is full, and when the last of what was asked of it is done.
+    /// Until when the disk is full, and when it has completed all requests.
     pub disk_full: u64,
     pub disk_busy: u64,
 }
@@ -41,13 +42,13 @@ impl Worker {
         Worker {
             name,
             process: 0,
-            agent: None,
+            shell: None,
             slots,
             device,
             runners: (0..slots).map(|_| None).collect(),
-            line: None,
+            connection: None,
             frozen: 0,
-            alarm: u64::MAX,
+            next_tick: u64::MAX,
             transfers: BTreeSet::new(),
             outbox: BTreeMap::new(),
             cache: BTreeSet::new(),
@@ -57,25 +58,30 @@ impl Worker {
         }
     }
 
-    /// Starts the daemon; its agent has yet to be given what the outbox holds.
+    /// Starts the daemon. The caller passes the outbox to its agent.
     pub fn start(&mut self, instance: u64) {
         self.process += 1;
-        self.agent = Some(Agent::new(Settings {
+        let agent = Agent::new(Settings {
             name: self.name.clone(),
             instance,
             equipment: vec![self.equipment()],
             attached: false,
             grace: Duration::from_secs(2),
             stall: Duration::from_secs(15),
-        }));
+        });
+        self.shell = Some(Shell::new(agent));
     }
 
     fn equipment(&self) -> Equipment {
         let device = v1::Device { name: self.device.to_string(), slots: self.slots, ..v1::Device::default() };
-        Equipment { device, means: ExecutionOptions { device: self.device, ..ExecutionOptions::default() }, uuid: None }
+        Equipment {
+            device,
+            execution: ExecutionOptions { device: self.device, ..ExecutionOptions::default() },
+            uuid: None,
+        }
     }
 
-    /// The slots that a runner trains in, by its number.
+    /// The slots that the runner with this number serves.
     pub fn slots_of(&self, runner: usize) -> Range<usize> {
         match self.device {
             Device::Cpu => runner..runner + 1,
@@ -83,7 +89,7 @@ impl Worker {
         }
     }
 
-    /// The number of the runner that trains in a slot, and which of its lanes it is.
+    /// The runner that serves a slot, and its lane.
     pub fn runner_of(&self, slot: usize) -> (usize, u32) {
         match self.device {
             Device::Cpu => (slot, 0),
@@ -91,13 +97,13 @@ impl Worker {
         }
     }
 
-    /// The daemon is gone, and with it its runners and all that is not on the disk.
+    /// Ends the daemon: its runners and everything that is not on disk are lost.
     pub fn die(&mut self) {
-        self.agent = None;
+        self.shell = None;
         self.runners.iter_mut().for_each(|runner| *runner = None);
-        self.line = None;
+        self.connection = None;
         self.frozen = 0;
-        self.alarm = u64::MAX;
+        self.next_tick = u64::MAX;
         self.transfers.clear();
         self.disk_busy = 0;
     }

@@ -1,89 +1,96 @@
-//! The agenda of what is to happen, and everything that it happens to.
+//! The event queue of a simulation, and the cluster that its events act on.
+//!
+//! - `daemon`: events of daemons, and the environment of their shells.
+//! - `training`: events of runners.
+//! - `desk`: events of the coordinator.
+//! - `faults`: injection of faults.
+//! - `quiescence`: the end of a simulation, and its checks.
 
-use crate::chance::Chance;
 use crate::coordinator::{Coordinator, Request};
 use crate::disk::Disk;
-use crate::fault::{Fault, Kind};
-use crate::network::{KEEPALIVE, Line, Network, Parcel};
+use crate::fault::{Fault, FaultKind};
+use crate::network::{ConnectionId, Network, Packet};
 use crate::plan::Plan;
-use crate::promises::{Broken, Promises};
+use crate::promises::{BrokenPromise, Promises};
+use crate::rng::Rng;
+use crate::runner::LaneId;
 use crate::trace::Trace;
 use crate::worker::Worker;
-use plusminus_core::id::{AttemptId, Digest, JobId};
+use plusminus_core::id::AttemptId;
 use plusminus_core::scheduler::{Event, Session, Ticket};
 use plusminus_engines::Device;
 use plusminus_proto::v1::to_runner;
-use plusminus_worker::agent::{Entry, RunnerEvent};
-use std::collections::{BTreeMap, BTreeSet};
+use plusminus_worker::agent::{OutboxEntry, RunnerEvent};
+use plusminus_worker::daemon::shell::Transfer;
+use std::collections::BTreeMap;
 
 mod daemon;
 mod desk;
 mod faults;
-mod rest;
+mod quiescence;
 mod training;
 
-/// The simulated clock begins here, in milliseconds: not at zero, which nobody's clock says.
-const BEGINNING: u64 = 1_000_000;
-/// Faults come within so many milliseconds, last for at most a minute, and leave no trace after a little more.
+/// The simulated time at the start, in milliseconds: not zero, as on real hosts.
+const START: u64 = 1_000_000;
+/// Faults start within the first 60 s and last at most a minute; shortly after that they are over.
 const FAULTS_WITHIN: u64 = 60_000;
-const QUIET: u64 = FAULTS_WITHIN + 65_000;
-/// By then everything must have come to rest.
-const PATIENCE: u64 = QUIET + 3_600_000;
+const FAULTS_OVER: u64 = FAULTS_WITHIN + 65_000;
+/// By then all jobs must have ended.
+const TIME_LIMIT: u64 = FAULTS_OVER + 3_600_000;
 
-/// What became of a cluster.
+/// The outcome of a simulation that kept every promise.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
-    /// A hash of all that happened: equal for equal seeds.
+    /// A hash of all events, equal for equal seeds.
     pub digest: String,
-    /// How many things happened.
-    pub happenings: u64,
-    /// When all had come to rest, in simulated milliseconds.
+    /// The number of events.
+    pub events: u64,
+    /// The simulated duration in milliseconds.
     pub ended: u64,
-    /// How often each kind of fault really befell somebody.
-    pub faults: BTreeMap<Kind, u64>,
-    /// Epochs that the jobs have, and how many were trained for them.
+    /// How often each kind of fault took effect.
+    pub faults: BTreeMap<FaultKind, u64>,
+    /// The number of epochs without faults, and of those that were trained.
     pub epochs: (u64, u64),
-    /// All that happened, a line each, where that was asked for.
+    /// The trace: all events if requested, else the last ones.
     pub trace: Vec<String>,
 }
 
-/// Runs a cluster from its seed until all has come to rest, and checks every promise on the way.
+/// Simulates the cluster of a seed until all jobs have ended, and checks every promise on the way.
 ///
 /// # Errors
 /// The first promise that was broken.
-pub fn simulate(seed: u64, whole_trace: bool) -> Result<Outcome, Box<Broken>> {
+pub fn simulate(seed: u64, whole_trace: bool) -> Result<Outcome, Box<BrokenPromise>> {
     let mut world = World::new(seed, whole_trace);
     match world.run() {
         Ok(ended) => Ok(Outcome {
             digest: world.trace.digest(),
-            happenings: world.trace.lines,
-            ended: ended - BEGINNING,
-            faults: world.befallen,
+            events: world.trace.lines,
+            ended: ended - START,
+            faults: world.fault_counts,
             epochs: (world.plan.epochs(), world.promises.trained),
             trace: world.trace.kept(),
         }),
-        Err(promise) => Err(Box::new(Broken { seed, at: world.now - BEGINNING, promise, before: world.trace.kept() })),
+        Err(promise) => {
+            Err(Box::new(BrokenPromise { seed, at: world.now - START, promise, before: world.trace.kept() }))
+        }
     }
 }
 
-/// What users ask for, again and again until they are answered.
+/// A request of a user, repeated until it is answered.
 #[derive(Clone, Copy, Debug)]
-enum Call {
+enum UserRequest {
     Submit,
     Cancel,
     Resume,
 }
 
-/// What trains in a slot, a runner or a lane of one: the worker, the number of its process, the slot, the number of the slot's runner.
-type RunnerId = (usize, u64, usize, u64);
-
 #[derive(Clone, Debug)]
-enum Happening {
-    Arrives(Line, Parcel),
-    Breaks(Line),
-    /// The coordinator's process of this number learns that a connection is gone.
-    CoordinatorLoses(u64, Session),
-    DaemonLoses(usize, u64, Line),
+enum SimEvent {
+    Arrival(ConnectionId, Packet),
+    ConnectionLost(ConnectionId),
+    /// The coordinator process with this number detects a lost connection.
+    CoordinatorDisconnected(u64, Session),
+    DaemonDisconnected(usize, u64, ConnectionId),
     Connect(usize, u64),
     Serve(u64),
     Committed(u64),
@@ -91,72 +98,66 @@ enum Happening {
     StartCoordinator,
     WorkerTick(usize, u64, u64),
     StartWorker(usize),
-    RunnerHears(RunnerId, to_runner::Message),
-    DaemonHears(RunnerId, RunnerEvent),
-    RunnerAlarm(RunnerId, u64),
-    RunnerThaws(RunnerId),
-    RunnerStops(RunnerId),
-    Written(usize, u64, Entry),
-    Deleted(usize, u64, u64),
+    RunnerReceives(LaneId, to_runner::Message),
+    DaemonReceives(LaneId, RunnerEvent),
+    RunnerTimer(LaneId, u64),
+    RunnerResumes(LaneId),
+    RunnerStopped(LaneId),
+    EntryStored(usize, u64, OutboxEntry),
+    EntryDeleted(usize, u64, u64),
     Transfer(usize, u64, AttemptId, Transfer),
-    Befalls(Fault),
-    User(Call),
-    Look,
+    InjectFault(Fault),
+    User(UserRequest),
+    CheckQuiescence,
 }
 
-#[derive(Clone, Debug)]
-enum Transfer {
-    Fetch(JobId, Digest),
-    Deliver(BTreeSet<Digest>),
-}
-
-/// Who has to be awake for something to happen.
+/// The process that handles an event, which waits while that process is suspended.
 enum Owner {
-    Nobody,
+    None,
     Coordinator,
     Daemon(usize),
     Disk(usize),
-    Runner(RunnerId),
+    Runner(LaneId),
 }
 
 struct World {
     now: u64,
-    agenda: BTreeMap<(u64, u64), Happening>,
-    entries: u64,
-    chance: Chance,
+    queue: BTreeMap<(u64, u64), SimEvent>,
+    scheduled: u64,
+    rng: Rng,
     trace: Trace,
     plan: Plan,
     promises: Promises,
     network: Network,
     coordinator: Coordinator,
     workers: Vec<Worker>,
-    /// Whether all workers have their checkpoints in one place: the first worker's.
+    /// Whether all workers share one directory for checkpoints, stored with the first worker.
     shared_checkpoints: bool,
-    calls: BTreeMap<Ticket, Call>,
-    befallen: BTreeMap<Kind, u64>,
+    calls: BTreeMap<Ticket, UserRequest>,
+    fault_counts: BTreeMap<FaultKind, u64>,
     resumed: u32,
 }
 
 impl World {
     fn new(seed: u64, whole_trace: bool) -> Self {
-        let mut chance = Chance::new(seed);
-        // A real store is slower than a list by far.
+        let mut rng = Rng::new(seed);
+        // A real store is much slower than records in memory, so only some seeds use it.
         let store = if seed.is_multiple_of(16) { Disk::store().ok() } else { None };
-        let plan = Plan::draw(&mut chance, store.is_none());
+        let plan = Plan::generate(&mut rng, store.is_none());
         let disk = store.unwrap_or_else(Disk::log);
-        let count = chance.between(1, 3);
+        let count = rng.between(1, 3);
         let mut worker = |number| {
-            let slots = chance.between(1, 3) as u32;
-            let device = if chance.one_in(3) { Device::Cpu } else { Device::Cuda(0) };
+            let slots = rng.between(1, 3) as u32;
+            let device = if rng.one_in(3) { Device::Cpu } else { Device::Cuda(0) };
             Worker::new(format!("w{number}"), slots, device)
         };
         let workers = (0..count).map(&mut worker).collect();
         World {
-            now: BEGINNING,
-            agenda: BTreeMap::new(),
-            entries: 0,
-            shared_checkpoints: chance.one_in(2),
-            chance,
+            now: START,
+            queue: BTreeMap::new(),
+            scheduled: 0,
+            shared_checkpoints: rng.one_in(2),
+            rng,
             trace: Trace::new(whole_trace),
             plan,
             promises: Promises::default(),
@@ -164,61 +165,61 @@ impl World {
             coordinator: Coordinator::new(disk),
             workers,
             calls: BTreeMap::new(),
-            befallen: BTreeMap::new(),
+            fault_counts: BTreeMap::new(),
             resumed: 0,
         }
     }
 
     fn run(&mut self) -> Result<u64, String> {
-        self.at(BEGINNING, Happening::StartCoordinator);
-        self.at(BEGINNING + 10, Happening::User(Call::Submit));
+        self.at(START, SimEvent::StartCoordinator);
+        self.at(START + 10, SimEvent::User(UserRequest::Submit));
         for worker in 0..self.workers.len() {
-            let after = self.chance.between(0, 500);
-            self.at(BEGINNING + after, Happening::StartWorker(worker));
+            let after = self.rng.between(0, 500);
+            self.at(START + after, SimEvent::StartWorker(worker));
         }
-        for (when, fault) in Fault::draw(&mut self.chance, FAULTS_WITHIN) {
-            self.at(BEGINNING + when, Happening::Befalls(fault));
+        for (when, fault) in Fault::generate(&mut self.rng, FAULTS_WITHIN) {
+            self.at(START + when, SimEvent::InjectFault(fault));
         }
-        self.at(BEGINNING + QUIET, Happening::Look);
-        while let Some(((at, entry), happening)) = self.agenda.pop_first() {
-            if let Some(until) = self.asleep(&happening, at) {
-                self.agenda.insert((until, entry), happening);
+        self.at(START + FAULTS_OVER, SimEvent::CheckQuiescence);
+        while let Some(((at, entry), event)) = self.queue.pop_first() {
+            if let Some(until) = self.suspended_until(&event, at) {
+                self.queue.insert((until, entry), event);
                 continue;
             }
             self.now = at;
-            if let Happening::Look = happening {
-                if self.has_settled()? {
+            if let SimEvent::CheckQuiescence = event {
+                if self.is_quiescent()? {
                     return Ok(self.now);
                 }
-                if self.now > BEGINNING + PATIENCE {
-                    return Err(format!("the sweep does not come to rest: {}", self.what_is_open()));
+                if self.now > START + TIME_LIMIT {
+                    return Err(format!("the sweep does not end: {}", self.describe_unfinished()));
                 }
-                self.after(1_000, Happening::Look);
+                self.after(1_000, SimEvent::CheckQuiescence);
                 continue;
             }
-            self.happens(happening)?;
+            self.handle(event)?;
         }
-        Err("nothing more was to happen".to_owned())
+        Err("the event queue is empty".to_owned())
     }
 
-    fn at(&mut self, at: u64, happening: Happening) {
-        self.entries += 1;
-        self.agenda.insert((at, self.entries), happening);
+    fn at(&mut self, at: u64, event: SimEvent) {
+        self.scheduled += 1;
+        self.queue.insert((at, self.scheduled), event);
     }
 
-    fn after(&mut self, milliseconds: u64, happening: Happening) {
-        self.at(self.now + milliseconds, happening);
+    fn after(&mut self, milliseconds: u64, event: SimEvent) {
+        self.at(self.now + milliseconds, event);
     }
 
-    /// Until when whoever this happens to is frozen, if it is.
-    fn asleep(&self, happening: &Happening, at: u64) -> Option<u64> {
-        let until = match owner(happening, &self.network) {
-            Owner::Nobody => 0,
+    /// Until when the process that handles the event is suspended, if it is.
+    fn suspended_until(&self, event: &SimEvent, at: u64) -> Option<u64> {
+        let until = match owner(event, &self.network) {
+            Owner::None => 0,
             Owner::Coordinator => self.coordinator.frozen,
             Owner::Daemon(worker) => self.workers[worker].frozen,
-            // It takes what it is asked for in order, when it has room again.
+            // Requests are completed in order once there is space.
             Owner::Disk(worker) => self.workers[worker].frozen.max(self.workers[worker].disk_full),
-            Owner::Runner((worker, process, slot, generation)) => {
+            Owner::Runner(LaneId { worker, process, slot, generation }) => {
                 let worker = &self.workers[worker];
                 let runner = worker.runners.get(slot).and_then(Option::as_ref);
                 let runner = runner.filter(|runner| worker.process == process && runner.generation == generation);
@@ -228,66 +229,66 @@ impl World {
         (until > at).then_some(until)
     }
 
-    fn happens(&mut self, happening: Happening) -> Result<(), String> {
-        if !matches!(happening, Happening::CoordinatorTick(_) | Happening::WorkerTick(..)) {
-            self.trace.line(self.now - BEGINNING, format_args!("{happening:?}"));
+    fn handle(&mut self, event: SimEvent) -> Result<(), String> {
+        if !matches!(event, SimEvent::CoordinatorTick(_) | SimEvent::WorkerTick(..)) {
+            self.trace.line(self.now - START, format_args!("{event:?}"));
         }
-        match happening {
-            Happening::Arrives(line, parcel) => return self.arrives(line, parcel),
-            Happening::Breaks(line) => self.breaks(line),
-            Happening::CoordinatorLoses(process, session) => {
+        match event {
+            SimEvent::Arrival(connection_id, packet) => return self.arrives(connection_id, packet),
+            SimEvent::ConnectionLost(connection_id) => self.breaks(connection_id),
+            SimEvent::CoordinatorDisconnected(process, session) => {
                 if self.coordinator.process == process {
                     self.coordinator.inbox.push_back(Request::Gone(session));
                     return self.serve();
                 }
             }
-            Happening::Serve(process) => {
+            SimEvent::Serve(process) => {
                 if self.coordinator.process == process {
                     return self.serve();
                 }
             }
-            Happening::Committed(process) => {
+            SimEvent::Committed(process) => {
                 if self.coordinator.process == process {
                     return self.committed();
                 }
             }
-            Happening::CoordinatorTick(process) => {
-                if self.coordinator.process == process && self.coordinator.machine.is_some() {
-                    self.after(100, Happening::CoordinatorTick(process));
-                    if self.coordinator.round.is_none() {
+            SimEvent::CoordinatorTick(process) => {
+                if self.coordinator.process == process && self.coordinator.is_running() {
+                    self.after(100, SimEvent::CoordinatorTick(process));
+                    if self.coordinator.writing.is_none() {
                         self.coordinator.inbox.push_back(Request::User(Event::Tick));
                         return self.serve();
                     }
                 }
             }
-            Happening::StartCoordinator => return self.start_coordinator(),
-            Happening::User(call) => return self.call(call),
-            Happening::Befalls(fault) => return self.befalls(fault),
-            Happening::Look => {}
-            of_worker => return self.happens_to_worker(of_worker),
+            SimEvent::StartCoordinator => return self.start_coordinator(),
+            SimEvent::User(call) => return self.call(call),
+            SimEvent::InjectFault(fault) => return self.inject(fault),
+            SimEvent::CheckQuiescence => {}
+            of_worker => return self.worker_event(of_worker),
         }
         Ok(())
     }
 
-    fn send(&mut self, line: Line, parcel: Parcel) {
-        if let Some(at) = self.network.send(line, &parcel, self.now, &mut self.chance) {
-            self.at(at, Happening::Arrives(line, parcel));
+    fn send(&mut self, connection_id: ConnectionId, packet: Packet) {
+        if let Some(at) = self.network.send(connection_id, &packet, self.now, &mut self.rng) {
+            self.at(at, SimEvent::Arrival(connection_id, packet));
         }
     }
 
-    fn arrives(&mut self, line: Line, parcel: Parcel) -> Result<(), String> {
-        let Some(connection) = self.network.connections.get(&line) else { return Ok(()) };
-        match parcel {
-            Parcel::ToWorker(message) => {
+    fn arrives(&mut self, connection_id: ConnectionId, packet: Packet) -> Result<(), String> {
+        let Some(connection) = self.network.connections.get(&connection_id) else { return Ok(()) };
+        match packet {
+            Packet::ToWorker(message) => {
                 let worker = connection.worker;
-                self.daemon_hears_of(worker, line, message)
+                self.deliver_to_daemon(worker, connection_id, message)
             }
-            Parcel::ToCoordinator(message) => {
-                if self.coordinator.machine.is_none() {
+            Packet::ToCoordinator(message) => {
+                if !self.coordinator.is_running() {
                     return Ok(());
                 }
                 let request = match connection.session {
-                    None => Request::Hello(line, message),
+                    None => Request::Hello(connection_id, message),
                     Some(session) => Request::Message(session, message),
                 };
                 self.coordinator.inbox.push_back(request);
@@ -296,43 +297,43 @@ impl World {
         }
     }
 
-    /// A connection is gone: what was on its way is lost, and both ends learn of it.
-    fn breaks(&mut self, line: Line) {
-        let Some(connection) = self.network.end(line) else { return };
+    /// Breaks a connection: messages in transit are lost, and both ends detect it later.
+    fn breaks(&mut self, connection_id: ConnectionId) {
+        let Some(connection) = self.network.end(connection_id) else { return };
         if let Some(session) = connection.session {
-            let (process, after) = (self.coordinator.process, self.chance.delay(50, 3_000));
-            self.after(after, Happening::CoordinatorLoses(process, session));
+            let (process, after) = (self.coordinator.process, self.rng.delay(50, 3_000));
+            self.after(after, SimEvent::CoordinatorDisconnected(process, session));
         }
-        let (process, after) = (self.workers[connection.worker].process, self.chance.delay(50, 3_000));
-        self.after(after, Happening::DaemonLoses(connection.worker, process, line));
+        let (process, after) = (self.workers[connection.worker].process, self.rng.delay(50, 3_000));
+        self.after(after, SimEvent::DaemonDisconnected(connection.worker, process, connection_id));
     }
 }
 
-fn owner(happening: &Happening, network: &Network) -> Owner {
-    match happening {
-        Happening::Arrives(line, Parcel::ToWorker(_)) => {
-            network.connections.get(line).map_or(Owner::Nobody, |connection| Owner::Daemon(connection.worker))
+fn owner(event: &SimEvent, network: &Network) -> Owner {
+    match event {
+        SimEvent::Arrival(connection_id, Packet::ToWorker(_)) => {
+            network.connections.get(connection_id).map_or(Owner::None, |connection| Owner::Daemon(connection.worker))
         }
-        Happening::Arrives(_, Parcel::ToCoordinator(_))
-        | Happening::CoordinatorLoses(..)
-        | Happening::Serve(_)
-        | Happening::Committed(_)
-        | Happening::CoordinatorTick(_) => Owner::Coordinator,
-        Happening::DaemonLoses(worker, ..)
-        | Happening::Connect(worker, _)
-        | Happening::WorkerTick(worker, ..)
-        | Happening::DaemonHears((worker, ..), _)
-        | Happening::Transfer(worker, ..) => Owner::Daemon(*worker),
-        Happening::Written(worker, ..) | Happening::Deleted(worker, ..) => Owner::Disk(*worker),
-        Happening::RunnerHears(id, _) | Happening::RunnerAlarm(id, _) | Happening::RunnerStops(id) => {
+        SimEvent::Arrival(_, Packet::ToCoordinator(_))
+        | SimEvent::CoordinatorDisconnected(..)
+        | SimEvent::Serve(_)
+        | SimEvent::Committed(_)
+        | SimEvent::CoordinatorTick(_) => Owner::Coordinator,
+        SimEvent::DaemonDisconnected(worker, ..)
+        | SimEvent::Connect(worker, _)
+        | SimEvent::WorkerTick(worker, ..)
+        | SimEvent::DaemonReceives(LaneId { worker, .. }, _)
+        | SimEvent::Transfer(worker, ..) => Owner::Daemon(*worker),
+        SimEvent::EntryStored(worker, ..) | SimEvent::EntryDeleted(worker, ..) => Owner::Disk(*worker),
+        SimEvent::RunnerReceives(id, _) | SimEvent::RunnerTimer(id, _) | SimEvent::RunnerStopped(id) => {
             Owner::Runner(*id)
         }
-        Happening::Breaks(_)
-        | Happening::RunnerThaws(_)
-        | Happening::StartCoordinator
-        | Happening::StartWorker(_)
-        | Happening::Befalls(_)
-        | Happening::User(_)
-        | Happening::Look => Owner::Nobody,
+        SimEvent::ConnectionLost(_)
+        | SimEvent::RunnerResumes(_)
+        | SimEvent::StartCoordinator
+        | SimEvent::StartWorker(_)
+        | SimEvent::InjectFault(_)
+        | SimEvent::User(_)
+        | SimEvent::CheckQuiescence => Owner::None,
     }
 }

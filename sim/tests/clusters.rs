@@ -1,8 +1,8 @@
-//! Some hundred clusters, all of whose promises are kept; `just simulate` makes as many as there is time for.
+//! Simulates some hundred clusters, which must keep every promise. `just simulate` runs more of them.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use plusminus_sim::{Kind, Outcome, simulate};
+use plusminus_sim::{FaultKind, Outcome, simulate};
 use std::collections::BTreeMap;
 
 fn clusters(seeds: impl IntoIterator<Item = u64>) -> Vec<Outcome> {
@@ -11,39 +11,48 @@ fn clusters(seeds: impl IntoIterator<Item = u64>) -> Vec<Outcome> {
 }
 
 #[test]
-fn hundreds_of_clusters_keep_every_promise_under_faults_of_every_kind() {
+fn clusters_keep_every_promise_under_faults_of_every_kind() {
     let outcomes = clusters(0..500);
-    let mut befallen: BTreeMap<Kind, u64> = BTreeMap::new();
+    let mut fault_counts: BTreeMap<FaultKind, u64> = BTreeMap::new();
     for (kind, times) in outcomes.iter().flat_map(|outcome| &outcome.faults) {
-        *befallen.entry(*kind).or_default() += times;
+        *fault_counts.entry(*kind).or_default() += times;
     }
-    for kind in Kind::ALL {
+    for kind in FaultKind::ALL {
         assert!(
-            befallen.get(&kind).is_some_and(|times| *times > 20),
-            "{kind:?} hardly ever befell anybody: {befallen:?}"
+            fault_counts.get(&kind).is_some_and(|times| *times > 20),
+            "{kind:?} took effect too rarely: {fault_counts:?}"
         );
     }
 }
 
 #[test]
-fn one_seed_gives_the_same_bytes_twice() {
+fn a_seed_always_gives_the_same_bytes() {
     assert_eq!(clusters(0..40), clusters(0..40));
 }
 
 #[test]
-fn what_befalls_the_coordinator_alone_has_no_epoch_trained_twice() {
-    let harmless = [Kind::KillCoordinator, Kind::FullDisk, Kind::SlowDisk, Kind::SubmitAgain, Kind::WorkerDiskFull];
+fn faults_of_the_coordinator_alone_cause_no_epoch_to_be_trained_twice() {
+    let harmless = [
+        FaultKind::KillCoordinator,
+        FaultKind::FullDisk,
+        FaultKind::SlowDisk,
+        FaultKind::SubmitAgain,
+        FaultKind::WorkerDiskFull,
+    ];
     let of_coordinator = |outcome: &Outcome| {
-        let happened = outcome.faults.keys().copied().collect::<Vec<_>>();
-        happened.contains(&Kind::KillCoordinator) && happened.iter().all(|kind| harmless.contains(kind))
+        let kinds = outcome.faults.keys().copied().collect::<Vec<_>>();
+        kinds.contains(&FaultKind::KillCoordinator) && kinds.iter().all(|kind| harmless.contains(kind))
     };
     let mut checked = 0;
     for outcome in clusters(1_000..2_000).iter().filter(|outcome| of_coordinator(outcome)) {
         let (wanted, trained) = outcome.epochs;
-        // A job that fails of itself may be submitted again, and fails again.
-        let again = outcome.faults.contains_key(&Kind::SubmitAgain);
-        assert!(trained == wanted || again && trained > wanted, "{wanted} epochs were to be trained, {trained} were");
+        // A job that fails without faults fails again when it is resubmitted.
+        let resubmitted = outcome.faults.contains_key(&FaultKind::SubmitAgain);
+        assert!(
+            trained == wanted || resubmitted && trained > wanted,
+            "expected {wanted} trained epochs, found {trained}"
+        );
         checked += 1;
     }
-    assert!(checked >= 3, "only {checked} clusters had nothing else to bear");
+    assert!(checked >= 3, "only {checked} clusters had no other faults");
 }

@@ -3,8 +3,8 @@
 
 usage: make-fashion-mnist-10k.py SOURCE
 
-SOURCE holds the four files of Fashion-MNIST (IDX, gzip). The result goes into fashion-mnist-10k beside this script and is
-the same, byte for byte, on every run of one Python (zlib versions may compress differently; what they hold is equal).
+SOURCE is a directory with the four files of Fashion-MNIST (IDX, gzip). The files are written to fashion-mnist-10k beside this script.
+Every run of one Python gives the same bytes. Other zlib versions may compress differently; the content is equal.
 """
 
 import gzip
@@ -24,7 +24,7 @@ def read(path, magic, extents):
 
 def write(path, header, data):
     buffer = io.BytesIO()
-    # No name and no time in the header, so that equal content gives equal bytes.
+    # An empty name and time in the header, so that equal content gives equal bytes.
     with gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=9, mtime=0) as file:
         file.write(struct.pack(f">{len(header)}I", *header) + data)
     path.write_bytes(buffer.getvalue())

@@ -1,14 +1,14 @@
-//! Trains for some minutes as a runner does, job after job, and fails if its memory grows: `soak [MINUTES]`.
+//! Trains job after job for some minutes, as a runner does, and fails if its memory grows: `soak [MINUTES]`.
 //!
-//! A round is a job with the CNN and one with ResNet-20 on the images that ship, an evaluation after each epoch. The first two rounds
-//! fill buffers and the allocator's lists; from then on no round may leave more than they did, but for a few MiB.
+//! A round trains one job with the CNN and one with ResNet-20 on the images in the binary. The first two rounds fill buffers and the
+//! allocator's lists. After them, memory may grow by a few MiB only.
 
 #![allow(clippy::print_stdout)]
 
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::Measurements;
 use plusminus_engines::{ENVIRONMENT, ExecutionOptions};
-use plusminus_trainer::{Cache, Memory, Observer, Supplies, train};
+use plusminus_trainer::{DatasetCache, MemoryEstimate, Observer, TrainInputs, train};
 use serde_json::json;
 use std::error::Error;
 use std::ops::ControlFlow;
@@ -16,13 +16,13 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Rounds until memory stands.
-const WARM: usize = 2;
+/// The number of rounds until memory is stable.
+const WARM_UP: usize = 2;
 
-/// What it may grow by after them, in MiB.
+/// The allowed growth after them, in MiB.
 const ALLOWED: f64 = 4.0;
 
-/// The most resident memory after an epoch of a round.
+/// The largest resident memory after an epoch of a round, in MiB.
 struct Watcher(f64);
 
 impl Observer for Watcher {
@@ -33,45 +33,43 @@ impl Observer for Watcher {
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    // As a worker starts a runner: the allocator's settings are a part of what is tried.
+    // Restarts itself with the environment that a worker gives a runner, because it configures the allocator.
     if ENVIRONMENT.iter().any(|(name, _)| std::env::var_os(name).is_none()) {
         let mut again = Command::new(std::env::current_exe()?);
         let status = again.args(std::env::args_os().skip(1)).envs(ENVIRONMENT.iter().copied()).status()?;
         return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let minutes: f64 = std::env::args().nth(1).map_or(Ok(2.0), |minutes| minutes.parse())?;
-    resident_mib().ok_or("this system does not tell the resident memory of a process in /proc/self/status")?;
+    resident_mib()
+        .ok_or("cannot read the resident memory of this process from /proc/self/status; the soak test needs Linux")?;
     let jobs = [
         job(json!({"model": {"name": "cnn", "dropout": 0.5}, "epochs": 6, "batch_size": 32}))?,
         job(json!({"model": {"name": "resnet20", "shortcut": "pad"}, "epochs": 2, "batch_size": 128}))?,
     ];
-    let told = jobs.iter().filter_map(|job| Memory::of(&job.configuration, ExecutionOptions::default())).max();
-    println!("told beforehand: {}", told.ok_or("of these networks it is known")?);
-    let (cache, begun) = (Cache::default(), Instant::now());
+    let estimate =
+        jobs.iter().filter_map(|job| MemoryEstimate::on_host(&job.configuration, ExecutionOptions::default())).max();
+    println!("estimate: {}", estimate.ok_or("the memory of these networks must be known")?);
+    let (cache, started) = (DatasetCache::default(), Instant::now());
     let (mut after, mut warm, mut round) = (0.0, None, 0);
-    while begun.elapsed() < Duration::from_secs_f64(60.0 * minutes) || round <= WARM {
+    while started.elapsed() < Duration::from_secs_f64(60.0 * minutes) || round <= WARM_UP {
         let mut watcher = Watcher(0.0);
         for job in &jobs {
-            train(
-                job,
-                Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None },
-                &mut watcher,
-            )
-            .map_err(|failure| failure.to_string())?;
+            train(job, TrainInputs::new(&cache, ExecutionOptions::default()), &mut watcher)
+                .map_err(|failure| failure.to_string())?;
         }
         round += 1;
         after = watcher.0;
-        println!("round {round}, {:.0} s: {after:.1} MiB", begun.elapsed().as_secs_f64());
-        if round == WARM {
+        println!("round {round}, {:.0} s: {after:.1} MiB", started.elapsed().as_secs_f64());
+        if round == WARM_UP {
             warm = Some(after);
         }
     }
     let grown = after - warm.unwrap_or(after);
-    println!("grown by {grown:.1} MiB after {WARM} rounds, of {ALLOWED:.0} MiB that are allowed");
+    println!("memory grew by {grown:.1} MiB after {WARM_UP} rounds; allowed are {ALLOWED:.0} MiB");
     Ok(if grown <= ALLOWED { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A job of 400 training and 400 validation samples, with `changes` made to a plain configuration.
+/// A job with 400 training samples and 400 validation samples. `changes` replace fields of its configuration.
 fn job(changes: serde_json::Value) -> Result<Job, Box<dyn Error>> {
     let mut configuration = json!({
         "dataset": "fashion-mnist-10k",
@@ -93,7 +91,7 @@ fn job(changes: serde_json::Value) -> Result<Job, Box<dyn Error>> {
     Ok(Job::new(Arc::new(configuration), cell, 0))
 }
 
-/// The resident memory of this process, where the system tells.
+/// The resident memory of this process in MiB; `None` on other systems than Linux.
 fn resident_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,20 +1,21 @@
 //! Trains one job and prints its epochs: `cargo run --release -p plusminus-trainer --example train -- [CONFIGURATION [SEED]]`.
 //!
-//! CONFIGURATION is a job's configuration in JSON, whose fields take the place of the default's: `{"epochs": 3}`. Data sets are looked for
-//! in the directories of `PLUSMINUS_DATASETS`.
+//! CONFIGURATION is a JSON object whose fields replace those of the default configuration: `{"epochs": 3}`. Data sets are looked for in the
+//! directories of `PLUSMINUS_DATASETS`.
 
 #![allow(clippy::print_stdout)]
 
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_engines::ExecutionOptions;
-use plusminus_trainer::{Cache, Datasets, Observer, Progress, Supplies, train};
+use plusminus_trainer::{DataDirectories, DatasetCache, Observer, Progress, TrainInputs, train};
 use serde_json::{Map, Value, json};
 use std::error::Error;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
+/// Prints progress every five seconds, and every epoch.
 struct Printer {
     last: Instant,
 }
@@ -57,7 +58,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     if let Some(text) = arguments.next() {
         let changes: Map<String, Value> =
-            serde_json::from_str(&text).map_err(|error| format!("{text} is no configuration in JSON: {error}"))?;
+            serde_json::from_str(&text).map_err(|error| format!("`{text}` is not a JSON object: {error}"))?;
         changes.into_iter().for_each(|(name, value)| configuration[name] = value);
     }
     let seed = arguments.next().map_or(Ok(0), |seed| seed.parse())?;
@@ -66,10 +67,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let job = Job::new(Arc::new(configuration), cell, seed);
     let directories = std::env::var_os("PLUSMINUS_DATASETS");
     let directories = directories.iter().flat_map(std::env::split_paths).collect();
-    let begun = Instant::now();
-    let cache = Cache::new(Datasets { directories });
-    let supplies = Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None };
-    let trained = train(&job, supplies, &mut Printer { last: begun }).map_err(|e| e.to_string())?;
-    println!("{:.2} s, weights {}", begun.elapsed().as_secs_f64(), trained.facts.weights);
+    let started = Instant::now();
+    let cache = DatasetCache::new(DataDirectories { directories });
+    let train_inputs = TrainInputs::new(&cache, ExecutionOptions::default());
+    let trained = train(&job, train_inputs, &mut Printer { last: started }).map_err(|e| e.to_string())?;
+    println!("{:.2} s, weights {}", started.elapsed().as_secs_f64(), trained.facts.weights);
     Ok(())
 }

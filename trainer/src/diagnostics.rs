@@ -1,8 +1,9 @@
-//! The diagnostics that a job asks for, from what an evaluation has seen: which quantities on which samples. How each is computed
-//! is core's ([`plusminus_core::diagnostics`]).
+//! Computes the diagnostics that a job asks for, from the results of an evaluation. This file selects quantities and samples; core has
+//! the formulas ([`plusminus_core::diagnostics`]).
 
 use plusminus_core::diagnostics::{
-    Diagnostic, Gradients, View, class_accuracy, dependence, hybrid_accuracy, pruning, softmax, transition_error,
+    Diagnostic, Gradients, LabelledPredictions, class_accuracy, dependence, hybrid_accuracy, pruning, softmax,
+    transition_error,
 };
 use plusminus_core::job::Job;
 use plusminus_core::methods::losses::Criterion;
@@ -12,66 +13,66 @@ use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::random::Stream;
 use std::cell::OnceCell;
 
-/// Samples and what the network makes of them.
+/// Samples with their logits and labels.
 #[derive(Clone, Copy)]
-pub(crate) struct Seen<'a> {
-    /// Which of the file these are.
+pub(crate) struct EvaluatedSamples<'a> {
+    /// The positions of the samples in their file.
     pub samples: &'a [usize],
-    /// A row a sample.
+    /// A row of logits for each sample.
     pub logits: &'a [f32],
-    /// A label a sample, as it was given.
+    /// The given label of each sample.
     pub given: &'a [u32],
-    /// A label a sample, as it is, or [`NO_CLASS`](plusminus_core::methods::noise::NO_CLASS).
+    /// The true label of each sample, or [`NO_CLASS`](plusminus_core::methods::noise::NO_CLASS).
     pub truth: &'a [u32],
 }
 
-impl<'a> Seen<'a> {
-    fn view(&self, classes: usize) -> Result<View<'a>, Failure> {
-        View::new(classes, self.logits, self.given, self.truth).map_err(|what| {
-            Failure::new(FailureKind::Infrastructure, format!("the evaluation for the diagnostics went wrong: {what}"))
+impl<'a> EvaluatedSamples<'a> {
+    fn view(&self, classes: usize) -> Result<LabelledPredictions<'a>, Failure> {
+        LabelledPredictions::new(classes, self.logits, self.given, self.truth).map_err(|what| {
+            Failure::new(FailureKind::Infrastructure, format!("cannot compute diagnostics of this evaluation: {what}"))
         })
     }
 }
 
-/// What an evaluation has seen.
-pub(crate) struct Observed<'a> {
-    /// The job, which says what is wanted.
+/// The results of an evaluation.
+pub(crate) struct Evaluation<'a> {
+    /// The job, whose configuration lists the diagnostics.
     pub job: &'a Job,
-    /// After which epoch, from 1.
+    /// The completed epoch, from 1.
     pub epoch: u32,
-    /// The loss as the epoch left it. It is only looked at.
+    /// The loss after the epoch. It is not changed.
     pub criterion: &'a dyn Criterion,
-    /// What became of the labels.
+    /// The realised transition matrix of the noise.
     pub realised: &'a TransitionMatrix,
-    /// The samples that are trained on, in file order.
-    pub train: Seen<'a>,
-    /// Those that are held out.
-    pub validation: Seen<'a>,
-    /// The test samples, whose given labels are their true ones.
-    pub test: Seen<'a>,
+    /// The training samples, in file order.
+    pub train: EvaluatedSamples<'a>,
+    /// The validation samples.
+    pub validation: EvaluatedSamples<'a>,
+    /// The test samples. Their given labels are the true ones.
+    pub test: EvaluatedSamples<'a>,
 }
 
-/// ‖f‖₁ of every training sample, f being what the last layer takes in; nothing where that layer is not a linear one. It costs a
-/// pass over the training samples, and is asked for only where it is wanted.
+/// Computes ‖f‖₁ of every training sample, where f are the inputs of the last layer; `None` if that layer is not linear. It costs a pass
+/// over the training samples, so only a diagnostic that needs it calls it.
 pub(crate) type FeatureNorms<'a> = &'a mut dyn FnMut() -> Result<Option<Vec<f64>>, Failure>;
 
-/// Measures what the job asks for.
+/// Computes the diagnostics that the job asks for.
 ///
 /// # Errors
-/// Those of `features`, and `Infrastructure` where there are not as many labels and logits as samples.
-pub(crate) fn measure(observed: &Observed<'_>, features: FeatureNorms<'_>) -> Result<Measurements, Failure> {
-    let configuration = &*observed.job.configuration;
+/// Those of `features`, and `Infrastructure` if the numbers of samples, logits and labels differ.
+pub(crate) fn measure(evaluation: &Evaluation<'_>, features: FeatureNorms<'_>) -> Result<Measurements, Failure> {
+    let configuration = &*evaluation.job.configuration;
     let mut measurements = Measurements::new();
     if configuration.diagnostics.is_empty() {
         return Ok(measurements);
     }
     let classes = configuration.dataset.classes();
-    let train = observed.train.view(classes)?;
-    let validation = observed.validation.view(classes)?;
-    let test = observed.test.view(classes)?;
-    // Several diagnostics look at them, and they are much work.
+    let train = evaluation.train.view(classes)?;
+    let validation = evaluation.validation.view(classes)?;
+    let test = evaluation.test.view(classes)?;
+    // Several diagnostics share the gradients, which are expensive.
     let gradients = OnceCell::new();
-    let gradients = || gradients.get_or_init(|| gradients_of(observed, train.classes()));
+    let gradients = || gradients.get_or_init(|| gradients_of(evaluation, train.classes()));
     for diagnostic in &configuration.diagnostics {
         measurements.extend(match diagnostic {
             Diagnostic::Softmax => softmax(&train),
@@ -80,47 +81,52 @@ pub(crate) fn measure(observed: &Observed<'_>, features: FeatureNorms<'_>) -> Re
                 let predicted = [&test, &train, &validation].map(|view| (view.predicted(), view.truth()));
                 hybrid_accuracy(&predicted.each_ref().map(|(predicted, truth)| (&**predicted, *truth)))
             }
-            Diagnostic::Pruning => pruned(observed),
+            Diagnostic::Pruning => pruned(evaluation),
             Diagnostic::Gradient => gradients().strength(),
             Diagnostic::Rank => features()?.map(|norms| gradients().rank_correlation(&norms)).unwrap_or_default(),
             Diagnostic::Sign => gradients().pull(),
-            Diagnostic::Dependence => dependences(observed, &train, &validation),
+            Diagnostic::Dependence => dependences(evaluation, &train, &validation),
             Diagnostic::Transition => {
-                let estimated = observed.criterion.transition();
-                estimated.map(|estimated| transition_error(&estimated, observed.realised)).unwrap_or_default()
+                let estimated = evaluation.criterion.transition();
+                estimated.map(|estimated| transition_error(&estimated, evaluation.realised)).unwrap_or_default()
             }
         });
     }
     Ok(measurements)
 }
 
-/// The gradients of all training samples, in batches of the job's size in file order: of a loss that looks at a whole batch, a
-/// sample's gradient is the one that it has in that company. The network is as it is evaluated, without dropout and augmentation.
-fn gradients_of(observed: &Observed<'_>, classes: usize) -> Gradients {
-    let Seen { samples, logits, given, truth } = observed.train;
-    let size = observed.job.configuration.batch_size.max(1);
+/// The gradients of all training samples, in file order and in batches of the job's size. (For some losses, a sample's gradient depends on
+/// its batch.) The network is in evaluation mode, without dropout and augmentation.
+fn gradients_of(evaluation: &Evaluation<'_>, classes: usize) -> Gradients {
+    let EvaluatedSamples { samples, logits, given, truth } = evaluation.train;
+    let size = evaluation.job.configuration.batch_size.max(1);
     let (mut gradients, mut gradient) = (Gradients::default(), vec![0.0; size.min(samples.len()) * classes]);
     let batches =
         samples.chunks(size).zip(logits.chunks(size * classes)).zip(given.chunks(size).zip(truth.chunks(size)));
     for ((samples, logits), (given, truth)) in batches {
         let gradient = &mut gradient[..logits.len()];
-        observed.criterion.peek(logits, given, samples, gradient);
-        // Of the mean's gradient, each sample's own.
+        evaluation.criterion.peek(logits, given, samples, gradient);
+        // The loss is a mean, so a sample's own gradient is its row times the batch size.
         gradients.add(gradient, samples.len() as f64, given, truth);
     }
     gradients
 }
 
-/// Nothing for losses that prune none.
-fn pruned(observed: &Observed<'_>) -> Measurements {
-    let Seen { samples, given, truth, .. } = observed.train;
-    let Some(kept) = observed.criterion.kept() else { return Measurements::new() };
+/// The quality of the loss's pruning; empty for losses that do not prune.
+fn pruned(evaluation: &Evaluation<'_>) -> Measurements {
+    let EvaluatedSamples { samples, given, truth, .. } = evaluation.train;
+    let Some(kept) = evaluation.criterion.kept() else { return Measurements::new() };
     let kept: Vec<bool> = samples.iter().map(|sample| kept.get(*sample).copied().unwrap_or(true)).collect();
     pruning(given, truth, &kept)
 }
 
-fn dependences(observed: &Observed<'_>, train: &View<'_>, validation: &View<'_>) -> Measurements {
-    let mut generator = observed.job.streams().generator(Stream::Diagnostics, u64::from(observed.epoch));
+/// Mutual information and residual dependence on training and validation samples; empty where undefined.
+fn dependences(
+    evaluation: &Evaluation<'_>,
+    train: &LabelledPredictions<'_>,
+    validation: &LabelledPredictions<'_>,
+) -> Measurements {
+    let mut generator = evaluation.job.streams().generator(Stream::Diagnostics, u64::from(evaluation.epoch));
     let on_train = dependence(train, &mut generator);
     let on_validation = dependence(validation, &mut generator);
     let found = [
@@ -140,7 +146,8 @@ mod tests {
 
     const CLASSES: usize = 10;
 
-    /// 30 training samples (every third is mislabelled), 10 validation and 10 test ones, whose logits are about sure of the true class.
+    /// 30 training samples, 10 validation samples and 10 test samples. Logits favour the true class; every third label outside the test is
+    /// wrong.
     struct Small {
         samples: Vec<usize>,
         truth: Vec<u32>,
@@ -160,28 +167,28 @@ mod tests {
     fn measured(diagnostics: &[Diagnostic], criterion: &dyn Criterion, batch_size: usize) -> (Measurements, usize) {
         let small = small();
         let job = job(1, |c| (c.diagnostics, c.batch_size) = (diagnostics.to_vec(), batch_size));
-        let seen = |range: std::ops::Range<usize>| Seen {
+        let part = |range: std::ops::Range<usize>| EvaluatedSamples {
             samples: &small.samples[range.clone()],
             logits: &small.logits[range.start * CLASSES..range.end * CLASSES],
             given: &small.given[range.clone()],
             truth: &small.truth[range],
         };
         let realised = TransitionMatrix::realised(CLASSES, &small.truth, &small.given);
-        let observed = Observed {
+        let evaluation = Evaluation {
             job: &job,
             epoch: 1,
             criterion,
             realised: &realised,
-            train: seen(0..30),
-            validation: seen(30..40),
-            test: seen(40..50),
+            train: part(0..30),
+            validation: part(30..40),
+            test: part(40..50),
         };
         let mut asked = 0;
         let mut features = || {
             asked += 1;
             Ok(Some((0..30).map(|i| 1.0 + f64::from(i)).collect()))
         };
-        let found = measure(&observed, &mut features).unwrap();
+        let found = measure(&evaluation, &mut features).unwrap();
         (found, asked)
     }
 
@@ -199,14 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_asked_for_is_measured_and_features_only_for_ranks() {
+    fn only_requested_diagnostics_are_computed() {
         let cce = criterion(&cce());
         assert_eq!(measured(&[], &*cce, 7), (Measurements::new(), 0));
         for diagnostic in all() {
             let (found, asked) = measured(&[diagnostic], &*cce, 7);
             assert!(found.keys().all(|metric| Diagnostic::of(*metric) == Some(diagnostic)), "{found:?}");
             assert_eq!(asked, usize::from(diagnostic == Diagnostic::Rank));
-            // Cross entropy prunes nothing and knows no transition matrix.
+            // Cross entropy neither prunes nor has a transition matrix.
             let has_none = matches!(diagnostic, Diagnostic::Pruning | Diagnostic::Transition);
             assert_eq!(found.is_empty(), has_none, "{diagnostic:?}");
         }
@@ -215,20 +222,20 @@ mod tests {
     }
 
     #[test]
-    fn who_predicts_true_classes_shows_it_in_every_diagnostic() {
+    fn correct_predictions_have_known_diagnostics() {
         let (found, _) = measured(&all(), &*criterion(&cce()), 7);
         assert_eq!(found[&Metric::HybridAccuracy], 1.0);
         assert_eq!((found[&Metric::ClassAccuracyWorst], found[&Metric::ClassAccuracySpread]), (1.0, 0.0));
-        assert_eq!(found[&Metric::SoftmaxAuroc], 1.0, "the given label is likelier where it is right");
-        assert!(found[&Metric::GradientNoisyRatio] > 1.0, "cross entropy follows what it does not believe");
-        assert!(found[&Metric::TrueClassPull] < 0.0, "and pushes the true class away");
+        assert_eq!(found[&Metric::SoftmaxAuroc], 1.0, "a right label has the higher probability");
+        assert!(found[&Metric::GradientNoisyRatio] > 1.0, "cross entropy has large gradients on wrong labels");
+        assert!(found[&Metric::TrueClassPull] < 0.0, "and they point away from the true class");
         assert_eq!(found[&Metric::TrueClassPullShare], 0.0);
         assert!(found[&Metric::DependenceTrain].abs() < 1e-12, "{found:?}");
         assert!(found.contains_key(&Metric::DependenceValidation));
     }
 
     #[test]
-    fn a_samples_gradient_does_not_depend_on_the_size_of_its_batch_where_the_loss_is_a_mean() {
+    fn a_gradient_of_a_mean_loss_does_not_depend_on_the_batch_size() {
         let cce = criterion(&cce());
         let (small, large) = (measured(&all(), &*cce, 7).0, measured(&all(), &*cce, 30).0);
         for metric in [Metric::GradientClean, Metric::GradientNoisy, Metric::GradientVariance, Metric::TrueClassPull] {
@@ -239,31 +246,31 @@ mod tests {
                 large[&metric]
             );
         }
-        // ‖p − e_y‖₁ = 2(1 − p_y), of all samples alike but for a few hundredths in the logits.
+        // ‖p − e_y‖₁ = 2(1 − p_y), which is nearly equal for all samples.
         let clean = measured(&[Diagnostic::Softmax], &*cce, 7).0[&Metric::SoftmaxClean];
         assert!((small[&Metric::GradientClean] - 2.0 * (1.0 - clean)).abs() < 1e-5);
     }
 
     #[test]
-    fn pruned_samples_are_those_of_the_training_part() {
+    fn pruning_is_measured_on_the_training_samples() {
         let loss = Loss::TruncatedGce(TruncatedGce { q: 0.7, k: 0.5, start: 1, every: 1 });
         let mut truncated = criterion(&loss);
         let small = small();
         let p: Vec<f32> = (0..50).map(|i| if small.given[i] == small.truth[i] || i == 3 { 0.9 } else { 0.1 }).collect();
         truncated.review(&small.samples, &p);
         let (found, _) = measured(&[Diagnostic::Pruning], &*truncated, 7);
-        // Of ten mislabelled samples nine are pruned.
+        // Nine of ten mislabelled samples are pruned.
         assert_eq!((found[&Metric::PruningPrecision], found[&Metric::PruningRecall]), (1.0, 0.9));
         assert_eq!(found[&Metric::PruningKept], 0.7);
     }
 
     #[test]
-    fn lengths_that_disagree_are_a_failure_and_no_panic() {
+    fn different_lengths_are_a_failure() {
         let (job, cce) = (job(1, |c| c.diagnostics = all()), criterion(&cce()));
-        let nothing = Seen { samples: &[], logits: &[], given: &[], truth: &[] };
+        let nothing = EvaluatedSamples { samples: &[], logits: &[], given: &[], truth: &[] };
         let realised = TransitionMatrix::identity(CLASSES);
-        let part = Seen { samples: &[0], logits: &[0.0; 9], given: &[0], truth: &[0] };
-        let of = |train| Observed {
+        let part = EvaluatedSamples { samples: &[0], logits: &[0.0; 9], given: &[0], truth: &[0] };
+        let of = |train| Evaluation {
             job: &job,
             epoch: 1,
             criterion: &*cce,
@@ -273,6 +280,10 @@ mod tests {
             test: nothing,
         };
         assert!(measure(&of(part), &mut || Ok(None)).unwrap_err().message.contains("found 9 logits"));
-        assert_eq!(measure(&of(nothing), &mut || Ok(None)), Ok(Measurements::new()), "without samples nothing exists");
+        assert_eq!(
+            measure(&of(nothing), &mut || Ok(None)),
+            Ok(Measurements::new()),
+            "without samples there are no measurements"
+        );
     }
 }

@@ -1,27 +1,26 @@
-//! Trains one job: data, noise, batches, the loop. It knows what a job is and nothing of the network.
+//! Trains one job: loads data, applies noise, runs the training loop and writes checkpoints. Engines compute; losses are core's.
 //!
-//! - [`data`]: data sets from disk or from the binary, checked in full; what a job makes of one.
-//! - `diagnostics`: what is measured beside accuracies where a job asks for it.
-//! - [`mod@train`]: the loop, which reports to an [`Observer`] and stops where that says so.
-//! - [`memory`]: what memory a job takes, told beforehand.
-//! - [`initial`]: initial weights from a file.
-//! - [`checkpoint`]: files from which a job that is tried again goes on.
-//! - [`keep`]: the weights that a finished job leaves, as files.
+//! - [`data`]: data sets from disk or from the binary, a job's labels and splits, and the inputs of a network.
+//! - [`mod@train`]: the training loop. It reports to an [`Observer`], which can stop it.
+//! - [`checkpoint`]: files from which a job's next attempt resumes.
+//! - [`initial_weights`]: initial weights from a file. [`kept_weights`]: the weight files of a finished job.
+//! - `diagnostics`: measurements beyond accuracies and losses, for jobs that ask for them.
+//! - [`memory`]: estimates the memory that a job needs.
 //!
-//! *Architecture invariant:* everything random comes from the job's own streams, and everything is summed in one order: a job
-//! trained twice gives the same bytes, whatever the number of threads. No loss is written here; they are core's.
+//! *Architecture invariant:* all random numbers come from the job's own streams, and sums have a fixed order. A job that is trained
+//! twice gives the same bytes, whatever the number of threads.
 
+pub(crate) mod atomic_file;
 pub mod checkpoint;
 pub mod data;
 pub(crate) mod diagnostics;
-pub(crate) mod file;
-pub mod initial;
-pub mod keep;
+pub mod initial_weights;
+pub mod kept_weights;
 pub mod memory;
 pub mod train;
 
-pub use checkpoint::{Checkpoints, Every};
-pub use data::{Cache, Datasets};
-pub use keep::Kept;
-pub use memory::Memory;
-pub use train::{Observer, ParentWeights, Progress, Supplies, Trained, train};
+pub use checkpoint::{CheckpointInterval, CheckpointOptions};
+pub use data::{DataDirectories, DatasetCache};
+pub use kept_weights::KeptWeights;
+pub use memory::MemoryEstimate;
+pub use train::{Observer, ParentWeights, Progress, TrainInputs, TrainedJob, train};

@@ -1,12 +1,11 @@
-//! A worker whose engine does nothing, for `benches/orchestration.py`: daemon, runner processes and what they say to one another and to
-//! the coordinator are those of `plusminus worker`, and only the training loop is another. It checks its job as the true one does, waits
-//! if it is told to, tells of epochs if it is told to, and ends.
+//! A worker that does not train, for `benches/orchestration.py`. Daemon, runner processes and protocol are those of `plusminus worker`; only
+//! the training loop is replaced: it validates its job, waits for the given time, reports the given number of epochs, and ends.
 //!
 //! `noop-worker --coordinator URL --state DIR [--slots N] [--epochs N] [--work MILLISECONDS] [--gaps DIR]`
 //!
-//! - `--epochs`: each job tells of so many, with ten metrics each; none unless asked for.
-//! - `--work`: how long a job takes, by half more or less.
-//! - `--gaps`: each runner writes there how long it stood idle between two jobs, in milliseconds, a line each.
+//! - `--epochs`: the number of epochs that each job reports, with ten metrics each. Default: 0.
+//! - `--work`: the duration of a job, varied randomly by up to a half.
+//! - `--gaps`: a directory for one file per runner, with the idle times between its jobs in milliseconds, one per line.
 
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
@@ -40,7 +39,7 @@ const METRICS: [Metric; 10] = [
     Metric::PruningKept,
 ];
 
-/// What stands on the command line.
+/// The command-line arguments.
 #[derive(Clone, Debug, Default)]
 struct Arguments {
     coordinator: String,
@@ -55,7 +54,7 @@ impl Arguments {
     fn read(mut words: impl Iterator<Item = OsString>) -> Result<Arguments, Box<dyn Error>> {
         let mut arguments = Arguments { slots: 128, ..Arguments::default() };
         while let Some(name) = words.next() {
-            let value = words.next().ok_or_else(|| format!("expected a value of {}", name.display()))?;
+            let value = words.next().ok_or_else(|| format!("expected a value after {}", name.display()))?;
             let text = value.to_string_lossy();
             match name.to_string_lossy().as_ref() {
                 "--coordinator" => arguments.coordinator = text.into_owned(),
@@ -64,7 +63,7 @@ impl Arguments {
                 "--epochs" => arguments.epochs = text.parse()?,
                 "--work" => arguments.work = text.parse()?,
                 "--gaps" => arguments.gaps = Some(value.into()),
-                // What the daemon tells its runners: where weights and checkpoints lie, of which there are none, and with what they train.
+                // Arguments that the daemon appends for its runners; not used here.
                 "--cache" | "--checkpoints" | "--device" | "--threads" | "--lanes" => {}
                 other => return Err(format!("unknown option {other}").into()),
             }
@@ -94,7 +93,7 @@ async fn work(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         coordinator,
         state: StateDirectory::open(&state)?,
         name: "noop".to_owned(),
-        equipment: vec![Equipment { device, means: ExecutionOptions::default(), uuid: None }],
+        equipment: vec![Equipment { device, execution: ExecutionOptions::default(), uuid: None }],
         attached: false,
         patience: Duration::from_secs(10),
         grace: Duration::from_secs(10),
@@ -109,7 +108,7 @@ async fn work(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     Ok(plusminus_worker::run(options, stop).await?)
 }
 
-/// A runner, of one lane.
+/// A runner with one lane.
 fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     let gaps = arguments.gaps.as_ref().map(|directory| File::create(directory.join(std::process::id().to_string())));
     let gaps = Mutex::new(gaps.transpose()?);
@@ -119,7 +118,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         move |assignment: &v1::Assignment, observer: &mut dyn Observer| {
             if let (Some(gaps), Some(since)) = (&mut gaps, free.take()) {
                 let idle = Instant::now().duration_since(since).as_secs_f64() * 1e3;
-                // Without it there is one figure less.
+                // A lost line only costs one measurement.
                 let _ = writeln!(gaps, "{idle:.3}");
             }
             let facts = train(assignment, observer, &arguments);
@@ -134,7 +133,7 @@ fn train(assignment: &v1::Assignment, observer: &mut dyn Observer, arguments: &A
     let failed = |error: &dyn Error| Failure::new(FailureKind::UserError, error.to_string());
     assignment.job().map_err(|error| failed(&error))?;
     if arguments.work > 0 {
-        // Between a half and one and a half of it, so that jobs do not end all at once.
+        // Between 0.5 and 1.5 times the duration, so that jobs do not end simultaneously.
         let share = RandomState::new().hash_one(assignment.seed) % 1_000;
         std::thread::sleep(Duration::from_micros(arguments.work * (500 + share)));
     }

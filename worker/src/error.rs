@@ -1,4 +1,4 @@
-//! Why a worker cannot start.
+//! Errors that prevent a worker from starting.
 
 use plusminus_proto::endpoint::BadUrl;
 use std::io;
@@ -7,48 +7,48 @@ use std::path::PathBuf;
 /// Why a worker cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// That is no URL.
+    /// The coordinator's URL is malformed.
     #[error(transparent)]
     BadUrl(#[from] BadUrl),
-    /// Nobody answers there, or whoever does will not have this worker.
+    /// No coordinator answers at the URL, or it refuses this worker.
     #[error(
-        "no coordinator takes this worker at {url}: {problem}; start one with `plusminus coordinator --listen ADDR`, or give the right --coordinator"
+        "cannot connect to a coordinator at {url}: {problem}; start one with `plusminus coordinator --listen ADDR`, or correct --coordinator"
     )]
     Unreachable {
-        /// Where.
+        /// The URL.
         url: String,
-        /// What the last try ended with.
+        /// The error of the last try.
         problem: String,
     },
-    /// There is no room for weights that jobs build on.
-    #[error("cannot use the directory for weights {path}: {error}; give one that can be written with --cache")]
+    /// The directory for weights cannot be used.
+    #[error("cannot use the directory for weights {path}: {error}; give a writable one with --cache")]
     Cache {
         /// The directory.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
-    /// Another worker has the state directory.
-    #[error("the state directory {0} is in use by another worker; wait for it or stop it, or give another --state")]
+    /// Another worker uses the state directory.
+    #[error("the state directory {0} is in use by another worker; stop that worker, or give another --state")]
     StateInUse(PathBuf),
-    /// The state directory is of no use.
-    #[error("cannot use the worker's state directory, at {path}: {error}; give one that can be written with --state")]
+    /// The state directory cannot be used.
+    #[error("cannot use the worker's state directory, at {path}: {error}; give a writable one with --state")]
     State {
         /// The directory, or the file in it.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
-    /// The state directory is another worker's.
+    /// The state directory belongs to a worker with another name.
     #[error(
-        "the state directory {path} is that of worker `{before}`, and this one is called `{given}`; leave --name away, or give another --state"
+        "the state directory {path} belongs to worker `{before}`, but --name is `{given}`; omit --name, or give another --state"
     )]
     OtherName {
         /// The directory.
         path: PathBuf,
-        /// Whose it is.
+        /// The stored name.
         before: String,
-        /// Who wants it.
+        /// The requested name.
         given: String,
     },
 }

@@ -1,19 +1,18 @@
-//! The worker: a daemon that takes jobs from a coordinator and trains them in child processes.
+//! The worker: a daemon that receives jobs from a coordinator and trains them in child processes.
 //!
-//! - [`agent`]: the state machine: what the coordinator, the runners and the clock say, and what follows.
-//! - [`daemon`]: what tells the agent of the world, and does what it asks for.
-//! - [`equipment`]: with which devices it trains.
-//! - [`host`]: how many jobs are trained at once, and by how many threads each.
-//! - [`state`]: the worker's directory, and its name.
-//! - `journal`: what is yet to be acknowledged, on disk.
-//! - `link`: the connection to the coordinator, made again whenever it breaks.
-//! - `weights`: files of weights that jobs build on and leave, and their transfers.
-//! - `clock`: the one clock of the daemon and its runners.
-//! - [`runner`]: the child processes, seen from both ends.
+//! - [`agent`]: the state machine: events of the coordinator, the runners and the clock in, effects out.
+//! - [`daemon`]: passes events to the agent and performs its effects.
+//! - [`equipment`]: selects devices and slot counts.
+//! - [`host`]: divides a host's cores and memory among jobs.
+//! - [`state`]: the worker's directory and its name.
+//! - `journal`: the outbox on disk.
+//! - `link`: the connection to the coordinator, reopened whenever it breaks.
+//! - `weights`: the cache of parent weights and kept weights, and their transfers.
+//! - `clock`: the clock that the daemon and its runners share.
+//! - [`runner`]: the child processes, from both ends of the pipe.
 //!
-//! *Architecture invariants:* the daemon never trains, so it always has time for a heartbeat; a runner's crash fails its own attempt
-//! and no other; what an attempt has to say is kept until the coordinator has acknowledged it, on disk too; a runner trains only while
-//! the lease lasts.
+//! *Architecture invariants:* the daemon never trains, so a heartbeat is never late because of training. A crashed runner fails only its
+//! own attempts. A report is kept, also on disk, until the coordinator has acknowledged it. A runner trains only while the lease is valid.
 
 pub mod agent;
 mod clock;

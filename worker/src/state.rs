@@ -1,4 +1,4 @@
-//! The worker's state directory: what it has yet to say, weights, checkpoints, and its name.
+//! The worker's state directory: outbox, weights, checkpoints and the worker's name.
 
 use crate::error::WorkerError;
 use std::fs::{self, File, TryLockError};
@@ -8,22 +8,22 @@ use std::path::{Path, PathBuf};
 const LOCK: &str = "lock";
 const NAME: &str = "name";
 
-/// The directory of one worker. While it is open no other worker can have it.
+/// The directory of one worker. It is locked while it is open.
 #[derive(Debug)]
 pub struct StateDirectory {
     path: PathBuf,
-    /// Held for its lock.
+    /// Holds the lock.
     _lock: File,
 }
 
 impl StateDirectory {
-    /// Opens the directory at `path`, and makes it where it is missing.
+    /// Opens the directory at `path`, creating it if necessary.
     ///
     /// # Errors
-    /// [`WorkerError::StateInUse`] if another worker has it, [`WorkerError::State`] if it cannot be used.
+    /// [`WorkerError::StateInUse`] if another worker has locked it, [`WorkerError::State`] if it cannot be used.
     pub fn open(path: &Path) -> Result<Self, WorkerError> {
         let failed = |error| WorkerError::State { path: path.to_owned(), error };
-        // A runner is told where it is, whatever its own directory.
+        // Absolute, because runners may have another working directory.
         let path = std::path::absolute(path).map_err(failed)?;
         fs::create_dir_all(&path).map_err(failed)?;
         let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK)).map_err(failed)?;
@@ -34,16 +34,16 @@ impl StateDirectory {
         }
     }
 
-    /// Where it is: an absolute path.
+    /// The absolute path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The name of the worker whose directory it is: what it was called before, else `given`, else what `make` makes. What is kept here
-    /// is a worker's of that name, and nobody else can deliver it.
+    /// The worker's name: the stored one, else `given`, else the result of `make`. A new name is stored, because only a worker with the
+    /// same name can deliver the reports in the directory.
     ///
     /// # Errors
-    /// [`WorkerError::OtherName`] if it was called otherwise than `given` before, [`WorkerError::State`] if that cannot be read or written.
+    /// [`WorkerError::OtherName`] if the stored name differs from `given`, [`WorkerError::State`] if the name cannot be read or written.
     pub fn name(&self, given: Option<String>, make: impl FnOnce() -> String) -> Result<String, WorkerError> {
         let path = self.path.join(NAME);
         let failed = |error| WorkerError::State { path: path.clone(), error };
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_worker_at_a_time_has_it() {
+    fn only_one_worker_can_open_it() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("below");
         let state = StateDirectory::open(&path).unwrap();
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn it_keeps_the_name_that_its_worker_first_had() {
+    fn it_keeps_the_first_name_of_its_worker() {
         let place = tempfile::tempdir().unwrap();
         let state = StateDirectory::open(place.path()).unwrap();
         assert_eq!(state.name(None, || "made".into()).unwrap(), "made");

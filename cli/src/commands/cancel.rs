@@ -1,20 +1,22 @@
 //! `plusminus cancel SWEEP`
 
-use crate::arguments::{self, Output};
-use crate::exit::{CliError, Exit};
+use crate::arguments::{CancelArgs, Output};
+use crate::client::LiveClient;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::sweep_source::SweepSource;
 use crate::terminal;
-use crate::whose::{LiveClient, Named};
 use serde_json::json;
 
-pub async fn run(arguments: arguments::OneSweep) -> Result<Exit, CliError> {
-    let sweep = Named::new(&arguments.sweep, arguments.profile.as_deref())?;
-    let mut client = LiveClient::of(&arguments.whose).await?;
-    let dropped = client.cancel(sweep.name()).await?.dropped;
+pub async fn run(arguments: CancelArgs) -> Result<Exit, CliError> {
+    let source = SweepSource::resolve(&arguments.sweep)?;
+    let mut client = LiveClient::open(&arguments.target).await?;
+    let dropped = client.cancel(source.name()).await?.dropped;
     match arguments.output {
         Output::Text => {
-            terminal::note(&format!("{}: {dropped} unfinished jobs dropped; results are kept", sweep.name()));
+            terminal::note(&format!("{}: dropped {dropped} unfinished jobs; results are kept", source.name()));
         }
-        Output::Json => terminal::data(&format!("{}\n", json!({ "sweep": sweep.name(), "dropped": dropped })))?,
+        Output::Json => terminal::data(&format!("{}\n", json!({ "sweep": source.name(), "dropped": dropped })))?,
     }
     Ok(Exit::Success)
 }

@@ -1,49 +1,49 @@
 //! `plusminus check SWEEP`
 
-use super::{hints, memory};
-use crate::arguments::{self, Output};
-use crate::exit::{CliError, Exit};
-use crate::whose::SweepFile;
-use crate::{published, terminal};
+use crate::arguments::{CheckArgs, Output};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::sweep_source::SweepFile;
+use crate::{hints, memory, published, terminal};
 use plusminus_core::id::CellId;
 use plusminus_core::job::Configuration;
-use plusminus_core::report::{Table, names};
+use plusminus_core::report::{Table, cell_names};
 use plusminus_core::sweep_file::{Cell, Sweep};
 use plusminus_engines::ExecutionOptions;
-use plusminus_trainer::Memory;
-use plusminus_worker::host::{Division, Host, Wanted};
+use plusminus_trainer::MemoryEstimate;
+use plusminus_worker::host::{Division, Host, SlotRequest};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::num::NonZeroUsize;
 
-pub fn run(arguments: &arguments::Check) -> Result<Exit, CliError> {
+pub fn run(arguments: &CheckArgs) -> Result<Exit, CliError> {
     let profiles = SweepFile::read_all(&arguments.sweep)?.1.profiles;
     let profiles = profiles.iter().map(|(name, sweep)| (name.clone(), sweep.jobs_in_all())).collect();
     let sweep = SweepFile::read(&arguments.sweep, arguments.profile.as_deref())?.sweep;
     match arguments.output {
         Output::Text => terminal::data(&describe(&sweep, &profiles, arguments.jobs))?,
-        Output::Json => terminal::data(&format!("{:#}\n", as_json(&sweep, &profiles, arguments.jobs)))?,
+        Output::Json => terminal::data(&format!("{:#}\n", to_json(&sweep, &profiles, arguments.jobs)))?,
     }
-    hints::tell(&sweep);
-    // No mistake: the results may be in a file that `compare` is given.
+    hints::print(&sweep);
+    // Not an error: `compare --reference FILE` may name the results.
     if let Some(reference) = sweep.table.reference.as_deref().filter(|name| !published::names().any(|n| n == *name)) {
-        let shipped = published::listed();
+        let shipped = published::list();
         terminal::note(&format!(
-            "`{reference}` is none of the published results that ship ({shipped}); `compare` will need --reference FILE"
+            "no published results called `{reference}` ship ({shipped}); `compare` will need --reference FILE"
         ));
     }
     Ok(Exit::Success)
 }
 
-/// The file's profiles, with their numbers of jobs.
+/// The number of jobs of each profile of the file.
 type Profiles = BTreeMap<String, usize>;
 
 fn describe(sweep: &Sweep, profiles: &Profiles, list: bool) -> String {
     let trained = sweep.trained();
     let cells = match trained.len() - sweep.cells.len() {
         0 => format!("{} cells", sweep.cells.len()),
-        parents => format!("({} cells + {parents} that they build on)", sweep.cells.len()),
+        parents => format!("({} cells + {parents} parents)", sweep.cells.len()),
     };
     let (first, all) = (jobs(sweep), sweep.jobs_in_all());
     let mut text = match &sweep.select {
@@ -60,8 +60,8 @@ fn describe(sweep: &Sweep, profiles: &Profiles, list: bool) -> String {
         let _ = writeln!(text, "{description}");
     }
     let configurations = || trained.iter().map(|cell| cell.configuration.as_ref());
-    let datasets: BTreeSet<String> = configurations().map(data_set).collect();
-    let networks: BTreeSet<String> = configurations().map(network).collect();
+    let datasets: BTreeSet<String> = configurations().map(describe_data_set).collect();
+    let networks: BTreeSet<String> = configurations().map(describe_network).collect();
     let epochs: u64 = sweep.jobs().map(|job| u64::from(job.configuration.epochs)).sum();
     let of = if sweep.select.is_some() { "for the selection" } else { "in all" };
     let list_of = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join("; ");
@@ -72,43 +72,44 @@ fn describe(sweep: &Sweep, profiles: &Profiles, list: bool) -> String {
     let _ =
         writeln!(text, "  table     {} × {}, {} at {}", table.rows.len(), table.columns.len(), table.metric, table.at);
     let division = divide(sweep);
-    let cells = memory::of_cells(sweep, with(division.threads));
-    let _ = writeln!(text, "  memory    {}", needed(&cells, division));
+    let cells = memory::of_cells(sweep, cpu_options(division.threads));
+    let _ = writeln!(text, "  memory    {}", describe_memory(&cells, division));
     if !profiles.is_empty() {
         let profiles = profiles.iter().map(|(name, jobs)| format!("{name} ({jobs} jobs)"));
         let _ = writeln!(text, "  profiles  {}", profiles.collect::<Vec<_>>().join("; "));
     }
     if list {
-        let names = names(sweep);
-        let memory_of: BTreeMap<CellId, Option<Memory>> = trained.iter().map(|cell| cell.id).zip(cells).collect();
+        let names = cell_names(sweep);
+        let memory_of: BTreeMap<CellId, Option<MemoryEstimate>> =
+            trained.iter().map(|cell| cell.id).zip(cells).collect();
         for job in sweep.jobs() {
             let memory = memory_of.get(&job.cell).copied().flatten();
-            let name = names.get(&job.cell).map_or("what others build on", String::as_str);
-            let _ = writeln!(text, "{}  {name} · seed {} · {}", job.id(), job.seed, told(memory));
+            let name = names.get(&job.cell).map_or("parent", String::as_str);
+            let _ = writeln!(text, "{}  {name} · seed {} · {}", job.id(), job.seed, memory_or_unknown(memory));
         }
     }
     text
 }
 
-/// How `run` would divide this machine's processor for the whole sweep, without options.
+/// Returns the slots and threads that `run` without options would use on this host.
 fn divide(sweep: &Sweep) -> Division {
-    let wanted = Wanted { jobs: Some(jobs(sweep)), ..Wanted::default() };
-    Host::here().divide(wanted, |threads| Some(memory::largest(sweep, with(threads))?.0))
+    let wanted = SlotRequest { jobs: Some(jobs(sweep)), ..SlotRequest::default() };
+    Host::here().divide(wanted, |threads| Some(memory::largest(sweep, cpu_options(threads))?.0))
 }
 
-fn with(threads: NonZeroUsize) -> ExecutionOptions {
+fn cpu_options(threads: NonZeroUsize) -> ExecutionOptions {
     ExecutionOptions { threads, ..ExecutionOptions::default() }
 }
 
-/// What a job takes at most, and what as many as `run` would train at once on this machine take.
-fn needed(cells: &[Option<Memory>], division: Division) -> String {
+/// Describes the memory of the largest job, and of as many as `run` would train at once on this host.
+fn describe_memory(cells: &[Option<MemoryEstimate>], division: Division) -> String {
     let known = cells.iter().copied().collect::<Option<Vec<_>>>();
     let Some(most) = known.and_then(|known| known.into_iter().max()) else { return "unknown".to_owned() };
-    let total = Memory(most.0.saturating_mul(division.slots.get() as usize));
+    let total = MemoryEstimate(most.0.saturating_mul(division.slots.get() as usize));
     format!("about {most} a job; {total} on this machine ({division})")
 }
 
-fn told(memory: Option<Memory>) -> String {
+fn memory_or_unknown(memory: Option<MemoryEstimate>) -> String {
     memory.map_or_else(|| "memory unknown".to_owned(), |memory| memory.to_string())
 }
 
@@ -116,7 +117,7 @@ fn jobs(sweep: &Sweep) -> usize {
     sweep.jobs().len()
 }
 
-fn data_set(configuration: &Configuration) -> String {
+fn describe_data_set(configuration: &Configuration) -> String {
     let Some((train, test)) = configuration.dataset.sizes() else { return configuration.dataset.name().to_owned() };
     let train = configuration.taken(train);
     let held_out = configuration.held_out(train);
@@ -128,7 +129,7 @@ fn data_set(configuration: &Configuration) -> String {
     )
 }
 
-fn network(configuration: &Configuration) -> String {
+fn describe_network(configuration: &Configuration) -> String {
     let name = serde_json::to_value(&configuration.model).ok();
     let name = name.as_ref().and_then(|model| model["name"].as_str()).unwrap_or("a network").to_owned();
     match configuration.model.network(configuration.dataset.input(), configuration.dataset.classes()) {
@@ -137,9 +138,9 @@ fn network(configuration: &Configuration) -> String {
     }
 }
 
-fn as_json(sweep: &Sweep, profiles: &Profiles, list: bool) -> Value {
+fn to_json(sweep: &Sweep, profiles: &Profiles, list: bool) -> Value {
     let division = divide(sweep);
-    let memory = memory::of_cells(sweep, with(division.threads));
+    let memory = memory::of_cells(sweep, cpu_options(division.threads));
     let bytes = memory.iter().map(|memory| memory.map(|memory| memory.0));
     let trained = sweep.trained();
     let memory_of: BTreeMap<CellId, Option<usize>> = trained.iter().map(|cell| cell.id).zip(bytes).collect();

@@ -1,13 +1,16 @@
 //! `plusminus coordinator`
 
-use crate::arguments;
-use crate::exit::{CliError, Exit};
+use crate::arguments::CoordinatorArgs;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::signals;
 use plusminus_coordinator::Coordinator;
 use plusminus_core::scheduler::Policy;
+use std::time::Duration;
 
-pub async fn run(arguments: arguments::Coordinator) -> Result<Exit, CliError> {
-    let policy = Policy { lease: arguments.lease * 1000, ..Policy::default() };
+pub async fn run(arguments: CoordinatorArgs) -> Result<Exit, CliError> {
+    let policy = Policy { lease: Duration::from_secs(arguments.lease), ..Policy::default() };
     let coordinator = Coordinator::bind(arguments.listen, &arguments.state, policy).await?;
-    coordinator.run(super::told_to_stop()).await?;
+    coordinator.run(signals::stop_requested()).await?;
     Ok(Exit::Success)
 }

@@ -1,31 +1,20 @@
 //! `plusminus explain JOB`
 
-use crate::arguments::{Output, Whose};
-use crate::exit::{CliError, Exit};
+use crate::arguments::{ExplainArgs, Output};
+use crate::client::Client;
+use crate::commands::status::running_json;
+use crate::error::CliError;
+use crate::exit::Exit;
 use crate::terminal;
-use crate::whose::Client;
 use plusminus_core::outcome::FailureKind;
 use plusminus_proto::v1::{self, waiting::Why};
 use serde_json::{Value, json};
 
-/// What a configuration is told by.
-const TOLD: [&str; 8] = ["dataset", "model", "loss", "noise", "optimizer", "epochs", "batch_size", "parent"];
+/// The settings that identify a configuration in one line.
+const SHOWN: [&str; 8] = ["dataset", "model", "loss", "noise", "optimizer", "epochs", "batch_size", "parent"];
 
-/// `explain`
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
-    /// The job's id, or the beginning of it
-    pub job: String,
-    /// Whose.
-    #[command(flatten)]
-    pub whose: Whose,
-    /// What to print
-    #[arg(long, alias = "format", value_enum, default_value_t)]
-    pub output: Output,
-}
-
-pub async fn run(arguments: Arguments) -> Result<Exit, CliError> {
-    let mut client = Client::of(&arguments.whose).await?;
+pub async fn run(arguments: ExplainArgs) -> Result<Exit, CliError> {
+    let mut client = Client::open(&arguments.target).await?;
     let live = matches!(client, Client::Live(_));
     let job = client.explain(&arguments.job).await?;
     match arguments.output {
@@ -41,135 +30,138 @@ fn describe(job: &v1::ExplainResponse, live: bool) -> String {
     let sweeps = if sweeps.is_empty() { "no sweep".to_owned() } else { sweeps.join(", ") };
     let facts = [
         ("job", job.job.clone()),
-        ("trains", in_short(&job.configuration)),
+        ("trains", summarize(&job.configuration)),
         ("seed", job.seed.to_string()),
         ("wanted by", sweeps),
-        ("state", standing(job, live)),
+        ("state", describe_state(job, live)),
     ];
-    let mut text: String = facts.map(|(what, is)| format!("{what:<9}  {}\n", indented(&is, 11))).concat();
+    let mut text: String = facts.map(|(name, value)| format!("{name:<9}  {}\n", indent(&value, 11))).concat();
     text.push('\n');
-    text + &attempts(&job.attempts, live)
+    text + &describe_attempts(&job.attempts, live)
 }
 
-/// Further lines begin below the first.
-fn indented(text: &str, by: usize) -> String {
+/// Indents all lines after the first.
+fn indent(text: &str, by: usize) -> String {
     text.trim_end().replace('\n', &format!("\n{:by$}", ""))
 }
 
-fn standing(job: &v1::ExplainResponse, live: bool) -> String {
+fn describe_state(job: &v1::ExplainResponse, live: bool) -> String {
     let text = match job.status() {
-        v1::JobStatus::Finished => return "finished: it has its result".to_owned(),
+        v1::JobStatus::Finished => return "finished".to_owned(),
         v1::JobStatus::Dropped => {
             let sweep = job.sweeps.first().map_or("SWEEP", |sweep| sweep.sweep.as_str());
-            format!("cancelled: no sweep wants it; `plusminus resume {sweep}` queues it again")
+            format!("cancelled; `plusminus resume {sweep}` queues it again")
         }
-        v1::JobStatus::Failed => failed(job),
-        v1::JobStatus::Running => running(job, live),
+        v1::JobStatus::Failed => describe_failure(job),
+        v1::JobStatus::Running => describe_running(job, live),
         v1::JobStatus::Queued if !live => {
-            "queued, and no coordinator runs here: start one with `plusminus coordinator`".to_owned()
+            "queued; no coordinator runs here: start one with `plusminus coordinator`".to_owned()
         }
-        v1::JobStatus::Queued => queued(job),
+        v1::JobStatus::Queued => describe_queued(job),
         v1::JobStatus::Unspecified => "unknown to this version of plusminus".to_owned(),
     };
-    if job.has_result { format!("has its result, and is trained again for its weights; {text}") } else { text }
+    if job.has_result { format!("finished, and training again because its weights are missing; {text}") } else { text }
 }
 
-fn failed(job: &v1::ExplainResponse) -> String {
+fn describe_failure(job: &v1::ExplainResponse) -> String {
     let failure = job.failure.clone().unwrap_or_default();
     match FailureKind::from(failure.kind()) {
         FailureKind::Diverged => {
-            format!("diverged: {}. That is a result: the same again would end the same", failure.message)
+            format!("diverged: {}. This is a result: another attempt would diverge too", failure.message)
         }
         kind => {
             let sweep = job.sweeps.first().map_or("SWEEP", |sweep| sweep.sweep.as_str());
-            let id = beginning(&job.job);
-            let again = format!("`plusminus resume {sweep} --job {id}` tries it again");
+            let id = prefix(&job.job);
+            let again = format!("`plusminus resume {sweep} --job {id}` queues it again");
             format!("failed ({}): {}\n{again}", kind.name(), failure.message.trim_end())
         }
     }
 }
 
-fn running(job: &v1::ExplainResponse, live: bool) -> String {
+fn describe_running(job: &v1::ExplainResponse, live: bool) -> String {
     let running = job.running.clone().unwrap_or_default();
     if !live {
-        return format!("was running on {} when its coordinator ended; the next one takes it up again", running.worker);
+        return format!(
+            "was running on {} when its coordinator ended; the next coordinator resumes it",
+            running.worker
+        );
     }
     let epoch = match (running.progress, &running.last) {
         (Some(progress), _) if progress.epochs > 0 => format!("epoch {} of {}", progress.epoch, progress.epochs),
-        (_, Some(last)) => format!("epoch {} is done", last.epoch),
-        _ => "it has told nothing yet".to_owned(),
+        (_, Some(last)) => format!("finished epoch {}", last.epoch),
+        _ => "no progress reported yet".to_owned(),
     };
-    let (so_long, lease) = (lasted(running.running_milliseconds), lasted(job.lease_milliseconds));
-    format!(
-        "running on {} for {so_long}: {epoch}; if {} is not heard of it is given up in {lease}",
-        running.worker, running.worker
-    )
+    let (time, lease) = (format_duration(running.running_milliseconds), format_duration(job.lease_milliseconds));
+    format!("running on {} for {time}: {epoch}; without a heartbeat the lease expires in {lease}", running.worker)
 }
 
-fn queued(job: &v1::ExplainResponse) -> String {
+fn describe_queued(job: &v1::ExplainResponse) -> String {
     let Some(why) = job.waiting.clone().and_then(|waiting| waiting.why) else { return "queued".to_owned() };
     match why {
         Why::Parent(parent) => {
-            let is = match parent.status() {
+            let state = match parent.status() {
                 v1::JobStatus::Queued => "is queued",
                 v1::JobStatus::Running => "is running",
-                v1::JobStatus::Finished => "has finished without leaving the weights yet",
+                v1::JobStatus::Finished => "has finished, but has no saved weights yet",
                 v1::JobStatus::Failed => "has failed",
-                v1::JobStatus::Dropped | v1::JobStatus::Unspecified => "is not wanted any more",
+                v1::JobStatus::Dropped | v1::JobStatus::Unspecified => "is cancelled",
             };
-            let id = beginning(&parent.job);
-            format!("waits for what it builds on: job {}, which {is}; `plusminus explain {id}` says why", parent.job)
+            let id = prefix(&parent.job);
+            format!("queued; waits for its parent job {}, which {state} (`plusminus explain {id}`)", parent.job)
         }
         Why::RetryMilliseconds(wait) => format!(
-            "is tried again in {}: it has failed {} of {} times without getting further",
-            lasted(wait),
+            "queued; the next attempt starts in {}, after {} of {} allowed failures without progress",
+            format_duration(wait),
             job.failures,
             job.failures_allowed
         ),
-        Why::Only(sweep) => format!("queued, and this coordinator trains `{sweep}` and nothing else"),
-        Why::NoGpu(_) => "queued, and only a GPU can train it (`precision`), which no connected worker has: start \
-                          `plusminus worker` on a machine with one"
-            .to_owned(),
+        Why::Only(sweep) => format!("queued; this coordinator trains only the sweep `{sweep}`"),
+        Why::NoGpu(_) => {
+            "queued; its `precision` requires a GPU, and no connected worker has one: start `plusminus worker` \
+                          on a host with a GPU"
+                .to_owned()
+        }
         Why::Turn(turn) => {
             let before = match turn.before {
-                0 => "it is the next".to_owned(),
-                1 => "1 job comes before it".to_owned(),
-                jobs => format!("{jobs} jobs come before it"),
+                0 => "it is next".to_owned(),
+                1 => "1 job is before it".to_owned(),
+                jobs => format!("{jobs} jobs are before it"),
             };
             let rest = match turn.resting {
                 0 => String::new(),
-                1 => "; a worker gave back what it was given and is given nothing for a while".to_owned(),
-                some => format!("; {some} workers gave back what they were given and are given nothing for a while"),
+                1 => "; 1 worker gave jobs back and gets none for a while".to_owned(),
+                some => format!("; {some} workers gave jobs back and get none for a while"),
             };
             let before = before + &rest;
             match (turn.workers, turn.slots.saturating_sub(turn.busy)) {
-                (0, _) => format!("queued, and no worker is connected: start one with `plusminus worker`; {before}"),
-                (_, 0) if turn.slots == 1 => format!("queued: the only slot is busy; {before}"),
-                (_, 0) if turn.slots > 0 => format!("queued: all {} slots are busy; {before}", turn.slots),
-                (_, 0) => format!("queued: every worker is leaving; {before}"),
-                (_, free) => format!("queued: {free} of {} slots are free; {before}", turn.slots),
+                (0, _) => format!("queued; no worker is connected: start one with `plusminus worker`; {before}"),
+                (_, 0) if turn.slots == 1 => format!("queued; the only slot is busy; {before}"),
+                (_, 0) if turn.slots > 0 => format!("queued; all {} slots are busy; {before}", turn.slots),
+                (_, 0) => format!("queued; every worker is leaving; {before}"),
+                (_, free) => format!("queued; {free} of {} slots are free; {before}", turn.slots),
             }
         }
     }
 }
 
-fn attempts(attempts: &[v1::AttemptRow], live: bool) -> String {
+fn describe_attempts(attempts: &[v1::AttemptRow], live: bool) -> String {
     if attempts.is_empty() {
-        return "no attempt has been made yet\n".to_owned();
+        return "no attempt yet\n".to_owned();
     }
-    let mut rows = vec![["attempt", "worker", "began", "lasted", "epochs", "ended"].map(str::to_owned)];
+    let mut rows = vec![["attempt", "worker", "started", "duration", "epochs", "ended"].map(str::to_owned)];
     for attempt in attempts {
-        let length = attempt.ended.map_or(String::new(), |ended| lasted(ended.saturating_sub(attempt.started)));
+        let length =
+            attempt.ended.map_or(String::new(), |ended| format_duration(ended.saturating_sub(attempt.started)));
         let ending = match (attempt.ending.as_str(), live) {
             ("", true) => "running",
-            ("", false) => "with its coordinator, or yet to be taken up",
+            ("", false) => "interrupted with its coordinator",
             (ending, _) => ending,
         };
-        let began = moment(attempt.started);
+        let started = format_time(attempt.started);
         let row = [
             attempt.attempt.to_string(),
             attempt.worker.clone(),
-            began,
+            started,
             length,
             attempt.epochs.to_string(),
             ending.to_owned(),
@@ -183,43 +175,43 @@ fn attempts(attempts: &[v1::AttemptRow], live: bool) -> String {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         text += &format!("{}\n", cells.join("  ").trim_end());
         if let Some(attempt) = attempt.filter(|attempt| !attempt.message.is_empty()) {
-            text += &format!("         {}\n", indented(&attempt.message, 9));
+            text += &format!("         {}\n", indent(&attempt.message, 9));
         }
     }
     text
 }
 
-/// As much of an id as is mostly enough.
-fn beginning(id: &str) -> &str {
+/// Returns a prefix of an id that is almost always unique.
+fn prefix(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
-/// A configuration by its most telling parts.
-fn in_short(configuration: &str) -> String {
+/// Formats the settings that identify a configuration.
+fn summarize(configuration: &str) -> String {
     let Ok(Value::Object(parts)) = serde_json::from_str(configuration) else { return configuration.to_owned() };
     let part = |key: &&str| {
         let value = parts.get(*key)?;
         Some(match *key {
-            "parent" => "builds on another job".to_owned(),
+            "parent" => "starts from a parent job".to_owned(),
             "epochs" => format!("{value} epochs"),
             "batch_size" => format!("batches of {value}"),
-            "noise" => format!("noise {}", value_in_short(value)?),
-            _ => value_in_short(value)?,
+            "noise" => format!("noise {}", summarize_value(value)?),
+            _ => summarize_value(value)?,
         })
     };
-    TOLD.iter().filter_map(part).collect::<Vec<_>>().join(", ")
+    SHOWN.iter().filter_map(part).collect::<Vec<_>>().join(", ")
 }
 
-/// `{"name": "gce", "q": 0.7}` as `gce (q 0.7)`.
-fn value_in_short(value: &Value) -> Option<String> {
+/// Formats a value: `{"name": "gce", "q": 0.7}` as `gce (q 0.7)`.
+fn summarize_value(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::String(text) => Some(text.clone()),
         Value::Object(parts) => {
             let name = ["name", "kind"].iter().find_map(|key| parts.get(*key)?.as_str()).unwrap_or_default();
             let simple = |(key, value): (&String, &Value)| {
-                let told = !["name", "kind"].contains(&key.as_str()) && (value.is_number() || value.is_string());
-                told.then(|| format!("{key} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+                let shown = !["name", "kind"].contains(&key.as_str()) && (value.is_number() || value.is_string());
+                shown.then(|| format!("{key} {}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
             };
             let rest: Vec<String> = parts.iter().filter_map(simple).collect();
             let rest = if rest.is_empty() { String::new() } else { format!(" ({})", rest.join(", ")) };
@@ -229,8 +221,8 @@ fn value_in_short(value: &Value) -> Option<String> {
     }
 }
 
-/// A length of time, to two units.
-fn lasted(milliseconds: u64) -> String {
+/// Formats a duration with two units.
+fn format_duration(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     match seconds {
         0..60 => format!("{}.{} s", seconds, milliseconds % 1000 / 100),
@@ -240,8 +232,8 @@ fn lasted(milliseconds: u64) -> String {
     }
 }
 
-/// A moment in UTC.
-fn moment(milliseconds: u64) -> String {
+/// Formats milliseconds since 1970 as a time in UTC.
+fn format_time(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
     let (mut year, mut days) = (1970_u64, seconds / 86_400);
     let leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
@@ -304,7 +296,7 @@ fn to_json(job: &v1::ExplainResponse, live: bool) -> Value {
         "has_result": job.has_result,
         "failure": job.failure.as_ref().map(|failure| json!({ "kind": kind(failure), "message": failure.message })),
         "waiting": waiting,
-        "running": job.running.as_ref().map(super::status::running_json),
+        "running": job.running.as_ref().map(running_json),
         "lease_ms": job.running.as_ref().map(|_| job.lease_milliseconds),
         "failures": job.failures,
         "failures_allowed": job.failures_allowed,

@@ -1,10 +1,12 @@
-//! `plusminus run SWEEP`: a coordinator on loopback, a worker as a child process, the table at the end.
+//! `plusminus run SWEEP`: runs a coordinator on the loopback interface and a worker as a child process, and prints the table at the end.
 
-use super::{exit_of, hints, memory, submit, table, tell_failures, watch, worker};
-use crate::arguments::{self, Output};
-use crate::exit::{CliError, Exit};
-use crate::terminal;
-use crate::whose::{Client, LiveClient, Named, SweepFile};
+use crate::arguments::{Output, RunArgs};
+use crate::client::{Client, LiveClient};
+use crate::commands::{submit, table, watch, worker};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::sweep_source::{SweepFile, SweepSource};
+use crate::{hints, memory, outcome, signals, terminal};
 use plusminus_coordinator::answer::{AnswerError, AtRest, as_submitted};
 use plusminus_coordinator::{Coordinator, StoreError};
 use plusminus_core::scheduler::Policy;
@@ -20,19 +22,19 @@ use std::time::Duration;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::oneshot;
 
-/// How long the worker may take to leave, after its jobs should have stopped.
+/// Time for the worker to deliver its reports, after the grace period of its jobs.
 const DELIVERY: Duration = Duration::from_secs(10);
 
-pub async fn run(arguments: arguments::Run, verbose: u8) -> Result<Exit, CliError> {
-    let SweepFile { text, sweep } = file(&arguments).await?;
+pub async fn run(arguments: RunArgs, verbose: u8) -> Result<Exit, CliError> {
+    let SweepFile { text, sweep } = find_sweep(&arguments).await?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    // Whatever else waits in the state directory is not what was asked for now.
+    // Other sweeps of the state directory do not train now.
     let policy = Policy { only: Some(sweep.name.clone()), ..Policy::default() };
     let coordinator = Coordinator::bind(listen, &arguments.state, policy).await?;
     let url = format!("http://{}", coordinator.address());
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(coordinator.run(async {
-        // Dropped or used, it means the same.
+        // A dropped sender also stops the coordinator.
         let _ = stopped.await;
     }));
     let ended = tokio::select! {
@@ -40,24 +42,24 @@ pub async fn run(arguments: arguments::Run, verbose: u8) -> Result<Exit, CliErro
         served = &mut serving => {
             return match served {
                 Ok(Err(error)) => Err(error.into()),
-                Ok(Ok(())) => Err(CliError::Coordinator("it has stopped".to_owned())),
+                Ok(Ok(())) => Err(CliError::Coordinator("it stopped".to_owned())),
                 Err(error) => Err(CliError::Coordinator(error.to_string())),
             };
         }
     };
     let _ = stop.send(());
     match serving.await {
-        // Why the store failed says more than that nobody answers.
+        // The cause, such as a full disk, explains more than the lost connection to the coordinator.
         Ok(Err(error)) => Err(error.into()),
         _ => ended,
     }
 }
 
-/// The sweep file, or the one that was submitted under the name.
-async fn file(arguments: &arguments::Run) -> Result<SweepFile, CliError> {
-    match Named::new(&arguments.sweep, arguments.profile.as_deref())? {
-        Named::File(file) => Ok(*file),
-        Named::Name(name) => {
+/// Returns the sweep file, or the file that was submitted under the name.
+async fn find_sweep(arguments: &RunArgs) -> Result<SweepFile, CliError> {
+    match SweepSource::resolve(&arguments.sweep)? {
+        SweepSource::File(file) => Ok(*file),
+        SweepSource::Name(name) => {
             let neither = || CliError::NeitherFileNorSweep(name.clone(), arguments.state.display().to_string());
             let store = AtRest::open(&arguments.state).map_err(|error| match error {
                 StoreError::Absent(_) => neither(),
@@ -74,25 +76,19 @@ async fn file(arguments: &arguments::Run) -> Result<SweepFile, CliError> {
     }
 }
 
-async fn train(
-    arguments: &arguments::Run,
-    verbose: u8,
-    url: &str,
-    text: &str,
-    sweep: &Sweep,
-) -> Result<Exit, CliError> {
+async fn train(arguments: &RunArgs, verbose: u8, url: &str, text: &str, sweep: &Sweep) -> Result<Exit, CliError> {
     let mut client = LiveClient::connect(url).await?;
     let submitted = client.submit(text, sweep.name.as_str()).await?;
     terminal::note(&submit::describe(&submitted));
-    hints::tell(sweep);
+    hints::print(sweep);
     let left = (submitted.jobs - submitted.finished) as usize;
-    // Winners have further jobs once they are known.
+    // Once hyper-parameters are selected, the selected cells have further jobs.
     let later = sweep.jobs_in_all().saturating_sub(submitted.jobs as usize);
-    let need = |means| memory::largest(sweep, means);
-    let equipment = worker::equip(&arguments.share, &arguments.training, Some(left.max(later)), need).await?;
+    let need = |options| memory::largest(sweep, options);
+    let equipment = worker::equip(&arguments.resources, &arguments.training, Some(left.max(later)), need).await?;
     let wants_gpu = || sweep.trained().into_iter().map(|cell| cell.configuration.precision).find(|p| p.needs_gpu());
     if left > 0
-        && equipment.iter().all(|equipment| equipment.means.device == Device::Cpu)
+        && equipment.iter().all(|equipment| equipment.execution.device == Device::Cpu)
         && let Some(precision) = wants_gpu()
     {
         return Err(CliError::NoGpu(precision.name()));
@@ -100,39 +96,40 @@ async fn train(
     if left > 0 {
         describe(&equipment).iter().for_each(|line| terminal::note(line));
     }
-    let (mut worker, leash) = start_worker(arguments, &equipment, verbose, url)?;
+    let (mut worker, stdin) = start_worker(arguments, &equipment, verbose, url)?;
     let status = tokio::select! {
         status = watch::follow(&mut client, sweep, Output::Text) => Some(status?),
-        () = super::told_to_stop() => None,
+        () = signals::stop_requested() => None,
         ended = worker.wait() => {
-            let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
-            return Err(CliError::WorkerEnded(how));
+            let status = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+            return Err(CliError::WorkerEnded(status));
         }
     };
     if status.is_none() {
-        terminal::note("stopping; run it again to carry on");
+        terminal::note("stopping; run the same command again to resume");
     }
-    stop_worker(worker, leash, arguments.care.grace + DELIVERY).await;
+    stop_worker(worker, stdin, arguments.supervision.grace + DELIVERY).await;
     finish(arguments, client, sweep, status).await
 }
 
+/// Prints the table of the sweep, if it has ended.
 async fn finish(
-    arguments: &arguments::Run,
+    arguments: &RunArgs,
     client: LiveClient,
     sweep: &Sweep,
     status: Option<v1::SweepStatus>,
 ) -> Result<Exit, CliError> {
     let Some(status) = status else { return Ok(Exit::Interrupted) };
-    let named = Named::File(Box::new(SweepFile { text: String::new(), sweep: sweep.clone() }));
-    let table = table::of(&mut Client::Live(client), &named, None, None).await?;
+    let source = SweepSource::File(Box::new(SweepFile { text: String::new(), sweep: sweep.clone() }));
+    let table = table::fetch(&mut Client::Live(client), &source, None, None).await?.table;
     table::print(&table, arguments.format)?;
-    tell_failures(&status, sweep.table.diverged);
-    Ok(exit_of(&status, sweep.table.diverged))
+    outcome::print_failures(&status, sweep.table.diverged);
+    Ok(outcome::exit_code(&status, sweep.table.diverged))
 }
 
-/// Starts the worker. It leaves when the pipe to it is closed, however this process ends.
+/// Starts the worker and returns it with its standard input. When this is closed, however this process ends, the worker leaves.
 fn start_worker(
-    arguments: &arguments::Run,
+    arguments: &RunArgs,
     equipment: &[Equipment],
     verbose: u8,
     url: &str,
@@ -141,14 +138,14 @@ fn start_worker(
     let program = std::env::current_exe().map_err(failed)?;
     let mut command = Command::new(program);
     command
-        // Always the same name: what a run that was killed left in hand is settled when the next one's worker connects.
+        // Always the same name: when the worker of the next run connects, jobs of a killed run are requeued.
         .args(["worker", "--attached", "--name", "run", "--coordinator", url])
         .args([OsStr::new("--state"), arguments.state.join("worker").as_os_str()])
-        .args(worker::care(&arguments.care))
-        // The worker of a run that was killed may not have left yet.
-        .args(["--patience", &(arguments.care.grace + 2 * DELIVERY).as_secs_f64().min(86_400.0).to_string()])
-        .args(worker::of_equipment(equipment))
-        .args(worker::forwarded(&arguments.training))
+        .args(arguments.supervision.to_command_line())
+        // The worker of a killed run may not have left yet.
+        .args(["--patience", &(arguments.supervision.grace + 2 * DELIVERY).as_secs_f64().min(86_400.0).to_string()])
+        .args(worker::equipment_arguments(equipment))
+        .args(arguments.training.to_command_line())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .kill_on_drop(true);
@@ -156,17 +153,18 @@ fn start_worker(
         (0, None) => command.env("RUST_LOG", "warn"),
         _ => command.args(vec!["-v"; usize::from(verbose)]),
     };
-    // Ctrl-C is for this process, which tells its worker.
+    // Ctrl-C signals the whole process group, but only this process may stop its worker.
     #[cfg(unix)]
     command.process_group(0);
     let mut worker = command.spawn().map_err(failed)?;
-    // Taken out, because waiting for a child closes what it still has.
-    let leash = worker.stdin.take();
-    Ok((worker, leash))
+    // Waiting for a child closes its standard input, unless it was taken before.
+    let stdin = worker.stdin.take();
+    Ok((worker, stdin))
 }
 
-async fn stop_worker(mut worker: Child, leash: Option<ChildStdin>, patience: Duration) {
-    drop(leash);
+/// Asks the worker to leave, and kills it if it has not left after `patience`.
+async fn stop_worker(mut worker: Child, stdin: Option<ChildStdin>, patience: Duration) {
+    drop(stdin);
     if tokio::time::timeout(patience, worker.wait()).await.is_err() {
         let _ = worker.start_kill();
     }

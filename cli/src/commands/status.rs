@@ -1,18 +1,20 @@
 //! `plusminus status [SWEEP]`
 
-use crate::arguments::{self, Output};
-use crate::exit::{CliError, Exit};
+use crate::arguments::{Output, StatusArgs};
+use crate::client::Client;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::sweep_source::SweepSource;
 use crate::terminal;
-use crate::whose::{Client, Named};
 use plusminus_core::outcome::FailureKind;
 use plusminus_proto::v1;
 use serde_json::{Value, json};
 
-pub async fn run(arguments: arguments::Status) -> Result<Exit, CliError> {
-    let named = arguments.sweep.as_deref().map(|sweep| Named::new(sweep, None)).transpose()?;
-    let mut client = Client::of(&arguments.whose).await?;
+pub async fn run(arguments: StatusArgs) -> Result<Exit, CliError> {
+    let source = arguments.sweep.as_deref().map(|sweep| SweepSource::new(sweep, None)).transpose()?;
+    let mut client = Client::open(&arguments.target).await?;
     let live = matches!(client, Client::Live(_));
-    let status = client.status(named.as_ref().map_or("", Named::name)).await?;
+    let status = client.status(source.as_ref().map_or("", SweepSource::name)).await?;
     match arguments.output {
         Output::Text => terminal::data(&describe(&status, live))?,
         Output::Json => {
@@ -29,10 +31,10 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
     let width = status.sweeps.iter().map(|sweep| sweep.sweep.len()).max().unwrap_or(0);
     let mut text = String::new();
     for sweep in &status.sweeps {
-        text += &format!("{:width$}  {}\n", sweep.sweep, standing(sweep, live));
-        // What was in hand when the coordinator ended is not running now.
+        text += &format!("{:width$}  {}\n", sweep.sweep, describe_jobs(sweep, live));
+        // Without a coordinator, no job of the store is running.
         for job in sweep.running_jobs.iter().filter(|_| live) {
-            text += &format!("{:width$}  {}\n", "", running(job));
+            text += &format!("{:width$}  {}\n", "", describe_running(job));
         }
         for failed in &sweep.failures {
             let Some(failure) = &failed.failure else { continue };
@@ -54,10 +56,10 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
         text += &format!("worker {}  {} of {} slots busy", worker.worker, worker.busy, worker.slots);
         if worker.rests_milliseconds > 0 {
             let seconds = worker.rests_milliseconds.div_ceil(1000);
-            text += &format!(", given nothing for {seconds} s because it gave back what it was given");
+            text += &format!(", gets no jobs for {seconds} s because it gave jobs back");
         }
         text.push('\n');
-        // A processor has nothing to tell.
+        // A CPU has no model and no sensors.
         for device in worker.devices.iter().filter(|device| !device.model.is_empty()) {
             text += &format!("  {}\n", describe_device(device));
         }
@@ -102,10 +104,10 @@ fn device_json(device: &v1::Device) -> Value {
     answer
 }
 
-fn standing(sweep: &v1::SweepStatus, live: bool) -> String {
+fn describe_jobs(sweep: &v1::SweepStatus, live: bool) -> String {
     let counts = [
         (sweep.finished, "finished"),
-        (sweep.running, if live { "running" } else { "to be taken up again" }),
+        (sweep.running, if live { "running" } else { "to be resumed" }),
         (sweep.queued, "queued"),
         (sweep.failed_otherwise(), "failed"),
         (sweep.diverged, "diverged"),
@@ -116,7 +118,7 @@ fn standing(sweep: &v1::SweepStatus, live: bool) -> String {
     format!("{} jobs: {}{cancelled}", sweep.total(), counts.join(", "))
 }
 
-fn running(job: &v1::RunningJob) -> String {
+fn describe_running(job: &v1::RunningJob) -> String {
     let of = job.of.clone().unwrap_or_default();
     let progress = job.progress.unwrap_or_default();
     let epoch = match progress.epochs {
@@ -128,7 +130,7 @@ fn running(job: &v1::RunningJob) -> String {
     format!("job {} (seed {}{attempt})  {epoch}, {seconds} s on {}", of.job, job.seed, job.worker)
 }
 
-/// A sweep's status for scripts.
+/// Returns a sweep's status as `--output json` prints it.
 pub fn sweep_json(sweep: &v1::SweepStatus) -> Value {
     let running: Vec<Value> = sweep.running_jobs.iter().map(running_json).collect();
     let failures: Vec<Value> = sweep.failures.iter().map(failure_json).collect();
@@ -150,7 +152,7 @@ pub fn sweep_json(sweep: &v1::SweepStatus) -> Value {
     })
 }
 
-/// A running job for scripts.
+/// Returns a running job as `--output json` prints it.
 pub fn running_json(job: &v1::RunningJob) -> Value {
     let progress = job.progress.unwrap_or_default();
     json!({
@@ -186,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gpu_is_told_with_what_its_sensors_say_and_a_processor_with_nothing() {
+    fn a_gpu_is_shown_with_its_sensors_and_a_cpu_is_not_shown() {
         let gpu = v1::Device {
             name: "cuda:0".into(),
             slots: 4,
@@ -200,9 +202,9 @@ mod tests {
         let gpu = v1::Device { slots: 1, reading: Some(reading), ..gpu };
         let line = "cuda:0  NVIDIA H200, driver 570.86.15, 1 slot, 16.5 of 140 GiB in use, 87 % busy, 61 °C";
         assert_eq!(describe_device(&gpu), line);
-        let mute = v1::Reading { load: None, temperature: None, ..reading };
-        let mute = v1::Device { reading: Some(mute), ..gpu.clone() };
-        assert!(describe_device(&mute).ends_with("16.5 of 140 GiB in use"));
+        let without_sensors = v1::Reading { load: None, temperature: None, ..reading };
+        let silent = v1::Device { reading: Some(without_sensors), ..gpu.clone() };
+        assert!(describe_device(&silent).ends_with("16.5 of 140 GiB in use"));
         assert_eq!(device_json(&gpu)["temperature_celsius"], 61);
 
         let cpu = v1::Device { name: "cpu".into(), slots: 2, ..v1::Device::default() };

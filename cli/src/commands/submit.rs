@@ -1,22 +1,24 @@
 //! `plusminus submit SWEEP`
 
-use crate::arguments::{self, Output};
-use crate::exit::{CliError, Exit};
-use crate::terminal;
-use crate::whose::{LiveClient, Named};
+use crate::arguments::{Output, SubmitArgs};
+use crate::client::LiveClient;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::sweep_source::SweepSource;
+use crate::{hints, terminal};
 use plusminus_proto::v1;
 use serde_json::json;
 
-pub async fn run(arguments: arguments::OneSweep) -> Result<Exit, CliError> {
-    let named = Named::new(&arguments.sweep, arguments.profile.as_deref())?;
-    let mut client = LiveClient::of(&arguments.whose).await?;
-    let name = named.name().to_owned();
-    let text = match named {
-        Named::File(file) => {
-            super::hints::tell(&file.sweep);
+pub async fn run(arguments: SubmitArgs) -> Result<Exit, CliError> {
+    let source = SweepSource::resolve(&arguments.sweep)?;
+    let mut client = LiveClient::open(&arguments.target).await?;
+    let name = source.name().to_owned();
+    let text = match source {
+        SweepSource::File(file) => {
+            hints::print(&file.sweep);
             file.text
         }
-        Named::Name(name) => client.source(&name).await?,
+        SweepSource::Name(name) => client.source(&name).await?,
     };
     let submitted = client.submit(&text, &name).await?;
     match arguments.output {
@@ -32,21 +34,21 @@ pub async fn run(arguments: arguments::OneSweep) -> Result<Exit, CliError> {
     Ok(Exit::Success)
 }
 
-/// What became of a submission, in words.
+/// Describes a submission: its jobs, by what the coordinator knew of them before.
 pub fn describe(submitted: &v1::SubmitResponse) -> String {
     let mut text = format!("{}: {} jobs", submitted.sweep, submitted.jobs);
     let parts = [
         (submitted.new, "new"),
         (submitted.finished, "finished before"),
-        (submitted.requeued, "tried again"),
-        (submitted.jobs - submitted.new - submitted.finished - submitted.requeued, "known already"),
+        (submitted.requeued, "queued again"),
+        (submitted.jobs - submitted.new - submitted.finished - submitted.requeued, "submitted before"),
     ];
     let parts: Vec<_> = parts.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{n} {what}")).collect();
     if !parts.is_empty() {
         text += &format!(" ({})", parts.join(", "));
     }
     if submitted.dropped > 0 {
-        text += &format!("; {} unfinished jobs of the sweep that had this name are dropped", submitted.dropped);
+        text += &format!("; dropped {} unfinished jobs that the new file does not contain", submitted.dropped);
     }
     text
 }

@@ -1,115 +1,104 @@
 //! `plusminus table SWEEP`
 
-use crate::arguments::{self, Whose};
-use crate::exit::{CliError, Exit};
-use crate::terminal;
-use crate::whose::{Client, Named};
-use plusminus_coordinator::answer::{as_submitted, at_named, metric_named};
+use crate::arguments::{TableArgs, TableOfSweepArgs, TargetArgs};
+use crate::client::Client;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::sweep_source::SweepSource;
+use crate::{outcome, terminal};
+use plusminus_coordinator::answer::{as_submitted, epoch_selection_named, metric_named};
 use plusminus_core::metric::{EpochSelection, Metric};
 use plusminus_core::outcome::FailureKind;
 use plusminus_core::report::{Format, Table, decisions, render};
 use plusminus_core::sweep_file::{Divergence, Sweep};
 
-pub async fn run(arguments: arguments::Table) -> Result<Exit, CliError> {
-    let Answer { table, diverged, .. } = Asked::new(&arguments)?.answered().await?;
-    print(&table, arguments.format)?;
+pub async fn run(arguments: TableArgs) -> Result<Exit, CliError> {
+    let SweepTable { table, diverged, .. } = TableQuery::new(&arguments.table)?.fetch().await?;
+    print(&table, arguments.table.format)?;
     if diverged > 0 && table.diverged == Divergence::Fail {
-        super::tell_diverged(diverged, table.diverged, None);
+        outcome::print_diverged(diverged, table.diverged, None);
         return Ok(Exit::JobsFailed);
     }
     Ok(Exit::Success)
 }
 
-/// A table that a command line asks for: it makes sense, and nobody has been asked yet.
-pub struct Asked<'a> {
-    named: Named,
+/// A valid request for a table.
+pub struct TableQuery<'a> {
+    source: SweepSource,
     metric: Option<Metric>,
     at: Option<EpochSelection>,
-    whose: &'a Whose,
+    target: &'a TargetArgs,
 }
 
-/// A table that was asked for.
-pub struct Answer {
-    /// Its sweep, whose table has the metric and the selection that were asked for.
+/// A sweep and its table.
+pub struct SweepTable {
+    /// The sweep; its table settings have the requested metric and epoch selection.
     pub sweep: Sweep,
     /// The table.
     pub table: Table,
-    /// How many jobs of the sweep diverged: candidates that lost are not in the table.
+    /// Number of diverged jobs of the sweep, including those of candidates that the table leaves out.
     pub diverged: u64,
 }
 
-impl Asked<'_> {
-    /// What these arguments ask for.
+impl TableQuery<'_> {
+    /// Checks the arguments.
     ///
     /// # Errors
-    /// If the sweep file has problems, or there is no such metric or selection.
-    pub fn new(arguments: &arguments::Table) -> Result<Asked<'_>, CliError> {
-        Ok(Asked {
-            named: Named::new(&arguments.sweep, arguments.profile.as_deref())?,
+    /// If the sweep file has problems, or there is no such metric or epoch selection.
+    pub fn new(arguments: &TableOfSweepArgs) -> Result<TableQuery<'_>, CliError> {
+        Ok(TableQuery {
+            source: SweepSource::resolve(&arguments.sweep)?,
             metric: arguments.metric.as_deref().map(metric_named).transpose()?,
-            at: arguments.at.as_deref().map(at_named).transpose()?,
-            whose: &arguments.whose,
+            at: arguments.at.as_deref().map(epoch_selection_named).transpose()?,
+            target: &arguments.target,
         })
     }
 
-    /// Asks.
+    /// Fetches the results and builds the table.
     ///
     /// # Errors
-    /// If nobody can be asked, or there is no such sweep.
-    pub async fn answered(&self) -> Result<Answer, CliError> {
-        let mut client = Client::of(self.whose).await?;
-        with_sweep(&mut client, &self.named, self.metric, self.at).await
+    /// If there is no coordinator and no store, or no such sweep.
+    pub async fn fetch(&self) -> Result<SweepTable, CliError> {
+        let mut client = Client::open(self.target).await?;
+        fetch(&mut client, &self.source, self.metric, self.at).await
     }
 }
 
-/// The table of a sweep. A file's own layout counts, so that it can be changed without training anew.
+/// Builds the table of a sweep. If the source is a file, its own layout applies, which may have changed since the jobs trained.
 ///
 /// # Errors
 /// If there is no such sweep.
-pub async fn of(
+pub async fn fetch(
     client: &mut Client,
-    named: &Named,
+    source: &SweepSource,
     metric: Option<Metric>,
     at: Option<EpochSelection>,
-) -> Result<Table, CliError> {
-    Ok(with_sweep(client, named, metric, at).await?.table)
-}
-
-/// As [`of`], with the sweep.
-///
-/// # Errors
-/// If there is no such sweep.
-async fn with_sweep(
-    client: &mut Client,
-    named: &Named,
-    metric: Option<Metric>,
-    at: Option<EpochSelection>,
-) -> Result<Answer, CliError> {
-    // What is not asked for is as the file says: this one, or the one that was submitted.
-    let (metric, at) = match named {
-        Named::File(file) => (metric.or(Some(file.sweep.table.metric)), at.or(Some(file.sweep.table.at))),
-        Named::Name(_) => (metric, at),
+) -> Result<SweepTable, CliError> {
+    // The defaults are those of this file, or of the submitted one.
+    let (metric, at) = match source {
+        SweepSource::File(file) => (metric.or(Some(file.sweep.table.metric)), at.or(Some(file.sweep.table.at))),
+        SweepSource::Name(_) => (metric, at),
     };
-    let results = client.results(named.name(), metric, at).await?;
-    let mut sweep = match named {
-        Named::File(file) => file.sweep.clone(),
-        Named::Name(name) => as_submitted(&results.source, name)?,
+    let results = client.results(source.name(), metric, at).await?;
+    let mut sweep = match source {
+        SweepSource::File(file) => file.sweep.clone(),
+        SweepSource::Name(name) => as_submitted(&results.source, name)?,
     };
     sweep.table.metric = metric.unwrap_or(sweep.table.metric);
     sweep.table.at = at.unwrap_or(sweep.table.at);
     let decisions = match &sweep.select {
         None => Vec::new(),
         Some(select) => {
-            let candidates = client.results(named.name(), Some(select.by), Some(select.at)).await?;
+            let candidates = client.results(source.name(), Some(select.by), Some(select.at)).await?;
             decisions(&sweep, &candidates.jobs)
         }
     };
     let diverged = results.jobs.iter().filter(|job| job.status.failure() == Some(FailureKind::Diverged)).count() as u64;
-    let table = Table::given(&sweep, &decisions, results.jobs);
-    Ok(Answer { sweep, table, diverged })
+    let table = Table::with_decisions(&sweep, &decisions, results.jobs);
+    Ok(SweepTable { sweep, table, diverged })
 }
 
-/// Prints a table.
+/// Prints a table to standard output.
 ///
 /// # Errors
 /// If standard output cannot be written.

@@ -1,33 +1,36 @@
 //! `plusminus watch SWEEP`
 
-use super::{exit_of, status, tell_failures};
-use crate::arguments::{self, Output};
-use crate::exit::{CliError, Exit};
+use crate::arguments::{Output, WatchArgs};
+use crate::client::LiveClient;
+use crate::commands::status::sweep_json;
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::sweep_source::SweepSource;
 use crate::terminal::{self, SweepProgress};
-use crate::whose::{LiveClient, Named};
+use crate::{outcome, signals};
 use plusminus_coordinator::answer::as_submitted;
 use plusminus_core::sweep_file::Sweep;
 use plusminus_proto::v1;
 
-pub async fn run(arguments: arguments::Watch) -> Result<Exit, CliError> {
-    let named = Named::new(&arguments.sweep, arguments.profile.as_deref())?;
-    let mut client = LiveClient::of(&arguments.whose).await?;
-    let sweep = match &named {
-        Named::File(file) => file.sweep.clone(),
-        Named::Name(name) => as_submitted(&client.source(name).await?, name)?,
+pub async fn run(arguments: WatchArgs) -> Result<Exit, CliError> {
+    let source = SweepSource::resolve(&arguments.sweep)?;
+    let mut client = LiveClient::open(&arguments.target).await?;
+    let sweep = match &source {
+        SweepSource::File(file) => file.sweep.clone(),
+        SweepSource::Name(name) => as_submitted(&client.source(name).await?, name)?,
     };
     let status = tokio::select! {
         status = follow(&mut client, &sweep, arguments.output) => status?,
-        () = super::told_to_stop() => return Ok(Exit::Interrupted),
+        () = signals::stop_requested() => return Ok(Exit::Interrupted),
     };
-    tell_failures(&status, sweep.table.diverged);
-    Ok(exit_of(&status, sweep.table.diverged))
+    outcome::print_failures(&status, sweep.table.diverged);
+    Ok(outcome::exit_code(&status, sweep.table.diverged))
 }
 
-/// Shows a sweep until it has settled, and says how it stands then.
+/// Shows a sweep's progress until its last job has ended, and returns its last status.
 ///
 /// # Errors
-/// If there is no such sweep, or the coordinator goes away.
+/// If there is no such sweep, or the coordinator stops before.
 pub async fn follow(client: &mut LiveClient, sweep: &Sweep, output: Output) -> Result<v1::SweepStatus, CliError> {
     let mut updates = client.watch(sweep.name.as_str()).await?;
     let mut progress = (output == Output::Text).then(|| SweepProgress::new(sweep));
@@ -36,7 +39,7 @@ pub async fn follow(client: &mut LiveClient, sweep: &Sweep, output: Output) -> R
         let Some(status) = update.status else { continue };
         match &mut progress {
             Some(progress) => progress.show(&status),
-            None => terminal::data(&format!("{}\n", status::sweep_json(&status)))?,
+            None => terminal::data(&format!("{}\n", sweep_json(&status)))?,
         }
         last = Some(status);
     }
@@ -44,5 +47,5 @@ pub async fn follow(client: &mut LiveClient, sweep: &Sweep, output: Output) -> R
         progress.finish();
     }
     last.filter(v1::SweepStatus::is_over)
-        .ok_or_else(|| CliError::Coordinator("it has stopped before the sweep was done".to_owned()))
+        .ok_or_else(|| CliError::Coordinator("it stopped before the sweep ended".to_owned()))
 }

@@ -1,14 +1,15 @@
 //! `plusminus worker`
 
-use crate::arguments::{self, Care, Share, Slots, Training};
-use crate::exit::{CliError, Exit};
-use crate::terminal;
+use crate::arguments::{ResourceArgs, Slots, SupervisionArgs, TrainingArgs, WorkerArgs};
+use crate::error::CliError;
+use crate::exit::Exit;
+use crate::{signals, terminal};
 use plusminus_engines::ExecutionOptions;
-use plusminus_trainer::Memory;
-use plusminus_trainer::checkpoint::Every;
+use plusminus_trainer::MemoryEstimate;
+use plusminus_trainer::checkpoint::CheckpointInterval;
 use plusminus_worker::agent::Equipment;
-use plusminus_worker::equipment::{Choice, Devices, Stock};
-use plusminus_worker::host::{Host, Wanted};
+use plusminus_worker::equipment::{DeviceSelection, Devices, Inventory};
+use plusminus_worker::host::{Host, SlotRequest};
 use plusminus_worker::runner::RunnerOptions;
 use plusminus_worker::{Options, StateDirectory, WorkerError};
 use std::ffi::OsString;
@@ -18,15 +19,15 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub async fn run(arguments: arguments::Worker) -> Result<Exit, CliError> {
-    // Which jobs it will be given is not known, nor what memory they take.
-    let equipment = equip(&arguments.share, &arguments.training, None, |_| None).await?;
+pub async fn run(arguments: WorkerArgs) -> Result<Exit, CliError> {
+    // A worker cannot know the number of its future jobs, nor their memory.
+    let equipment = equip(&arguments.resources, &arguments.training, None, |_| None).await?;
     let patience = Duration::from_secs_f64(arguments.patience);
-    let state = state(arguments.state, arguments.name.as_deref(), patience).await?;
-    let Care { stall, grace, checkpoints, checkpoint_every } = arguments.care;
+    let state = open_state(arguments.state, arguments.name.as_deref(), patience).await?;
+    let SupervisionArgs { stall, grace, checkpoints, checkpoint_every } = arguments.supervision;
     let options = Options {
         coordinator: arguments.coordinator,
-        name: state.name(arguments.name, a_name)?,
+        name: state.name(arguments.name, new_name)?,
         state,
         equipment,
         attached: arguments.attached,
@@ -35,23 +36,29 @@ pub async fn run(arguments: arguments::Worker) -> Result<Exit, CliError> {
         stall,
         cache: arguments.cache,
         checkpoints,
-        runner: runner(&arguments.training, checkpoint_every)?,
+        runner: runner_options(&arguments.training, checkpoint_every)?,
     };
     let attached = arguments.attached;
     let stop = async move {
         if attached {
-            super::told_to_stop_or(standard_input_closes()).await;
+            signals::stop_requested_or(standard_input_closed()).await;
         } else {
-            super::told_to_stop().await;
+            signals::stop_requested().await;
         }
     };
     plusminus_worker::run(options, stop).await?;
     Ok(Exit::Success)
 }
 
-/// The worker's directory: the one that was asked for, or that of its name in the user's state directory, or, where it has no name, the
-/// first there that no other worker has. One that was asked for may be that of a worker which is just leaving.
-async fn state(given: Option<PathBuf>, name: Option<&str>, patience: Duration) -> Result<StateDirectory, WorkerError> {
+/// Opens the worker's state directory.
+///
+/// This is `given`, or the directory of `name` in the user's state directory, or else the first directory of this host that no other
+/// worker uses. A worker that is about to leave may still use the first two: they are tried again for the time `patience`.
+async fn open_state(
+    given: Option<PathBuf>,
+    name: Option<&str>,
+    patience: Duration,
+) -> Result<StateDirectory, WorkerError> {
     let home = user_state().join("plusminus");
     let path = match (given, name) {
         (Some(given), _) => given,
@@ -80,97 +87,83 @@ async fn state(given: Option<PathBuf>, name: Option<&str>, patience: Duration) -
     }
 }
 
-/// Where programs of this user keep what they must not forget, by the XDG base directory specification.
+/// Returns the user's directory for persistent state, by the XDG base directory specification.
 fn user_state() -> PathBuf {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || absolute("HOME").map(|home| home.join(".local/state"));
     absolute("XDG_STATE_HOME").or_else(home).unwrap_or_else(|| PathBuf::from(".plusminus-worker"))
 }
 
-/// The name with nothing in it that has a meaning in paths.
+/// Replaces the characters of a name that have a meaning in paths.
 fn as_file_name(name: &str) -> String {
     let plain = |letter: char| if letter.is_alphanumeric() || "-_".contains(letter) { letter } else { '_' };
     name.chars().map(plain).collect()
 }
 
-/// What jobs are trained on here, and how many at once, where so many `jobs` are to be trained, if that is known, and it is known what
-/// they `need`. What keeps GPUs from being used, or from being fast, is told.
+/// Selects devices, slots and threads for `jobs` jobs, if their number is known.
+///
+/// `need` returns the memory of the largest job under some options, or `None` if it is unknown. Notes tell why GPUs are not used, or
+/// why they are slow.
+///
+/// # Errors
+/// If `--device` names a device that this host does not have.
 pub async fn equip(
-    share: &Share,
-    training: &Training,
+    resources: &ResourceArgs,
+    training: &TrainingArgs,
     jobs: Option<usize>,
-    need: impl Fn(ExecutionOptions) -> Option<Memory>,
+    need: impl Fn(ExecutionOptions) -> Option<MemoryEstimate>,
 ) -> Result<Vec<Equipment>, CliError> {
-    let Share { device, slots: Slots(slots), threads } = share.clone();
+    let ResourceArgs { device, slots: Slots(slots), threads } = resources.clone();
     let engine = training.engine;
-    // A driver may take its time.
+    // The survey blocks: an idle driver takes a moment to wake up.
     let found = tokio::task::spawn_blocking(move || match device {
-        Choice::Cpu => Ok(Devices::Processor(None)),
-        device => Stock::here().choose(&device, engine),
+        DeviceSelection::Cpu => Ok(Devices::Processor(None)),
+        device => Inventory::here().select(&device, engine),
     });
     let devices = found.await.map_err(|error| CliError::Io { what: "cannot look for GPUs", error: error.into() })??;
     match &devices {
-        Devices::Processor(Some(why)) => terminal::note(&format!("training on the processor: {why}")),
+        Devices::Processor(Some(why)) => terminal::note(&format!("training on the CPU: {why}")),
         Devices::Gpus(_, Some(slow)) => terminal::note(&format!("warning: {slow}")),
         Devices::Processor(None) | Devices::Gpus(_, None) => {}
     }
-    let means = ExecutionOptions {
+    let options = ExecutionOptions {
         engine: training.engine,
         deterministic: !training.nondeterministic,
         ..ExecutionOptions::default()
     };
-    Ok(devices.equip(&Host::here(), Wanted { slots, threads, jobs }, means, &need))
+    Ok(devices.equip(&Host::here(), SlotRequest { slots, threads, jobs }, options, &need))
 }
 
-/// The arguments that ask for `equipment` again.
-pub fn of_equipment(equipment: &[Equipment]) -> impl Iterator<Item = OsString> + '_ {
+/// Returns the arguments of a worker that select `equipment`.
+pub fn equipment_arguments(equipment: &[Equipment]) -> impl Iterator<Item = OsString> + '_ {
     let names: Vec<&str> = equipment.iter().map(|equipment| &*equipment.device.name).collect();
     let device = [OsString::from("--device"), names.join(",").into()];
-    // Each device has as many, of as many threads.
-    let rest = equipment.first().into_iter().flat_map(|Equipment { device, means, .. }| {
-        let (slots, threads) = (device.slots.to_string(), means.threads.to_string());
+    // All devices have the same number of slots and threads.
+    let rest = equipment.first().into_iter().flat_map(|Equipment { device, execution, .. }| {
+        let (slots, threads) = (device.slots.to_string(), execution.threads.to_string());
         [OsString::from("--slots"), slots.into(), "--threads".into(), threads.into()]
     });
     device.into_iter().chain(rest)
 }
 
-/// How this very program is started as a runner.
-fn runner(training: &Training, every: Every) -> Result<RunnerOptions, CliError> {
+/// Returns how the worker starts this program as a runner.
+fn runner_options(training: &TrainingArgs, every: CheckpointInterval) -> Result<RunnerOptions, CliError> {
     let program =
         std::env::current_exe().map_err(|error| CliError::Io { what: "cannot find this program's file", error })?;
     let mut arguments = vec![OsString::from("runner"), "--checkpoint-every".into(), every.to_string().into()];
-    arguments.extend(forwarded(training));
+    arguments.extend(training.to_command_line());
     Ok(RunnerOptions { program, arguments })
 }
 
-/// The arguments that say `training` again.
-pub fn forwarded(training: &Training) -> impl Iterator<Item = OsString> + '_ {
-    let datasets = training.datasets.iter().flat_map(|directory| [OsString::from("--datasets"), directory.into()]);
-    let weights = training.weights.iter().flat_map(|directory| [OsString::from("--weights"), directory.into()]);
-    let option = |name: &str, value: String| [OsString::from(name), value.into()];
-    let engine = training.engine.iter().flat_map(move |engine| option("--engine", engine.to_string()));
-    datasets.chain(weights).chain(engine).chain(training.nondeterministic.then(|| "--nondeterministic".into()))
-}
-
-/// The arguments that say `care` again.
-pub fn care(care: &Care) -> Vec<OsString> {
-    let Care { stall, grace, checkpoints, checkpoint_every } = care;
-    let milliseconds = |time: &Duration| format!("{}ms", time.as_millis());
-    let mut arguments: Vec<OsString> = vec!["--stall".into(), milliseconds(stall).into()];
-    arguments.extend(["--grace".into(), milliseconds(grace).into()]);
-    arguments.extend(["--checkpoint-every".into(), checkpoint_every.to_string().into()]);
-    arguments.extend(checkpoints.iter().flat_map(|directory| ["--checkpoints".into(), directory.into()]));
-    arguments
-}
-
-/// The host's name, the process, and a few letters that no other worker has: two containers may agree in the others.
-fn a_name() -> String {
+/// Makes a name from the host, the process and a random number: in two containers, host and process may be the same.
+fn new_name() -> String {
     let host = gethostname::gethostname().to_string_lossy().into_owned();
-    let letters = RandomState::new().hash_one(std::process::id()) & 0xffff;
-    format!("{host}-{}-{letters:04x}", std::process::id())
+    let random = RandomState::new().hash_one(std::process::id()) & 0xffff;
+    format!("{host}-{}-{random:04x}", std::process::id())
 }
 
-async fn standard_input_closes() {
+/// Completes when standard input is closed.
+async fn standard_input_closed() {
     let (sender, closed) = tokio::sync::oneshot::channel();
     thread::spawn(move || {
         let mut stdin = std::io::stdin().lock();

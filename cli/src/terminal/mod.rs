@@ -1,23 +1,24 @@
-//! Everything that is drawn. The interface to standard output, standard error, colours and bars is here and nowhere else.
+//! Everything that the program prints: data, notes, errors, progress bars, colours. Nothing else writes to standard output or standard error.
 
 mod problems;
 mod progress;
 
 pub use progress::SweepProgress;
 
-use crate::exit::CliError;
+use crate::error::CliError;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use plusminus_core::report::Emphasis;
 use std::io::{self, IsTerminal, Write};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
-const NOTE: Style = AnsiColor::Cyan.on_default().bold();
+const HINT: Style = AnsiColor::Cyan.on_default().bold();
+const NOTE: Style = HINT;
 
-/// Writes data to standard output. A reader that has gone (`| head`) has had enough.
+/// Writes data to standard output. If the reader has closed the pipe (`| head`), the rest is discarded.
 ///
 /// # Errors
-/// If it cannot be written: a table that is not there must not look like success.
+/// If standard output cannot be written for another reason: a missing table must not look like success.
 pub fn data(text: &str) -> Result<(), CliError> {
     let mut stdout = anstream::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -28,28 +29,42 @@ pub fn data(text: &str) -> Result<(), CliError> {
     }
 }
 
-/// Writes a line for people to standard error.
+/// Writes a note to standard error.
 pub fn note(text: &str) {
     let _ = writeln!(anstream::stderr(), "{NOTE}note{NOTE:#}: {text}");
 }
 
-/// Writes an error to standard error.
-pub fn error(error: &CliError) {
-    if let CliError::Problems { file, source_text, problems }
-    | CliError::PublishedProblems { file, source_text, problems } = error
-    {
-        let text = problems::render(file, source_text, problems);
-        let _ = writeln!(anstream::stderr(), "{text}");
-    }
-    complain(&error.to_string());
-}
-
-/// Writes that something has gone wrong to standard error.
-pub fn complain(text: &str) {
+/// Writes a line about an error to standard error.
+pub fn error(text: &str) {
     let _ = writeln!(anstream::stderr(), "{ERROR}error{ERROR:#}: {text}");
 }
 
-/// How the best cells of a table are set off.
+/// Writes the error that ends the command: the problems of a file beside its lines, the message, and a hint per remedy.
+pub fn report(failure: &CliError) {
+    let text = failure.to_string();
+    match failure {
+        CliError::Problems { file, source_text, problems }
+        | CliError::PublishedProblems { file, source_text, problems } => {
+            let _ = writeln!(anstream::stderr(), "{}", problems::render(file, source_text, problems));
+            error(&text);
+        }
+        _ => {
+            let (message, hints) = split_hints(&text);
+            error(message);
+            for hint in hints {
+                let _ = writeln!(anstream::stderr(), "{HINT}hint{HINT:#}: {hint}");
+            }
+        }
+    }
+}
+
+/// Splits the text of an error, `message; remedy; remedy`, into the message and its remedies.
+fn split_hints(text: &str) -> (&str, impl Iterator<Item = &str>) {
+    let mut parts = text.split("; ");
+    (parts.next().unwrap_or_default(), parts)
+}
+
+/// Returns how the best cells of a table are emphasised on standard output.
 pub fn emphasis() -> Emphasis<'static> {
     if AutoStream::choice(&io::stdout()) == ColorChoice::Never {
         return Emphasis::NONE;
@@ -57,7 +72,21 @@ pub fn emphasis() -> Emphasis<'static> {
     Emphasis { start: "\x1b[1m", end: "\x1b[0m" }
 }
 
-/// Whether standard error shows colours.
+/// Returns whether standard error is a terminal that shows colours.
 pub fn stderr_has_colour() -> bool {
     AutoStream::choice(&io::stderr()) != ColorChoice::Never && io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remedies_after_semicolons_become_hints() {
+        let (message, hints) =
+            split_hints("cannot listen on 127.0.0.1:1: permission denied; give another --listen; or use sudo");
+        assert_eq!(message, "cannot listen on 127.0.0.1:1: permission denied");
+        assert_eq!(hints.collect::<Vec<_>>(), ["give another --listen", "or use sudo"]);
+        assert_eq!(split_hints("no remedy").1.count(), 0);
+    }
 }

@@ -1,9 +1,9 @@
-//! The problems of a sweep file beside the lines that they are about.
+//! Problems of a sweep file, rendered beside the lines that cause them.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use plusminus_core::input::Problem;
 
-/// All `problems` of the file `name`, whose text is `text`. Colours are taken out again where they are not shown.
+/// Renders `problems` of the file `name`, whose text is `text`, with colours; [`anstream`] strips them where needed.
 pub fn render(name: &str, text: &str, problems: &[Problem]) -> String {
     let reports = problems.iter().map(|problem| {
         let end = problem.span.end.min(text.len());

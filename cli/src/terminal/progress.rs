@@ -3,96 +3,96 @@
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use plusminus_core::id::CellId;
 use plusminus_core::metric::{Metric, Unit};
-use plusminus_core::report::names;
+use plusminus_core::report::cell_names;
 use plusminus_core::sweep_file::Sweep;
 use plusminus_proto::v1;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-/// How often a plain line is written where nothing but time has passed.
+/// Interval of plain lines while no job ends.
 const PLAIN_PACE: Duration = Duration::from_secs(30);
 
-/// Shows a sweep as its status changes.
+/// Shows the progress of one sweep on standard error.
 pub struct SweepProgress {
     names: CellNames,
     metric: Metric,
-    began: Instant,
-    /// How much of the sweep was done when the showing began, in jobs.
-    at_first: Option<f64>,
+    started: Instant,
+    /// Jobs that were done at the first status, with the finished parts of running ones.
+    done_at_start: Option<f64>,
     view: View,
 }
 
 enum View {
     Bars(Bars),
-    Plain { settled: u64, said: Option<Instant> },
+    Plain { ended: u64, last_line: Option<Instant> },
 }
 
 struct Bars {
-    all: MultiProgress,
+    group: MultiProgress,
     sweep: ProgressBar,
     jobs: BTreeMap<String, ProgressBar>,
 }
 
-/// What each cell is called.
+/// The cells' names, as the table shows them.
 struct CellNames(BTreeMap<CellId, String>);
 
 impl CellNames {
     fn job(&self, job: &v1::RunningJob) -> String {
         let cell = job.cell.parse().ok().and_then(|cell: CellId| self.0.get(&cell));
-        format!("{} · seed {}", cell.map_or("another configuration", String::as_str), job.seed)
+        format!("{} · seed {}", cell.map_or("unknown configuration", String::as_str), job.seed)
     }
 }
 
 impl SweepProgress {
-    /// Begins to show `sweep`.
+    /// Creates the bars of `sweep` if standard error is a terminal.
     pub fn new(sweep: &Sweep) -> Self {
         let view = if io::stderr().is_terminal() {
-            let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+            let group = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
             let style = "{prefix:.bold} {wide_bar:.cyan/dim} {msg}";
-            let bar = all.add(ProgressBar::new(1000).with_style(style_of(style)).with_prefix(sweep.name.to_string()));
-            View::Bars(Bars { all, sweep: bar, jobs: BTreeMap::new() })
+            let bar = group.add(ProgressBar::new(1000).with_style(style_of(style)).with_prefix(sweep.name.to_string()));
+            View::Bars(Bars { group, sweep: bar, jobs: BTreeMap::new() })
         } else {
-            View::Plain { settled: u64::MAX, said: None }
+            View::Plain { ended: u64::MAX, last_line: None }
         };
-        let mut names = names(sweep);
+        let mut names = cell_names(sweep);
         sweep.parents.iter().for_each(|cell| {
-            // One that is a cell too has its name from the table.
-            names.entry(cell.id).or_insert_with(|| "what others build on".to_owned());
+            // A parent that is also a cell keeps its name from the table.
+            names.entry(cell.id).or_insert_with(|| "parent".to_owned());
         });
         SweepProgress {
             names: CellNames(names),
             metric: sweep.table.metric,
-            began: Instant::now(),
-            at_first: None,
+            started: Instant::now(),
+            done_at_start: None,
             view,
         }
     }
 
-    /// Shows how the sweep stands now.
+    /// Shows a new status.
     pub fn show(&mut self, status: &v1::SweepStatus) {
         let done = jobs_done(status);
         let total = status.total();
-        let at_first = *self.at_first.get_or_insert(done);
-        let left = time_left(self.began.elapsed(), done - at_first, total as f64 - done);
+        let done_at_start = *self.done_at_start.get_or_insert(done);
+        let left = time_left(self.started.elapsed(), done - done_at_start, total as f64 - done);
         let summary = summary(status, left);
         match &mut self.view {
             View::Bars(bars) => bars.show(status, done / total.max(1) as f64, summary, &self.names, self.metric),
-            View::Plain { settled, said } => {
+            View::Plain { ended, last_line } => {
                 let now = total - status.queued - status.running;
-                let due = said.is_none_or(|said| said.elapsed() >= PLAIN_PACE);
-                if *settled != now || due {
-                    (*settled, *said) = (now, Some(Instant::now()));
+                let due = last_line.is_none_or(|written| written.elapsed() >= PLAIN_PACE);
+                if *ended != now || due {
+                    (*ended, *last_line) = (now, Some(Instant::now()));
                     super::note(&format!("{}: {summary}", status.sweep));
                 }
             }
         }
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     pub fn finish(self) {
         if let View::Bars(bars) = self.view {
-            let _ = bars.all.clear();
+            let _ = bars.group.clear();
         }
     }
 }
@@ -113,7 +113,7 @@ impl Bars {
         for (id, job) in running {
             let bar = self.jobs.entry(id).or_insert_with(|| {
                 let style = "  {prefix} {bar:12.green/dim} {msg:.dim}";
-                self.all.add(ProgressBar::new(1000).with_style(style_of(style)).with_prefix(names.job(job)))
+                self.group.add(ProgressBar::new(1000).with_style(style_of(style)).with_prefix(names.job(job)))
             });
             bar.set_position((epochs_done(job) * 1000.0) as u64);
             bar.set_message(job_line(job, metric));
@@ -125,13 +125,13 @@ fn style_of(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━─")
 }
 
-/// Jobs that have ended, and the parts of those that are running.
+/// Number of ended jobs, plus the finished part of each running one.
 fn jobs_done(status: &v1::SweepStatus) -> f64 {
     let ended = status.finished + status.failed + status.dropped;
     ended as f64 + status.running_jobs.iter().map(epochs_done).sum::<f64>()
 }
 
-/// The share of a job's epochs that is done.
+/// Finished part of a job's epochs, from 0 to 1.
 fn epochs_done(job: &v1::RunningJob) -> f64 {
     let Some(progress) = &job.progress else { return 0.0 };
     let step = f64::from(progress.step) / f64::from(progress.steps.max(1));
@@ -139,6 +139,7 @@ fn epochs_done(job: &v1::RunningJob) -> f64 {
     (epochs / f64::from(progress.epochs.max(1))).clamp(0.0, 1.0)
 }
 
+/// Estimates the remaining time from the time that `done` took; `None` at the start.
 fn time_left(elapsed: Duration, done: f64, left: f64) -> Option<Duration> {
     (done > 0.01).then(|| Duration::from_secs_f64((elapsed.as_secs_f64() * left / done).clamp(0.0, 1e9)))
 }
@@ -164,7 +165,7 @@ fn summary(status: &v1::SweepStatus, left: Option<Duration>) -> String {
     text
 }
 
-/// Epoch, metric and time left of a running job.
+/// Formats epoch, metric and remaining time of a running job.
 fn job_line(job: &v1::RunningJob, metric: Metric) -> String {
     let Some(progress) = &job.progress else { return "starting".to_owned() };
     let mut text = format!("epoch {}/{}", progress.epoch, progress.epochs);
@@ -193,13 +194,13 @@ mod tests {
     }
 
     #[test]
-    fn a_running_job_tells_epoch_metric_and_time_left() {
+    fn a_running_job_shows_epoch_metric_and_time_left() {
         assert_eq!(job_line(&job(6, 0), Metric::TestAccuracy), "epoch 6/10  test_accuracy 81.2%  30 seconds left");
         assert_eq!(job_line(&v1::RunningJob::default(), Metric::TestAccuracy), "starting");
     }
 
     #[test]
-    fn the_time_left_follows_from_the_jobs_done_since_the_showing_began() {
+    fn the_time_left_follows_from_the_jobs_done_since_the_start() {
         let status =
             v1::SweepStatus { finished: 5, queued: 4, running: 1, running_jobs: vec![job(6, 0)], ..Default::default() };
         assert_eq!(jobs_done(&status), 5.5);

@@ -1,8 +1,6 @@
-//! A file system that has little room, and what takes the rest of it.
+//! A small file system for state directories, and a thread that fills it up.
 
-#![allow(dead_code, reason = "each test file uses a part")]
-
-use super::common::Place;
+use super::Place;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,12 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// A file system of its own in the directory, or nothing where this user may not mount one.
+/// A file system, mounted at the state directory of a [`Place`].
 pub struct Mount(pub PathBuf);
 
 impl Mount {
+    /// Mounts the file system. Returns `None` if this user may not mount one.
     pub fn new(place: &Place, options: &str) -> Option<Self> {
-        let path = place.path().join("state");
+        let path = place.state();
         fs::create_dir_all(&path).unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&path).output();
         mounted.is_ok_and(|output| output.status.success()).then_some(Mount(path))
@@ -35,7 +34,7 @@ impl Drop for Mount {
     }
 }
 
-/// Leaves no room in the state directory, not in the store's log either, until it is dropped.
+/// Keeps a state directory full, and the store's write-ahead log truncated, until it is dropped.
 pub struct Filler {
     path: PathBuf,
     full: Arc<AtomicBool>,
@@ -46,10 +45,10 @@ impl Filler {
     pub fn start(state: &Path) -> Self {
         let (path, full) = (state.join("filler"), Arc::new(AtomicBool::new(true)));
         let mut file = fs::File::create(&path).unwrap();
-        let (goes_on, store) = (Arc::clone(&full), state.join("plusminus.sqlite"));
+        let (keep_full, store) = (Arc::clone(&full), state.join("plusminus.sqlite"));
         let fill = move || {
             let store = rusqlite::Connection::open(store).unwrap();
-            while goes_on.load(Ordering::Relaxed) {
+            while keep_full.load(Ordering::Relaxed) {
                 let _ = store.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
                 while file.write_all(&[0; 4096]).is_ok() {}
                 thread::sleep(Duration::from_millis(20));

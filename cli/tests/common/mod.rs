@@ -1,15 +1,19 @@
-//! The binary as users start it, in a directory of its own.
+//! Runs the binary as users do, in a temporary directory of its own.
 
-#![allow(dead_code, reason = "each test file uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
+
+mod cluster;
+pub mod disk;
+pub mod proxy;
+pub mod synthetic;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
-/// Two losses under one noise and two seeds: four jobs of a second or so.
+/// Two losses under one kind of noise and two seeds: four jobs of about a second each.
 pub const SMALL: &str = "\
 sweep: small
 seeds: 2
@@ -25,10 +29,10 @@ grid:
   loss: [cce, gce]
 ";
 
-/// A directory to run in.
+/// A directory in which the binary runs. Its state directory is `.plusminus`.
 pub struct Place {
     directory: TempDir,
-    /// What is set where made-up GPUs are found.
+    /// Environment variables of the stand-in GPUs, if the host has any.
     gpus: Option<Vec<(&'static str, String)>>,
 }
 
@@ -37,7 +41,7 @@ impl Place {
         Place { directory: tempfile::tempdir().unwrap(), gpus: None }
     }
 
-    /// One on a machine with so many GPUs, which a stand-in for NVIDIA's libraries makes up; `settings` are its own.
+    /// Creates a directory on a host with `gpus` GPUs, which the stand-in for NVIDIA's libraries simulates with `settings`.
     #[cfg(target_os = "linux")]
     pub fn with_gpus(gpus: usize, settings: &[(&'static str, String)]) -> Self {
         let gpus = [(plusminus_stand_in::settings::GPUS, gpus.to_string())];
@@ -48,7 +52,7 @@ impl Place {
         self.directory.path()
     }
 
-    /// Writes a file and says where it is.
+    /// Writes a file and returns its path.
     pub fn file(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -56,7 +60,7 @@ impl Place {
         path
     }
 
-    /// The binary, in this directory, with none of the caller's settings.
+    /// Returns the binary as a command that runs here, without the environment variables of the caller.
     pub fn plusminus(&self, arguments: &[&str]) -> Command {
         let mut command = self.program();
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
@@ -64,7 +68,7 @@ impl Place {
         {
             command.env_remove(variable);
         }
-        // Where workers keep what they must not forget.
+        // Workers without `--state` keep their outbox here.
         command.env("XDG_STATE_HOME", self.path().join("user-state"));
         command
     }
@@ -74,7 +78,7 @@ impl Place {
         let mut command = plusminus_stand_in::program(env!("CARGO_BIN_EXE_plusminus"));
         match &self.gpus {
             Some(settings) => command.envs(settings.iter().map(|(name, value)| (name, value))),
-            // Whatever this machine has.
+            // Hides the GPUs of the real host.
             None => command.env("CUDA_VISIBLE_DEVICES", ""),
         };
         // Compiled kernels are kept here.
@@ -89,24 +93,16 @@ impl Place {
 
     /// Runs the binary to its end.
     pub fn run(&self, arguments: &[&str]) -> Answer {
-        Answer::of(self.plusminus(arguments).output().unwrap())
+        Answer::new(self.plusminus(arguments).output().unwrap())
     }
 
-    /// Starts the binary as a daemon.
+    /// Starts the binary in the background.
     pub fn start(&self, arguments: &[&str]) -> Daemon {
-        Daemon::of(&mut self.plusminus(arguments))
-    }
-
-    /// Starts a coordinator on a free port with its state here, and says its URL.
-    pub fn coordinator(&self) -> (Daemon, String) {
-        let daemon = self.start(&["coordinator", "--listen", "127.0.0.1:0", "--lease", "3"]);
-        let address = self.path().join(".plusminus/address");
-        eventually("the coordinator has written its address", || address.is_file());
-        (daemon, fs::read_to_string(address).unwrap().trim().to_owned())
+        Daemon::start(&mut self.plusminus(arguments))
     }
 }
 
-/// What a command said.
+/// How a command ended, and what it printed.
 pub struct Answer {
     pub code: Option<i32>,
     pub stdout: String,
@@ -114,56 +110,73 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn of(output: Output) -> Self {
+    fn new(output: Output) -> Self {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         Answer { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }
 
-    /// Standard output of a command that has succeeded.
+    /// Checks that the command succeeded, and returns its standard output.
     pub fn good(self) -> String {
         assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
         self.stdout
     }
 }
 
-/// A process that is killed when the test is done with it.
+/// A background process, which is killed when the test ends. Its standard error goes to a file.
 pub struct Daemon {
     pub child: Child,
-    log: Option<BufReader<std::process::ChildStderr>>,
+    log: NamedTempFile,
+    /// Bytes of the log that [`Daemon::wait_for`] has returned.
+    read: usize,
 }
 
 impl Daemon {
-    /// Starts the command.
-    pub fn of(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        Daemon { child, log: Some(log) }
+    pub fn start(command: &mut Command) -> Self {
+        let log = NamedTempFile::new().unwrap();
+        let child = command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
+        Daemon { child, log, read: 0 }
     }
 
-    /// Sends a signal by its name.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        signal(self.child.id(), name);
+        signal(self.id(), name);
     }
 
-    /// Waits for the end, and says the exit code and what was logged.
+    /// Kills the process without warning.
+    pub fn kill(self) {
+        drop(self);
+    }
+
+    /// Returns all that the process has logged.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log.path()).unwrap()).into_owned()
+    }
+
+    /// Waits until the process exits. Returns its exit code, and the log after the part that [`Daemon::wait_for`] has returned.
     pub fn wait(mut self) -> (Option<i32>, String) {
-        let mut log = String::new();
-        for line in self.log.take().unwrap().lines() {
-            log += &(line.unwrap() + "\n");
-        }
-        (self.child.wait().unwrap().code(), log)
+        let code = self.child.wait().unwrap().code();
+        (code, self.log().split_off(self.read))
     }
 
-    /// Reads the log until a line has `text` in it, and gives what it has read.
+    /// Waits for a line of the log that contains `text`. Returns the log from the last such call to this line.
     pub fn wait_for(&mut self, text: &str) -> String {
-        let mut log = String::new();
+        let started = Instant::now();
         loop {
-            let before = log.len();
-            let read = self.log.as_mut().unwrap().read_line(&mut log).unwrap();
-            assert!(read > 0, "the log has ended without {text:?}: {log}");
-            if log[before..].contains(text) {
+            // Looked up before the log is read, so that no last line is missed.
+            let exited = self.child.try_wait().unwrap().is_some();
+            let mut log = self.log().split_off(self.read);
+            let line_end = log.find(text).and_then(|start| Some(start + log[start..].find('\n')? + 1));
+            if let Some(end) = line_end {
+                self.read += end;
+                log.truncate(end);
                 return log;
             }
+            assert!(!exited && started.elapsed() < PATIENCE, "the log has no {text:?}: {log}");
+            std::thread::sleep(POLL);
         }
     }
 }
@@ -175,30 +188,43 @@ impl Drop for Daemon {
     }
 }
 
-/// Sends a process a signal by its name.
+/// Sends a signal, such as `TERM`, to a process.
 pub fn signal(process: u32, name: &str) {
     let sent = Command::new("sh").args(["-c", &format!("kill -s {name} {process}")]).status().unwrap();
     assert!(sent.success());
 }
 
-/// The processes that `parent` has started.
+/// Returns the child processes of `parent`.
 #[cfg(target_os = "linux")]
 pub fn children(parent: u32) -> Vec<u32> {
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let is_child = |process: &u32| {
         let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-        // The name in parentheses may hold anything; state and parent follow it.
+        // State and parent follow the name, which is in parentheses and may contain anything.
         let parents = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
         parents == Some(parent)
     };
     processes.filter(is_child).collect()
 }
 
-/// Waits for something to become true.
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(60), "in vain: {what}");
-        std::thread::sleep(Duration::from_millis(20));
+/// Time that a test waits for a condition before it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(10);
+
+/// Waits until the condition `what` holds.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let found = within(PATIENCE, || holds().then_some(()));
+    assert!(found.is_some(), "waited in vain: {what}");
+}
+
+/// Waits until `find` returns something, at most for `patience`.
+pub fn within<T>(patience: Duration, mut find: impl FnMut() -> Option<T>) -> Option<T> {
+    let started = Instant::now();
+    loop {
+        let found = find();
+        if found.is_some() || started.elapsed() > patience {
+            return found;
+        }
+        std::thread::sleep(POLL);
     }
 }

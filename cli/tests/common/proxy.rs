@@ -1,4 +1,4 @@
-//! A way between workers and their coordinator that breaks when it is told to.
+//! A proxy between workers and their coordinator that can reset connections and hold back bytes.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-/// Passes connections on to wherever the coordinator listens now.
+/// Forwards connections to the address at which the coordinator currently listens.
 pub struct Proxy {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -22,7 +22,7 @@ struct Shared {
     target: Mutex<Option<SocketAddr>>,
     connections: Mutex<BTreeMap<u64, watch::Sender<bool>>>,
     last: AtomicU64,
-    /// Whether bytes are held back: nothing breaks, and nothing arrives.
+    /// Holds bytes back: connections stay open, and nothing arrives.
     cut: AtomicBool,
     held_back: AtomicU64,
 }
@@ -47,23 +47,23 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Passes connections on to this URL from now on.
+    /// Forwards new connections to this URL.
     pub fn aim(&self, url: &str) {
         *self.shared.target.lock().unwrap() = Some(url.trim_start_matches("http://").parse().unwrap());
     }
 
-    /// Resets every open connection, and says how many there were.
+    /// Resets every open connection, and returns their number.
     pub fn reset(&self) -> usize {
         let connections = std::mem::take(&mut *self.shared.connections.lock().unwrap());
         connections.values().filter(|connection| connection.send(true).is_ok()).count()
     }
 
-    /// Holds back whatever comes, or lets it through again.
+    /// Starts or stops holding bytes back.
     pub fn cut(&self, cut: bool) {
         self.shared.cut.store(cut, Ordering::SeqCst);
     }
 
-    /// How often bytes had to wait so far.
+    /// Number of reads that were held back so far.
     pub fn held_back(&self) -> u64 {
         self.shared.held_back.load(Ordering::SeqCst)
     }
@@ -75,20 +75,20 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let Ok(server) = TcpStream::connect(target).await else { return };
-            // Closed is reset.
+            // Closing sends a reset.
             let _ = (client.set_zero_linger(), server.set_zero_linger());
             let number = shared.last.fetch_add(1, Ordering::SeqCst);
-            let (reset, mut told) = watch::channel(false);
+            let (reset, mut requested) = watch::channel(false);
             shared.connections.lock().unwrap().insert(number, reset);
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = server.into_split();
-            let there = tokio::spawn(pass_on(from_client, to_server, Arc::clone(&shared)));
-            let back = tokio::spawn(pass_on(from_server, to_client, Arc::clone(&shared)));
+            let there = tokio::spawn(forward(from_client, to_server, Arc::clone(&shared)));
+            let back = tokio::spawn(forward(from_server, to_client, Arc::clone(&shared)));
             let (stop_there, stop_back) = (there.abort_handle(), back.abort_handle());
             tokio::select! {
                 _ = there => {}
                 _ = back => {}
-                _ = told.wait_for(|told| *told) => {}
+                _ = requested.wait_for(|requested| *requested) => {}
             }
             stop_there.abort();
             stop_back.abort();
@@ -97,7 +97,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn pass_on(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: Arc<Shared>) {
+async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: Arc<Shared>) {
     let mut bytes = vec![0; 1 << 16];
     loop {
         let Ok(read @ 1..) = from.read(&mut bytes).await else { return };

@@ -1,5 +1,5 @@
-//! Made-up data sets in the layouts of the real ones, so that sweeps on them can be tried where the real ones are not. Images of a class
-//! look alike, and other than those of other classes.
+//! Synthetic data sets in the layouts of the real ones, so that the shipped sweeps train without a download. Images of one class resemble
+//! each other and differ from those of other classes.
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, ImageEncoder};
@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// Writes the data set of that name into `directory`.
+/// Writes the data set `dataset` into `directory`.
 pub fn write(directory: &Path, dataset: &str) {
     match dataset {
         "fashion-mnist" => fashion_mnist(&directory.join("fashion-mnist")),
@@ -27,7 +27,7 @@ pub fn write(directory: &Path, dataset: &str) {
     }
 }
 
-/// The values of an image: a grating whose direction and width follow from its class, its phase from its number.
+/// Returns the channels of an image: a grating whose direction and width depend on its class, and its phase on its number.
 fn picture(class: usize, number: usize, channels: usize, extent: usize) -> Vec<u8> {
     let (down, across) = (1 + class % 5, 1 + class / 5 % 7);
     let value = |channel: usize, row: usize, column: usize| {
@@ -71,7 +71,7 @@ fn cifar(directory: &Path, classes: usize, coarse: bool, files: impl Iterator<It
     }
 }
 
-/// Sentences of ten words, of which one tells the polarity.
+/// Writes sentences of ten words, one of which depends on the polarity.
 fn movie_reviews(directory: &Path) {
     fs::create_dir_all(directory).unwrap();
     for (name, telling) in [("rt-polarity.neg", "dull"), ("rt-polarity.pos", "fine")] {
@@ -94,7 +94,7 @@ fn dogs_vs_cats(directory: &Path) {
     }
 }
 
-/// Ten images a class to train on, two each to validate and to test on.
+/// Writes ten training images per class, and two each for validation and testing.
 fn clothing1m(directory: &Path) {
     let parts = [("noisy_train", "noisy", 10), ("clean_val", "clean", 2), ("clean_test", "clean", 2)];
     let mut labels = [String::new(), String::new()];

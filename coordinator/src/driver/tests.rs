@@ -1,16 +1,25 @@
 //! The driver with a store that fails on command.
 
+use super::event_loop::Clock;
+use super::store_thread::Commit;
 use super::*;
-use crate::selection::Submitted;
-use crate::store::Reader;
+use crate::selection::{Selections, SubmittedSweep};
+use crate::store::{Reader, Store, StoreError};
 use plusminus_core::id::{Attempt, AttemptId, WorkerName};
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::{Facts, Samples};
-use plusminus_core::scheduler::{Ending, JobState, Report};
+use plusminus_core::scheduler::{
+    Ending, Heartbeat, JobState, Policy, Record, Report, ReportBody, Scheduler, Session, SubmitSummary, WallTime,
+};
 use plusminus_core::sweep_file;
+use plusminus_proto::session::Terms;
+use plusminus_proto::v1::{self, to_worker::Message};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
 
 const SWEEP: &str = "
 sweep: small
@@ -19,18 +28,18 @@ base: {dataset: fashion-mnist-10k, model: cnn, loss: cce, optimizer: adam, epoch
 ";
 const SESSION: Session = Session(7);
 
-/// What a store has been told to do, and has done.
+/// When the store fails, and how often it has.
 #[derive(Default)]
 struct Plan {
-    /// Transactions that are to succeed before one fails.
+    /// The number of commits that succeed before one fails.
     good: u32,
-    /// How often that one fails.
+    /// How often that commit fails.
     failures: u32,
-    /// How often it has.
+    /// How often it has failed.
     failed: u32,
-    /// It is damaged, so that nothing helps.
+    /// Whether the failure is damage, so that no retry helps.
     damaged: bool,
-    /// The next commit does not return before this says something.
+    /// The next commit waits until this receives something.
     hold: Option<std::sync::mpsc::Receiver<()>>,
 }
 
@@ -49,7 +58,7 @@ impl Commit for Failing {
             plan.failed += 1;
             let path = "plusminus.sqlite".into();
             return Err(match plan.damaged {
-                true => StoreError::Corrupt { path, problem: "as the test wants".to_owned() },
+                true => StoreError::Corrupt { path, problem: "injected by the test".to_owned() },
                 false => StoreError::Full(path),
             });
         }
@@ -62,9 +71,9 @@ impl Commit for Failing {
     }
 }
 
-/// A driver at work, and a worker and a user played by the test.
+/// A running driver. The test plays a worker and a user.
 struct Scene {
-    handle: Handle,
+    handle: DriverHandle,
     plan: Arc<Mutex<Plan>>,
     inbound: mpsc::Receiver<Result<v1::ToWorker, tonic::Status>>,
     running: tokio::task::JoinHandle<Result<(), StoreError>>,
@@ -77,13 +86,14 @@ impl Scene {
         let store = Store::open(directory).unwrap();
         let plan = Arc::new(Mutex::new(plan));
         let (stop, stopped) = oneshot::channel();
-        let (clock, terms) = (Clock::new(), Terms { lease: policy.lease, store: store.identity().unwrap() });
-        let machine = Scheduler::restart(policy, store.records().unwrap(), clock.now());
-        let selections = Selections::of(&machine, None, store.reader().unwrap());
+        let lease = policy.lease.as_millis() as u64;
+        let (clock, terms) = (Clock::new(), Terms { lease, store: store.identity().unwrap() });
+        let scheduler = Scheduler::restart(policy, store.records().unwrap(), clock.now());
+        let selections = Selections::of(&scheduler, None, store.reader().unwrap());
         let failing = Failing { store, plan: Arc::clone(&plan) };
-        let (mut driver, handle, inbox) = Driver::with(machine, selections, failing, clock, terms, stopped).unwrap();
-        driver.pause = Duration::from_millis(5);
-        driver.patience = Duration::from_millis(5);
+        let (mut driver, handle, inbox) = Driver::with(scheduler, selections, failing, clock, terms, stopped).unwrap();
+        driver.store.retry_pause = Duration::from_millis(5);
+        driver.store.patience = Duration::from_millis(5);
         let running = tokio::spawn(driver.run(inbox));
         let reader = Reader::open(directory).unwrap();
         Scene { handle, plan, inbound: mpsc::channel(1).1, running, stop, reader }
@@ -93,31 +103,32 @@ impl Scene {
         change(&mut self.plan.lock().unwrap());
     }
 
-    async fn submit(&self) -> Result<SubmitSummary, Unanswered> {
+    async fn submit(&self) -> Result<SubmitSummary, RequestError> {
         let sweep = sweep_file::read(SWEEP, 100).unwrap();
-        let submitted = Box::new(Submitted::new(sweep, SWEEP.into()));
-        self.handle.call(|reply| Call::Submit(submitted, reply)).await.map(Result::unwrap)
+        let submitted = Box::new(SubmittedSweep::new(sweep, SWEEP.into()));
+        self.handle.request(|reply| UserRequest::Submit(submitted, reply)).await.map(Result::unwrap)
     }
 
-    async fn join(&mut self, slots: u32) {
-        let (outbox, inbound) = mpsc::channel(8192);
+    async fn connect(&mut self, slots: u32) {
+        let (sender, inbound) = mpsc::channel(8192);
         self.inbound = inbound;
         let worker = WorkerName("w".into());
         let devices = vec![v1::Device { name: "cpu".to_owned(), slots, ..v1::Device::default() }];
-        let join = Request::Join { session: SESSION, worker, instance: 1, devices, holds: vec![], outbox };
-        self.handle.send(join).await.unwrap();
+        let connected =
+            WorkerMessage::Connected { session: SESSION, worker, instance: 1, devices, holds: vec![], sender };
+        self.handle.send(connected).await.unwrap();
     }
 
     async fn beat(&self, beat: u64, holds: &[AttemptId]) {
-        self.handle.beat(Beat { session: SESSION, beat, holds: holds.to_vec() }).await.unwrap();
+        self.handle.heartbeat(Heartbeat { session: SESSION, beat, holds: holds.to_vec() }).await.unwrap();
     }
 
-    async fn report(&self, sequence: u64, AttemptId { job, attempt }: AttemptId, body: ReportBody) {
-        self.handle.send(Request::Report(SESSION, Report { sequence, job, attempt, body })).await.unwrap();
+    async fn report(&self, sequence: u64, attempt: AttemptId, body: ReportBody) {
+        self.handle.send(WorkerMessage::Report(SESSION, Report { sequence, attempt, body })).await.unwrap();
     }
 
-    /// The next thing that the worker is told but that its leases are renewed.
-    async fn told(&mut self) -> Message {
+    /// The next message to the worker other than a renewal.
+    async fn next_message(&mut self) -> Message {
         loop {
             let message = tokio::time::timeout(Duration::from_secs(20), self.inbound.recv()).await.expect("in time");
             match message.unwrap().unwrap().message.unwrap() {
@@ -128,14 +139,16 @@ impl Scene {
     }
 
     async fn assignment(&mut self) -> AttemptId {
-        match self.told().await {
+        match self.next_message().await {
             Message::Assignment(assignment) => assignment.of.unwrap().to_core().unwrap(),
             other => panic!("expected an assignment, found {other:?}"),
         }
     }
 
-    async fn finished(&self) -> Result<usize, Unanswered> {
-        self.handle.ask(|machine, _, _| machine.sweep(&"small".parse().unwrap()).unwrap().counts.finished).await
+    async fn finished(&self) -> Result<usize, RequestError> {
+        self.handle
+            .query(|scheduler, _, _| scheduler.view().sweep(&"small".parse().unwrap()).unwrap().counts.finished)
+            .await
     }
 
     async fn stop(self) {
@@ -166,34 +179,42 @@ fn finished() -> ReportBody {
     ReportBody::Ended(Ending::Finished(Box::new(facts)))
 }
 
-/// Trains the whole sweep, holding what is said against what is on the disk; how often a commit has failed.
+/// Trains the whole sweep, and compares every message with what is committed. Returns how often a commit failed.
 async fn whole_sweep(good: u32, failures: u32) -> u32 {
     let directory = tempfile::tempdir().unwrap();
     let mut scene = Scene::on(directory.path(), Plan { good, failures, ..Plan::default() }, Policy::default());
     let sweeps = |reader: &Reader| reader.records().unwrap().len();
     match scene.submit().await {
-        Ok(summary) => assert_eq!((summary.new, sweeps(&scene.reader)), (3, 1), "it is there when it is answered"),
+        Ok(summary) => {
+            assert_eq!((summary.new, sweeps(&scene.reader)), (3, 1), "a submission is committed before its reply")
+        }
         Err(error) => {
-            assert!(matches!(&error, Unanswered::Pending(why) if why.contains("no room is left")), "{error}");
-            assert!(error.to_string().contains("is done as soon as it can be written down"), "{error}");
-            // It is done all the same when there is room.
+            assert!(matches!(&error, RequestError::NotSaved(reason) if reason.contains("no space is left")), "{error}");
+            assert!(error.to_string().contains("accepted but not yet saved"), "{error}");
+            // It is committed when there is space.
             while scene.finished().await.is_err() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
     }
-    scene.join(1).await;
-    assert!(matches!(scene.told().await, Message::Welcome(_)));
+    scene.connect(1).await;
+    assert!(matches!(scene.next_message().await, Message::Welcome(_)));
     for job in 0..3 {
         let of = scene.assignment().await;
         let attempts = scene.reader.attempts(of.job).unwrap();
-        assert_eq!((attempts.len(), of.attempt), (1, Attempt(1)), "it is written down before it is given out");
+        assert_eq!((attempts.len(), of.attempt), (1, Attempt(1)), "an assignment is committed before it is sent");
         for (sequence, body) in [(2 * job + 1, epoch()), (2 * job + 2, finished())] {
             scene.report(sequence, of, body).await;
-            let Message::Acknowledgement(got) = scene.told().await else { panic!("expected an acknowledgement") };
+            let Message::Acknowledgement(got) = scene.next_message().await else {
+                panic!("expected an acknowledgement")
+            };
             assert_eq!(got.sequence, sequence);
             let attempt = scene.reader.attempts(of.job).unwrap().remove(0);
-            assert_eq!((attempt.epochs, attempt.ended.is_some()), (1, sequence % 2 == 0), "on the disk by then");
+            assert_eq!(
+                (attempt.epochs, attempt.ended.is_some()),
+                (1, sequence % 2 == 0),
+                "a report is committed before its acknowledgement"
+            );
         }
     }
     while scene.finished().await != Ok(3) {
@@ -201,52 +222,57 @@ async fn whole_sweep(good: u32, failures: u32) -> u32 {
     }
     let failed = scene.plan.lock().unwrap().failed;
     scene.stop().await;
-    let machine =
+    let scheduler =
         Scheduler::restart(Policy::default(), Reader::open(directory.path()).unwrap().records().unwrap(), WallTime(0));
-    assert!(machine.jobs_of(&"small".parse().unwrap()).all(|job| job.state == JobState::Finished && job.attempts == 1));
+    assert!(
+        scheduler
+            .view()
+            .jobs_of(&"small".parse().unwrap())
+            .all(|job| job.state == JobState::Finished && job.attempts == 1)
+    );
     failed
 }
 
 #[tokio::test]
-async fn whichever_commit_fails_nothing_is_said_that_is_not_on_the_disk_and_the_sweep_is_trained() {
+async fn whichever_commit_fails_only_committed_changes_are_sent() {
     let mut commits = 0;
     while whole_sweep(commits, 3).await > 0 {
         commits += 1;
     }
-    assert!(commits >= 7, "a submission, a join, and twice a report for each job: {commits}");
+    assert!(commits >= 7, "a submission, a connection, and two reports per job: {commits}");
 }
 
 #[tokio::test]
-async fn while_nothing_can_be_written_users_are_told_and_heartbeats_are_answered() {
+async fn on_a_full_disk_users_get_an_error_and_heartbeats_are_answered() {
     let directory = tempfile::tempdir().unwrap();
-    // Many leases pass while the disk is full.
-    let policy = Policy { lease: 200, ..Policy::default() };
+    // The disk stays full for much longer than a lease.
+    let policy = Policy { lease: Duration::from_millis(200), ..Policy::default() };
     let mut scene = Scene::on(directory.path(), Plan::default(), policy);
     scene.submit().await.unwrap();
-    scene.join(1).await;
-    assert!(matches!(scene.told().await, Message::Welcome(_)));
+    scene.connect(1).await;
+    assert!(matches!(scene.next_message().await, Message::Welcome(_)));
     let first = scene.assignment().await;
     scene.plan(|plan| plan.failures = u32::MAX);
     scene.report(1, first, finished()).await;
-    let mut said = None;
+    let mut error = None;
     for beat in 1..40 {
         scene.beat(beat, &[first]).await;
         let message = tokio::time::timeout(Duration::from_secs(20), scene.inbound.recv()).await.expect("in time");
         match message.unwrap().unwrap().message.unwrap() {
             Message::Renewed(renewed) => assert_eq!(renewed.beat, beat),
-            other => panic!("nothing else can have been said: {other:?}"),
+            other => panic!("expected a renewal, found {other:?}"),
         }
         if beat > 2 {
-            said = scene.finished().await.err();
-            assert_eq!(scene.submit().await.err(), said, "nor is anything taken in");
+            error = scene.finished().await.err();
+            assert_eq!(scene.submit().await.err(), error, "submissions are refused too");
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let said = said.unwrap().to_string();
-    assert!(said.contains("no room is left for the store plusminus.sqlite"), "{said}");
+    let error = error.unwrap().to_string();
+    assert!(error.contains("no space is left for the store plusminus.sqlite"), "{error}");
     assert!(scene.reader.attempts(first.job).unwrap()[0].ended.is_none());
     scene.plan(|plan| plan.failures = 0);
-    assert!(matches!(scene.told().await, Message::Acknowledgement(v1::Acknowledgement { sequence: 1 })));
+    assert!(matches!(scene.next_message().await, Message::Acknowledgement(v1::Acknowledgement { sequence: 1 })));
     assert_eq!(scene.reader.attempts(first.job).unwrap()[0].ending.as_deref(), Some("finished"));
     let second = scene.assignment().await;
     assert_ne!(first.job, second.job);
@@ -255,19 +281,19 @@ async fn while_nothing_can_be_written_users_are_told_and_heartbeats_are_answered
 }
 
 #[tokio::test]
-async fn no_lease_passes_while_nothing_can_be_written() {
+async fn no_lease_expires_while_the_disk_is_full() {
     let directory = tempfile::tempdir().unwrap();
-    let policy = Policy { lease: 400, ..Policy::default() };
+    let policy = Policy { lease: Duration::from_millis(400), ..Policy::default() };
     let mut scene = Scene::on(directory.path(), Plan::default(), policy);
     scene.submit().await.unwrap();
-    scene.join(2).await;
-    assert!(matches!(scene.told().await, Message::Welcome(_)));
+    scene.connect(2).await;
+    assert!(matches!(scene.next_message().await, Message::Welcome(_)));
     let (first, second) = (scene.assignment().await, scene.assignment().await);
     scene.plan(|plan| plan.failures = u32::MAX);
     scene.report(1, first, epoch()).await;
     tokio::time::sleep(Duration::from_millis(1_000)).await;
     scene.plan(|plan| plan.failures = 0);
-    assert!(matches!(scene.told().await, Message::Acknowledgement(_)));
+    assert!(matches!(scene.next_message().await, Message::Acknowledgement(_)));
     for beat in 1..20 {
         scene.beat(beat, &[first, second]).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -280,12 +306,12 @@ async fn no_lease_passes_while_nothing_can_be_written() {
 }
 
 #[tokio::test]
-async fn a_driver_that_waits_for_its_disk_can_be_stopped_and_has_acknowledged_nothing() {
+async fn a_driver_that_waits_for_its_disk_can_be_stopped() {
     let directory = tempfile::tempdir().unwrap();
     let mut scene = Scene::on(directory.path(), Plan::default(), Policy::default());
     scene.submit().await.unwrap();
-    scene.join(1).await;
-    assert!(matches!(scene.told().await, Message::Welcome(_)));
+    scene.connect(1).await;
+    assert!(matches!(scene.next_message().await, Message::Welcome(_)));
     let first = scene.assignment().await;
     scene.plan(|plan| plan.failures = u32::MAX);
     scene.report(1, first, finished()).await;
@@ -293,33 +319,33 @@ async fn a_driver_that_waits_for_its_disk_can_be_stopped_and_has_acknowledged_no
     let Scene { stop, running, mut inbound, .. } = scene;
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
-    assert!(inbound.recv().await.is_none(), "the report is still the worker's to keep");
+    assert!(inbound.recv().await.is_none(), "the report is not acknowledged");
 }
 
 #[tokio::test]
-async fn of_a_disk_that_does_not_answer_users_are_told_and_heartbeats_are_answered() {
+async fn on_a_hanging_disk_users_get_an_error_and_heartbeats_are_answered() {
     let directory = tempfile::tempdir().unwrap();
     let mut scene = Scene::on(directory.path(), Plan::default(), Policy::default());
     scene.submit().await.unwrap();
-    scene.join(1).await;
-    assert!(matches!(scene.told().await, Message::Welcome(_)));
+    scene.connect(1).await;
+    assert!(matches!(scene.next_message().await, Message::Welcome(_)));
     let first = scene.assignment().await;
     let (let_go, hold) = std::sync::mpsc::channel();
     scene.plan(|plan| plan.hold = Some(hold));
     scene.report(1, first, finished()).await;
-    // A question that comes before the commit does is answered.
-    let said = loop {
-        if let Err(said) = scene.finished().await {
-            break said.to_string();
+    // A query that arrives before the report's commit is answered.
+    let error = loop {
+        if let Err(error) = scene.finished().await {
+            break error.to_string();
         }
     };
-    assert!(said.contains("the disk with the store has not answered for"), "{said}");
+    assert!(error.contains("the disk with the store has not answered for"), "{error}");
     scene.beat(5, &[first]).await;
     let message = tokio::time::timeout(Duration::from_secs(20), scene.inbound.recv()).await.expect("in time");
     assert_eq!(message.unwrap().unwrap().message, Some(Message::Renewed(v1::Renewed { beat: 5 })));
     let_go.send(()).unwrap();
-    assert!(matches!(scene.told().await, Message::Acknowledgement(v1::Acknowledgement { sequence: 1 })));
-    assert_eq!(scene.finished().await, Ok(1), "as before");
+    assert!(matches!(scene.next_message().await, Message::Acknowledgement(v1::Acknowledgement { sequence: 1 })));
+    assert_eq!(scene.finished().await, Ok(1), "the driver continues");
     scene.stop().await;
 }
 
@@ -328,24 +354,24 @@ async fn a_damaged_store_ends_the_driver() {
     let directory = tempfile::tempdir().unwrap();
     let plan = Plan { failures: 1, damaged: true, ..Plan::default() };
     let scene = Scene::on(directory.path(), plan, Policy::default());
-    assert_eq!(scene.submit().await, Err(Unanswered::Stopping));
+    assert_eq!(scene.submit().await, Err(RequestError::Stopping));
     assert!(matches!(scene.running.await.unwrap(), Err(StoreError::Corrupt { .. })));
 }
 
 #[tokio::test]
-async fn a_flood_of_measurements_delays_no_heartbeat() {
+async fn a_flood_of_reports_does_not_delay_heartbeats() {
     let directory = tempfile::tempdir().unwrap();
     let mut scene = Scene::on(directory.path(), Plan::default(), Policy::default());
     scene.submit().await.unwrap();
-    scene.join(1).await;
-    assert!(matches!(scene.told().await, Message::Welcome(_)));
+    scene.connect(1).await;
+    assert!(matches!(scene.next_message().await, Message::Welcome(_)));
     let of = scene.assignment().await;
     let handle = scene.handle.clone();
     let flood = tokio::spawn(async move {
         for sequence in 1..=20_000 {
             let body = ReportBody::Epoch(sequence as u32, Measurements::from([(Metric::TestAccuracy, 0.5)]));
-            let report = Report { sequence, job: of.job, attempt: of.attempt, body };
-            handle.send(Request::Report(SESSION, report)).await.unwrap();
+            let report = Report { sequence, attempt: of, body };
+            handle.send(WorkerMessage::Report(SESSION, report)).await.unwrap();
         }
     });
     let (mut acknowledged, mut longest, mut beat, mut sent) = (0, Duration::ZERO, 0, None);
@@ -360,7 +386,7 @@ async fn a_flood_of_measurements_delays_no_heartbeat() {
             Some(Ok(v1::ToWorker { message: Some(Message::Renewed(renewed)) })) if renewed.beat == beat => {
                 longest = longest.max(sent.take().map_or(Duration::ZERO, |sent: Instant| sent.elapsed()));
             }
-            // As a worker that did not take its messages in time it has been cut off.
+            // The driver disconnected the worker because its queue was full.
             None => break,
             Some(_) => {}
         }

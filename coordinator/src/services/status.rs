@@ -1,7 +1,7 @@
-//! Errors to gRPC status: the one place that knows the codes.
+//! Maps errors to gRPC status codes; no other module chooses codes.
 
 use crate::answer::AnswerError;
-use crate::driver::Unanswered;
+use crate::driver::RequestError;
 use plusminus_core::input::Problem;
 use plusminus_core::scheduler::Refusal;
 use plusminus_proto::convert::Invalid;
@@ -10,10 +10,10 @@ use prost::Message;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
-pub(crate) fn unanswered(error: Unanswered) -> Status {
+pub(crate) fn request_error(error: RequestError) -> Status {
     let mut status = Status::unavailable(error.to_string());
-    if let Unanswered::Stalled(_) | Unanswered::Pending(_) = error {
-        // A broken connection has the same code.
+    if let RequestError::Stalled(_) | RequestError::NotSaved(_) = error {
+        // A broken connection has the same code, so the metadata tells them apart.
         status.metadata_mut().insert(STALLED, MetadataValue::from_static("store"));
     }
     status
@@ -45,7 +45,7 @@ pub(crate) fn refusal(refusal: Refusal) -> Status {
     }
 }
 
-/// The problems of a sweep file travel whole, so that the client shows them beside the file.
+/// The details carry all problems of the sweep file, so that the client can show them with the file.
 pub(crate) fn problems(problems: &[Problem]) -> Status {
     let details = v1::Problems { problems: problems.iter().map(v1::Problem::from).collect() };
     let message = match problems {

@@ -1,8 +1,8 @@
-//! The stream of a worker.
+//! The service for workers: the session stream and the transfer of weights.
 
-use super::status::{invalid, unanswered};
-use crate::driver::{Beat, Handle, Request, Unanswered};
-use plusminus_core::id::{AttemptId, WorkerName};
+use super::status::{invalid, request_error};
+use crate::driver::{DriverHandle, RequestError, WorkerMessage};
+use plusminus_core::id::WorkerName;
 use plusminus_core::scheduler::{Event, Session};
 use plusminus_proto::convert::{self, Invalid, attempts, required_attempt};
 use plusminus_proto::session;
@@ -17,25 +17,26 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 use tracing::{info, warn};
 
-/// Messages that may wait for a worker before it is cut off.
-const OUTBOX: usize = 4096;
-/// What a worker has said that may wait while nothing is taken in. Its heartbeats wait behind no less.
-const INBOX: usize = 4096;
-/// Parts of a file that may wait for the disk or the network.
+/// The most messages that wait for a worker. A worker with more is disconnected.
+const OUTBOUND: usize = 4096;
+/// The most messages of a worker that wait for the driver. When the queue is full, heartbeats wait too.
+const INBOUND: usize = 4096;
+/// The most parts of a weights file that wait for the disk or the network.
 const PARTS: usize = 4;
-/// How long a worker may take to introduce itself.
+/// How long a worker may take to send its `Hello`.
 const HELLO: Duration = Duration::from_secs(10);
 
 pub(crate) struct Workers {
-    handle: Handle,
-    sessions: AtomicU64,
-    /// The directory of the weights that jobs have left for others.
+    driver: DriverHandle,
+    /// The number of the next session.
+    next_session: AtomicU64,
+    /// The directory with kept weights.
     weights: PathBuf,
 }
 
 impl Workers {
-    pub fn new(handle: Handle, weights: PathBuf) -> Self {
-        Workers { handle, sessions: AtomicU64::new(0), weights }
+    pub fn new(driver: DriverHandle, weights: PathBuf) -> Self {
+        Workers { driver, next_session: AtomicU64::new(0), weights }
     }
 }
 
@@ -50,27 +51,28 @@ impl WorkerService for Workers {
         let mut inbound = request.into_inner();
         let hello = tokio::time::timeout(HELLO, inbound.message())
             .await
-            .map_err(|_| Status::deadline_exceeded("expected a Hello first"))??;
+            .map_err(|_| Status::deadline_exceeded("expected a `Hello` message first"))??;
         let Some(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) }) = hello else {
-            return Err(Status::invalid_argument("expected a Hello first"));
+            return Err(Status::invalid_argument("expected a `Hello` message first"));
         };
-        let session = Session(self.sessions.fetch_add(1, Ordering::Relaxed));
-        let (outbox, outbound) = mpsc::channel(OUTBOX);
+        let session = Session(self.next_session.fetch_add(1, Ordering::Relaxed));
+        let (sender, outbound) = mpsc::channel(OUTBOUND);
         let worker = WorkerName(hello.worker);
         if hello.version != env!("CARGO_PKG_VERSION") {
-            warn!(%worker, theirs = hello.version, ours = env!("CARGO_PKG_VERSION"), "another version of plusminus");
+            warn!(%worker, theirs = hello.version, ours = env!("CARGO_PKG_VERSION"), "the worker has another version of plusminus");
         }
         let holds = attempts(&hello.holds).map_err(invalid)?;
         let (instance, devices) = (hello.instance, hello.devices);
-        let join = Request::Join { session, worker: worker.clone(), instance, devices, holds, outbox };
-        self.handle.send(join).await.map_err(unanswered)?;
-        let handle = self.handle.clone();
+        let connected = WorkerMessage::Connected { session, worker: worker.clone(), instance, devices, holds, sender };
+        self.driver.send(connected).await.map_err(request_error)?;
+        let driver = self.driver.clone();
         tokio::spawn(async move {
-            let (sender, said) = mpsc::channel(INBOX);
-            let passing = tokio::spawn(pass_on(handle.clone(), session, said));
-            let ended = listen(&handle, session, inbound, sender).await;
-            info!(%worker, reason = %ended.err().map_or_else(|| "it left".to_owned(), |e| e.message().to_owned()), "a worker is gone");
-            let _ = passing.await;
+            let (queue, queued) = mpsc::channel(INBOUND);
+            let forwarding = tokio::spawn(forward(driver.clone(), session, queued));
+            let ended = receive(&driver, session, inbound, queue).await;
+            let reason = ended.err().map_or_else(|| "it left".to_owned(), |error| error.message().to_owned());
+            info!(%worker, %reason, "a worker disconnected");
+            let _ = forwarding.await;
         });
         Ok(Response::new(ReceiverStream::new(outbound)))
     }
@@ -80,14 +82,15 @@ impl WorkerService for Workers {
         request: tonic::Request<Streaming<v1::WeightsPart>>,
     ) -> Result<Response<v1::PutWeightsResponse>, Status> {
         let mut inbound = request.into_inner();
-        let mut part = inbound.message().await?.ok_or_else(|| Status::invalid_argument("expected a part first"))?;
+        let mut part =
+            inbound.message().await?.ok_or_else(|| Status::invalid_argument("expected a part of the file first"))?;
         let digest = convert::digest(&part.digest).map_err(invalid)?;
         let (sender, mut parts) = mpsc::channel(PARTS);
         let directory = self.weights.clone();
         let written = tokio::task::spawn_blocking(move || {
             weights::receive(&directory, digest, std::iter::from_fn(|| parts.blocking_recv()))
         });
-        // If writing has failed nobody takes any more, and why is told in the end.
+        // If writing fails, the queue closes; the error is returned below.
         while sender.send(part.content).await.is_ok() {
             match inbound.message().await? {
                 Some(next) => part = next,
@@ -98,9 +101,9 @@ impl WorkerService for Workers {
         written.await.map_err(internal)?.map_err(|error| match error {
             ReceiveError::Other { .. } => Status::data_loss(error.to_string()),
             ReceiveError::TooLong => Status::resource_exhausted(error.to_string()),
-            // There may be room later: the worker keeps the file and tries again.
+            // There may be space later: the worker keeps the file and retries.
             ReceiveError::Disk { .. } => {
-                warn!("{error}; the worker tries again");
+                warn!("{error}; the worker will retry");
                 Status::unavailable(error.to_string())
             }
         })?;
@@ -122,15 +125,15 @@ impl WorkerService for Workers {
         let opened = opened.await.map_err(internal)?;
         let opened = opened.or_else(|error| if is_lost(&error) { Ok(None) } else { Err(error) });
         let Some(parts) = opened.map_err(|error| Status::unavailable(error.to_string()))? else {
-            self.handle.send(Request::Lost(job, digest)).await.map_err(unanswered)?;
-            let why = format!("the weights of job {job} are not in the state directory any more; it is trained again");
-            return Err(Status::not_found(why));
+            self.driver.send(WorkerMessage::WeightsLost(job, digest)).await.map_err(request_error)?;
+            let reason = format!("the weights of job {job} are missing from the state directory; the job is retrained");
+            return Err(Status::not_found(reason));
         };
         let (sender, receiver) = mpsc::channel(PARTS);
         tokio::task::spawn_blocking(move || {
             for part in parts {
                 let part = part.map(|content| v1::WeightsPart { digest: String::new(), content });
-                // Whoever asked may have gone.
+                // The worker may have gone.
                 if sender.blocking_send(part.map_err(|error| Status::data_loss(error.to_string()))).is_err() {
                     return;
                 }
@@ -140,7 +143,7 @@ impl WorkerService for Workers {
     }
 }
 
-/// Whether a file that is there cannot be read, now or later: whoever waits for it would wait for ever.
+/// Whether a file exists and will never be readable. Waiting for it would not end.
 fn is_lost(error: &io::Error) -> bool {
     /// EIO, on every system.
     const BROKEN_MEDIUM: i32 = 5;
@@ -152,48 +155,52 @@ fn internal(error: tokio::task::JoinError) -> Status {
     Status::internal(error.to_string())
 }
 
-/// Listens to a worker until it says no more. Heartbeats go straight on, the rest by way of `said`.
-async fn listen(
-    handle: &Handle,
+/// Receives a worker's messages until its stream ends. Heartbeats go to the driver at once, other messages through `queue`.
+async fn receive(
+    driver: &DriverHandle,
     session: Session,
     mut inbound: Streaming<v1::FromWorker>,
-    said: mpsc::Sender<Request>,
+    queue: mpsc::Sender<WorkerMessage>,
 ) -> Result<(), Status> {
-    let stopping = |_| unanswered(Unanswered::Stopping);
+    let stopping = |_| request_error(RequestError::Stopping);
     while let Some(message) = inbound.message().await? {
         match message.message {
             Some(from_worker::Message::Progress(v1::ProgressReport { of, progress: Some(progress) })) => {
-                let AttemptId { job, attempt } = required_attempt(of.as_ref()).map_err(invalid)?;
-                // Where there is much to do, the next one will do: heartbeats wait behind reports, and those must have room.
-                if said.capacity() > INBOX / 2 {
-                    let _ = said.try_send(Request::Progress(job, attempt, progress));
+                let attempt = required_attempt(of.as_ref()).map_err(invalid)?;
+                // Under load, progress is dropped: reports need the room, and a full queue would delay heartbeats.
+                if queue.capacity() > INBOUND / 2 {
+                    let _ = queue.try_send(WorkerMessage::Progress(attempt, progress));
                 }
             }
-            // The driver shows them to users, too.
+            // The driver also shows the devices to users.
             Some(from_worker::Message::Devices(v1::Devices { devices })) => {
-                said.send(Request::Devices(session, devices)).await.map_err(stopping)?;
+                queue.send(WorkerMessage::Devices(session, devices)).await.map_err(stopping)?;
             }
             Some(message) => match session::event(session, message).map_err(invalid)? {
-                Some(Event::Heartbeat { session, beat, holds }) => {
-                    handle.beat(Beat { session, beat, holds }).await.map_err(unanswered)?;
-                }
+                Some(Event::Heartbeat(heartbeat)) => driver.heartbeat(heartbeat).await.map_err(request_error)?,
                 Some(Event::Reported(session, report)) => {
-                    said.send(Request::Report(session, report)).await.map_err(stopping)?;
+                    queue.send(WorkerMessage::Report(session, report)).await.map_err(stopping)?;
                 }
-                Some(Event::Draining(session)) => said.send(Request::Drain(session)).await.map_err(stopping)?,
+                Some(Event::Draining(session)) => {
+                    queue.send(WorkerMessage::Draining(session)).await.map_err(stopping)?;
+                }
                 _ => {}
             },
-            // A message of a later version.
+            // A message of a newer version, which this one does not know.
             None => {}
         }
     }
     Ok(())
 }
 
-/// Passes on what a worker has said, in order and for as long as the driver takes it, and in the end that it has gone.
-async fn pass_on(handle: Handle, session: Session, mut said: mpsc::Receiver<Request>) -> Result<(), Unanswered> {
-    while let Some(request) = said.recv().await {
-        handle.send(request).await?;
+/// Forwards queued messages to the driver in order, and finally the end of the session.
+async fn forward(
+    driver: DriverHandle,
+    session: Session,
+    mut queued: mpsc::Receiver<WorkerMessage>,
+) -> Result<(), RequestError> {
+    while let Some(message) = queued.recv().await {
+        driver.send(message).await?;
     }
-    handle.send(Request::Leave(session)).await
+    driver.send(WorkerMessage::Disconnected(session)).await
 }

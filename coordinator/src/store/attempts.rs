@@ -1,26 +1,27 @@
-//! The attempts at a job, for people: nothing follows from them any more.
+//! The attempts at a job, as users see them.
 
-use super::{Reader, StoreError};
+use super::error::StoreError;
+use super::read::Reader;
 use plusminus_core::id::JobId;
 use plusminus_core::scheduler::WallTime;
 use rusqlite::Row;
 
-/// An attempt as the store has it.
+/// An attempt as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptRow {
-    /// From 1.
+    /// The attempt's number, from 1.
     pub attempt: u32,
-    /// Whose it was.
+    /// The worker that it was assigned to.
     pub worker: String,
-    /// When it was given to the worker.
+    /// The time of the assignment.
     pub started: WallTime,
-    /// When it ended.
+    /// The time of its end; nothing while it runs.
     pub ended: Option<WallTime>,
     /// `finished`, `cancelled` or the kind of failure.
     pub ending: Option<String>,
-    /// Of a failure.
+    /// The message of a failure.
     pub message: Option<String>,
-    /// The last epoch that it told of; 0 for none.
+    /// The last reported epoch; 0 if there is none.
     pub epochs: u32,
 }
 
@@ -30,7 +31,7 @@ impl Reader {
     /// # Errors
     /// If the file cannot be read.
     pub fn attempts(&self, job: JobId) -> Result<Vec<AttemptRow>, StoreError> {
-        // Found by its id where there is an index.
+        // The expression matches the index on ids in either version.
         let found = if self.version < 3 { "jobs WHERE id = lower(hex(?1))" } else { "job_states WHERE id = ?1" };
         let select = format!(
             "SELECT attempts.attempt, attempts.worker, attempts.started, attempts.ended, attempts.ending,

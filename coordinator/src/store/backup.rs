@@ -1,9 +1,11 @@
-//! A copy of a state directory, and back.
+//! Backups of a state directory, and their restoration.
 //!
-//! A backup is itself a state directory: tables can be had from it. It is taken while a coordinator runs, or of a directory at rest,
-//! and made under another name until it is whole.
+//! A backup is itself a state directory, so `plusminus table` can read it. It can be taken while a coordinator runs. It is written under
+//! another name and renamed when it is complete.
 
-use super::{FILE, Reader, StoreError, VERSION, lock, version};
+use super::connection::{FILE, VERSION, lock, version};
+use super::error::StoreError;
+use super::read::Reader;
 use plusminus_core::id::Digest;
 use plusminus_core::scheduler::{Record, StoredState};
 use plusminus_proto::weights::{self, ReceiveError};
@@ -14,59 +16,58 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Where in a state directory weights lie that jobs have left for others.
+/// The directory of kept weights in a state directory.
 pub const WEIGHTS: &str = "weights";
-/// What is added to the name of what is not whole yet.
+/// The suffix of an incomplete copy.
 const UNFINISHED: &str = ".part";
-/// What is added to the name of a store that another was put in the place of.
+/// The suffix of a store that a restoration replaced.
 const REPLACED: &str = ".replaced";
-/// The files that SQLite keeps a store in, by what is added to its name.
+/// The suffixes of the files in which SQLite keeps a store.
 const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
-/// What a copy holds.
+/// The contents of a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
     /// Sweeps in the store.
     pub sweeps: usize,
     /// Jobs with a result.
     pub finished: usize,
-    /// Files of weights.
+    /// Weights files.
     pub weights: usize,
-    /// Files of weights that the store names and that are not there, or are damaged. The jobs that left them are trained again when
-    /// they are wanted.
+    /// Weights files that the store refers to and that are missing or damaged. Their jobs are retrained if a child needs them.
     pub missing: usize,
-    /// Where the store lies that was there before.
+    /// The new path of a store that was replaced.
     pub replaced: Option<PathBuf>,
 }
 
-/// Why a state directory cannot be copied or put back.
+/// Why a backup or a restoration failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// One of the stores cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Something lies where the backup is to be made.
-    #[error("{0} is there already; give a backup the name of a directory that is yet to be made")]
+    /// The target of the backup exists.
+    #[error("{0} already exists; give the backup the name of a new directory")]
     Exists(PathBuf),
     /// There is no backup.
-    #[error("there is no backup in {0}: it has no {FILE}; give the directory that `plusminus backup` has made")]
+    #[error("{0} is no backup: it contains no {FILE}; give a directory that `plusminus backup` wrote")]
     NoBackup(PathBuf),
-    /// It would be put in the place of sweeps.
+    /// The state directory contains sweeps.
     #[error(
-        "the state directory {path} has sweeps of its own ({names}); give another --state, or --force to put the backup in their place"
+        "the state directory {path} contains sweeps ({names}); give another --state, or --force to replace them with the backup"
     )]
     HasSweeps {
         /// The directory.
         path: PathBuf,
-        /// Their names.
+        /// The names of its sweeps.
         names: String,
     },
     /// A file cannot be read or written.
     #[error("cannot copy to {path}: {error}")]
     Disk {
-        /// Where to.
+        /// The target.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
 }
@@ -75,30 +76,29 @@ fn disk(path: &Path) -> impl FnOnce(io::Error) -> BackupError + '_ {
     move |error| BackupError::Disk { path: path.to_owned(), error }
 }
 
-/// Copies the state directory `state`, which a coordinator may be writing to, into a directory `to` that is yet to be made. When it
-/// returns the copy is on the disk.
+/// Copies the state directory `state`, which a coordinator may have open, to a new directory `to`. The copy is durable when it returns.
 ///
 /// # Errors
-/// If there is nothing to copy, something is there already, or the disk fails.
+/// If there is no store, `to` exists, or the disk fails.
 pub fn backup(state: &Path, to: &Path) -> Result<Copied, BackupError> {
-    // Without a slash at its end, or what is unfinished would lie within.
+    // Without a trailing slash, so that the suffix of the incomplete copy is appended to the name.
     let to = &to.components().collect::<PathBuf>();
-    // Says why, if there is no store.
+    // Fails with the reason if there is no store.
     Reader::open(state)?;
     if to.exists() {
         return Err(BackupError::Exists(to.to_owned()));
     }
-    let unfinished = with(to, UNFINISHED);
-    // What a backup that was cut off has left.
-    weights::if_there(fs::remove_dir_all(&unfinished)).map_err(disk(&unfinished))?;
-    fs::create_dir_all(&unfinished).map_err(disk(&unfinished))?;
-    let copied = copy(state, &unfinished);
+    let incomplete = with(to, UNFINISHED);
+    // Removes what an interrupted backup left.
+    weights::if_there(fs::remove_dir_all(&incomplete)).map_err(disk(&incomplete))?;
+    fs::create_dir_all(&incomplete).map_err(disk(&incomplete))?;
+    let copied = copy(state, &incomplete);
     if copied.is_err() {
-        // The error says more than that this could not be removed.
-        let _ = fs::remove_dir_all(&unfinished);
+        // The first error matters more than a failed removal.
+        let _ = fs::remove_dir_all(&incomplete);
     }
     let copied = copied?;
-    fs::rename(&unfinished, to).map_err(disk(to))?;
+    fs::rename(&incomplete, to).map_err(disk(to))?;
     sync_parent(to)?;
     Ok(copied)
 }
@@ -107,20 +107,21 @@ fn copy(state: &Path, to: &Path) -> Result<Copied, BackupError> {
     let store = to.join(FILE);
     vacuum(&state.join(FILE), &store)?;
     let (mut copied, named) = checked(&store)?;
-    // Weights are with the coordinator before an ending names them, so what this copy names was there when it was made.
+    // Weights arrive at the coordinator before the report that refers to them, so all weights that this copy refers to existed when it
+    // was made.
     copy_weights(&named, state, to, &mut copied)?;
     sync(to)?;
     Ok(copied)
 }
 
-/// Copies a store as it is at one moment, whatever is written to it meanwhile.
+/// Copies a consistent snapshot of a store.
 fn vacuum(from: &Path, to: &Path) -> Result<(), BackupError> {
     let copied = open(from)?.execute("VACUUM INTO ?1", [to.to_string_lossy()]);
     copied.map_err(|error| StoreError::from_sqlite(to.to_owned(), error))?;
     sync(to)
 }
 
-/// Copies the files of weights that are whole, each checked on its way.
+/// Copies the weights files, and verifies the digest of each.
 fn copy_weights(named: &BTreeSet<Digest>, from: &Path, to: &Path, copied: &mut Copied) -> Result<(), BackupError> {
     let (from, to) = (from.join(WEIGHTS), to.join(WEIGHTS));
     for digest in named {
@@ -135,11 +136,11 @@ fn copy_weights(named: &BTreeSet<Digest>, from: &Path, to: &Path, copied: &mut C
     Ok(())
 }
 
-/// Puts the backup `from` into the state directory `state`, once it has been found to be whole. With `force` also in the place of a
-/// store that has sweeps, which is kept beside it.
+/// Restores the backup `from` to the state directory `state`, after a check of the backup. With `force` it replaces a store that has
+/// sweeps; the old store is kept beside it.
 ///
 /// # Errors
-/// If the backup is damaged, a coordinator runs on the directory, it has sweeps, or the disk fails.
+/// If the backup is damaged, a coordinator runs on the state directory, the directory contains sweeps, or the disk fails.
 pub fn restore(from: &Path, state: &Path, force: bool) -> Result<Copied, BackupError> {
     let source = from.join(FILE);
     if !source.is_file() {
@@ -147,28 +148,28 @@ pub fn restore(from: &Path, state: &Path, force: bool) -> Result<Copied, BackupE
     }
     let (mut copied, named) = checked(&source)?;
     fs::create_dir_all(state).map_err(disk(state))?;
-    // Nobody else may use the directory from here on.
+    // From here on no coordinator can open the directory.
     let _lock = lock(state)?;
     let place = state.join(FILE);
     if !force && let Some(names) = sweeps(state, &place)? {
         return Err(BackupError::HasSweeps { path: state.to_owned(), names });
     }
-    let unfinished = with(&place, UNFINISHED);
-    weights::if_there(fs::remove_file(&unfinished)).map_err(disk(&unfinished))?;
-    vacuum(&source, &unfinished)?;
-    end_attempts(&unfinished)?;
+    let incomplete = with(&place, UNFINISHED);
+    weights::if_there(fs::remove_file(&incomplete)).map_err(disk(&incomplete))?;
+    vacuum(&source, &incomplete)?;
+    end_attempts(&incomplete)?;
     copy_weights(&named, from, state, &mut copied)?;
-    // A log alone would be taken for that of the store that is put there.
+    // A log without its store would be taken for the log of the restored store.
     if FILES.iter().any(|suffix| with(&place, suffix).exists()) {
-        copied.replaced = Some(set_aside(&place)?);
+        copied.replaced = Some(rename_replaced(&place)?);
     }
-    fs::rename(&unfinished, &place).map_err(disk(&place))?;
+    fs::rename(&incomplete, &place).map_err(disk(&place))?;
     sync(state)?;
     Ok(copied)
 }
 
-/// Ends the attempts that ran when the backup was made, and leaves out numbers: what they, and those that were made since, have still to say is
-/// of a time that the store knows nothing of. A job that went on after that would lack the epochs between.
+/// Ends the attempts that ran when the backup was made, and skips attempt numbers. Reports of these attempts, and of attempts that were
+/// started after the backup, are then stale: a job that continued with them would lack the epochs in between.
 fn end_attempts(path: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::from_sqlite(path.to_owned(), error);
     let connection = open(path)?;
@@ -183,7 +184,7 @@ fn end_attempts(path: &Path) -> Result<(), StoreError> {
     connection.execute_batch(&format!("BEGIN; {end} COMMIT;")).map_err(failed)
 }
 
-/// The names of the sweeps of the store at `place`, if it has any. One that cannot be read may have some.
+/// The names of the sweeps of the store at `place`, if it has any. For a store that cannot be read, the error.
 fn sweeps(state: &Path, place: &Path) -> Result<Option<String>, BackupError> {
     if !place.exists() {
         return Ok(None);
@@ -199,28 +200,28 @@ fn sweeps(state: &Path, place: &Path) -> Result<Option<String>, BackupError> {
     Ok(Some(names).filter(|names| !names.is_empty()))
 }
 
-/// Moves the store at `place` out of the way, with the log that belongs to it, and says where to.
-fn set_aside(place: &Path) -> Result<PathBuf, BackupError> {
+/// Renames the store at `place` with its log, and returns the new path.
+fn rename_replaced(place: &Path) -> Result<PathBuf, BackupError> {
     let aside = with(place, REPLACED);
     if place.exists() {
         for suffix in FILES {
             weights::if_there(fs::remove_file(with(&aside, suffix))).map_err(disk(&aside))?;
         }
     }
-    // Its log goes last: a store without its log would be an older one.
+    // The log is renamed last: a store without its log would have an older state.
     for suffix in FILES {
         weights::if_there(fs::rename(with(place, suffix), with(&aside, suffix))).map_err(disk(&aside))?;
     }
     Ok(aside)
 }
 
-/// Reads the whole store at `path` and says what it holds, and which weights it names.
+/// Checks the store at `path`. Returns its contents and the weights that it refers to.
 fn checked(path: &Path) -> Result<(Copied, BTreeSet<Digest>), StoreError> {
     let failed = |error| StoreError::from_sqlite(path.to_owned(), error);
     let connection = open(path)?;
     let problem = |found: &str| StoreError::Corrupt { path: path.to_owned(), problem: found.to_owned() };
     match version(&connection).map_err(failed)? {
-        0 => return Err(problem("it has no tables")),
+        0 => return Err(problem("it contains no tables")),
         1..=VERSION => {}
         found => return Err(StoreError::TooNew { path: path.to_owned(), found, known: VERSION }),
     }
@@ -262,7 +263,7 @@ fn sync(path: &Path) -> Result<(), BackupError> {
     File::open(path).and_then(|file| file.sync_all()).map_err(disk(path))
 }
 
-/// The new name of `path` is on the disk once its directory is.
+/// Makes a rename of `path` durable by syncing its directory.
 fn sync_parent(path: &Path) -> Result<(), BackupError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     sync(parent.unwrap_or(Path::new(".")))

@@ -1,80 +1,78 @@
-//! What can be wrong with a state directory.
+//! Why a state directory cannot be used.
 
 use std::io;
 use std::path::PathBuf;
 
-/// A state directory that cannot be used, and what to do.
+/// Why a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another coordinator has it open.
-    #[error(
-        "the state directory {0} is in use by another coordinator; wait for it or stop it, or give another --state"
-    )]
+    #[error("the state directory {0} is in use by another coordinator; stop that one, or give another --state")]
     InUse(PathBuf),
-    /// There is nothing there yet.
-    #[error("there is no sweep in the state directory {0}; run or submit one first, or give the right --state")]
+    /// There is no store yet.
+    #[error("the state directory {0} contains no sweep; run or submit a sweep first, or give the right --state")]
     Absent(PathBuf),
-    /// It cannot be made, read or written.
-    #[error("cannot use the state directory {path}: {error}; give a directory that can be written with --state")]
+    /// It cannot be created, read or written.
+    #[error("cannot use the state directory {path}: {error}; give a writable directory with --state")]
     Unusable {
         /// The directory, or the file in it.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         error: io::Error,
     },
-    /// It, or the file system that it is on, cannot be written.
+    /// The file or its file system is read-only.
     #[error(
-        "the store {0} cannot be written: it or its file system is read-only; make it writable, or give another --state"
+        "cannot write the store {0}: the file or its file system is read-only; make it writable, or give another --state"
     )]
     ReadOnly(PathBuf),
-    /// There is no room left.
-    #[error("no room is left for the store {0}; free some: everything that was acknowledged is kept")]
+    /// The disk is full.
+    #[error("no space is left for the store {0}; free some disk space. Acknowledged results are safe")]
     Full(PathBuf),
-    /// The disk, or whoever else has the file open, does not let it be read or written now.
-    #[error(
-        "the store {path} cannot be read or written ({error}); look at its disk: everything that was acknowledged is kept"
-    )]
+    /// The disk fails, or another program has the file locked.
+    #[error("cannot read or write the store {path} ({error}); check its disk. Acknowledged results are safe")]
     Failing {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's error.
         error: rusqlite::Error,
     },
-    /// It holds what no store does.
+    /// The file is damaged.
     #[error(
-        "the store {path} is damaged ({problem}); put back a backup of it with `plusminus restore BACKUP --state DIR --force`, or give another --state"
+        "the store {path} is damaged ({problem}); restore a backup with `plusminus restore BACKUP --state DIR --force`, or give another --state"
     )]
     Corrupt {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// The damage that was found.
         problem: String,
     },
-    /// A later version of plusminus wrote it.
-    #[error("the store {path} has version {found} and this plusminus knows up to {known}; use a newer plusminus")]
+    /// A newer version of plusminus wrote it.
+    #[error(
+        "the store {path} has version {found}, and this plusminus reads up to version {known}; use a newer plusminus"
+    )]
     TooNew {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// The version of the file.
         found: u32,
-        /// The newest that is known.
+        /// The newest version that this plusminus reads.
         known: u32,
     },
-    /// Anything else that SQLite reports.
+    /// Any other error of SQLite.
     #[error("the store {path} failed: {error}")]
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's error.
         error: rusqlite::Error,
     },
-    /// The thread that writes has ended: a defect.
-    #[error("the store's thread has ended")]
+    /// The thread that writes has ended, which is a defect.
+    #[error("the thread that writes the store has ended unexpectedly")]
     Gone,
 }
 
 impl StoreError {
-    /// Tells the errors apart that a user can do something about.
+    /// Classifies an error of SQLite.
     pub(super) fn from_sqlite(path: PathBuf, error: rusqlite::Error) -> Self {
         use rusqlite::{Error, ErrorCode};
         if let Error::IntegralValueOutOfRange(..)
@@ -104,7 +102,7 @@ impl StoreError {
         }
     }
 
-    /// Whether the same may succeed later, without anything being done here: somebody makes room, or mends the disk.
+    /// Whether a retry may succeed: somebody may free disk space or repair the disk.
     pub fn may_pass(&self) -> bool {
         match self {
             StoreError::ReadOnly(_)

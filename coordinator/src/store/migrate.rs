@@ -1,25 +1,25 @@
-//! The tables of a new store, and of a store of an older version what they are now.
+//! Creates the tables of a new store, and migrates the tables of older versions.
 
-use super::VERSION;
+use super::connection::VERSION;
 use rusqlite::{Connection, Result};
 
 const SCHEMA: &str = include_str!("schema.sql");
 
-/// Makes the tables of a new store.
-pub(super) fn make(connection: &Connection) -> Result<()> {
+/// Creates the tables of a new store.
+pub(super) fn create_tables(connection: &Connection) -> Result<()> {
     in_one_transaction(connection, SCHEMA)
 }
 
-/// Makes of the tables of version `found` those of today.
-pub(super) fn from(connection: &Connection, found: u32) -> Result<()> {
+/// Migrates the tables from version `found` to the current version.
+pub(super) fn migrate_from(connection: &Connection, found: u32) -> Result<()> {
     if found == VERSION {
         return Ok(());
     }
-    // Version 2 counts failures without progress, and its view tells which rows are superseded. Version 3 has short rows of jobs: the
-    // facts, which are long, have a table of their own. The other tables' references follow the first renaming, not the second.
+    // Version 2 counts failures without progress, and its view marks superseded rows. Version 3 has short rows of jobs: the long facts
+    // have a table of their own. The other tables' references follow the first renaming, not the second.
     let (states, cells) = (older::states(found, "job_states"), older::CELLS);
-    let [cells_anew, states_anew] = ["cells", "job_states"].map(|table| {
-        created(&format!("TABLE {table}")).replace(&format!("TABLE {table} "), &format!("TABLE {table}_anew "))
+    let [cells_new, states_new] = ["cells", "job_states"].map(|table| {
+        created(&format!("TABLE {table}")).replace(&format!("TABLE {table} "), &format!("TABLE {table}_new "))
     });
     let facts = created("TABLE job_facts");
     let views = ["VIEW jobs", "VIEW metrics", "VIEW sweep_results"].map(created).concat();
@@ -30,33 +30,33 @@ pub(super) fn from(connection: &Connection, found: u32) -> Result<()> {
         r#"DROP VIEW metrics;
            DROP VIEW sweep_results;
            ALTER TABLE jobs RENAME TO job_states;
-           {cells_anew} {states_anew} {facts}
-           INSERT INTO cells_anew (number, id, configuration) SELECT number, id, configuration FROM {cells};
-           INSERT INTO job_states_anew ({columns}) SELECT {columns} FROM {states} ORDER BY number;
+           {cells_new} {states_new} {facts}
+           INSERT INTO cells_new (number, id, configuration) SELECT number, id, configuration FROM {cells};
+           INSERT INTO job_states_new ({columns}) SELECT {columns} FROM {states} ORDER BY number;
            INSERT INTO job_facts (job, facts)
              SELECT number, iif(instr(facts, '"kept"'), json_remove(facts, '$.kept'), facts)
              FROM job_states WHERE facts IS NOT NULL ORDER BY number;
            DROP TABLE job_states;
            DROP TABLE cells;
-           ALTER TABLE job_states_anew RENAME TO job_states;
-           ALTER TABLE cells_anew RENAME TO cells;
+           ALTER TABLE job_states_new RENAME TO job_states;
+           ALTER TABLE cells_new RENAME TO cells;
            {views}"#
     );
-    // While a table is replaced, others refer to what is not there.
+    // While a table is replaced, references of other tables are broken.
     connection.pragma_update(None, "foreign_keys", false)?;
     let migrated = in_one_transaction(connection, &statements);
     connection.pragma_update(None, "foreign_keys", true)?;
     migrated
 }
 
-/// What tables of older versions have, under the names that it has today.
+/// Queries that give the rows of older versions the current column names.
 pub(super) mod older {
     /// Cells.
     pub const CELLS: &str = "(SELECT row_number() OVER (ORDER BY id) AS number, id, configuration FROM cells)";
 
-    /// Where jobs stand, of a table `jobs` of that version.
+    /// Job states, from the table `jobs` of that version.
     pub fn states(version: u32, jobs: &str) -> String {
-        // What version 1 did not count had not happened.
+        // Version 1 did not count.
         let reached_before = if version < 2 { "0 AS reached_before" } else { "reached_before" };
         format!(
             r#"(SELECT jobs.number, unhex(jobs.id) AS id, numbered.number AS cell, seed, state, attempts, failures, {reached_before},
@@ -67,7 +67,7 @@ pub(super) mod older {
     }
 }
 
-/// All of it or nothing, with the version.
+/// Executes all statements and sets the version, or does nothing.
 fn in_one_transaction(connection: &Connection, statements: &str) -> Result<()> {
     let transaction = connection.unchecked_transaction()?;
     transaction.execute_batch(statements)?;
@@ -75,7 +75,7 @@ fn in_one_transaction(connection: &Connection, statements: &str) -> Result<()> {
     transaction.commit()
 }
 
-/// The statement of the schema that creates something.
+/// The statement of the schema that creates a table or view.
 fn created(what: &str) -> &'static str {
     let statement = |verb: &str| SCHEMA.find(&format!("CREATE {what} {verb}")).map(|start| &SCHEMA[start..]);
     let from = statement("AS").or_else(|| statement("(")).unwrap_or_default();

@@ -1,12 +1,14 @@
-//! Tables back into records, and into values for a report.
+//! Reads rows as records and as metric values.
 
+use super::connection::{FILE, VERSION, open_to_read};
+use super::database::Store;
+use super::error::StoreError;
 use super::migrate::older;
-use super::{FILE, Store, StoreError, VERSION, open_to_read};
 use plusminus_core::id::{CellId, JobId, SweepName, WorkerName};
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::{EpochSelection, Measurements, Metric, selected};
 use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_core::scheduler::{NewCell, NewJob, Origin, Record, StoredState, WallTime};
+use plusminus_core::scheduler::{NewCell, NewJob, Origin, Reached, Record, StoredState, WallTime};
 use rusqlite::{Connection, Result, Row, Statement, params, types::Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,15 +16,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 impl Store {
-    /// The records that lead to what is stored.
+    /// The records that give the stored state.
     ///
     /// # Errors
-    /// If the file cannot be read or holds what no store does.
+    /// If the file cannot be read or is damaged.
     pub fn records(&self) -> std::result::Result<Vec<Record>, StoreError> {
-        records(&self.connection, VERSION).map_err(|error| self.failed(error))
+        records(&self.connection, VERSION).map_err(|error| self.error(error))
     }
 
-    /// A second connection, which only reads.
+    /// A second connection, for reading.
     ///
     /// # Errors
     /// If the file cannot be opened.
@@ -31,11 +33,11 @@ impl Store {
     }
 }
 
-/// A store that is only read, beside the coordinator that writes it or where there is none.
+/// A store that is opened for reading. A coordinator may have it open for writing.
 pub struct Reader {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
-    /// A store of an older version that no coordinator has opened since is read as it is.
+    /// The version of the schema. Stores of older versions are read as they are.
     pub(super) version: u32,
 }
 
@@ -54,7 +56,7 @@ impl Reader {
 
     pub(super) fn at(path: PathBuf) -> std::result::Result<Reader, StoreError> {
         match open_to_read(&path) {
-            // Its coordinator was killed before it had made the tables.
+            // The coordinator was killed before it created the tables.
             Ok((_, 0)) => Err(StoreError::Absent(path)),
             Ok((connection, version @ 1..=VERSION)) => Ok(Reader { connection, path, version }),
             Ok((_, found)) => Err(StoreError::TooNew { path, found, known: VERSION }),
@@ -62,17 +64,18 @@ impl Reader {
         }
     }
 
-    /// The records that lead to what is stored.
+    /// The records that give the stored state.
     ///
     /// # Errors
-    /// If the file cannot be read or holds what no store does.
+    /// If the file cannot be read or is damaged.
     pub fn records(&self) -> std::result::Result<Vec<Record>, StoreError> {
-        // One transaction: a coordinator may be writing.
+        // One transaction, since a coordinator may be writing.
         let read = || records(&*self.connection.unchecked_transaction()?, self.version);
         read().map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
     }
 
-    /// The metric at the selection, for every job of the sweep that has it: that finished, or had it before it diverged.
+    /// The metric at an epoch selection, for every job of the sweep that has a value: jobs that finished, and jobs that completed epochs
+    /// before they diverged.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -86,7 +89,8 @@ impl Reader {
             EpochSelection::Final | EpochSelection::Best | EpochSelection::BestValidation => {
                 self.stored(sweep, metric, at)
             }
-            // So many epochs as anybody may name, and of the lowest loss jobs know nothing that ended before it could be asked for.
+            // Means over any number of epochs cannot be stored in advance. The lowest loss is not stored for jobs that ended under an older
+            // version.
             EpochSelection::BestValidationLoss | EpochSelection::LastMean(_) => self.computed(sweep, metric, at),
         };
         query().map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
@@ -132,33 +136,33 @@ impl Reader {
 }
 
 fn records(connection: &Connection, version: u32) -> Result<Vec<Record>> {
-    let mut kinds = Kinds::new();
+    let mut cells_by_number = CellsByNumber::new();
     let mut cells: BTreeMap<CellId, NewCell> = BTreeMap::new();
     let from = if version < 3 { older::CELLS } else { "cells" };
     let mut statement = connection.prepare(&format!("SELECT number, id, configuration FROM {from}"))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (id, configuration): (CellId, String) = (parsed(row, 1)?, row.get(2)?);
-        kinds.insert(row.get(0)?, (id, origin(&configuration)));
+        cells_by_number.insert(row.get(0)?, (id, origin(&configuration)));
         cells.insert(id, NewCell { id, configuration: configuration.into() });
     }
     let configurations = |jobs: &[NewJob]| {
         let mut named: Vec<CellId> = jobs.iter().map(|job| job.cell).collect();
-        // Jobs of a cell mostly stand side by side.
+        // Jobs of a cell are mostly adjacent.
         named.dedup();
         let named: BTreeSet<CellId> = named.into_iter().collect();
         named.iter().filter_map(|cell| cells.get(cell).cloned()).collect()
     };
-    let StoredJobs { numbers, jobs, restored } = stored_jobs(connection, version, &kinds)?;
-    let mut forgotten = vec![true; jobs.len()];
+    let StoredJobs { numbers, jobs, restored } = stored_jobs(connection, version, &cells_by_number)?;
+    let mut unlisted = vec![true; jobs.len()];
     let mut records = Vec::with_capacity(restored.len() + 1);
     let mut sweeps =
         connection.prepare("SELECT ordinal, name, source, submitted, cancelled FROM sweeps ORDER BY ordinal")?;
     let mut rows = sweeps.query([])?;
     while let Some(row) = rows.next()? {
-        let jobs = jobs_of(connection, row.get(0)?, &numbers, |place| {
-            forgotten[place] = false;
-            jobs[place]
+        let jobs = jobs_of(connection, row.get(0)?, &numbers, |index| {
+            unlisted[index] = false;
+            jobs[index]
         })?;
         let name: SweepName = parsed(row, 1)?;
         records.push(Record::Submitted {
@@ -174,48 +178,48 @@ fn records(connection: &Connection, version: u32) -> Result<Vec<Record>> {
             records.push(Record::Cancelled { name, dropped: Vec::new(), at: time(row, 4)? });
         }
     }
-    let forgotten: Vec<NewJob> = jobs.iter().zip(forgotten).filter_map(|(job, is)| is.then_some(*job)).collect();
-    if !forgotten.is_empty() {
-        // No sweep names these any more.
-        records.insert(0, Record::Remembered { cells: configurations(&forgotten), jobs: forgotten });
+    let unlisted: Vec<NewJob> = jobs.iter().zip(unlisted).filter_map(|(job, is)| is.then_some(*job)).collect();
+    if !unlisted.is_empty() {
+        // No sweep lists these any more.
+        records.insert(0, Record::Unlisted { cells: configurations(&unlisted), jobs: unlisted });
     }
     records.extend(restored);
     Ok(records)
 }
 
-/// Cells by their numbers, each with what its jobs build on, if they do: a cell, and which of its jobs' weights.
-type Kinds = BTreeMap<i64, (CellId, Option<(CellId, EpochSelection)>)>;
+/// Cells by row number, each with the cell of the parent jobs and the weights that are used of them.
+type CellsByNumber = BTreeMap<i64, (CellId, Option<(CellId, EpochSelection)>)>;
 
-/// What the jobs of a configuration build on. A configuration that this version cannot read is no worker's either.
+/// The parent of a configuration's jobs. A configuration that this version cannot read has none; no worker could read it either.
 fn origin(configuration: &str) -> Option<(CellId, EpochSelection)> {
-    // Most have no parent, and to read them all takes a while.
+    // Most configurations have no parent, and parsing all of them takes a while.
     let reads = configuration.contains(r#""parent":{"#);
     reads.then(|| serde_json::from_str::<Configuration>(configuration).ok()?.origin()).flatten()
 }
 
-/// What one reading of all jobs gives, in the order of their numbers.
+/// All jobs, in the order of their row numbers.
 #[derive(Default)]
 struct StoredJobs {
     numbers: Vec<i64>,
     jobs: Vec<NewJob>,
-    /// Of those that do not stand as their submission made them.
+    /// The states of the jobs that have had an attempt or were dropped.
     restored: Vec<Record>,
 }
 
-fn stored_jobs(connection: &Connection, version: u32, kinds: &Kinds) -> Result<StoredJobs> {
+fn stored_jobs(connection: &Connection, version: u32, cells_by_number: &CellsByNumber) -> Result<StoredJobs> {
     let from = if version < 3 { older::states(version, "jobs") } else { "job_states".into() };
     let select = format!(
         "SELECT number, id, cell, seed, state, attempts, failures, reached_before, not_before, result, kept,
                 failure_kind, failure
          FROM {from} ORDER BY number"
     );
-    let (mut statement, mut attempts) = (connection.prepare(&select)?, Attempts::of(connection)?);
+    let (mut statement, mut attempts) = (connection.prepare(&select)?, AttemptQueries::of(connection)?);
     let mut rows = statement.query([])?;
     let mut stored = StoredJobs::default();
     while let Some(row) = rows.next()? {
         let (number, cell, seed) = (row.get(0)?, row.get(2)?, row.get::<_, i64>(3)? as u64);
         let unknown = || rusqlite::Error::IntegralValueOutOfRange(2, cell);
-        let (cell, parent) = kinds.get(&cell).ok_or_else(unknown)?;
+        let (cell, parent) = cells_by_number.get(&cell).ok_or_else(unknown)?;
         let origin = parent.map(|(parent, at)| Origin { job: Job::id_of(parent, seed), at });
         let job = NewJob { id: JobId::from_bytes(row.get(1)?), cell: *cell, seed, origin };
         stored.numbers.push(number);
@@ -225,27 +229,27 @@ fn stored_jobs(connection: &Connection, version: u32, kinds: &Kinds) -> Result<S
     Ok(stored)
 }
 
-/// What is looked up of few jobs only.
-struct Attempts<'c> {
+/// Queries that only few jobs need.
+struct AttemptQueries<'c> {
     current: Statement<'c>,
     reached: Statement<'c>,
 }
 
-impl<'c> Attempts<'c> {
+impl<'c> AttemptQueries<'c> {
     fn of(connection: &'c Connection) -> Result<Self> {
         let current = "SELECT worker, started FROM attempts WHERE job = ?1 AND attempt = ?2";
         let reached = "SELECT coalesce(max(epoch), 0) FROM epochs WHERE job = ?1";
-        Ok(Attempts { current: connection.prepare(current)?, reached: connection.prepare(reached)? })
+        Ok(AttemptQueries { current: connection.prepare(current)?, reached: connection.prepare(reached)? })
     }
 }
 
-/// How a job stands, unless it waits for its first attempt: then it is as its submission made it.
-fn restored(row: &Row<'_>, number: i64, job: JobId, of: &mut Attempts<'_>) -> Result<Option<Record>> {
+/// The state of a job; nothing if it waits for its first attempt, as after its submission.
+fn restored(row: &Row<'_>, number: i64, job: JobId, queries: &mut AttemptQueries<'_>) -> Result<Option<Record>> {
     let (attempts, failures) = (row.get(5)?, row.get(6)?);
     let state = match row.get_ref(4)?.as_str()? {
         "queued" if attempts == 0 => return Ok(None),
         "queued" => StoredState::Queued { not_before: time(row, 8)? },
-        "running" => of.current.query_row(params![number, attempts], |attempt| {
+        "running" => queries.current.query_row(params![number, attempts], |attempt| {
             Ok(StoredState::Running { worker: WorkerName(attempt.get(0)?), at: time(attempt, 1)? })
         })?,
         "finished" => {
@@ -260,14 +264,15 @@ fn restored(row: &Row<'_>, number: i64, job: JobId, of: &mut Attempts<'_>) -> Re
         }
         _ => StoredState::Dropped,
     };
-    // How far a job came is wanted of those that may be tried again.
-    let nowhere = attempts == 0 || matches!(state, StoredState::Finished { .. });
-    let reached = if nowhere { 0 } else { of.reached.query_row([number], |row| row.get(0))? };
-    let (reached, result) = ((reached, row.get(7)?), row.get(9)?);
+    // Only jobs that may be retried need their furthest epoch.
+    let unneeded = attempts == 0 || matches!(state, StoredState::Finished { .. });
+    let furthest = if unneeded { 0 } else { queries.reached.query_row([number], |row| row.get(0))? };
+    let reached = Reached { furthest, at_last_failure: row.get(7)? };
+    let result = row.get(9)?;
     Ok(Some(Record::Restored { job, attempts, failures, reached, result, state }))
 }
 
-/// The jobs of a sweep, in its order; `job` gives the one that stands at a place of the jobs with these `numbers`.
+/// The jobs of a sweep in its order. `numbers` are the row numbers of all jobs, and `job` returns the job at an index of them.
 fn jobs_of(
     connection: &Connection,
     sweep: i64,
@@ -278,17 +283,17 @@ fn jobs_of(
     let mut statement = connection.prepare_cached(select)?;
     let mut rows = statement.query([sweep])?;
     let mut jobs = Vec::new();
-    // They mostly stand one after another there too.
+    // Mostly the next job of the sweep is also the next job of all.
     let mut next = 0;
     while let Some(row) = rows.next()? {
         let number: i64 = row.get(0)?;
-        let place = match numbers.get(next) {
+        let index = match numbers.get(next) {
             Some(same) if *same == number => Ok(next),
             _ => numbers.binary_search(&number),
         };
-        let place = place.map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, number))?;
-        jobs.push(job(place));
-        next = place + 1;
+        let index = index.map_err(|_| rusqlite::Error::IntegralValueOutOfRange(0, number))?;
+        jobs.push(job(index));
+        next = index + 1;
     }
     Ok(jobs)
 }

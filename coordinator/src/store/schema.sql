@@ -1,5 +1,5 @@
--- Times are milliseconds since the Unix epoch. Ids are 32 hexadecimal digits, or in `job_states`, of which there may be millions, the 16
--- bytes that these stand for.
+-- Times are milliseconds since the Unix epoch. Ids are 32 hexadecimal digits; in `job_states`, which may have millions of rows, they are
+-- the 16 bytes.
 
 CREATE TABLE cells (
   number        INTEGER PRIMARY KEY,
@@ -9,18 +9,18 @@ CREATE TABLE cells (
 
 -- Short rows: a restart reads them all.
 CREATE TABLE job_states (
-  number       INTEGER PRIMARY KEY,    -- what the other tables call the job
+  number       INTEGER PRIMARY KEY,    -- the key of the job in the other tables
   id           BLOB NOT NULL UNIQUE,
   cell         INTEGER NOT NULL REFERENCES cells (number),
   seed         INTEGER NOT NULL,
   state        TEXT NOT NULL DEFAULT 'queued'
                CHECK (state IN ('queued', 'running', 'finished', 'failed', 'dropped')),
   attempts     INTEGER NOT NULL DEFAULT 0,
-  failures     INTEGER NOT NULL DEFAULT 0, -- since any attempt came further than all before it
-  reached_before INTEGER NOT NULL DEFAULT 0, -- the furthest epoch when the last of them happened
+  failures     INTEGER NOT NULL DEFAULT 0, -- since an attempt last got further than all before it
+  reached_before INTEGER NOT NULL DEFAULT 0, -- the furthest epoch at the last of them
   not_before   INTEGER NOT NULL DEFAULT 0,
-  result       INTEGER NOT NULL DEFAULT 0, -- whether it has its result, though it may be trained again for its weights
-  kept         TEXT,                   -- JSON: the weights that it has left for others, if any
+  result       INTEGER NOT NULL DEFAULT 0, -- whether it has a result; it may be retrained for its weights
+  kept         TEXT,                   -- JSON: the weights that it saved for child jobs, if any
   failure_kind TEXT,                   -- of a failed job
   failure      TEXT
 );
@@ -30,7 +30,7 @@ CREATE TABLE job_facts (
   facts TEXT NOT NULL                  -- JSON, of a job with a result: weights, samples, realised noise, engine
 );
 
--- What there is to know of a job. Its facts tell the weights that it has left for others too.
+-- Jobs. Their facts include the weights that they saved for child jobs.
 CREATE VIEW jobs AS
   SELECT number, lower(hex(id)) AS id, (SELECT cells.id FROM cells WHERE cells.number = job_states.cell) AS cell, seed, state,
          attempts, failures, reached_before, not_before, failure_kind, failure,
@@ -73,8 +73,8 @@ CREATE TABLE epochs (
   PRIMARY KEY (job, attempt, epoch)
 ) WITHOUT ROWID;
 
--- What each selection of one epoch (final, best, best-validation, best-validation-loss) shows of a finished job, and of the epochs
--- that a job had finished when it diverged. Means over the last epochs are computed from `epochs` where they are asked for.
+-- The value of each metric at each selection of one epoch (final, best, best-validation, best-validation-loss), for finished jobs and for
+-- the epochs that a job completed before it diverged. Means over the last epochs are computed from `epochs` on request.
 CREATE TABLE results (
   job    INTEGER NOT NULL REFERENCES job_states (number),
   at     TEXT NOT NULL,
@@ -84,8 +84,9 @@ CREATE TABLE results (
   PRIMARY KEY (job, at, metric)
 ) WITHOUT ROWID;
 
--- One row a job, attempt, epoch and metric. An attempt's rows are whole: one that goes on from a checkpoint tells the epochs before
--- it again. So the job's are those of the attempt that gave its result, or else of the latest that has any; others are superseded.
+-- One row per job, attempt, epoch and metric. The rows of an attempt are complete: an attempt that resumes from a checkpoint reports the
+-- earlier epochs again. The rows of a job are therefore those of the attempt that gave its result, or else of the latest attempt with
+-- rows; others are superseded.
 CREATE VIEW metrics AS
   SELECT lower(hex(jobs.id)) AS job, jobs.seed, epochs.attempt, epochs.epoch, measured.key AS metric, measured.value,
          epochs.attempt <> coalesce(
@@ -93,7 +94,7 @@ CREATE VIEW metrics AS
            (SELECT max(later.attempt) FROM epochs AS later WHERE later.job = epochs.job)) AS superseded
   FROM epochs JOIN job_states AS jobs ON jobs.number = epochs.job, json_each(epochs.measurements) AS measured;
 
--- One row a job and sweep: what a notebook wants first.
+-- One row per job, sweep, metric and selection, for use in notebooks.
 CREATE VIEW sweep_results AS
   SELECT sweeps.name AS sweep, lower(hex(jobs.id)) AS job, cells.configuration, jobs.seed, jobs.state, results.at, results.metric,
          results.epoch, results.value

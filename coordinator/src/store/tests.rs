@@ -1,17 +1,23 @@
 //! The store against the state that it mirrors.
 
+use super::connection::{FILE, VERSION, version};
+use super::database::SHORTEST_LOG;
 use super::*;
-use plusminus_core::id::{Attempt, CellId, Digest, JobId, SweepName, WorkerName};
+use plusminus_core::id::{Attempt, AttemptId, CellId, Digest, JobId, SweepName, WorkerName};
 use plusminus_core::job::Job;
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{EpochSelection, Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
 use plusminus_core::scheduler::{
-    Effect, Ending, Event, JobState, JobView, NewCell, NewJob, Origin, Policy, Record, Report, ReportBody, Scheduler,
-    Session, StoredState, Submission, SweepView, Ticket, WallTime,
+    DeviceClass, Effect, Ending, Event, JobState, JobView, NewCell, NewJob, Origin, ParentFile, Policy, Record, Report,
+    ReportBody, Scheduler, Session, StoredState, Submission, SweepView, Ticket, WallTime,
 };
 use proptest::prelude::*;
+use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::Duration;
 
 mod copies;
 mod damage;
@@ -49,21 +55,22 @@ fn records(effects: Vec<Effect>) -> Vec<Record> {
     effects.into_iter().filter_map(|e| if let Effect::Record(record) = e { Some(record) } else { None }).collect()
 }
 
-fn joined() -> Event {
-    Event::Joined { session: SESSION, worker: WorkerName("w".into()), instance: 1, slots: 2, gpu: false, holds: vec![] }
+fn connected() -> Event {
+    let (worker, device) = (WorkerName("w".into()), DeviceClass::Cpu);
+    Event::Connected { session: SESSION, worker, instance: 1, slots: 2, device, holds: vec![] }
 }
 
 fn reported(n: u8, attempt: u32, body: ReportBody) -> Event {
-    Event::Reported(SESSION, Report { sequence: 1, job: job(n), attempt: Attempt(attempt), body })
+    Event::Reported(SESSION, Report { sequence: 1, attempt: AttemptId::new(job(n), Attempt(attempt)), body })
 }
 
-/// Everything that users are shown.
-fn views(machine: &Scheduler) -> Vec<(SweepView, Vec<JobView>)> {
+/// Everything that users see.
+fn views(scheduler: &Scheduler) -> Vec<(SweepView, Vec<JobView>)> {
     let jobs = |sweep: SweepView| {
-        let jobs = machine.jobs_of(&sweep.name).collect();
+        let jobs = scheduler.view().jobs_of(&sweep.name).collect();
         (sweep, jobs)
     };
-    machine.sweeps().into_iter().map(jobs).collect()
+    scheduler.view().sweeps().into_iter().map(jobs).collect()
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -73,8 +80,8 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         2 => (0u8..3, jobs()).prop_map(|(sweep, jobs)| Event::Submit(Ticket(0), submission(sweep, &jobs))),
         1 => (0u8..3).prop_map(|sweep| Event::Cancel(Ticket(0), name(sweep))),
-        2 => Just(joined()),
-        1 => Just(Event::Left(SESSION)),
+        2 => Just(connected()),
+        1 => Just(Event::Disconnected(SESSION)),
         2 => (attempt(), 1u32..3, 0.0..1.0).prop_map(|((n, attempt), epoch, value)| {
             reported(n, attempt, ReportBody::Epoch(epoch, Measurements::from([(Metric::TestAccuracy, value)])))
         }),
@@ -90,46 +97,46 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn a_machine_restarted_from_the_store_shows_what_the_one_before_showed(events in prop::collection::vec(event(), 1..40)) {
+    fn a_scheduler_restarted_from_the_store_shows_the_same_jobs(events in prop::collection::vec(event(), 1..40)) {
         let directory = tempfile::tempdir().unwrap();
         let mut store = Store::open(directory.path()).unwrap();
-        let policy = Policy { lease: 2_000, backoff: 1, ..Policy::default() };
-        let mut machine = Scheduler::new(policy.clone());
+        let policy = Policy { lease: Duration::from_secs(2), backoff: Duration::from_millis(1), ..Policy::default() };
+        let mut scheduler = Scheduler::new(policy.clone());
         let mut now = WallTime(0);
         for event in events {
-            now = now.after(700);
-            store.commit(&records(machine.handle(now, event))).unwrap();
+            now = now.after(Duration::from_millis(700));
+            store.commit(&records(scheduler.handle(now, event))).unwrap();
         }
         let restarted = Scheduler::restart(policy, store.records().unwrap(), now);
-        prop_assert_eq!(views(&restarted), views(&machine));
-        // What no sweep names any more is known all the same: submitting it again tells finished from new.
+        prop_assert_eq!(views(&restarted), views(&scheduler));
+        // Jobs that no sweep lists any more are still known: another submission tells finished jobs from new ones.
         let everything = submission(9, &(2..8).collect());
-        let again = |mut machine: Scheduler| machine.handle(now, Event::Submit(Ticket(0), everything.clone()));
+        let again = |mut scheduler: Scheduler| scheduler.handle(now, Event::Submit(Ticket(0), everything.clone()));
         let summary = |effects: Vec<Effect>| effects.into_iter().find_map(|e| if let Effect::Submitted(_, s) = e { Some(s) } else { None });
-        prop_assert_eq!(summary(again(restarted)), summary(again(machine)));
+        prop_assert_eq!(summary(again(restarted)), summary(again(scheduler)));
     }
 }
 
 /// A store with one running job.
 fn running(directory: &Path) -> (Store, Scheduler) {
     let mut store = Store::open(directory).unwrap();
-    let mut machine = Scheduler::new(Policy::default());
-    for event in [Event::Submit(Ticket(0), submission(0, &BTreeSet::from([2]))), joined()] {
-        store.commit(&records(machine.handle(WallTime(1), event))).unwrap();
+    let mut scheduler = Scheduler::new(Policy::default());
+    for event in [Event::Submit(Ticket(0), submission(0, &BTreeSet::from([2]))), connected()] {
+        store.commit(&records(scheduler.handle(WallTime(1), event))).unwrap();
     }
-    (store, machine)
+    (store, scheduler)
 }
 
-/// The values of job 2 at every selection, after `epochs` of its first attempt and this ending.
+/// The values of job 2 at several selections, after these epochs of its first attempt and this failure.
 fn reached(epochs: &[f64], ending: Failure) -> Vec<Option<f64>> {
     let directory = tempfile::tempdir().unwrap();
-    let (mut store, mut machine) = running(directory.path());
+    let (mut store, mut scheduler) = running(directory.path());
     for (epoch, value) in (1..).zip(epochs) {
         let row = Measurements::from([(Metric::TestAccuracy, *value), (Metric::ValidationLoss, 1.0 - value)]);
-        store.commit(&records(machine.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))))).unwrap();
+        store.commit(&records(scheduler.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))))).unwrap();
     }
     store
-        .commit(&records(machine.handle(WallTime(3), reported(2, 1, ReportBody::Ended(Ending::Failed(ending))))))
+        .commit(&records(scheduler.handle(WallTime(3), reported(2, 1, ReportBody::Ended(Ending::Failed(ending))))))
         .unwrap();
     let reader = store.reader().unwrap();
     let value =
@@ -138,7 +145,7 @@ fn reached(epochs: &[f64], ending: Failure) -> Vec<Option<f64>> {
 }
 
 #[test]
-fn a_job_that_diverged_keeps_what_it_had_reached_and_no_other_failure_does() {
+fn only_diverged_jobs_keep_the_values_of_their_epochs() {
     let failure = |kind| Failure::new(kind, "because");
     let values = reached(&[0.25, 0.75, 0.5], failure(FailureKind::Diverged));
     assert_eq!(values, [Some(0.5), Some(0.75), Some(0.75), Some(0.625), None]);
@@ -149,34 +156,34 @@ fn a_job_that_diverged_keeps_what_it_had_reached_and_no_other_failure_does() {
 #[test]
 fn a_finished_job_has_a_value_for_every_selection() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut store, mut machine) = running(directory.path());
+    let (mut store, mut scheduler) = running(directory.path());
     let row = |validation: f64, test: f64| {
         Measurements::from([(Metric::ValidationAccuracy, validation), (Metric::TestAccuracy, test)])
     };
     for (epoch, row) in (1..).zip([row(0.5, 0.1), row(0.7, 0.2), row(0.6, 0.9), row(0.6, f64::NAN)]) {
-        store.commit(&records(machine.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))))).unwrap();
+        store.commit(&records(scheduler.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))))).unwrap();
     }
     let reader = store.reader().unwrap();
     let value = |at| reader.values(&name(0), Metric::TestAccuracy, at).unwrap().get(&job(2)).copied();
     assert_eq!(value(EpochSelection::Best), None, "not finished yet");
     store
-        .commit(&records(machine.handle(WallTime(3), reported(2, 1, ReportBody::Ended(Ending::Finished(facts()))))))
+        .commit(&records(scheduler.handle(WallTime(3), reported(2, 1, ReportBody::Ended(Ending::Finished(facts()))))))
         .unwrap();
     assert_eq!((value(EpochSelection::BestValidation), value(EpochSelection::Best)), (Some(0.2), Some(0.9)));
-    assert_eq!(value(EpochSelection::Final), None, "what is not finite is no value");
-    assert_eq!(value("last-1-mean".parse().unwrap()), None, "what is not finite has no mean");
+    assert_eq!(value(EpochSelection::Final), None, "a value that is not finite counts as missing");
+    assert_eq!(value("last-1-mean".parse().unwrap()), None, "values that are not finite have no mean");
 }
 
 #[test]
-fn means_and_the_lowest_loss_are_known_of_jobs_that_ended_before_they_were_asked_for() {
+fn means_and_the_lowest_loss_are_computed_for_jobs_of_older_versions() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut store, mut machine) = running(directory.path());
+    let (mut store, mut scheduler) = running(directory.path());
     for (epoch, (loss, test)) in (1..).zip([(2.0, 0.25), (1.0, 0.5), (1.5, 0.75)]) {
         let row = Measurements::from([(Metric::ValidationLoss, loss), (Metric::TestAccuracy, test)]);
-        store.commit(&records(machine.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))))).unwrap();
+        store.commit(&records(scheduler.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))))).unwrap();
     }
     store
-        .commit(&records(machine.handle(WallTime(3), reported(2, 1, ReportBody::Ended(Ending::Finished(facts()))))))
+        .commit(&records(scheduler.handle(WallTime(3), reported(2, 1, ReportBody::Ended(Ending::Finished(facts()))))))
         .unwrap();
     let stored = "SELECT value FROM results WHERE at = 'best-validation-loss' AND metric = 'test_accuracy'";
     assert_eq!(store.connection.query_row(stored, [], |row| row.get(0)), Ok(0.5));
@@ -192,14 +199,14 @@ fn means_and_the_lowest_loss_are_known_of_jobs_that_ended_before_they_were_asked
 }
 
 #[test]
-fn a_full_disk_is_told_and_nothing_recorded_before_is_lost() {
+fn a_full_disk_is_reported_and_loses_no_earlier_record() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut store, mut machine) = running(directory.path());
+    let (mut store, mut scheduler) = running(directory.path());
     let pages: u32 = store.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
     store.connection.pragma_update(None, "max_page_count", pages + 1).unwrap();
     let full = (1..10_000).find_map(|epoch| {
         let row = Measurements::from([(Metric::TestAccuracy, 0.1)]);
-        let records = records(machine.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))));
+        let records = records(scheduler.handle(WallTime(2), reported(2, 1, ReportBody::Epoch(epoch, row))));
         store.commit(&records).err().map(|error| (epoch, error))
     });
     let (epoch, error) = full.unwrap();
@@ -211,23 +218,23 @@ fn a_full_disk_is_told_and_nothing_recorded_before_is_lost() {
 }
 
 #[test]
-fn a_large_submission_is_on_the_disk_before_its_log_is_moved() {
+fn a_large_submission_is_durable_before_its_log_is_moved() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, _) = running(directory.path());
     let new = |n: u64| NewJob { id: Job::id_of(cell(), n), cell: cell(), seed: n, origin: None };
-    let jobs: Vec<NewJob> = (0..write::MANY as u64).map(new).collect();
+    let jobs: Vec<NewJob> = (0..write::LARGE_SUBMISSION as u64).map(new).collect();
     let mut submission = submission(1, &BTreeSet::new());
     submission.jobs = jobs.clone();
     let effects = Scheduler::new(Policy::default()).handle(WallTime(1), Event::Submit(Ticket(0), submission));
     let length = |directory: &Path| fs::metadata(directory.join(FILE)).unwrap().len();
     let before = length(directory.path());
     store.commit(&records(effects)).unwrap();
-    assert_eq!(length(directory.path()), before, "nobody waits for that");
+    assert_eq!(length(directory.path()), before, "the commit does not move the log");
     let stored = |store: &Store| match store.records().unwrap().swap_remove(1) {
         Record::Submitted { jobs, .. } => jobs,
         other => panic!("{other:?}"),
     };
-    // What a kill leaves.
+    // The files as a kill would leave them.
     let left = tempfile::tempdir().unwrap();
     for suffix in ["", "-wal"] {
         let file = format!("{FILE}{suffix}");
@@ -238,11 +245,11 @@ fn a_large_submission_is_on_the_disk_before_its_log_is_moved() {
     assert!(length(directory.path()) > before);
     assert_eq!(stored(&store), jobs);
     let pages: i64 = store.connection.query_row("PRAGMA wal_autocheckpoint", [], |row| row.get(0)).unwrap();
-    assert!(pages >= SHORTEST_LOG, "and small logs are moved by themselves again: {pages}");
+    assert!(pages >= SHORTEST_LOG, "small logs are moved automatically again: {pages}");
 }
 
 #[test]
-fn a_store_of_a_later_version_is_left_alone() {
+fn a_store_of_a_newer_version_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (store, _) = running(directory.path());
     store.connection.pragma_update(None, "user_version", 99).unwrap();
@@ -252,7 +259,7 @@ fn a_store_of_a_later_version_is_left_alone() {
 }
 
 #[test]
-fn a_store_is_one_coordinators_at_a_time() {
+fn only_one_coordinator_can_open_a_store() {
     let directory = tempfile::tempdir().unwrap();
     let first = Store::open(directory.path()).unwrap();
     assert!(matches!(Store::open(directory.path()), Err(StoreError::InUse(_))));
@@ -266,7 +273,7 @@ seeds: 1
 base: {dataset: fashion-mnist-10k, model: cnn, loss: mae, optimizer: adam, epochs: 1, parent: {set: {loss: cce}}}
 ";
 
-/// A store, and the machine that it mirrors, with a parent, its child, and nobody to train them.
+/// A store with a parent and its child, and the scheduler that it mirrors, without workers.
 fn family(directory: &Path) -> (Store, Scheduler, [JobId; 2]) {
     let sweep = plusminus_core::sweep_file::read(FAMILY, 10).unwrap();
     let cells = sweep.trained().into_iter();
@@ -278,111 +285,125 @@ fn family(directory: &Path) -> (Store, Scheduler, [JobId; 2]) {
     let jobs: Vec<NewJob> = sweep.jobs().map(new).collect();
     let ids = [jobs[0].id, jobs[1].id];
     let submission = Submission { name: sweep.name.clone(), source: FAMILY.into(), cells: cells.collect(), jobs };
-    let (mut store, mut machine) = (Store::open(directory).unwrap(), Scheduler::new(Policy::default()));
-    store.commit(&records(machine.handle(WallTime(1), Event::Submit(Ticket(0), submission)))).unwrap();
-    (store, machine, ids)
+    let (mut store, mut scheduler) = (Store::open(directory).unwrap(), Scheduler::new(Policy::default()));
+    store.commit(&records(scheduler.handle(WallTime(1), Event::Submit(Ticket(0), submission)))).unwrap();
+    (store, scheduler, ids)
 }
 
-/// What a machine that goes on from the store gives to a worker that has nothing.
-fn assigned(store: &Store) -> Vec<(JobId, Option<(JobId, Digest)>)> {
-    let mut machine = Scheduler::restart(Policy::default(), store.records().unwrap(), WallTime(2));
-    // An attempt that was lost with the machine before is made again after a little while.
-    let effects = [(2, joined()), (2_000, Event::Tick)].map(|(at, event)| machine.handle(WallTime(at), event)).concat();
+/// What a scheduler that restarts from the store assigns to an idle worker.
+fn assigned(store: &Store) -> Vec<(JobId, Option<ParentFile>)> {
+    let mut scheduler = Scheduler::restart(Policy::default(), store.records().unwrap(), WallTime(2));
+    // An attempt that was lost with the previous scheduler is retried after a back-off.
+    let effects =
+        [(2, connected()), (2_000, Event::Tick)].map(|(at, event)| scheduler.handle(WallTime(at), event)).concat();
     let given = |effect| match effect {
-        Effect::Assign { job, origin, .. } => Some((job, origin)),
+        Effect::Assign { attempt, parent, .. } => Some((attempt.job, parent)),
         _ => None,
     };
     effects.into_iter().filter_map(given).collect()
 }
 
 #[test]
-fn a_restart_knows_which_jobs_build_on_which_and_what_they_have_left() {
+fn a_restart_restores_parents_and_kept_weights() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut store, mut machine, [parent, child]) = family(directory.path());
+    let (mut store, mut scheduler, [parent, child]) = family(directory.path());
     assert_eq!(assigned(&store), [(parent, None)]);
-    let mut happens = |store: &mut Store, event| store.commit(&records(machine.handle(WallTime(3), event))).unwrap();
-    happens(&mut store, joined());
+    let mut happens = |store: &mut Store, event| store.commit(&records(scheduler.handle(WallTime(3), event))).unwrap();
+    happens(&mut store, connected());
     let file = Digest::of(b"weights");
     let mut facts = facts();
     facts.kept.insert(EpochSelection::Final, file);
     let body = ReportBody::Ended(Ending::Finished(facts));
-    happens(&mut store, Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt: Attempt(1), body }));
-    assert_eq!(assigned(&store), [(child, Some((parent, file)))]);
-    happens(&mut store, Event::Lost(parent, file));
-    let views =
-        |machine: &Scheduler| machine.jobs_of(&"family".parse().unwrap()).map(|job| job.state).collect::<Vec<_>>();
+    happens(
+        &mut store,
+        Event::Reported(SESSION, Report { sequence: 1, attempt: AttemptId::new(parent, Attempt(1)), body }),
+    );
+    assert_eq!(assigned(&store), [(child, Some(ParentFile { job: parent, digest: file }))]);
+    happens(&mut store, Event::WeightsLost(parent, file));
+    let views = |scheduler: &Scheduler| {
+        scheduler.view().jobs_of(&"family".parse().unwrap()).map(|job| job.state).collect::<Vec<_>>()
+    };
     let restarted = Scheduler::restart(Policy::default(), store.records().unwrap(), WallTime(3));
-    assert_eq!(views(&restarted), views(&machine), "the parent is trained again");
+    assert_eq!(views(&restarted), views(&scheduler), "the parent is retrained");
 }
 
 #[test]
-fn a_job_that_failed_with_its_parent_has_failed_after_a_restart() {
+fn a_job_that_failed_with_its_parent_stays_failed_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut store, mut machine, [parent, child]) = family(directory.path());
+    let (mut store, mut scheduler, [parent, child]) = family(directory.path());
     let body = ReportBody::Ended(Ending::Failed(Failure::new(FailureKind::UserError, "no data")));
-    let report = Report { sequence: 1, job: parent, attempt: Attempt(1), body };
-    for event in [joined(), Event::Reported(SESSION, report)] {
-        store.commit(&records(machine.handle(WallTime(3), event))).unwrap();
+    let report = Report { sequence: 1, attempt: AttemptId::new(parent, Attempt(1)), body };
+    for event in [connected(), Event::Reported(SESSION, report)] {
+        store.commit(&records(scheduler.handle(WallTime(3), event))).unwrap();
     }
     let restarted = Scheduler::restart(Policy::default(), store.records().unwrap(), WallTime(3));
-    assert!(matches!(machine.state().job(child), Some(JobState::Failed(_))));
-    assert_eq!(restarted.state().job(child), machine.state().job(child));
+    assert!(matches!(scheduler.state().job(child), Some(JobState::Failed(_))));
+    assert_eq!(restarted.state().job(child), scheduler.state().job(child));
 }
 
 #[test]
-fn a_job_that_is_trained_again_in_vain_shows_the_result_that_it_had() {
-    // What another machine makes of it may diverge, which is no result once there is one.
+fn a_failed_retraining_keeps_the_earlier_result() {
+    // On another host the job may diverge, which is no result if there is one already.
     for kind in [FailureKind::UserError, FailureKind::Diverged] {
-        trained_again_in_vain(kind);
+        check_failed_retraining(kind);
     }
 }
 
-fn trained_again_in_vain(kind: FailureKind) {
+fn check_failed_retraining(kind: FailureKind) {
     let directory = tempfile::tempdir().unwrap();
-    let (mut store, mut machine, [parent, child]) = family(directory.path());
-    let mut happens = |store: &mut Store, event| store.commit(&records(machine.handle(WallTime(3), event))).unwrap();
-    let said = |attempt, body| Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt, body });
+    let (mut store, mut scheduler, [parent, child]) = family(directory.path());
+    let mut happens = |store: &mut Store, event| store.commit(&records(scheduler.handle(WallTime(3), event))).unwrap();
+    let reported = |attempt, body| {
+        Event::Reported(SESSION, Report { sequence: 1, attempt: AttemptId::new(parent, attempt), body })
+    };
     let accuracy = |value| ReportBody::Epoch(1, Measurements::from([(Metric::TestAccuracy, value)]));
     let file = Digest::of(b"weights");
     let mut facts = facts();
     facts.kept.insert(EpochSelection::Final, file);
-    happens(&mut store, joined());
-    happens(&mut store, said(Attempt(1), accuracy(0.5)));
-    happens(&mut store, said(Attempt(1), ReportBody::Ended(Ending::Finished(facts))));
-    happens(&mut store, Event::Lost(parent, file));
-    happens(&mut store, said(Attempt(2), accuracy(0.25)));
-    happens(&mut store, said(Attempt(2), ReportBody::Ended(Ending::Failed(Failure::new(kind, "because")))));
+    happens(&mut store, connected());
+    happens(&mut store, reported(Attempt(1), accuracy(0.5)));
+    happens(&mut store, reported(Attempt(1), ReportBody::Ended(Ending::Finished(facts))));
+    happens(&mut store, Event::WeightsLost(parent, file));
+    happens(&mut store, reported(Attempt(2), accuracy(0.25)));
+    happens(&mut store, reported(Attempt(2), ReportBody::Ended(Ending::Failed(Failure::new(kind, "because")))));
     let reader = store.reader().unwrap();
     for at in ["final", "last-1-mean"] {
         let values = reader.values(&"family".parse().unwrap(), Metric::TestAccuracy, at.parse().unwrap()).unwrap();
         assert_eq!(values.get(&parent), Some(&0.5), "{at}");
     }
-    let stands = "SELECT value FROM metrics WHERE NOT superseded";
-    assert_eq!(store.connection.query_row(stands, [], |row| row.get(0)), Ok(0.5), "the rows that gave the result");
+    let current = "SELECT value FROM metrics WHERE NOT superseded";
+    assert_eq!(
+        store.connection.query_row(current, [], |row| row.get(0)),
+        Ok(0.5),
+        "the rows of the attempt with the result"
+    );
     let restarted = Scheduler::restart(Policy::default(), store.records().unwrap(), WallTime(3));
     assert_eq!(restarted.state().job(parent), Some(&JobState::Finished));
-    assert_eq!(views(&restarted), views(&machine));
-    assert!(matches!(machine.state().job(child), Some(JobState::Running { .. })), "it was given the weights before");
+    assert_eq!(views(&restarted), views(&scheduler));
+    assert!(matches!(scheduler.state().job(child), Some(JobState::Running { .. })), "it was assigned with the weights");
 }
 
 #[test]
-fn an_attempt_at_a_job_that_is_cancelled_has_ended_with_it() {
+fn cancelling_a_job_ends_its_attempt() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut store, mut machine) = running(directory.path());
-    store.commit(&records(machine.handle(WallTime(7), Event::Cancel(Ticket(0), name(0))))).unwrap();
+    let (mut store, mut scheduler) = running(directory.path());
+    store.commit(&records(scheduler.handle(WallTime(7), Event::Cancel(Ticket(0), name(0))))).unwrap();
     let attempt = store.reader().unwrap().attempts(job(2)).unwrap().remove(0);
     assert_eq!((attempt.ended, attempt.ending.as_deref()), (Some(WallTime(7)), Some("cancelled")));
 }
 
 #[test]
-fn a_job_that_is_cancelled_while_it_is_trained_again_has_finished_after_a_restart_too() {
+fn a_job_cancelled_while_it_is_retrained_stays_finished() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut store, mut machine, [parent, child]) = family(directory.path());
-    let mut happens = |store: &mut Store, event| store.commit(&records(machine.handle(WallTime(3), event))).unwrap();
+    let (mut store, mut scheduler, [parent, child]) = family(directory.path());
+    let mut happens = |store: &mut Store, event| store.commit(&records(scheduler.handle(WallTime(3), event))).unwrap();
     let body = ReportBody::Ended(Ending::Finished(facts()));
-    happens(&mut store, joined());
-    happens(&mut store, Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt: Attempt(1), body }));
-    // It has not left the weights, which the child is told; both are wanted again.
+    happens(&mut store, connected());
+    happens(
+        &mut store,
+        Event::Reported(SESSION, Report { sequence: 1, attempt: AttemptId::new(parent, Attempt(1)), body }),
+    );
+    // The parent did not save the weights, so the child failed. A new submission queues both.
     let mut again = store.records().unwrap();
     let Some(Record::Submitted { name, source, cells, jobs, .. }) = again.drain(..).next() else { panic!("{again:?}") };
     happens(&mut store, Event::Submit(Ticket(0), Submission { name: name.clone(), source, cells, jobs }));
@@ -393,5 +414,5 @@ fn a_job_that_is_cancelled_while_it_is_trained_again_has_finished_after_a_restar
     assert!(matches!(states(&store), [JobState::Running { .. }, JobState::Queued { .. }]), "{:?}", states(&store));
     happens(&mut store, Event::Cancel(Ticket(0), name));
     assert_eq!(states(&store), [JobState::Finished, JobState::Dropped]);
-    assert_eq!([parent, child].map(|job| machine.state().job(job).cloned().unwrap()), states(&store));
+    assert_eq!([parent, child].map(|job| scheduler.state().job(job).cloned().unwrap()), states(&store));
 }

@@ -1,7 +1,8 @@
-//! Records into tables.
+//! Writes records as rows.
 
-use super::{Store, StoreError};
-use plusminus_core::id::{CellId, JobId, SweepName};
+use super::database::Store;
+use super::error::StoreError;
+use plusminus_core::id::{AttemptId, CellId, JobId, SweepName};
 use plusminus_core::metric::{Measurements, Metric, select};
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
 use plusminus_core::scheduler::{Ending, NewCell, NewJob, Next, Record, WallTime};
@@ -9,14 +10,14 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use serde::Serializer;
 use std::collections::{BTreeMap, HashMap};
 
-/// A submission of so many jobs makes a log that is moved into the file once it has been answered.
-pub(super) const MANY: usize = 5_000;
-/// After how many transactions the store's size is looked at again.
-const LOOK: u64 = 256;
+/// From this number of jobs on, the log of a submission is moved into the file after the submission has been answered.
+pub(super) const LARGE_SUBMISSION: usize = 5_000;
+/// The number of transactions after which the limit of the log follows the size of the file again.
+const TRANSACTIONS_PER_RESIZE: u64 = 256;
 
 impl Store {
-    /// Writes `records` in one transaction. When it returns they are on the disk; if it fails, none is, and the same can be tried
-    /// again.
+    /// Writes `records` in one transaction. They are durable when it returns. If it fails, none is written, and the same call can be
+    /// repeated.
     ///
     /// # Errors
     /// If the disk is full or fails.
@@ -27,60 +28,61 @@ impl Store {
         self.tidy();
         let written = self.write(records);
         if written.is_err() {
-            // Jobs that the transaction made are not there.
+            // The rows of jobs that the transaction inserted do not exist.
             self.numbers.clear();
         }
         written.map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
     }
 
     fn write(&mut self, records: &[Record]) -> Result<()> {
-        let is_large = |record: &Record| matches!(record, Record::Submitted { jobs, .. } if jobs.len() >= MANY);
+        let is_large =
+            |record: &Record| matches!(record, Record::Submitted { jobs, .. } if jobs.len() >= LARGE_SUBMISSION);
         if records.iter().any(is_large) {
             self.untidy = true;
             self.connection.pragma_update(None, "wal_autocheckpoint", 0)?;
         }
         let transaction = self.connection.transaction()?;
-        let mut writer = Writer { connection: &transaction, numbers: &mut self.numbers };
+        let mut writer = RecordWriter { connection: &transaction, numbers: &mut self.numbers };
         records.iter().try_for_each(|record| writer.record(record))?;
         transaction.commit()?;
         self.commits += 1;
-        // What is written is written, whatever comes of this.
-        if self.commits.is_multiple_of(LOOK)
+        // An error here does not undo the commit.
+        if self.commits.is_multiple_of(TRANSACTIONS_PER_RESIZE)
             && let Err(error) = self.keep_log_small()
         {
-            tracing::debug!(%error, "cannot look at the size of the store");
+            tracing::debug!(%error, "cannot adapt the size of the store's log");
         }
         Ok(())
     }
 
-    /// Moves the log of a large submission into the file. Nobody has to wait for it: what is in the log is as durable. It is done
-    /// before the next transaction, or when there is time.
+    /// Moves the log of a large submission into the file. The log is as durable as the file, so no reply waits for this. It happens
+    /// between two commits.
     pub fn tidy(&mut self) {
         if !std::mem::take(&mut self.untidy) {
             return;
         }
         let move_log = || self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         if let Err(error) = self.keep_log_small().and_then(|()| move_log()) {
-            tracing::debug!(%error, "the store's log cannot be moved into its file");
+            tracing::debug!(%error, "cannot move the store's log into its file");
         }
     }
 
-    /// Gives back what the log takes on the disk, as far as it can be done now: a full disk may then have room for the next commit.
+    /// Moves the log into the file and truncates it, as far as possible now. A full disk may then have space for the next commit.
     pub fn make_room(&mut self) {
         if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-            tracing::debug!(%error, "the store's log cannot be moved into its file");
+            tracing::debug!(%error, "cannot move the store's log into its file");
         }
     }
 }
 
-/// A transaction that records are written into.
-struct Writer<'t> {
+/// Writes records into an open transaction.
+struct RecordWriter<'t> {
     connection: &'t Connection,
-    /// Of jobs that are being trained.
+    /// The row numbers of running jobs.
     numbers: &'t mut HashMap<JobId, i64>,
 }
 
-impl Writer<'_> {
+impl RecordWriter<'_> {
     fn record(&mut self, record: &Record) -> Result<()> {
         match record {
             Record::Submitted { name, source, cells, jobs, requeued, dropped, at } => {
@@ -93,7 +95,7 @@ impl Writer<'_> {
                 self.connection.prepare_cached(cancel)?.execute(params![name.as_str(), time(*at)])?;
                 self.drop_jobs(dropped, *at)
             }
-            Record::Assigned { job, attempt, worker, at } => {
+            Record::Assigned { attempt: AttemptId { job, attempt }, worker, at } => {
                 let Some(number) = self.number(*job)? else { return Ok(()) };
                 let begin = "UPDATE job_states SET state = 'running', attempts = ?2 WHERE number = ?1";
                 self.connection.prepare_cached(begin)?.execute(params![number, attempt.0])?;
@@ -101,7 +103,7 @@ impl Writer<'_> {
                 self.connection.prepare_cached(insert)?.execute(params![number, attempt.0, worker.0, time(*at)])?;
                 Ok(())
             }
-            Record::Epoch { job, attempt, epoch, measurements, at } => {
+            Record::Epoch { attempt: AttemptId { job, attempt }, epoch, measurements, at } => {
                 let Some(number) = self.number(*job)? else { return Ok(()) };
                 let insert = "INSERT OR REPLACE INTO epochs (job, attempt, epoch, at, measurements)
                               VALUES (?1, ?2, ?3, ?4, ?5)";
@@ -109,7 +111,7 @@ impl Writer<'_> {
                 self.connection.prepare_cached(insert)?.execute(row)?;
                 Ok(())
             }
-            Record::Ended { job, attempt, ending, next, at } => {
+            Record::Ended { attempt: AttemptId { job, attempt }, ending, next, at } => {
                 let Some(number) = self.number(*job)? else { return Ok(()) };
                 let (how, message) = match ending {
                     Ending::Finished(_) => ("finished", None),
@@ -121,17 +123,19 @@ impl Writer<'_> {
                 self.numbers.remove(job);
                 Ok(())
             }
-            Record::Stranded { jobs, failure, .. } => jobs.iter().try_for_each(|job| match self.number(*job)? {
-                Some(number) => self.fail(number, failure),
-                None => Ok(()),
-            }),
+            Record::ParentUnavailable { jobs, failure, .. } => {
+                jobs.iter().try_for_each(|job| match self.number(*job)? {
+                    Some(number) => self.fail(number, failure),
+                    None => Ok(()),
+                })
+            }
             Record::Requeued { job, .. } => self.requeue(*job),
-            // A store is never asked to take in what it gave out.
-            Record::Remembered { .. } | Record::Restored { .. } => Ok(()),
+            // The store returns these records and never receives them.
+            Record::Unlisted { .. } | Record::Restored { .. } => Ok(()),
         }
     }
 
-    /// What the tables call the job. A fact about a job that is not known is ignored, as [`State::apply`] does.
+    /// The row number of the job. Records of unknown jobs are ignored, as in [`State::apply`].
     ///
     /// [`State::apply`]: plusminus_core::scheduler::State::apply
     fn number(&mut self, job: JobId) -> Result<Option<i64>> {
@@ -160,7 +164,7 @@ impl Writer<'_> {
         for cell in cells {
             insert.execute(params![cell.id.to_string(), cell.configuration.as_ref()])?;
         }
-        // A sweep that is submitted again keeps its place.
+        // A sweep that is submitted again keeps its rank.
         let sweep = "INSERT INTO sweeps (ordinal, name, source, submitted)
                      VALUES ((SELECT coalesce(max(ordinal) + 1, 0) FROM sweeps), ?1, ?2, ?3)
                      ON CONFLICT (name) DO UPDATE SET source = ?2, submitted = ?3, cancelled = NULL
@@ -174,7 +178,7 @@ impl Writer<'_> {
         let mut known = self.connection.prepare_cached("SELECT number FROM job_states WHERE id = ?1")?;
         let place = "INSERT INTO sweep_jobs (sweep, position, job) VALUES (?1, ?2, ?3)";
         let mut place = self.connection.prepare_cached(place)?;
-        // Jobs of a cell mostly stand side by side.
+        // Jobs of a cell are mostly adjacent.
         let mut last: Option<(CellId, i64)> = None;
         for (position, job) in (0_i64..).zip(jobs) {
             let cell = match last {
@@ -192,7 +196,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Queues a job, again perhaps: the facts of its result stay, but for the weights that it has left.
+    /// Queues a job. The facts of an earlier result stay, except for the weights that it saved.
     fn requeue(&mut self, job: JobId) -> Result<()> {
         let requeue =
             "UPDATE job_states SET state = 'queued', failures = 0, not_before = 0, failure_kind = NULL, failure = NULL,
@@ -206,7 +210,7 @@ impl Writer<'_> {
                    WHERE ended IS NULL AND (job, attempt) = (
                      SELECT number, attempts FROM job_states WHERE id = ?1 AND state = 'running')";
         let mut end = self.connection.prepare_cached(end)?;
-        // What has a result from before keeps it, here and where a job fails.
+        // A job with an earlier result keeps it, here and in `fail`.
         let drop_job = "UPDATE job_states SET state = iif(result, 'finished', 'dropped') WHERE id = ?1";
         let mut drop_job = self.connection.prepare_cached(drop_job)?;
         for job in jobs {
@@ -228,7 +232,7 @@ impl Writer<'_> {
             (_, Ending::Failed(failure)) => {
                 self.fail(number, failure)?;
                 if failure.kind == FailureKind::Diverged && !self.has_result(number)? {
-                    // What it had reached may count.
+                    // A table may show the epochs before it diverged.
                     self.results(number, attempt)?;
                 }
             }
@@ -256,13 +260,13 @@ impl Writer<'_> {
         self.connection.prepare_cached(fail)?.execute(row).map(drop)
     }
 
-    /// Whether the job has its result, though it may have been trained again.
+    /// Whether the job has a result; it may have been retrained for its weights.
     fn has_result(&self, number: i64) -> Result<bool> {
         let select = "SELECT result FROM job_states WHERE number = ?1";
         self.connection.prepare_cached(select)?.query_row([number], |row| row.get(0))
     }
 
-    /// Writes what each selection shows of the attempt that has ended.
+    /// Writes the value of each metric at each epoch selection for an attempt that has ended.
     fn results(&self, number: i64, attempt: u32) -> Result<()> {
         let epochs = "SELECT epoch, measurements FROM epochs WHERE job = ?1 AND attempt = ?2 ORDER BY epoch";
         let mut epochs = self.connection.prepare_cached(epochs)?;
@@ -288,7 +292,7 @@ fn json(error: serde_json::Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }
 
-/// A value that is not finite is written as null, which is all that JSON has for it.
+/// A value that is not finite becomes null, since JSON has no other form for it.
 fn measurements_to_json(measurements: &Measurements) -> Result<String> {
     let mut text = Vec::with_capacity(48 * measurements.len() + 2);
     let finite = measurements.iter().map(|(metric, value)| (metric.name(), Some(*value).filter(|v| v.is_finite())));

@@ -1,4 +1,4 @@
-//! A coordinator that serves over real connections, and a worker played by the test.
+//! A coordinator with real connections, and a worker played by the test.
 
 #![allow(dead_code, reason = "each test file uses a part")]
 
@@ -23,7 +23,7 @@ grid:
   noise: [none, {kind: uniform, rate: 0.4}]
 ";
 
-/// A coordinator that serves, and stops when told to.
+/// A running coordinator.
 pub struct Served {
     pub channel: Channel,
     stop: oneshot::Sender<()>,
@@ -81,7 +81,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub async fn join(served: &Served, name: &str, slots: u32, holds: Vec<v1::AttemptId>) -> Self {
+    pub async fn connect(served: &Served, name: &str, slots: u32, holds: Vec<v1::AttemptId>) -> Self {
         let (sender, outbound) = mpsc::channel(16);
         let devices = vec![v1::Device { name: "cpu".to_owned(), slots, ..v1::Device::default() }];
         let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -92,17 +92,17 @@ impl Worker {
             let inbound = client.session(ReceiverStream::new(outbound)).await.unwrap().into_inner();
             Worker { sender, inbound }
         };
-        assert!(matches!(worker.told().await, to_worker::Message::Welcome(_)));
+        assert!(matches!(worker.next_message().await, to_worker::Message::Welcome(_)));
         worker
     }
 
-    pub async fn told(&mut self) -> to_worker::Message {
+    pub async fn next_message(&mut self) -> to_worker::Message {
         let message = tokio::time::timeout(Duration::from_secs(10), self.inbound.message()).await.expect("in time");
         message.unwrap().unwrap().message.unwrap()
     }
 
     pub async fn assignment(&mut self) -> v1::AttemptId {
-        match self.told().await {
+        match self.next_message().await {
             to_worker::Message::Assignment(assignment) => {
                 assignment.job().unwrap();
                 assignment.of.unwrap()
@@ -117,7 +117,7 @@ impl Worker {
     }
 
     pub async fn acknowledged(&mut self, sequence: u64) {
-        match self.told().await {
+        match self.next_message().await {
             to_worker::Message::Acknowledgement(acknowledgement) => assert_eq!(acknowledgement.sequence, sequence),
             other => panic!("expected an acknowledgement, found {other:?}"),
         }

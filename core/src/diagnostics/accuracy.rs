@@ -1,13 +1,13 @@
-//! Accuracies by class, and over everything that there is.
+//! Accuracy by class, and over all samples together.
 
-use super::{measured, variance};
+use super::{defined, variance};
 use crate::methods::noise::NO_CLASS;
 use crate::metric::{Class, Measurements, Metric};
 
-/// The accuracy on the samples of each class, how far the classes are apart, and the worst. A class without samples has none;
-/// the first [`Class::COUNT`] classes have metrics of their own.
+/// The accuracy on the samples of each class, with spread (highest − lowest), standard deviation and minimum over the classes. Classes
+/// without samples are left out; only the first [`Class::COUNT`] classes have metrics of their own.
 ///
-/// `predicted` and `truth` are a class a sample; what `truth` has beyond `classes` is left out.
+/// `predicted` and `truth` hold one class per sample. Samples whose true label is not below `classes` are left out.
 pub fn class_accuracy(classes: usize, predicted: &[u32], truth: &[u32]) -> Measurements {
     let mut counts = vec![(0u64, 0u64); classes];
     for (predicted, truth) in predicted.iter().zip(truth) {
@@ -29,15 +29,15 @@ pub fn class_accuracy(classes: usize, predicted: &[u32], truth: &[u32]) -> Measu
         (Metric::ClassAccuracyStd, variance(&all).map(f64::sqrt)),
         (Metric::ClassAccuracyWorst, worst),
     ];
-    measured(each.chain(of_all))
+    defined(each.chain(of_all))
 }
 
-/// Accuracy under true labels over all `parts` (test, training and validation samples) together, each the predicted and the true
-/// classes of some samples: what Wang et al. 2019 (IMAE) call hybrid. Images of no class are left out.
+/// Accuracy under true labels over all `parts` (test, training and validation samples) together, called hybrid by Wang et al. 2019
+/// (IMAE). A part holds the predicted and the true class of its samples. Samples of no class are left out.
 pub fn hybrid_accuracy(parts: &[(&[u32], &[u32])]) -> Measurements {
     let pairs = parts.iter().flat_map(|(predicted, truth)| predicted.iter().zip(*truth));
     let right = pairs.filter(|(_, truth)| **truth != NO_CLASS).map(|(predicted, truth)| f64::from(predicted == truth));
-    measured([(Metric::HybridAccuracy, super::mean(right))])
+    defined([(Metric::HybridAccuracy, super::mean(right))])
 }
 
 #[cfg(test)]
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_class_has_its_accuracy_and_a_class_without_samples_none() {
+    fn every_class_with_samples_has_an_accuracy() {
         // Class 0: 3 of 4; class 1: 1 of 2; class 2: none; class 3: 0 of 1.
         let found = class_accuracy(4, &[0, 0, 0, 1, 1, 3, 0], &[0, 0, 0, 0, 1, 1, 3]);
         let of = |class| found.get(&Metric::ClassAccuracy(Class::new(class).unwrap())).copied();
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn more_classes_than_there_are_metrics_are_still_counted_together() {
+    fn classes_without_a_metric_enter_the_summary() {
         let truth: Vec<u32> = (0..1_001).collect();
         let found = class_accuracy(1_001, &vec![1_000; 1_001], &truth);
         assert_eq!(found.len(), 1_000 + 3);
@@ -64,14 +64,14 @@ mod tests {
     }
 
     #[test]
-    fn hybrid_accuracy_weighs_samples_and_leaves_foreign_ones_out() {
+    fn hybrid_accuracy_weights_samples_equally_without_foreign_ones() {
         let test = (&[0, 1][..], &[0, 0][..]);
         let train = (&[1, 1, 1, 0][..], &[1, 1, 1, NO_CLASS][..]);
         assert_eq!(hybrid_accuracy(&[test, train]), Measurements::from([(Metric::HybridAccuracy, 0.8)]));
     }
 
     #[test]
-    fn of_no_samples_there_is_no_accuracy() {
+    fn there_is_no_accuracy_without_samples() {
         assert_eq!(class_accuracy(3, &[], &[]), Measurements::new());
         assert_eq!(hybrid_accuracy(&[]), Measurements::new());
     }

@@ -1,25 +1,24 @@
-//! What samples pull at: ‖∂L/∂z‖₁, whom it favours, whether it ranks samples as the last layer's weights see them, and its
-//! direction on wrong labels.
+//! The gradient g = ∂L/∂z of each sample's loss by its logits: its norm on clean and mislabelled samples, its rank correlation with the
+//! gradient of the last layer's weights, and its direction for mislabelled samples.
 
-use super::{mean, measured, spearman, variance};
+use super::{defined, mean, spearman, variance};
 use crate::methods::noise::NO_CLASS;
 use crate::metric::{Measurements, Metric};
 
-/// What there is to know of each sample's gradient g with respect to the logits, gathered batch by batch.
+/// Statistics of every sample's gradient, collected batch by batch.
 #[derive(Clone, Debug, Default)]
 pub struct Gradients {
-    /// ‖g‖₁ of every sample.
+    /// ‖g‖₁ by sample.
     norms: Vec<f64>,
-    /// Whether its label is right.
+    /// Whether the given label equals the true one, by sample.
     clean: Vec<bool>,
-    /// −g of the true class, of the mislabelled samples that have one.
+    /// −g of the true class, for mislabelled samples that belong to a class.
     pulls: Vec<f64>,
 }
 
 impl Gradients {
-    /// Takes in some samples, in the order of all: their rows of a batch's gradient with respect to the logits, which `scale`
-    /// makes a sample's own (the batch's size, for a loss that is a mean), and their labels, the true ones perhaps
-    /// [`NO_CLASS`].
+    /// Appends samples. `rows` holds one row of a batch's gradient per sample; multiplied by `scale` it becomes the gradient of the sample's
+    /// own loss (`scale` is the batch size if the batch's loss is a mean). True labels may be [`NO_CLASS`].
     pub fn add(&mut self, rows: &[f32], scale: f64, given: &[u32], truth: &[u32]) {
         let classes = rows.len() / given.len().max(1);
         for ((row, given), truth) in rows.chunks_exact(classes.max(1)).zip(given).zip(truth) {
@@ -31,13 +30,14 @@ impl Gradients {
         }
     }
 
-    /// How much clean and mislabelled samples pull, by their mean ‖g‖₁, and the variance of ‖g‖₁ over all of them.
+    /// Mean ‖g‖₁ of clean and of mislabelled samples, the variance of ‖g‖₁ over all samples, and the ratio of the mislabelled samples'
+    /// mean to that of all.
     pub fn strength(&self) -> Measurements {
         let of = |kind| self.norms.iter().zip(&self.clean).filter(move |(_, clean)| **clean == kind).map(|(n, _)| *n);
         let (noisy, all) = (mean(of(false)), mean(self.norms.iter().copied()));
-        // The share of the sum over the share of the samples is the mean over the mean.
+        // (share of the sum) / (share of the samples) = mean / mean.
         let ratio = noisy.zip(all.filter(|all| *all > 0.0)).map(|(noisy, all)| noisy / all);
-        measured([
+        defined([
             (Metric::GradientClean, mean(of(true))),
             (Metric::GradientNoisy, noisy),
             (Metric::GradientVariance, variance(&self.norms)),
@@ -45,16 +45,17 @@ impl Gradients {
         ])
     }
 
-    /// Whether ‖g‖₁ ranks samples as ‖∂L/∂W‖₁ = ‖f‖₁‖g‖₁ does, W being the weights of the last layer and f what goes into it;
-    /// `features` has ‖f‖₁ of every sample.
+    /// Spearman's correlation of ‖g‖₁ with ‖∂L/∂W‖₁ = ‖f‖₁‖g‖₁, where W are the weights of the last layer and f is its input;
+    /// `features` holds ‖f‖₁ by sample.
     pub fn rank_correlation(&self, features: &[f64]) -> Measurements {
         let of_weights: Vec<f64> = self.norms.iter().zip(features).map(|(norm, feature)| norm * feature).collect();
-        measured([(Metric::GradientRankCorrelation, spearman(&self.norms, &of_weights))])
+        defined([(Metric::GradientRankCorrelation, spearman(&self.norms, &of_weights))])
     }
 
-    /// Whether a step makes the true class of mislabelled samples likelier.
+    /// Mean of −g of the true class over mislabelled samples, and the share of samples where it is positive, that is, where a step makes
+    /// the true class more probable.
     pub fn pull(&self) -> Measurements {
-        measured([
+        defined([
             (Metric::TrueClassPull, mean(self.pulls.iter().copied())),
             (Metric::TrueClassPullShare, mean(self.pulls.iter().map(|pull| f64::from(*pull > 0.0)))),
         ])
@@ -65,8 +66,8 @@ impl Gradients {
 mod tests {
     use super::*;
 
-    /// Norms 2, 1, 3 and 2 after scaling; the second and the third are mislabelled, the fourth is foreign.
-    fn gathered() -> Gradients {
+    /// Scaled norms 2, 1, 3 and 2. The second and third samples are mislabelled, the fourth belongs to no class.
+    fn collected() -> Gradients {
         let mut gradients = Gradients::default();
         gradients.add(&[-0.5, 0.5, 0.0, 0.25, -0.25, 0.0], 2.0, &[0, 1], &[0, 0]);
         gradients.add(&[-1.5, 0.5, 1.0, 1.0, 0.0, -1.0], 1.0, &[1, 2], &[0, NO_CLASS]);
@@ -74,8 +75,8 @@ mod tests {
     }
 
     #[test]
-    fn means_variance_and_ratio_are_those_computed_by_hand() {
-        let found = gathered().strength();
+    fn means_variance_and_ratio_agree_with_a_computation_by_hand() {
+        let found = collected().strength();
         assert_eq!((found[&Metric::GradientClean], found[&Metric::GradientNoisy]), (2.0, 2.0));
         assert_eq!((found[&Metric::GradientVariance], found[&Metric::GradientNoisyRatio]), (0.5, 1.0));
     }
@@ -89,15 +90,15 @@ mod tests {
     }
 
     #[test]
-    fn the_true_class_is_pulled_where_its_gradient_is_negative_and_foreign_images_have_none() {
+    fn the_pull_on_the_true_class_omits_samples_of_no_class() {
         // −0.5 (pushed away) and 1.5 (pulled up).
-        let found = gathered().pull();
+        let found = collected().pull();
         assert_eq!((found[&Metric::TrueClassPull], found[&Metric::TrueClassPullShare]), (0.5, 0.5));
     }
 
     #[test]
-    fn ranks_agree_unless_features_turn_them_around() {
-        let gradients = gathered();
+    fn equal_features_keep_the_ranks_and_others_may_reverse_them() {
+        let gradients = collected();
         assert_eq!(gradients.rank_correlation(&[1.0; 4])[&Metric::GradientRankCorrelation], 1.0);
         // Norms 2, 1, 3, 2 against 2, 8, .75, 2: ranks 2.5, 1, 4, 2.5 and 2.5, 4, 1, 2.5.
         assert_eq!(gradients.rank_correlation(&[1.0, 8.0, 0.25, 1.0])[&Metric::GradientRankCorrelation], -1.0);
@@ -105,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn where_everything_is_pruned_and_without_samples_nothing_is_nan() {
-        let mut still = Gradients::default();
-        still.add(&[0.0; 4], 2.0, &[0, 0], &[0, 1]);
-        let found = still.strength();
+    fn zero_gradients_and_no_samples_give_no_nan() {
+        let mut zero = Gradients::default();
+        zero.add(&[0.0; 4], 2.0, &[0, 0], &[0, 1]);
+        let found = zero.strength();
         assert_eq!((found.get(&Metric::GradientNoisyRatio), found[&Metric::GradientNoisy]), (None, 0.0));
-        assert_eq!(still.rank_correlation(&[1.0, 2.0]), Measurements::new());
+        assert_eq!(zero.rank_correlation(&[1.0, 2.0]), Measurements::new());
         let mut nothing = Gradients::default();
         nothing.add(&[], 0.0, &[], &[]);
         for found in [nothing.strength(), nothing.pull(), nothing.rank_correlation(&[])] {

@@ -1,55 +1,54 @@
-//! What is measured of a network under label noise beside its accuracies: pure functions over what it makes of samples.
+//! Diagnostics: measurements of a network under label noise beyond its accuracies, as pure functions of predictions and labels.
 //!
-//! A quantity that does not exist (of mislabelled samples where there are none, a logarithm of a determinant that is 0) is absent
-//! from the [`Measurements`], and nothing in them is NaN or infinite. `docs/diagnostics.md` has the formulas and the questions behind them.
+//! An undefined quantity (a mean over no samples, the logarithm of 0) is absent from the [`Measurements`]; no value is NaN or infinite. `docs/diagnostics.md` has the formulas and the questions behind them.
 
 mod accuracy;
 mod dependence;
 mod gradient;
+mod predictions;
 mod pruning;
 mod ranks;
 mod softmax;
 mod transition;
-mod view;
 
 pub use accuracy::{class_accuracy, hybrid_accuracy};
 pub use dependence::{Dependence, SHUFFLES, dependence};
 pub use gradient::Gradients;
+pub use predictions::LabelledPredictions;
 pub use pruning::pruning;
 pub use ranks::{auroc, spearman};
 pub use softmax::softmax;
 pub use transition::transition_error;
-pub use view::View;
 
 use crate::metric::{Measurements, Metric};
 use serde::{Deserialize, Serialize};
 
-/// A group of metrics that are measured where a configuration asks for them.
+/// A group of metrics that is measured if the configuration lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Diagnostic {
-    /// The given label's softmax on clean and on mislabelled training samples.
+    /// Softmax of the given label on clean and mislabelled training samples.
     Softmax,
-    /// Every class's test accuracy.
+    /// Test accuracy by class.
     Classes,
-    /// Accuracy on all that there is, under true labels.
+    /// Accuracy under true labels on test, training and validation samples together.
     Hybrid,
-    /// How well pruned samples are chosen.
+    /// Precision and recall of pruning as a detector of mislabelled samples.
     Pruning,
-    /// How much clean and mislabelled samples pull.
+    /// Norm of the logits' gradient on clean and mislabelled training samples.
     Gradient,
-    /// Whether the gradient in the logits ranks samples as the gradient in the last layer's weights does.
+    /// Rank correlation of the logits' gradient with the gradient of the last layer's weights.
     Rank,
-    /// Whether mislabelled samples pull towards their true class.
+    /// Direction of mislabelled samples' gradients with respect to the true class.
     Sign,
-    /// Whether predictions depend on given labels beyond true ones.
+    /// Dependence of predictions on given labels, given true labels.
     Dependence,
-    /// How far a loss's transition matrix is from the realised one.
+    /// Distance between a loss's transition matrix and the realised one.
     Transition,
 }
 
 impl Diagnostic {
-    /// Every diagnostic by the name that a sweep file has for it, in the order of a configuration.
+    /// All diagnostics with their names in sweep files, in the order of the canonical configuration.
     pub const ALL: &'static [(&'static str, Diagnostic)] = &[
         ("softmax", Diagnostic::Softmax),
         ("classes", Diagnostic::Classes),
@@ -62,12 +61,12 @@ impl Diagnostic {
         ("transition", Diagnostic::Transition),
     ];
 
-    /// Its name.
+    /// The name in sweep files.
     pub fn name(self) -> &'static str {
         Diagnostic::ALL.iter().find(|(_, one)| *one == self).map_or("", |(name, _)| name)
     }
 
-    /// The diagnostic that measures `metric`; nothing for what is measured in every job.
+    /// The diagnostic that measures `metric`; `None` for metrics of every job.
     pub fn of(metric: Metric) -> Option<Diagnostic> {
         match metric {
             Metric::SoftmaxClean | Metric::SoftmaxNoisy | Metric::SoftmaxAuroc => Some(Diagnostic::Softmax),
@@ -100,19 +99,19 @@ impl Diagnostic {
     }
 }
 
-/// Those that exist.
-fn measured(values: impl IntoIterator<Item = (Metric, Option<f64>)>) -> Measurements {
+/// The values that exist and are finite.
+fn defined(values: impl IntoIterator<Item = (Metric, Option<f64>)>) -> Measurements {
     let existing = values.into_iter().filter_map(|(metric, value)| Some((metric, value?)));
     existing.filter(|(_, value)| value.is_finite()).collect()
 }
 
-/// The mean of `values`; of nothing there is none.
+/// The mean; `None` without values.
 fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.into_iter().fold((0.0, 0u64), |(sum, count), value| (sum + value, count + 1));
     (count > 0).then(|| sum / count as f64)
 }
 
-/// The mean of the squared differences from the mean.
+/// The population variance Σ (xᵢ − x̄)² / n; `None` without values.
 fn variance(values: &[f64]) -> Option<f64> {
     let centre = mean(values.iter().copied())?;
     mean(values.iter().map(|value| (value - centre) * (value - centre)))
@@ -123,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_diagnostic_has_a_metric_and_its_name_is_that_of_the_canonical_form() {
+    fn every_diagnostic_has_a_metric_and_its_canonical_name() {
         for (name, diagnostic) in Diagnostic::ALL {
             assert!(Metric::ALL.iter().any(|metric| Diagnostic::of(*metric) == Some(*diagnostic)), "{name}");
             assert_eq!(serde_json::to_string(diagnostic).unwrap(), format!("\"{name}\""));
@@ -133,9 +132,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_absent() {
+    fn values_that_are_not_finite_are_absent() {
         let values =
             [(Metric::SoftmaxClean, Some(f64::NAN)), (Metric::SoftmaxNoisy, None), (Metric::SoftmaxAuroc, Some(0.5))];
-        assert_eq!(measured(values), Measurements::from([(Metric::SoftmaxAuroc, 0.5)]));
+        assert_eq!(defined(values), Measurements::from([(Metric::SoftmaxAuroc, 0.5)]));
     }
 }

@@ -1,10 +1,10 @@
-//! How well pruned samples are chosen (truncated L_q, Zhang & Sabuncu 2018, §3.3).
+//! Pruning as a detector of mislabelled samples (truncated L_q, Zhang & Sabuncu 2018, §3.3).
 
-use super::measured;
+use super::defined;
 use crate::metric::{Measurements, Metric};
 
-/// Pruned samples as detected mislabelled ones: precision, recall, and the share of all samples that is kept. Given label, true label
-/// and whether it is kept, for every sample.
+/// Precision and recall of pruning as a detector of mislabelled samples, and the share of samples kept. The slices hold the given label,
+/// the true label and whether the sample is kept, by sample.
 pub fn pruning(given: &[u32], truth: &[u32], kept: &[bool]) -> Measurements {
     let (mut noisy, mut pruned, mut both, mut all) = (0u64, 0u64, 0u64, 0u64);
     for ((given, truth), kept) in given.iter().zip(truth).zip(kept) {
@@ -15,7 +15,7 @@ pub fn pruning(given: &[u32], truth: &[u32], kept: &[bool]) -> Measurements {
         all += 1;
     }
     let share = |of: u64, hits: u64| (of > 0).then(|| hits as f64 / of as f64);
-    measured([
+    defined([
         (Metric::PruningPrecision, share(pruned, both)),
         (Metric::PruningRecall, share(noisy, both)),
         (Metric::PruningKept, share(all, all - pruned)),
@@ -27,16 +27,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pruned_samples_are_detected_mislabelled_ones() {
+    fn precision_and_recall_agree_with_a_count_by_hand() {
         let (given, truth) = ([0, 0, 1, 1, 0], [0, 1, 0, 0, 0]);
-        // Three mislabelled, of which one is pruned, and a clean one with it.
+        // Two samples are pruned: one of the three mislabelled samples and a clean one.
         let found = pruning(&given, &truth, &[false, false, true, true, true]);
         assert_eq!((found[&Metric::PruningPrecision], found[&Metric::PruningKept]), (0.5, 0.6));
         assert!((found[&Metric::PruningRecall] - 1.0 / 3.0).abs() < 1e-12);
     }
 
     #[test]
-    fn where_nothing_is_pruned_there_is_no_precision() {
+    fn there_is_no_precision_without_pruned_samples() {
         let found = pruning(&[0, 1], &[0, 0], &[true, true]);
         assert_eq!(found, Measurements::from([(Metric::PruningRecall, 0.0), (Metric::PruningKept, 1.0)]));
         let found = pruning(&[0], &[0], &[false]);

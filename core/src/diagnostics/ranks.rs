@@ -1,6 +1,6 @@
-//! Statistics of ranks, with ties.
+//! Rank statistics with ties.
 
-/// The rank of each value, from 1; equal values share the mean of theirs.
+/// The rank of each value, from 1. Ties have their mean rank.
 fn average_ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_unstable_by(|a, b| values[*a].total_cmp(&values[*b]));
@@ -14,8 +14,8 @@ fn average_ranks(values: &[f64]) -> Vec<f64> {
     ranks
 }
 
-/// Spearman's rank correlation of pairs, −1..=1: Pearson's of the ranks, ties having the mean of theirs. Absent where the lengths
-/// differ, a value is NaN or all values of one side are equal.
+/// Spearman's rank correlation, −1..=1: Pearson's correlation of the ranks, where ties have their mean rank. `None` if the lengths differ,
+/// a value is NaN, or all values of one slice are equal.
 pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
     if a.len() != b.len() || a.iter().chain(b).any(|value| value.is_nan()) {
         return None;
@@ -31,8 +31,8 @@ pub fn spearman(a: &[f64], b: &[f64]) -> Option<f64> {
     (of_a > 0.0 && of_b > 0.0).then(|| (product / (of_a * of_b).sqrt()).clamp(-1.0, 1.0))
 }
 
-/// The area under the receiver operating characteristic, 0..=1: how likely a score of a positive is above one of a negative,
-/// equal scores counting half (Mann & Whitney's U over the number of pairs). Absent where there are none of either, or a score is NaN.
+/// The area under the receiver operating characteristic, 0..=1: P(score of a positive > score of a negative) with ties counted half,
+/// that is, Mann–Whitney's U divided by the number of pairs. `None` without positives or negatives, or if a score is NaN.
 pub fn auroc(scores: &[f64], positive: &[bool]) -> Option<f64> {
     if scores.len() != positive.len() || scores.iter().any(|score| score.is_nan()) {
         return None;
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn spearman_is_that_of_a_hand_computed_example_with_ties() {
+    fn spearman_agrees_with_a_computation_by_hand_with_ties() {
         // Ranks 1, 2.5, 2.5, 4 and 1, 3, 2, 4: 4.5/√(4.5·5).
         let correlation = spearman(&[1.0, 5.0, 5.0, 9.0], &[0.1, 0.3, 0.2, 0.4]).unwrap();
         assert!((correlation - 0.948_683_298_050_513_8).abs() < 1e-12, "{correlation}");
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_order_there_is_no_correlation() {
+    fn there_is_no_correlation_without_an_order() {
         assert_eq!(spearman(&[1.0, 1.0], &[1.0, 2.0]), None);
         assert_eq!(spearman(&[], &[]), None);
         assert_eq!(spearman(&[1.0], &[1.0]), None);
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn the_area_counts_pairs_and_a_tie_is_half_a_pair() {
+    fn the_area_counts_a_tie_as_half_a_pair() {
         let right = [true, true, false, false];
         assert_eq!(auroc(&[0.9, 0.8, 0.2, 0.1], &right), Some(1.0));
         assert_eq!(auroc(&[0.1, 0.2, 0.8, 0.9], &right), Some(0.0));
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn without_both_kinds_there_is_no_area() {
+    fn there_is_no_area_without_positives_and_negatives() {
         assert_eq!(auroc(&[0.5, 0.6], &[true, true]), None);
         assert_eq!(auroc(&[0.5, 0.6], &[false, false]), None);
         assert_eq!(auroc(&[0.5, f64::NAN], &[true, false]), None);

@@ -1,17 +1,17 @@
-//! How far an estimated transition matrix is from what became of the labels.
+//! The error of an estimated transition matrix.
 
-use super::measured;
+use super::defined;
 use crate::methods::noise::TransitionMatrix;
 use crate::metric::{Measurements, Metric};
 
-/// Σ_ij |T̂_ij − T_ij| / C, 0..=2: the mean over the true classes of the L1 distance between their rows. Absent where the
-/// matrices are not of as many classes.
+/// Σ_ij |T̂_ij − T_ij| / C, 0..=2: the L1 distance between the rows, averaged over the C true classes. Absent if the matrices differ in
+/// size.
 pub fn transition_error(estimated: &TransitionMatrix, realised: &TransitionMatrix) -> Measurements {
     let classes = realised.classes();
     let rows = (0..classes).flat_map(|class| estimated.row(class).iter().zip(realised.row(class)));
     let error = (classes > 0 && estimated.classes() == classes)
         .then(|| rows.map(|(a, b)| (a - b).abs()).sum::<f64>() / classes as f64);
-    measured([(Metric::TransitionError, error)])
+    defined([(Metric::TransitionError, error)])
 }
 
 #[cfg(test)]

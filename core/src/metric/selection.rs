@@ -1,4 +1,4 @@
-//! Which epoch of a job a table shows, or which epochs it takes the mean of.
+//! Chooses the epoch of a job that a table shows, or the epochs that it averages.
 
 use super::{Better, Measurements, Metric};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -7,24 +7,24 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
-/// What a table shows of a job's epochs.
+/// The epoch of a job that a table shows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum EpochSelection {
     /// The last epoch.
     #[default]
     Final,
-    /// The epoch in which the metric itself was best.
+    /// The epoch with the best value of the shown metric, the earliest of equals.
     Best,
     /// The epoch with the highest validation accuracy, the earliest of equals.
     BestValidation,
     /// The epoch with the lowest validation loss, the earliest of equals.
     BestValidationLoss,
-    /// The mean over the last so many epochs. A job that has not so many, all with the metric, has none.
+    /// The mean over this number of last epochs. Undefined for a job with fewer epochs, or if one of them lacks the metric.
     LastMean(NonZeroU32),
 }
 
 impl EpochSelection {
-    /// The selections of a single epoch, which are stored with every finished job.
+    /// The selections of a single epoch. Their values are stored with every finished job.
     pub const ALL: &'static [EpochSelection] = &[
         EpochSelection::Final,
         EpochSelection::Best,
@@ -32,11 +32,11 @@ impl EpochSelection {
         EpochSelection::BestValidationLoss,
     ];
 
-    /// The names that there are, the one that holds a number with a number in it.
+    /// All names, with an example of the one that contains a number.
     pub const NAMES: &'static [&'static str] =
         &["final", "best", "best-validation", "best-validation-loss", "last-10-mean"];
 
-    /// The selection's name in files, tables and the store.
+    /// The name in files, tables and the store.
     pub fn name(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             EpochSelection::Final => "final",
@@ -47,7 +47,7 @@ impl EpochSelection {
         })
     }
 
-    /// Whether there is such an epoch only where there are validation samples.
+    /// Whether the selection requires validation samples.
     pub fn needs_validation(self) -> bool {
         matches!(self, EpochSelection::BestValidation | EpochSelection::BestValidationLoss)
     }
@@ -59,9 +59,9 @@ impl fmt::Display for EpochSelection {
     }
 }
 
-/// No selection has this name.
+/// The error for a name of no epoch selection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected `final`, `best`, `best-validation`, `best-validation-loss` or, for a mean, such as `last-10-mean`")]
+#[error("expected `final`, `best`, `best-validation`, `best-validation-loss` or a mean such as `last-10-mean`")]
 pub struct UnknownSelection;
 
 impl FromStr for EpochSelection {
@@ -70,7 +70,7 @@ impl FromStr for EpochSelection {
     fn from_str(name: &str) -> Result<Self, UnknownSelection> {
         let mean = || {
             let epochs = name.strip_prefix("last-")?.strip_suffix("-mean")?.parse().ok()?;
-            // One name each: `last-05-mean` is none.
+            // Names are unique: `last-05-mean` is rejected.
             Some(EpochSelection::LastMean(epochs)).filter(|at| at.name() == name)
         };
         EpochSelection::ALL.iter().copied().find(|at| at.name() == name).or_else(mean).ok_or(UnknownSelection)
@@ -89,21 +89,20 @@ impl<'de> Deserialize<'de> for EpochSelection {
     }
 }
 
-/// One metric of a finished job at one selection.
+/// The value of a metric at an epoch selection.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Selected {
-    /// What was asked for.
+    /// The epoch selection.
     pub at: EpochSelection,
     /// The metric.
     pub metric: Metric,
-    /// The epoch it was, from 1; of a mean the last.
+    /// The selected epoch, from 1; the last epoch of a mean.
     pub epoch: u32,
-    /// Its value there.
+    /// The metric's value.
     pub value: f64,
 }
 
-/// What `at` shows of one metric of a job with these epochs, in order. Of equals the earliest counts; values that are not finite
-/// are never best and have no mean.
+/// The value of `metric` at `at` for a job with these epochs in order. Values that are not finite are never best and have no mean.
 pub fn selected(epochs: &[(u32, Measurements)], metric: Metric, at: EpochSelection) -> Option<Selected> {
     let of = |(epoch, row): &(u32, Measurements)| {
         row.get(&metric).map(|value| Selected { at, metric, epoch: *epoch, value: *value })
@@ -122,7 +121,7 @@ pub fn selected(epochs: &[(u32, Measurements)], metric: Metric, at: EpochSelecti
     }
 }
 
-/// The epoch in which `metric` was best, the earliest of equals.
+/// The epoch with the best finite value of `metric`, the earliest of equals.
 fn best(epochs: &[(u32, Measurements)], metric: Metric) -> Option<&(u32, Measurements)> {
     let values = epochs.iter().filter_map(|epoch| Some((epoch, *epoch.1.get(&metric)?)));
     let best = values.filter(|(_, value)| value.is_finite()).reduce(|best, next| {
@@ -135,7 +134,7 @@ fn best(epochs: &[(u32, Measurements)], metric: Metric) -> Option<&(u32, Measure
     best.map(|(epoch, _)| epoch)
 }
 
-/// What each selection of a single epoch shows of every metric of a job with these epochs, in order.
+/// The values of all metrics at every selection of a single epoch, for a job with these epochs in order.
 pub fn select(epochs: &[(u32, Measurements)]) -> Vec<Selected> {
     let mut metrics: Vec<Metric> = epochs.iter().flat_map(|(_, row)| row.keys().copied()).collect();
     metrics.sort_unstable();
@@ -150,7 +149,7 @@ mod tests {
 
     fn epochs(rows: &[(f64, f64)]) -> Vec<(u32, Measurements)> {
         let row = |(validation, test): &(f64, f64)| {
-            // Lowest in the last epoch.
+            // The validation loss is lowest in the last epoch.
             Measurements::from([
                 (Metric::ValidationAccuracy, *validation),
                 (Metric::ValidationLoss, (validation - 0.6).abs()),
@@ -160,7 +159,7 @@ mod tests {
         (1..).zip(rows.iter().map(row)).collect()
     }
 
-    fn chosen(rows: &[(f64, f64)], at: EpochSelection) -> Option<(u32, f64)> {
+    fn selected_accuracy(rows: &[(f64, f64)], at: EpochSelection) -> Option<(u32, f64)> {
         let selected = select(&epochs(rows));
         selected.iter().find(|s| s.at == at && s.metric == Metric::TestAccuracy).map(|s| (s.epoch, s.value))
     }
@@ -173,19 +172,23 @@ mod tests {
     const ROWS: [(f64, f64); 4] = [(0.5, 0.6), (0.7, 0.8), (0.7, 0.9), (0.6, 0.5)];
 
     #[test]
-    fn each_selection_shows_its_own_epoch() {
-        assert_eq!(chosen(&ROWS, EpochSelection::Final), Some((4, 0.5)));
-        assert_eq!(chosen(&ROWS, EpochSelection::Best), Some((3, 0.9)));
-        assert_eq!(chosen(&ROWS, EpochSelection::BestValidation), Some((2, 0.8)), "the earliest of equals");
-        assert_eq!(chosen(&ROWS, EpochSelection::BestValidationLoss), Some((4, 0.5)), "the lowest, not the highest");
+    fn every_selection_chooses_its_epoch() {
+        assert_eq!(selected_accuracy(&ROWS, EpochSelection::Final), Some((4, 0.5)));
+        assert_eq!(selected_accuracy(&ROWS, EpochSelection::Best), Some((3, 0.9)));
+        assert_eq!(selected_accuracy(&ROWS, EpochSelection::BestValidation), Some((2, 0.8)), "the earliest of equals");
+        assert_eq!(
+            selected_accuracy(&ROWS, EpochSelection::BestValidationLoss),
+            Some((4, 0.5)),
+            "the lowest, not the highest"
+        );
     }
 
     #[test]
-    fn a_mean_is_over_the_last_epochs_and_over_no_fewer_than_asked_for() {
+    fn a_mean_needs_the_requested_number_of_epochs() {
         assert_eq!(mean(&ROWS, 1), Some((4, 0.5)));
         assert_eq!(mean(&ROWS, 2).map(|(epoch, value)| (epoch, (value * 1e9).round())), Some((4, 7e8)));
         assert_eq!(mean(&ROWS, 5), None);
-        assert_eq!(mean(&[(0.5, f64::NAN), (0.5, 0.25)], 2), None, "what is not finite has no mean");
+        assert_eq!(mean(&[(0.5, f64::NAN), (0.5, 0.25)], 2), None, "values that are not finite have no mean");
         let mut lacking = epochs(&ROWS);
         lacking[2].1.remove(&Metric::TestAccuracy);
         assert_eq!(
@@ -195,27 +198,28 @@ mod tests {
     }
 
     #[test]
-    fn a_name_leads_back_to_its_selection_and_each_has_one() {
+    fn names_and_selections_correspond_one_to_one() {
         let ten = EpochSelection::LastMean(NonZeroU32::new(10).unwrap());
         for at in EpochSelection::ALL.iter().copied().chain([ten]) {
             assert_eq!(at.name().parse(), Ok(at));
             assert!(EpochSelection::NAMES.contains(&&*at.name()));
             assert_eq!(serde_json::from_str::<EpochSelection>(&serde_json::to_string(&at).unwrap()).unwrap(), at);
         }
-        for wrong in ["", "last", "last--mean", "last-0-mean", "last-05-mean", "last-+5-mean", "last-99999999999-mean"]
+        for invalid in
+            ["", "last", "last--mean", "last-0-mean", "last-05-mean", "last-+5-mean", "last-99999999999-mean"]
         {
-            assert_eq!(wrong.parse::<EpochSelection>(), Err(UnknownSelection), "{wrong}");
+            assert_eq!(invalid.parse::<EpochSelection>(), Err(UnknownSelection), "{invalid}");
         }
     }
 
     #[test]
-    fn without_validation_there_is_no_best_validation() {
+    fn there_is_no_best_validation_epoch_without_validation() {
         let rows = vec![(1, Measurements::from([(Metric::TestAccuracy, 0.5)]))];
         assert!(select(&rows).iter().all(|s| !s.at.needs_validation()));
     }
 
     #[test]
-    fn a_value_that_is_not_finite_is_never_the_best() {
-        assert_eq!(chosen(&[(0.1, f64::NAN), (0.2, 0.3)], EpochSelection::Best), Some((2, 0.3)));
+    fn a_value_that_is_not_finite_is_never_best() {
+        assert_eq!(selected_accuracy(&[(0.1, f64::NAN), (0.2, 0.3)], EpochSelection::Best), Some((2, 0.3)));
     }
 }

@@ -1,34 +1,34 @@
-//! How the values of a path are called in a table.
+//! The labels of configuration values in tables.
 
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What stands for a value that a configuration does not have.
+/// The label of a value that a configuration lacks.
 pub(super) const ABSENT: &str = "–";
 
-/// What a noise shows behind its name, whether it varies or not.
-const SHOWN_OF_NOISE: &[&str] = &["case", "file", "rate"];
+/// The parameters that a noise always shows after its name, because papers name it by them.
+const NOISE_PARAMETERS: &[&str] = &["case", "file", "rate"];
 
-/// Names the values of one path, as briefly as tells them apart.
+/// Labels the values of one path as briefly as distinguishes them.
 ///
-/// A scalar is called by itself. A method (a map with a `name` or a `kind`) is called by that and by those parameters that
-/// vary among the methods of its name in the sweep: `gce`, or `gce (q=0.3)` and `gce (q=0.7)`. A noise always shows what it
-/// is called by in papers: its rate, its case, its file: `uniform 0.6`, `case 2 0.3`. A parent is called by its loss and by what else
-/// varies among the parents. Two different values never have the same label.
-pub(super) struct Labels {
-    /// By name of a method: the parameters that vary.
+/// The label of a scalar is the scalar. The label of a method (a map with a `name` or a `kind`) is its name with the parameters that vary
+/// among the methods of this name in the sweep: `gce`, or `gce (q=0.3)` and `gce (q=0.7)`. A noise always shows its rate, case and
+/// file: `uniform 0.6`, `case 2 0.3`. The label of a parent is its loss with the other settings that vary among the parents. Different
+/// values never have the same label.
+pub(super) struct Labeller {
+    /// The parameters that vary, by name of a method.
     varying: BTreeMap<String, BTreeSet<String>>,
-    /// The parts of configurations that vary among parents.
-    varying_of_parents: BTreeSet<String>,
+    /// The settings that vary among parents.
+    varying_in_parents: BTreeSet<String>,
 }
 
-impl Labels {
-    /// Learns from all `values` of the path in the sweep what varies.
-    pub(super) fn among<'v>(values: impl IntoIterator<Item = &'v Value>) -> Labels {
+impl Labeller {
+    /// `values` are all values of the path in the sweep.
+    pub(super) fn new<'v>(values: impl IntoIterator<Item = &'v Value>) -> Labeller {
         let mut first: BTreeMap<&str, &Map<String, Value>> = BTreeMap::new();
         let mut varying: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         let mut first_parent: Option<BTreeMap<&str, &Value>> = None;
-        let mut varying_of_parents = BTreeSet::new();
+        let mut varying_in_parents = BTreeSet::new();
         for value in values {
             if let Some((name, map)) = method(value) {
                 let one = *first.entry(name).or_insert(map);
@@ -37,23 +37,23 @@ impl Labels {
             } else if let Some(parts) = parent(value) {
                 let one = first_parent.get_or_insert_with(|| parts.clone());
                 let differ = one.keys().chain(parts.keys()).filter(|key| one.get(*key) != parts.get(*key));
-                varying_of_parents.extend(differ.map(|key| (*key).to_owned()));
+                varying_in_parents.extend(differ.map(|key| (*key).to_owned()));
             }
         }
-        Labels { varying, varying_of_parents }
+        Labeller { varying, varying_in_parents }
     }
 
-    /// The label of one of the values.
-    pub(super) fn of(&self, value: Option<&Value>) -> String {
+    /// The label of one of the values, or of its absence.
+    pub(super) fn label(&self, value: Option<&Value>) -> String {
         let Some(value) = value else { return ABSENT.to_owned() };
         if let Some(parts) = parent(value) {
-            let others = parts.iter().filter(|(key, _)| **key != "loss" && self.varying_of_parents.contains(**key));
+            let others = parts.iter().filter(|(key, _)| **key != "loss" && self.varying_in_parents.contains(**key));
             let others: Vec<_> = others.map(|(key, value)| format!("{key}={}", plain(value))).collect();
             let loss = parts.get("loss").map_or_else(String::new, |loss| plain(loss));
             return if others.is_empty() { loss } else { format!("{loss} ({})", others.join(", ")) };
         }
         let Some((name, map)) = method(value) else { return plain(value) };
-        let always = if map.contains_key("kind") { SHOWN_OF_NOISE } else { &[] };
+        let always = if map.contains_key("kind") { NOISE_PARAMETERS } else { &[] };
         let varies = |key: &str| self.varying.get(name).is_some_and(|keys| keys.contains(key));
         let shown = map.iter().filter(|(key, _)| varies(key) && !always.contains(&key.as_str()));
         let name = if name == "dmi-case" { "case" } else { name };
@@ -64,14 +64,14 @@ impl Labels {
     }
 }
 
-/// A method's name and its whole map.
+/// The name of a method, and all of its map.
 fn method(value: &Value) -> Option<(&str, &Map<String, Value>)> {
     let map = value.as_object()?;
     let name = map.get("name").or_else(|| map.get("kind"))?.as_str()?;
     Some((name, map))
 }
 
-/// The parts of the configuration of what a job builds on, and which of its weights.
+/// The settings of a parent's configuration and the epoch of its weights.
 fn parent(value: &Value) -> Option<BTreeMap<&str, &Value>> {
     let (configuration, at) = (value.get("configuration")?.as_object()?, value.get("at")?);
     let parts = configuration.iter().map(|(key, value)| (key.as_str(), value));
@@ -88,7 +88,7 @@ fn parameters<'v>(entries: impl Iterator<Item = (&'v String, &'v Value)>) -> Str
     entries.map(shown).collect::<Vec<_>>().join(", ")
 }
 
-/// A true class and the one that it becomes.
+/// An entry of a class map: true class → given class.
 fn arrow(pair: &Value) -> String {
     match pair.as_array().map(Vec::as_slice) {
         Some([from, to]) => format!("{}→{}", plain(from), plain(to)),
@@ -96,7 +96,7 @@ fn arrow(pair: &Value) -> String {
     }
 }
 
-/// A value in full, on one line.
+/// The whole value on one line.
 pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => ABSENT.to_owned(),
@@ -124,18 +124,18 @@ mod tests {
 
     fn labels(values: Value) -> Vec<String> {
         let values = values.as_array().unwrap().clone();
-        let labels = Labels::among(&values);
-        values.iter().map(|value| labels.of(Some(value))).collect()
+        let labeller = Labeller::new(&values);
+        values.iter().map(|value| labeller.label(Some(value))).collect()
     }
 
     #[test]
-    fn scalars_are_called_by_themselves() {
+    fn scalars_are_their_own_labels() {
         let values = json!([0.2, 1.0, 120, 1e-7, true, "cifar-10", null]);
         assert_eq!(labels(values), ["0.2", "1", "120", "1e-7", "true", "cifar-10", "–"]);
     }
 
     #[test]
-    fn a_method_shows_the_parameters_that_vary_and_no_others() {
+    fn a_method_shows_only_the_parameters_that_vary() {
         let values = json!([{"name": "cce"}, {"name": "gce", "q": 0.7}]);
         assert_eq!(labels(values), ["cce", "gce"]);
         let values = json!([{"name": "cce"}, {"name": "gce", "q": 0.3, "k": 1}, {"name": "gce", "q": 0.7, "k": 1}]);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_that_only_some_have_tells_them_apart() {
+    fn a_parameter_that_only_some_methods_have_is_shown() {
         let values = json!([{"name": "forward"}, {"name": "forward", "transition": "estimated"}]);
         assert_eq!(labels(values), ["forward", "forward (transition=estimated)"]);
     }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_noise_is_called_as_papers_call_it() {
+    fn a_noise_is_named_as_in_papers() {
         let noise = json!([
             {"kind": "dmi-case", "case": 1, "rate": 0.3},
             {"kind": "dmi-case", "case": 2, "rate": 0.3},
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn maps_matrices_and_draws_are_shown_where_they_tell_apart() {
+    fn maps_matrices_and_draws_are_shown_if_they_vary() {
         let noise = json!([
             {"kind": "class-dependent", "rate": 0.3},
             {"kind": "class-dependent", "rate": 0.3, "map": [[2, 0], [9, 1]]},
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_is_called_by_its_loss_and_by_what_varies_among_the_parents() {
+    fn a_parent_shows_its_loss_and_the_settings_that_vary() {
         let parent = |loss: &str, epochs: u32, at: &str| json!({"configuration": {"loss": {"name": loss}, "epochs": epochs, "batch_size": 64}, "at": at});
         assert_eq!(labels(json!([parent("cce", 20, "final"), parent("mae", 20, "final"), null])), ["cce", "mae", "–"]);
         let values =
@@ -215,13 +215,13 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_nameless_maps_are_shown_whole() {
+    fn lists_and_maps_without_a_name_are_shown_whole() {
         let values = json!([[{"crop": 4}, "flip"], {"folder": "images"}, [40, 80], []]);
         assert_eq!(labels(values), ["[crop=4, flip]", "folder=images", "[40, 80]", "[]"]);
     }
 
     #[test]
-    fn a_value_that_is_not_there_is_a_dash() {
-        assert_eq!(Labels::among([]).of(None), "–");
+    fn a_missing_value_is_a_dash() {
+        assert_eq!(Labeller::new([]).label(None), "–");
     }
 }

@@ -1,19 +1,18 @@
-//! A `table` environment with booktabs, to be pasted into a paper as it stands.
+//! A table as a LaTeX `table` environment with booktabs, ready for a paper.
 
 use super::label::ABSENT;
-use super::shown::{Content, Mark, Note, Page, Shown, choices, one_line, progress};
+use super::printed::{Body, LegendEntry, Mark, PrintedCell, PrintedTable, one_line, progress, selections};
 use super::table::Table;
 use crate::metric::{EpochSelection, Unit};
 use crate::sweep_file::Std;
 use std::ops::Range;
 
-/// The most columns that fit a line of text as they are.
-const NARROW: usize = 3;
+/// A table with more columns may be wider than the text, so it is scaled down.
+const MAX_UNSCALED_COLUMNS: usize = 3;
 
 pub(super) fn render(table: &Table) -> String {
-    let page = Page::of(table);
-    // A table of many columns shrinks to the line where it is wider; a narrow one keeps the size of the text around it.
-    let wide = page.columns.len() > NARROW;
+    let printed = PrintedTable::new(table);
+    let wide = printed.columns.len() > MAX_UNSCALED_COLUMNS;
     let packages = if wide { "booktabs,graphicx" } else { "booktabs" };
     let mut lines = vec![format!("% needs \\usepackage{{{packages}}}")];
     lines.extend(progress(table).map(|progress| format!("% {progress}")));
@@ -28,15 +27,15 @@ pub(super) fn render(table: &Table) -> String {
     lines.push(format!(
         "  \\begin{{tabular}}{{{}{}}}",
         "l".repeat(table.rows.paths.len()),
-        "c".repeat(page.columns.len())
+        "c".repeat(printed.columns.len())
     ));
     lines.push("    \\toprule".to_owned());
-    lines.extend(headers(table, &page).into_iter().map(|line| format!("    {line}")));
+    lines.extend(headers(table, &printed).into_iter().map(|line| format!("    {line}")));
     lines.push("    \\midrule".to_owned());
-    lines.extend(rows(table, &page).into_iter().map(|line| format!("    {line}")));
+    lines.extend(rows(table, &printed).into_iter().map(|line| format!("    {line}")));
     lines.push("    \\bottomrule".to_owned());
     lines.push(if wide { "  \\end{tabular}}" } else { "  \\end{tabular}" }.to_owned());
-    let notes = notes(table, &page);
+    let notes = notes(table, &printed);
     if !notes.is_empty() {
         lines.push(format!("  \\par\\smallskip\n  {{\\footnotesize {}\\par}}", notes.join("\n  ")));
     }
@@ -77,7 +76,7 @@ fn caption(table: &Table) -> String {
     format!("{}{stop} {}{unit}{by} {at}: {numbers}{bold}.", escaped(&name), capital(&metric))
 }
 
-/// A name of ours in words.
+/// A metric or a path as words.
 fn words(name: &str) -> String {
     escaped(&name.replace(['_', '.', '-'], " "))
 }
@@ -87,13 +86,13 @@ fn capital(text: &str) -> String {
     rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
 
-/// A line for each level of the columns' headers, with a rule under what spans several columns.
-fn headers(table: &Table, page: &Page) -> Vec<String> {
+/// One line per level of column headers, with a rule below each outer level.
+fn headers(table: &Table, printed: &PrintedTable) -> Vec<String> {
     let stubs = table.rows.paths.len();
-    let last = page.columns.paths.len() - 1;
+    let last = printed.columns.paths.len() - 1;
     let mut lines = Vec::new();
     for level in 0..=last {
-        let spans = page.columns.spans(level);
+        let spans = printed.columns.spans(level);
         let stub = table.rows.paths.iter().map(|path| if level == last { words(path) } else { String::new() });
         let labels = spans.iter().map(|(label, range)| match range.len() {
             1 => escaped(label),
@@ -109,43 +108,44 @@ fn headers(table: &Table, page: &Page) -> Vec<String> {
     lines
 }
 
-fn rows(table: &Table, page: &Page) -> Vec<String> {
+fn rows(table: &Table, printed: &PrintedTable) -> Vec<String> {
     let mut lines = Vec::new();
-    for (i, (labels, cells)) in table.rows.labels.iter().zip(&page.cells).enumerate() {
-        if i > 0 && labels.len() > 1 && table.rows.begins(i, 0) {
+    for (i, (labels, cells)) in table.rows.labels.iter().zip(&printed.cells).enumerate() {
+        if i > 0 && labels.len() > 1 && table.rows.starts_header(i, 0) {
             lines.push("\\addlinespace".to_owned());
         }
-        // An outer label is said once for all the rows that share it.
+        // An outer label is printed once for all rows that share it.
         let stub = (0..labels.len())
-            .map(|level| if table.rows.begins(i, level) { escaped(&labels[level]) } else { String::new() });
+            .map(|level| if table.rows.starts_header(i, level) { escaped(&labels[level]) } else { String::new() });
         lines.push(row(stub.chain(cells.iter().map(cell))));
     }
     lines
 }
 
+/// One row of a tabular.
 pub(super) fn row(cells: impl Iterator<Item = String>) -> String {
     format!("{} \\\\", cells.collect::<Vec<_>>().join(" & "))
 }
 
-fn cell(shown: &Shown) -> String {
-    let body = match &shown.content {
-        Content::Number { mean, std } => {
+fn cell(cell: &PrintedCell) -> String {
+    let body = match &cell.body {
+        Body::Number { mean, std } => {
             let number = match std {
                 Some(std) => format!("{mean} \\pm {std}"),
                 None => mean.clone(),
             };
-            if shown.bold { format!("$\\mathbf{{{number}}}$") } else { format!("${number}$") }
+            if cell.bold { format!("$\\mathbf{{{number}}}$") } else { format!("${number}$") }
         }
-        Content::Word(word) => escaped(word),
-        Content::Nothing => String::new(),
+        Body::Word(word) => escaped(word),
+        Body::Empty => String::new(),
     };
-    let n = shown.n.map(|n| format!(" ($n={n}$)")).unwrap_or_default();
-    let marks: Vec<_> = shown.marks.iter().map(|(mark, count)| format!("{}{count}", sign(*mark))).collect();
+    let n = cell.n.map(|n| format!(" ($n={n}$)")).unwrap_or_default();
+    let marks: Vec<_> = cell.marks.iter().map(|(mark, count)| format!("{}{count}", mark_command(*mark))).collect();
     let marks = if marks.is_empty() { String::new() } else { format!("$^{{{}}}$", marks.join("\\,")) };
     body + &n + &marks
 }
 
-fn sign(mark: Mark) -> &'static str {
+fn mark_command(mark: Mark) -> &'static str {
     match mark {
         Mark::Failed => "\\dagger",
         Mark::Diverged => "\\ddagger",
@@ -155,32 +155,32 @@ fn sign(mark: Mark) -> &'static str {
     }
 }
 
-/// What stands below the table: how far the sweep has come, the signs that occur, and what was chosen.
-fn notes(table: &Table, page: &Page) -> Vec<String> {
-    let explained = |note: Note| match note {
-        Note::Short => "($n=k$)".to_owned(),
-        Note::Marked(mark) => format!("$^{{{} k}}$", sign(mark)),
-        Note::Pending | Note::NotApplicable | Note::NoCell => escaped(&note.sign()),
+/// The notes below the table: progress, legend and selected hyper-parameters.
+fn notes(table: &Table, printed: &PrintedTable) -> Vec<String> {
+    let sign = |entry: LegendEntry| match entry {
+        LegendEntry::Short => "($n=k$)".to_owned(),
+        LegendEntry::Marked(mark) => format!("$^{{{} k}}$", mark_command(mark)),
+        LegendEntry::Pending | LegendEntry::NotApplicable | LegendEntry::NoCell => escaped(&entry.sign()),
     };
     let word = |word: &str| if word == "k" { "$k$".to_owned() } else { escaped(word) };
-    let meaning = |note: Note| note.meaning().split(' ').map(word).collect::<Vec<_>>().join(" ");
+    let meaning = |entry: LegendEntry| entry.meaning().split(' ').map(word).collect::<Vec<_>>().join(" ");
     let progress = progress(table).map(|progress| format!("{}.", capital(&escaped(&progress))));
-    let legend = page.legend.iter().map(|note| format!("{}: {}.", explained(*note), meaning(*note)));
-    let choices = choices(table).map(|(by, places)| {
-        let places: Vec<String> = places.iter().map(|place| escaped(place)).collect();
-        format!("{}: {}.", capital(&escaped(&by)), places.join("; "))
+    let legend = printed.legend.iter().map(|entry| format!("{}: {}.", sign(*entry), meaning(*entry)));
+    let selections = selections(table).map(|(rule, cells)| {
+        let cells: Vec<String> = cells.iter().map(|cell| escaped(cell)).collect();
+        format!("{}: {}.", capital(&escaped(&rule)), cells.join("; "))
     });
-    progress.into_iter().chain(legend).chain(choices).collect()
+    progress.into_iter().chain(legend).chain(selections).collect()
 }
 
-/// `text` with what LaTeX reads as commands escaped.
+/// `text` with LaTeX's special characters escaped.
 pub(super) fn escaped(text: &str) -> String {
     if text == ABSENT {
         return "--".to_owned();
     }
     text.chars().fold(String::with_capacity(text.len()), |escaped, sign| match sign {
         '_' | '%' | '&' | '#' | '$' | '{' | '}' => escaped + "\\" + sign.encode_utf8(&mut [0; 4]),
-        // At the start of a row these two would be the line break's own arguments.
+        // At the start of a row, the line break before would read these as its arguments.
         '[' | '*' => escaped + "{" + sign.encode_utf8(&mut [0; 4]) + "}",
         '\\' => escaped + "\\textbackslash{}",
         '~' => escaped + "\\textasciitilde{}",
@@ -194,4 +194,21 @@ pub(super) fn escaped(text: &str) -> String {
         '±' => escaped + "$\\pm$",
         _ => escaped + sign.encode_utf8(&mut [0; 4]),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn special_characters_are_escaped() {
+        let escaped_text = escaped(r"a_b%c&d#e$f{g}h~i^j\k<l>m|n");
+        let expected = concat!(
+            r"a\_b\%c\&d\#e\$f\{g\}h\textasciitilde{}i\textasciicircum{}j\textbackslash{}k",
+            r"\textless{}l\textgreater{}m\textbar{}n"
+        );
+        assert_eq!(escaped_text, expected);
+        assert_eq!(escaped("–"), "--");
+        assert_eq!(escaped("[flip]*"), "{[}flip]{*}", "not arguments of the line break before");
+    }
 }

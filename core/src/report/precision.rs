@@ -1,12 +1,11 @@
-//! How many digits a table prints.
+//! The number of decimals that a table prints.
 
 use crate::metric::Unit;
 
-/// How the numbers of one column are printed.
+/// The unit and the decimals of one column.
 ///
-/// Shares are printed in per cent with two decimals, as papers print them. Plain numbers get as many decimals as show two
-/// significant digits of the column's smallest deviation; where nothing in the column has a deviation, as show four
-/// significant digits of its smallest mean; at most eight.
+/// Shares are printed in per cent with two decimals, as in papers. Plain numbers have as many decimals as the column's smallest deviation
+/// needs for two significant digits or, without any deviation, as the smallest mean needs for four; at most eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Precision {
     unit: Unit,
@@ -14,13 +13,13 @@ pub(super) struct Precision {
 }
 
 impl Precision {
-    /// For a column of `moments`: its means, with their deviations.
-    pub(super) fn of(unit: Unit, moments: &[(f64, Option<f64>)]) -> Precision {
+    /// For a column of `numbers`: means with their deviations.
+    pub(super) fn of(unit: Unit, numbers: &[(f64, Option<f64>)]) -> Precision {
         let smallest = |values: &mut dyn Iterator<Item = f64>| {
             values.map(f64::abs).filter(|value| *value > 0.0 && value.is_finite()).min_by(f64::total_cmp)
         };
-        let deviation = smallest(&mut moments.iter().filter_map(|(_, std)| *std));
-        let mean = smallest(&mut moments.iter().map(|(mean, _)| *mean));
+        let deviation = smallest(&mut numbers.iter().filter_map(|(_, std)| *std));
+        let mean = smallest(&mut numbers.iter().map(|(mean, _)| *mean));
         let decimals = match (unit, deviation, mean) {
             (Unit::Share, ..) => 2,
             (Unit::Plain, Some(std), _) => decimals(std, 2).min(8),
@@ -30,14 +29,14 @@ impl Precision {
         Precision { unit, decimals }
     }
 
-    /// A mean or a deviation as printed.
+    /// Prints a mean or a deviation.
     pub(super) fn print(self, value: f64) -> String {
         let scale = match self.unit {
             Unit::Share => 100.0,
             Unit::Plain => 1.0,
         };
         let text = format!("{:.*}", self.decimals, value * scale);
-        // −0.00 is a rounding, not a sign.
+        // −0.00 comes from rounding.
         match text.strip_prefix('-') {
             Some(digits) if digits.bytes().all(|byte| matches!(byte, b'0' | b'.')) => digits.to_owned(),
             _ => text,
@@ -45,7 +44,7 @@ impl Precision {
     }
 }
 
-/// The decimals that show so many significant digits of a positive value, once it is rounded to them.
+/// The number of decimals that show a positive value with `digits` significant digits, after rounding to them.
 fn decimals(value: f64, digits: i32) -> usize {
     let rounded = format!("{value:.*e}", digits as usize - 1);
     let exponent: i32 = rounded.split_once('e').and_then(|(_, exponent)| exponent.parse().ok()).unwrap_or_default();
@@ -62,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn shares_are_per_cent_with_two_decimals() {
+    fn shares_are_printed_in_per_cent_with_two_decimals() {
         let precision = Precision::of(Unit::Share, &[(0.892_67, Some(0.003_1))]);
         assert_eq!((precision.print(0.892_67), precision.print(0.003_1)), ("89.27".to_owned(), "0.31".to_owned()));
         assert_eq!(precision.print(1.0), "100.00");

@@ -1,42 +1,41 @@
-//! How a sweep's jobs stand.
+//! The status of jobs and of seeds, and the number of jobs by status.
 
 use crate::id::CellId;
 use crate::outcome::FailureKind;
 use crate::sweep_file::Divergence;
 use serde::{Deserialize, Serialize};
 
-/// What a table needs to know of a job.
+/// The status of one job, as a table needs it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct JobResult {
     /// The job's cell.
     pub cell: CellId,
     /// The job's seed.
     pub seed: u64,
-    /// How it stands.
+    /// The job's status.
     pub status: Status,
 }
 
-/// How a job stands.
+/// The status of a job, with the table's metric at the table's epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub enum Status {
-    /// Not begun, or to be tried again.
+    /// Queued, also for another attempt.
     #[default]
     Waiting,
-    /// On a worker.
+    /// Assigned to a worker.
     Running,
-    /// Called off.
+    /// Cancelled by a user.
     Cancelled,
-    /// Failed for another reason than divergence, and will not be tried again.
+    /// Failed for a reason other than divergence, without attempts left.
     Failed(FailureKind),
-    /// Its loss became infinite or NaN: with the table's metric at the table's selection over the epochs that it finished before, where
-    /// there is such a value and it counts.
+    /// The loss became infinite or NaN. Holds the metric over the epochs finished before, if there is one and the sweep counts it.
     Diverged(Option<f64>),
-    /// Trained, with the table's metric at the table's selection; nothing where the job has no such metric.
+    /// Finished; `None` if the job does not measure the metric.
     Finished(Option<f64>),
 }
 
 impl Status {
-    /// The status without what it carries, as files name it.
+    /// The name in files; divergence is named `failed`.
     pub fn name(self) -> &'static str {
         match self {
             Status::Waiting => "waiting",
@@ -47,12 +46,12 @@ impl Status {
         }
     }
 
-    /// The metric, where there is one.
+    /// The metric, if there is one.
     pub fn value(self) -> Option<f64> {
         if let Status::Finished(value) | Status::Diverged(value) = self { value } else { None }
     }
 
-    /// Why it failed, where it did.
+    /// The kind of failure, if the job failed or diverged.
     pub fn failure(self) -> Option<FailureKind> {
         match self {
             Status::Failed(kind) => Some(kind),
@@ -61,8 +60,8 @@ impl Status {
         }
     }
 
-    /// A value that is infinite or NaN is no value: such a job diverged, whatever it was reported as.
-    pub(super) fn settled(self) -> Status {
+    /// Turns infinite and NaN values into divergence, whatever status was reported.
+    pub(super) fn normalized(self) -> Status {
         match self {
             Status::Finished(Some(value)) | Status::Diverged(Some(value)) if !value.is_finite() => {
                 Status::Diverged(None)
@@ -72,9 +71,9 @@ impl Status {
         }
     }
 
-    /// The status in a table: what a job had reached before it diverged is no value of it unless it counts.
-    pub(super) fn under(self, policy: Divergence) -> Status {
-        match self.settled() {
+    /// The status in a table with this policy: only [`Divergence::Count`] keeps the value of a diverged job.
+    pub(super) fn under_policy(self, policy: Divergence) -> Status {
+        match self.normalized() {
             Status::Diverged(_) if policy != Divergence::Count => Status::Diverged(None),
             other => other,
         }
@@ -83,74 +82,78 @@ impl Status {
 
 /// One seed of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Written", try_from = "Written")]
+#[serde(into = "SeedRecord", try_from = "SeedRecord")]
 pub struct SeedResult {
     /// The seed.
     pub seed: u64,
-    /// How its job stands.
+    /// The status of its job.
     pub status: Status,
 }
 
-/// A seed as JSON has it: flat, so that a reader finds every value under one key.
+/// A seed in JSON: flat, so that a value always has the same key.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct SeedRecord {
     seed: u64,
     status: String,
     failure: Option<FailureKind>,
     value: Option<f64>,
 }
 
-impl From<SeedResult> for Written {
-    fn from(SeedResult { seed, status }: SeedResult) -> Written {
-        Written { seed, status: status.name().to_owned(), failure: status.failure(), value: status.value() }
+impl From<SeedResult> for SeedRecord {
+    fn from(SeedResult { seed, status }: SeedResult) -> SeedRecord {
+        SeedRecord { seed, status: status.name().to_owned(), failure: status.failure(), value: status.value() }
     }
 }
 
-impl TryFrom<Written> for SeedResult {
+impl TryFrom<SeedRecord> for SeedResult {
     type Error = String;
 
-    fn try_from(written: Written) -> Result<SeedResult, String> {
-        let status = match (written.status.as_str(), written.failure) {
+    fn try_from(record: SeedRecord) -> Result<SeedResult, String> {
+        let status = match (record.status.as_str(), record.failure) {
             ("waiting", None) => Status::Waiting,
             ("running", None) => Status::Running,
             ("cancelled", None) => Status::Cancelled,
-            ("failed", Some(FailureKind::Diverged)) => Status::Diverged(written.value),
+            ("failed", Some(FailureKind::Diverged)) => Status::Diverged(record.value),
             ("failed", Some(kind)) => Status::Failed(kind),
-            ("finished", None) => Status::Finished(written.value),
-            (other, _) => return Err(format!("expected a status with its failure, if it is one, found {other:?}")),
+            ("finished", None) => Status::Finished(record.value),
+            (other, _) => {
+                return Err(format!(
+                    "expected a status, with `failure` only if it is \"failed\"; found status {other:?}"
+                ));
+            }
         };
-        Ok(SeedResult { seed: written.seed, status })
+        Ok(SeedResult { seed: record.seed, status })
     }
 }
 
-/// How many jobs stand how.
+/// The number of jobs by status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Counts {
-    /// With a value: the n of a mean.
+pub struct StatusCounts {
+    /// Jobs with a value: the n of the mean.
     pub n: usize,
-    /// Of these n, jobs that diverged and count with what they had reached before.
+    /// Jobs among these n that diverged and enter the mean with the value reached before.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub counted: usize,
-    /// Finished, without the metric.
+    /// Finished jobs that do not measure the metric.
     pub absent: usize,
-    /// Failed for any reason but divergence.
+    /// Jobs that failed for a reason other than divergence.
     pub failed: usize,
-    /// Diverged, and without a value that counts.
+    /// Diverged jobs without a value in the mean.
     pub diverged: usize,
-    /// Called off.
+    /// Cancelled jobs.
     pub cancelled: usize,
-    /// Not begun, or to be tried again.
+    /// Queued jobs.
     pub waiting: usize,
-    /// On a worker.
+    /// Jobs assigned to a worker.
     pub running: usize,
 }
 
-/// What a report leaves out where it does not occur.
+/// Reports omit such a count.
 pub(super) fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-impl Counts {
+impl StatusCounts {
     /// Counts one more job.
     pub fn add(&mut self, status: Status) {
         self.counted += usize::from(matches!(status, Status::Diverged(Some(_))));
@@ -165,30 +168,30 @@ impl Counts {
         } += 1;
     }
 
-    /// All jobs: those that were asked for.
+    /// All jobs.
     pub fn asked(&self) -> usize {
         self.n + self.absent + self.failed + self.diverged + self.cancelled + self.waiting + self.running
     }
 
-    /// Trained to the end.
+    /// Jobs that finished without divergence.
     pub fn finished(&self) -> usize {
         self.n - self.counted + self.absent
     }
 
-    /// Waiting or running: what will still change by itself.
+    /// Jobs that wait or run.
     pub fn unfinished(&self) -> usize {
         self.waiting + self.running
     }
 
-    /// Whether running the sweep again may add values: something waits, runs, was called off or failed. A divergence is a result.
+    /// Whether running the sweep again may add values: a job waits, runs, is cancelled or has failed. A divergence is final.
     pub fn is_partial(&self) -> bool {
         self.unfinished() + self.cancelled + self.failed > 0
     }
 }
 
-impl FromIterator<Status> for Counts {
-    fn from_iter<I: IntoIterator<Item = Status>>(statuses: I) -> Counts {
-        let mut counts = Counts::default();
+impl FromIterator<Status> for StatusCounts {
+    fn from_iter<I: IntoIterator<Item = Status>>(statuses: I) -> StatusCounts {
+        let mut counts = StatusCounts::default();
         statuses.into_iter().for_each(|status| counts.add(status));
         counts
     }

@@ -1,71 +1,72 @@
-//! The table of a sweep: every cell's mean ± std, and what is missing from it.
+//! The table of a sweep: mean ± standard deviation of every cell, with the seeds that are missing.
 
 use super::axis::{Axis, Layout};
-use super::choice::{self, Choice, Choosing, Shown};
 use super::precision::Precision;
-use super::statistics::Moments;
-use super::status::{Counts, JobResult, SeedResult};
+use super::selection::{CellSelection, SelectionRule, ShownCell, shown_cells};
+use super::statistics::MeanStd;
+use super::status::{JobResult, SeedResult, Status, StatusCounts};
 use crate::id::{CellId, SweepName};
 use crate::metric::{Better, EpochSelection, Metric};
-use crate::sweep_file::{Decision, Divergence, Std, Sweep};
+use crate::sweep_file::{Cell, Decision, Divergence, Std, Sweep};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The table of a sweep. Its JSON is both one of the [formats](super::Format) and how a table travels: it loses nothing.
+/// The table of a sweep. Its JSON loses nothing: a table read from it equals the original.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Table {
-    /// The sweep.
+    /// The sweep's name.
     pub title: SweepName,
-    /// What the sweep is for, in the author's words.
+    /// The sweep's description, as its author wrote it.
     pub description: Option<String>,
-    /// What is shown.
+    /// The metric in the cells.
     pub metric: Metric,
-    /// In which epoch of each job.
+    /// The epoch of each job that the metric is taken from.
     pub at: EpochSelection,
-    /// Which standard deviation.
+    /// The kind of standard deviation.
     #[serde(with = "StdName")]
     pub std: Std,
-    /// What comes of seeds that diverged.
+    /// How diverged seeds enter the mean.
     #[serde(default, skip_serializing_if = "Divergence::is_default")]
     pub diverged: Divergence,
-    /// How hyper-parameters were chosen, where they were.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub choosing: Option<Choosing>,
-    /// The seeds that every cell was asked for.
+    /// The rule of a sweep that selects hyper-parameters.
+    #[serde(rename = "choosing", default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<SelectionRule>,
+    /// The sweep's seeds.
     pub seeds: Vec<u64>,
-    /// How all jobs stand.
-    pub jobs: Counts,
-    /// What the rows are.
+    /// The number of jobs in the table by status.
+    pub jobs: StatusCounts,
+    /// The headers of the rows.
     pub rows: Axis,
-    /// What the columns are.
+    /// The headers of the columns.
     pub columns: Axis,
-    /// By row, then by column; nothing where the sweep has no such cell.
+    /// By row, then by column; `None` where the sweep has no such cell.
     pub cells: Vec<Vec<Option<CellSummary>>>,
 }
 
 /// One cell of a table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CellSummary {
-    /// The cell's hash.
+    /// The cell's hash. In a group without a winner, the hash of the first candidate.
     pub id: CellId,
-    /// By path of the rows and columns: the label of the cell's value, where its configuration has one.
+    /// The label of the cell's value by path of the rows and columns; a path that the configuration lacks is absent.
     pub labels: BTreeMap<String, String>,
-    /// What was chosen here, where the sweep chooses. A place without a winner has the hash of the first candidate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub choice: Option<Choice>,
-    /// Over the `counts.n` seeds that have a value; absent of a [void](Self::is_void) cell.
+    /// The state of the selection, in a sweep that selects hyper-parameters.
+    #[serde(rename = "choice", default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<CellSelection>,
+    /// Mean over the `counts.n` seeds with a value; `None` if there are none or [a divergence fails the cell](Self::fails).
     pub mean: Option<f64>,
-    /// Of the same seeds; absent where there are fewer than two.
+    /// Standard deviation over the same seeds; `None` also for a single seed.
     pub std: Option<f64>,
-    /// How its seeds stand.
-    pub counts: Counts,
-    /// Whether it is among the best of its column on its data set, under its noise.
+    /// The number of seeds by status.
+    pub counts: StatusCounts,
+    /// Whether the cell is among the best of its column for its data set and noise.
     pub bold: bool,
-    /// Every seed that was asked for, in the sweep's order.
+    /// All seeds of the sweep, in its order.
     pub seeds: Vec<SeedResult>,
 }
 
-/// How [`Std`] is called in files.
+/// The names of [`Std`] in files.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Std", rename_all = "kebab-case")]
 enum StdName {
@@ -74,62 +75,73 @@ enum StdName {
 }
 
 impl CellSummary {
-    /// Whether every seed that was asked for is in the mean.
+    fn new(
+        cell: &Cell,
+        labels: BTreeMap<String, String>,
+        selection: Option<CellSelection>,
+        seeds: Vec<SeedResult>,
+        sweep: &Sweep,
+    ) -> CellSummary {
+        let MeanStd { mean, std, .. } =
+            MeanStd::of(seeds.iter().filter_map(|seed| seed.status.value()), sweep.table.std);
+        let counts = seeds.iter().map(|seed| seed.status).collect();
+        let mut summary = CellSummary { id: cell.id, labels, selection, mean, std, counts, bold: false, seeds };
+        if summary.fails(sweep.table.diverged) {
+            (summary.mean, summary.std) = (None, None);
+        }
+        summary
+    }
+
+    /// Whether every seed of the sweep is in the mean.
     pub fn is_complete(&self) -> bool {
         self.counts.n == self.counts.asked()
     }
 
-    /// Whether it has no mean because a seed diverged.
-    pub fn is_void(&self, policy: Divergence) -> bool {
+    /// Whether a diverged seed withholds the cell's mean under this policy.
+    pub fn fails(&self, policy: Divergence) -> bool {
         policy == Divergence::Fail && self.counts.diverged > 0
     }
 }
 
+/// A cell's configuration as JSON.
+pub(super) fn configuration_json(cell: &Cell) -> Value {
+    serde_json::to_value(&*cell.configuration).expect("a configuration serialises to JSON")
+}
+
 impl Table {
-    /// The table of `sweep` as `results` have it. Results of other cells and seeds are passed over, a job without a result
-    /// waits, and of several results for a job the last one counts. Of a sweep that chooses, nothing is decided.
+    /// The table of `sweep` with no hyper-parameters selected yet. A job without a result counts as waiting; of several results for
+    /// one job the last counts; results of other cells and seeds are ignored.
     pub fn new(sweep: &Sweep, results: impl IntoIterator<Item = JobResult>) -> Table {
-        Table::given(sweep, &[], results)
+        Table::with_decisions(sweep, &[], results)
     }
 
-    /// As [`Table::new`], of a sweep whose choices have come to these [`decisions`](super::decisions): a winner has the place of its
-    /// group, which waits before there is one.
-    pub fn given(sweep: &Sweep, decisions: &[Decision], results: impl IntoIterator<Item = JobResult>) -> Table {
-        let diverged = sweep.table.diverged;
-        let known: BTreeMap<_, _> =
-            results.into_iter().map(|result| ((result.cell, result.seed), result.status.under(diverged))).collect();
-        let trees: Vec<_> = sweep.cells.iter().map(choice::tree).collect();
-        let all = choice::shown(sweep, &trees, decisions, &known);
-        let trees: Vec<_> = all.iter().map(|shown| trees[shown.cell].clone()).collect();
-        let Layout { rows, columns, places, labels } = Layout::of(&trees, &sweep.table);
+    /// Like [`Table::new`], with the [decisions](super::decisions) of a sweep that selects hyper-parameters. A group's cell shows the
+    /// winner; until there is one, all its seeds have the group's status.
+    pub fn with_decisions(
+        sweep: &Sweep,
+        decisions: &[Decision],
+        results: impl IntoIterator<Item = JobResult>,
+    ) -> Table {
+        let policy = sweep.table.diverged;
+        let statuses: BTreeMap<(CellId, u64), Status> = results
+            .into_iter()
+            .map(|result| ((result.cell, result.seed), result.status.under_policy(policy)))
+            .collect();
+        let configurations: Vec<_> = sweep.cells.iter().map(configuration_json).collect();
+        let shown = shown_cells(sweep, &configurations, decisions, &statuses);
+        let configurations: Vec<_> = shown.iter().map(|shown| configurations[shown.cell].clone()).collect();
+        let Layout { rows, columns, positions, labels } = Layout::new(&configurations, &sweep.table);
+        let problems = problems(&configurations, &positions);
         let mut cells: Vec<Vec<Option<CellSummary>>> = vec![vec![None; columns.len()]; rows.len()];
-        // Methods compete where the problem is the same: one data set under one noise.
-        let mut contests: BTreeMap<(usize, String), Vec<usize>> = BTreeMap::new();
-        for (tree, (row, column)) in trees.iter().zip(&places) {
-            contests.entry((*column, format!("{} {}", tree["dataset"], tree["noise"]))).or_default().push(*row);
-        }
-        for ((shown, (row, column)), labels) in all.into_iter().zip(places).zip(labels) {
-            let Shown { cell, instead, choice } = shown;
+        for ((shown, (row, column)), labels) in shown.into_iter().zip(positions).zip(labels) {
+            let ShownCell { cell, status, selection } = shown;
             let cell = &sweep.cells[cell];
-            let status =
-                |seed: &u64| instead.unwrap_or_else(|| known.get(&(cell.id, *seed)).copied().unwrap_or_default());
-            let seeds: Vec<_> =
-                sweep.seeds.iter().map(|seed| SeedResult { seed: *seed, status: status(seed) }).collect();
-            let moments = Moments::of(seeds.iter().filter_map(|seed| seed.status.value()), sweep.table.std);
-            let mut summary = CellSummary {
-                id: cell.id,
-                labels,
-                choice,
-                mean: moments.mean,
-                std: moments.std,
-                counts: seeds.iter().map(|seed| seed.status).collect(),
-                bold: false,
-                seeds,
+            let result = |seed: &u64| {
+                let own = || statuses.get(&(cell.id, *seed)).copied().unwrap_or_default();
+                SeedResult { seed: *seed, status: status.unwrap_or_else(own) }
             };
-            if summary.is_void(diverged) {
-                (summary.mean, summary.std) = (None, None);
-            }
-            cells[row][column] = Some(summary);
+            let seeds = sweep.seeds.iter().map(result).collect();
+            cells[row][column] = Some(CellSummary::new(cell, labels, selection, seeds, sweep));
         }
         let mut table = Table {
             title: sweep.name.clone(),
@@ -137,22 +149,22 @@ impl Table {
             metric: sweep.table.metric,
             at: sweep.table.at,
             std: sweep.table.std,
-            diverged,
-            choosing: sweep.select.as_ref().map(|select| Choosing::of(select, &sweep.seeds)),
+            diverged: policy,
+            selection: sweep.select.as_ref().map(|select| SelectionRule::new(select, &sweep.seeds)),
             seeds: sweep.seeds.clone(),
             jobs: cells.iter().flatten().flatten().flat_map(|cell| cell.seeds.iter().map(|seed| seed.status)).collect(),
             rows,
             columns,
             cells,
         };
-        for ((column, _), rows) in contests {
-            table.embolden(column, &rows, sweep.table.bold);
+        for ((column, _), rows) in problems {
+            table.mark_best(column, &rows, sweep.table.bold);
         }
         table
     }
 
-    /// What each cell is called: its labels in the rows and columns.
-    pub fn names(&self) -> BTreeMap<CellId, String> {
+    /// The name of every cell: its labels in the rows and columns, joined by ` · `.
+    pub fn cell_names(&self) -> BTreeMap<CellId, String> {
         let name = |cell: &CellSummary| {
             let paths = self.rows.paths.iter().chain(&self.columns.paths);
             paths.filter_map(|path| cell.labels.get(path)).map(String::as_str).collect::<Vec<_>>().join(" · ")
@@ -160,27 +172,24 @@ impl Table {
         self.summaries().map(|cell| (cell.id, name(cell))).collect()
     }
 
-    /// Every cell of the sweep, by rows.
+    /// All cells of the table, row by row.
     pub fn summaries(&self) -> impl Iterator<Item = &CellSummary> {
         self.cells.iter().flatten().flatten()
     }
 
-    /// How the numbers of a column are printed.
+    /// The number of decimals that a column prints.
     pub(super) fn precision(&self, column: usize) -> Precision {
-        let moments: Vec<_> = self.column(column).filter_map(|cell| cell.mean.map(|mean| (mean, cell.std))).collect();
-        Precision::of(self.metric.unit(), &moments)
+        let cells = self.cells.iter().filter_map(|row| row[column].as_ref());
+        let numbers: Vec<_> = cells.filter_map(|cell| cell.mean.map(|mean| (mean, cell.std))).collect();
+        Precision::of(self.metric.unit(), &numbers)
     }
 
-    fn column(&self, column: usize) -> impl Iterator<Item = &CellSummary> {
-        self.cells.iter().filter_map(move |row| row[column].as_ref())
-    }
-
-    /// Marks the `count` best of the cells in these rows of a column, and whatever prints the same mean as the last of them.
+    /// Marks as bold the `count` best of the cells in these rows of a column, and the cells that print the same mean as the last of
+    /// them.
     ///
-    /// Only complete cells can be best, and nothing is best before all are settled: while a job waits or runs, or was called
-    /// off or failed and might yet be run, the best may be still to come. A divergence is a result. Where fewer than two
-    /// cells can be compared, none is better than another.
-    fn embolden(&mut self, column: usize, rows: &[usize], count: usize) {
+    /// Only complete cells can be best. Nothing is bold while a job of these cells waits, runs, is cancelled or has failed, because a
+    /// better result may follow; a divergence is final. At least two complete cells are needed for a comparison.
+    fn mark_best(&mut self, column: usize, rows: &[usize], count: usize) {
         let precision = self.precision(column);
         let better = self.metric.better();
         let cells = || rows.iter().filter_map(|row| self.cells[*row][column].as_ref());
@@ -205,4 +214,14 @@ impl Table {
             }
         }
     }
+}
+
+/// Methods compete where the problem is the same: the rows of each column by data set and noise.
+fn problems(configurations: &[Value], positions: &[(usize, usize)]) -> BTreeMap<(usize, String), Vec<usize>> {
+    let mut problems: BTreeMap<(usize, String), Vec<usize>> = BTreeMap::new();
+    for (configuration, (row, column)) in configurations.iter().zip(positions) {
+        let problem = format!("{} {}", configuration["dataset"], configuration["noise"]);
+        problems.entry((*column, problem)).or_default().push(*row);
+    }
+    problems
 }

@@ -1,210 +1,218 @@
-//! What can happen, and what the machine asks for in return.
+//! Events: what the scheduler reacts to. Effects: what it asks the driver to do.
 
+use super::device_class::DeviceClass;
 use super::record::{Ending, NewCell, NewJob, Record};
-use crate::id::{Attempt, AttemptId, Digest, JobId, SweepName, WorkerName};
+use crate::id::{AttemptId, Digest, JobId, SweepName, WorkerName};
 use crate::metric::{EpochSelection, Measurements};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// One connection of a worker; a worker that reconnects has a new one.
+/// One connection of a worker. A worker that reconnects has a new session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Session(pub u64);
 
-/// A user's call that waits for its answer.
+/// Identifies a user's request that waits for its reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
-/// What can happen.
+/// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// A user submits a sweep, anew or again.
+    /// A user submits a sweep, possibly one that exists.
     Submit(Ticket, Submission),
-    /// A sweep has further jobs, or others, now that some have ended: it chooses among them. No user has asked, so nothing that has
-    /// failed is tried again, and nothing happens where the sweep is cancelled or not known.
-    Continue(Submission),
+    /// The hyper-parameter selection of a sweep has chosen further jobs. Failed jobs are not retried, since no user asked for it. Ignored
+    /// if the sweep is cancelled or unknown.
+    Extend(Submission),
     /// A user cancels a sweep.
     Cancel(Ticket, SweepName),
-    /// A user asks for failed jobs of a sweep to be tried again.
-    Resume(Ticket, SweepName, Again),
-    /// A worker has connected.
-    Joined {
-        /// The connection.
+    /// A user asks to retry failed jobs of a sweep.
+    Resume(Ticket, SweepName, RetrySelection),
+    /// A worker connected.
+    Connected {
+        /// The new session.
         session: Session,
-        /// Whose it is.
+        /// The worker's name.
         worker: WorkerName,
-        /// Which process it is: two that go by one name are told apart by it.
+        /// Identifies the worker's process: it tells two processes with the same name apart.
         instance: u64,
-        /// How many attempts it runs at once.
+        /// How many attempts the worker runs at once.
         slots: u32,
-        /// Whether it trains on a GPU.
-        gpu: bool,
-        /// The attempts that it is still training, or whose ending it has yet to deliver.
+        /// The class of its devices.
+        device: DeviceClass,
+        /// The attempts that it still runs or has unacknowledged reports for.
         holds: Vec<AttemptId>,
     },
-    /// A worker's connection has ended. Its leases run on: it may come back.
-    Left(Session),
-    /// A worker is alive.
-    Heartbeat {
-        /// Over which connection.
-        session: Session,
-        /// The worker's number for this heartbeat.
-        beat: u64,
-        /// What it works on, or has yet to deliver the ending of.
-        holds: Vec<AttemptId>,
-    },
-    /// A worker is about to leave: it is given nothing more.
+    /// A worker's connection ended. Its leases continue: it may reconnect.
+    Disconnected(Session),
+    /// A worker sent a heartbeat.
+    Heartbeat(Heartbeat),
+    /// A worker drains: it gets no further attempts.
     Draining(Session),
-    /// A worker runs so many attempts at once from now on; what it has in hand beyond that it goes on with.
+    /// A worker changed its number of slots. Attempts beyond that number continue.
     Resized(Session, u32),
-    /// A worker has something to say of an attempt.
+    /// A worker sent a report.
     Reported(Session, Report),
-    /// A file of weights that a job left is not there, or is not what it was.
-    Lost(JobId, Digest),
-    /// Time has passed.
+    /// A weights file that the job saved is missing or damaged.
+    WeightsLost(JobId, Digest),
+    /// Time passed.
     Tick,
 }
 
-/// Which failed jobs of a sweep are to be tried again; what they build on is too, where it has failed.
+/// A heartbeat. It may overtake reports of its worker without harm: an attempt with unacknowledged reports is still held.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Heartbeat {
+    /// The session that it was sent over.
+    pub session: Session,
+    /// The worker's number for this heartbeat; the renewal repeats it.
+    pub beat: u64,
+    /// The attempts that the worker runs or has unacknowledged reports for.
+    pub holds: Vec<AttemptId>,
+}
+
+/// The failed jobs of a sweep that a user wants retried. Their failed parents are retried too.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Again {
-    /// All but those that have diverged, which would again.
-    Failed,
-    /// These, whyever they have failed.
+pub enum RetrySelection {
+    /// All except jobs that diverged, which would diverge again.
+    AllFailed,
+    /// These jobs, whatever the reason of their failure.
     Jobs(BTreeSet<JobId>),
 }
 
 /// A sweep as submitted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
-    /// Its name.
+    /// The sweep's name.
     pub name: SweepName,
-    /// The sweep file.
+    /// The text of the sweep file.
     pub source: Arc<str>,
     /// The configurations of its jobs.
     pub cells: Vec<NewCell>,
-    /// Its jobs, in the order in which they are to be trained; what a job builds on is among them, before it.
+    /// Its jobs in the order in which they are trained. A parent is listed before its children.
     pub jobs: Vec<NewJob>,
 }
 
-/// What a worker says of an attempt.
+/// A worker's report about an attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// The worker's number for this message, given back when it is durable.
+    /// The worker's number for this report; the acknowledgement repeats it.
     pub sequence: u64,
-    /// The job.
-    pub job: JobId,
-    /// The attempt.
-    pub attempt: Attempt,
-    /// What there is to say.
+    /// The attempt that it is about.
+    pub attempt: AttemptId,
+    /// Its content.
     pub body: ReportBody,
 }
 
 /// The content of a report.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReportBody {
-    /// An epoch is done.
+    /// The attempt completed this epoch, numbered from 1.
     Epoch(u32, Measurements),
-    /// The attempt has ended.
+    /// The attempt ended.
     Ended(Ending),
 }
 
-/// What the machine asks for. Those behind a record are acted on once it is durable.
+/// The weights file that a child job starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParentFile {
+    /// The parent job.
+    pub job: JobId,
+    /// The file.
+    pub digest: Digest,
+}
+
+/// An action for the driver. Effects that follow a record are performed once the record is durable.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Write this down.
+    /// Commit this record.
     Record(Record),
-    /// Have a worker begin an attempt.
+    /// Send an assignment to a worker.
     Assign {
-        /// Over which connection.
+        /// The worker's session.
         session: Session,
-        /// The job.
-        job: JobId,
-        /// Its attempt.
-        attempt: Attempt,
+        /// The new attempt.
+        attempt: AttemptId,
         /// The configuration in canonical form.
         configuration: Arc<str>,
         /// The job's seed.
         seed: u64,
-        /// Whose weights it builds on, and the file that they are in.
-        origin: Option<(JobId, Digest)>,
-        /// Which of its weights are to be left for jobs that build on it.
+        /// The parent's weights, if the job starts from some.
+        parent: Option<ParentFile>,
+        /// The weights to save for child jobs.
         keeps: BTreeSet<EpochSelection>,
     },
-    /// Have a worker stop an attempt and forget it.
+    /// Tell a worker to stop an attempt and forget it.
     Stop {
-        /// Over which connection.
+        /// The worker's session.
         session: Session,
-        /// The job.
-        job: JobId,
-        /// Its attempt.
-        attempt: Attempt,
+        /// The attempt.
+        attempt: AttemptId,
     },
-    /// Tell a worker that its message is durable, or needs to be no more.
+    /// Acknowledge a worker's report by its sequence number: it is durable, or stale.
     Acknowledge(Session, u64),
-    /// Greet a new connection: it counts. The leases of what it holds run anew, but for these attempts, which are to be stopped.
+    /// Accept a new session. The leases of the attempts that the worker holds are renewed, except for these, which it has to stop.
     Welcome(Session, Vec<AttemptId>),
-    /// Answer a heartbeat, by its number: the leases of what its worker holds run anew.
+    /// Answer a heartbeat by its number: the leases of the attempts that the worker holds are renewed.
     Renew(Session, u64),
-    /// End a connection: the same worker has a newer one.
+    /// End a session: the same worker process has a newer one.
     Disconnect(Session),
-    /// End a new connection: another process goes by the same name.
+    /// Refuse a new session: another process with the worker's name is connected.
     Reject(Session),
-    /// Answer a submission.
+    /// Reply to a submission.
     Submitted(Ticket, SubmitSummary),
-    /// Answer a cancellation: how many jobs no other sweep wants.
+    /// Reply to a cancellation with the number of dropped jobs that have no result.
     Cancelled(Ticket, usize),
-    /// Answer a user who asked for jobs to be tried again: how many are queued that were not.
+    /// Reply to a resume request with the number of jobs that were queued.
     Resumed(Ticket, usize),
-    /// Refuse a user's call.
+    /// Refuse a user's request.
     Refuse(Ticket, Refusal),
 }
 
-/// What became of a submission's jobs.
+/// What a submission did to the jobs of its sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubmitSummary {
     /// Jobs of the sweep.
     pub jobs: usize,
-    /// Of these, jobs never heard of before.
+    /// Jobs that were not known before.
     pub new: usize,
-    /// Of these, jobs with a result.
+    /// Jobs that have a result already.
     pub finished: usize,
-    /// Of these, jobs that are queued again: they had failed or been dropped, or have weights to leave that are now wanted.
+    /// Jobs that are queued again: they had failed or been dropped, or they finished without saving weights that are now wanted.
     pub requeued: usize,
-    /// Unfinished jobs that the sweep of that name had before, and that no sweep wants now.
+    /// Unfinished jobs that only the replaced sweep of that name wanted.
     pub dropped: usize,
 }
 
-/// Why a user's call is refused.
+/// Why a user's request is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// There is no such sweep.
-    #[error("no sweep is called `{name}`")]
+    /// The sweep does not exist.
+    #[error("sweep `{name}` not found")]
     UnknownSweep {
-        /// What was asked for.
+        /// The requested name.
         name: SweepName,
-        /// The sweeps there are.
+        /// The names of all sweeps.
         known: Vec<SweepName>,
     },
     /// The sweep is cancelled.
-    #[error("sweep `{name}` is cancelled; `plusminus resume {name}`, without choosing jobs, takes it up again")]
+    #[error("sweep `{name}` is cancelled; run `plusminus resume {name}` without selecting jobs to queue it again")]
     Cancelled {
-        /// Its name.
+        /// The sweep.
         name: SweepName,
     },
-    /// The job is none of the sweep's.
-    #[error("sweep `{name}` has no job {job}; `plusminus status {name}` names its failed ones")]
+    /// The sweep does not list the job.
+    #[error("sweep `{name}` has no job {job}; `plusminus status {name}` lists its failed jobs")]
     UnknownJob {
         /// The sweep.
         name: SweepName,
-        /// What was asked for.
+        /// The requested job.
         job: JobId,
     },
-    /// The coordinator trains one sweep.
+    /// The coordinator runs a single sweep, and this is another one.
     #[error(
-        "this coordinator trains `{only}` and nothing else; wait for it, or start one with `plusminus coordinator`"
+        "this coordinator runs sweep `{only}` only; wait until it ends, or start a separate one with `plusminus coordinator`"
     )]
     OtherSweep {
-        /// The one.
+        /// The sweep that it runs.
         only: SweepName,
     },
 }

@@ -1,46 +1,53 @@
-//! The coordinator's state machine: `handle(now, event) -> effects`, `apply(record)`.
+//! The scheduler: a pure state machine, `handle(now, event) -> effects` and `State::apply(record)`.
 //!
-//! - [`event`]: what can happen, and what the machine asks for in return.
-//! - [`record`]: what is written down. [`State::apply`] is the only thing that changes what is known of jobs, live and on restart.
-//! - [`state`]: jobs, sweeps and the queue; `index`, `family`, `membership`: jobs by id, by what they build on, and
-//!   by sweep.
-//! - [`handle`]: decisions: who gets which job, what a report is worth, when a lease has passed, what is tried again.
-//! - `calls`, `lineage`: the same of what users ask for, and of jobs that build on others.
-//! - [`view`]: what users are shown of it.
+//! - [`handle`]: [`Scheduler`], which composes the parts and routes events.
+//! - [`event`]: events and effects. [`record`]: committed state changes. `policy`: lease length, retry policy, back-off.
+//! - [`state`]: the committed state; `apply`: the only code that changes it, live and on a restart.
+//! - Parts of the state: `job_entry`, `id_index`, `job_counts`, `queue`, `parents`.
+//! - `connections`, `leases`: connected workers and the attempts that they hold; not stored.
+//! - Decisions, as functions over a `step`: `user_requests`, `worker_events`, `retry`, `dependencies` (jobs with a parent), `dispatch`.
+//! - [`view`]: what users see.
 //!
-//! *Architecture invariants:* a report is acknowledged by an effect that comes after the record it depends on, and whoever drives
-//! the machine commits records before it acts on the effects behind them. What a past attempt says changes nothing.
+//! *Architecture invariants:* the effect that acknowledges a report follows the record that the report causes, and the driver commits
+//! records before it performs the effects behind them. A report of a stale attempt changes nothing (fencing).
 
-mod calls;
+mod apply;
+mod connections;
+mod dependencies;
+mod device_class;
+mod dispatch;
 pub mod event;
-mod family;
 pub mod handle;
-mod index;
-mod lineage;
-mod membership;
+mod id_index;
+mod job_counts;
+mod job_entry;
+mod leases;
+mod parents;
+mod policy;
 mod queue;
 pub mod record;
+mod retry;
 pub mod state;
+mod step;
+mod time;
+mod user_requests;
 pub mod view;
+mod worker_events;
 
 #[cfg(test)]
 mod tests;
 
-pub use event::{Again, Effect, Event, Refusal, Report, ReportBody, Session, Submission, SubmitSummary, Ticket};
-pub use handle::{Policy, Scheduler};
+pub use connections::WorkerView;
+pub use device_class::DeviceClass;
+pub use event::{
+    Effect, Event, Heartbeat, ParentFile, Refusal, Report, ReportBody, RetrySelection, Session, Submission,
+    SubmitSummary, Ticket,
+};
+pub use handle::Scheduler;
+pub use job_counts::JobCounts;
+pub use job_entry::{JobState, Reached};
+pub use policy::Policy;
 pub use record::{Ending, NewCell, NewJob, Next, Origin, Record, StoredState};
-pub use state::{JobState, State};
-pub use view::{Counts, JobView, Position, SweepView, Waiting, WorkerView};
-
-use serde::{Deserialize, Serialize};
-
-/// A moment: milliseconds since the Unix epoch, by the clock of whoever drives the machine, which never goes back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct WallTime(pub u64);
-
-impl WallTime {
-    /// So many milliseconds later.
-    pub fn after(self, milliseconds: u64) -> WallTime {
-        WallTime(self.0.saturating_add(milliseconds))
-    }
-}
+pub use state::{DurableJob, State};
+pub use time::WallTime;
+pub use view::{JobDetails, JobView, ListedBy, SweepView, View, WaitReason};

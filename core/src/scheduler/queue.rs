@@ -1,55 +1,63 @@
-//! The jobs that may be assigned, in their turn: those that any worker can train, and those that need a GPU.
+//! The jobs that may be assigned, in order: one list for jobs that any worker can train and one for jobs that require a GPU.
 
-use super::state::JobIndex;
+use super::device_class::DeviceClass;
+use super::job_entry::{JobIndex, QueuePosition};
 use std::collections::BTreeSet;
 use std::iter::Peekable;
 
-/// A job's place: the sweep that asked first and the job's place in it, and which job it is.
-pub(super) type Place = ((u32, u32), JobIndex);
+/// The sort key of a queued job. The index makes it unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct QueueKey {
+    pub position: QueuePosition,
+    pub job: JobIndex,
+}
 
-/// Two lists, so that nobody goes through the jobs of the one to find those of the other.
+/// Two lists, so that a search for jobs of one class does not scan the jobs of the other.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Queue {
-    anywhere: BTreeSet<Place>,
-    on_gpus: BTreeSet<Place>,
+    any_device: BTreeSet<QueueKey>,
+    gpu_only: BTreeSet<QueueKey>,
 }
 
 impl Queue {
-    fn list(&mut self, gpu: bool) -> &mut BTreeSet<Place> {
-        if gpu { &mut self.on_gpus } else { &mut self.anywhere }
+    fn list(&mut self, requires: DeviceClass) -> &mut BTreeSet<QueueKey> {
+        match requires {
+            DeviceClass::Cpu => &mut self.any_device,
+            DeviceClass::Gpu => &mut self.gpu_only,
+        }
     }
 
-    pub fn insert(&mut self, place: Place, gpu: bool) {
-        self.list(gpu).insert(place);
+    pub fn insert(&mut self, key: QueueKey, requires: DeviceClass) {
+        self.list(requires).insert(key);
     }
 
-    /// Whether it was there.
-    pub fn remove(&mut self, place: Place, gpu: bool) -> bool {
-        self.list(gpu).remove(&place)
+    /// Returns whether the key was in the queue.
+    pub fn remove(&mut self, key: QueueKey, requires: DeviceClass) -> bool {
+        self.list(requires).remove(&key)
     }
 
-    /// Whether some need a GPU.
-    pub fn waits_for_gpus(&self) -> bool {
-        !self.on_gpus.is_empty()
+    /// Whether any queued job requires a GPU.
+    pub fn has_gpu_jobs(&self) -> bool {
+        !self.gpu_only.is_empty()
     }
 
-    /// Those that a worker with a GPU, or without, can train.
-    pub fn in_turn(&self, gpu: bool) -> InTurn<impl Iterator<Item = Place>> {
-        let others = gpu.then_some(&self.on_gpus);
-        let lists = [Some(&self.anywhere), others].map(|list| list.into_iter().flatten().copied().peekable());
-        InTurn { lists }
+    /// The jobs that a worker of this class can train, in queue order.
+    pub fn trainable_on(&self, device: DeviceClass) -> Merged<impl Iterator<Item = QueueKey>> {
+        let gpu_only = (device == DeviceClass::Gpu).then_some(&self.gpu_only);
+        let lists = [Some(&self.any_device), gpu_only].map(|list| list.into_iter().flatten().copied().peekable());
+        Merged { lists }
     }
 }
 
-/// The places of two lists as one.
-pub(super) struct InTurn<I: Iterator<Item = Place>> {
+/// Merges two sorted lists.
+pub(super) struct Merged<I: Iterator<Item = QueueKey>> {
     lists: [Peekable<I>; 2],
 }
 
-impl<I: Iterator<Item = Place>> Iterator for InTurn<I> {
-    type Item = Place;
+impl<I: Iterator<Item = QueueKey>> Iterator for Merged<I> {
+    type Item = QueueKey;
 
-    fn next(&mut self) -> Option<Place> {
+    fn next(&mut self) -> Option<QueueKey> {
         let [first, second] = &mut self.lists;
         match (first.peek(), second.peek()) {
             (Some(one), Some(other)) if other < one => second.next(),

@@ -1,201 +1,195 @@
-//! What is written down.
+//! Records: the committed state changes.
 
-use super::WallTime;
-use crate::id::{Attempt, CellId, Digest, JobId, SweepName, WorkerName};
+use super::job_entry::Reached;
+use super::time::WallTime;
+use crate::id::{AttemptId, CellId, Digest, JobId, SweepName, WorkerName};
 use crate::metric::{EpochSelection, Measurements};
 use crate::outcome::{Facts, Failure};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A fact that survives a restart.
+/// A state change that survives a restart.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
-    /// A sweep has been submitted, anew or in place of one of the same name.
+    /// A sweep was submitted: a new one, or one that replaces the sweep of the same name.
     Submitted {
-        /// Its name.
+        /// The sweep's name.
         name: SweepName,
-        /// The sweep file.
+        /// The text of the sweep file.
         source: Arc<str>,
-        /// Configurations; those known already are named again.
+        /// All configurations, including those stored already.
         cells: Vec<NewCell>,
-        /// All its jobs, in order.
+        /// All jobs of the sweep, in order.
         jobs: Vec<NewJob>,
-        /// Of these, jobs that are queued again: they had failed or been dropped, or have finished without leaving the weights that
-        /// are now wanted.
+        /// The jobs of the sweep that are queued again: they had failed or been dropped, or finished without saving weights that are
+        /// now wanted.
         requeued: Vec<JobId>,
-        /// Jobs that the sweep of that name had before, that were to be trained, and that no sweep wants now.
+        /// Queued and running jobs that only the replaced sweep wanted.
         dropped: Vec<JobId>,
-        /// When.
+        /// The time of the submission.
         at: WallTime,
     },
-    /// A sweep has been cancelled.
+    /// A sweep was cancelled.
     Cancelled {
-        /// Which.
+        /// The sweep's name.
         name: SweepName,
-        /// Its jobs that were to be trained and that no other sweep wants. Those that have a result from before keep it.
+        /// Its queued and running jobs that no other sweep wants. A job with an earlier result keeps it.
         dropped: Vec<JobId>,
-        /// When.
+        /// The time of the cancellation.
         at: WallTime,
     },
-    /// An attempt has been given to a worker.
+    /// An attempt was assigned to a worker.
     Assigned {
-        /// The job.
-        job: JobId,
-        /// Its attempt.
-        attempt: Attempt,
-        /// Whose it is.
+        /// The attempt.
+        attempt: AttemptId,
+        /// The worker that holds its lease.
         worker: WorkerName,
-        /// When.
+        /// The time of the assignment.
         at: WallTime,
     },
-    /// An epoch of a current attempt is done.
+    /// A current attempt completed an epoch.
     Epoch {
-        /// The job.
-        job: JobId,
-        /// Its attempt.
-        attempt: Attempt,
-        /// From 1.
+        /// The attempt.
+        attempt: AttemptId,
+        /// The epoch's number, from 1.
         epoch: u32,
-        /// What was measured.
+        /// The metrics of the epoch.
         measurements: Measurements,
-        /// When.
+        /// The time of the report.
         at: WallTime,
     },
-    /// A current attempt has ended.
+    /// A current attempt ended.
     Ended {
+        /// The attempt.
+        attempt: AttemptId,
+        /// A result or a failure.
+        ending: Ending,
+        /// The job's next state.
+        next: Next,
+        /// The time of the report, or of the decision that the attempt was lost.
+        at: WallTime,
+    },
+    /// Queued jobs failed without an attempt, because their parent cannot provide the weights. A job with an earlier result keeps it.
+    ParentUnavailable {
+        /// The jobs that failed.
+        jobs: Vec<JobId>,
+        /// Names the parent and the reason.
+        failure: Failure,
+        /// The time of the decision.
+        at: WallTime,
+    },
+    /// A job was queued again: a failed one on a user's request, or a finished one because its weights are wanted and missing. A finished
+    /// job keeps its result, whatever the new attempt gives; the weights that it saved before no longer count.
+    Requeued {
         /// The job.
         job: JobId,
-        /// Its attempt.
-        attempt: Attempt,
-        /// How.
-        ending: Ending,
-        /// What follows for the job.
-        next: Next,
-        /// When.
+        /// The time of the decision.
         at: WallTime,
     },
-    /// Queued jobs have failed without an attempt: what they build on cannot be had. Those that have a result from before keep it.
-    Stranded {
-        /// Which.
-        jobs: Vec<JobId>,
-        /// Why.
-        failure: Failure,
-        /// When.
-        at: WallTime,
-    },
-    /// A job is queued again: a failed one because a user asks for it, a finished one because weights are wanted that are not there. What
-    /// has finished will give the same; its result stays, whatever becomes of that, and the weights that it has left before do not count
-    /// any more.
-    Requeued {
-        /// Which.
-        job: JobId,
-        /// When.
-        at: WallTime,
-    },
-    /// Jobs that no sweep names any more but whose results are kept: how a restart begins.
-    Remembered {
+    /// Jobs that no sweep lists any more, whose results are kept. The store returns it first on a restart.
+    Unlisted {
         /// Their configurations.
         cells: Vec<NewCell>,
         /// The jobs.
         jobs: Vec<NewJob>,
     },
-    /// A job as a store has kept it, after the record that names it: how a restart goes on.
+    /// The stored state of a job. The store returns it on a restart, after the record that lists the job.
     Restored {
         /// The job.
         job: JobId,
         /// Attempts made.
         attempts: u32,
-        /// Of these, failures that count towards the limit.
+        /// Failures that count towards the limit.
         failures: u32,
-        /// The furthest epoch that any of them has reached, and had reached when the last failure happened that counts.
-        reached: (u32, u32),
-        /// Whether it has a result, though it may be trained again for its weights.
+        /// The epochs that its attempts completed.
+        reached: Reached,
+        /// Whether it has a result; it may be retrained for its weights all the same.
         result: bool,
-        /// Where it stands.
+        /// Its state.
         state: StoredState,
     },
 }
 
-/// A configuration of a submitted sweep.
+/// A cell of a submitted sweep.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewCell {
-    /// Its hash.
+    /// The hash of the configuration.
     pub id: CellId,
-    /// Its canonical form.
+    /// The configuration in canonical form.
     pub configuration: Arc<str>,
 }
 
 /// A job of a submitted sweep.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NewJob {
-    /// Its hash.
+    /// The hash of cell and seed.
     pub id: JobId,
-    /// Its cell.
+    /// The job's cell.
     pub cell: CellId,
-    /// Its seed.
+    /// The job's seed.
     pub seed: u64,
-    /// What it builds on.
+    /// The parent's weights that it starts from.
     pub origin: Option<Origin>,
 }
 
-/// The weights that a job builds on.
+/// The parent's weights that a child job starts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Whose.
+    /// The parent job.
     pub job: JobId,
-    /// Which of them.
+    /// The epoch whose weights are used.
     pub at: EpochSelection,
 }
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ending {
-    /// The job is trained.
+    /// It trained the job to the end.
     Finished(Box<Facts>),
-    /// It is not.
+    /// It failed.
     Failed(Failure),
 }
 
-/// What follows for a job when an attempt has ended.
+/// What happens to a job after an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing: it has its result.
+    /// Nothing: the job has its result.
     Done,
-    /// It is queued again.
+    /// The job is queued again.
     Retry {
-        /// Not assigned before then.
+        /// The end of the back-off.
         not_before: WallTime,
         /// Failures so far that count towards the limit.
         failures: u32,
-        /// The epoch that the job had reached when the last of them happened.
+        /// The furthest epoch of the job at the last of these failures.
         reached: u32,
     },
-    /// It has failed, or has the result that it had before.
+    /// The job failed; or, if it had a result before, it keeps that.
     GiveUp,
 }
 
-/// Where a job stands, as a store keeps it.
+/// The state of a job as the store keeps it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoredState {
-    /// Waiting.
+    /// Waiting for an attempt.
     Queued {
-        /// Not assigned before then.
+        /// The end of the back-off; 0 if there is none.
         not_before: WallTime,
     },
-    /// Given to a worker.
+    /// Assigned to a worker.
     Running {
-        /// Whose attempt it is.
+        /// The worker.
         worker: WorkerName,
-        /// Since when.
+        /// The time of the assignment.
         at: WallTime,
     },
-    /// Has its result.
+    /// Finished with a result.
     Finished {
-        /// The weights that it left for jobs that build on it.
+        /// The weights that it saved for child jobs.
         kept: BTreeMap<EpochSelection, Digest>,
     },
-    /// Has none and is not tried again.
+    /// Failed for good.
     Failed(Failure),
-    /// Wanted by no sweep.
+    /// Cancelled.
     Dropped,
 }

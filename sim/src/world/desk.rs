@@ -1,117 +1,129 @@
-//! What happens to the coordinator: it takes in what has come, commits it, and acts on it, as the driver does.
+//! The coordinator's part of a cluster. It performs what the shipped commit gate returns, in place of the asynchronous driver.
 
-use super::{BEGINNING, Call, Happening, World};
-use crate::coordinator::{Request, Round, TERMS, policy};
-use crate::network::Parcel;
+use super::{START, SimEvent, UserRequest, World};
+use crate::coordinator::{Request, TERMS, policy};
+use crate::network::Packet;
 use crate::plan::Plan;
+use plusminus_coordinator::CommitGate;
 use plusminus_core::id::WorkerName;
-use plusminus_core::scheduler::{Again, Effect, Event, Record, Scheduler, WallTime};
+use plusminus_core::scheduler::{Effect, Event, Record, RetrySelection, Scheduler, WallTime};
 use plusminus_proto::convert::attempts;
 use plusminus_proto::session;
 use plusminus_proto::v1::from_worker;
 
 impl World {
     pub(super) fn start_coordinator(&mut self) -> Result<(), String> {
-        if self.coordinator.machine.is_some() {
+        if self.coordinator.is_running() {
             return Ok(());
         }
         let records = self.coordinator.disk.records().map_err(|error| error.to_string())?;
-        let machine = Scheduler::restart(policy(), records, WallTime(self.now));
-        self.promises.restarted(&machine)?;
+        let scheduler = Scheduler::restart(policy(), records, WallTime(self.now));
+        self.promises.restarted(&scheduler)?;
         if let Some(before) = self.coordinator.committed.take()
-            && before.essence() != machine.state().essence()
+            && before.durable_jobs() != scheduler.state().durable_jobs()
         {
-            let (before, after) = (before.essence(), machine.state().essence());
-            return Err(format!("a restart should lead to {before:?} and leads to {after:?}"));
+            let (before, after) = (before.durable_jobs(), scheduler.state().durable_jobs());
+            return Err(format!("expected {before:?} after a restart, found {after:?}"));
         }
-        self.coordinator.machine = Some(machine);
+        self.coordinator.gate = Some(CommitGate::new(scheduler));
         self.coordinator.process += 1;
         let process = self.coordinator.process;
-        self.after(0, Happening::CoordinatorTick(process));
+        self.after(0, SimEvent::CoordinatorTick(process));
         Ok(())
     }
 
-    /// A user calls, and calls again where nobody is there.
-    pub(super) fn call(&mut self, call: Call) -> Result<(), String> {
-        if self.coordinator.machine.is_none() {
-            self.after(1_000, Happening::User(call));
+    /// A user sends a request, or tries again later if the coordinator is down.
+    pub(super) fn call(&mut self, call: UserRequest) -> Result<(), String> {
+        if !self.coordinator.is_running() {
+            self.after(1_000, SimEvent::User(call));
             return Ok(());
         }
         let ticket = self.coordinator.ticket();
         self.calls.insert(ticket, call);
         let event = match call {
-            Call::Submit => Event::Submit(ticket, self.plan.submission()),
-            Call::Cancel => Event::Cancel(ticket, Plan::sweep()),
-            Call::Resume => Event::Resume(ticket, Plan::sweep(), Again::Failed),
+            UserRequest::Submit => Event::Submit(ticket, self.plan.submission()),
+            UserRequest::Cancel => Event::Cancel(ticket, Plan::sweep()),
+            UserRequest::Resume => Event::Resume(ticket, Plan::sweep(), RetrySelection::AllFailed),
         };
         self.coordinator.inbox.push_back(Request::User(event));
         self.serve()
     }
 
-    /// Takes in what has come. While a commit is under way heartbeats are answered, and nothing else is taken in.
+    /// Handles what has arrived. During a commit heartbeats are answered and everything else waits.
     pub(super) fn serve(&mut self) -> Result<(), String> {
-        if let Some(round) = &self.coordinator.round {
-            let mut answered = Vec::new();
-            for request in &self.coordinator.inbox {
-                let Request::Message(session, from_worker::Message::Heartbeat(heartbeat)) = request else { continue };
-                // Who is about to be told to stop something is not told to go on.
-                let stops = |effect: &Effect| matches!(effect, Effect::Stop { session: s, .. } if s == session);
-                if !round.effects.iter().any(stops) {
-                    answered.push(Effect::Renew(*session, heartbeat.beat));
-                }
-            }
-            let beats = |request: &Request| matches!(request, Request::Message(_, from_worker::Message::Heartbeat(_)));
-            let waiting = std::mem::take(&mut self.coordinator.inbox);
-            let (held, waiting): (Vec<_>, Vec<_>) = waiting.into_iter().partition(beats);
-            self.coordinator.inbox.extend(waiting);
-            self.coordinator.held.extend(held);
-            answered.into_iter().for_each(|effect| self.act(effect));
+        if self.coordinator.writing.is_some() {
+            self.answer_heartbeats();
             return Ok(());
         }
-        let mut round = Round::default();
-        // Time passes only after what workers have said meanwhile.
-        let held = std::mem::take(&mut self.coordinator.held);
-        let waiting = std::mem::take(&mut self.coordinator.inbox);
-        for request in held.into_iter().chain(waiting) {
-            let Some(event) = self.event(request) else { continue };
-            let Some(machine) = &mut self.coordinator.machine else { return Ok(()) };
-            for effect in machine.handle(WallTime(self.now), event) {
-                match effect {
-                    Effect::Record(record) => round.records.push(record),
-                    other => round.effects.push(other),
-                }
+        // Heartbeats that arrived during a commit are a round of their own, before anything else.
+        let held = self.coordinator.gate.as_mut().map(CommitGate::take_held_heartbeats).unwrap_or_default();
+        if !held.is_empty() {
+            self.run_round(held);
+            if self.coordinator.writing.is_some() {
+                self.answer_heartbeats();
+                return Ok(());
             }
         }
-        if round.records.is_empty() {
-            round.effects.into_iter().for_each(|effect| self.act(effect));
+        let waiting = std::mem::take(&mut self.coordinator.inbox);
+        let events: Vec<Event> = waiting.into_iter().filter_map(|request| self.event(request)).collect();
+        self.run_round(events);
+        Ok(())
+    }
+
+    /// Accepts events, and starts their commit. If there is nothing to commit, performs their effects at once.
+    fn run_round(&mut self, events: Vec<Event>) {
+        let Some(gate) = &mut self.coordinator.gate else { return };
+        for event in events {
+            gate.accept(WallTime(self.now), event);
+        }
+        let records = gate.begin_commit();
+        if records.is_empty() {
+            let effects = gate.committed();
+            effects.into_iter().for_each(|effect| self.act(effect));
         } else {
             let slow = self.now < self.coordinator.disk_slow;
-            let takes = if slow { self.chance.between(100, 2_500) } else { self.chance.delay(8, 300) };
-            self.coordinator.round = Some(round);
+            let takes = if slow { self.rng.between(100, 2_500) } else { self.rng.delay(8, 300) };
+            self.coordinator.writing = Some(records);
             let process = self.coordinator.process;
-            self.after(takes, Happening::Committed(process));
+            self.after(takes, SimEvent::Committed(process));
         }
-        Ok(())
+    }
+
+    /// Answers the heartbeats that arrived during a commit.
+    fn answer_heartbeats(&mut self) {
+        let is_heartbeat =
+            |request: &Request| matches!(request, Request::Message(_, from_worker::Message::Heartbeat(_)));
+        let arrived = std::mem::take(&mut self.coordinator.inbox);
+        let (heartbeats, waiting): (Vec<_>, Vec<_>) = arrived.into_iter().partition(is_heartbeat);
+        self.coordinator.inbox.extend(waiting);
+        for request in heartbeats {
+            if let Some(Event::Heartbeat(heartbeat)) = self.event(request)
+                && let Some(gate) = &mut self.coordinator.gate
+                && let Some(renewal) = gate.hold_heartbeat(heartbeat)
+            {
+                self.act(renewal);
+            }
+        }
     }
 
     pub(super) fn event(&mut self, request: Request) -> Option<Event> {
         match request {
             Request::User(event) => Some(event),
-            Request::Gone(session) => Some(Event::Left(session)),
+            Request::Gone(session) => Some(Event::Disconnected(session)),
             Request::Message(session, message) => session::event(session, message).ok().flatten(),
-            Request::Hello(line, from_worker::Message::Hello(hello)) => {
+            Request::Hello(connection_id, from_worker::Message::Hello(hello)) => {
                 let session = self.coordinator.session();
-                match self.network.connections.get_mut(&line) {
+                match self.network.connections.get_mut(&connection_id) {
                     Some(connection) => connection.session = Some(session),
-                    // It broke while the Hello waited to be taken in, and that it did is taken in next.
+                    // The connection broke while the `Hello` waited; its end is handled next.
                     None => self.coordinator.inbox.push_back(Request::Gone(session)),
                 }
-                Some(Event::Joined {
+                Some(Event::Connected {
                     session,
                     worker: WorkerName(hello.worker),
                     instance: hello.instance,
                     slots: session::slots(&hello.devices),
-                    gpu: session::are_gpus(&hello.devices),
+                    device: session::device_class(&hello.devices),
                     holds: attempts(&hello.holds).ok()?,
                 })
             }
@@ -119,36 +131,39 @@ impl World {
         }
     }
 
-    /// The disk has answered.
+    /// The commit ends, or fails because the disk is full and is retried.
     pub(super) fn committed(&mut self) -> Result<(), String> {
         if self.now < self.coordinator.disk_full {
             let process = self.coordinator.process;
-            self.after(1_000, Happening::Committed(process));
+            self.after(1_000, SimEvent::Committed(process));
+            let renewals = self.coordinator.gate.as_mut().map(CommitGate::early_renewals).unwrap_or_default();
+            renewals.into_iter().for_each(|effect| self.act(effect));
             return Ok(());
         }
-        let Some(Round { records, effects }) = self.coordinator.round.take() else { return Ok(()) };
+        let Some(records) = self.coordinator.writing.take() else { return Ok(()) };
         self.durable(&records)?;
+        let effects = self.coordinator.gate.as_mut().map(CommitGate::committed).unwrap_or_default();
         effects.into_iter().for_each(|effect| self.act(effect));
         self.serve()
     }
 
     pub(super) fn durable(&mut self, records: &[Record]) -> Result<(), String> {
-        records.iter().for_each(|record| self.trace.line(self.now - BEGINNING, format_args!("durable: {record:?}")));
+        records.iter().for_each(|record| self.trace.line(self.now - START, format_args!("durable: {record:?}")));
         self.coordinator.disk.commit(records).map_err(|error| error.to_string())?;
         self.promises.committed(&self.plan, records)
     }
 
     pub(super) fn act(&mut self, effect: Effect) {
         if let Some((session, message)) = session::message(&effect, TERMS) {
-            if let Some(line) = self.network.of_session(session) {
-                self.send(line, Parcel::ToWorker(message));
+            if let Some(connection_id) = self.network.of_session(session) {
+                self.send(connection_id, Packet::ToWorker(message));
             }
             return;
         }
         match effect {
             Effect::Disconnect(session) | Effect::Reject(session) => {
-                if let Some(line) = self.network.of_session(session) {
-                    self.after(1, Happening::Breaks(line));
+                if let Some(connection_id) = self.network.of_session(session) {
+                    self.after(1, SimEvent::ConnectionLost(connection_id));
                 }
             }
             Effect::Submitted(ticket, _) => {
@@ -157,8 +172,8 @@ impl World {
             }
             Effect::Cancelled(ticket, _) => {
                 self.calls.remove(&ticket);
-                let after = self.chance.between(10, 20_000);
-                self.after(after, Happening::User(Call::Submit));
+                let after = self.rng.between(10, 20_000);
+                self.after(after, SimEvent::User(UserRequest::Submit));
             }
             Effect::Resumed(ticket, _) | Effect::Refuse(ticket, _) => {
                 self.calls.remove(&ticket);

@@ -1,21 +1,25 @@
-//! Checkpoints: files from which a job that is tried again goes on.
+//! Checkpoints: files from which a job's next attempt resumes.
 //!
-//! - `every`: how often one is written.
-//! - `format`: what is in a file.
-//! - `directory`: which files there are, what takes whose place, and which are to go.
+//! - `interval`: how often a checkpoint is written.
+//! - `policy`: decides when to write and which files to remove. Pure; the training loop performs its decisions.
+//! - `format`: the content of a file.
+//! - `store`: the files of one job in a directory.
 //!
-//! One is made at the end of an epoch, and holds all that the epochs to come depend on: weights, what the optimiser and the loss
-//! remember, the weights best so far, every epoch's measurements, and what was found at the start (T̂ of forward correction, where
-//! the initial weights came from). No generator is in it: an epoch's random streams are made anew from the job's seeds.
+//! A checkpoint is made at the end of an epoch and holds everything that later epochs depend on: weights, the state of optimiser and
+//! loss, the best weights so far, every epoch's measurements, and what was found at the start (the estimated transition matrix of
+//! forward correction, the file of the initial weights). It holds no random generator, because every epoch derives its random streams
+//! from the job's seeds.
 //!
-//! *Architecture invariant:* a job that goes on from a checkpoint gives the bytes that it would have given without. So those of
-//! every attempt are as good, and one that another engine or other data made, or that is not whole, is not used at all.
+//! *Architecture invariant:* a job that resumes from a checkpoint gives the bytes that it gives without an interruption. Checkpoints of
+//! all attempts are therefore equally good. A checkpoint of another engine or other data, or a damaged one, is not used.
 
-mod directory;
-mod every;
 mod format;
+mod interval;
+mod policy;
+mod store;
 
-pub(crate) use directory::Shelf;
-pub use directory::{Checkpoints, remove};
-pub use every::{Every, UnknownEvery};
-pub(crate) use format::{About, Saved, Standing, Unusable, read, write};
+pub(crate) use format::{CheckpointError, CheckpointOrigin, SavedCheckpoint, TrainingState, read, write};
+pub use interval::{CheckpointInterval, InvalidCheckpointInterval};
+pub(crate) use policy::{CheckpointAction, CheckpointEvent, CheckpointId, CheckpointPolicy};
+pub(crate) use store::CheckpointStore;
+pub use store::{CheckpointOptions, remove};

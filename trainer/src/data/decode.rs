@@ -1,28 +1,28 @@
-//! Image files, JPEG or PNG, as pixels of one extent.
+//! Decodes JPEG and PNG files into pixels of one shape.
 //!
-//! An image is stretched to the extent that is asked for, as the released code of Xu et al. 2019 does it, with a triangle filter that is as
-//! wide as what becomes one pixel; one that has the extent already stays as it is. Grey images have three equal channels where colour is asked for,
-//! and what is transparent counts as opaque.
+//! An image is stretched to the requested size, as in the released code of Xu et al. 2019, with a triangle filter whose width covers the
+//! area of one resulting pixel. An image of that size stays as it is. A grey image gets three equal channels if colour is requested.
+//! Transparency is ignored.
 
-use super::ImageShape;
 use super::error::DataError;
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, ImageReader, Limits};
+use plusminus_core::methods::dataset::ImageShape;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-/// The most pixels along a side of a file: a header cannot ask for more memory than that.
+/// The most pixels along a side of an image, so that a header cannot demand any amount of memory.
 const SIDE: u32 = 16_384;
 
-/// The most threads that decode at once.
+/// The most threads that decode.
 const THREADS: usize = 8;
 
-/// Decodes the files `path(0)`, `path(1)`, … `path(count − 1)` one after another into `pixels`, each channels × height × width. Several
-/// threads do it; whose is which changes nothing.
+/// Decodes the files `path(0)`, `path(1)`, … `path(count − 1)` into `pixels`, channels × height × width for each. Several threads share
+/// the files; the result does not depend on how.
 ///
 /// # Errors
-/// The first file, in their order, that cannot be had.
+/// The first file, in this order, that cannot be read or decoded.
 pub(super) fn all(
     count: usize,
     path: impl Fn(usize) -> PathBuf + Sync,
@@ -43,7 +43,7 @@ pub(super) fn all(
             .enumerate()
             .map(|(i, pixels)| scope.spawn(move || part(i * share, pixels)))
             .collect();
-        // Every thread is waited for; the first error in the order of the files is the one that is told.
+        // Waits for all threads, so that the error is the first one in the order of the files.
         let results: Vec<_> = parts
             .into_iter()
             .map(|part| part.join().unwrap_or_else(|panicked| std::panic::resume_unwind(panicked)))
@@ -99,7 +99,7 @@ pub(super) mod tests {
 
     const SMALL: ImageShape = ImageShape { channels: 3, height: 2, width: 3 };
 
-    /// The bytes of an image file, `jpg` or `png`, of this colour at each column and row.
+    /// The bytes of a `jpg` or `png` file with the given colour at each column and row.
     pub fn picture(kind: &str, width: u32, height: u32, colour: impl Fn(u8, u8) -> [u8; 3]) -> Vec<u8> {
         let image = RgbImage::from_fn(width, height, |x, y| image::Rgb(colour(x as u8, y as u8)));
         let mut bytes = Cursor::new(Vec::new());
@@ -120,26 +120,26 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_image_of_the_right_extent_becomes_planes_as_it_is() {
+    fn an_image_of_the_right_size_is_not_resized() {
         let bytes = picture("png", 3, 2, |x, y| [10 * x + 100 * y, 7, 200 + x]);
         let expected = [[0, 10, 20, 100, 110, 120], [7; 6], [200, 201, 202, 200, 201, 202]].concat();
         assert_eq!(decoded(&bytes, SMALL).unwrap(), expected);
     }
 
     #[test]
-    fn an_image_is_stretched_to_the_extent_whatever_its_own() {
-        // Each pixel of the result is the mean of equal ones.
+    fn an_image_of_another_size_is_stretched() {
+        // Each resulting pixel is the mean of equal ones.
         let bytes = picture("png", 30, 40, |x, y| [10 * (x / 10), 100 * (y / 20), 0]);
         let pixels = decoded(&bytes, SMALL).unwrap();
         assert!(pixels[0] < 2 && pixels[1].abs_diff(10) <= 1 && pixels[2].abs_diff(20) <= 2, "{pixels:?}");
         assert!(pixels[6] < 20 && pixels[9].abs_diff(100) < 20, "{pixels:?}");
-        // Known values: two pixels become four under a triangle of radius 1 that is cut at the edges.
+        // Known values: two pixels become four under a triangle of radius 1, cut at the edges.
         let shape = ImageShape { channels: 1, height: 1, width: 4 };
         assert_eq!(decoded(&picture("png", 2, 1, |x, _| [200 * x; 3]), shape).unwrap(), [0, 50, 150, 200]);
     }
 
     #[test]
-    fn grey_and_transparent_images_are_read_in_colour_and_in_grey() {
+    fn grey_and_transparent_images_are_read_as_colour_and_as_grey() {
         let mut bytes = Cursor::new(Vec::new());
         GrayImage::from_pixel(3, 2, image::Luma([77])).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
         assert_eq!(decoded(bytes.get_ref(), SMALL).unwrap(), [77; 18]);
@@ -149,7 +149,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_file_cut_anywhere_or_of_another_kind_is_an_error_and_no_panic() {
+    fn a_truncated_file_or_another_format_is_an_error() {
         for kind in ["jpg", "png"] {
             let bytes = picture(kind, 16, 16, |x, y| [x * 9, y * 9, x ^ y]);
             assert!(decoded(&bytes, SMALL).is_ok());
@@ -162,15 +162,15 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_header_cannot_ask_for_more_memory_than_an_image_may_have() {
+    fn a_header_with_a_huge_size_is_an_error() {
         let mut bytes = picture("png", 16, 16, |_, _| [0; 3]);
-        // Width and height stand behind the signature and the name of the first chunk; their checksum behind them.
+        // Width and height follow the signature and the name of the first chunk. Their checksum follows them.
         bytes[16..24].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff]);
         assert!(matches!(decoded(&bytes, SMALL).unwrap_err(), DataError::Image { .. }));
     }
 
     #[test]
-    fn many_files_are_decoded_in_their_order_and_the_first_that_is_broken_is_named() {
+    fn files_are_decoded_in_order_and_the_first_damaged_one_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = |i: usize| directory.path().join(format!("{i}.png"));
         for i in 0..100 {

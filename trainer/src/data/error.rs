@@ -1,138 +1,141 @@
-//! Why a data set cannot be had. Every message says which file, what was expected and found, and what to do.
+//! Why a data set cannot be loaded. Every message states the file, what was expected, what was found, and a remedy.
 
+use super::directories::searched;
 use image::ImageError;
 use plusminus_core::outcome::{Failure, FailureKind};
 use std::io;
 use std::path::PathBuf;
 
-/// Why a data set cannot be had.
+/// Why a data set cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
-    /// None of its files is in any of the places.
+    /// No place has any of the data set's files.
     #[error(
-        "the data set {name} was not found{}: {remedy} and name the directory that has it with --datasets DIR or \
-         PLUSMINUS_DATASETS",
-        listed(looked)
+        "data set `{name}` not found{}; {remedy}, then name its directory with `--datasets DIR` or `PLUSMINUS_DATASETS`",
+        searched(places)
     )]
     NotFound {
         /// The data set.
         name: &'static str,
-        /// Every place that was looked at.
-        looked: Vec<PathBuf>,
-        /// How to get it.
+        /// Every place that was searched.
+        places: Vec<PathBuf>,
+        /// Where to get the files, as a command: "unpack …".
         remedy: &'static str,
     },
-    /// Some of its files are in a place and one is not.
-    #[error("{} has a part of the data set {name}, but {}", directory.display(), absent(files))]
+    /// A place has some of the data set's files and lacks others.
+    #[error("data set `{name}` is incomplete: {} lacks {}; add the file", directory.display(), files.join(" or "))]
     Incomplete {
         /// The data set.
         name: &'static str,
-        /// Where the others are.
+        /// The place that has the other files.
         directory: PathBuf,
-        /// What is missing: the names that the file may have.
+        /// The names that the missing file may have.
         files: Vec<String>,
     },
     /// A file cannot be read.
-    #[error("{} cannot be read ({source}): check that the file is there and its permissions", path.display())]
+    #[error("cannot read {}: {source}; check that the file exists and its permissions", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         source: io::Error,
     },
     /// A compressed file is damaged.
-    #[error("{} is not a whole gzip file ({source}): fetch it again", path.display())]
+    #[error("{} is not a complete gzip file: {source}; fetch it again", path.display())]
     Gzip {
         /// The file.
         path: PathBuf,
-        /// The decoder's words.
+        /// The decoder's error.
         source: io::Error,
     },
-    /// A file is of another kind.
-    #[error("{} is not an IDX file of {kind}: expected the magic number {expected}, found {found}: check that the file is what its name says", path.display())]
+    /// A file has another format.
+    #[error(
+        "{} is not an IDX file of {kind}: expected the magic number {expected}, found {found}; check that the file is what its name says",
+        path.display()
+    )]
     Magic {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// What it should contain: images or labels.
         kind: &'static str,
-        /// The first four bytes that it should have.
+        /// The expected first four bytes, as a big-endian number.
         expected: u32,
-        /// Those it has.
+        /// The first four bytes of the file.
         found: u32,
     },
-    /// A file ends too soon.
-    #[error("{} is cut short: expected {expected} bytes, found {found}: fetch it again", path.display())]
+    /// A file is too short.
+    #[error("{} is truncated: expected {expected} bytes, found {found}; fetch it again", path.display())]
     Truncated {
         /// The file.
         path: PathBuf,
-        /// Bytes (uncompressed) that it should have.
+        /// Its expected size in bytes, uncompressed.
         expected: u64,
-        /// Bytes that are there.
+        /// Its size in bytes, uncompressed.
         found: u64,
     },
-    /// A file goes on after its end.
-    #[error("{} is too long: expected {expected} bytes, found more: fetch it again", path.display())]
+    /// A file is too long.
+    #[error("{} is too long: expected {expected} bytes, found more; fetch it again", path.display())]
     Trailing {
         /// The file.
         path: PathBuf,
-        /// Bytes (uncompressed) that it should have.
+        /// Its expected size in bytes, uncompressed.
         expected: u64,
     },
-    /// A file holds another number or size of things than the data set has.
-    #[error("{} has the wrong extents: expected {expected}, found {found}: check that the file belongs to the data set", path.display())]
+    /// A file or folder contains another number of things, or things of another size, than the data set.
+    #[error("{}: expected {expected}, found {found}; check that it belongs to the data set", path.display())]
     Extents {
-        /// The file.
+        /// The file or folder.
         path: PathBuf,
-        /// What the data set has.
+        /// The sizes or counts in the data set.
         expected: String,
-        /// What the file's header says.
+        /// The sizes or counts that were found.
         found: String,
     },
-    /// A file of Python's is no pickle, or holds something else than images and labels.
-    #[error("{} is not a batch of images that Python saved ({source}): fetch it again", path.display())]
+    /// A file is not a Python pickle of images and labels.
+    #[error("{} is not a Python pickle of images and labels: {source}; fetch it again", path.display())]
     Pickle {
         /// The file.
         path: PathBuf,
-        /// The decoder's words.
+        /// The decoder's error.
         source: Box<serde_pickle::Error>,
     },
-    /// An image file is damaged, or of another kind than it should be.
-    #[error("{} is not a whole JPEG or PNG image ({source}): replace it", path.display())]
+    /// An image file is damaged or has another format.
+    #[error("{} is not a complete JPEG or PNG image: {source}; replace it", path.display())]
     Image {
         /// The file.
         path: PathBuf,
-        /// The decoder's words.
+        /// The decoder's error.
         source: Box<ImageError>,
     },
-    /// A line of a list says something else than it should.
-    #[error("{}, line {line}: expected {expected}, found {found}: fetch the file again", path.display())]
+    /// A line of a list is malformed.
+    #[error("{}, line {line}: expected {expected}, found {found}; fetch the file again", path.display())]
     Line {
         /// The list.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// What should stand there.
+        /// The expected content.
         expected: String,
-        /// What stands there.
+        /// The line's content.
         found: String,
     },
-    /// A pair of files does not belong together.
+    /// A file of images and a file of labels do not belong together.
     #[error(
-        "{} has {images} images and {} has {labels} labels: both files must come from one copy of the data set",
+        "{} has {images} images, {} has {labels} labels; take both files from one copy of the data set",
         images_path.display(), labels_path.display()
     )]
     Mismatch {
         /// The file of images.
         images_path: PathBuf,
-        /// Images in it.
+        /// The number of images.
         images: usize,
         /// The file of labels.
         labels_path: PathBuf,
-        /// Labels in it.
+        /// The number of labels.
         labels: usize,
     },
-    /// A label names no class.
-    #[error("{}: the label of sample {index} is {label}, expected one below {classes}: fetch the file again", path.display())]
+    /// A label is not a class of the data set.
+    #[error("{}: sample {index} has the label {label}, expected one below {classes}; fetch the file again", path.display())]
     Label {
         /// The file.
         path: PathBuf,
@@ -140,25 +143,26 @@ pub enum DataError {
         index: usize,
         /// Its label.
         label: u8,
-        /// Classes of the data set.
+        /// The number of classes.
         classes: usize,
     },
 }
 
 impl DataError {
-    /// Whether another try may go well: where the system could not read a file that is there (a network file system that does not answer, a
-    /// failing disk). What is not there, may not be read, or says something else than it should is so for every try.
+    /// Whether a retry may succeed: the system could not read an existing file, for example because a network file system did not
+    /// answer or a disk fails. A file that is missing, forbidden or wrong stays so.
     pub fn is_transient(&self) -> bool {
         match self {
-            DataError::Read { source, .. } | DataError::Gzip { source, .. } => is_passing(source),
+            DataError::Read { source, .. } | DataError::Gzip { source, .. } => is_transient(source),
             DataError::Pickle { source, .. } => {
-                matches!(&**source, serde_pickle::Error::Io(source) if is_passing(source))
+                matches!(&**source, serde_pickle::Error::Io(source) if is_transient(source))
             }
-            DataError::Image { source, .. } => matches!(&**source, ImageError::IoError(source) if is_passing(source)),
-            // Looked for in every place, and not there.
-            DataError::NotFound { .. } | DataError::Incomplete { .. } => false,
-            // Read to the end, and wrong.
-            DataError::Magic { .. }
+            DataError::Image { source, .. } => {
+                matches!(&**source, ImageError::IoError(source) if is_transient(source))
+            }
+            DataError::NotFound { .. }
+            | DataError::Incomplete { .. }
+            | DataError::Magic { .. }
             | DataError::Truncated { .. }
             | DataError::Trailing { .. }
             | DataError::Extents { .. }
@@ -169,9 +173,9 @@ impl DataError {
     }
 }
 
-/// Whether it is the system that could not read what is there. An error without a number of the system's is a decoder's, or says that
-/// the end came too soon.
-pub(crate) fn is_passing(error: &io::Error) -> bool {
+/// Whether the system failed to read an existing file. An error without a number of the system's comes from a decoder, or reports an
+/// early end of the file.
+pub(crate) fn is_transient(error: &io::Error) -> bool {
     let lasting = matches!(
         error.kind(),
         io::ErrorKind::NotFound
@@ -183,31 +187,15 @@ pub(crate) fn is_passing(error: &io::Error) -> bool {
     error.raw_os_error().is_some() && !lasting
 }
 
-/// The failure of a job that cannot have what it is trained on: of another try something is to be hoped for only where that may pass.
-pub(crate) fn unreadable(error: impl std::fmt::Display, passing: bool) -> Failure {
-    let kind = if passing { FailureKind::Infrastructure } else { FailureKind::UserError };
+/// The failure of a job whose data cannot be loaded: `Infrastructure` if a retry may succeed, `UserError` otherwise.
+pub(crate) fn read_failure(error: impl std::fmt::Display, is_transient: bool) -> Failure {
+    let kind = if is_transient { FailureKind::Infrastructure } else { FailureKind::UserError };
     Failure::new(kind, error.to_string())
 }
 
 impl From<DataError> for Failure {
     fn from(error: DataError) -> Self {
-        unreadable(&error, error.is_transient())
-    }
-}
-
-/// After "was not found".
-fn listed(places: &[PathBuf]) -> String {
-    match places {
-        [] => ", for there was no place to look in".to_owned(),
-        _ => format!(" in {}", places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(", ")),
-    }
-}
-
-/// After "but".
-fn absent(files: &[String]) -> String {
-    match files {
-        [file] => format!("{file} is missing: add it"),
-        files => format!("{} are missing: add one of them", files.join(" and ")),
+        read_failure(&error, error.is_transient())
     }
 }
 
@@ -228,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_the_system_cannot_read_may_be_read_another_time() {
+    fn a_file_that_the_system_cannot_read_is_retried() {
         // EIO, ENFILE, and on Linux ESTALE and ETIMEDOUT.
         for number in [5, 23, 116, 110] {
             assert_eq!(kinds(|| io::Error::from_raw_os_error(number)), [FailureKind::Infrastructure; 4], "{number}");
@@ -236,15 +224,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_or_damaged_is_so_for_every_try() {
+    fn a_missing_or_damaged_file_is_the_users_error() {
         // ENOENT, EACCES, EISDIR.
         for number in [2, 13, 21] {
             assert_eq!(kinds(|| io::Error::from_raw_os_error(number)), [FailureKind::UserError; 4], "{number}");
         }
         for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData] {
-            assert_eq!(kinds(|| kind.into()), [FailureKind::UserError; 4], "{kind}: a decoder's word");
+            assert_eq!(kinds(|| kind.into()), [FailureKind::UserError; 4], "{kind}: a decoder's error");
         }
-        let missing = DataError::NotFound { name: "mr", looked: Vec::new(), remedy: "fetch it" };
+        let missing = DataError::NotFound { name: "mr", places: Vec::new(), remedy: "fetch it" };
+        assert_eq!(
+            missing.to_string(),
+            "data set `mr` not found: no `--datasets` directory was given; fetch it, then name its directory with `--datasets DIR` \
+             or `PLUSMINUS_DATASETS`"
+        );
         assert_eq!(Failure::from(missing).kind, FailureKind::UserError);
     }
 }

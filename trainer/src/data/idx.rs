@@ -1,9 +1,10 @@
-//! IDX files, as MNIST's authors defined them: a magic number (2051 images, 2049 labels), the extents, the bytes; all numbers
-//! big-endian; plain or compressed with gzip, told apart by content rather than name.
+//! Reads IDX files, as MNIST's authors defined them: a magic number (2051 for images, 2049 for labels), the extents, then the bytes. All
+//! numbers are big-endian. A file may be compressed with gzip, whatever its name.
 
 use super::error::DataError;
-use super::{ImageShape, Images};
+use super::sample_set::SampleSet;
 use flate2::bufread::MultiGzDecoder;
+use plusminus_core::methods::dataset::ImageShape;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
@@ -12,36 +13,36 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 const IMAGES: u32 = 2051;
 const LABELS: u32 = 2049;
 
-/// Where the bytes of a file are from.
-pub(super) struct Source {
-    /// For messages, and where the file is.
+/// A file on disk or in the binary.
+pub(super) struct IdxSource {
+    /// The path on disk, or the name for error messages.
     path: PathBuf,
-    /// The bytes, where they are in the binary rather than on disk.
+    /// The bytes of a file in the binary.
     embedded: Option<&'static [u8]>,
 }
 
-/// A file whose header has been read and is of the right kind.
-struct Opened<'a> {
-    source: &'a Source,
-    /// What follows the header, uncompressed.
+/// A file whose header has been read and has the expected kind.
+struct IdxReader<'a> {
+    source: &'a IdxSource,
+    /// The bytes after the header, uncompressed.
     values: Box<dyn Read>,
     compressed: bool,
     extents: Vec<u32>,
 }
 
-impl Source {
+impl IdxSource {
     /// A file on disk.
     pub fn file(path: PathBuf) -> Self {
-        Source { path, embedded: None }
+        IdxSource { path, embedded: None }
     }
 
     /// A file in the binary.
     pub fn embedded(name: &str, bytes: &'static [u8]) -> Self {
-        Source { path: name.into(), embedded: Some(bytes) }
+        IdxSource { path: name.into(), embedded: Some(bytes) }
     }
 
-    /// Reads the header, which must have this magic number and so many extents.
-    fn open(&self, kind: &'static str, magic: u32, extents: usize) -> Result<Opened<'_>, DataError> {
+    /// Reads the header, which must have this magic number and that many extents.
+    fn open(&self, kind: &'static str, magic: u32, extents: usize) -> Result<IdxReader<'_>, DataError> {
         let path = || self.path.clone();
         let refused = |source| DataError::Read { path: path(), source };
         let mut bytes: Box<dyn BufRead> = match self.embedded {
@@ -50,9 +51,9 @@ impl Source {
         };
         let compressed = bytes.fill_buf().map_err(refused)?.starts_with(&GZIP);
         let values: Box<dyn Read> = if compressed { Box::new(MultiGzDecoder::new(bytes)) } else { Box::new(bytes) };
-        let mut opened = Opened { source: self, values, compressed, extents: Vec::new() };
+        let mut opened = IdxReader { source: self, values, compressed, extents: Vec::new() };
         let header = 4 * (1 + extents);
-        let head = opened.take(header)?;
+        let head = opened.read_up_to(header)?;
         let mut numbers = head.as_chunks::<4>().0.iter().map(|word| u32::from_be_bytes(*word));
         if let Some(found) = numbers.next()
             && found != magic
@@ -67,27 +68,28 @@ impl Source {
     }
 }
 
-impl Opened<'_> {
-    /// The next bytes: so many, or fewer at the file's end.
-    fn take(&mut self, limit: usize) -> Result<Vec<u8>, DataError> {
+impl IdxReader<'_> {
+    /// Reads the next `limit` bytes, or fewer at the file's end.
+    fn read_up_to(&mut self, limit: usize) -> Result<Vec<u8>, DataError> {
         let mut bytes = Vec::with_capacity(limit);
         self.values.by_ref().take(limit as u64).read_to_end(&mut bytes).map_err(|error| self.broken(error))?;
         Ok(bytes)
     }
 
-    /// The values, as many as these extents say, and nothing after them. The extents are checked before the values are read and
-    /// one byte more than that is asked for, so no file can take more memory than the data set needs.
+    /// Reads all values of a file with the `expected` extents. The extents are checked before, and at most one extra byte is read, so no
+    /// file takes more memory than the data set.
     fn values(mut self, expected: &[usize]) -> Result<Vec<u8>, DataError> {
         let path = self.source.path.clone();
         if self.extents.iter().zip(expected).any(|(found, expected)| *found as usize != *expected) {
             let times = |extents: Vec<String>| extents.join(" × ");
             let expected = times(expected.iter().map(usize::to_string).collect());
             let found = times(self.extents.iter().map(u32::to_string).collect());
+            let [expected, found] = [expected, found].map(|extents| format!("the extents {extents}"));
             return Err(DataError::Extents { path, expected, found });
         }
         let (header, size) = (4 * (1 + expected.len()) as u64, expected.iter().product::<usize>());
         let total = header + size as u64;
-        let values = self.take(size + 1)?;
+        let values = self.read_up_to(size + 1)?;
         match values.len() {
             found if found < size => Err(DataError::Truncated { path, expected: total, found: header + found as u64 }),
             found if found > size => Err(DataError::Trailing { path, expected: total }),
@@ -101,17 +103,17 @@ impl Opened<'_> {
     }
 }
 
-/// A pair of files: `samples` grey images of this extent, and their labels below `classes`.
+/// Reads a pair of files: `samples` grey images of this shape, and their labels, which must be below `classes`.
 pub(super) fn read(
-    images: &Source,
-    labels: &Source,
+    images: &IdxSource,
+    labels: &IdxSource,
     samples: usize,
     shape: ImageShape,
     classes: usize,
-) -> Result<Images, DataError> {
+) -> Result<SampleSet, DataError> {
     let (opened_images, opened_labels) = (images.open("images", IMAGES, 3)?, labels.open("labels", LABELS, 1)?);
     let (a, b) = (opened_images.extents[0] as usize, opened_labels.extents[0] as usize);
-    // Where one of them is right, that they disagree says more than that the other is wrong.
+    // If one file is right, a mismatch is the better message than a wrong file.
     if a != b && (a == samples || b == samples) {
         let (images_path, labels_path) = (images.path.clone(), labels.path.clone());
         return Err(DataError::Mismatch { images_path, images: a, labels_path, labels: b });
@@ -121,7 +123,7 @@ pub(super) fn read(
     if let Some((index, label)) = values.iter().copied().enumerate().find(|(_, label)| usize::from(*label) >= classes) {
         return Err(DataError::Label { path: labels.path.clone(), index, label, classes });
     }
-    Ok(Images::new(shape, pixels, values.into_iter().map(u32::from).collect()))
+    Ok(SampleSet::new(shape, pixels, values.into_iter().map(u32::from).collect()))
 }
 
 #[cfg(test)]
@@ -151,34 +153,34 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn read_pair(images: Vec<u8>, labels: Vec<u8>) -> Result<Images, DataError> {
-        let source = |name: &str, bytes: Vec<u8>| Source::embedded(name, bytes.leak());
+    fn read_pair(images: Vec<u8>, labels: Vec<u8>) -> Result<SampleSet, DataError> {
+        let source = |name: &str, bytes: Vec<u8>| IdxSource::embedded(name, bytes.leak());
         read(&source("pictures", images), &source("names", labels), 2, SHAPE, 2)
     }
 
     #[test]
-    fn a_pair_is_read_plain_and_compressed() {
-        let expected = Images::new(SHAPE, (0..12).collect(), vec![1, 0]);
+    fn plain_and_compressed_files_are_read() {
+        let expected = SampleSet::new(SHAPE, (0..12).collect(), vec![1, 0]);
         assert_eq!(read_pair(images(), labels()).unwrap(), expected);
         assert_eq!(read_pair(gzip(&images()), labels()).unwrap(), expected);
         assert_eq!(expected.image(1), [6, 7, 8, 9, 10, 11]);
     }
 
     #[test]
-    fn another_magic_number_is_named() {
+    fn another_magic_number_is_an_error() {
         let error = read_pair(labels(), labels()).unwrap_err();
         assert!(matches!(error, DataError::Magic { expected: 2051, found: 2049, .. }), "{error}");
         assert!(error.to_string().contains("pictures"));
     }
 
     #[test]
-    fn a_file_cut_anywhere_is_an_error() {
+    fn a_truncated_file_is_an_error() {
         for file in [images(), gzip(&images())] {
             for end in 0..file.len() {
                 let error = read_pair(file[..end].to_vec(), labels()).unwrap_err();
-                let says_so =
+                let expected =
                     matches!(error, DataError::Truncated { .. } | DataError::Gzip { .. } | DataError::Magic { .. });
-                assert!(says_so, "{end}: {error}");
+                assert!(expected, "{end}: {error}");
             }
         }
         let cut = images()[..20].to_vec();
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_after_the_end_are_an_error() {
+    fn extra_bytes_are_an_error() {
         for wrap in [|bytes: &[u8]| bytes.to_vec(), |bytes: &[u8]| gzip(bytes)] {
             let mut longer = labels();
             longer.push(0);
@@ -204,26 +206,26 @@ mod tests {
     }
 
     #[test]
-    fn a_file_on_disk_is_read_no_further_than_its_data_set_goes() {
+    fn a_huge_file_is_not_read_into_memory() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("pictures");
         std::fs::write(&path, images()).unwrap();
-        let pair = || read(&Source::file(path.clone()), &Source::embedded("names", labels().leak()), 2, SHAPE, 2);
+        let pair = || read(&IdxSource::file(path.clone()), &IdxSource::embedded("names", labels().leak()), 2, SHAPE, 2);
         assert_eq!(pair().unwrap().bytes(), (0..12).collect::<Vec<u8>>());
-        // Far more than there is memory, and nearly nothing on disk.
+        // A sparse file, far larger than the memory.
         File::options().append(true).open(&path).and_then(|file| file.set_len(1 << 40)).unwrap();
         assert!(matches!(pair().unwrap_err(), DataError::Trailing { expected: 28, .. }));
     }
 
     #[test]
-    fn a_file_that_is_not_there_cannot_be_read() {
-        let nowhere = Source::file("nowhere/pictures".into());
-        let error = read(&nowhere, &Source::embedded("names", labels().leak()), 2, SHAPE, 2).unwrap_err();
+    fn a_missing_file_is_a_read_error() {
+        let nowhere = IdxSource::file("nowhere/pictures".into());
+        let error = read(&nowhere, &IdxSource::embedded("names", labels().leak()), 2, SHAPE, 2).unwrap_err();
         assert!(matches!(error, DataError::Read { .. }) && error.to_string().contains("nowhere/pictures"), "{error}");
     }
 
     #[test]
-    fn a_page_instead_of_a_file_is_no_mismatch_with_the_right_file_beside_it() {
+    fn a_web_page_in_place_of_a_file_has_a_wrong_magic_number() {
         let page = || b"<!DOCTYPE html><title>Not found</title>".to_vec();
         let found = u32::from_be_bytes(*b"<!DO");
         for (pair, name) in [(read_pair(page(), labels()), "pictures"), (read_pair(images(), page()), "names")] {
@@ -234,19 +236,19 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_disagrees_with_the_data_set_is_an_error_before_its_values_are_read() {
+    fn wrong_extents_are_an_error_before_values_are_read() {
         let huge = file(IMAGES, &[2, u32::MAX, u32::MAX], &[]);
         assert!(matches!(read_pair(huge, labels()).unwrap_err(), DataError::Extents { .. }));
     }
 
     #[test]
-    fn images_and_labels_of_different_number_are_set_side_by_side() {
+    fn different_numbers_of_images_and_labels_are_a_mismatch() {
         let error = read_pair(images(), file(LABELS, &[3], &[0, 1, 0])).unwrap_err();
         assert!(matches!(error, DataError::Mismatch { images: 2, labels: 3, .. }), "{error}");
     }
 
     #[test]
-    fn a_label_without_a_class_is_an_error() {
+    fn a_label_that_is_no_class_is_an_error() {
         let error = read_pair(images(), file(LABELS, &[2], &[1, 2])).unwrap_err();
         assert!(matches!(error, DataError::Label { index: 1, label: 2, classes: 2, .. }), "{error}");
     }

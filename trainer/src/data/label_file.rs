@@ -1,45 +1,46 @@
-//! Given labels from a text file: a label a line in the order of the training file, or `index,label` a line in any order.
+//! Reads given labels from a text file: one label on each line, in the order of the training file, or `index,label` lines in any order.
 
-use super::{Datasets, is_passing, unreadable};
+use super::directories::{DataDirectories, searched};
+use super::error::{is_transient, read_failure};
 use plusminus_core::methods::dataset::Dataset;
 use plusminus_core::outcome::Failure;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// More bytes than a line with an index and a label takes.
+/// An upper bound for the bytes of a line with an index and a label.
 const LINE: usize = 32;
 
-/// Why given labels cannot be had from a file.
+/// Why labels cannot be read from a file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LabelFileError {
-    /// It is in none of the directories.
+    /// The file is in none of the places.
     #[error(
-        "the labels {file} were not found{}: put the file into a directory that is named with --datasets DIR or PLUSMINUS_DATASETS",
-        listed(looked)
+        "label file `{file}` not found{}; put it in a directory and name that with `--datasets DIR` or `PLUSMINUS_DATASETS`",
+        searched(places)
     )]
-    NotFound { file: String, looked: Vec<PathBuf> },
-    /// It cannot be read.
-    #[error("{} cannot be read ({source}): check its permissions", path.display())]
+    NotFound { file: String, places: Vec<PathBuf> },
+    /// The file cannot be read.
+    #[error("cannot read {}: {source}; check its permissions", path.display())]
     Read { path: PathBuf, source: io::Error },
-    /// It is no text, or so long that it can be no list of the labels.
-    #[error("{} is no list of {samples} labels: expected a text with a label a line", path.display())]
-    NoList { path: PathBuf, samples: usize },
-    /// A line is something else.
+    /// The file is not UTF-8 text, or too long for a list of the labels.
+    #[error("{} is not a list of {samples} labels: expected a text file with one label on each line", path.display())]
+    NotALabelList { path: PathBuf, samples: usize },
+    /// A line is malformed.
     #[error("{}, line {line}: expected {expected}, found `{found}`", path.display())]
     Line { path: PathBuf, line: usize, expected: &'static str, found: String },
-    /// A label names no class.
+    /// A label is not a class of the data set.
     #[error("{}, line {line}: the label is {label}, expected one below {classes}", path.display())]
     Label { path: PathBuf, line: usize, label: u64, classes: usize },
-    /// An index names no sample.
+    /// An index is not a sample.
     #[error("{}, line {line}: the index is {index}, expected one below {samples}, counted from 0", path.display())]
     Index { path: PathBuf, line: usize, index: u64, samples: usize },
     /// A sample has two labels.
-    #[error("{}, line {line}: sample {index} has a label already, expected one for each sample", path.display())]
+    #[error("{}, line {line}: sample {index} has two labels, expected one for each sample", path.display())]
     Twice { path: PathBuf, line: usize, index: usize },
-    /// There are more or fewer labels than samples.
+    /// The number of labels differs from the number of samples.
     #[error(
-        "{} has {found} labels, expected {samples}: one for each sample of the whole training file, whatever the job takes of it",
+        "{} has {found} labels, expected {samples}: one for each sample of the training file, even if the job uses fewer",
         path.display()
     )]
     Count { path: PathBuf, found: usize, samples: usize },
@@ -47,46 +48,38 @@ pub(crate) enum LabelFileError {
 
 impl From<LabelFileError> for Failure {
     fn from(error: LabelFileError) -> Self {
-        let passing = matches!(&error, LabelFileError::Read { source, .. } if is_passing(source));
-        unreadable(error, passing)
+        let transient = matches!(&error, LabelFileError::Read { source, .. } if is_transient(source));
+        read_failure(error, transient)
     }
 }
 
-/// After "were not found".
-fn listed(places: &[PathBuf]) -> String {
-    match places {
-        [] => ", for there was no place to look in".to_owned(),
-        _ => format!(" as {}", places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join(" or ")),
-    }
-}
-
-/// The labels in `file`, one for each of the `samples` of the training file, from the first place that has it.
+/// Reads the labels in `file`, one for each of the `samples` of the training file, from the first place that has it.
 pub(super) fn read(
-    datasets: &Datasets,
+    directories: &DataDirectories,
     dataset: &Dataset,
     file: &str,
     samples: usize,
 ) -> Result<Vec<u32>, LabelFileError> {
-    let looked: Vec<PathBuf> = datasets.places(dataset).map(|place| place.join(file)).collect();
-    let Some(path) = looked.iter().find(|path| path.is_file()) else {
-        return Err(LabelFileError::NotFound { file: file.to_owned(), looked });
+    let places: Vec<PathBuf> = directories.places(dataset).map(|place| place.join(file)).collect();
+    let Some(path) = places.iter().find(|path| path.is_file()) else {
+        return Err(LabelFileError::NotFound { file: file.to_owned(), places });
     };
     let longest = samples.saturating_mul(LINE).saturating_add(1 << 10);
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(longest as u64 + 1).read_to_end(&mut bytes))
         .map_err(|source| LabelFileError::Read { path: path.clone(), source })?;
-    let no_list = || LabelFileError::NoList { path: path.clone(), samples };
+    let not_a_list = || LabelFileError::NotALabelList { path: path.clone(), samples };
     if bytes.len() > longest {
-        return Err(no_list());
+        return Err(not_a_list());
     }
-    let text = String::from_utf8(bytes).map_err(|_| no_list())?;
+    let text = String::from_utf8(bytes).map_err(|_| not_a_list())?;
     parse(&text, path, samples, dataset.classes())
 }
 
 fn parse(text: &str, path: &Path, samples: usize, classes: usize) -> Result<Vec<u32>, LabelFileError> {
     let path = || path.to_owned();
-    // What some editors put before a text, and what some end it with.
+    // Some editors write a byte order mark, and some end the text with empty lines.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_end();
     let mut lines = text.lines().map(str::trim).zip(1..).peekable();
     let is_header = |line: &str| matches!(line.to_ascii_lowercase().as_str(), "label" | "index,label");
@@ -126,7 +119,7 @@ fn parse(text: &str, path: &Path, samples: usize, classes: usize) -> Result<Vec<
     Ok(given.into_iter().flatten().collect())
 }
 
-/// A line that is short enough for a message.
+/// The start of a line, for an error message.
 fn shortened(line: &str) -> String {
     const LONGEST: usize = 40;
     let mut short: String = line.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -146,21 +139,21 @@ mod tests {
     }
 
     #[test]
-    fn a_label_a_line_is_read_in_the_order_of_the_file() {
+    fn labels_without_indices_are_in_file_order() {
         for text in ["7\n0\n9", "7\n0\n9\n\n", "\u{feff}7\r\n0\r\n9\r\n", "label\n7\n 0 \n9\n"] {
             assert_eq!(parsed(text).unwrap(), [7, 0, 9], "{text:?}");
         }
     }
 
     #[test]
-    fn labels_with_indices_are_read_in_any_order() {
+    fn labels_with_indices_may_be_in_any_order() {
         for text in ["0,7\n1,0\n2,9\n", "2,9\n0,7\n1,0", "index,label\r\n1, 0\r\n2,9\r\n0,7\r\n"] {
             assert_eq!(parsed(text).unwrap(), [7, 0, 9], "{text:?}");
         }
     }
 
     #[test]
-    fn what_is_no_label_for_each_sample_is_refused_with_its_line() {
+    fn a_wrong_line_is_an_error_with_its_number() {
         let wrong = [
             ("7\n10\n9", "a.txt, line 2: the label is 10, expected one below 10"),
             ("7\n-1\n9", "a.txt, line 2: expected a label, such as `7`, found `-1`"),
@@ -169,7 +162,7 @@ mod tests {
             ("0,7\n9", "a.txt, line 2: expected an index and a label, such as `0,7`, found `9`"),
             ("0,1,2", "a.txt, line 1: expected an index and a label, such as `0,7`, found `0,1,2`"),
             ("0,7\n1,0\n3,9", "a.txt, line 3: the index is 3, expected one below 3, counted from 0"),
-            ("0,7\n1,0\n0,7", "a.txt, line 3: sample 0 has a label already, expected one for each sample"),
+            ("0,7\n1,0\n0,7", "a.txt, line 3: sample 0 has two labels, expected one for each sample"),
             ("99999999999999999999", "a.txt, line 1: expected a label, such as `7`, found `99999999999999999999`"),
         ];
         for (text, message) in wrong {
@@ -178,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_and_too_many_labels_are_counted() {
+    fn too_few_or_too_many_labels_are_an_error() {
         for (text, found) in [("", 0), ("label\n", 0), ("1\n2", 2), ("1\n2\n3\n4", 4), ("2,1", 1)] {
             let message = parsed(text).unwrap_err();
             assert!(message.starts_with(&format!("a.txt has {found} labels, expected 3: ")), "{text:?}: {message}");
@@ -186,13 +179,13 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_looked_for_beside_the_data_set_and_in_its_folder() {
+    fn the_file_is_looked_for_in_the_data_sets_folder_and_beside_it() {
         let directory = tempfile::tempdir().unwrap();
-        let datasets = Datasets { directories: vec![directory.path().to_owned()] };
-        let found = || read(&datasets, &Dataset::Cifar10, "human.txt", 2).map_err(|error| error.to_string());
+        let directories = DataDirectories { directories: vec![directory.path().to_owned()] };
+        let found = || read(&directories, &Dataset::Cifar10, "human.txt", 2).map_err(|error| error.to_string());
         let message = found().unwrap_err();
-        assert!(message.starts_with("the labels human.txt were not found as "), "{message}");
-        assert!(message.contains("cifar-10/human.txt or ") && message.contains("--datasets DIR"), "{message}");
+        assert!(message.starts_with("label file `human.txt` not found; searched "), "{message}");
+        assert!(message.contains("cifar-10/human.txt, ") && message.contains("--datasets DIR"), "{message}");
         fs::write(directory.path().join("human.txt"), "1\n2\n").unwrap();
         assert_eq!(found().unwrap(), [1, 2]);
         fs::create_dir(directory.path().join("cifar-10")).unwrap();
@@ -201,11 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_text_or_far_too_long_is_refused() {
+    fn a_binary_or_far_too_long_file_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
-        let datasets = Datasets { directories: vec![directory.path().to_owned()] };
+        let directories = DataDirectories { directories: vec![directory.path().to_owned()] };
         let path = directory.path().join("a");
-        let refused = || matches!(read(&datasets, &Dataset::Cifar10, "a", 2), Err(LabelFileError::NoList { .. }));
+        let refused =
+            || matches!(read(&directories, &Dataset::Cifar10, "a", 2), Err(LabelFileError::NotALabelList { .. }));
         fs::write(&path, [0x80, 0xff]).unwrap();
         assert!(refused());
         fs::write(&path, b"1\n2\n").unwrap();

@@ -1,162 +1,44 @@
-//! Data sets and what a job makes of one: given labels, a split, inputs.
+//! Data sets, and what a job makes of one: given labels, splits and the inputs of the network.
+//!
+//! - `error`, `directories`, `decode`, `sample_set`, `image_list`, `loaded_dataset`: the ground for all readers.
+//! - `idx`, `pickle`: file formats. `fashion_mnist`, `cifar`, `mr`, `dogs_vs_cats`, `clothing1m`, `folder`: one reader for each data set.
+//! - `cache`: loads a data set once.
+//! - `labels`, with `label_file`, `split` and `shuffle`: the given labels after noise, and which samples are held out.
+//!   `validation_samples`: the samples that a job validates on.
+//! - `input_pipeline`: normalisation and augmentation. `prefetch`: makes batches ahead of the training loop.
 
+mod cache;
 mod cifar;
 mod clothing1m;
 mod decode;
+mod directories;
 mod dogs_vs_cats;
 mod error;
 mod fashion_mnist;
-pub(crate) mod feed;
 mod folder;
 mod idx;
-mod images;
-mod inputs;
+pub(crate) mod image_list;
+mod input_pipeline;
 mod label_file;
 mod labels;
-pub(crate) mod listed;
+mod loaded_dataset;
 mod mr;
 mod pickle;
+pub(crate) mod prefetch;
+mod sample_set;
+mod shuffle;
 mod split;
+mod validation_samples;
 
+pub use cache::DatasetCache;
+pub use directories::DataDirectories;
+pub(crate) use directories::searched;
 pub use error::DataError;
-pub(crate) use error::{is_passing, unreadable};
+pub(crate) use error::{is_transient, read_failure};
 pub use fashion_mnist::DEBIAN;
-pub use images::{Files, Images, Values};
-pub(crate) use inputs::Inputs;
-pub(crate) use labels::{Labels, shuffle};
-
-use plusminus_core::methods::dataset::{Dataset, ImageShape};
-use plusminus_core::methods::split::Split;
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Where data sets are looked for, before the places where a system's packages put them.
-#[derive(Clone, Debug, Default)]
-pub struct Datasets {
-    /// In order; each may hold a data set's files or a folder with the data set's name.
-    pub directories: Vec<PathBuf>,
-}
-
-impl Datasets {
-    /// Where the files of `dataset` may be: in each directory a folder with its name, then the directory itself.
-    fn places(&self, dataset: &Dataset) -> impl Iterator<Item = PathBuf> {
-        self.directories.iter().flat_map(|directory| [directory.join(dataset.name()), directory.clone()])
-    }
-}
-
-/// A data set, its pixels in memory or in files that are decoded when they are asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Data {
-    /// The training file, which validation samples are held out of.
-    pub train: Images,
-    /// The data set's own validation samples, where it has such: `split: official` takes them.
-    pub validation: Option<Images>,
-    /// The test file.
-    pub test: Images,
-    /// BLAKE3 of all parts' samples and labels, in hexadecimal: results can be compared where it is the same. Of images that are
-    /// decoded when they are asked for, the names and sizes of the files stand for what they hold.
-    pub digest: String,
-}
-
-impl Data {
-    /// A data set of these files.
-    pub fn new(train: Images, test: Images) -> Self {
-        Data::with_validation(train, None, test)
-    }
-
-    /// A data set that may have validation samples of its own.
-    pub fn with_validation(train: Images, validation: Option<Images>, test: Images) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        for images in [Some(&train), Some(&test), validation.as_ref()].into_iter().flatten() {
-            images.hash(&mut hasher);
-        }
-        Data { digest: hasher.finalize().to_hex().to_string(), train, validation, test }
-    }
-
-    /// What a job with these labels validates on: images, which of them in file order, and a label for each.
-    ///
-    /// # Errors
-    /// Where it asks for the data set's own validation samples and there are none.
-    pub(crate) fn held_out<'a>(&'a self, labels: &'a Labels, split: Split) -> Result<HeldOut<'a>, String> {
-        match (split, &self.validation) {
-            (Split::Official, Some(images)) => {
-                let samples = (0..images.len()).collect();
-                Ok(HeldOut { images, samples, labels: images.labels.clone() })
-            }
-            (Split::Official, None) => {
-                Err("the data set has no validation samples of its own: use another `split`".to_owned())
-            }
-            (Split::Random | Split::Last, _) => {
-                let given = labels.validation.iter().map(|sample| labels.given[*sample]).collect();
-                Ok(HeldOut { images: &self.train, samples: labels.validation.clone(), labels: given })
-            }
-        }
-    }
-}
-
-/// What a job validates on.
-#[derive(Clone, Debug)]
-pub(crate) struct HeldOut<'a> {
-    /// The images that samples are of.
-    pub images: &'a Images,
-    /// Which they are, in file order.
-    pub samples: Vec<usize>,
-    /// The label of each sample: its given one, or where the data set has validation samples of its own, theirs.
-    pub labels: Vec<u32>,
-}
-
-/// Data sets in memory, each read once however many jobs ask for it.
-#[derive(Debug, Default)]
-pub struct Cache {
-    datasets: Datasets,
-    loaded: Mutex<HashMap<Dataset, Arc<Data>>>,
-}
-
-impl Cache {
-    /// An empty cache of what is found in `datasets`.
-    pub fn new(datasets: Datasets) -> Self {
-        Cache { datasets, loaded: Mutex::default() }
-    }
-
-    /// A cache that holds `data` as the data set.
-    #[cfg(test)]
-    pub(crate) fn holding(dataset: Dataset, data: Data) -> Self {
-        Cache { datasets: Datasets::default(), loaded: Mutex::new(HashMap::from([(dataset, Arc::new(data))])) }
-    }
-
-    /// Where data sets are looked for.
-    pub fn datasets(&self) -> &Datasets {
-        &self.datasets
-    }
-
-    /// The data set, read if it has not been.
-    ///
-    /// # Errors
-    /// Why it cannot be had, and what to do.
-    pub fn get(&self, dataset: &Dataset) -> Result<Arc<Data>, DataError> {
-        // Held while reading, so that two jobs do not read the same files. What a panic left here is whole: entries go in last.
-        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(data) = loaded.get(dataset) {
-            return Ok(Arc::clone(data));
-        }
-        let data = Arc::new(load(dataset, &self.datasets)?);
-        loaded.insert(dataset.clone(), Arc::clone(&data));
-        Ok(data)
-    }
-}
-
-fn load(dataset: &Dataset, datasets: &Datasets) -> Result<Data, DataError> {
-    match dataset {
-        Dataset::FashionMnist => fashion_mnist::from_disk(datasets),
-        Dataset::FashionMnist10k => fashion_mnist::from_binary(),
-        Dataset::FashionMnistBags => fashion_mnist::bags(datasets),
-        Dataset::Cifar10 => cifar::ten(datasets),
-        Dataset::Cifar100 => cifar::hundred(datasets),
-        Dataset::Cifar10OpenSet => cifar::open_set(datasets),
-        Dataset::Mr => mr::from_disk(datasets),
-        Dataset::DogsVsCats { .. } => dogs_vs_cats::from_disk(datasets, dataset),
-        Dataset::Clothing1M { .. } => clothing1m::from_disk(datasets, dataset),
-        Dataset::Folder(folder) => folder::from_disk(datasets, folder),
-    }
-}
+pub(crate) use input_pipeline::InputPipeline;
+pub(crate) use labels::Labels;
+pub use loaded_dataset::LoadedDataset;
+pub use sample_set::{ImageFiles, SampleSet, SampleValues};
+pub(crate) use shuffle::shuffle;
+pub(crate) use validation_samples::ValidationSamples;

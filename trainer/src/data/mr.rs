@@ -1,13 +1,15 @@
-//! MR, sentences of film reviews with their polarity (Pang & Lee 2005, "sentence polarity dataset v1.0"), as rows of numbers of words.
+//! Reads MR, sentences of film reviews with their polarity (Pang & Lee 2005, "sentence polarity dataset v1.0"), as rows of word numbers.
 //!
-//! A file has a sentence a line; their bytes are not UTF-8. Sentences become words by the rules of Kim 2014 (the function
-//! `clean_str` of its code, which Xu et al. 2019 use too). Word 0 fills up a row at its end; the others have their numbers in
-//! the order in which they first occur, negative sentences before positive ones. The data set has no test part of its own: a tenth of the
-//! sentences, as many as Xu et al. 2019 take, is drawn here once, the same for every job.
+//! A file has one sentence on each line and is not UTF-8. Sentences are divided into words by the rules of Kim 2014 (the function
+//! `clean_str` of its code, which Xu et al. 2019 use too). Word 0 pads a row at its end. The others are numbered in the order of their first
+//! occurrence, negative sentences before positive ones. The data set has no test part of its own: a tenth of the sentences, as many as Xu et
+//! al. 2019 use, is drawn with a fixed seed, the same for every job.
 
+use super::directories::DataDirectories;
 use super::error::DataError;
-use super::labels::shuffle;
-use super::{Data, Datasets, Images, Values};
+use super::loaded_dataset::LoadedDataset;
+use super::sample_set::{SampleSet, SampleValues};
+use super::shuffle::shuffle;
 use plusminus_core::methods::dataset::{Dataset, ImageShape};
 use plusminus_core::random::{Stream, Streams};
 use std::collections::HashMap;
@@ -15,49 +17,49 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// By label: negative and positive sentences.
+/// The files by label: negative and positive sentences.
 const FILES: [&str; 2] = ["rt-polarity.neg", "rt-polarity.pos"];
 
 /// The folder in the archive.
 const FOLDER: &str = "rt-polaritydata";
 
-/// Draws the test part.
+/// The seed of the draw of the test part.
 const SEED: u64 = u64::from_le_bytes(*b"polarity");
 
-/// The most bytes that are read of a file, six times what each has.
-const MOST: u64 = 4 << 20;
+/// The most bytes that are read of a file, six times the size of each.
+const MAX_BYTES: u64 = 4 << 20;
 
-/// What is expected of the files.
-struct Expected {
-    /// Sentences in each.
+/// The expected sizes.
+struct ExpectedSizes {
+    /// Sentences in each file.
     sentences: usize,
-    /// Sentences of both that are the test part.
+    /// Sentences of the test part.
     test: usize,
-    /// Words of the longest sentence, at most.
+    /// The most words in a sentence.
     length: usize,
-    /// Different words, at most, and one for what is filled up.
+    /// The most different words, plus one for padding.
     vocabulary: usize,
 }
 
-/// The whole data set from the first place that has any of its files.
-pub(super) fn from_disk(datasets: &Datasets) -> Result<Data, DataError> {
+/// Reads the data set from the first place that has any of its files.
+pub(super) fn from_disk(directories: &DataDirectories) -> Result<LoadedDataset, DataError> {
     let dataset = Dataset::Mr;
     let (train, test) = dataset.sizes().unwrap_or_default();
-    let expected = Expected {
+    let expected = ExpectedSizes {
         sentences: (train + test) / FILES.len(),
         test,
         length: dataset.shape().width,
         vocabulary: dataset.vocabulary().unwrap_or_default(),
     };
-    search(datasets, &expected)
+    search(directories, &expected)
 }
 
-fn search(datasets: &Datasets, expected: &Expected) -> Result<Data, DataError> {
+fn search(directories: &DataDirectories, expected: &ExpectedSizes) -> Result<LoadedDataset, DataError> {
     let name = Dataset::Mr.name();
-    let places: Vec<PathBuf> = datasets.places(&Dataset::Mr).flat_map(|place| [place.join(FOLDER), place]).collect();
+    let places: Vec<PathBuf> = directories.places(&Dataset::Mr).flat_map(|place| [place.join(FOLDER), place]).collect();
     let Some(place) = places.iter().find(|place| FILES.iter().any(|file| place.join(file).is_file())) else {
         let remedy = "unpack https://www.cs.cornell.edu/people/pabo/movie-review-data/rt-polaritydata.tar.gz";
-        return Err(DataError::NotFound { name, looked: places, remedy });
+        return Err(DataError::NotFound { name, places, remedy });
     };
     if let Some(file) = FILES.iter().find(|file| !place.join(file).is_file()) {
         return Err(DataError::Incomplete { name, directory: place.clone(), files: vec![(*file).to_owned()] });
@@ -70,12 +72,12 @@ fn search(datasets: &Datasets, expected: &Expected) -> Result<Data, DataError> {
         let sentences = read(&path)?;
         if sentences.len() != expected.sentences {
             let found = format!("{}", sentences.len());
-            return Err(wrong(format!("{} lines, a sentence each", expected.sentences), found));
+            return Err(wrong(format!("{} lines with one sentence each", expected.sentences), found));
         }
         for (line, words) in sentences.into_iter().enumerate() {
             if words.len() > expected.length {
                 let found = format!("{} in line {}", words.len(), line + 1);
-                return Err(wrong(format!("at most {} words a line", expected.length), found));
+                return Err(wrong(format!("at most {} words in a line", expected.length), found));
             }
             let mut row = vec![0; expected.length];
             for (place, word) in row.iter_mut().zip(words) {
@@ -85,7 +87,7 @@ fn search(datasets: &Datasets, expected: &Expected) -> Result<Data, DataError> {
             rows.push((row, label));
         }
         if numbers.len() >= expected.vocabulary {
-            let found = format!("{} up to here", numbers.len());
+            let found = format!("{} at the end of this file", numbers.len());
             return Err(wrong(format!("at most {} different words", expected.vocabulary - 1), found));
         }
     }
@@ -96,19 +98,19 @@ fn search(datasets: &Datasets, expected: &Expected) -> Result<Data, DataError> {
     let images = |order: &[usize]| {
         let tokens = order.iter().flat_map(|row| &rows[*row].0).copied().collect();
         let labels = order.iter().map(|row| rows[*row].1).collect();
-        Images { shape, values: Values::Tokens(tokens), labels, foreign: 0 }
+        SampleSet { shape, values: SampleValues::Tokens(tokens), labels, foreign: 0 }
     };
-    Ok(Data::new(images(train), images(test)))
+    Ok(LoadedDataset::new(images(train), images(test)))
 }
 
 /// The words of each line.
 fn read(path: &Path) -> Result<Vec<Vec<String>>, DataError> {
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(MOST + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|source| DataError::Read { path: path.to_owned(), source })?;
-    if bytes.len() as u64 > MOST {
-        let (expected, found) = (format!("at most {MOST} bytes"), "more".to_owned());
+    if bytes.len() as u64 > MAX_BYTES {
+        let (expected, found) = (format!("at most {MAX_BYTES} bytes"), "more".to_owned());
         return Err(DataError::Extents { path: path.to_owned(), expected, found });
     }
     let lines = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
@@ -118,8 +120,8 @@ fn read(path: &Path) -> Result<Vec<Vec<String>>, DataError> {
     Ok(lines.split(|byte| *byte == b'\n').map(words).collect())
 }
 
-/// What is no letter, digit or one of `(),!?'` and the backtick parts words; those but the quotes are words of their own, and so are the
-/// endings 's, 've, n't, 're, 'd and 'll.
+/// Divides a line into words. Words end at any byte that is not a letter, a digit, one of `(),!?'` or a backtick. The marks `(),!?` are
+/// words themselves, and so are the endings 's, 've, n't, 're, 'd and 'll.
 fn words(line: &[u8]) -> Vec<String> {
     let kept = |byte: &u8| match *byte {
         byte if byte.is_ascii_alphanumeric() || b"(),!?'`".contains(&byte) => char::from(byte),
@@ -141,30 +143,30 @@ mod tests {
     use std::collections::BTreeSet;
     use std::fs;
 
-    const SMALL: Expected = Expected { sentences: 4, test: 3, length: 5, vocabulary: 12 };
+    const SMALL: ExpectedSizes = ExpectedSizes { sentences: 4, test: 3, length: 5, vocabulary: 12 };
 
-    /// Ten words in all.
+    /// The two files have ten different words.
     const NEGATIVE: &str = "a bad film\nbad , bad\nit isn't good\n\n";
     const POSITIVE: &str = "good\na good film !\ngood\nit is a\n";
 
-    fn found(negative: &[u8], positive: &[u8], expected: &Expected) -> Result<Data, DataError> {
+    fn found(negative: &[u8], positive: &[u8], expected: &ExpectedSizes) -> Result<LoadedDataset, DataError> {
         let directory = tempfile::tempdir().unwrap();
         let folder = directory.path().join(FOLDER);
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join(FILES[0]), negative).unwrap();
         fs::write(folder.join(FILES[1]), positive).unwrap();
-        search(&Datasets { directories: vec![directory.path().to_owned()] }, expected)
+        search(&DataDirectories { directories: vec![directory.path().to_owned()] }, expected)
     }
 
-    fn tokens(images: &Images) -> Vec<&[u32]> {
+    fn tokens(images: &SampleSet) -> Vec<&[u32]> {
         match &images.values {
-            Values::Tokens(tokens) => tokens.chunks_exact(images.shape.len()).collect(),
+            SampleValues::Tokens(tokens) => tokens.chunks_exact(images.shape.len()).collect(),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn lines_become_words_by_kims_rules() {
+    fn lines_are_divided_by_kims_rules() {
         let split = |line: &[u8]| words(line).join(" ");
         assert_eq!(split(b"He's sure they've lost, isn't it?"), "he 's sure they 've lost , is n't it ?");
         assert_eq!(split(b"we're (not) done! i'd say; you'll see"), "we 're ( not ) done ! i 'd say you 'll see");
@@ -173,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn words_have_numbers_in_their_order_and_rows_are_filled_up() {
+    fn words_are_numbered_by_first_occurrence_and_rows_are_padded() {
         let data = found(NEGATIVE.as_bytes(), POSITIVE.as_bytes(), &SMALL).unwrap();
         let mut rows: Vec<(&[u32], u32)> = Vec::new();
         for images in [&data.train, &data.test] {
@@ -197,7 +199,7 @@ mod tests {
     #[test]
     fn the_test_part_is_the_same_every_time() {
         let lines = |word: &str| (0..40).map(|i| format!("{word}{i}\n")).collect::<String>();
-        let expected = Expected { sentences: 40, test: 20, length: 5, vocabulary: 81 };
+        let expected = ExpectedSizes { sentences: 40, test: 20, length: 5, vocabulary: 81 };
         let read = || found(lines("no").as_bytes(), lines("yes").as_bytes(), &expected).unwrap();
         let data = read();
         assert_eq!(data, read());
@@ -209,49 +211,52 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_not_what_they_should_be_are_refused() {
-        let told = |negative: &[u8], positive: &[u8], expected: &Expected| {
+    fn files_of_other_sizes_are_errors() {
+        let message = |negative: &[u8], positive: &[u8], expected: &ExpectedSizes| {
             let text = found(negative, positive, expected).unwrap_err().to_string();
             text.split_once(": ").unwrap().1.to_owned()
         };
         let (n, p) = (NEGATIVE.as_bytes(), POSITIVE.as_bytes());
-        let remedy = ": check that the file belongs to the data set";
-        assert_eq!(told(&n[..9], p, &SMALL), format!("expected 4 lines, a sentence each, found 1{remedy}"));
-        assert_eq!(told(b"", p, &SMALL), format!("expected 4 lines, a sentence each, found 0{remedy}"));
+        let remedy = "; check that it belongs to the data set";
+        assert_eq!(message(&n[..9], p, &SMALL), format!("expected 4 lines with one sentence each, found 1{remedy}"));
+        assert_eq!(message(b"", p, &SMALL), format!("expected 4 lines with one sentence each, found 0{remedy}"));
         let more = [p, b"one\n"].concat();
-        assert_eq!(told(n, &more, &SMALL), format!("expected 4 lines, a sentence each, found 5{remedy}"));
+        assert_eq!(message(n, &more, &SMALL), format!("expected 4 lines with one sentence each, found 5{remedy}"));
         let long = "a\na\na b c d e f\na\n";
         assert_eq!(
-            told(long.as_bytes(), p, &SMALL),
-            format!("expected at most 5 words a line, found 6 in line 3{remedy}")
+            message(long.as_bytes(), p, &SMALL),
+            format!("expected at most 5 words in a line, found 6 in line 3{remedy}")
         );
-        let few = Expected { vocabulary: 9, ..SMALL };
-        assert_eq!(told(n, p, &few), format!("expected at most 8 different words, found 9 up to here{remedy}"));
+        let few = ExpectedSizes { vocabulary: 9, ..SMALL };
         assert_eq!(
-            told(&vec![b'a'; 5 << 20], p, &SMALL),
+            message(n, p, &few),
+            format!("expected at most 8 different words, found 9 at the end of this file{remedy}")
+        );
+        assert_eq!(
+            message(&vec![b'a'; 5 << 20], p, &SMALL),
             format!("expected at most 4194304 bytes, found more{remedy}")
         );
     }
 
     #[test]
-    fn a_data_set_that_is_missing_or_of_which_half_is_says_so() {
+    fn a_missing_data_set_or_file_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
-        let datasets = Datasets { directories: vec![directory.path().to_owned()] };
+        let datasets = DataDirectories { directories: vec![directory.path().to_owned()] };
         let text = from_disk(&datasets).unwrap_err().to_string();
         assert!(text.contains("rt-polaritydata.tar.gz") && text.contains("--datasets DIR"), "{text}");
         fs::write(directory.path().join(FILES[1]), POSITIVE).unwrap();
         let text = from_disk(&datasets).unwrap_err().to_string();
-        assert!(text.ends_with("but rt-polarity.neg is missing: add it"), "{text}");
+        assert!(text.ends_with("lacks rt-polarity.neg; add the file"), "{text}");
     }
 
     #[test]
-    fn the_published_files_have_the_words_and_the_length_that_are_known_beforehand() {
+    fn the_published_files_have_the_expected_words_and_length() {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-        // Where the data set is not at hand there is nothing to see.
+        // Skipped if the data set is not there.
         if !directory.join("mr").is_dir() {
             return;
         }
-        let data = from_disk(&Datasets { directories: vec![directory] }).unwrap();
+        let data = from_disk(&DataDirectories { directories: vec![directory] }).unwrap();
         assert_eq!((data.train.len(), data.test.len()), (9_595, 1_067));
         let all = || [&data.train, &data.test].into_iter().flat_map(tokens);
         assert_eq!(all().flatten().max(), Some(&18_764));

@@ -1,9 +1,8 @@
-//! Batches of images as Python's `pickle` saved them: a map with `data`, an array of a row of bytes an image, and `labels`
-//! (in CIFAR-100 `fine_labels`).
+//! Reads batches of images from Python pickles: a map with `data`, a numpy array with a row of bytes for each image, and `labels` (in
+//! CIFAR-100 `fine_labels`).
 //!
-//! No class is made and no function called: of a numpy array what its `__reduce__` left is read, which is its extents, the order of
-//! its values and their bytes. CIFAR's files were written by Python 2 (protocol 2, where text is bytes); what later versions write
-//! of the same map is read as well.
+//! Reading creates no Python object and calls no function. Of a numpy array it takes the state that `__reduce__` stored: extents, order and
+//! bytes. CIFAR's files were written by Python 2 (protocol 2, where text is bytes); pickles by later versions are read as well.
 
 use super::error::DataError;
 use serde::Deserialize;
@@ -13,23 +12,23 @@ use std::fmt;
 use std::fs::File;
 use std::path::Path;
 
-/// A batch of images.
-pub(super) struct Batch {
-    /// An image after the other.
+/// The images of one file.
+pub(super) struct CifarBatch {
+    /// The pixels, one image after another.
     pub pixels: Vec<u8>,
-    /// A label an image, whatever it is.
+    /// The label of each image, unchecked.
     pub labels: Vec<u8>,
 }
 
-/// The map in the file. What else is in it (`filenames`, `batch_label`, `coarse_labels`) is not used.
+/// The map in the file. Other keys (`filenames`, `batch_label`, `coarse_labels`) are ignored.
 #[derive(Deserialize)]
-struct Saved {
+struct PickledBatch {
     data: Array,
     #[serde(alias = "fine_labels")]
     labels: Vec<u8>,
 }
 
-/// The state of a numpy array: a version, rows and columns, the type, whether columns come one after another, the values.
+/// The state of a numpy array: version, rows and columns, element type, whether it is in column order, bytes.
 #[derive(Deserialize)]
 struct Array(IgnoredAny, (usize, usize), IgnoredAny, bool, Bytes);
 
@@ -57,19 +56,19 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// The file's batch, which must be of `samples` images of `values` bytes each.
-pub(super) fn read(path: &Path, samples: usize, values: usize) -> Result<Batch, DataError> {
+/// Reads a file, which must have `samples` images of `values` bytes each.
+pub(super) fn read(path: &Path, samples: usize, values: usize) -> Result<CifarBatch, DataError> {
     let refused = |source| DataError::Read { path: path.to_owned(), source };
     let wrong = |expected, found| Err(DataError::Extents { path: path.to_owned(), expected, found });
     let file = File::open(path).map_err(refused)?;
-    // A pixel is two bytes at most (later versions write such files as text), a label and a file's name far less than a thousand
-    // together: a file that is larger is something else, and is not taken into memory.
+    // A pixel takes at most two bytes (Python 3 writes bytes as text), and a label with a file name far less than a thousand. A larger file
+    // is something else and is not read into memory.
     let (limit, size) = ((2 * values + 1_000) * samples + 1_000, file.metadata().map_err(refused)?.len());
     if size > limit as u64 {
         return wrong(format!("at most {limit} bytes"), format!("{size}"));
     }
     let options = DeOptions::new().replace_unresolved_globals();
-    let Saved { data: Array(_, (rows, columns), _, by_column, Bytes(bytes)), labels } =
+    let PickledBatch { data: Array(_, (rows, columns), _, by_column, Bytes(bytes)), labels } =
         serde_pickle::from_reader(file, options)
             .map_err(|source| DataError::Pickle { path: path.to_owned(), source: Box::new(source) })?;
     if (rows, columns, labels.len()) != (samples, values, samples) {
@@ -77,21 +76,21 @@ pub(super) fn read(path: &Path, samples: usize, values: usize) -> Result<Batch, 
         return wrong(extents(samples, values, samples), extents(rows, columns, labels.len()));
     }
     if bytes.len() != samples * values {
-        return wrong(format!("values of 1 byte, {} in all", samples * values), format!("{} bytes", bytes.len()));
+        return wrong(format!("{} values of 1 byte", samples * values), format!("{} bytes", bytes.len()));
     }
     let pixels = if by_column {
         (0..samples).flat_map(|row| bytes[row..].iter().step_by(samples).copied()).collect()
     } else {
         bytes
     };
-    Ok(Batch { pixels, labels })
+    Ok(CifarBatch { pixels, labels })
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
-    /// Opcodes of protocol 2, of which Python 2 makes a short and a long string.
+    /// A short string in protocol 2, as Python 2 writes it.
     pub fn short(text: &str) -> Vec<u8> {
         [&[b'U', text.len() as u8], text.as_bytes()].concat()
     }
@@ -104,7 +103,7 @@ pub(super) mod tests {
         [&b"M"[..], &(value as u16).to_le_bytes()[..]].concat()
     }
 
-    /// What Python 2 writes of `{'batch_label': …, 'labels': […], 'data': numpy.array(…, dtype=numpy.uint8), 'filenames': […]}`,
+    /// The pickle by Python 2 of `{'batch_label': …, 'labels': […], 'data': numpy.array(…, dtype=numpy.uint8), 'filenames': […]}`,
     /// with the labels under `key`.
     pub fn saved(key: &str, labels: &[u8], columns: usize, pixels: &[u8], by_column: bool) -> Vec<u8> {
         let list = |items: Vec<Vec<u8>>| [b"](".to_vec(), items.concat(), b"e".to_vec()].concat();
@@ -144,7 +143,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_array_of_rows_and_one_of_columns_are_the_same_images() {
+    fn row_order_and_column_order_give_the_same_images() {
         let images = (vec![7, 1], vec![1, 2, 3, 4, 5, 255]);
         assert_eq!(read_bytes(&saved("labels", &[7, 1], 3, &[1, 2, 3, 4, 5, 255], false)).unwrap(), images);
         assert_eq!(read_bytes(&saved("labels", &[7, 1], 3, &[1, 4, 2, 5, 3, 255], true)).unwrap(), images);
@@ -152,7 +151,7 @@ pub(super) mod tests {
 
     /// `pickle.dumps({b'labels': [7, 1], b'data': numpy.array([[1, 2, 3], [4, 5, 255]], numpy.uint8)}, protocol=2)`
     #[test]
-    fn what_python_3_writes_is_read_as_well() {
+    fn a_pickle_by_python_3_is_read() {
         let bytes = b"\x80\x02}q\x00(c_codecs\nencode\nq\x01X\x06\0\0\0labelsq\x02X\x06\0\0\0latin1q\x03\x86q\x04Rq\x05]q\x06\
             (K\x07K\x01eh\x01X\x04\0\0\0dataq\x07h\x03\x86q\x08Rq\tcnumpy._core.multiarray\n_reconstruct\nq\ncnumpy\nndarray\n\
             q\x0bK\0\x85q\x0ch\x01X\x01\0\0\0bq\rh\x03\x86q\x0eRq\x0f\x87q\x10Rq\x11(K\x01K\x02K\x03\x86q\x12cnumpy\ndtype\n\
@@ -162,7 +161,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_file_cut_anywhere_is_an_error() {
+    fn a_truncated_file_is_an_error() {
         let file = saved("labels", &[7, 1], 3, &[1, 2, 3, 4, 5, 6], false);
         for end in 0..file.len() {
             let error = read_bytes(&file[..end]).unwrap_err();
@@ -172,20 +171,20 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn another_number_of_images_values_labels_or_bytes_is_an_error() {
-        let told = |bytes: &[u8]| match read_bytes(bytes).unwrap_err() {
+    fn other_extents_are_an_error() {
+        let message = |bytes: &[u8]| match read_bytes(bytes).unwrap_err() {
             DataError::Extents { expected, found, .. } => format!("{expected}; {found}"),
             other => panic!("{other}"),
         };
         assert_eq!(
-            told(&saved("labels", &[7], 3, &[1, 2, 3], false)),
+            message(&saved("labels", &[7], 3, &[1, 2, 3], false)),
             "2 × 3 values and 2 labels; 1 × 3 values and 1 labels"
         );
         assert_eq!(
-            told(&saved("labels", &[7, 1], 2, &[1; 4], false)),
+            message(&saved("labels", &[7, 1], 2, &[1; 4], false)),
             "2 × 3 values and 2 labels; 2 × 2 values and 2 labels"
         );
-        assert_eq!(told(&saved("labels", &[7, 1], 3, &[1; 12], false)), "values of 1 byte, 6 in all; 12 bytes");
-        assert_eq!(told(&[0; 4_000]), "at most 3012 bytes; 4000");
+        assert_eq!(message(&saved("labels", &[7, 1], 3, &[1; 12], false)), "6 values of 1 byte; 12 bytes");
+        assert_eq!(message(&[0; 4_000]), "at most 3012 bytes; 4000");
     }
 }

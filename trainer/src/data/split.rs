@@ -1,20 +1,20 @@
-//! Which samples are trained on and which are held out.
+//! Divides the samples that a job takes into training samples and held-out samples.
 
-use super::labels::shuffle;
+use super::shuffle::shuffle;
 use plusminus_core::job::Job;
 use plusminus_core::methods::split::Split;
 use plusminus_core::random::Stream;
 
-/// The first `taken` samples of the training file in two parts, trained on and held out, each in file order.
+/// Divides the first `taken` samples of the training file into training samples and held-out samples, each in file order.
 ///
 /// # Errors
-/// Where nothing is left to train on.
+/// No training sample remains.
 pub(super) fn split(job: &Job, taken: usize) -> Result<(Vec<usize>, Vec<usize>), String> {
     let configuration = &job.configuration;
     let held_out = configuration.held_out(taken);
     if held_out >= taken {
         return Err(format!(
-            "validation {} holds out {held_out} of {taken} training samples, which leaves none: lower it",
+            "`validation: {}` holds out {held_out} of {taken} samples and leaves none to train on; lower it",
             configuration.validation,
         ));
     }
@@ -34,7 +34,7 @@ mod tests {
     use crate::train::tests::job;
 
     #[test]
-    fn the_last_samples_are_held_out_where_that_is_asked_for() {
+    fn a_last_split_holds_out_the_last_samples() {
         let held = |validation| {
             let job = job(1, |c| (c.validation, c.split) = (validation, Split::Last));
             split(&job, 100).unwrap()
@@ -44,23 +44,23 @@ mod tests {
     }
 
     #[test]
-    fn a_number_of_samples_is_held_out_at_random_as_a_share_is() {
+    fn a_number_of_samples_splits_like_the_equal_share() {
         let held = |validation| split(&job(1, |c| c.validation = validation), 40).unwrap();
         assert_eq!(held(10.0), held(0.25));
         assert_ne!(held(10.0).1, (30..40).collect::<Vec<_>>());
     }
 
     #[test]
-    fn nothing_is_held_out_of_the_training_file_where_the_data_set_has_validation_samples() {
+    fn an_official_split_holds_out_nothing_of_the_training_file() {
         let job = job(1, |c| c.split = Split::Official);
         assert_eq!(split(&job, 3).unwrap(), (vec![0, 1, 2], vec![]));
     }
 
     #[test]
-    fn a_part_that_leaves_nothing_is_refused() {
+    fn a_split_without_training_samples_is_an_error() {
         for validation in [100.0, 101.0, 0.999] {
             let refusal = split(&job(0, |c| c.validation = validation), 100).unwrap_err();
-            assert!(refusal.contains("leaves none"), "{refusal}");
+            assert!(refusal.contains("leaves none to train on"), "{refusal}");
         }
     }
 }

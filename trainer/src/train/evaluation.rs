@@ -1,39 +1,23 @@
-//! What the network makes of samples that it is not trained on at the moment.
+//! The evaluation after each epoch: accuracies and losses on training, validation and test samples.
 
 use super::diagnose::Logits;
-use super::{Between, Run, failed, user_error};
-use crate::data::{HeldOut, Images, Inputs, feed};
+use super::observer::StopCheck;
+use super::run::{Run, Subset};
 use plusminus_core::logits::largest;
 use plusminus_core::methods::noise::NO_CLASS;
 use plusminus_core::metric::{Measurements, Metric};
 use plusminus_core::outcome::Failure;
-use plusminus_engines::Engine;
-
-/// Samples that are evaluated together: a constant, for with their number candle's logits change in their last digits.
-pub(crate) const EVALUATED: usize = 250;
-
-/// The samples of an evaluation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    /// Those that are trained on, as they are, without augmentation.
-    Train,
-    /// Those that are held out.
-    Validation,
-    /// The test file.
-    Test,
-}
 
 impl Run<'_> {
-    /// Measures the network as it stands, on training images as they are, on validation and on test samples.
-    /// `between` is called after every few samples, and its failure ends the evaluation.
+    /// Measures the current network on all three subsets, and adds the job's diagnostics. `stop_check` runs after every batch.
     pub(super) fn evaluate(
         &mut self,
         epoch: u32,
         measurements: &mut Measurements,
-        between: Between<'_>,
+        stop_check: StopCheck<'_>,
     ) -> Result<(), Failure> {
-        let train = self.logits(Part::Train, between)?;
-        let (mut clean, mut noisy, mut recovered) = (Share::default(), Share::default(), Share::default());
+        let train = self.logits(Subset::Train, stop_check)?;
+        let (mut clean, mut noisy, mut recovered) = (Accuracy::default(), Accuracy::default(), Accuracy::default());
         for (class, sample) in self.classes(&train).zip(&self.labels.train) {
             let (given, label) = (self.labels.given[*sample], self.data.train.labels[*sample]);
             if given == label {
@@ -45,106 +29,54 @@ impl Run<'_> {
                 }
             }
         }
-        let validation = self.logits(Part::Validation, between)?;
-        let given = self.held_out()?.labels;
+        let validation = self.logits(Subset::Validation, stop_check)?;
+        let given = self.validation_samples()?.labels;
         let loss = (!given.is_empty()).then(|| self.criterion.value(&validation, &given));
-        let right = Share::of(self.classes(&validation).zip(given).map(|(class, given)| class == given));
-        let test = self.logits(Part::Test, between)?;
-        let tested = Share::of(self.classes(&test).zip(&self.data.test.labels).map(|(class, label)| class == *label));
+        let validated = Accuracy::of(self.classes(&validation).zip(given).map(|(class, given)| class == given));
+        let test = self.logits(Subset::Test, stop_check)?;
+        let tested =
+            Accuracy::of(self.classes(&test).zip(&self.data.test.labels).map(|(class, label)| class == *label));
         let found = [
             (Metric::CleanAccuracy, clean.value()),
             (Metric::NoisyAccuracy, noisy.value()),
             (Metric::RecoveredAccuracy, recovered.value()),
             (Metric::ValidationLoss, loss),
-            (Metric::ValidationAccuracy, right.value()),
+            (Metric::ValidationAccuracy, validated.value()),
             (Metric::TestAccuracy, tested.value()),
         ];
         measurements.extend(found.into_iter().filter_map(|(metric, value)| Some((metric, value?))));
         let logits = Logits { train: &train, validation: &validation, test: &test };
-        measurements.extend(self.diagnose(epoch, logits, between)?);
+        measurements.extend(self.diagnose(epoch, logits, stop_check)?);
         Ok(())
     }
 
-    /// The logits of a part, a row a sample, in the order of its samples.
-    pub(super) fn logits(&mut self, part: Part, between: Between<'_>) -> Result<Vec<f32>, Failure> {
-        let Run { job, data, labels, inputs, engine, held, .. } = self;
-        let (images, samples) = match part {
-            Part::Train => (&data.train, labels.train.clone()),
-            Part::Validation => {
-                let HeldOut { images, samples, .. } =
-                    data.held_out(labels, job.configuration.split).map_err(user_error)?;
-                (images, samples)
-            }
-            Part::Test => (&data.test, (0..job.configuration.tested(data.test.len())).collect()),
-        };
-        let mut all = Vec::with_capacity(samples.len() * job.configuration.dataset.classes());
-        let mut take = |logits: &[f32]| {
-            all.extend_from_slice(logits);
-            between()
-        };
-        match (held, engine.on_device()) {
-            (Some(held), Some(device)) => {
-                let start = held.start(data, images);
-                let samples: Vec<usize> = samples.iter().map(|sample| start + sample).collect();
-                let mut outputs = Vec::new();
-                for samples in samples.chunks(device.evaluation_batch().max(1)) {
-                    device.held_logits(samples, &mut outputs).map_err(failed)?;
-                    take(&outputs)?;
-                }
-            }
-            _ => outputs(&mut **engine, (images, inputs), &samples, take)?,
-        }
-        Ok(all)
-    }
-
-    /// What the job validates on.
-    pub(super) fn held_out(&self) -> Result<HeldOut<'_>, Failure> {
-        self.data.held_out(&self.labels, self.job.configuration.split).map_err(user_error)
-    }
-
-    /// The class of each row of logits.
+    /// The predicted class of each row of logits.
     fn classes(&self, logits: &[f32]) -> impl Iterator<Item = u32> {
         logits.chunks_exact(self.job.configuration.dataset.classes()).map(|row| largest(row) as u32)
     }
 }
 
-/// Has `take` see what `engine` makes of the samples of `images`, so many together that memory holds, in their order and without
-/// augmentation, until it fails.
-pub(super) fn outputs(
-    engine: &mut dyn Engine,
-    (images, inputs): (&Images, &Inputs),
-    samples: &[usize],
-    mut take: impl FnMut(&[f32]) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let mut outputs = Vec::new();
-    let make = |samples: &[usize], batch: &mut Vec<f32>| inputs.gather(images, samples, batch).map_err(Failure::from);
-    feed::each(samples, EVALUATED, make, |_, inputs| {
-        engine.logits(inputs, &mut outputs).map_err(failed)?;
-        take(&outputs)
-    })
-}
-
-/// A share that is counted.
+/// Counts correct predictions.
 #[derive(Clone, Copy, Default)]
-struct Share {
-    hits: usize,
-    of: usize,
+struct Accuracy {
+    correct: usize,
+    total: usize,
 }
 
-impl Share {
-    fn of(hits: impl Iterator<Item = bool>) -> Self {
-        let mut share = Share::default();
-        hits.for_each(|hit| share.count(hit));
-        share
+impl Accuracy {
+    fn of(predictions: impl Iterator<Item = bool>) -> Self {
+        let mut accuracy = Accuracy::default();
+        predictions.for_each(|correct| accuracy.count(correct));
+        accuracy
     }
 
-    fn count(&mut self, hit: bool) {
-        self.of += 1;
-        self.hits += usize::from(hit);
+    fn count(&mut self, correct: bool) {
+        self.total += 1;
+        self.correct += usize::from(correct);
     }
 
-    /// Of nothing there is no share.
+    /// The share of correct predictions; `None` without samples.
     fn value(self) -> Option<f64> {
-        (self.of > 0).then(|| self.hits as f64 / self.of as f64)
+        (self.total > 0).then(|| self.correct as f64 / self.total as f64)
     }
 }

@@ -1,3 +1,5 @@
+//! Whole jobs: repeatability, progress, failures.
+
 mod checkpoints;
 mod criteria;
 mod diagnostics;
@@ -5,23 +7,32 @@ mod files;
 mod noise;
 mod on_device;
 
-use super::*;
-use crate::data::shuffle;
+use super::run::{Run, Subset};
+use super::{Observer, ParentWeights, Progress, TrainInputs, TrainedJob, train};
+use crate::checkpoint::CheckpointOptions;
+use crate::data::{DatasetCache, shuffle};
+use crate::kept_weights::KeptWeights;
 use plusminus_core::diagnostics::Diagnostic;
-use plusminus_core::job::Configuration;
+use plusminus_core::id::Digest;
+use plusminus_core::job::{Configuration, Job};
 use plusminus_core::methods::augment::{Augment, Normalize};
 use plusminus_core::methods::dataset::Dataset;
 use plusminus_core::methods::losses::{Cce, Loss};
 use plusminus_core::methods::networks::Model;
 use plusminus_core::methods::noise::Noise;
+use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_core::methods::schedule::Schedule;
-use plusminus_core::metric::Metric;
-use plusminus_core::outcome::Samples;
+use plusminus_core::metric::{Measurements, Metric};
+use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples};
 use plusminus_core::random::Stream;
 use plusminus_engines::testing::cross_entropy;
+use plusminus_engines::{ExecutionOptions, Weights};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A job on the data set in the binary, with `change` made to a plain configuration.
+/// A job on the data set in the binary. `change` modifies its configuration.
 pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
     let mut configuration = Configuration {
         dataset: Dataset::FashionMnist10k,
@@ -49,43 +60,43 @@ pub(crate) fn job(seed: u64, change: impl FnOnce(&mut Configuration)) -> Job {
     Job::new(Arc::new(configuration), cell, seed)
 }
 
-/// What is small enough to train within a test: few samples, the rest held out.
+/// Makes a job fast enough for a test: 400 training samples, the rest held out.
 fn small(configuration: &mut Configuration) {
     configuration.validation = 0.95;
     configuration.noise = Noise::uniform(0.4);
 }
 
-fn train_with(job: &Job, means: ExecutionOptions, observer: &mut dyn Observer) -> Result<Trained, Failure> {
-    train(job, Supplies { cache: &Cache::default(), means, parent: None, checkpoints: None }, observer)
+fn train_with(job: &Job, execution: ExecutionOptions, observer: &mut dyn Observer) -> Result<TrainedJob, Failure> {
+    train(job, TrainInputs::new(&DatasetCache::default(), execution), observer)
 }
 
-/// The weights in a file that some job has left.
-fn left_in(path: &Path) -> ParentWeights<'_> {
+/// The weights in a file that a job kept.
+fn parent_weights(path: &Path) -> ParentWeights<'_> {
     ParentWeights { path, digest: Digest::of(&std::fs::read(path).unwrap()) }
 }
 
-fn run_of(job: &Job, means: ExecutionOptions) -> Run<'_> {
-    Run::new(job, Supplies { cache: &Cache::default(), means, parent: None, checkpoints: None }).unwrap()
+fn run_of(job: &Job, execution: ExecutionOptions) -> Run<'_> {
+    Run::new(job, TrainInputs::new(&DatasetCache::default(), execution)).unwrap()
 }
 
-fn trained(job: &Job) -> Trained {
+fn trained(job: &Job) -> TrainedJob {
     train_with(job, ExecutionOptions::default(), &mut ()).unwrap()
 }
 
-/// Notes what it hears, and stops where it is told to.
+/// Records progress, and stops the job after a number of calls.
 #[derive(Default)]
 struct Recorder {
-    /// In training and between the parts of evaluations.
-    heard: Vec<Progress>,
+    /// In training and in evaluations.
+    progress: Vec<Progress>,
     epochs: Vec<(u32, Measurements)>,
-    /// How many times to listen.
-    patience: Option<usize>,
+    /// The number of calls of `progress` after which to stop.
+    stop_after: Option<usize>,
 }
 
 impl Recorder {
-    /// Each step once, as epoch and step.
+    /// Epoch and step, without repetitions.
     fn steps(&self) -> Vec<(u32, u32)> {
-        let mut steps: Vec<_> = self.heard.iter().map(|progress| (progress.epoch, progress.step)).collect();
+        let mut steps: Vec<_> = self.progress.iter().map(|progress| (progress.epoch, progress.step)).collect();
         steps.dedup();
         steps
     }
@@ -93,8 +104,8 @@ impl Recorder {
 
 impl Observer for Recorder {
     fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
-        self.heard.push(progress);
-        if self.patience == Some(self.heard.len()) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        self.progress.push(progress);
+        if self.stop_after == Some(self.progress.len()) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn epoch(&mut self, epoch: u32, measurements: &Measurements) -> ControlFlow<()> {
@@ -103,8 +114,8 @@ impl Observer for Recorder {
     }
 }
 
-/// What does not depend on the clock.
-fn repeatable(trained: &Trained) -> (Facts, Vec<Measurements>, &Kept) {
+/// The results that do not depend on the clock.
+fn repeatable(trained: &TrainedJob) -> (Facts, Vec<Measurements>, &KeptWeights) {
     let rows = trained.epochs.iter().map(|(_, row)| {
         let mut row = row.clone();
         row.remove(&Metric::ImagesPerSecond);
@@ -114,7 +125,7 @@ fn repeatable(trained: &Trained) -> (Facts, Vec<Measurements>, &Kept) {
 }
 
 #[test]
-fn a_job_trained_twice_gives_equal_bytes_and_another_seed_gives_others() {
+fn a_job_gives_equal_bytes_twice_and_others_with_another_seed() {
     let augmented = |c: &mut Configuration| {
         small(c);
         c.epochs = 2;
@@ -126,17 +137,17 @@ fn a_job_trained_twice_gives_equal_bytes_and_another_seed_gives_others() {
     assert_eq!(first.facts.weights, first.weights.last.weights.digest());
 }
 
-/// So many threads.
+/// The fused engine with that many threads.
 fn threads(number: usize) -> ExecutionOptions {
     ExecutionOptions { threads: number.try_into().unwrap(), ..ExecutionOptions::default() }
 }
 
-/// The digest of a ResNet's weights after two steps through the engine alone: an epoch with its evaluation would take a minute.
-fn two_steps_of_a_resnet(seed: u64, means: ExecutionOptions) -> String {
+/// The digest of a ResNet's weights after two steps of the engine. An epoch with its evaluation would take a minute.
+fn two_steps_of_a_resnet(seed: u64, execution: ExecutionOptions) -> String {
     let job = job(seed, |c| {
         c.model = Model::Resnet20 { shortcut: plusminus_core::methods::networks::Downsample::Pad };
     });
-    let mut run = run_of(&job, means);
+    let mut run = run_of(&job, execution);
     let (mut batch, mut dropout) = (Vec::new(), job.streams().generator(Stream::Dropout, 1));
     for start in [0, 8] {
         let samples: Vec<usize> = (start..start + 8).collect();
@@ -156,7 +167,7 @@ fn a_resnet_trained_twice_gives_equal_bytes() {
 #[test]
 fn no_result_depends_on_the_number_of_threads() {
     let job = job(3, |c| {
-        // The last batch takes what is left: 22 samples.
+        // The last batch takes the remaining 22 samples.
         (c.train_size, c.batch_size, c.validation) = (Some(150), 32, 0.2);
         c.noise = Noise::uniform(0.4);
     });
@@ -169,7 +180,7 @@ fn no_result_depends_on_the_number_of_threads() {
 }
 
 #[test]
-fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
+fn prefetched_batches_give_the_bytes_of_batches_made_in_between() {
     let job = job(4, |c| {
         small(c);
         c.batch_size = 150;
@@ -177,15 +188,15 @@ fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
         c.normalize = Normalize::PixelMean;
     });
     let run = || run_of(&job, ExecutionOptions::default());
-    let (mut beside, mut between) = (run(), run());
+    let (mut prefetched, mut in_between) = (run(), run());
     let mut batch = Vec::new();
     for epoch in [1, 2] {
-        let loss = beside.epoch(epoch, &mut ()).unwrap()[&Metric::TrainLoss];
+        let loss = prefetched.epoch(epoch, &mut ()).unwrap()[&Metric::TrainLoss];
         let generator = |stream| job.streams().generator(stream, u64::from(epoch));
-        let mut order = between.labels.train.clone();
+        let mut order = in_between.labels.train.clone();
         shuffle(&mut order, &mut generator(Stream::Order));
         let (mut augmentation, mut dropout) = (generator(Stream::Augmentation), generator(Stream::Dropout));
-        let Run { data, labels, inputs, engine, .. } = &mut between;
+        let Run { data, labels, inputs, engine, .. } = &mut in_between;
         let mut total = 0.0;
         for samples in order.chunks(150) {
             let augment = &job.configuration.augment;
@@ -195,12 +206,12 @@ fn inputs_made_beside_the_steps_give_the_bytes_of_inputs_made_in_between() {
             total += loss * samples.len() as f64;
         }
         assert_eq!(loss, total / 400.0);
-        assert_eq!(beside.engine.weights().unwrap().digest(), between.engine.weights().unwrap().digest());
+        assert_eq!(prefetched.engine.weights().unwrap().digest(), in_between.engine.weights().unwrap().digest());
     }
 }
 
 #[test]
-fn a_job_that_takes_the_first_samples_counts_and_trains_on_no_others() {
+fn a_train_size_limits_training_and_counts() {
     let job = job(3, |c| {
         small(c);
         (c.train_size, c.test_size) = (Some(60), Some(40));
@@ -214,7 +225,7 @@ fn a_job_that_takes_the_first_samples_counts_and_trains_on_no_others() {
 }
 
 #[test]
-fn an_observer_hears_every_step_and_epoch_and_the_facts_agree() {
+fn an_observer_receives_every_step_and_epoch() {
     let job = job(3, |c| {
         small(c);
         c.epochs = 2;
@@ -224,25 +235,25 @@ fn an_observer_hears_every_step_and_epoch_and_the_facts_agree() {
     let trained = train_with(&job, ExecutionOptions::default(), &mut recorder).unwrap();
     let samples = Samples { train: 400, validation: 7_600, test: 2_000 };
     assert_eq!(trained.facts.samples, samples);
-    assert_eq!(trained.facts.data, Cache::default().get(&Dataset::FashionMnist10k).unwrap().digest);
+    assert_eq!(trained.facts.data, DatasetCache::default().get(&Dataset::FashionMnist10k).unwrap().digest);
     assert!(trained.facts.engine.starts_with("fused "), "{}", trained.facts.engine);
     assert_eq!(recorder.steps(), [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3)]);
-    assert!(recorder.heard.iter().all(|progress| (progress.epochs, progress.steps) == (2, 3)));
+    assert!(recorder.progress.iter().all(|progress| (progress.epochs, progress.steps) == (2, 3)));
     assert_eq!(recorder.epochs, trained.epochs);
     let row = &recorder.epochs[1].1;
     let plain = Metric::ALL.iter().filter(|metric| Diagnostic::of(**metric).is_none());
-    assert!(row.keys().eq(plain), "every metric is measured that needs no diagnostic: {row:?}");
+    assert!(row.keys().eq(plain), "every metric without a diagnostic is measured: {row:?}");
     assert!((0.3..0.5).contains(&trained.facts.noise_rate));
     assert_eq!(trained.facts.parameters, trained.weights.last.weights.plan().trained());
 }
 
 #[test]
-fn what_a_job_does_not_have_is_not_measured() {
+fn metrics_without_samples_are_not_measured() {
     let job = job(3, |c| {
         c.batch_size = 10_000;
         c.optimizer = Optimizer::Sgd { lr: 1e-3, momentum: 0.0, weight_decay: 0.0, nesterov: false };
     });
-    // A batch larger than the training file is one step.
+    // A batch larger than the training file makes one step.
     let mut recorder = Recorder::default();
     let trained = train_with(&job, ExecutionOptions::default(), &mut recorder).unwrap();
     assert_eq!(recorder.steps(), [(1, 1)]);
@@ -268,24 +279,24 @@ fn training_learns() {
 }
 
 #[test]
-fn a_stop_ends_a_job_as_preempted() {
+fn a_stopped_job_is_preempted() {
     let job = job(1, small);
-    // Four steps, and 400 + 7,600 + 2,000 samples evaluated 250 at a time.
-    for (patience, when) in [
+    // Four steps, then 400 + 7,600 + 2,000 samples in evaluation batches of 250.
+    for (calls, when) in [
         (2, "in epoch 1 of 1, after step 2 of 4"),
         (5, "in the evaluation after epoch 1 of 1"),
         (30, "in the evaluation after epoch 1 of 1"),
     ] {
-        let mut recorder = Recorder { patience: Some(patience), ..Recorder::default() };
+        let mut recorder = Recorder { stop_after: Some(calls), ..Recorder::default() };
         let failure = train_with(&job, ExecutionOptions::default(), &mut recorder).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Preempted);
         assert!(failure.message.contains(when), "{}", failure.message);
-        assert_eq!((recorder.heard.len(), recorder.epochs.len()), (patience, 0), "nothing is done after a stop");
+        assert_eq!((recorder.progress.len(), recorder.epochs.len()), (calls, 0), "nothing happens after a stop");
     }
 }
 
 #[test]
-fn a_learning_rate_far_too_high_diverges_by_name() {
+fn a_far_too_high_learning_rate_diverges() {
     let job = job(1, |c| {
         small(c);
         c.epochs = 5;
@@ -301,7 +312,7 @@ fn a_learning_rate_far_too_high_diverges_by_name() {
 }
 
 #[test]
-fn what_cannot_be_had_is_the_users_error() {
+fn an_impossible_configuration_is_the_users_error() {
     let kind = |job: Job| train_with(&job, ExecutionOptions::default(), &mut ()).unwrap_err().kind;
     assert_eq!(kind(job(0, |c| c.validation = 0.99999)), FailureKind::UserError);
     assert_eq!(kind(job(0, |c| c.epochs = 0)), FailureKind::UserError);
@@ -310,28 +321,28 @@ fn what_cannot_be_had_is_the_users_error() {
     assert_eq!(kind(job(0, |c| c.normalize = constants)), FailureKind::UserError);
 }
 
-/// Has the training wait after every step, as a lease that has passed does, and says for how long it did.
+/// Makes the training wait after every step, as an expired lease does, and adds up the time.
 #[derive(Default)]
 struct Slow(Duration);
 
 impl Observer for Slow {
     fn progress(&mut self, progress: Progress) -> ControlFlow<()> {
         if progress.step > 0 {
-            let begun = Instant::now();
+            let started = Instant::now();
             std::thread::sleep(Duration::from_millis(400));
-            self.0 += begun.elapsed();
+            self.0 += started.elapsed();
         }
         ControlFlow::Continue(())
     }
 }
 
 #[test]
-fn the_time_in_which_training_waits_for_a_lease_is_no_part_of_its_speed() {
+fn time_spent_waiting_for_a_lease_does_not_count_for_the_speed() {
     let job = job(1, |c| (c.train_size, c.test_size, c.batch_size) = (Some(20), Some(10), 5));
-    let (mut slow, begun) = (Slow::default(), Instant::now());
+    let (mut slow, started) = (Slow::default(), Instant::now());
     let trained = train_with(&job, ExecutionOptions::default(), &mut slow).unwrap();
-    // All that was not waited for, the evaluation included: so however busy the machine is, training took no longer.
-    let busy = begun.elapsed() - slow.0;
+    // An upper bound for the time of the steps, because it includes the evaluation.
+    let busy = started.elapsed() - slow.0;
     let speed = trained.epochs[0].1[&Metric::ImagesPerSecond];
     assert!(speed >= 20.0 / busy.as_secs_f64(), "{speed} images/s, {busy:?}");
 }

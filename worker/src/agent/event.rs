@@ -1,4 +1,4 @@
-//! What the agent is told, and what it asks for in return.
+//! Inputs and outputs of the agent: the events that it handles, the effects that it requests, and the types in both.
 
 use plusminus_core::id::{AttemptId, Digest, JobId};
 use plusminus_core::outcome::Failure;
@@ -8,147 +8,146 @@ use plusminus_proto::v1::{self, from_runner, from_worker, report::Body, to_runne
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// A moment: milliseconds on the clock that all processes of the machine have in common and that goes on while it sleeps
-/// (CLOCK_BOOTTIME).
+/// A time in milliseconds on the clock that the daemon and its runners share and that counts while the host sleeps (CLOCK_BOOTTIME).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootTime(pub u64);
 
 impl BootTime {
-    /// So many milliseconds later.
-    pub fn after(self, milliseconds: u64) -> BootTime {
-        BootTime(self.0.saturating_add(milliseconds))
+    /// This time plus `duration`, in whole milliseconds.
+    pub fn after(self, duration: Duration) -> BootTime {
+        BootTime(self.0.saturating_add(duration.as_millis() as u64))
     }
 
-    /// Milliseconds since `then`; none if that is yet to come.
-    pub fn since(self, then: BootTime) -> u64 {
-        self.0.saturating_sub(then.0)
+    /// The time since `then`; zero if `then` is later.
+    pub fn since(self, then: BootTime) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(then.0))
     }
 }
 
-/// A device, and by what means runners train on it.
+/// A device and how runners train on it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Equipment {
-    /// What the coordinator is told of it. Its slots are those that it has at first: there are fewer once its memory was full.
+    /// The device as reported to the coordinator. `slots` is the initial number: the agent closes slots when memory runs out.
     pub device: v1::Device,
-    /// By what means. On a GPU one runner trains in all slots, so that one process has the device; elsewhere each slot has its own.
-    pub means: ExecutionOptions,
-    /// By what name NVML knows it, which reads its sensors; nothing where there are none.
+    /// How runners execute jobs. On a GPU one runner serves all slots, so that one process owns the device; on a CPU each slot has its
+    /// own runner.
+    pub execution: ExecutionOptions,
+    /// NVML's identifier of the device, for its sensors; `None` for a CPU.
     pub uuid: Option<String>,
 }
 
 impl Equipment {
-    /// Jobs that one runner trains at once.
+    /// The number of jobs that one runner trains at the same time.
     pub fn lanes(&self) -> u32 {
-        match self.means.device {
+        match self.execution.device {
             Device::Cpu => 1,
             Device::Cuda(_) => self.device.slots,
         }
     }
 }
 
-/// What an agent is made with.
+/// The configuration of an agent.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The worker's name, no other worker's.
+    /// The worker's unique name.
     pub name: String,
-    /// Which process it is: drawn anew for each.
+    /// A random number that identifies this process: it distinguishes two processes with the same worker name.
     pub instance: u64,
-    /// With what it trains.
+    /// The devices to train on.
     pub equipment: Vec<Equipment>,
-    /// Whether to go at once when told to while there is no connection: the coordinator has gone for good.
+    /// Whether a drain without a connection ends at once: the worker was started by its coordinator, which has exited.
     pub attached: bool,
-    /// How long a runner may take to stop when it is told to, before it is killed.
+    /// How long a runner may take to stop before it is killed.
     pub grace: Duration,
-    /// How long a runner may train without a word before it is killed; until its first word, several times as long.
+    /// How long a runner may train without a message before it is killed. The limit is longer until its first message.
     pub stall: Duration,
 }
 
-/// What can happen.
+/// An input of the agent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// What an earlier process of this worker had yet to say. Comes before everything else, or never.
-    Loaded(Vec<Entry>),
-    /// A connection is about to be made: a Hello is wanted, to be sent over it at once.
+    /// The outbox of an earlier process of this worker. At most one, before every other event.
+    OutboxLoaded(Vec<OutboxEntry>),
+    /// A connection is being opened. The agent answers with a Hello, to be sent over it at once.
     Connecting,
-    /// The coordinator says something over the newest connection. Its Welcome comes first, and with it the connection counts.
-    Told(to_worker::Message),
+    /// A message of the coordinator over the newest connection. The first one is its Welcome, which makes the connection count.
+    Received(to_worker::Message),
     /// The connection has ended.
     Disconnected,
-    /// A runner says something, or has ended.
+    /// A message of a runner, or its exit.
     Runner {
-        /// Its number, from 0: on a processor that of its slot, on GPUs that of its device.
+        /// The runner's number, from 0: one per slot of a CPU, one per GPU.
         runner: usize,
-        /// Which of the processes that had the number.
+        /// Which process with this number, from 1.
         generation: u64,
-        /// What it says.
-        said: RunnerEvent,
+        /// The message or the exit.
+        event: RunnerEvent,
     },
-    /// The weights that an attempt builds on are here, or cannot be had.
-    Fetched(AttemptId, Result<(), Failure>),
-    /// The weights that an attempt leaves are with the coordinator, or cannot be.
-    Delivered(AttemptId, Result<(), Failure>),
-    /// What the sensors of devices say, by the name of each.
-    Read(Vec<(String, v1::Reading)>),
-    /// The worker is told to leave.
-    Leave,
-    /// Time has passed. Wanted when [`super::Agent::due`] says, or every now and then.
+    /// The parent weights of an attempt have arrived, or cannot be fetched.
+    WeightsFetched(AttemptId, Result<(), Failure>),
+    /// The coordinator has received the kept weights of an attempt, or refuses them.
+    WeightsDelivered(AttemptId, Result<(), Failure>),
+    /// Sensor readings by device name.
+    SensorsRead(Vec<(String, v1::Reading)>),
+    /// The worker was asked to drain: stop all attempts, deliver all reports, exit.
+    Drain,
+    /// Time has passed. Due at [`super::Agent::due`]; earlier ticks do no harm.
     Tick,
 }
 
-/// What a runner says.
+/// An event of a runner process.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RunnerEvent {
-    /// A message of one of its lanes, from 0: each trains in a slot.
+    /// A message from the lane of this number, from 0.
     Message(u32, from_runner::Message),
-    /// It has ended, or could not be started; the end of its log.
+    /// The process exited or could not be started. The string is the end of its log.
     Exited(RunnerExit, String),
 }
 
-/// How a runner has ended.
+/// How a runner process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunnerExit {
-    /// It could not be started; why.
+    /// The process could not be started, for this reason.
     NotStarted(String),
-    /// Of its own will, with exit code 0: it was told to, by whomever.
-    Left,
-    /// Of its own will, because its device failed it: what it had in hand has to be trained by another process.
-    Unwell,
-    /// By SIGKILL, when the system had run out of memory.
+    /// Exited with code 0.
+    Clean,
+    /// Exited because its device failed. Its other attempts need another process.
+    DeviceFailed,
+    /// Killed by SIGKILL when the system had run out of memory.
     OutOfMemory,
-    /// By SIGKILL, whoever sent it.
+    /// Killed by SIGKILL, by an unknown sender.
     Killed,
-    /// In any other way, in words that go on after "the runner process".
+    /// Any other end, as a predicate of "the runner process".
     Crashed(String),
 }
 
-/// A report that is yet to be acknowledged.
+/// A report that the coordinator has not acknowledged yet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
-    /// The worker's number for it.
+pub struct OutboxEntry {
+    /// The worker's number of the report, increasing.
     pub sequence: u64,
-    /// The attempt that it is of.
-    pub of: AttemptId,
-    /// What there is to say.
+    /// The reported attempt.
+    pub attempt: AttemptId,
+    /// The epoch or the ending.
     pub body: Body,
-    /// Whether weights that it names are yet to be handed in before it may be said.
-    pub waits: bool,
-    /// The store that it is for; 0 where that is not known.
+    /// Whether weights that the report names must be delivered before it is sent.
+    pub awaits_weights: bool,
+    /// The id of the store that the report is for; 0 if unknown.
     pub store: u32,
 }
 
-impl Entry {
-    /// The message.
+impl OutboxEntry {
+    /// The wire message.
     pub fn report(&self) -> v1::Report {
-        let of = Some(attempt_id(self.of));
-        v1::Report { sequence: self.sequence, of, body: Some(self.body.clone()) }
+        v1::Report { sequence: self.sequence, of: Some(attempt_id(self.attempt)), body: Some(self.body.clone()) }
     }
 
-    /// Whether it is the attempt's last.
+    /// Whether the report ends its attempt.
     pub fn is_ending(&self) -> bool {
         matches!(self.body, Body::Ended(_))
     }
 
-    /// The files of weights that it names: what is no digest is none.
+    /// The weight files that the report names. Malformed digests are skipped.
     pub(super) fn weights(&self) -> BTreeSet<Digest> {
         match &self.body {
             Body::Ended(v1::Ending { how: Some(v1::ending::How::Finished(facts)) }) => {
@@ -159,68 +158,68 @@ impl Entry {
     }
 }
 
-/// What the agent asks for, to be done in order.
+/// An output of the agent. Effects are performed in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Send this over the newest connection. There is room for it within [`super::WINDOW`] reports; what else does not fit (progress, a
-    /// heartbeat behind many reports) may be dropped.
+    /// Send a message over the newest connection. It has room for [`super::WINDOW`] reports; other messages that do not fit (progress,
+    /// a heartbeat behind many reports) may be dropped.
     Send(from_worker::Message),
-    /// Start a runner where there is none.
-    Start {
-        /// Its number, from 0.
+    /// Start a runner process. None with this number is running.
+    StartRunner {
+        /// The runner's number, from 0.
         runner: usize,
-        /// Which of the processes that have the number this will be.
+        /// The generation of the new process.
         generation: u64,
     },
-    /// Tell a runner something. One that has ended in the meantime hears nothing. Of leases only the latest matters.
-    Tell {
-        /// Its number, from 0.
+    /// Send a message to a runner. It is dropped if that process has exited. A newer lease replaces an older one.
+    SendToRunner {
+        /// The runner's number, from 0.
         runner: usize,
-        /// Which of the processes that had the number.
+        /// The generation of the process.
         generation: u64,
-        /// Which lane is meant, from 0; a lease is for all.
+        /// The lane, from 0. A lease is for all lanes.
         lane: u32,
-        /// What it is told.
+        /// The message.
         message: to_runner::Message,
     },
-    /// Kill a runner. That it has ended comes as an event.
-    Kill {
-        /// Its number, from 0.
+    /// Kill a runner process. Its exit arrives as an event.
+    KillRunner {
+        /// The runner's number, from 0.
         runner: usize,
-        /// Which of the processes that had the number.
+        /// The generation of the process.
         generation: u64,
     },
-    /// Have the weights that an attempt builds on here; answered by [`Event::Fetched`].
-    Fetch {
-        /// The attempt.
-        of: AttemptId,
-        /// The job that left them.
+    /// Fetch the parent weights of an attempt. [`Event::WeightsFetched`] answers.
+    FetchWeights {
+        /// The attempt that needs the weights.
+        attempt: AttemptId,
+        /// The job that kept them.
         parent: JobId,
         /// The file.
         digest: Digest,
-        /// Files that must not be removed to make room.
+        /// Files that must stay in the cache.
         needed: BTreeSet<Digest>,
     },
-    /// Hand in the weights that an attempt leaves; answered by [`Event::Delivered`].
-    Deliver {
-        /// The attempt.
-        of: AttemptId,
+    /// Send the kept weights of an attempt to the coordinator. [`Event::WeightsDelivered`] answers.
+    DeliverWeights {
+        /// The attempt that kept the weights.
+        attempt: AttemptId,
         /// The files.
         weights: BTreeSet<Digest>,
     },
-    /// End the transfer of an attempt's weights. An answer that is on its way does no harm.
-    Abort(AttemptId),
-    /// Remove files of weights that have lain unused, if there are too many, but none of these.
-    MakeRoom(BTreeSet<Digest>),
-    /// Keep an entry of the outbox on disk, in place of an earlier one of its number.
-    Write(Entry),
-    /// Remove an entry of the outbox from the disk, or do not begin to write it.
-    Delete(u64),
-    /// Remove the checkpoints of a job: it has finished.
+    /// Abort the transfer of an attempt's weights. An answer that is already on its way does no harm.
+    AbortTransfer(AttemptId),
+    /// Remove unused files from the cache while it exceeds its limit. These files stay.
+    TrimCache(BTreeSet<Digest>),
+    /// Store an outbox entry on disk, in place of an earlier one with its number.
+    StoreEntry(OutboxEntry),
+    /// Delete the outbox entry with this number from disk, or cancel its write.
+    DeleteEntry(u64),
+    /// Remove the checkpoints of a finished job.
     RemoveCheckpoints(JobId),
-    /// The worker has left: nothing more is to come.
-    Left {
-        /// Reports that are left behind in the outbox.
+    /// The worker is drained. The last effect of an agent.
+    Exit {
+        /// Reports that stay in the outbox on disk.
         undelivered: usize,
     },
 }

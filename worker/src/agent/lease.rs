@@ -1,43 +1,44 @@
-//! Until when what is in hand may be trained: heartbeats, and which of them were answered.
+//! The worker's lease: until when its attempts belong to it, computed from answered heartbeats.
 
 use super::event::BootTime;
 use plusminus_proto::v1;
 use std::collections::VecDeque;
+use std::time::Duration;
 
-/// Heartbeats without an answer of which is known when they were sent.
+/// The number of unanswered heartbeats whose sending time is remembered.
 const UNANSWERED: usize = 256;
 
-/// The worker's lease, one for all that it has in hand. It lasts from when the latest answered heartbeat was *sent*, so that it never
-/// lasts longer here than at the coordinator.
+/// One lease for all attempts of the worker. It runs from the time at which the latest answered heartbeat was *sent*, so that it never
+/// outlasts the coordinator's.
 #[derive(Debug, Default)]
 pub(super) struct Lease {
-    /// Milliseconds, less a margin for clocks that differ in speed.
-    length: u64,
+    /// The coordinator's lease, less a margin for clocks that differ in speed.
+    length: Duration,
     until: BootTime,
-    /// When the Hello was sent of the connection that is being made.
+    /// When the Hello of the connection that is being opened was sent.
     hello: Option<BootTime>,
-    /// Heartbeats over the present connection that are not answered yet, and when they were sent.
+    /// Unanswered heartbeats over the present connection, with the time of sending.
     beats: VecDeque<(u64, BootTime)>,
     last: u64,
 }
 
 impl Lease {
-    /// A Hello is sent: what went over an older connection is answered no more.
+    /// Records that a Hello is sent. Heartbeats over an older connection no longer count.
     pub fn hello(&mut self, now: BootTime) {
         self.hello = Some(now);
         self.beats.clear();
     }
 
-    /// The Hello is answered.
+    /// Records the answer to the Hello.
     pub fn welcomed(&mut self, welcome: &v1::Welcome) {
-        self.length = welcome.lease_milliseconds - welcome.lease_milliseconds / 10;
+        self.length = Duration::from_millis(welcome.lease_milliseconds - welcome.lease_milliseconds / 10);
         if let Some(sent) = self.hello.take() {
-            // Not the later of this and what was: leases may be shorter than they were.
+            // Not the maximum with the previous end: the new lease may be shorter.
             self.until = sent.after(self.length);
         }
     }
 
-    /// The number of a heartbeat that is sent now.
+    /// Records that a heartbeat is sent. Returns its number.
     pub fn beat(&mut self, now: BootTime) -> u64 {
         self.last += 1;
         if self.beats.len() == UNANSWERED {
@@ -47,25 +48,21 @@ impl Lease {
         self.last
     }
 
-    /// A heartbeat is answered, and all before it with it.
+    /// Records the answer to a heartbeat, which also answers all earlier ones.
     pub fn renewed(&mut self, beat: u64) {
         let Ok(at) = self.beats.binary_search_by_key(&beat, |(beat, _)| *beat) else { return };
         let sent = self.beats[at].1;
         self.beats.drain(..=at);
-        self.extend(sent);
-    }
-
-    fn extend(&mut self, sent: BootTime) {
         self.until = self.until.max(sent.after(self.length));
     }
 
-    /// When it passes.
+    /// When the lease expires.
     pub fn until(&self) -> BootTime {
         self.until
     }
 
-    /// Whether it has not passed yet.
-    pub fn lasts(&self, now: BootTime) -> bool {
+    /// Whether the lease has not expired.
+    pub fn is_valid(&self, now: BootTime) -> bool {
         now < self.until
     }
 }
@@ -78,26 +75,26 @@ mod tests {
         v1::Welcome { heartbeat_milliseconds: 20, lease_milliseconds: 100, stop: Vec::new(), store: 1 };
 
     #[test]
-    fn it_lasts_from_when_the_answered_heartbeat_was_sent_less_a_margin() {
+    fn a_lease_runs_from_the_sending_of_the_answered_heartbeat() {
         let mut lease = Lease::default();
-        assert!(!lease.lasts(BootTime(0)), "before the first welcome");
+        assert!(!lease.is_valid(BootTime(0)), "before the first welcome");
         lease.hello(BootTime(1_000));
         lease.welcomed(&WELCOME);
-        assert_eq!(lease.until(), BootTime(1_090));
+        assert_eq!(lease.until(), BootTime(1_090), "a tenth less: the margin");
         let beats = [1_020, 1_040, 1_060].map(|now| lease.beat(BootTime(now)));
         lease.renewed(beats[1]);
         assert_eq!(lease.until(), BootTime(1_130));
         lease.renewed(beats[0]);
         lease.renewed(beats[1]);
         lease.renewed(77);
-        assert_eq!(lease.until(), BootTime(1_130), "an older answer, a second one, and one to nothing");
+        assert_eq!(lease.until(), BootTime(1_130), "an older answer, a repeated one, an unknown number");
         lease.renewed(beats[2]);
         assert_eq!(lease.until(), BootTime(1_150));
-        assert!(lease.lasts(BootTime(1_149)) && !lease.lasts(BootTime(1_150)));
+        assert!(lease.is_valid(BootTime(1_149)) && !lease.is_valid(BootTime(1_150)));
     }
 
     #[test]
-    fn an_answer_to_what_went_over_an_older_connection_counts_no_more() {
+    fn answers_to_heartbeats_of_an_older_connection_do_not_count() {
         let mut lease = Lease::default();
         lease.hello(BootTime(0));
         lease.welcomed(&WELCOME);
@@ -107,12 +104,12 @@ mod tests {
         assert_eq!(lease.until(), BootTime(90));
         lease.hello(BootTime(70));
         lease.welcomed(&WELCOME);
-        assert_eq!(lease.until(), BootTime(160), "the latest Hello is the one that was answered");
+        assert_eq!(lease.until(), BootTime(160), "the Welcome answers the latest Hello");
     }
 
     #[test]
-    fn unanswered_heartbeats_do_not_pile_up() {
-        let mut lease = Lease { length: 100, ..Lease::default() };
+    fn the_number_of_remembered_heartbeats_is_bounded() {
+        let mut lease = Lease { length: Duration::from_millis(100), ..Lease::default() };
         let first = lease.beat(BootTime(1));
         for now in 2..=1_000 {
             lease.beat(BootTime(now));

@@ -1,75 +1,77 @@
-//! The worker's state machine: `handle(now, event) -> effects`. It knows neither network, nor processes, nor disk, nor clock:
-//! `daemon` does what it asks for, and so does a simulation.
+//! The worker's state machine: `handle(now, event) -> effects`. It uses no network, process, disk or clock: `daemon` performs its
+//! effects, and so does the simulation.
 //!
-//! - `event`: what it is told, and what it asks for.
-//! - `lease`: until when what is in hand may be trained.
-//! - `outbox`: what is yet to be acknowledged.
-//! - `places`: slots, and the runners that train in them.
-//! - `work`: what is trained in the slots.
+//! - `event`: events, effects, and the types in both.
+//! - `lease`: until when runners may train.
+//! - `outbox`: reports that are not acknowledged yet.
+//! - `slots`: slots, and the runners that serve them.
+//! - `attempts`: attempts from assignment to report.
+//! - `runners`: messages and exits of runners; stalled runners are killed.
 //!
-//! *Architecture invariants:* a runner is never told to train for longer than the lease that the coordinator has confirmed; of an attempt
-//! that the coordinator has stopped nothing more is said; what is for one coordinator's store is said to no other; everything else is said until it is acknowledged; what is said of attempts
-//! waits while the lease has passed, and heartbeats wait for nothing.
+//! *Architecture invariants:* a runner never holds a lease longer than the one that the coordinator has confirmed. Nothing is reported of
+//! a revoked attempt. A report goes only to the store that it is for, and is repeated until it is acknowledged. Reports wait while the
+//! lease is expired; heartbeats never wait.
 
+mod attempts;
 mod event;
 mod lease;
 mod outbox;
-mod places;
+mod runners;
+mod slots;
 #[cfg(test)]
 mod tests;
-mod work;
 
-pub use event::{BootTime, Effect, Entry, Equipment, Event, RunnerEvent, RunnerExit, Settings};
-use plusminus_core::id::AttemptId;
+pub use event::{BootTime, Effect, Equipment, Event, OutboxEntry, RunnerEvent, RunnerExit, Settings};
 
 use lease::Lease;
-use outbox::{Outbox, Turned};
-use places::{Runner, Slot, Watch};
+use outbox::{Outbox, StoreSwitch};
+use plusminus_core::id::AttemptId;
 use plusminus_proto::convert::{attempt_id, required_attempt};
 use plusminus_proto::v1::{self, from_worker, to_runner, to_worker};
+use slots::{RunnerState, Slot, TrainingClock};
 use std::collections::VecDeque;
+use std::time::Duration;
 use tracing::warn;
 
-/// Reports that may be on their way over a connection without an acknowledgement. A connection that has room for so many messages and
-/// some besides never has to refuse one.
+/// The number of unacknowledged reports that may be in flight over a connection. A connection with room for these and a few other
+/// messages never refuses a report.
 pub const WINDOW: usize = 1024;
-/// Reports that may wait for the coordinator before the runners are held up, and so few must be left before they go on.
-const FULL: usize = 1 << 16;
-const ROOM: usize = FULL / 2;
-/// How long what is left may take to be delivered when the worker leaves, after the last runner should have stopped: in milliseconds.
-const DELIVERY: u64 = 5_000;
-/// At the longest, time is to be told so often, in milliseconds.
-const LONGEST_SLEEP: u64 = 1_000;
+/// Runners pause when the outbox holds this many reports, and resume at `OUTBOX_RESUME`.
+const OUTBOX_FULL: usize = 1 << 16;
+const OUTBOX_RESUME: usize = OUTBOX_FULL / 2;
+/// How long a draining worker tries to deliver its reports after the grace period of its runners.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest time between two ticks.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
 
-/// A worker, without all that is outside.
+/// The state of a worker.
 #[derive(Debug)]
 pub struct Agent {
     settings: Settings,
     slots: Vec<Slot>,
-    runners: Vec<Runner>,
-    /// Assignments that came while the attempt in their slot was still winding down.
+    runners: Vec<RunnerState>,
+    /// Assignments that wait for a slot whose revoked attempt is still stopping.
     queue: VecDeque<(AttemptId, v1::Assignment)>,
     outbox: Outbox,
     lease: Lease,
-    /// The runners are held up, whatever the lease, because the outbox is full.
-    held_up: bool,
+    /// Whether runners pause, whatever the lease, because the outbox is full.
+    throttled: bool,
     connected: bool,
-    /// In milliseconds.
-    heartbeat: u64,
-    next_beat: BootTime,
-    watch: Watch,
-    /// Slots of each device, as the coordinator last heard.
-    told_slots: Vec<u32>,
-    /// By when it is gone, once it was told to leave.
-    leaving: Option<BootTime>,
-    left: bool,
+    heartbeat_interval: Duration,
+    next_heartbeat: BootTime,
+    training_clock: TrainingClock,
+    /// Slots per device as last reported to the coordinator.
+    reported_slots: Vec<u32>,
+    /// When a draining worker exits at the latest.
+    drain_deadline: Option<BootTime>,
+    exited: bool,
     effects: Vec<Effect>,
 }
 
 impl Agent {
-    /// An agent that has nothing in hand and no connection.
+    /// An agent without attempts and without a connection.
     pub fn new(settings: Settings) -> Self {
-        let (runners, slots) = places::laid_out(&settings.equipment);
+        let (runners, slots) = slots::lay_out(&settings.equipment);
         Agent {
             slots,
             runners,
@@ -77,237 +79,232 @@ impl Agent {
             queue: VecDeque::new(),
             outbox: Outbox::default(),
             lease: Lease::default(),
-            held_up: false,
+            throttled: false,
             connected: false,
-            heartbeat: 1_000,
-            next_beat: BootTime(0),
-            watch: Watch::default(),
-            told_slots: Vec::new(),
-            leaving: None,
-            left: false,
+            heartbeat_interval: Duration::from_secs(1),
+            next_heartbeat: BootTime(0),
+            training_clock: TrainingClock::default(),
+            reported_slots: Vec::new(),
+            drain_deadline: None,
+            exited: false,
             effects: Vec::new(),
         }
     }
 
-    /// With what each of its runners trains, by the runner's number.
+    /// The equipment of each runner, by the runner's number.
     pub fn runners(&self) -> impl Iterator<Item = &Equipment> {
         self.runners.iter().map(|runner| &self.settings.equipment[runner.equipment])
     }
 
-    /// Takes in what has happened and says what is to be done, in order. `now` never goes back.
+    /// Handles an event and returns the effects, to be performed in order. `now` never decreases.
     pub fn handle(&mut self, now: BootTime, event: Event) -> Vec<Effect> {
-        self.watch.pass(now, now < self.granted());
+        self.training_clock.advance(now, now < self.training_deadline());
         match event {
-            Event::Loaded(entries) => self.outbox.load(entries),
-            Event::Connecting => self.introduce(now),
-            Event::Told(message) => self.told(now, message),
+            Event::OutboxLoaded(entries) => self.outbox.load(entries),
+            Event::Connecting => self.send_hello(now),
+            Event::Received(message) => self.received(now, message),
             Event::Disconnected => self.connected = false,
-            Event::Runner { runner, generation, said } => self.heard(now, runner, generation, said),
-            Event::Fetched(of, fetched) => self.fetched(of, fetched),
-            Event::Delivered(of, delivered) => self.delivered(of, delivered),
-            Event::Read(readings) => self.read(now, readings),
-            Event::Leave => self.leave(now),
+            Event::Runner { runner, generation, event } => self.runner_event(now, runner, generation, event),
+            Event::WeightsFetched(attempt, result) => self.weights_fetched(attempt, result),
+            Event::WeightsDelivered(attempt, result) => self.weights_delivered(attempt, result),
+            Event::SensorsRead(readings) => self.sensors_read(now, readings),
+            Event::Drain => self.drain(now),
             Event::Tick => {
-                self.kill_what_does_not_move(now);
-                self.give_up_what_does_not_die(now);
+                self.kill_unresponsive_runners(now);
+                self.abandon_stuck_runners(now);
             }
         }
-        self.begin_queued();
-        self.hold_up_or_let_go();
-        self.beat(now);
-        self.tell_of_slots(now);
-        self.say(now);
-        self.leave_when_done(now);
+        self.start_queued();
+        self.throttle_runners();
+        self.send_heartbeat(now);
+        self.report_changed_slots(now);
+        self.send_reports(now);
+        self.exit_when_drained(now);
         std::mem::take(&mut self.effects)
     }
 
-    /// When it wants to be told that time has passed, at the latest.
+    /// When the next tick is due at the latest.
     pub fn due(&self) -> BootTime {
-        let now = self.watch.seen();
-        let beat = self.connected.then_some(self.next_beat);
-        let stops = self.slots.iter().filter_map(Slot::stops_by);
-        let stalls = self.slots.iter().filter_map(|slot| slot.silence_left(&self.watch, self.stall()));
-        let stalls = stalls.filter(|_| now < self.granted()).map(|left| now.after(left));
-        let deaths = self.runners.iter().filter_map(|runner| runner.gone_by(now));
-        let due = beat.into_iter().chain(stops).chain(stalls).chain(deaths).chain(self.leaving).min();
-        due.map_or(now.after(LONGEST_SLEEP), |due| due.min(now.after(LONGEST_SLEEP)))
+        let now = self.training_clock.now();
+        let heartbeat = self.connected.then_some(self.next_heartbeat);
+        let stops = self.slots.iter().filter_map(Slot::stop_deadline);
+        let stall = self.settings.stall;
+        let stalls = self.slots.iter().filter_map(|slot| slot.time_to_stall(&self.training_clock, stall));
+        let stalls = stalls.filter(|_| now < self.training_deadline()).map(|left| now.after(left));
+        let exits = self.runners.iter().filter_map(|runner| runner.pending_exit(now));
+        let due = heartbeat.into_iter().chain(stops).chain(stalls).chain(exits).chain(self.drain_deadline).min();
+        let latest = now.after(MAX_SLEEP);
+        due.map_or(latest, |due| due.min(latest))
     }
 
-    /// Until when runners may train, as far as they have been told.
-    pub fn granted(&self) -> BootTime {
-        if self.held_up { BootTime(0) } else { self.lease.until() }
+    /// Until when runners may train, as sent to them.
+    pub fn training_deadline(&self) -> BootTime {
+        if self.throttled { BootTime(0) } else { self.lease.until() }
     }
 
-    /// What it works on, or has yet to deliver the ending of.
-    pub fn holds(&self) -> impl Iterator<Item = AttemptId> + '_ {
-        self.in_hand().chain(self.outbox.endings())
+    /// Attempts that are active or whose ending the present coordinator has not acknowledged.
+    pub fn held_attempts(&self) -> impl Iterator<Item = AttemptId> + '_ {
+        self.active_attempts().chain(self.outbox.endings())
     }
 
-    /// The same before it knows whose coordinator it is with.
-    fn claims(&self) -> impl Iterator<Item = AttemptId> + '_ {
-        self.in_hand().chain(self.outbox.all_endings())
+    /// Attempts to name in a Hello, which is sent before the coordinator's store is known.
+    fn claimed_attempts(&self) -> impl Iterator<Item = AttemptId> + '_ {
+        self.active_attempts().chain(self.outbox.all_endings())
     }
 
-    fn in_hand(&self) -> impl Iterator<Item = AttemptId> + '_ {
-        let working = self.slots.iter().filter_map(|slot| Some(slot.work.as_ref()?.of));
-        working.chain(self.queue.iter().map(|(of, _)| *of))
+    fn active_attempts(&self) -> impl Iterator<Item = AttemptId> + '_ {
+        let in_slots = self.slots.iter().filter_map(|slot| Some(slot.active.as_ref()?.attempt));
+        in_slots.chain(self.queue.iter().map(|(attempt, _)| *attempt))
     }
 
-    fn stall(&self) -> u64 {
-        self.settings.stall.as_millis() as u64
-    }
-
-    /// The coordinator that counts now has this store.
-    fn turn_to(&mut self, store: u32) {
-        let Turned { away, back, others } = self.outbox.turn_to(store);
-        if others > 0 {
-            warn!(
-                reports = others,
-                "some of what is left to report is for another coordinator: it is kept until this worker is with that one again"
-            );
+    /// Switches to the store of the coordinator that sent a Welcome.
+    fn switch_store(&mut self, store: u32) {
+        let StoreSwitch { aborted, to_deliver, withheld } = self.outbox.switch_store(store);
+        if withheld > 0 {
+            warn!(reports = withheld, "withholding reports for another store until this worker connects to it again");
         }
-        self.effects.extend(away.into_iter().map(Effect::Abort));
-        self.effects.extend(back.into_iter().map(|(of, weights)| Effect::Deliver { of, weights }));
+        self.effects.extend(aborted.into_iter().map(Effect::AbortTransfer));
+        let deliver = |(attempt, weights)| Effect::DeliverWeights { attempt, weights };
+        self.effects.extend(to_deliver.into_iter().map(deliver));
     }
 
-    fn introduce(&mut self, now: BootTime) {
+    fn send_hello(&mut self, now: BootTime) {
         self.connected = false;
         self.lease.hello(now);
-        self.told_slots = self.open_slots(now).collect();
+        self.reported_slots = self.open_slots(now).collect();
         let devices = self.devices();
         let hello = v1::Hello {
             worker: self.settings.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             devices,
-            holds: self.claims().map(attempt_id).collect(),
+            holds: self.claimed_attempts().map(attempt_id).collect(),
             instance: self.settings.instance,
         };
         self.effects.push(Effect::Send(from_worker::Message::Hello(hello)));
     }
 
-    /// Slots of each device that take something now.
+    /// The number of slots per device that accept attempts.
     fn open_slots(&self, now: BootTime) -> impl Iterator<Item = u32> + '_ {
         let open = move |equipment: usize| {
-            let takes = |runner: &&Runner| runner.equipment == equipment && !runner.is_stuck(now);
-            let slots = self.runners.iter().filter(takes).flat_map(|runner| &self.slots[runner.slots.clone()]);
+            let accepts = |runner: &&RunnerState| runner.equipment == equipment && !runner.is_stuck(now);
+            let slots = self.runners.iter().filter(accepts).flat_map(|runner| &self.slots[runner.slots.clone()]);
             slots.filter(|slot| !slot.closed).count() as u32
         };
-        // Who is leaving takes nothing more.
-        (0..self.settings.equipment.len()).map(move |number| if self.leaving.is_some() { 0 } else { open(number) })
+        let draining = self.drain_deadline.is_some();
+        (0..self.settings.equipment.len()).map(move |number| if draining { 0 } else { open(number) })
     }
 
-    /// Its devices, with as many slots as are told of.
+    /// The devices with the reported number of slots.
     fn devices(&self) -> Vec<v1::Device> {
-        let all = self.settings.equipment.iter().zip(&self.told_slots);
+        let all = self.settings.equipment.iter().zip(&self.reported_slots);
         all.map(|(equipment, slots)| v1::Device { slots: *slots, ..equipment.device.clone() }).collect()
     }
 
-    /// Tells how many slots there are, where that is not what the coordinator last heard.
-    fn tell_of_slots(&mut self, now: BootTime) {
-        if self.connected && self.leaving.is_none() && self.open_slots(now).ne(self.told_slots.iter().copied()) {
-            self.tell_of_devices(now);
+    fn report_changed_slots(&mut self, now: BootTime) {
+        let draining = self.drain_deadline.is_some();
+        if self.connected && !draining && self.open_slots(now).ne(self.reported_slots.iter().copied()) {
+            self.report_devices(now);
         }
     }
 
-    fn tell_of_devices(&mut self, now: BootTime) {
-        self.told_slots = self.open_slots(now).collect();
+    fn report_devices(&mut self, now: BootTime) {
+        self.reported_slots = self.open_slots(now).collect();
         let devices = v1::Devices { devices: self.devices() };
         self.effects.push(Effect::Send(from_worker::Message::Devices(devices)));
     }
 
-    /// Takes in what sensors say.
-    fn read(&mut self, now: BootTime, readings: Vec<(String, v1::Reading)>) {
+    fn sensors_read(&mut self, now: BootTime, readings: Vec<(String, v1::Reading)>) {
         for (name, reading) in readings {
             if let Some(equipment) = self.settings.equipment.iter_mut().find(|e| e.device.name == name) {
                 equipment.device.reading = Some(reading);
             }
         }
         if self.connected {
-            self.tell_of_devices(now);
+            self.report_devices(now);
         }
     }
 
-    fn told(&mut self, now: BootTime, message: to_worker::Message) {
+    fn received(&mut self, now: BootTime, message: to_worker::Message) {
         match message {
             to_worker::Message::Welcome(welcome) => {
                 self.connected = true;
-                self.heartbeat = welcome.heartbeat_milliseconds.max(10);
-                self.next_beat = now;
-                self.turn_to(welcome.store);
-                welcome.stop.iter().for_each(|of| self.told_to_stop(now, Some(of)));
+                self.heartbeat_interval = Duration::from_millis(welcome.heartbeat_milliseconds.max(10));
+                self.next_heartbeat = now;
+                self.switch_store(welcome.store);
+                welcome.stop.iter().for_each(|attempt| self.received_stop(now, Some(attempt)));
                 self.lease.welcomed(&welcome);
-                self.grant();
+                self.send_leases();
             }
-            // Of a connection that does not count, or not any more.
+            // From a connection that has ended or was never welcomed.
             _ if !self.connected => {}
             to_worker::Message::Renewed(renewed) => {
-                let before = self.granted();
+                let before = self.training_deadline();
                 self.lease.renewed(renewed.beat);
-                if self.granted() != before {
-                    self.grant();
+                if self.training_deadline() != before {
+                    self.send_leases();
                 }
             }
             to_worker::Message::Assignment(assignment) => match required_attempt(assignment.of.as_ref()) {
-                Ok(of) => self.assigned(now, of, assignment),
-                Err(error) => warn!(%error, "the coordinator's message is not understood"),
+                Ok(attempt) => self.assigned(now, attempt, assignment),
+                Err(error) => warn!(%error, "ignoring a malformed message of the coordinator"),
             },
-            to_worker::Message::Stop(stop) => self.told_to_stop(now, stop.of.as_ref()),
+            to_worker::Message::Stop(stop) => self.received_stop(now, stop.of.as_ref()),
             to_worker::Message::Acknowledgement(acknowledgement) => self.acknowledged(acknowledgement.sequence),
         }
     }
 
-    fn told_to_stop(&mut self, now: BootTime, of: Option<&v1::AttemptId>) {
-        match required_attempt(of) {
-            Ok(of) => self.stop(now, of),
-            Err(error) => warn!(%error, "the coordinator's message is not understood"),
+    fn received_stop(&mut self, now: BootTime, attempt: Option<&v1::AttemptId>) {
+        match required_attempt(attempt) {
+            Ok(attempt) => self.revoke(now, attempt),
+            Err(error) => warn!(%error, "ignoring a malformed message of the coordinator"),
         }
     }
 
     fn acknowledged(&mut self, sequence: u64) {
         let Some(entry) = self.outbox.acknowledge(sequence) else { return };
-        self.effects.push(Effect::Delete(sequence));
+        self.effects.push(Effect::DeleteEntry(sequence));
         if let v1::report::Body::Ended(v1::Ending { how: Some(v1::ending::How::Finished(_)) }) = entry.body {
-            self.effects.push(Effect::RemoveCheckpoints(entry.of.job));
+            self.effects.push(Effect::RemoveCheckpoints(entry.attempt.job));
         }
     }
 
-    /// Tells every runner until when it may train; one that is killed not any more.
-    fn grant(&mut self) {
-        let until = self.granted().0;
-        for (runner, Runner { there, killed, generation, .. }) in self.runners.iter().enumerate() {
-            if *there && killed.is_none() {
+    /// Sends the training deadline to every runner that is not killed.
+    fn send_leases(&mut self) {
+        let until = self.training_deadline().0;
+        for (runner, state) in self.runners.iter().enumerate() {
+            if state.running && state.exit_deadline.is_none() {
                 let message = to_runner::Message::Lease(v1::Lease { until });
-                self.effects.push(Effect::Tell { runner, generation: *generation, lane: 0, message });
+                self.effects.push(Effect::SendToRunner { runner, generation: state.generation, lane: 0, message });
             }
         }
     }
 
-    /// A coordinator that takes nothing in for long must not fill this machine's memory.
-    fn hold_up_or_let_go(&mut self) {
-        let limit = if self.held_up { ROOM } else { FULL };
+    /// Pauses training while the outbox is full: a coordinator that acknowledges nothing must not fill this host's memory.
+    fn throttle_runners(&mut self) {
+        let limit = if self.throttled { OUTBOX_RESUME } else { OUTBOX_FULL };
         let full = self.outbox.len() >= limit;
-        if full != self.held_up {
+        if full != self.throttled {
             if full {
-                warn!(reports = self.outbox.len(), "the coordinator takes nothing in: training waits");
+                warn!(reports = self.outbox.len(), "training pauses: the coordinator acknowledges no reports");
             }
-            self.held_up = full;
-            self.grant();
+            self.throttled = full;
+            self.send_leases();
         }
     }
 
-    fn beat(&mut self, now: BootTime) {
-        if !self.connected || now < self.next_beat {
+    fn send_heartbeat(&mut self, now: BootTime) {
+        if !self.connected || now < self.next_heartbeat {
             return;
         }
-        self.next_beat = now.after(self.heartbeat);
-        let holds = self.holds().map(attempt_id).collect();
+        self.next_heartbeat = now.after(self.heartbeat_interval);
+        let holds = self.held_attempts().map(attempt_id).collect();
         let heartbeat = v1::Heartbeat { holds, beat: self.lease.beat(now) };
         self.effects.push(Effect::Send(from_worker::Message::Heartbeat(heartbeat)));
     }
 
-    /// Sends what is unsent. While the lease has passed everything waits: the attempts may be others' by now.
-    fn say(&mut self, now: BootTime) {
-        if !self.connected || !self.lease.lasts(now) {
+    /// Sends unsent reports. They wait while the lease is expired: the attempts may belong to other workers by now.
+    fn send_reports(&mut self, now: BootTime) {
+        if !self.connected || !self.lease.is_valid(now) {
             return;
         }
         while let Some(report) = self.outbox.next(WINDOW) {
@@ -315,25 +312,25 @@ impl Agent {
         }
     }
 
-    fn leave(&mut self, now: BootTime) {
-        if self.leaving.is_some() {
+    fn drain(&mut self, now: BootTime) {
+        if self.drain_deadline.is_some() {
             return;
         }
-        self.leaving = Some(now.after(self.settings.grace.as_millis() as u64 + DELIVERY));
+        self.drain_deadline = Some(now.after(self.settings.grace + DELIVERY_TIMEOUT));
         if self.connected {
             self.effects.push(Effect::Send(from_worker::Message::Draining(v1::Draining {})));
         }
-        self.give_back(now);
+        self.stop_all(now);
     }
 
-    /// Nothing is in hand or unacknowledged, or it has taken too long.
-    fn leave_when_done(&mut self, now: BootTime) {
-        let Some(limit) = self.leaving.filter(|_| !self.left) else { return };
-        let idle = self.slots.iter().all(|slot| slot.work.is_none());
+    /// Exits once nothing is active and every report is acknowledged, or at the deadline.
+    fn exit_when_drained(&mut self, now: BootTime) {
+        let Some(deadline) = self.drain_deadline.filter(|_| !self.exited) else { return };
+        let idle = self.slots.iter().all(|slot| slot.active.is_none());
         let delivered = self.outbox.is_delivered() || (self.settings.attached && !self.connected);
-        if (idle && delivered) || now >= limit {
-            self.left = true;
-            self.effects.push(Effect::Left { undelivered: self.outbox.len() });
+        if (idle && delivered) || now >= deadline {
+            self.exited = true;
+            self.effects.push(Effect::Exit { undelivered: self.outbox.len() });
         }
     }
 }

@@ -1,183 +1,190 @@
-//! What is yet to be acknowledged by the coordinator, as the agent knows it. (The disk has a copy: `journal`.)
+//! Reports that the coordinator has not acknowledged, in memory. `journal` keeps a copy on disk.
 //!
-//! A report is for one coordinator's store. Another coordinator would take it for one of a past attempt and have it forgotten: so it is
-//! said to nobody until the worker is with its own again.
+//! A report is for one store. The coordinator of another store would treat it as stale and have it dropped, so it is withheld until the
+//! worker connects to its own coordinator again.
 
-use super::event::Entry;
+use super::event::OutboxEntry;
 use plusminus_core::id::{AttemptId, Digest};
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_proto::v1::{self, report::Body};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Bytes of an ending that can be sent: the coordinator takes messages of 4 MiB, and there is a little around it.
-const LONGEST: usize = (4 << 20) - 1024;
+/// The longest ending that can be sent, in bytes: the coordinator accepts messages of 4 MiB, less a little for the envelope.
+const MAX_ENDING: usize = (4 << 20) - 1024;
 
-/// What it means that the worker is with a coordinator of another store than before.
+/// The consequences of a connection to another store than before.
 #[derive(Debug, Default)]
-pub(super) struct Turned {
-    /// Attempts whose weights are for the one before, and were being handed in.
-    pub away: Vec<AttemptId>,
-    /// Attempts whose weights are to be handed in now.
-    pub back: Vec<(AttemptId, BTreeSet<Digest>)>,
-    /// Reports for neither.
-    pub others: usize,
+pub(super) struct StoreSwitch {
+    /// Attempts whose weights were being delivered to the previous store.
+    pub aborted: Vec<AttemptId>,
+    /// Attempts whose weights are to be delivered to the new store.
+    pub to_deliver: Vec<(AttemptId, BTreeSet<Digest>)>,
+    /// The number of reports for other stores.
+    pub withheld: usize,
 }
 
-/// Reports in the order in which they were made, each kept until it is acknowledged.
+/// Unacknowledged reports by number. Each stays until it is acknowledged or its attempt is revoked.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    waiting: BTreeMap<u64, Entry>,
+    entries: BTreeMap<u64, OutboxEntry>,
     last: u64,
-    /// Whose coordinator the worker is with; 0 before there has been any. The sets below are of what is for it.
+    /// The present coordinator's store; 0 before the first connection. The sets below hold only reports for it.
     store: u32,
-    /// What the present connection has not had, and may have.
+    /// Reports that may be sent and were not sent over the present connection.
     unsent: BTreeSet<u64>,
-    /// What it has had.
+    /// Reports sent over the present connection.
     sent: BTreeSet<u64>,
-    /// Which of what is waiting are endings, and whose: few among many epochs, and asked for often.
+    /// The attempts of the endings: an index, because endings are few and requested with every heartbeat.
     endings: BTreeMap<u64, AttemptId>,
 }
 
 impl Outbox {
-    /// Takes in what an earlier process has left.
-    pub fn load(&mut self, entries: Vec<Entry>) {
+    /// Adds the entries that an earlier process stored.
+    pub fn load(&mut self, entries: Vec<OutboxEntry>) {
         for entry in entries {
             self.last = self.last.max(entry.sequence);
             self.insert(entry);
         }
     }
 
-    /// Takes in a report, which `waits` for weights or does not.
-    pub fn push(&mut self, of: AttemptId, body: Body, waits: bool) -> Entry {
+    /// Adds a report and returns its entry.
+    pub fn push(&mut self, attempt: AttemptId, body: Body, awaits_weights: bool) -> OutboxEntry {
         self.last += 1;
-        let entry = Entry { sequence: self.last, of, body: sendable(body), waits, store: self.store };
+        let (sequence, body, store) = (self.last, sendable(body), self.store);
+        let entry = OutboxEntry { sequence, attempt, body, awaits_weights, store };
         self.insert(entry.clone());
         entry
     }
 
-    fn insert(&mut self, entry: Entry) {
-        self.sort_in(&entry);
-        self.waiting.insert(entry.sequence, entry);
+    fn insert(&mut self, entry: OutboxEntry) {
+        self.index(&entry);
+        self.entries.insert(entry.sequence, entry);
     }
 
-    fn sort_in(&mut self, entry: &Entry) {
-        if !entry.waits {
+    fn index(&mut self, entry: &OutboxEntry) {
+        if !entry.awaits_weights {
             self.unsent.insert(entry.sequence);
         }
         if entry.is_ending() {
-            self.endings.insert(entry.sequence, entry.of);
+            self.endings.insert(entry.sequence, entry.attempt);
         }
     }
 
-    /// A new connection, to the coordinator with this store: everything that is for it is sent again.
-    pub fn turn_to(&mut self, store: u32) -> Turned {
+    /// Prepares for a new connection to the coordinator of `store`: every report for it is sent again.
+    pub fn switch_store(&mut self, store: u32) -> StoreSwitch {
         self.unsent.append(&mut self.sent);
         if store == self.store {
-            return Turned::default();
+            return StoreSwitch::default();
         }
-        let of = |outbox: &Self| outbox.ours().filter(|entry| entry.waits).map(|e| (e.of, e.weights())).collect();
-        // Before there was any, nothing was handed in.
-        let away: Vec<_> = if self.store == 0 { Vec::new() } else { of(self) };
+        let deliveries = |outbox: &Self| {
+            let waiting = outbox.of_store().filter(|entry| entry.awaits_weights);
+            waiting.map(|entry| (entry.attempt, entry.weights())).collect()
+        };
+        // Before the first connection no delivery was started.
+        let aborted: Vec<_> = if self.store == 0 { Vec::new() } else { deliveries(self) };
         self.store = store;
         self.unsent.clear();
         self.endings.clear();
-        let ours: Vec<Entry> = self.ours().cloned().collect();
-        ours.iter().for_each(|entry| self.sort_in(entry));
-        Turned { away: away.into_iter().map(|(of, _)| of).collect(), back: of(self), others: self.len() - ours.len() }
+        let current: Vec<OutboxEntry> = self.of_store().cloned().collect();
+        current.iter().for_each(|entry| self.index(entry));
+        StoreSwitch {
+            aborted: aborted.into_iter().map(|(attempt, _)| attempt).collect(),
+            to_deliver: deliveries(self),
+            withheld: self.len() - current.len(),
+        }
     }
 
-    /// What is for the coordinator that the worker is with.
-    fn ours(&self) -> impl Iterator<Item = &Entry> {
-        self.waiting.values().filter(|entry| self.is_ours(entry))
+    /// The entries for the present store.
+    fn of_store(&self) -> impl Iterator<Item = &OutboxEntry> {
+        let current = |entry: &&OutboxEntry| self.store == 0 || entry.store == self.store || entry.store == 0;
+        self.entries.values().filter(current)
     }
 
-    fn is_ours(&self, entry: &Entry) -> bool {
-        self.store == 0 || entry.store == self.store || entry.store == 0
-    }
-
-    /// The weights of an attempt's ending are handed in, or the attempt has ended in another way.
-    pub fn settle(&mut self, of: AttemptId, instead: Option<Body>) -> Option<Entry> {
-        let sequence = self.ours().find(|entry| entry.waits && entry.of == of)?.sequence;
-        let entry = self.waiting.get_mut(&sequence)?;
-        entry.waits = false;
-        if let Some(body) = instead {
+    /// Makes the ending of an attempt sendable, because its weights are delivered or `replacement` is sent instead.
+    pub fn release(&mut self, attempt: AttemptId, replacement: Option<Body>) -> Option<OutboxEntry> {
+        let waits = |entry: &&OutboxEntry| entry.awaits_weights && entry.attempt == attempt;
+        let sequence = self.of_store().find(waits)?.sequence;
+        let entry = self.entries.get_mut(&sequence)?;
+        entry.awaits_weights = false;
+        if let Some(body) = replacement {
             entry.body = sendable(body);
         }
         self.unsent.insert(entry.sequence);
         Some(entry.clone())
     }
 
-    /// A report that was sent is acknowledged.
-    pub fn acknowledge(&mut self, sequence: u64) -> Option<Entry> {
+    /// Removes a sent report and returns its entry. `None` if it was not sent over this connection.
+    pub fn acknowledge(&mut self, sequence: u64) -> Option<OutboxEntry> {
         if !self.sent.remove(&sequence) {
             return None;
         }
         self.endings.remove(&sequence);
-        self.waiting.remove(&sequence)
+        self.entries.remove(&sequence)
     }
 
-    /// Nobody wants to hear of an attempt any more. Its entries.
-    pub fn forget(&mut self, of: AttemptId) -> Vec<Entry> {
-        let forgotten: Vec<u64> = self.ours().filter(|entry| entry.of == of).map(|entry| entry.sequence).collect();
+    /// Removes and returns the reports of a revoked attempt.
+    pub fn drop_reports(&mut self, attempt: AttemptId) -> Vec<OutboxEntry> {
+        let dropped = self.of_store().filter(|entry| entry.attempt == attempt).map(|entry| entry.sequence);
+        let dropped: Vec<u64> = dropped.collect();
         let remove = |sequence: u64| {
             self.unsent.remove(&sequence);
             self.sent.remove(&sequence);
             self.endings.remove(&sequence);
-            self.waiting.remove(&sequence)
+            self.entries.remove(&sequence)
         };
-        forgotten.into_iter().filter_map(remove).collect()
+        dropped.into_iter().filter_map(remove).collect()
     }
 
-    /// The next report that the present connection has not had, unless so many are on their way already. It is then.
+    /// The next unsent report, which then counts as sent. `None` while `window` reports are unacknowledged.
     pub fn next(&mut self, window: usize) -> Option<v1::Report> {
         if self.sent.len() >= window {
             return None;
         }
         let sequence = self.unsent.pop_first()?;
         self.sent.insert(sequence);
-        Some(self.waiting.get(&sequence)?.report())
+        Some(self.entries.get(&sequence)?.report())
     }
 
-    /// Attempts whose ending has yet to be delivered to the coordinator that the worker is with.
+    /// Attempts whose ending is not acknowledged by the present store.
     pub fn endings(&self) -> impl Iterator<Item = AttemptId> + '_ {
         self.endings.values().copied()
     }
 
-    /// Attempts whose ending has yet to be delivered to whichever coordinator.
+    /// Attempts whose ending is not acknowledged, for every store.
     pub fn all_endings(&self) -> impl Iterator<Item = AttemptId> + '_ {
-        self.waiting.values().filter(|entry| entry.is_ending()).map(|entry| entry.of)
+        self.entries.values().filter(|entry| entry.is_ending()).map(|entry| entry.attempt)
     }
 
-    /// Files of weights that are yet to be handed in.
+    /// The weight files that are not delivered yet.
     pub fn weights(&self) -> impl Iterator<Item = Digest> + '_ {
-        self.waiting.values().filter(|entry| entry.waits).flat_map(Entry::weights)
+        self.entries.values().filter(|entry| entry.awaits_weights).flat_map(OutboxEntry::weights)
     }
 
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        self.entries.len()
     }
 
-    /// Whether there is nothing for the coordinator that the worker is with.
+    /// Whether every report for the present store is acknowledged.
     pub fn is_delivered(&self) -> bool {
-        self.ours().next().is_none()
+        self.of_store().next().is_none()
     }
 }
 
-/// An ending that is too long for a message would break every connection that it is sent over: the attempt ends with that instead.
+/// Replaces an ending that exceeds the message limit by a failure. Sent as it is, it would break every connection.
 fn sendable(body: Body) -> Body {
     let Body::Ended(ending) = &body else { return body };
     let length = ending.encoded_len();
-    if length <= LONGEST {
+    if length <= MAX_ENDING {
         return body;
     }
     let why = format!(
-        "what the attempt has to report takes {length} bytes, and a message has room for {LONGEST}; are there very many classes?"
+        "the result takes {length} bytes, and a message holds at most {MAX_ENDING}; the noise matrix grows with the square of the number of classes"
     );
     failed(Failure::new(FailureKind::UserError, why))
 }
 
-/// The news that an attempt has failed.
+/// The body of a report that an attempt has failed.
 pub(super) fn failed(failure: Failure) -> Body {
     Body::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure.into())) })
 }
@@ -187,14 +194,14 @@ mod tests {
     use super::*;
     use plusminus_core::id::Attempt;
 
-    fn of(job: u8) -> AttemptId {
+    fn attempt(job: u8) -> AttemptId {
         AttemptId::new(format!("{job:032x}").parse().unwrap(), Attempt(1))
     }
 
     fn outbox() -> Outbox {
         let mut outbox = Outbox::default();
         for epoch in 1..=3 {
-            outbox.push(of(0), Body::Epoch(v1::Epoch { epoch, ..v1::Epoch::default() }), false);
+            outbox.push(attempt(0), Body::Epoch(v1::Epoch { epoch, ..v1::Epoch::default() }), false);
         }
         outbox
     }
@@ -208,26 +215,26 @@ mod tests {
     }
 
     #[test]
-    fn every_report_is_sent_once_a_connection_and_in_order() {
+    fn every_report_is_sent_in_order_and_once_per_connection() {
         let mut outbox = outbox();
         assert_eq!(send_all(&mut outbox), [1, 2, 3]);
         assert!(send_all(&mut outbox).is_empty());
     }
 
     #[test]
-    fn a_new_connection_is_sent_what_was_not_acknowledged() {
+    fn a_new_connection_gets_the_unacknowledged_reports() {
         let mut outbox = outbox();
         send_all(&mut outbox);
         assert_eq!(acknowledge(&mut outbox, 2), Some(2));
-        outbox.turn_to(0);
-        assert_eq!(acknowledge(&mut outbox, 1), None, "what this connection has not had it cannot acknowledge");
+        outbox.switch_store(0);
+        assert_eq!(acknowledge(&mut outbox, 1), None, "not sent over this connection");
         assert_eq!(send_all(&mut outbox), [1, 3]);
         assert_eq!([1, 3].map(|sequence| acknowledge(&mut outbox, sequence)), [Some(1), Some(3)]);
         assert!(outbox.is_delivered());
     }
 
     #[test]
-    fn no_more_are_on_their_way_than_the_window_is_wide() {
+    fn the_window_bounds_the_unacknowledged_reports() {
         let mut outbox = outbox();
         let next = |outbox: &mut Outbox| outbox.next(2).map(|report| report.sequence);
         assert_eq!([(); 3].map(|()| next(&mut outbox)), [Some(1), Some(2), None]);
@@ -236,33 +243,33 @@ mod tests {
     }
 
     #[test]
-    fn an_ending_that_waits_for_weights_is_sent_when_they_are_handed_in() {
+    fn an_ending_is_sent_after_its_weights() {
         let mut outbox = outbox();
         let facts = v1::Facts { kept: [("final".to_owned(), "0f".repeat(32))].into(), ..v1::Facts::default() };
         let ending = v1::Ending { how: Some(v1::ending::How::Finished(facts)) };
-        outbox.push(of(0), Body::Ended(ending), true);
+        outbox.push(attempt(0), Body::Ended(ending), true);
         assert_eq!(send_all(&mut outbox), [1, 2, 3]);
-        assert_eq!((outbox.endings().collect::<Vec<_>>(), outbox.weights().count()), (vec![of(0)], 1));
-        assert_eq!(outbox.settle(of(1), None), None);
-        assert!(outbox.settle(of(0), None).is_some_and(|entry| !entry.waits && entry.sequence == 4));
-        assert_eq!(outbox.settle(of(0), None), None, "once");
+        assert_eq!((outbox.endings().collect::<Vec<_>>(), outbox.weights().count()), (vec![attempt(0)], 1));
+        assert_eq!(outbox.release(attempt(1), None), None);
+        assert!(outbox.release(attempt(0), None).is_some_and(|entry| !entry.awaits_weights && entry.sequence == 4));
+        assert_eq!(outbox.release(attempt(0), None), None, "once");
         assert_eq!((send_all(&mut outbox), outbox.weights().count()), (vec![4], 0));
     }
 
     #[test]
-    fn numbers_go_on_from_what_was_loaded() {
+    fn numbers_continue_after_the_loaded_entries() {
         let mut before = outbox();
-        let entries: Vec<Entry> = std::mem::take(&mut before.waiting).into_values().collect();
+        let entries: Vec<OutboxEntry> = std::mem::take(&mut before.entries).into_values().collect();
         let mut outbox = Outbox::default();
         outbox.load(entries);
-        assert_eq!(outbox.push(of(2), Body::Epoch(v1::Epoch::default()), false).sequence, 4);
+        assert_eq!(outbox.push(attempt(2), Body::Epoch(v1::Epoch::default()), false).sequence, 4);
         assert_eq!(send_all(&mut outbox), [1, 2, 3, 4]);
-        assert_eq!(outbox.forget(of(0)).len(), 3);
+        assert_eq!(outbox.drop_reports(attempt(0)).len(), 3);
         assert_eq!((outbox.len(), outbox.is_delivered()), (1, false));
     }
 
     #[test]
-    fn an_ending_that_is_too_long_for_a_message_is_a_failure_that_says_so() {
+    fn an_ending_that_exceeds_the_message_limit_becomes_a_failure() {
         let ending = |length| {
             let facts = v1::Facts { transition: vec![0.5; length], ..v1::Facts::default() };
             Body::Ended(v1::Ending { how: Some(v1::ending::How::Finished(facts)) })
@@ -270,7 +277,7 @@ mod tests {
         assert_eq!(sendable(ending(500 * 500)), ending(500 * 500));
         let Body::Ended(v1::Ending { how: Some(v1::ending::How::Failed(failure)) }) = sendable(ending(800 * 800))
         else {
-            panic!("it would be sent for ever");
+            panic!("the ending was not replaced");
         };
         let failure = Failure::from(failure);
         assert_eq!(failure.kind, FailureKind::UserError);

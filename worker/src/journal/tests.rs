@@ -1,27 +1,27 @@
-//! The outbox on a disk that is killed, damaged and full.
+//! The journal after kills, damage and disk errors.
 
 use super::*;
 use plusminus_core::id::{Attempt, AttemptId};
 use plusminus_proto::v1::report::Body;
 use std::time::Instant;
 
-fn entry(sequence: u64) -> Entry {
+fn entry(sequence: u64) -> OutboxEntry {
     let measurements = [("test_accuracy".to_owned(), sequence as f64)].into();
     let body = Body::Epoch(v1::Epoch { epoch: sequence as u32, measurements });
-    Entry {
+    OutboxEntry {
         sequence,
-        of: AttemptId::new("a".repeat(32).parse().unwrap(), Attempt(2)),
+        attempt: AttemptId::new("a".repeat(32).parse().unwrap(), Attempt(2)),
         body,
-        waits: sequence % 2 == 1,
+        awaits_weights: sequence % 2 == 1,
         store: 77,
     }
 }
 
-/// What another process finds in a copy of the files as they are now: as if this one were killed.
-fn as_if_killed(directory: &Path) -> Vec<Entry> {
+/// The entries that another process would find if this one were killed now.
+fn entries_after_kill(directory: &Path) -> Vec<OutboxEntry> {
     let copy = tempfile::tempdir().unwrap();
-    for ending in ["", "-wal"] {
-        let name = format!("{FILE}{ending}");
+    for suffix in ["", "-wal"] {
+        let name = format!("{FILE}{suffix}");
         if directory.join(&name).exists() {
             fs::copy(directory.join(&name), copy.path().join(&name)).unwrap();
         }
@@ -29,31 +29,31 @@ fn as_if_killed(directory: &Path) -> Vec<Entry> {
     Journal::open(copy.path()).unwrap().1
 }
 
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(60), "in vain: {what}");
+fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(60), "timed out: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
 
 #[test]
-fn what_is_written_is_there_after_a_kill_and_what_is_removed_is_not() {
+fn written_entries_survive_a_kill_and_deleted_ones_do_not() {
     let place = tempfile::tempdir().unwrap();
     let (journal, found) = Journal::open(place.path()).unwrap();
     assert_eq!(found, []);
     (1..=5).for_each(|sequence| journal.put(entry(sequence)));
-    eventually("five are on disk", || as_if_killed(place.path()).len() == 5);
+    eventually("five are on disk", || entries_after_kill(place.path()).len() == 5);
     journal.delete(2);
-    journal.put(Entry { waits: false, ..entry(3) });
-    let expected = [entry(1), Entry { waits: false, ..entry(3) }, entry(4), entry(5)];
-    eventually("the changes are on disk", || as_if_killed(place.path()) == expected);
+    journal.put(OutboxEntry { awaits_weights: false, ..entry(3) });
+    let expected = [entry(1), OutboxEntry { awaits_weights: false, ..entry(3) }, entry(4), entry(5)];
+    eventually("the changes are on disk", || entries_after_kill(place.path()) == expected);
     assert_eq!(journal.close(), 0);
     assert_eq!(Journal::open(place.path()).unwrap().1, expected);
 }
 
 #[test]
-fn closing_writes_what_is_left() {
+fn closing_writes_the_remaining_changes() {
     let place = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(place.path()).unwrap();
     journal.put(entry(1));
@@ -62,19 +62,19 @@ fn closing_writes_what_is_left() {
 }
 
 #[test]
-fn what_is_removed_before_its_turn_is_never_written() {
+fn an_entry_deleted_before_its_batch_is_never_written() {
     let shared = Shared::default();
     let journal = Journal { shared: Arc::new(shared), writer: None };
     (1..=3).for_each(|sequence| journal.put(entry(sequence)));
     journal.delete(2);
-    let changes = journal.shared.next().unwrap();
+    let changes = journal.shared.next_batch().unwrap();
     assert_eq!(changes.keys().copied().collect::<Vec<_>>(), [1, 3]);
     journal.delete(1);
-    assert_eq!(journal.shared.next().unwrap(), BTreeMap::from([(1, None)]), "it may be on disk by now");
+    assert_eq!(journal.shared.next_batch().unwrap(), BTreeMap::from([(1, None)]), "it may be on disk already");
 }
 
 #[test]
-fn a_flood_ends_with_what_was_not_acknowledged() {
+fn after_many_changes_only_unacknowledged_entries_remain() {
     let place = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(place.path()).unwrap();
     for sequence in 1..=50_000 {
@@ -90,38 +90,41 @@ fn a_flood_ends_with_what_was_not_acknowledged() {
 }
 
 #[test]
-fn what_could_not_be_written_is_kept_and_tried_again_but_not_what_is_newer() {
+fn a_failed_batch_is_retried_unless_newer_changes_exist() {
     let shared = Shared::default();
     let journal = Journal { shared: Arc::new(shared), writer: None };
     (1..=3).for_each(|sequence| journal.put(entry(sequence)));
-    let changes = journal.shared.next().unwrap();
+    let changes = journal.shared.next_batch().unwrap();
     journal.delete(1);
-    journal.put(Entry { waits: false, ..entry(3) });
+    journal.put(OutboxEntry { awaits_weights: false, ..entry(3) });
     assert_eq!(journal.shared.failed(changes), Ok(()));
-    let again = journal.shared.next().unwrap();
-    assert_eq!(again, BTreeMap::from([(1, None), (2, Some(entry(2))), (3, Some(Entry { waits: false, ..entry(3) }))]));
+    let again = journal.shared.next_batch().unwrap();
+    assert_eq!(
+        again,
+        BTreeMap::from([(1, None), (2, Some(entry(2))), (3, Some(OutboxEntry { awaits_weights: false, ..entry(3) }))])
+    );
     journal.shared.lock().closing = true;
-    assert_eq!(journal.shared.failed(again), Err(2), "and the last try says how many are lost");
+    assert_eq!(journal.shared.failed(again), Err(2), "the last retry returns the number of lost entries");
 }
 
 #[test]
-fn a_disk_that_fails_for_a_while_loses_nothing() {
+fn a_temporary_disk_error_loses_nothing() {
     let place = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(place.path()).unwrap();
-    // Another writer that does not let go: nothing can be committed.
+    // Another writer holds the lock, so that no commit succeeds.
     let other = Connection::open(place.path().join(FILE)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     journal.put(entry(1));
     thread::sleep(LINGER * 3);
     other.execute_batch("ROLLBACK").unwrap();
-    eventually("it is written when it can be", || as_if_killed(place.path()) == [entry(1)]);
+    eventually("it is written once the lock is free", || entries_after_kill(place.path()) == [entry(1)]);
 }
 
 #[test]
-fn a_damaged_journal_and_one_of_another_version_are_set_aside() {
+fn a_damaged_journal_and_one_of_a_later_version_are_renamed() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join(FILE);
-    fs::write(&path, "this is no database, and long enough to be told from one that is empty: ".repeat(20)).unwrap();
+    fs::write(&path, "not a database, and too long to be taken for an empty one: ".repeat(20)).unwrap();
     let (journal, found) = Journal::open(place.path()).unwrap();
     assert_eq!(found, []);
     journal.put(entry(1));
@@ -138,7 +141,7 @@ fn a_damaged_journal_and_one_of_another_version_are_set_aside() {
 }
 
 #[test]
-fn what_an_older_version_wrote_is_for_whichever_coordinator_comes_first() {
+fn entries_of_an_older_version_are_for_any_store() {
     let place = tempfile::tempdir().unwrap();
     let connection = Connection::open(place.path().join(FILE)).unwrap();
     connection
@@ -152,14 +155,14 @@ fn what_an_older_version_wrote_is_for_whichever_coordinator_comes_first() {
     drop(connection);
     for _ in 0..2 {
         let (journal, found) = Journal::open(place.path()).unwrap();
-        assert_eq!(found, [Entry { store: 0, ..entry(2) }]);
-        // The next one must not meet the writer of this one.
+        assert_eq!(found, [OutboxEntry { store: 0, ..entry(2) }]);
+        // The next journal must not meet the writer of this one.
         assert_eq!(journal.close(), 0);
     }
 }
 
 #[test]
-fn a_report_that_says_nothing_is_damage() {
+fn a_report_without_a_body_counts_as_damage() {
     let place = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(place.path()).unwrap();
     journal.close();

@@ -1,7 +1,7 @@
-//! A runner seen from inside: it trains what comes over its standard input, in each of its lanes one job after another.
+//! The runner's end: trains the jobs that arrive on standard input, one at a time in each lane.
 
-use super::gate::Gate;
-use super::{UNWELL, read_message, write_message};
+use super::framing::{DEVICE_FAILED, read_message, write_message};
+use super::lease_gate::LeaseGate;
 use crate::clock;
 use plusminus_core::id::{AttemptId, Digest};
 use plusminus_core::metric::Measurements;
@@ -22,39 +22,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How often progress within an epoch is told.
-const PACE: Duration = Duration::from_millis(200);
+/// The shortest time between two progress messages.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Bytes of a lane's stack: as many as a program's first thread has.
+/// The stack size of a lane in bytes: that of a program's main thread.
 const STACK: usize = 8 << 20;
 
-/// What a runner is started with.
+/// The configuration of a runner.
 #[derive(Clone, Debug, Default)]
 pub struct ChildOptions {
-    /// Where data sets are looked for.
+    /// The directories that are searched for data sets.
     pub datasets: Vec<PathBuf>,
-    /// Where weights are kept, if they are.
+    /// The directory to which the weights of every job are saved, if any.
     pub weights: Option<PathBuf>,
-    /// Where weights lie that jobs build on, and are left for others.
+    /// The directory for parent weights and kept weights.
     pub cache: PathBuf,
-    /// Where checkpoints lie.
+    /// The directory for checkpoints.
     pub checkpoints: PathBuf,
-    /// How often one is written.
-    pub checkpoint_every: trainer::checkpoint::Every,
-    /// By what means its jobs are trained.
-    pub means: ExecutionOptions,
-    /// How many are trained at once; at least one.
+    /// How often a checkpoint is written.
+    pub checkpoint_every: trainer::CheckpointInterval,
+    /// The device, the engine and the threads of its jobs.
+    pub execution: ExecutionOptions,
+    /// The number of jobs that are trained at the same time; at least one.
     pub lanes: u32,
 }
 
-/// Trains what standard input asks for until it is closed. At SIGTERM it ends what it has in hand as it does when it is told to stop,
-/// and then itself.
+/// Trains the jobs that arrive on standard input until it is closed. On SIGTERM it stops its jobs as on a request to stop, and exits.
 ///
 /// # Errors
-/// If standard output is closed: nobody listens any more. If the threads that listen cannot be started.
+/// If standard output is closed, or a thread cannot be started.
 pub fn serve(options: ChildOptions) -> io::Result<()> {
-    let cache = trainer::Cache::new(trainer::Datasets { directories: options.datasets.clone() });
-    let (lanes, device) = (options.lanes, options.means.device);
+    let cache = trainer::DatasetCache::new(trainer::DataDirectories { directories: options.datasets.clone() });
+    let (lanes, device) = (options.lanes, options.execution.device);
     let shared = Arc::new((options, cache));
     serve_with(lanes, device, || {
         let shared = Arc::clone(&shared);
@@ -62,42 +61,42 @@ pub fn serve(options: ChildOptions) -> io::Result<()> {
     })
 }
 
-/// The same with what `lane` makes in place of training, once for each of so many lanes: what an assignment leads to, and on the way what
-/// is measured. Where `device` has failed for good, the process ends.
+/// Like [`serve`], with another training function: `lane` is called once per lane and returns the function that trains its assignments and
+/// reports to the observer. The process exits if `device` has failed.
 ///
 /// # Errors
-/// As of [`serve`].
+/// As for [`serve`].
 pub fn serve_with<T>(lanes: u32, device: Device, lane: impl Fn() -> T) -> io::Result<()>
 where
     T: FnMut(&v1::Assignment, &mut dyn trainer::Observer) -> Result<Facts, Failure> + Send + 'static,
 {
-    give_way();
+    lower_priority();
     let lanes = lanes.max(1) as usize;
-    let (gate, output) = (Gate::new(lanes, || clock::now().0), Mutex::new(output()?));
-    let common = Arc::new(Common { gate, output, device, verdict: Mutex::new(()) });
-    leave_when_terminated(Arc::clone(&common))?;
+    let (gate, output) = (LeaseGate::new(lanes, || clock::now().0), Mutex::new(output()?));
+    let shared = Arc::new(Shared { gate, output, device, device_check: Mutex::new(()) });
+    exit_on_sigterm(Arc::clone(&shared))?;
     let (ended, end) = mpsc::channel();
     let mut queues = Vec::new();
     for number in 0..lanes {
         let (jobs, queue) = mpsc::sync_channel(1);
         queues.push(jobs);
-        let (lane, train, ended) = (Lane { number, common: Arc::clone(&common) }, lane(), ended.clone());
+        let (lane, train, ended) = (Lane { number, shared: Arc::clone(&shared) }, lane(), ended.clone());
         let work = move || {
-            let _fuse = Fuse;
-            // Nobody hears of the second lane that ends: the process has ended with the first.
-            let _ = ended.send(lane.work(&queue, train));
+            let _guard = ExitOnPanic;
+            // The process exits with the first lane that ends, so later sends may fail.
+            let _ = ended.send(lane.run(&queue, train));
         };
         thread::Builder::new().name(format!("lane-{number}")).stack_size(STACK).spawn(work)?;
     }
-    thread::Builder::new().name("listener".into()).spawn(move || listen(&queues, &common.gate))?;
-    // Where a lane ends, so does the process: it was told to leave, and no other has anything in hand; or nobody listens.
+    thread::Builder::new().name("listener".into()).spawn(move || listen(&queues, &shared.gate))?;
+    // A lane ends when the process must exit and all lanes are idle, or when standard output is closed.
     end.recv().unwrap_or(Ok(()))
 }
 
-/// Ends the process where a thread ends by a panic: nobody would hear of its job otherwise.
-struct Fuse;
+/// Exits the process if its thread panics: otherwise the job would never end.
+struct ExitOnPanic;
 
-impl Drop for Fuse {
+impl Drop for ExitOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
             process::exit(101);
@@ -105,48 +104,48 @@ impl Drop for Fuse {
     }
 }
 
-/// What all lanes have in common.
-struct Common {
-    gate: Gate,
+/// The state that all lanes share.
+struct Shared {
+    gate: LeaseGate,
     output: Mutex<File>,
     device: Device,
-    /// Held by who has found that the device has failed for good, until the process ends.
-    verdict: Mutex<()>,
+    /// Serialises the reports of failures, so that only the first failure of a broken device is reported.
+    device_check: Mutex<()>,
 }
 
-impl Common {
-    fn tell(&self, lane: usize, message: from_runner::Message) -> io::Result<()> {
+impl Shared {
+    fn send(&self, lane: usize, message: from_runner::Message) -> io::Result<()> {
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
         write_message(&mut *output, &v1::FromRunner { lane: lane as u32, message: Some(message) })
     }
 }
 
-/// One of the runner's lanes.
+/// A lane of the runner.
 struct Lane {
     number: usize,
-    common: Arc<Common>,
+    shared: Arc<Shared>,
 }
 
 impl Lane {
-    /// Trains one job after another until the process is to end.
-    fn work(
+    /// Trains one job after another until the process must exit.
+    fn run(
         &self,
         queue: &mpsc::Receiver<v1::Assignment>,
         mut train: impl FnMut(&v1::Assignment, &mut dyn trainer::Observer) -> Result<Facts, Failure>,
     ) -> io::Result<()> {
         while let Ok(assignment) = queue.recv() {
-            let mut observer = Observer { lane: self, told: None, lost: None };
+            let mut observer = Observer { lane: self, last_progress: None, error: None };
             let trained = train(&assignment, &mut observer);
-            if let Some(error) = observer.lost {
+            if let Some(error) = observer.error {
                 return Err(error);
             }
-            // Told to stop or not, what has come of it is told: the daemon knows whether it still matters.
-            let _ = self.common.gate.pass(self.number);
+            // The ending is reported even after a request to stop; the daemon discards it if the attempt was revoked.
+            let _ = self.shared.gate.pass(self.number);
             match trained {
                 Ok(facts) => self.ended(&Ending::Finished(Box::new(facts)))?,
                 Err(failure) => self.failed(failure)?,
             }
-            if self.common.gate.end(self.number) {
+            if self.shared.gate.end_job(self.number) {
                 break;
             }
         }
@@ -154,32 +153,32 @@ impl Lane {
     }
 
     fn ended(&self, ending: &Ending) -> io::Result<()> {
-        self.common.tell(self.number, from_runner::Message::Ended(v1::Ending::from(ending)))
+        self.shared.send(self.number, from_runner::Message::Ended(v1::Ending::from(ending)))
     }
 
-    /// Tells of a failure. Where the device has failed this process for good, every lane fails sooner or later: the first one is
-    /// to blame as far as anybody can tell, so the others say nothing, and the process ends.
+    /// Reports a failure. If the device has failed, every lane will fail: only the first failure is reported, because it is the most likely
+    /// cause, and the process exits.
     fn failed(&self, failure: Failure) -> io::Result<()> {
-        let _verdict = self.common.verdict.lock().unwrap_or_else(PoisonError::into_inner);
-        let may_be_the_device = failure.kind == FailureKind::Infrastructure;
-        let unwell = may_be_the_device && !plusminus_engines::is_usable(self.common.device);
+        let _lock = self.shared.device_check.lock().unwrap_or_else(PoisonError::into_inner);
+        let possibly_device = failure.kind == FailureKind::Infrastructure;
+        let device_failed = possibly_device && !plusminus_engines::is_usable(self.shared.device);
         self.ended(&Ending::Failed(failure))?;
-        if unwell {
-            tracing::error!(device = %self.common.device, "it has failed, and is of no more use to this process");
-            process::exit(UNWELL);
+        if device_failed {
+            tracing::error!(device = %self.shared.device, "the device has failed; this runner process exits");
+            process::exit(DEVICE_FAILED);
         }
         Ok(())
     }
 }
 
-/// Lets the daemon, and a coordinator beside it, go before the training that fills the machine: what they have to do is short, and
-/// others wait for it. A system that does not let it is as good as before.
-fn give_way() {
+/// Lowers the priority of training below the daemon and a coordinator on the same host, whose work is short and delays others. Errors are
+/// ignored: the default priority works too.
+fn lower_priority() {
     #[cfg(unix)]
     let _ = rustix::process::nice(5);
 }
 
-/// Standard output without the standard library's buffer, which writes at the end of what it takes for a line.
+/// Standard output without the line buffer of the standard library.
 #[cfg(unix)]
 fn output() -> io::Result<File> {
     use std::os::fd::AsFd;
@@ -192,30 +191,30 @@ fn output() -> io::Result<File> {
     Ok(io::stdout().as_handle().try_clone_to_owned()?.into())
 }
 
-/// Takes in what the daemon says. When it is gone, so is the runner, in the midst of whatever it does.
-fn listen(lanes: &[mpsc::SyncSender<v1::Assignment>], gate: &Gate) {
+/// Handles the messages of the daemon. Exits the process when standard input is closed.
+fn listen(lanes: &[mpsc::SyncSender<v1::Assignment>], gate: &LeaseGate) {
     let mut stdin = io::stdin().lock();
     loop {
         let Ok(Some(v1::ToRunner { lane, message })) = read_message(&mut stdin) else { process::exit(0) };
         let lane = lane as usize;
         match message {
             Some(to_runner::Message::Train(assignment)) => {
-                gate.begin(lane);
-                // There is one at a time, so there is room.
+                gate.start_job(lane);
+                // A lane has one job at a time, so its queue has room.
                 if lanes.get(lane).is_none_or(|jobs| jobs.send(assignment).is_err()) {
                     return;
                 }
             }
-            Some(to_runner::Message::Stop(_)) => gate.stop(lane),
-            Some(to_runner::Message::Lease(lease)) => gate.lease(lease.until),
+            Some(to_runner::Message::Stop(_)) => gate.stop_job(lane),
+            Some(to_runner::Message::Lease(lease)) => gate.set_lease(lease.until),
             None => {}
         }
     }
 }
 
-/// Has the gate say so when the process is told to end. With nothing in hand it ends at once.
+/// Stops all jobs on SIGTERM; exits at once if there are none.
 #[cfg(unix)]
-fn leave_when_terminated(common: Arc<Common>) -> io::Result<()> {
+fn exit_on_sigterm(shared: Arc<Shared>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let mut terminated = {
@@ -224,7 +223,7 @@ fn leave_when_terminated(common: Arc<Common>) -> io::Result<()> {
     };
     let wait = move || {
         runtime.block_on(terminated.recv());
-        if !common.gate.leave() {
+        if !shared.gate.exit() {
             process::exit(0);
         }
     };
@@ -233,77 +232,79 @@ fn leave_when_terminated(common: Arc<Common>) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn leave_when_terminated(_common: Arc<Common>) -> io::Result<()> {
+fn exit_on_sigterm(_shared: Arc<Shared>) -> io::Result<()> {
     Ok(())
 }
 
 fn train(
     assignment: &v1::Assignment,
-    cache: &trainer::Cache,
+    cache: &trainer::DatasetCache,
     options: &ChildOptions,
     observer: &mut dyn trainer::Observer,
 ) -> Result<Facts, Failure> {
-    let not_understood = |error: Invalid| {
-        let advice = "are the coordinator and the worker of the same version?";
-        Failure::new(FailureKind::UserError, format!("{error}; {advice}"))
+    let malformed = |error: Invalid| {
+        let advice = "check that coordinator and worker have the same version";
+        Failure::new(FailureKind::UserError, format!("malformed assignment: {error}; {advice}"))
     };
-    let job = assignment.job().map_err(not_understood)?;
-    let parent = assignment.parent(&job).map_err(not_understood)?;
-    let parent = parent.map(|(_, digest)| whole(&options.cache, digest).map(|path| (path, digest))).transpose()?;
+    let job = assignment.job().map_err(malformed)?;
+    let parent = assignment.parent(&job).map_err(malformed)?;
+    let parent = parent.map(|(_, digest)| verified(&options.cache, digest).map(|path| (path, digest))).transpose()?;
     let parent = parent.as_ref().map(|(path, digest)| trainer::ParentWeights { path, digest: *digest });
-    let wanted = assignment.keeps().map_err(not_understood)?;
-    let AttemptId { attempt, .. } = required_attempt(assignment.of.as_ref()).map_err(not_understood)?;
+    let keeps = assignment.keeps().map_err(malformed)?;
+    let AttemptId { attempt, .. } = required_attempt(assignment.of.as_ref()).map_err(malformed)?;
     let (directory, every) = (options.checkpoints.as_path(), options.checkpoint_every);
-    let checkpoints = Some(trainer::checkpoint::Checkpoints { directory, attempt, every });
-    let supplies = trainer::Supplies { cache, means: options.means, parent, checkpoints };
-    let mut trained = trainer::train(&job, supplies, observer)?;
+    let checkpoints = Some(trainer::CheckpointOptions { directory, attempt, interval: every });
+    let inputs = trainer::TrainInputs { cache, execution: options.execution, parent, checkpoints };
+    let mut trained = trainer::train(&job, inputs, observer)?;
     if let Some(directory) = &options.weights {
-        trained.weights.write(directory, job.id()).map_err(not_kept)?;
+        trained.weights.write_named(directory, job.id()).map_err(not_saved)?;
     }
-    trained.facts.kept = trained.weights.leave(&options.cache, job.id(), &wanted).map_err(not_kept)?;
+    trained.facts.kept = trained.weights.write_by_digest(&options.cache, job.id(), &keeps).map_err(not_saved)?;
     Ok(trained.facts)
 }
 
-/// A disk that is full or fails is this machine's, and another may have a better one; a selection that the job has not it has nowhere.
-fn not_kept(error: io::Error) -> Failure {
+/// The failure of a job whose weights cannot be saved. A disk error concerns this host only, so the job is requeued; a selection that the job
+/// does not have is missing on every host.
+fn not_saved(error: io::Error) -> Failure {
     let kind = match error.kind() {
         io::ErrorKind::InvalidInput => FailureKind::Infrastructure,
         _ => FailureKind::Preempted,
     };
-    Failure::new(kind, format!("cannot keep the weights: {error}"))
+    Failure::new(kind, format!("cannot save the weights: {error}"))
 }
 
-/// The file of weights that the job builds on, read once more: what the disk has made of it since it came must not be trained from.
-fn whole(cache: &Path, digest: Digest) -> Result<PathBuf, Failure> {
+/// The path of the parent weights after a check of their digest: the file may have been damaged since it was fetched.
+fn verified(cache: &Path, digest: Digest) -> Result<PathBuf, Failure> {
     let path = weights::path(cache, digest);
     let failed = |why: String| {
-        let what = format!("the weights that it builds on, {}", path.display());
-        Failure::new(FailureKind::Preempted, format!("{what}, {why}; the next attempt fetches them again"))
+        let what = format!("the parent weights {}", path.display());
+        Failure::new(FailureKind::Preempted, format!("{what} {why}; the next attempt fetches them again"))
     };
     match weights::is_whole(cache, digest) {
         Ok(true) => Ok(path),
-        Ok(false) => Err(failed("are damaged or gone".to_owned())),
+        Ok(false) => Err(failed("are damaged or missing".to_owned())),
         Err(error) => Err(failed(format!("cannot be read: {error}"))),
     }
 }
 
-/// Tells the daemon what the training loop says, and the loop when to wait and when to stop.
+/// Sends the progress of the training loop to the daemon; pauses or stops the loop at the lease gate.
 struct Observer<'a> {
     lane: &'a Lane,
-    told: Option<Instant>,
-    lost: Option<io::Error>,
+    last_progress: Option<Instant>,
+    /// Standard output failed.
+    error: Option<io::Error>,
 }
 
 impl Observer<'_> {
     fn pass(&self) -> ControlFlow<()> {
-        self.lane.common.gate.pass(self.lane.number)
+        self.lane.shared.gate.pass(self.lane.number)
     }
 
-    fn tell(&mut self, message: from_runner::Message) -> ControlFlow<()> {
-        match self.lane.common.tell(self.lane.number, message) {
+    fn send(&mut self, message: from_runner::Message) -> ControlFlow<()> {
+        match self.lane.shared.send(self.lane.number, message) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
-                self.lost = Some(error);
+                self.error = Some(error);
                 ControlFlow::Break(())
             }
         }
@@ -313,11 +314,11 @@ impl Observer<'_> {
 impl trainer::Observer for Observer<'_> {
     fn progress(&mut self, progress: trainer::Progress) -> ControlFlow<()> {
         self.pass()?;
-        if self.told.is_some_and(|told| told.elapsed() < PACE) {
+        if self.last_progress.is_some_and(|sent| sent.elapsed() < PROGRESS_INTERVAL) {
             return ControlFlow::Continue(());
         }
-        self.told = Some(Instant::now());
-        self.tell(from_runner::Message::Progress(v1::Progress {
+        self.last_progress = Some(Instant::now());
+        self.send(from_runner::Message::Progress(v1::Progress {
             epoch: progress.epoch,
             epochs: progress.epochs,
             step: progress.step,
@@ -326,9 +327,9 @@ impl trainer::Observer for Observer<'_> {
     }
 
     fn epoch(&mut self, epoch: u32, measurements: &Measurements) -> ControlFlow<()> {
-        // After the last epoch a stop comes too late, and the job finishes: so each is told in any case.
+        // Reported even when the job must stop: a stop after the last epoch comes too late, and the job finishes.
         let flow = self.pass();
-        self.tell(from_runner::Message::Epoch(convert::epoch(epoch, measurements)))?;
+        self.send(from_runner::Message::Epoch(convert::epoch(epoch, measurements)))?;
         flow
     }
 }
@@ -338,25 +339,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn weights_that_were_damaged_after_they_came_are_not_trained_from() {
-        let place = tempfile::tempdir().unwrap();
+    fn damaged_parent_weights_are_not_used() {
+        let directory = tempfile::tempdir().unwrap();
         let digest = Digest::of(b"weights");
-        let path = weights::path(place.path(), digest);
+        let path = weights::path(directory.path(), digest);
         std::fs::write(&path, b"weights").unwrap();
-        assert_eq!(whole(place.path(), digest).unwrap(), path);
+        assert_eq!(verified(directory.path(), digest).unwrap(), path);
         std::fs::write(&path, b"weighed").unwrap();
-        let failure = whole(place.path(), digest).unwrap_err();
+        let failure = verified(directory.path(), digest).unwrap_err();
         assert!(failure.kind == FailureKind::Preempted && failure.message.contains("damaged"), "{failure}");
-        assert!(!path.exists(), "and the next attempt fetches them anew");
+        assert!(!path.exists(), "the next attempt fetches them again");
     }
 
     #[test]
-    fn weights_that_find_no_room_on_this_machine_cost_the_job_no_try() {
+    fn a_full_disk_for_weights_preempts_the_job() {
         let full = io::Error::from_raw_os_error(28);
-        let failure = not_kept(io::Error::new(full.kind(), format!("final.safetensors: {full}")));
+        let failure = not_saved(io::Error::new(full.kind(), format!("final.safetensors: {full}")));
         assert_eq!(failure.kind, FailureKind::Preempted);
-        assert!(failure.message.starts_with("cannot keep the weights: final.safetensors: "), "{failure}");
+        assert!(failure.message.starts_with("cannot save the weights: final.safetensors: "), "{failure}");
         let none = io::Error::new(io::ErrorKind::InvalidInput, "the job has no weights at best-validation");
-        assert_eq!(not_kept(none).kind, FailureKind::Infrastructure, "it has none anywhere, and is not tried for ever");
+        assert_eq!(not_saved(none).kind, FailureKind::Infrastructure, "no host has them, so retries are limited");
     }
 }

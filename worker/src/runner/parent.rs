@@ -1,7 +1,7 @@
-//! A runner seen from the daemon.
+//! The daemon's end of a runner: starts the process, sends messages, and turns its output and its exit into events.
 
-use super::memory::OutOfMemoryKills;
-use super::{LONGEST, UNWELL};
+use super::framing::{DEVICE_FAILED, MAX_MESSAGE};
+use super::out_of_memory::OutOfMemoryKills;
 use crate::agent::{Equipment, Event, RunnerEvent, RunnerExit};
 use futures_util::FutureExt;
 use plusminus_proto::v1::{self, to_runner};
@@ -17,16 +17,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::StreamExt;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
-/// Lines of a runner's log that are kept for when it crashes.
+/// The number of log lines that are kept for a failure message.
 const LOG_LINES: usize = 10;
-/// Bytes of a line that are kept.
+/// The number of bytes that are kept of a line.
 const LOG_LINE: usize = 1_000;
-/// Things that may wait for a lane of a runner to hear them: there are two at most, what to train, and to stop.
+/// The capacity of the queue of messages per lane. At most two are expected: an assignment and a stop.
 const QUEUE: usize = 8;
-/// Messages of a runner that are passed on together.
-const TOGETHER: usize = 32;
+/// The number of messages of a runner that are sent to the agent at once.
+const BATCH: usize = 32;
 
-/// How runners are started: a program and its arguments. What they train with comes behind those: `--device`, `--threads`, `--lanes`.
+/// The runner program and its arguments, to which `--device`, `--threads` and `--lanes` are appended.
 #[derive(Clone, Debug)]
 pub struct RunnerOptions {
     /// The program, which calls [`super::serve`].
@@ -35,39 +35,40 @@ pub struct RunnerOptions {
     pub arguments: Vec<std::ffi::OsString>,
 }
 
-/// A running child process.
+/// A running child process. Dropping it kills the process.
 pub(crate) struct Runner {
     messages: mpsc::Sender<(u32, to_runner::Message)>,
-    /// Only the latest matters.
+    /// A newer lease replaces an older one.
     lease: watch::Sender<v1::Lease>,
     kill: Option<oneshot::Sender<()>>,
 }
 
 impl Runner {
-    /// Starts the process, to train with `equipment`. What it says comes as events of the runner of that number and generation.
+    /// Starts the process on `equipment`. Its messages and its exit arrive as events with this number and generation.
     pub fn start(
         options: &RunnerOptions,
         equipment: &Equipment,
-        (number, generation): (usize, u64),
+        number: usize,
+        generation: u64,
         events: mpsc::Sender<Event>,
     ) -> io::Result<Runner> {
         let mut command = Command::new(&options.program);
         command
             .args(&options.arguments)
-            .args(["--device", &equipment.means.device.to_string()])
-            .args(["--threads", &equipment.means.threads.to_string()])
+            .args(["--device", &equipment.execution.device.to_string()])
+            .args(["--threads", &equipment.execution.threads.to_string()])
             .args(["--lanes", &equipment.lanes().to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .envs(plusminus_engines::ENVIRONMENT.iter().copied())
             .kill_on_drop(true);
-        // The terminal's Ctrl-C is for the daemon, which tells its runners.
+        // The terminal's Ctrl-C must reach only the daemon, which stops its runners.
         #[cfg(unix)]
         command.process_group(0);
         let mut child = command.spawn()?;
-        // Counted before it is given anything that takes memory.
-        let kills = child.id().and_then(OutOfMemoryKills::around);
+        // Count before the process receives a job and allocates memory.
+        let kills = child.id().and_then(OutOfMemoryKills::near);
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(io::Error::other("the process has no pipes"));
@@ -75,18 +76,19 @@ impl Runner {
         let (messages, queue) = mpsc::channel(QUEUE * equipment.lanes() as usize);
         let (lease, leases) = watch::channel(v1::Lease::default());
         let (kill, killed) = oneshot::channel();
-        tokio::spawn(send(stdin, queue, leases));
-        tokio::spawn(attend((child, kills), stdout, stderr, killed, (number, generation), events));
+        tokio::spawn(write(stdin, queue, leases));
+        let process = Process { child, kills, number, generation };
+        tokio::spawn(process.supervise(stdout, stderr, killed, events));
         Ok(Runner { messages, lease, kill: Some(kill) })
     }
 
-    /// Sends a message for a lane; a lease is for all. If the process has ended, that comes as an event.
-    pub fn tell(&self, lane: u32, message: to_runner::Message) {
+    /// Sends a message to a lane; a lease is for all lanes. After an exit, which arrives as an event, messages are dropped.
+    pub fn send(&self, lane: u32, message: to_runner::Message) {
         match message {
             to_runner::Message::Lease(lease) => drop(self.lease.send_replace(lease)),
             message => {
                 if let Err(mpsc::error::TrySendError::Full(_)) = self.messages.try_send((lane, message)) {
-                    tracing::error!("a runner was told more than it can have in hand");
+                    tracing::error!("the queue of a runner is full; dropping a message");
                 }
             }
         }
@@ -100,7 +102,7 @@ impl Runner {
     }
 }
 
-async fn send(
+async fn write(
     stdin: ChildStdin,
     mut queue: mpsc::Receiver<(u32, to_runner::Message)>,
     mut leases: watch::Receiver<v1::Lease>,
@@ -125,70 +127,87 @@ async fn send(
     }
 }
 
-async fn attend(
-    (mut child, kills): (Child, Option<OutOfMemoryKills>),
-    stdout: ChildStdout,
-    stderr: ChildStderr,
-    mut killed: oneshot::Receiver<()>,
-    (runner, generation): (usize, u64),
-    events: mpsc::Sender<Event>,
-) {
-    let log = tokio::spawn(tail(stderr));
-    let codec = LengthDelimitedCodec::builder().max_frame_length(LONGEST as usize).new_codec();
-    let mut pipe = FramedRead::new(stdout, codec);
-    let mut alive = true;
-    loop {
-        tokio::select! {
-            // The agent dropping its end means that it is gone, and so must the runner be.
-            _ = &mut killed, if alive => {
-                alive = false;
-                let _ = child.start_kill();
-            }
-            frame = pipe.next() => {
-                let Some(said) = understood(frame) else { break };
-                let (mut messages, mut whole) = (vec![said], true);
-                // What has been read already goes along: to wake the agent for each would cost more than to tell it.
-                while whole
-                    && messages.len() < TOGETHER.min(events.max_capacity())
-                    && let Some(frame) = pipe.next().now_or_never()
-                {
-                    match understood(frame) {
-                        Some(said) => messages.push(said),
-                        None => whole = false,
+/// A child process and what identifies its events.
+struct Process {
+    child: Child,
+    kills: Option<OutOfMemoryKills>,
+    number: usize,
+    generation: u64,
+}
+
+impl Process {
+    /// Sends events until the output of the process ends; then kills it, if necessary, and sends its exit.
+    async fn supervise(
+        mut self,
+        stdout: ChildStdout,
+        stderr: ChildStderr,
+        killed: oneshot::Receiver<()>,
+        events: mpsc::Sender<Event>,
+    ) {
+        let log = tokio::spawn(tail(stderr));
+        self.forward(stdout, killed, &events).await;
+        // The process has exited or can no longer be used.
+        let exited = tokio::time::timeout(std::time::Duration::from_secs(1), self.child.wait()).await;
+        let _ = self.child.start_kill();
+        let exit = match self.child.wait().await {
+            // This function killed it, because its output ended before the process did.
+            Ok(_) if exited.is_err() => RunnerExit::Crashed("closed its output and did not exit".to_owned()),
+            Ok(status) => describe(status, || self.kills.as_ref().is_some_and(OutOfMemoryKills::any_since)),
+            Err(error) => RunnerExit::Crashed(format!("has an unknown exit status: {error}")),
+        };
+        // A process that it started may keep the pipe open.
+        let log = tokio::time::timeout(std::time::Duration::from_secs(1), log).await;
+        let log = log.map_or_else(|_| String::new(), Result::unwrap_or_default);
+        let _ = events.send(self.event(RunnerEvent::Exited(exit, log))).await;
+    }
+
+    /// Sends the messages of the process as events, until its output ends or is malformed.
+    async fn forward(&mut self, stdout: ChildStdout, mut killed: oneshot::Receiver<()>, events: &mpsc::Sender<Event>) {
+        let codec = LengthDelimitedCodec::builder().max_frame_length(MAX_MESSAGE as usize).new_codec();
+        let mut pipe = FramedRead::new(stdout, codec);
+        let mut running = true;
+        loop {
+            tokio::select! {
+                // Also if the daemon drops its end: a runner must not outlive the daemon.
+                _ = &mut killed, if running => {
+                    running = false;
+                    let _ = self.child.start_kill();
+                }
+                frame = pipe.next() => {
+                    let Some(first) = decode(frame) else { return };
+                    let (mut batch, mut open) = (vec![first], true);
+                    // Messages that have arrived already join the batch: waking the agent for each would cost more than handling it.
+                    while open
+                        && batch.len() < BATCH.min(events.max_capacity())
+                        && let Some(frame) = pipe.next().now_or_never()
+                    {
+                        match decode(frame) {
+                            Some(event) => batch.push(event),
+                            None => open = false,
+                        }
                     }
-                }
-                let Ok(permits) = events.reserve_many(messages.len()).await else { break };
-                for (permit, said) in permits.zip(messages) {
-                    permit.send(Event::Runner { runner, generation, said });
-                }
-                if !whole {
-                    break;
+                    let Ok(permits) = events.reserve_many(batch.len()).await else { return };
+                    permits.zip(batch).for_each(|(permit, event)| permit.send(self.event(event)));
+                    if !open {
+                        return;
+                    }
                 }
             }
         }
     }
-    // Its output has ended: either it has too, or it is of no more use.
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(1), child.wait()).await;
-    let _ = child.start_kill();
-    let how = match child.wait().await {
-        // Where its output ended first, it is this function that has killed it.
-        Ok(_) if ended.is_err() => RunnerExit::Crashed("closed its output and went on".to_owned()),
-        Ok(status) => describe(status, || kills.is_some_and(|kills| kills.any_since())),
-        Err(error) => RunnerExit::Crashed(format!("cannot be asked how it ended: {error}")),
-    };
-    // Something that it has started may keep the pipe open.
-    let log = tokio::time::timeout(std::time::Duration::from_secs(1), log).await;
-    let log = log.map_or_else(|_| String::new(), Result::unwrap_or_default);
-    let _ = events.send(Event::Runner { runner, generation, said: RunnerEvent::Exited(how, log) }).await;
+
+    fn event(&self, event: RunnerEvent) -> Event {
+        Event::Runner { runner: self.number, generation: self.generation, event }
+    }
 }
 
-/// The message in a frame, if it is one.
-fn understood(frame: Option<io::Result<BytesMut>>) -> Option<RunnerEvent> {
+/// The message in a frame. `None` at the end of the output or if it is malformed.
+fn decode(frame: Option<io::Result<BytesMut>>) -> Option<RunnerEvent> {
     let v1::FromRunner { lane, message } = v1::FromRunner::decode(frame?.ok()?).ok()?;
     Some(RunnerEvent::Message(lane, message?))
 }
 
-/// Passes a log on and keeps its last lines.
+/// Forwards a log line by line. Returns its last lines.
 async fn tail(mut stderr: impl AsyncRead + Unpin) -> String {
     let mut last = VecDeque::with_capacity(LOG_LINES);
     let (mut line, mut buffer) = (Vec::new(), [0; 4096]);
@@ -216,27 +235,28 @@ async fn tail(mut stderr: impl AsyncRead + Unpin) -> String {
     Vec::from(last).join("\n")
 }
 
+/// Classifies an exit status.
 fn describe(status: ExitStatus, ran_out_of_memory: impl FnOnce() -> bool) -> RunnerExit {
     #[cfg(unix)]
     if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
         return match signal_name(signal) {
             Some("SIGKILL") if ran_out_of_memory() => RunnerExit::OutOfMemory,
             Some("SIGKILL") => RunnerExit::Killed,
-            // It was told to leave, before it could hear of it.
-            Some("SIGTERM") => RunnerExit::Left,
+            // Asked to exit before it had installed its signal handler.
+            Some("SIGTERM") => RunnerExit::Clean,
             Some(name) => RunnerExit::Crashed(format!("was killed by {name}")),
             None => RunnerExit::Crashed(format!("was killed by signal {signal}")),
         };
     }
     match status.code() {
-        Some(0) => RunnerExit::Left,
-        Some(UNWELL) => RunnerExit::Unwell,
-        Some(code) => RunnerExit::Crashed(format!("ended with exit code {code}")),
-        None => RunnerExit::Crashed("ended".to_owned()),
+        Some(0) => RunnerExit::Clean,
+        Some(DEVICE_FAILED) => RunnerExit::DeviceFailed,
+        Some(code) => RunnerExit::Crashed(format!("exited with code {code}")),
+        None => RunnerExit::Crashed("exited without a code".to_owned()),
     }
 }
 
-/// The names of signals that end processes, where they have the same numbers everywhere.
+/// The names of signals that end a process and have the same number on every Unix.
 #[cfg(unix)]
 fn signal_name(signal: i32) -> Option<&'static str> {
     let name = match signal {

@@ -1,4 +1,4 @@
-//! What is said of jobs in each state.
+//! The explanation of jobs in each state.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn job(status: v1::JobStatus) -> v1::ExplainResponse {
     }
 }
 
-fn lost() -> v1::AttemptRow {
+fn lost_attempt() -> v1::AttemptRow {
     v1::AttemptRow {
         attempt: 1,
         worker: "w-1".to_owned(),
@@ -32,12 +32,12 @@ fn lost() -> v1::AttemptRow {
     }
 }
 
-fn waits(why: Why) -> v1::ExplainResponse {
+fn waiting(why: Why) -> v1::ExplainResponse {
     v1::ExplainResponse { waiting: Some(v1::Waiting { why: Some(why) }), ..job(v1::JobStatus::Queued) }
 }
 
 #[test]
-fn a_running_job_tells_where_and_how_far_and_what_became_of_the_attempt_before() {
+fn a_running_job_shows_worker_progress_and_earlier_attempts() {
     let now = v1::AttemptRow {
         attempt: 2,
         started: 1_795_299_600_000,
@@ -55,7 +55,7 @@ fn a_running_job_tells_where_and_how_far_and_what_became_of_the_attempt_before()
     let explained = v1::ExplainResponse {
         running: Some(running),
         lease_milliseconds: 14_200,
-        attempts: vec![lost(), now],
+        attempts: vec![lost_attempt(), now],
         ..job(v1::JobStatus::Running)
     };
     insta::assert_snapshot!(describe(&explained, true));
@@ -64,10 +64,10 @@ fn a_running_job_tells_where_and_how_far_and_what_became_of_the_attempt_before()
 }
 
 #[test]
-fn a_queued_job_tells_what_it_waits_for() {
+fn a_queued_job_shows_what_it_waits_for() {
     let parent = v1::ParentJob { job: "1".repeat(32), status: v1::JobStatus::Running.into() };
     let turn = |workers, slots, busy| Why::Turn(v1::Turn { before: 17, workers, slots, busy, resting: 0 });
-    let whys = [
+    let reasons = [
         Why::Parent(parent),
         Why::RetryMilliseconds(12_000),
         Why::Only("other".to_owned()),
@@ -76,37 +76,37 @@ fn a_queued_job_tells_what_it_waits_for() {
         turn(1, 8, 5),
         turn(1, 0, 0),
     ];
-    let mut said: Vec<String> = whys.into_iter().map(|why| standing(&waits(why), true)).collect();
-    said.push(standing(&waits(turn(0, 0, 0)), false));
-    insta::assert_snapshot!(said.join("\n"));
+    let mut texts: Vec<String> = reasons.into_iter().map(|why| describe_state(&waiting(why), true)).collect();
+    texts.push(describe_state(&waiting(turn(0, 0, 0)), false));
+    insta::assert_snapshot!(texts.join("\n"));
 }
 
 #[test]
-fn a_job_that_has_ended_tells_how() {
+fn an_ended_job_shows_how_it_ended() {
     let failed = |kind: v1::FailureKind, message: &str| {
         let failure = v1::Failure { kind: kind.into(), message: message.to_owned() };
         v1::ExplainResponse { failure: Some(failure), ..job(v1::JobStatus::Failed) }
     };
-    let again = v1::ExplainResponse { has_result: true, ..waits(Why::RetryMilliseconds(900)) };
-    let said = [
-        standing(&job(v1::JobStatus::Finished), true),
-        standing(&job(v1::JobStatus::Dropped), true),
-        standing(&failed(v1::FailureKind::Diverged, "the loss is NaN in epoch 3"), true),
-        standing(&failed(v1::FailureKind::UserError, "no data set mnist\ngive --datasets"), true),
-        standing(&again, true),
+    let again = v1::ExplainResponse { has_result: true, ..waiting(Why::RetryMilliseconds(900)) };
+    let texts = [
+        describe_state(&job(v1::JobStatus::Finished), true),
+        describe_state(&job(v1::JobStatus::Dropped), true),
+        describe_state(&failed(v1::FailureKind::Diverged, "the loss is NaN in epoch 3"), true),
+        describe_state(&failed(v1::FailureKind::UserError, "no data set mnist\ngive --datasets"), true),
+        describe_state(&again, true),
     ];
-    insta::assert_snapshot!(said.join("\n"));
+    insta::assert_snapshot!(texts.join("\n"));
     insta::assert_snapshot!(describe(&failed(v1::FailureKind::UserError, "no data set mnist\ngive --datasets"), true));
 }
 
 #[test]
-fn times_are_told_as_people_read_them() {
+fn durations_and_times_are_formatted_for_people() {
     assert_eq!(
-        [999, 59_999, 61_000, 3_720_000, 180_000_000].map(lasted),
+        [999, 59_999, 61_000, 3_720_000, 180_000_000].map(format_duration),
         ["0.9 s", "59.9 s", "1 min 1 s", "1 h 2 min", "2 d 2 h"]
     );
-    assert_eq!(moment(0), "1970-01-01 00:00:00 UTC");
-    assert_eq!(moment(951_782_400_000), "2000-02-29 00:00:00 UTC");
-    assert_eq!(moment(1_795_298_769_999), "2026-11-21 22:06:09 UTC");
-    assert_eq!(moment(4_107_542_399_000), "2100-02-28 23:59:59 UTC");
+    assert_eq!(format_time(0), "1970-01-01 00:00:00 UTC");
+    assert_eq!(format_time(951_782_400_000), "2000-02-29 00:00:00 UTC");
+    assert_eq!(format_time(1_795_298_769_999), "2026-11-21 22:06:09 UTC");
+    assert_eq!(format_time(4_107_542_399_000), "2100-02-28 23:59:59 UTC");
 }

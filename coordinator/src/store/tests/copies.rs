@@ -1,30 +1,30 @@
-//! Backups, taken while a store is written to and at rest, and put back.
+//! Backups of open and closed stores, and their restoration.
 
 use super::*;
 use crate::store::backup::{BackupError, WEIGHTS, backup, restore};
 use plusminus_proto::weights;
 
-/// A store with a finished job that has left weights, and one that was lost with its parent's.
+/// A store with a finished parent that saved weights, and its running child.
 fn with_weights(directory: &Path) -> (Store, Scheduler, Digest) {
-    let (mut store, mut machine, [parent, _]) = family(directory);
+    let (mut store, mut scheduler, [parent, _]) = family(directory);
     let file = Digest::of(b"weights");
     weights::receive(&directory.join(WEIGHTS), file, [b"weights".to_vec()]).unwrap();
     let mut facts = facts();
     facts.kept.insert(EpochSelection::Final, file);
     let body = ReportBody::Ended(Ending::Finished(facts));
-    let report = Event::Reported(SESSION, Report { sequence: 1, job: parent, attempt: Attempt(1), body });
-    for event in [joined(), report] {
-        store.commit(&records(machine.handle(WallTime(3), event))).unwrap();
+    let report = Event::Reported(SESSION, Report { sequence: 1, attempt: AttemptId::new(parent, Attempt(1)), body });
+    for event in [connected(), report] {
+        store.commit(&records(scheduler.handle(WallTime(3), event))).unwrap();
     }
-    (store, machine, file)
+    (store, scheduler, file)
 }
 
 fn shown(directory: &Path) -> Vec<(SweepView, Vec<JobView>)> {
     views(&Scheduler::restart(Policy::default(), Reader::open(directory).unwrap().records().unwrap(), WallTime(3)))
 }
 
-/// What is shown of a store that was put back: nothing runs, and attempts have other numbers than those that may still be going on.
-fn once_put_back(mut views: Vec<(SweepView, Vec<JobView>)>) -> Vec<(SweepView, Vec<JobView>)> {
+/// What a restored store shows: nothing runs, and attempt numbers skip those of attempts that may still run.
+fn after_restoration(mut views: Vec<(SweepView, Vec<JobView>)>) -> Vec<(SweepView, Vec<JobView>)> {
     for (sweep, jobs) in &mut views {
         for job in jobs {
             job.attempts += 1000;
@@ -39,22 +39,22 @@ fn once_put_back(mut views: Vec<(SweepView, Vec<JobView>)>) -> Vec<(SweepView, V
 }
 
 #[test]
-fn a_backup_of_an_open_store_is_what_the_store_was_and_can_be_put_back() {
+fn a_backup_of_an_open_store_is_a_snapshot_and_can_be_restored() {
     let place = tempfile::tempdir().unwrap();
     let [state, copy, other] = ["state", "copy", "other"].map(|name| place.path().join(name));
-    let (store, machine, file) = with_weights(&state);
+    let (store, scheduler, file) = with_weights(&state);
     let copied = backup(&state, &copy).unwrap();
     assert_eq!((copied.sweeps, copied.finished, copied.weights, copied.missing), (1, 1, 1, 0));
-    assert_eq!(shown(&copy), views(&machine));
+    assert_eq!(shown(&copy), views(&scheduler));
     assert!(weights::is_whole(&copy.join(WEIGHTS), file).unwrap());
     assert!(matches!(backup(&state, &copy), Err(BackupError::Exists(_))));
     restore(&copy, &other, false).unwrap();
-    assert_eq!(shown(&other), once_put_back(views(&machine)));
+    assert_eq!(shown(&other), after_restoration(views(&scheduler)));
     assert!(weights::is_whole(&other.join(WEIGHTS), file).unwrap());
-    // To workers it is the same store, and no other is.
+    // Workers see the restored store as the same one, and a new store as another one.
     assert_eq!(Store::open(&other).unwrap().identity().unwrap(), store.identity().unwrap());
     assert_ne!(Store::open(&place.path().join("new")).unwrap().identity().unwrap(), store.identity().unwrap());
-    // Where a coordinator runs nothing is put back, and where there are sweeps only if that is asked for.
+    // A restoration fails while a coordinator runs, and without `force` if there are sweeps.
     assert!(matches!(restore(&copy, &state, true), Err(BackupError::Store(StoreError::InUse(_)))));
     drop(store);
     assert!(matches!(restore(&copy, &state, false), Err(BackupError::HasSweeps { names, .. }) if names == "family"));
@@ -64,14 +64,14 @@ fn a_backup_of_an_open_store_is_what_the_store_was_and_can_be_put_back() {
     store.commit(&records(later)).unwrap();
     drop(store);
     let copied = restore(&copy, &state, true).unwrap();
-    assert_eq!(shown(&state), once_put_back(views(&machine)));
+    assert_eq!(shown(&state), after_restoration(views(&scheduler)));
     let replaced = Connection::open(copied.replaced.unwrap()).unwrap();
     let sweeps: u32 = replaced.query_row("SELECT count(*) FROM sweeps", [], |row| row.get(0)).unwrap();
-    assert_eq!(sweeps, 2, "what was there is kept");
+    assert_eq!(sweeps, 2, "the replaced store is kept");
 }
 
 #[test]
-fn weights_that_are_damaged_are_not_copied_and_are_told() {
+fn damaged_weights_are_not_copied_and_are_reported() {
     let place = tempfile::tempdir().unwrap();
     let [state, copy] = ["state", "copy"].map(|name| place.path().join(name));
     let (_store, _, file) = with_weights(&state);
@@ -82,7 +82,7 @@ fn weights_that_are_damaged_are_not_copied_and_are_told() {
 }
 
 #[test]
-fn a_damaged_backup_is_not_put_back() {
+fn a_damaged_backup_is_not_restored() {
     let place = tempfile::tempdir().unwrap();
     let [state, copy, other] = ["state", "copy", "other"].map(|name| place.path().join(name));
     drop(with_weights(&state));
@@ -95,18 +95,18 @@ fn a_damaged_backup_is_not_put_back() {
     fs::write(copy.join(FILE), bytes).unwrap();
     let error = restore(&copy, &state, true).unwrap_err();
     assert!(matches!(error, BackupError::Store(StoreError::Corrupt { .. })), "{error}");
-    assert_eq!(shown(&state).len(), 1, "what was there is there");
+    assert_eq!(shown(&state).len(), 1, "the state directory is unchanged");
     assert!(!other.join(FILE).exists());
 }
 
 #[test]
-fn a_backup_that_was_cut_off_is_made_anew() {
+fn a_backup_replaces_an_interrupted_one() {
     let place = tempfile::tempdir().unwrap();
     let [state, copy] = ["state", "copy"].map(|name| place.path().join(name));
-    let (_store, machine, _) = with_weights(&state);
+    let (_store, scheduler, _) = with_weights(&state);
     fs::create_dir_all(place.path().join("copy.part")).unwrap();
     fs::write(place.path().join("copy.part").join(FILE), "half").unwrap();
     backup(&state, &copy).unwrap();
-    assert_eq!(shown(&copy), views(&machine));
+    assert_eq!(shown(&copy), views(&scheduler));
     assert!(!place.path().join("copy.part").exists());
 }

@@ -2,22 +2,22 @@
 
 use super::*;
 
-/// A store of version 1: one job finished at its second attempt, and one that has failed once.
+/// Creates a store of version 1: one job finished at its second attempt, and one failed once.
 fn version_1(directory: &Path) {
     let connection = Connection::open(directory.join(FILE)).unwrap();
     connection.execute_batch(include_str!("version-1.sql")).unwrap();
 }
 
-/// What users are shown of the store, and the value that a table has.
+/// What users see of the store, and the value that a table shows.
 fn shown(directory: &Path) -> (Vec<(SweepView, Vec<JobView>)>, Option<f64>) {
     let reader = Reader::open(directory).unwrap();
-    let machine = Scheduler::restart(Policy::default(), reader.records().unwrap(), WallTime(10));
+    let scheduler = Scheduler::restart(Policy::default(), reader.records().unwrap(), WallTime(10));
     let values = reader.values(&"old".parse().unwrap(), Metric::TestAccuracy, EpochSelection::Final).unwrap();
     assert_eq!(reader.attempts(job(2)).unwrap().len(), 2);
-    (views(&machine), values.get(&job(2)).copied())
+    (views(&scheduler), values.get(&job(2)).copied())
 }
 
-/// Makes a store of version 1 one of version 2, whose finished job has left weights.
+/// Creates a store of version 2 whose finished job saved weights.
 fn version_2(directory: &Path) {
     version_1(directory);
     let connection = Connection::open(directory.join(FILE)).unwrap();
@@ -36,7 +36,7 @@ fn version_2(directory: &Path) {
     connection.execute_batch(&statements).unwrap();
 }
 
-/// The columns of all tables and views and their types, and what refers to what.
+/// The columns of all tables and views with their types, and the foreign keys.
 fn shape(connection: &Connection) -> BTreeSet<String> {
     let select = "SELECT master.name || ' ' || columns.name || ' ' || columns.type || ' ' || columns.pk
                   FROM sqlite_master AS master, pragma_table_info(master.name) AS columns WHERE master.type <> 'index'
@@ -47,7 +47,7 @@ fn shape(connection: &Connection) -> BTreeSet<String> {
     statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
-/// What a notebook asks of a store of any version.
+/// The answers to queries that notebooks use, for a store of any version.
 fn asked(connection: &Connection) -> Vec<String> {
     let ask = |select: &str| {
         let mut statement = connection.prepare(select).unwrap();
@@ -64,7 +64,7 @@ fn asked(connection: &Connection) -> Vec<String> {
     questions.into_iter().flat_map(ask).collect()
 }
 
-fn is_the_same_once_it_is_migrated(directory: &Path) {
+fn check_migration(directory: &Path) {
     let before = shown(directory);
     assert_eq!(before.1, Some(0.5));
     assert_eq!((before.0[0].0.counts.finished, before.0[0].0.counts.queued), (1, 1));
@@ -84,21 +84,21 @@ fn is_the_same_once_it_is_migrated(directory: &Path) {
     assert!(enforced);
     drop(store);
     drop(Store::open(directory).unwrap());
-    assert_eq!(shown(directory), before, "and once more");
+    assert_eq!(shown(directory), before, "opening it again changes nothing");
 }
 
 #[test]
-fn a_store_of_version_1_is_read_as_it_is_and_is_the_same_once_it_is_migrated() {
+fn a_store_of_version_1_is_the_same_before_and_after_its_migration() {
     let directory = tempfile::tempdir().unwrap();
     version_1(directory.path());
-    is_the_same_once_it_is_migrated(directory.path());
+    check_migration(directory.path());
 }
 
 #[test]
-fn so_is_one_of_version_2_with_the_weights_that_its_jobs_have_left() {
+fn a_store_of_version_2_keeps_its_weights_in_the_migration() {
     let directory = tempfile::tempdir().unwrap();
     version_2(directory.path());
-    is_the_same_once_it_is_migrated(directory.path());
+    check_migration(directory.path());
     let kept = |record| match record {
         Record::Restored { state: StoredState::Finished { kept }, .. } => Some(kept),
         _ => None,
@@ -108,7 +108,7 @@ fn so_is_one_of_version_2_with_the_weights_that_its_jobs_have_left() {
 }
 
 #[test]
-fn a_backup_of_an_older_version_can_be_put_back() {
+fn a_backup_of_an_older_version_can_be_restored() {
     for make in [version_1, version_2] {
         let [older, state] = [(), ()].map(|()| tempfile::tempdir().unwrap());
         make(older.path());
@@ -121,13 +121,14 @@ fn a_backup_of_an_older_version_can_be_put_back() {
 }
 
 #[test]
-fn rows_of_an_attempt_before_the_latest_that_has_any_are_superseded() {
+fn the_latest_attempt_with_rows_supersedes_earlier_ones() {
     let directory = tempfile::tempdir().unwrap();
     version_1(directory.path());
     let mut store = Store::open(directory.path()).unwrap();
-    // A further attempt that has not told of any epoch supersedes nothing.
-    let began = Record::Assigned { job: job(3), attempt: Attempt(2), worker: WorkerName("w".into()), at: WallTime(9) };
-    store.commit(&[began]).unwrap();
+    // A newer attempt without epochs supersedes nothing.
+    let attempt = AttemptId::new(job(3), Attempt(2));
+    let assigned = Record::Assigned { attempt, worker: WorkerName("w".into()), at: WallTime(9) };
+    store.commit(&[assigned]).unwrap();
     let mut select = store.connection.prepare("SELECT job, attempt, superseded FROM metrics ORDER BY 1, 2").unwrap();
     let rows = select.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))).unwrap();
     let rows: Vec<(String, u32, bool)> = rows.map(Result::unwrap).collect();

@@ -1,52 +1,52 @@
-//! Two means from pairs: the same seeds under two methods.
+//! Tests for paired samples: the same seeds under two methods.
 
-use super::{Interval, SignedRank, StudentT, against, slack};
-use crate::report::statistics::Moments;
+use super::{Interval, SignedRank, StudentT, rounding_tolerance, t_test};
+use crate::report::statistics::MeanStd;
 use crate::sweep_file::Std;
 
-/// Pairs of values and what their differences come to.
+/// The tests of n pairs (a, b).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Paired {
-    /// How many pairs.
+    /// The number of pairs.
     pub n: usize,
-    /// Mean of a − b; nothing where there are no pairs.
+    /// Mean of a − b; `None` without pairs.
     pub difference: Option<f64>,
-    /// What the paired t-test says.
+    /// The paired t-test.
     pub test: PairedTest,
-    /// What Wilcoxon's signed-rank test says; nothing where every difference is zero.
+    /// Wilcoxon's signed-rank test; `None` if every difference is 0.
     pub signed_rank: Option<SignedRank>,
 }
 
-/// What the paired t-test says.
+/// The result of the paired t-test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PairedTest {
-    /// Fewer than two pairs: their spread is unknown.
+    /// Fewer than two pairs, so the standard deviation is unknown.
     TooFew,
-    /// Both methods have the same value on every seed.
+    /// All differences are 0.
     Equal,
-    /// The methods differ by the same amount on every seed: there is no spread to hold it against.
+    /// All differences are equal but not 0, so their standard deviation is 0.
     Constant,
-    /// The statistic, and the interval of the mean difference.
+    /// The statistic and the confidence interval of the mean difference.
     Tested(StudentT, Interval),
 }
 
 impl Paired {
-    /// Of the pairs (a, b). The t-test has n − 1 degrees of freedom (Student, Biometrika 1908); the interval has confidence
-    /// 1 − `alpha`.
+    /// Tests the mean d̄ of the differences a − b, with sample standard deviation s: t = d̄ / (s/√n) with n − 1 degrees of freedom
+    /// (Student, Biometrika 1908). The interval has confidence level 1 − `alpha`.
     pub fn of(pairs: &[(f64, f64)], alpha: f64) -> Paired {
-        let slack = slack(pairs.iter().flat_map(|(a, b)| [*a, *b]));
+        let tolerance = rounding_tolerance(pairs.iter().flat_map(|(a, b)| [*a, *b]));
         let differences: Vec<f64> = pairs.iter().map(|(a, b)| a - b).collect();
-        let Moments { n, mean, std } = Moments::of(differences.iter().copied(), Std::Sample);
+        let MeanStd { n, mean, std } = MeanStd::of(differences.iter().copied(), Std::Sample);
         let test = match (mean, std) {
-            (Some(mean), Some(std)) if std > slack => {
-                let tested = against(mean, std / (n as f64).sqrt(), (n - 1) as f64, alpha);
+            (Some(mean), Some(std)) if std > tolerance => {
+                let tested = t_test(mean, std / (n as f64).sqrt(), (n - 1) as f64, alpha);
                 tested.map_or(PairedTest::Constant, |(test, interval)| PairedTest::Tested(test, interval))
             }
-            (Some(mean), Some(_)) if mean.abs() <= slack => PairedTest::Equal,
+            (Some(mean), Some(_)) if mean.abs() <= tolerance => PairedTest::Equal,
             (Some(_), Some(_)) => PairedTest::Constant,
             _ => PairedTest::TooFew,
         };
-        Paired { n, difference: mean, test, signed_rank: SignedRank::of(&differences, slack) }
+        Paired { n, difference: mean, test, signed_rank: SignedRank::of(&differences, tolerance) }
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_sleep_data_give_what_r_prints() {
+    fn the_sleep_data_give_rs_result() {
         // R: t.test(extra ~ group, data = sleep, paired = TRUE); more digits by scipy.stats.ttest_rel.
         let paired = Paired::of(&SLEEP, 0.05);
         let PairedTest::Tested(test, interval) = paired.test else { panic!("{paired:?}") };
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_level_asks_for_a_wider_interval() {
+    fn a_smaller_alpha_gives_a_wider_interval() {
         let width = |alpha| match Paired::of(&SLEEP, alpha).test {
             PairedTest::Tested(_, interval) => interval.high - interval.low,
             other => panic!("{other:?}"),
@@ -91,21 +91,21 @@ mod tests {
     }
 
     #[test]
-    fn equal_values_are_called_equal() {
+    fn equal_values_are_reported_as_equal() {
         let paired = Paired::of(&[(0.1, 0.1), (0.7, 0.7), (0.3, 0.3)], 0.05);
         assert_eq!((paired.test, paired.difference, paired.signed_rank), (PairedTest::Equal, Some(0.0), None));
     }
 
     #[test]
-    fn a_constant_difference_is_no_test_even_where_rounding_scatters_it() {
-        // 0.3 − 0.2 and 0.2 − 0.1 are not the same number.
+    fn a_constant_difference_has_no_test_despite_rounding() {
+        // 0.3 − 0.2 and 0.2 − 0.1 differ in f64.
         let paired = Paired::of(&[(0.2, 0.1), (0.3, 0.2), (0.9, 0.8)], 0.05);
         assert_eq!(paired.test, PairedTest::Constant);
         assert!((paired.difference.unwrap() - 0.1).abs() < 1e-15);
     }
 
     #[test]
-    fn one_pair_or_none_is_too_few() {
+    fn fewer_than_two_pairs_are_too_few() {
         assert_eq!(Paired::of(&[(1.0, 2.0)], 0.05).test, PairedTest::TooFew);
         let none = Paired::of(&[], 0.05);
         assert_eq!((none.n, none.difference, none.test, none.signed_rank), (0, None, PairedTest::TooFew, None));

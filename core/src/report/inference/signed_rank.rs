@@ -1,49 +1,50 @@
-//! Wilcoxon's signed-rank test: pairs without the assumption that their differences are normal.
+//! Wilcoxon's signed-rank test, a test for pairs that does not assume normal differences.
 
 use serde::{Deserialize, Serialize};
 
-/// Up to so many differences, the distribution of the statistic is counted out.
-const EXACT: usize = 100;
+/// The largest n for which the exact distribution of the statistic is computed.
+const MAX_EXACT: usize = 100;
 
-/// What the signed-rank test says of differences.
+/// The result of the signed-rank test.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SignedRank {
-    /// How many differences are not zero; the others take no part (Wilcoxon 1945).
+    /// The number of differences that are not 0; zeros are dropped (Wilcoxon 1945).
     pub n: usize,
-    /// V, the sum of the ranks of the positive differences; equal ones share the mean of their ranks.
+    /// V, the sum of the ranks of the positive differences among all absolute differences. Ties have their mean rank.
     pub v: f64,
-    /// Two-sided.
+    /// The two-sided p value.
     pub p: f64,
-    /// Whether p was counted out over all 2ⁿ signs (ties as they are), or is the normal approximation with corrections for ties and
-    /// continuity.
+    /// Whether p is exact, over all 2ⁿ combinations of signs with the observed ties, or the normal approximation with corrections for
+    /// ties and continuity.
     pub exact: bool,
 }
 
-/// The smallest p that any `n` differences can have, 2/2ⁿ: with five of them 0.0625, however large they are.
+/// The smallest possible p value of `n` differences: min(1, 2/2ⁿ). For n = 5 it is 0.0625, so the test cannot reach 0.05.
 pub fn smallest_p(n: usize) -> f64 {
     (2.0 * 0.5f64.powi(n.min(1000) as i32)).min(1.0)
 }
 
 impl SignedRank {
-    /// Of `differences`, of which those within `slack` of one another are equal; nothing where all are zero.
-    pub(super) fn of(differences: &[f64], slack: f64) -> Option<SignedRank> {
-        let mut rest: Vec<f64> = differences.iter().copied().filter(|difference| difference.abs() > slack).collect();
-        if rest.is_empty() {
+    /// Tests `differences`; values within `tolerance` of one another are tied. `None` if all are 0.
+    pub(super) fn of(differences: &[f64], tolerance: f64) -> Option<SignedRank> {
+        let mut nonzero: Vec<f64> =
+            differences.iter().copied().filter(|difference| difference.abs() > tolerance).collect();
+        if nonzero.is_empty() {
             return None;
         }
-        rest.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
-        let ranks = doubled_ranks(&rest, slack);
-        let v = rest.iter().zip(&ranks).filter(|(difference, _)| **difference > 0.0).map(|(_, rank)| rank).sum();
-        let exact = rest.len() <= EXACT;
-        let p = if exact { counted(&ranks, v) } else { approximate(&ranks, v) };
-        Some(SignedRank { n: rest.len(), v: v as f64 / 2.0, p, exact })
+        nonzero.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
+        let ranks = doubled_ranks(&nonzero, tolerance);
+        let v = nonzero.iter().zip(&ranks).filter(|(difference, _)| **difference > 0.0).map(|(_, rank)| rank).sum();
+        let exact = nonzero.len() <= MAX_EXACT;
+        let p = if exact { exact_p(&ranks, v) } else { approximate_p(&ranks, v) };
+        Some(SignedRank { n: nonzero.len(), v: v as f64 / 2.0, p, exact })
     }
 }
 
-/// Twice the rank of each of the sorted differences: the mean of a tie's ranks may be a half.
-fn doubled_ranks(sorted: &[f64], slack: f64) -> Vec<usize> {
+/// Twice the rank of each sorted difference, which is an integer: the mean rank of ties may be a half.
+fn doubled_ranks(sorted: &[f64], tolerance: f64) -> Vec<usize> {
     let mut ranks = Vec::with_capacity(sorted.len());
-    for tie in sorted.chunk_by(|a, b| b.abs() - a.abs() <= slack) {
+    for tie in sorted.chunk_by(|a, b| b.abs() - a.abs() <= tolerance) {
         let first = ranks.len() + 1;
         let last = ranks.len() + tie.len();
         ranks.extend(tie.iter().map(|_| first + last));
@@ -51,25 +52,27 @@ fn doubled_ranks(sorted: &[f64], slack: f64) -> Vec<usize> {
     ranks
 }
 
-/// Two-sided p of the sum `v`, where each rank is in it with probability 1/2.
-fn counted(ranks: &[usize], v: usize) -> f64 {
+/// The two-sided p value 2 · min(P(V ≤ v), P(V ≥ v)) of the sum `v` of `ranks`, each of which is in the sum with probability 1/2.
+fn exact_p(ranks: &[usize], v: usize) -> f64 {
     let total: usize = ranks.iter().sum();
-    let mut chances = vec![0.0; total + 1];
-    chances[0] = 1.0;
+    let mut probabilities = vec![0.0; total + 1];
+    probabilities[0] = 1.0;
     let mut reached = 0;
     for rank in ranks {
         reached += rank;
         for sum in (0..=reached).rev() {
-            let with = if sum >= *rank { chances[sum - rank] } else { 0.0 };
-            chances[sum] = 0.5 * (chances[sum] + with);
+            let with = if sum >= *rank { probabilities[sum - rank] } else { 0.0 };
+            probabilities[sum] = 0.5 * (probabilities[sum] + with);
         }
     }
-    let below: f64 = chances[..=v].iter().sum();
-    let above: f64 = chances[v..].iter().sum();
+    let below: f64 = probabilities[..=v].iter().sum();
+    let above: f64 = probabilities[v..].iter().sum();
     (2.0 * below.min(above)).min(1.0)
 }
 
-fn approximate(ranks: &[usize], v: usize) -> f64 {
+/// The two-sided p value from the normal distribution: with `ranks` and `v` doubled, V has mean n(n + 1)/4 and variance
+/// n(n + 1)(2n + 1)/24 − Σ(t³ − t)/48 over ties of t ranks; 1/2 is the correction for continuity.
+fn approximate_p(ranks: &[usize], v: usize) -> f64 {
     let n = ranks.len() as f64;
     let ties: f64 = ranks.chunk_by(|a, b| a == b).map(|tie| tie.len() as f64).map(|t| t * t * t - t).sum();
     let variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - ties / 48.0;
@@ -85,14 +88,14 @@ mod tests {
         SignedRank::of(differences, 1e-12).unwrap()
     }
 
-    /// 1 to n, every third one negative, beginning with the first.
+    /// 1 to n, of which 1, 4, 7, … are negative.
     fn alternating(n: i32) -> Vec<f64> {
         (1..=n).map(|i| f64::from(if i % 3 == 1 { -i } else { i })).collect()
     }
 
     #[test]
     #[allow(clippy::approx_constant, reason = "3.14 was measured")]
-    fn the_depression_data_give_what_r_prints() {
+    fn the_depression_data_give_rs_result() {
         // Hollander & Wolfe 1973, p. 29, as in R's example of wilcox.test(x, y, paired = TRUE): V = 40, two-sided p = 0.03906.
         let x = [1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30];
         let y = [0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29];
@@ -101,8 +104,8 @@ mod tests {
     }
 
     #[test]
-    fn ties_share_their_ranks_and_zeros_are_left_out() {
-        // p by going through all 2⁷ signs of the mean ranks in Python.
+    fn ties_share_their_mean_rank_and_zeros_are_dropped() {
+        // p by enumeration of all 2⁷ signs of the mean ranks in Python.
         assert_eq!(
             of(&[1.0, 2.0, -2.0, 0.0, 3.0, 4.0, 4.0, -1.0]),
             SignedRank { n: 7, v: 23.0, p: 0.171875, exact: true }
@@ -110,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn five_differences_cannot_reach_one_in_twenty() {
+    fn five_differences_cannot_reach_a_level_of_one_in_twenty() {
         let all_better = of(&[0.1, 0.2, 0.3, 0.4, 0.5]);
         assert_eq!((all_better.v, all_better.p), (15.0, 0.0625));
         assert_eq!(smallest_p(5), 0.0625);
@@ -119,23 +122,23 @@ mod tests {
     }
 
     #[test]
-    fn the_distribution_is_counted_out_for_many_differences_too() {
+    fn the_distribution_is_exact_for_many_differences() {
         // scipy.stats.wilcoxon(..., method="exact")
         assert!((of(&alternating(40)).p - 0.1000314528009767).abs() < 1e-12);
         assert!((of(&alternating(60)).p - 0.01613712308755133).abs() < 1e-12);
     }
 
     #[test]
-    fn the_approximation_is_the_usual_one_with_its_corrections() {
+    fn the_approximation_agrees_with_scipys() {
         // scipy.stats.wilcoxon(..., correction=True, method="approx")
         let ranks: Vec<usize> = (1..=60).map(|rank| 2 * rank).collect();
         let v = 2 * (1..=60).filter(|i| i % 3 != 1).sum::<usize>();
-        assert!((approximate(&ranks, v) - 0.016901653275967533).abs() < 1e-9);
+        assert!((approximate_p(&ranks, v) - 0.016901653275967533).abs() < 1e-9);
         assert!(!of(&alternating(101)).exact);
     }
 
     #[test]
-    fn without_differences_there_is_no_test() {
+    fn there_is_no_test_without_nonzero_differences() {
         assert_eq!(SignedRank::of(&[0.0, 0.0], 1e-12), None);
         assert_eq!(SignedRank::of(&[], 1e-12), None);
     }

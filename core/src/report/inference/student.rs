@@ -1,16 +1,16 @@
-//! Student's t distribution, by `statrs`: without its standard library it computes with `libm`, so a p value has the same digits on every
+//! Student's t distribution. `statrs` without its standard library computes with `libm`, so p values have the same digits on every
 //! system.
 
 use statrs::function::beta::beta_reg;
 
-/// The probability of a t at least as far from 0 as `t`, with `df` > 0 degrees of freedom: I_x(df/2, 1/2) at x = df/(df + t²), by
-/// DLMF 8.17(i).
+/// P(|T| ≥ |`t`|) with `df` > 0 degrees of freedom: the regularised incomplete beta function I_x(df/2, 1/2) at x = df/(df + t²)
+/// (DLMF 8.17(i)).
 pub(super) fn two_sided(t: f64, df: f64) -> f64 {
     let square = t * t;
     if square.is_infinite() {
         return 0.0;
     }
-    // 1 − x is not had from x, of which nothing is left where t is small.
+    // For small t, 1 − x computed from x would lose all digits, so it is computed from t.
     let p = if square < df {
         1.0 - beta_reg(0.5, df / 2.0, square / (df + square))
     } else {
@@ -19,7 +19,7 @@ pub(super) fn two_sided(t: f64, df: f64) -> f64 {
     p.clamp(0.0, 1.0)
 }
 
-/// The t that is exceeded on either side with probability `alpha`, 0 < α < 1; nothing where it is beyond all numbers.
+/// The t with P(|T| ≥ t) = `alpha`, 0 < α < 1; `None` if it exceeds 1e150.
 pub(super) fn quantile(alpha: f64, df: f64) -> Option<f64> {
     let (mut low, mut high) = (0.0, 1.0);
     while two_sided(high, df) > alpha {
@@ -28,7 +28,7 @@ pub(super) fn quantile(alpha: f64, df: f64) -> Option<f64> {
             return None;
         }
     }
-    // The probability falls with t, so halving ends at the number next to it.
+    // The probability decreases in t, so bisection ends at neighbouring numbers.
     loop {
         let middle = low + (high - low) / 2.0;
         if middle <= low || middle >= high {
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn values_between_and_far_out_are_scipys() {
+    fn probabilities_agree_with_scipys() {
         // 2 * scipy.stats.t.sf(t, df)
         for (t, df, p) in EXPECTED {
             assert!((two_sided(t, df) / p - 1.0).abs() < 1e-9, "{t}, {df}: {}", two_sided(t, df));
@@ -71,7 +71,7 @@ mod tests {
     ];
 
     #[test]
-    fn quantiles_are_those_of_printed_tables_and_scipys() {
+    fn quantiles_agree_with_printed_tables_and_scipys() {
         for (alpha, df, t) in [
             (0.05, 1.0, 12.706204736),
             (0.05, 4.0, 2.7764451052),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quantile_has_the_probability_that_was_asked_for() {
+    fn a_quantile_has_the_requested_probability() {
         for df in [0.5, 1.5, 7.84, 1000.0] {
             for alpha in [1e-6, 0.05, 0.9] {
                 let t = quantile(alpha, df).unwrap();
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn no_t_has_all_of_the_probability_and_an_infinite_one_none() {
+    fn zero_and_very_large_t_have_probabilities_one_and_zero() {
         assert_eq!((two_sided(0.0, 4.0), two_sided(1e200, 4.0)), (1.0, 0.0));
         assert_eq!(quantile(1e-300, 0.1), None, "a heavy tail");
     }

@@ -1,43 +1,43 @@
-//! Two means from the summaries of independent samples.
+//! Welch's t-test for two independent samples, from their summaries.
 
-use super::{Interval, StudentT, against};
+use super::{Interval, StudentT, t_test};
 
-/// What is known of a sample: often all that a paper prints.
+/// Summary statistics of a sample, as papers print them.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Summary {
-    /// Of how many values.
+pub struct SampleSummary {
+    /// The number of values.
     pub n: u64,
-    /// Their mean.
+    /// The mean.
     pub mean: f64,
-    /// Their sample standard deviation (n − 1), ≥ 0.
+    /// The sample standard deviation, with divisor n − 1; ≥ 0.
     pub std: f64,
 }
 
-/// What Welch's test says of two samples.
+/// The result of Welch's test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Welch {
-    /// A sample has fewer than two values, so its spread is unknown.
+    /// A sample has fewer than two values, so its deviation is unknown.
     TooFew,
-    /// Neither sample has any spread: there is nothing to hold the difference against.
+    /// Both standard deviations are 0, so the standard error is 0.
     NoSpread,
-    /// The statistic, and the interval of the difference.
+    /// The statistic and the confidence interval of the difference.
     Tested(StudentT, Interval),
 }
 
-/// Welch's t-test of a − b (Biometrika 1947): the samples are independent and their variances need not be equal. The degrees of
-/// freedom are Welch and Satterthwaite's, (A + B)²/(A²/(nₐ−1) + B²/(n_b−1)) with A = sₐ²/nₐ and B = s_b²/n_b. The interval has
-/// confidence 1 − `alpha`.
-pub fn welch(a: Summary, b: Summary, alpha: f64) -> Welch {
+/// Welch's t-test of the difference a − b of the means of independent samples with possibly unequal variances (Welch, Biometrika 1947).
+/// With A = sₐ²/nₐ and B = s_b²/n_b: t = (a − b)/√(A + B), with (A + B)²/(A²/(nₐ−1) + B²/(n_b−1)) degrees of freedom (Welch and
+/// Satterthwaite). The interval has confidence level 1 − `alpha`.
+pub fn welch(a: SampleSummary, b: SampleSummary, alpha: f64) -> Welch {
     if a.n < 2 || b.n < 2 {
         return Welch::TooFew;
     }
-    let share = |s: Summary| s.std * s.std / s.n as f64;
-    let (va, vb) = (share(a), share(b));
-    // Divided by the larger first: the squares of tiny variances would vanish.
+    let squared_error = |s: SampleSummary| s.std * s.std / s.n as f64;
+    let (va, vb) = (squared_error(a), squared_error(b));
+    // Scaled by the larger, since the squares of tiny variances would underflow.
     let scale = va.max(vb);
     let (ra, rb) = (va / scale, vb / scale);
     let df = (ra + rb).powi(2) / (ra * ra / (a.n - 1) as f64 + rb * rb / (b.n - 1) as f64);
-    match against(a.mean - b.mean, (va + vb).sqrt(), df, alpha) {
+    match t_test(a.mean - b.mean, (va + vb).sqrt(), df, alpha) {
         Some((test, interval)) => Welch::Tested(test, interval),
         None => Welch::NoSpread,
     }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     fn tested(a: (f64, f64, u64), b: (f64, f64, u64)) -> (StudentT, Interval) {
-        let summary = |(mean, std, n)| Summary { n, mean, std };
+        let summary = |(mean, std, n)| SampleSummary { n, mean, std };
         match welch(summary(a), summary(b), 0.05) {
             Welch::Tested(test, interval) => (test, interval),
             other => panic!("{other:?}"),
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sleep_data_give_what_r_prints() {
+    fn the_sleep_data_give_rs_result() {
         // R: t.test(extra ~ group, data = sleep), Student's own data; more digits by scipy.stats.ttest_ind(equal_var=False).
         let (test, interval) = tested((0.75, 1.7890096577591623, 10), (2.33, 2.002248735796829, 10));
         near(test.t, -1.8608134674868526);
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn unequal_sizes_and_spreads_have_welch_and_satterthwaites_freedom() {
+    fn unequal_sizes_and_deviations_reduce_the_degrees_of_freedom() {
         // scipy.stats.ttest_ind_from_stats(80, 2, 3, 83, 0.5, 5, equal_var=False); df and interval from the formulas.
         let (test, interval) = tested((80.0, 2.0, 3), (83.0, 0.5, 5));
         near(test.t, -2.5506909056931106);
@@ -82,12 +82,12 @@ mod tests {
     }
 
     #[test]
-    fn equal_spreads_and_sizes_have_all_degrees_of_freedom() {
+    fn equal_sizes_and_deviations_have_all_degrees_of_freedom() {
         near(tested((1.0, 0.3, 5), (2.0, 0.3, 5)).0.df, 8.0);
     }
 
     #[test]
-    fn a_sample_without_spread_leaves_the_others_freedom() {
+    fn a_constant_sample_leaves_the_others_degrees_of_freedom() {
         // scipy.stats.ttest_ind_from_stats(80, 0, 5, 83, 0.5, 5, equal_var=False)
         let (test, _) = tested((80.0, 0.0, 5), (83.0, 0.5, 5));
         near(test.df, 4.0);
@@ -95,20 +95,20 @@ mod tests {
     }
 
     #[test]
-    fn without_any_spread_there_is_no_test() {
-        let point = |mean| Summary { n: 5, mean, std: 0.0 };
+    fn there_is_no_test_of_two_constant_samples() {
+        let point = |mean| SampleSummary { n: 5, mean, std: 0.0 };
         assert_eq!(welch(point(1.0), point(1.0), 0.05), Welch::NoSpread);
         assert_eq!(welch(point(1.0), point(2.0), 0.05), Welch::NoSpread);
     }
 
     #[test]
-    fn one_value_has_no_spread_to_be_tested_with() {
-        let one = Summary { n: 1, mean: 1.0, std: 0.0 };
-        assert_eq!(welch(one, Summary { n: 5, mean: 1.0, std: 0.1 }, 0.05), Welch::TooFew);
+    fn there_is_no_test_of_a_single_value() {
+        let one = SampleSummary { n: 1, mean: 1.0, std: 0.0 };
+        assert_eq!(welch(one, SampleSummary { n: 5, mean: 1.0, std: 0.1 }, 0.05), Welch::TooFew);
     }
 
     #[test]
-    fn swapping_the_samples_turns_the_sign_and_nothing_else() {
+    fn swapping_the_samples_changes_only_the_sign() {
         let (ab, _) = tested((93.24, 0.12, 5), (93.41, 0.21, 5));
         let (ba, _) = tested((93.41, 0.21, 5), (93.24, 0.12, 5));
         assert_eq!((ab.t, ab.p, ab.df), (-ba.t, ba.p, ba.df));

@@ -1,10 +1,12 @@
-//! A line for every pair.
+//! The pairs of losses as CSV: one record per pair.
 
-use super::Significance;
+use super::model::Significance;
 
 pub(super) fn render(significance: &Significance) -> String {
     let mut lines = csv::Writer::from_writer(Vec::new());
-    let mut write = |fields: Vec<String>| lines.write_record(fields).expect("memory takes every line of equal length");
+    let mut write = |fields: Vec<String>| {
+        lines.write_record(fields).expect("records of equal length are written to memory without errors")
+    };
     let header = [
         "metric",
         "at",
@@ -27,10 +29,10 @@ pub(super) fn render(significance: &Significance) -> String {
         "verdict",
         "unshared",
     ];
-    write(significance.paths.contests.iter().cloned().chain(header.map(str::to_owned)).collect());
+    write(significance.paths.problems.iter().cloned().chain(header.map(str::to_owned)).collect());
     let number = |number: Option<f64>| number.map(|number| number.to_string()).unwrap_or_default();
-    for contest in &significance.contests {
-        for pair in &contest.pairs {
+    for problem in &significance.problems {
+        for pair in &problem.pairs {
             let seeds: Vec<_> = pair.seeds.iter().map(u64::to_string).collect();
             let fields = [
                 significance.metric.name().to_owned(),
@@ -54,8 +56,8 @@ pub(super) fn render(significance: &Significance) -> String {
                 pair.verdict.name().to_owned(),
                 pair.unshared.join(" "),
             ];
-            write(contest.labels.iter().cloned().chain(fields).collect());
+            write(problem.labels.iter().cloned().chain(fields).collect());
         }
     }
-    String::from_utf8(lines.into_inner().expect("memory is flushed")).expect("text makes text")
+    String::from_utf8(lines.into_inner().expect("memory is flushed without errors")).expect("all fields are UTF-8")
 }

@@ -1,4 +1,4 @@
-//! What is written is read again bit by bit, and nothing else is.
+//! A checkpoint is read back bit by bit, and any other file is an error.
 
 use super::*;
 use crate::train::tests::job;
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use std::fs;
 use std::path::PathBuf;
 
-/// Values that arithmetic would not bring back.
+/// Values that a conversion to text or another number would change.
 const ODD: [f64; 6] = [f64::NAN, f64::NEG_INFINITY, -0.0, 5e-324, 0.1, 1.0 / 3.0];
 
 fn plan(job: &Job) -> Arc<Plan> {
@@ -17,16 +17,16 @@ fn plan(job: &Job) -> Arc<Plan> {
     Arc::new(Plan::of(&job.configuration.model.network(dataset.input(), dataset.classes()).unwrap()))
 }
 
-/// A training that stands after its third epoch, the second of which was best in both ways of validation.
-struct Course {
-    about: About,
-    here: Checkpoint,
+/// A training after its third epoch. The second one was best by both validation metrics.
+struct Fixture {
+    origin: CheckpointOrigin,
+    engine: Checkpoint,
     second: Snapshot,
     rows: Vec<(u32, Measurements)>,
 }
 
-impl Course {
-    fn of(job: &Job) -> Course {
+impl Fixture {
+    fn of(job: &Job) -> Fixture {
         let plan = plan(job);
         let weights = |epoch| plan.initial(&mut job.streams().generator(Stream::Weights, epoch));
         let mut last = weights(3);
@@ -46,28 +46,28 @@ impl Course {
             start: None,
         };
         let transition = Some(facts.transition.clone());
-        Course {
-            about: About {
+        Fixture {
+            origin: CheckpointOrigin {
                 job: job.id(),
                 engine: "fused 1 cpu".to_owned(),
                 parent: Some(Digest::of(b"weights")),
                 facts,
                 transition,
             },
-            here: Checkpoint { weights: last, optimizer: OptimizerState { steps: 12, first, second: Vec::new() } },
+            engine: Checkpoint { weights: last, optimizer: OptimizerState { steps: 12, first, second: Vec::new() } },
             second: Snapshot { epoch: 2, weights: weights(2) },
             rows: (1..).zip([0, 1, 2].map(row)).collect(),
         }
     }
 
-    fn standing(&self) -> Standing<'_> {
+    fn training_state(&self) -> TrainingState<'_> {
         let best = [None, Some((f64::from_bits(0x7FF8_0000_0000_0042), &self.second)), Some((-0.0, &self.second))];
-        Standing { here: &self.here, criterion: b"state", best, rows: &self.rows }
+        TrainingState { engine: &self.engine, criterion: b"state", best, rows: &self.rows }
     }
 
     fn bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write(&mut bytes, &self.about, self.standing()).unwrap();
+        write(&mut bytes, &self.origin, self.training_state()).unwrap();
         bytes
     }
 }
@@ -80,7 +80,7 @@ fn file(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     (directory, path)
 }
 
-fn read_bytes(bytes: &[u8], job: &Job) -> Result<Saved, Unusable> {
+fn read_bytes(bytes: &[u8], job: &Job) -> Result<SavedCheckpoint, CheckpointError> {
     let (_directory, path) = file(bytes);
     read(&path, job.id(), &plan(job))
 }
@@ -90,71 +90,71 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 #[test]
-fn what_is_written_is_read_again_bit_by_bit() {
+fn a_checkpoint_is_read_back_bit_by_bit() {
     let job = job(1, |_| {});
-    let course = Course::of(&job);
-    let bytes = course.bytes();
+    let fixture = Fixture::of(&job);
+    let bytes = fixture.bytes();
     let found = read_bytes(&bytes, &job).unwrap();
-    assert_eq!((&found.about, &found.criterion[..]), (&course.about, &b"state"[..]));
-    assert_eq!(bits(found.here.weights.values()), bits(course.here.weights.values()));
-    assert_eq!(found.here.optimizer, course.here.optimizer);
+    assert_eq!((&found.origin, &found.criterion[..]), (&fixture.origin, &b"state"[..]));
+    assert_eq!(bits(found.engine.weights.values()), bits(fixture.engine.weights.values()));
+    assert_eq!(found.engine.optimizer, fixture.engine.optimizer);
     let bits_of = |rows: &[(u32, Measurements)]| -> Vec<(u32, Vec<(Metric, u64)>)> {
         let row = |row: &Measurements| row.iter().map(|(metric, value)| (*metric, value.to_bits())).collect();
         rows.iter().map(|(epoch, values)| (*epoch, row(values))).collect()
     };
-    assert_eq!(bits_of(&found.rows), bits_of(&course.rows));
-    for (found, expected) in found.best.iter().zip(course.standing().best) {
+    assert_eq!(bits_of(&found.rows), bits_of(&fixture.rows));
+    for (found, expected) in found.best.iter().zip(fixture.training_state().best) {
         let of = |value: f64, snapshot: &Snapshot| (value.to_bits(), snapshot.clone());
         assert_eq!(found.as_ref().map(|(v, s)| of(*v, s)), expected.map(|(v, s)| of(v, s)));
     }
     let best = found.best;
-    let again = Standing {
-        here: &found.here,
+    let again = TrainingState {
+        engine: &found.engine,
         criterion: &found.criterion,
         best: best.each_ref().map(|best| best.as_ref().map(|(value, snapshot)| (*value, snapshot))),
         rows: &found.rows,
     };
     let mut rewritten = Vec::new();
-    write(&mut rewritten, &found.about, again).unwrap();
+    write(&mut rewritten, &found.origin, again).unwrap();
     assert!(rewritten == bytes, "equal states give equal files");
 }
 
 #[test]
 fn weights_that_snapshots_share_are_written_once() {
     let job = job(1, |_| {});
-    let course = Course::of(&job);
+    let fixture = Fixture::of(&job);
     let plan = plan(&job);
     let lists = (2 * plan.len() + plan.trained()) * size_of::<f32>();
-    assert!((lists..lists + 2_000).contains(&course.bytes().len()));
+    assert!((lists..lists + 2_000).contains(&fixture.bytes().len()));
 }
 
 #[test]
-fn what_is_no_checkpoint_of_this_job_and_this_format_is_told_apart() {
+fn a_wrong_file_is_an_error_with_its_reason() {
     let (job, other) = (job(1, |_| {}), job(2, |_| {}));
-    let bytes = Course::of(&job).bytes();
+    let bytes = Fixture::of(&job).bytes();
     let why = |bytes: &[u8], job: &Job| read_bytes(bytes, job).unwrap_err().to_string();
-    assert_eq!(why(&bytes, &other), format!("it is of job {}", job.id()));
-    assert_eq!(why(b"", &job), "it is no checkpoint of plusminus");
-    assert_eq!(why(b"plusminus checkpoint 2", &job), "it is no checkpoint of plusminus");
-    let damaged = "its checksum is wrong: it was cut short or damaged";
+    assert_eq!(why(&bytes, &other), format!("it belongs to job {}", job.id()));
+    assert_eq!(why(b"", &job), "it is not a checkpoint of plusminus");
+    assert_eq!(why(b"plusminus checkpoint 2", &job), "it is not a checkpoint of plusminus");
+    let damaged = "its checksum is wrong, so it is truncated or damaged";
     assert_eq!(why(b"plusminus checkpoint 2\n", &job), damaged);
     assert_eq!(why(&bytes[..bytes.len() - 1], &job), damaged);
     assert_eq!(why(&[&bytes[..], b"more"].concat(), &job), damaged);
     for format in ["1", "12"] {
         let other = [MAGIC, format.as_bytes(), &bytes[MAGIC.len() + 1..]].concat();
-        let expected = format!("it has format {format}, and this version of plusminus reads format 2");
+        let expected = format!("it has format {format}, this version of plusminus reads format 2");
         assert_eq!(why(&other, &job), expected);
     }
     let missing = tempfile::tempdir().unwrap();
     let error = read(&missing.path().join("a"), job.id(), &plan(&job)).unwrap_err();
-    assert!(matches!(error, Unusable::Io(_)), "{error}");
+    assert!(matches!(error, CheckpointError::Io(_)), "{error}");
 }
 
 #[test]
-fn a_file_with_a_right_checksum_and_wrong_contents_is_refused_too() {
+fn wrong_content_with_a_right_checksum_is_an_error() {
     let job = job(1, |_| {});
-    let course = Course::of(&job);
-    let bytes = course.bytes();
+    let fixture = Fixture::of(&job);
+    let bytes = fixture.bytes();
     let line = MAGIC.len() + VERSION.len() + 1;
     let length = u64::from_le_bytes(bytes[line..line + 8].try_into().unwrap()) as usize;
     let body = &bytes[line + 8 + length..bytes.len() - CHECKSUM as usize];
@@ -191,29 +191,28 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn a_file_with_any_byte_changed_or_any_part_lacking_is_refused(place in any::<prop::sample::Index>(), flip in 0..=255u8) {
+    fn a_changed_byte_or_a_missing_end_is_an_error(place in any::<prop::sample::Index>(), flip in 0..=255u8) {
         let job = job(1, |_| {});
-        let mut bytes = Course::of(&job).bytes();
+        let mut bytes = Fixture::of(&job).bytes();
         let place = place.index(bytes.len());
-        // A change to nothing: cut off there.
+        // No change: truncate instead.
         if flip == 0 { bytes.truncate(place) } else { bytes[place] ^= flip }
         prop_assert!(read_bytes(&bytes, &job).is_err(), "byte {place}");
     }
 
     #[test]
-    fn a_head_with_any_byte_changed_is_refused_or_read_as_it_stands_and_never_a_panic(
+    fn a_changed_head_with_a_right_checksum_never_causes_a_panic(
         place in any::<prop::sample::Index>(), flip in 1..=255u8
     ) {
-        // Its checksum made right again: what checksums are there to keep out.
         let job = job(1, |_| {});
-        let mut bytes = Course::of(&job).bytes();
+        let mut bytes = Fixture::of(&job).bytes();
         let content = bytes.len() - CHECKSUM as usize;
         let place = place.index(2_000);
         bytes[place] ^= flip;
         let sum = blake3::hash(&bytes[..content]);
         bytes[content..].copy_from_slice(sum.as_bytes());
         if let Ok(saved) = read_bytes(&bytes, &job) {
-            prop_assert_eq!((saved.rows.len(), saved.about.job), (3, job.id()));
+            prop_assert_eq!((saved.rows.len(), saved.origin.job), (3, job.id()));
         }
     }
 }

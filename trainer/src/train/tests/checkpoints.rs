@@ -1,8 +1,8 @@
-//! Jobs that are interrupted and go on give what they would have given, whatever becomes of their checkpoints.
+//! An interrupted job gives the results of an uninterrupted one, whatever happens to its checkpoints.
 
 use super::*;
-use crate::checkpoint::{self, Every, Standing, remove};
-use crate::data::{Data, Datasets, Images};
+use crate::checkpoint::{self, CheckpointInterval, TrainingState, remove};
+use crate::data::{DataDirectories, LoadedDataset, SampleSet};
 use plusminus_core::id::Attempt;
 use plusminus_core::job::Parent;
 use plusminus_core::methods::losses::{Forward, Lccn, TruncatedGce};
@@ -15,9 +15,9 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 /// The data set, read once for all of these tests.
-static DATA: LazyLock<Cache> = LazyLock::new(Cache::default);
+static DATA: LazyLock<DatasetCache> = LazyLock::new(DatasetCache::default);
 
-/// Four epochs of three steps, of 60 images under noise; 30 others held out, 20 tested on.
+/// Four epochs of three steps with 60 noisy training samples, 30 held-out samples and 20 test samples.
 fn brief(configuration: &mut Configuration) {
     (configuration.train_size, configuration.test_size) = (Some(90), Some(20));
     (configuration.validation, configuration.batch_size, configuration.epochs) = (1.0 / 3.0, 20, 4);
@@ -45,32 +45,35 @@ fn residual(configuration: &mut Configuration) {
     configuration.normalize = Normalize::PixelMean;
 }
 
-/// With what jobs are trained here, but for checkpoints.
-fn supplies(kind: EngineKind) -> Supplies<'static> {
-    Supplies {
+/// Inputs without checkpoints.
+fn train_inputs(kind: EngineKind) -> TrainInputs<'static> {
+    TrainInputs {
         cache: &DATA,
-        means: ExecutionOptions { engine: Some(kind), ..ExecutionOptions::default() },
+        execution: ExecutionOptions { engine: Some(kind), ..ExecutionOptions::default() },
         parent: None,
         checkpoints: None,
     }
 }
 
-/// The same with checkpoints in a directory.
-fn with<'a>(supplies: Supplies<'a>, directory: &'a Path, attempt: u32, every: &str) -> Supplies<'a> {
-    let every: Every = every.parse().unwrap();
-    Supplies { checkpoints: Some(Checkpoints { directory, attempt: Attempt(attempt), every }), ..supplies }
+/// The same with checkpoints in `directory`.
+fn with<'a>(train_inputs: TrainInputs<'a>, directory: &'a Path, attempt: u32, interval: &str) -> TrainInputs<'a> {
+    let interval: CheckpointInterval = interval.parse().unwrap();
+    TrainInputs {
+        checkpoints: Some(CheckpointOptions { directory, attempt: Attempt(attempt), interval }),
+        ..train_inputs
+    }
 }
 
-fn fused<'a>(directory: &'a Path, attempt: u32, every: &str) -> Supplies<'a> {
-    with(supplies(EngineKind::Fused), directory, attempt, every)
+fn fused<'a>(directory: &'a Path, attempt: u32, interval: &str) -> TrainInputs<'a> {
+    with(train_inputs(EngineKind::Fused), directory, attempt, interval)
 }
 
-/// Stops a training at a moment, and notes what it hears.
+/// Stops a training at a given time, and records its progress.
 #[derive(Default)]
 struct Stopper {
-    /// At this epoch's end.
+    /// Stop after this epoch.
     after: Option<u32>,
-    /// In the midst of this epoch, or of the evaluation that follows.
+    /// Stop at this epoch and step, or in the evaluation that follows.
     within: Option<(u32, u32)>,
     epochs: Vec<(u32, Measurements)>,
     steps: Vec<(u32, u32)>,
@@ -85,14 +88,14 @@ impl Stopper {
         Stopper { within: Some((epoch, step)), ..Stopper::default() }
     }
 
-    /// The epochs that were trained, rather than told again.
+    /// The epochs that were trained rather than repeated from a checkpoint.
     fn trained(&self) -> Vec<u32> {
         let mut epochs: Vec<u32> = self.steps.iter().map(|(epoch, _)| *epoch).collect();
         epochs.dedup();
         epochs
     }
 
-    fn told(&self) -> Vec<u32> {
+    fn reported(&self) -> Vec<u32> {
         self.epochs.iter().map(|(epoch, _)| *epoch).collect()
     }
 }
@@ -110,7 +113,7 @@ impl Observer for Stopper {
     }
 }
 
-/// The files of a job's checkpoints, the oldest first.
+/// The checkpoint files of a job, oldest first.
 fn files(directory: &Path, job: &Job) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory.join(job.id().to_string())).into_iter().flatten();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -118,53 +121,53 @@ fn files(directory: &Path, job: &Job) -> Vec<PathBuf> {
     files
 }
 
-fn preempted(result: Result<Trained, Failure>) {
+fn preempted(result: Result<TrainedJob, Failure>) {
     let failure = result.map(|_| ()).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Preempted, "{failure}");
 }
 
-/// Trains a job in as many attempts as it has epochs, each stopped after one epoch or in the midst of the next one.
-fn in_pieces(job: &Job, supplies: Supplies<'_>, whole: &Trained) {
+/// Trains a job in as many attempts as it has epochs. Each is stopped after one epoch or during the next.
+fn in_pieces(job: &Job, train_inputs: TrainInputs<'_>, whole: &TrainedJob) {
     let directory = tempfile::tempdir().unwrap();
     let epochs = job.configuration.epochs;
     for epoch in 1..epochs {
-        // By turns at an epoch's end, in its first step, in its last one or the evaluation that follows: none of it is due.
+        // Stops at an epoch's end, in a first step, or in a last step or evaluation. No checkpoint is due at any of them.
         let mut stopper = match epoch % 3 {
             1 => Stopper::after(epoch),
             2 => Stopper::within(epoch + 1, 1),
             _ => Stopper::within(epoch + 1, 3),
         };
-        preempted(train(job, with(supplies, directory.path(), epoch, "1000epochs"), &mut stopper));
-        assert_eq!(stopper.told(), (1..=epoch).collect::<Vec<_>>(), "attempt {epoch}");
+        preempted(train(job, with(train_inputs, directory.path(), epoch, "1000epochs"), &mut stopper));
+        assert_eq!(stopper.reported(), (1..=epoch).collect::<Vec<_>>(), "attempt {epoch}");
         assert_eq!(stopper.trained().first(), Some(&epoch), "attempt {epoch}");
         assert_eq!(files(directory.path(), job).len(), 2.min(epoch as usize));
     }
     let mut last = Stopper::default();
-    let trained = train(job, with(supplies, directory.path(), epochs, "1000epochs"), &mut last).unwrap();
+    let trained = train(job, with(train_inputs, directory.path(), epochs, "1000epochs"), &mut last).unwrap();
     assert_eq!(repeatable(&trained), repeatable(whole));
     assert_eq!((last.trained(), &last.epochs), (vec![epochs], &trained.epochs));
 }
 
 #[test]
-fn a_job_that_is_interrupted_after_every_epoch_gives_the_bytes_of_one_that_never_was() {
+fn a_job_interrupted_in_every_epoch_gives_the_same_bytes() {
     for kind in [EngineKind::Fused, EngineKind::Candle] {
         for change in [brief, truncated, lccn, residual] {
             let job = job(4, change);
-            let whole = train(&job, supplies(kind), &mut ()).unwrap();
-            in_pieces(&job, supplies(kind), &whole);
+            let whole = train(&job, train_inputs(kind), &mut ()).unwrap();
+            in_pieces(&job, train_inputs(kind), &whole);
         }
     }
 }
 
 #[test]
-fn one_interruption_after_any_epoch_changes_nothing_and_nothing_is_asked_for_beyond_the_last() {
+fn one_interruption_after_any_epoch_changes_nothing() {
     let job = job(4, truncated);
-    let whole = train(&job, supplies(EngineKind::Fused), &mut ()).unwrap();
+    let whole = train(&job, train_inputs(EngineKind::Fused), &mut ()).unwrap();
     for epoch in 1..=4 {
         let directory = tempfile::tempdir().unwrap();
         let first = train(&job, fused(directory.path(), 1, "1epochs"), &mut Stopper::after(epoch));
         match epoch {
-            // As one that is killed before it could tell.
+            // As if the process was killed before it could report.
             4 => assert_eq!(repeatable(&first.unwrap()), repeatable(&whole)),
             _ => preempted(first),
         }
@@ -172,31 +175,31 @@ fn one_interruption_after_any_epoch_changes_nothing_and_nothing_is_asked_for_bey
         let trained = train(&job, fused(directory.path(), 2, "1epochs"), &mut second).unwrap();
         assert_eq!(repeatable(&trained), repeatable(&whole), "after epoch {epoch}");
         assert_eq!(second.trained(), (epoch + 1..=4).collect::<Vec<_>>());
-        assert_eq!(second.told(), [1, 2, 3, 4]);
+        assert_eq!(second.reported(), [1, 2, 3, 4]);
     }
 }
 
 #[test]
-fn a_stop_while_epochs_are_told_again_is_heeded_and_loses_nothing() {
+fn a_stop_while_epochs_are_repeated_loses_nothing() {
     let job = job(4, brief);
     let directory = tempfile::tempdir().unwrap();
     preempted(train(&job, fused(directory.path(), 1, "1epochs"), &mut Stopper::after(3)));
     let before = files(directory.path(), &job);
     let mut stopper = Stopper::after(2);
     preempted(train(&job, fused(directory.path(), 2, "1epochs"), &mut stopper));
-    assert_eq!((stopper.told(), stopper.trained()), (vec![1, 2], vec![]));
+    assert_eq!((stopper.reported(), stopper.trained()), (vec![1, 2], vec![]));
     assert_eq!(files(directory.path(), &job), before);
 }
 
 #[test]
-fn checkpoints_are_left_as_often_as_was_asked_and_go_when_they_are_removed() {
+fn checkpoints_follow_the_interval_and_can_be_removed() {
     let job = job(4, brief);
-    for (every, left) in [("1epochs", vec![3, 4]), ("3epochs", vec![3]), ("1000s", vec![])] {
+    for (interval, left) in [("1epochs", vec![3, 4]), ("3epochs", vec![3]), ("1000s", vec![])] {
         let directory = tempfile::tempdir().unwrap();
-        train(&job, fused(directory.path(), 7, every), &mut ()).unwrap();
+        train(&job, fused(directory.path(), 7, interval), &mut ()).unwrap();
         let names = left.iter().map(|epoch| format!("epoch-{epoch}-attempt-7.checkpoint"));
         let root = directory.path().join(job.id().to_string());
-        assert_eq!(files(directory.path(), &job), names.map(|name| root.join(name)).collect::<Vec<_>>(), "{every}");
+        assert_eq!(files(directory.path(), &job), names.map(|name| root.join(name)).collect::<Vec<_>>(), "{interval}");
         remove(directory.path(), job.id()).unwrap();
         assert!(!root.exists());
     }
@@ -209,15 +212,15 @@ fn after_three(job: &Job) -> tempfile::TempDir {
     directory
 }
 
-/// After which epoch a second attempt would go on.
-fn goes_on_after(job: &Job, supplies: Supplies<'_>) -> u32 {
-    Run::new(job, supplies).unwrap().course.epoch()
+/// The epoch after which an attempt would resume.
+fn resumes_after(job: &Job, train_inputs: TrainInputs<'_>) -> u32 {
+    Run::new(job, train_inputs).unwrap().state.epoch()
 }
 
 #[test]
-fn where_the_last_checkpoint_is_damaged_the_one_before_is_used_and_then_the_start() {
+fn a_damaged_checkpoint_is_skipped_for_the_one_before() {
     let job = job(4, lccn);
-    let whole = train(&job, supplies(EngineKind::Fused), &mut ()).unwrap();
+    let whole = train(&job, train_inputs(EngineKind::Fused), &mut ()).unwrap();
     let directory = after_three(&job);
     let [second, third] = files(directory.path(), &job).try_into().unwrap();
     let damage = |path: &Path| fs::write(path, &fs::read(path).unwrap()[1..]).unwrap();
@@ -225,7 +228,7 @@ fn where_the_last_checkpoint_is_damaged_the_one_before_is_used_and_then_the_star
     let mut stopper = Stopper::default();
     let trained = train(&job, fused(directory.path(), 2, "1epochs"), &mut stopper).unwrap();
     assert_eq!((repeatable(&trained), stopper.trained()), (repeatable(&whole), vec![3, 4]));
-    assert!(!third.exists(), "there are two good ones now");
+    assert!(!third.exists(), "there are two usable ones now");
     fs::copy(&files(directory.path(), &job)[0], &second).unwrap();
     files(directory.path(), &job).iter().for_each(|file| damage(file));
     let mut stopper = Stopper::default();
@@ -234,36 +237,36 @@ fn where_the_last_checkpoint_is_damaged_the_one_before_is_used_and_then_the_star
 }
 
 #[test]
-fn a_checkpoint_of_another_engine_other_data_or_another_job_is_not_used() {
+fn a_checkpoint_of_another_engine_data_or_job_is_not_used() {
     let one = job(4, brief);
     let directory = after_three(&one);
-    assert_eq!(goes_on_after(&one, fused(directory.path(), 2, "1epochs")), 3);
-    let candle = with(supplies(EngineKind::Candle), directory.path(), 2, "1epochs");
-    assert_eq!(goes_on_after(&one, candle), 0);
-    // By an engine of its kin on a processor with other instructions.
+    assert_eq!(resumes_after(&one, fused(directory.path(), 2, "1epochs")), 3);
+    let candle = with(train_inputs(EngineKind::Candle), directory.path(), 2, "1epochs");
+    assert_eq!(resumes_after(&one, candle), 0);
+    // Written by an engine with the same reproducibility key on another processor.
     let file = &files(directory.path(), &one)[1];
     let plan = Arc::clone(run_of(&one, ExecutionOptions::default()).engine.weights().unwrap().plan());
     let mut saved = checkpoint::read(file, one.id(), &plan).unwrap();
-    saved.about.facts.engine = "fused on something else".to_owned();
+    saved.origin.facts.engine = "fused on something else".to_owned();
     let parts = saved.best.each_ref().map(|best| best.as_ref().map(|(value, snapshot)| (*value, snapshot)));
-    let standing = Standing { here: &saved.here, criterion: &saved.criterion, best: parts, rows: &saved.rows };
-    checkpoint::write(&mut fs::File::create(file).unwrap(), &saved.about, standing).unwrap();
-    assert_eq!(goes_on_after(&one, fused(directory.path(), 2, "1epochs")), 3);
+    let state = TrainingState { engine: &saved.engine, criterion: &saved.criterion, best: parts, rows: &saved.rows };
+    checkpoint::write(&mut fs::File::create(file).unwrap(), &saved.origin, state).unwrap();
+    assert_eq!(resumes_after(&one, fused(directory.path(), 2, "1epochs")), 3);
     let data = DATA.get(&Dataset::FashionMnist10k).unwrap();
-    let Images { mut labels, .. } = data.train.clone();
+    let SampleSet { mut labels, .. } = data.train.clone();
     labels[0] = (labels[0] + 1) % 10;
-    let changed = Data::new(Images { labels, ..data.train.clone() }, data.test.clone());
-    let cache = Cache::holding(Dataset::FashionMnist10k, changed);
-    assert_eq!(goes_on_after(&one, Supplies { cache: &cache, ..fused(directory.path(), 2, "1epochs") }), 0);
+    let changed = LoadedDataset::new(SampleSet { labels, ..data.train.clone() }, data.test.clone());
+    let cache = DatasetCache::holding(Dataset::FashionMnist10k, changed);
+    assert_eq!(resumes_after(&one, TrainInputs { cache: &cache, ..fused(directory.path(), 2, "1epochs") }), 0);
     let other = job(5, brief);
     let [from, to] = [&one, &other].map(|job| directory.path().join(job.id().to_string()));
     fs::rename(from, to).unwrap();
-    assert_eq!(goes_on_after(&other, fused(directory.path(), 2, "1epochs")), 0);
+    assert_eq!(resumes_after(&other, fused(directory.path(), 2, "1epochs")), 0);
 }
 
 #[test]
-fn a_disk_that_takes_no_checkpoint_ends_no_training_and_is_tried_again() {
-    /// Takes away what is in the way after an epoch.
+fn a_failed_checkpoint_is_retried_and_does_not_end_the_training() {
+    /// Removes the obstacle after an epoch.
     struct Mender<'a>(u32, &'a Path);
     impl Observer for Mender<'_> {
         fn epoch(&mut self, epoch: u32, _: &Measurements) -> ControlFlow<()> {
@@ -274,7 +277,7 @@ fn a_disk_that_takes_no_checkpoint_ends_no_training_and_is_tried_again() {
         }
     }
     let job = job(4, brief);
-    let whole = train(&job, supplies(EngineKind::Fused), &mut ()).unwrap();
+    let whole = train(&job, train_inputs(EngineKind::Fused), &mut ()).unwrap();
     for (mended, left) in [(9, 0), (4, 1), (2, 2)] {
         let directory = tempfile::tempdir().unwrap();
         let blocked = directory.path().join("checkpoints");
@@ -283,27 +286,27 @@ fn a_disk_that_takes_no_checkpoint_ends_no_training_and_is_tried_again() {
         assert_eq!(repeatable(&trained), repeatable(&whole));
         assert_eq!(files(&blocked, &job).len(), left);
     }
-    // What could not be written when it was due is written when the job is stopped.
+    // A checkpoint that could not be written when it was due is written when the job is stopped.
     let directory = tempfile::tempdir().unwrap();
     let blocked = directory.path().join("checkpoints");
     fs::write(&blocked, b"a file where a directory should be").unwrap();
     let mut run = Run::new(&job, fused(&blocked, 1, "1epochs")).unwrap();
-    let mut course = std::mem::take(&mut run.course);
-    run.pass(1, &mut course, &mut ()).unwrap();
+    let mut state = std::mem::take(&mut run.state);
+    run.full_epoch(1, &mut state, &mut ()).unwrap();
     fs::remove_file(&blocked).unwrap();
-    run.keeper.unwrap().write(&course);
-    assert_eq!(goes_on_after(&job, fused(&blocked, 2, "1epochs")), 1);
+    run.checkpoint_writer.unwrap().interrupted(&state);
+    assert_eq!(resumes_after(&job, fused(&blocked, 2, "1epochs")), 1);
 }
 
 #[test]
-fn what_came_from_other_files_at_the_start_is_not_asked_for_again() {
+fn a_resumed_job_does_not_need_the_files_of_its_start() {
     let files = tempfile::tempdir().unwrap();
     let parent = job(4, brief);
-    let of_parent = train(&parent, supplies(EngineKind::Fused), &mut ()).unwrap();
-    of_parent.weights.write(files.path(), parent.id()).unwrap();
+    let of_parent = train(&parent, train_inputs(EngineKind::Fused), &mut ()).unwrap();
+    of_parent.weights.write_named(files.path(), parent.id()).unwrap();
     let weights = files.path().join(parent.id().to_string()).join("final.safetensors");
     fs::copy(&weights, files.path().join("named.safetensors")).unwrap();
-    let cache = Cache::new(Datasets { directories: vec![files.path().to_owned()] });
+    let cache = DatasetCache::new(DataDirectories { directories: vec![files.path().to_owned()] });
     let built_on = |configuration: &mut Configuration| {
         let of = Parent { configuration: (*parent.configuration).clone(), at: EpochSelection::Final };
         configuration.parent = Some(Box::new(of));
@@ -323,28 +326,31 @@ fn what_came_from_other_files_at_the_start_is_not_asked_for_again() {
     });
     let directory = tempfile::tempdir().unwrap();
     let jobs = [(estimated, Some(&weights)), (latent, Some(&weights)), (named, None)];
-    let begun = jobs.map(|(job, file)| {
-        let supplies =
-            Supplies { cache: &cache, parent: file.map(|file| left_in(file)), ..supplies(EngineKind::Fused) };
-        let whole = train(&job, supplies, &mut ()).unwrap();
-        preempted(train(&job, with(supplies, directory.path(), 1, "1epochs"), &mut Stopper::after(2)));
+    let started = jobs.map(|(job, file)| {
+        let train_inputs = TrainInputs {
+            cache: &cache,
+            parent: file.map(|file| parent_weights(file)),
+            ..train_inputs(EngineKind::Fused)
+        };
+        let whole = train(&job, train_inputs, &mut ()).unwrap();
+        preempted(train(&job, with(train_inputs, directory.path(), 1, "1epochs"), &mut Stopper::after(2)));
         (job, whole)
     });
     files.close().unwrap();
-    for (job, whole) in begun {
+    for (job, whole) in started {
         let mut stopper = Stopper::default();
-        let supplies = Supplies { cache: &cache, ..fused(directory.path(), 2, "1epochs") };
-        let trained = train(&job, supplies, &mut stopper).unwrap();
+        let train_inputs = TrainInputs { cache: &cache, ..fused(directory.path(), 2, "1epochs") };
+        let trained = train(&job, train_inputs, &mut stopper).unwrap();
         assert_eq!((repeatable(&trained), stopper.trained()), (repeatable(&whole), vec![3, 4]));
     }
 }
 
 #[test]
-fn a_checkpoint_that_was_begun_from_other_weights_of_the_parent_is_not_used() {
+fn a_checkpoint_from_other_parent_weights_is_not_used() {
     let place = tempfile::tempdir().unwrap();
     let parent = job(4, brief);
-    let left = train(&parent, supplies(EngineKind::Fused), &mut ()).unwrap().weights;
-    left.write(place.path(), parent.id()).unwrap();
+    let left = train(&parent, train_inputs(EngineKind::Fused), &mut ()).unwrap().weights;
+    left.write_named(place.path(), parent.id()).unwrap();
     let [last, best] = ["final", "best-validation"]
         .map(|name| place.path().join(parent.id().to_string()).join(name).with_extension("safetensors"));
     let child = job(4, |c| {
@@ -352,17 +358,20 @@ fn a_checkpoint_that_was_begun_from_other_weights_of_the_parent_is_not_used() {
         c.parent = Some(Box::new(Parent { configuration: (*parent.configuration).clone(), at: EpochSelection::Final }));
     });
     let directory = tempfile::tempdir().unwrap();
-    let given = |file, attempt| Supplies { parent: Some(left_in(file)), ..fused(directory.path(), attempt, "1epochs") };
+    let given = |file, attempt| TrainInputs {
+        parent: Some(parent_weights(file)),
+        ..fused(directory.path(), attempt, "1epochs")
+    };
     preempted(train(&child, given(&last, 1), &mut Stopper::after(2)));
-    assert_eq!(goes_on_after(&child, given(&last, 2)), 2);
-    assert_eq!(goes_on_after(&child, given(&best, 2)), 0, "it begins anew, from these");
-    // A checkpoint of the second attempt names them still, though none were handed over.
+    assert_eq!(resumes_after(&child, given(&last, 2)), 2);
+    assert_eq!(resumes_after(&child, given(&best, 2)), 0, "it starts again from these weights");
+    // The second attempt got no parent weights, but its checkpoint still has their digest.
     preempted(train(&child, fused(directory.path(), 2, "1epochs"), &mut Stopper::after(3)));
-    assert_eq!([&last, &best].map(|file| goes_on_after(&child, given(file, 3))), [3, 0]);
+    assert_eq!([&last, &best].map(|file| resumes_after(&child, given(file, 3))), [3, 0]);
 }
 
 #[test]
-fn a_job_that_diverges_leaves_no_checkpoint_of_it_and_diverges_again() {
+fn a_diverged_job_writes_no_checkpoint_and_diverges_again() {
     let job = job(1, |c| {
         brief(c);
         c.optimizer = Optimizer::Sgd { lr: 1e12, momentum: 0.0, weight_decay: 0.0, nesterov: false };
@@ -378,7 +387,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn whatever_becomes_of_a_byte_or_the_end_of_the_last_checkpoint_the_one_before_is_used(
+    fn a_checkpoint_with_any_damage_is_skipped_for_the_one_before(
         place in any::<prop::sample::Index>(), flip in any::<u8>(), cut in any::<bool>()
     ) {
         static LEFT: LazyLock<(Job, tempfile::TempDir, Vec<u8>)> = LazyLock::new(|| {
@@ -393,7 +402,7 @@ proptest! {
         if cut { bytes.truncate(place) } else { bytes[place] ^= flip.max(1) }
         fs::write(&files(directory.path(), job)[1], bytes).unwrap();
         let run = Run::new(job, fused(directory.path(), 2, "1epochs")).unwrap();
-        prop_assert_eq!(run.course.epoch(), 2);
+        prop_assert_eq!(run.state.epoch(), 2);
         let older = Run::new(job, fused(directory.path(), 2, "1epochs")).unwrap();
         prop_assert_eq!(run.engine.checkpoint().unwrap(), older.engine.checkpoint().unwrap());
     }

@@ -1,4 +1,4 @@
-//! Diagnostics of whole jobs: they are there where they are asked for, and change nothing else.
+//! Diagnostics of whole jobs: they are measured on request and change nothing else.
 
 use super::*;
 use plusminus_core::diagnostics::Diagnostic;
@@ -10,8 +10,8 @@ fn all() -> Vec<Diagnostic> {
     Diagnostic::ALL.iter().map(|(_, diagnostic)| *diagnostic).collect()
 }
 
-/// Two epochs of 150 images, 50 held out, of labels a third of which is wrong.
-fn with(diagnostics: Vec<Diagnostic>) -> Trained {
+/// Two epochs with 150 training samples and 50 held-out ones; a third of the labels is wrong.
+fn with(diagnostics: Vec<Diagnostic>) -> TrainedJob {
     trained(&job(3, |c| {
         (c.train_size, c.validation, c.epochs, c.batch_size) = (Some(200), 0.25, 2, 50);
         (c.noise, c.diagnostics) = (Noise::uniform(1.0 / 3.0), diagnostics);
@@ -19,7 +19,7 @@ fn with(diagnostics: Vec<Diagnostic>) -> Trained {
 }
 
 #[test]
-fn diagnostics_are_measured_after_every_epoch_and_change_neither_weights_nor_other_measurements() {
+fn diagnostics_do_not_change_weights_or_other_measurements() {
     let (plain, diagnosed) = (with(Vec::new()), with(all()));
     assert_eq!(plain.facts.weights, diagnosed.facts.weights);
     for ((_, plain), (epoch, diagnosed)) in plain.epochs.iter().zip(&diagnosed.epochs) {
@@ -29,7 +29,7 @@ fn diagnostics_are_measured_after_every_epoch_and_change_neither_weights_nor_oth
         assert!(plain.keys().all(|metric| Diagnostic::of(*metric).is_none()));
         for (name, diagnostic) in Diagnostic::ALL {
             let found = diagnosed.keys().any(|metric| Diagnostic::of(*metric) == Some(*diagnostic));
-            // Cross entropy prunes nothing and knows no transition matrix.
+            // Cross entropy neither prunes nor has a transition matrix.
             let expected = !matches!(diagnostic, Diagnostic::Pruning | Diagnostic::Transition);
             assert_eq!(found, expected, "{name} in epoch {epoch}");
         }
@@ -39,13 +39,13 @@ fn diagnostics_are_measured_after_every_epoch_and_change_neither_weights_nor_oth
         assert_eq!(diagnosed[&Metric::ClassAccuracyWorst], worst);
         assert!(diagnosed.values().all(|value| value.is_finite()));
     }
-    assert_eq!(repeatable(&with(all())).1, repeatable(&diagnosed).1, "the same again");
+    assert_eq!(repeatable(&with(all())).1, repeatable(&diagnosed).1, "repeatable");
 }
 
-/// What the last layer takes in is nothing that an engine tells. Here two have to make the same of it, and both the same as a classifier whose
-/// weights are all one gives as logits.
+/// Engines do not output features. Two engines must agree on their norms, and a classifier whose weights are all 1 must give the same values
+/// as logits.
 #[test]
-fn features_are_those_of_the_network_with_the_weights_of_the_moment() {
+fn feature_norms_follow_the_current_weights() {
     for model in [Model::Cnn { dropout: 0.5 }, Model::Resnet20 { shortcut: Downsample::Pad }] {
         let job = job(3, |c| {
             (c.train_size, c.diagnostics) = (Some(20), vec![Diagnostic::Rank]);
@@ -62,7 +62,7 @@ fn features_are_those_of_the_network_with_the_weights_of_the_moment() {
             checkpoint.weights.values_mut()[matrix.range.clone()].fill(1.0);
             checkpoint.weights.values_mut()[bias.range.clone()].fill(0.0);
             run.engine.restore(checkpoint).unwrap();
-            let logits = run.logits(evaluation::Part::Train, &mut || Ok(())).unwrap();
+            let logits = run.logits(Subset::Train, &mut || Ok(())).unwrap();
             let sums: Vec<f64> = logits.chunks_exact(10).map(|row| f64::from(row[0])).collect();
             (norms, sums)
         });

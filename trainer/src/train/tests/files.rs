@@ -1,14 +1,14 @@
-//! Jobs on images that are decoded when they are asked for.
+//! Jobs on images that are decoded when they are used.
 
 use super::*;
-use crate::data::{Data, Files, Images, Values};
+use crate::data::{ImageFiles, LoadedDataset, SampleSet, SampleValues};
 use plusminus_core::methods::split::Split;
 use std::path::Path;
 
 const SET: Dataset = Dataset::Clothing1M { size: 16 };
 
-/// Images `FIRST.png` and so many after it, each of one colour, which says its class.
-fn files(root: &Path, first: usize, count: usize) -> Images {
+/// Writes `count` images of one colour each, from `FIRST.png` on. The colour depends on the class.
+fn files(root: &Path, first: usize, count: usize) -> SampleSet {
     let labels: Vec<u32> = (first..first + count).map(|i| (i % 2) as u32).collect();
     let file = |i: usize| {
         let name = format!("{i}.png");
@@ -17,16 +17,17 @@ fn files(root: &Path, first: usize, count: usize) -> Images {
         let size = root.join(&name).metadata().unwrap().len();
         (name.into_boxed_str(), size)
     };
-    let values = Values::Files(Files { root: root.to_owned(), files: (first..first + count).map(file).collect() });
-    Images { shape: SET.shape(), values, labels, foreign: 0 }
+    let values =
+        SampleValues::Files(ImageFiles { root: root.to_owned(), files: (first..first + count).map(file).collect() });
+    SampleSet { shape: SET.shape(), values, labels, foreign: 0 }
 }
 
-/// The same with every image decoded.
-fn decoded(images: &Images) -> Images {
+/// The same samples, decoded.
+fn decoded(images: &SampleSet) -> SampleSet {
     let samples: Vec<usize> = (0..images.len()).collect();
     let mut pixels = Vec::new();
-    images.each_image(&samples, |image| pixels.extend_from_slice(image)).unwrap();
-    Images::new(images.shape, pixels, images.labels.clone())
+    images.for_each_image(&samples, |image| pixels.extend_from_slice(image)).unwrap();
+    SampleSet::new(images.shape, pixels, images.labels.clone())
 }
 
 fn clothes(change: impl FnOnce(&mut Configuration)) -> Job {
@@ -37,44 +38,43 @@ fn clothes(change: impl FnOnce(&mut Configuration)) -> Job {
     })
 }
 
-fn train_on(job: &Job, data: Data) -> Result<Trained, Failure> {
-    let cache = Cache::holding(SET, data);
-    train(job, Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None }, &mut ())
+fn train_on(job: &Job, data: LoadedDataset) -> Result<TrainedJob, Failure> {
+    let cache = DatasetCache::holding(SET, data);
+    train(job, TrainInputs::new(&cache, ExecutionOptions::default()), &mut ())
 }
 
 #[test]
-fn images_that_are_decoded_when_they_are_asked_for_train_as_those_in_memory_do() {
+fn images_in_files_and_in_memory_give_the_same_results() {
     let directory = tempfile::tempdir().unwrap();
     let parts = [(0, 40), (40, 20), (60, 30)].map(|(first, count)| files(directory.path(), first, count));
     let kept = parts.each_ref().map(decoded);
-    let data = |[train, validation, test]: [Images; 3]| Data::with_validation(train, Some(validation), test);
+    let data =
+        |[train, validation, test]: [SampleSet; 3]| LoadedDataset::with_validation(train, Some(validation), test);
     let (streamed, kept) =
         (train_on(&clothes(|_| {}), data(parts)).unwrap(), train_on(&clothes(|_| {}), data(kept)).unwrap());
     assert_eq!(streamed.facts.weights, kept.facts.weights);
     assert_eq!(streamed.facts.samples, Samples { train: 40, validation: 20, test: 30 });
-    let measured = |trained: &Trained, metric| trained.epochs[0].1[&metric];
+    let measured = |trained: &TrainedJob, metric| trained.epochs[0].1[&metric];
     for metric in [Metric::ValidationAccuracy, Metric::ValidationLoss, Metric::TestAccuracy] {
         assert_eq!(measured(&streamed, metric), measured(&kept, metric), "{metric}");
     }
 }
 
 #[test]
-fn a_data_sets_own_validation_samples_have_their_own_labels_whatever_the_noise() {
+fn a_data_sets_own_validation_samples_have_no_noise() {
     let directory = tempfile::tempdir().unwrap();
     let parts = [(0, 40), (40, 20), (60, 30)].map(|(first, count)| decoded(&files(directory.path(), first, count)));
     let [train, validation, test] = parts;
-    let data = Data::with_validation(train, Some(validation.clone()), test);
+    let data = LoadedDataset::with_validation(train, Some(validation.clone()), test);
     let job = clothes(|c| c.noise = Noise::uniform(1.0));
-    let cache = Cache::holding(SET, data);
-    let run =
-        Run::new(&job, Supplies { cache: &cache, means: ExecutionOptions::default(), parent: None, checkpoints: None })
-            .unwrap();
+    let cache = DatasetCache::holding(SET, data);
+    let run = Run::new(&job, TrainInputs::new(&cache, ExecutionOptions::default())).unwrap();
     assert_eq!((run.facts.noise_rate, run.labels.train.len()), (1.0, 40));
-    assert_eq!(run.held_out().unwrap().labels, validation.labels);
+    assert_eq!(run.validation_samples().unwrap().labels, validation.labels);
 }
 
 #[test]
-fn an_image_that_breaks_ends_the_job_and_is_named() {
+fn a_damaged_image_fails_the_job() {
     let directory = tempfile::tempdir().unwrap();
     for broken in [17, 45, 71] {
         let parts = [(0, 40), (40, 20), (60, 30)].map(|(first, count)| files(directory.path(), first, count));
@@ -82,17 +82,17 @@ fn an_image_that_breaks_ends_the_job_and_is_named() {
         let path = directory.path().join(format!("{broken}.png"));
         std::fs::write(&path, b"no image").unwrap();
         let job = clothes(|c| c.normalize = Normalize::Unit);
-        let failure = train_on(&job, Data::with_validation(train, Some(validation), test)).unwrap_err();
+        let failure = train_on(&job, LoadedDataset::with_validation(train, Some(validation), test)).unwrap_err();
         assert_eq!(failure.kind, FailureKind::UserError);
-        let told = format!("{} is not a whole JPEG or PNG image", path.display());
-        assert!(failure.message.starts_with(&told), "{}", failure.message);
+        let expected = format!("{} is not a complete JPEG or PNG image", path.display());
+        assert!(failure.message.starts_with(&expected), "{}", failure.message);
     }
 }
 
-/// The system has a file that is there and cannot be read from its beginning, as one on a disk that fails.
+/// Uses a file of the system that exists and cannot be read, like a file on a failing disk.
 #[cfg(target_os = "linux")]
 #[test]
-fn an_image_that_the_system_cannot_read_fails_the_attempt_and_not_the_job() {
+fn an_image_that_the_system_cannot_read_fails_the_attempt_only() {
     let directory = tempfile::tempdir().unwrap();
     for failing in [17, 45, 71] {
         let parts = [(0, 40), (40, 20), (60, 30)].map(|(first, count)| files(directory.path(), first, count));
@@ -102,14 +102,14 @@ fn an_image_that_the_system_cannot_read_fails_the_attempt_and_not_the_job() {
         std::os::unix::fs::symlink("/proc/self/mem", &path).unwrap();
         for normalize in [Normalize::Unit, Normalize::PixelMean] {
             let job = clothes(|c| c.normalize = normalize.clone());
-            let data = Data::with_validation(train.clone(), Some(validation.clone()), test.clone());
+            let data = LoadedDataset::with_validation(train.clone(), Some(validation.clone()), test.clone());
             let failure = train_on(&job, data).unwrap_err();
             assert_eq!(failure.kind, FailureKind::Infrastructure, "{failure}");
             assert!(failure.message.contains(&path.display().to_string()), "{failure}");
         }
         std::fs::remove_file(&path).unwrap();
         let job = clothes(|c| c.normalize = Normalize::Unit);
-        let failure = train_on(&job, Data::with_validation(train, Some(validation), test)).unwrap_err();
-        assert_eq!(failure.kind, FailureKind::UserError, "it is not there any more: {failure}");
+        let failure = train_on(&job, LoadedDataset::with_validation(train, Some(validation), test)).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::UserError, "the file is missing: {failure}");
     }
 }

@@ -1,30 +1,28 @@
-//! Noise corrupts training and validation labels and never those of the test samples.
+//! Noise corrupts training and validation labels, never those of test samples.
 
 use super::*;
-use crate::data::{Data, Datasets, Images};
+use crate::data::{DataDirectories, LoadedDataset, SampleSet};
 use plusminus_core::methods::noise::{Draw, NO_CLASS};
 
-/// One epoch of 1,500 images, 500 held out, with data from `cache`: what is measured after it.
-fn measured(noise: Noise, cache: &Cache) -> (Facts, Measurements) {
+/// The facts and measurements of one epoch with 1,500 training samples and 500 held-out ones.
+fn measured(noise: Noise, cache: &DatasetCache) -> (Facts, Measurements) {
     let job = job(2, |c| {
         (c.noise, c.train_size, c.validation, c.epochs, c.batch_size) = (noise, Some(2_000), 0.25, 1, 25);
         c.model = Model::Cnn { dropout: 0.0 };
         c.optimizer = Optimizer::Sgd { lr: 0.02, momentum: 0.9, weight_decay: 0.0, nesterov: false };
     });
-    let trained =
-        train(&job, Supplies { cache, means: ExecutionOptions::default(), parent: None, checkpoints: None }, &mut ())
-            .unwrap();
+    let trained = train(&job, TrainInputs::new(cache, ExecutionOptions::default()), &mut ()).unwrap();
     (trained.facts, trained.epochs[0].1.clone())
 }
 
-/// Under noise that turns every class into the next one, a network learns the wrong labels: it is right on training and
-/// validation samples by their given labels, and wrong on test samples only if these have kept theirs.
+/// With noise that turns every class into the next one, a network learns the wrong labels. It is right about the given labels of training
+/// and validation samples, and wrong about test samples, because these are not noisy.
 #[test]
-fn a_network_that_has_learned_turned_labels_is_wrong_on_test_samples() {
+fn a_network_trained_on_shifted_labels_is_wrong_on_test_samples() {
     let next: Vec<(usize, usize)> = (0..10).map(|class| (class, (class + 1) % 10)).collect();
     let matrix = next.iter().map(|(_, to)| (0..10).map(|class| f64::from(class == *to)).collect()).collect();
     let directory = tempfile::tempdir().unwrap();
-    let cache = Cache::new(Datasets { directories: vec![directory.path().to_owned()] });
+    let cache = DatasetCache::new(DataDirectories { directories: vec![directory.path().to_owned()] });
     let labels = cache.get(&Dataset::FashionMnist10k).unwrap().train.labels.clone();
     let text: String = labels.iter().map(|label| format!("{}\n", (label + 1) % 10)).collect();
     std::fs::write(directory.path().join("turned.txt"), text).unwrap();
@@ -41,19 +39,19 @@ fn a_network_that_has_learned_turned_labels_is_wrong_on_test_samples() {
         assert!(row[&Metric::TestAccuracy] < 0.2, "{kind}: {row:?}");
         facts.weights
     });
-    assert!(digests.iter().all(|digest| *digest == digests[0]), "labels are labels, wherever they come from");
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "equal labels give equal weights");
 }
 
-/// Of labels with this noise, as those of the validation samples are, hardly more than 40 % can be told.
+/// With this noise on validation samples, an accuracy above 40 % is hardly possible there.
 #[test]
-fn a_network_is_better_on_test_samples_than_on_validation_samples_which_have_noise() {
-    let data = Cache::default().get(&Dataset::FashionMnist10k).unwrap();
-    let Images { shape, values, mut labels, .. } = data.train.clone();
+fn a_network_is_better_on_test_samples_than_on_noisy_validation() {
+    let data = DatasetCache::default().get(&Dataset::FashionMnist10k).unwrap();
+    let SampleSet { shape, values, mut labels, .. } = data.train.clone();
     labels[4_000..].fill(NO_CLASS);
-    let train = Images { shape, values, labels, foreign: 4_000 };
-    let with_pool = Cache::holding(Dataset::FashionMnist10k, Data::new(train, data.test.clone()));
+    let train = SampleSet { shape, values, labels, foreign: 4_000 };
+    let with_pool = DatasetCache::holding(Dataset::FashionMnist10k, LoadedDataset::new(train, data.test.clone()));
     let noises = [
-        (Noise::Uniform { rate: 0.6, include_true_class: false, draw: Draw::Exact }, &Cache::default()),
+        (Noise::Uniform { rate: 0.6, include_true_class: false, draw: Draw::Exact }, &DatasetCache::default()),
         (Noise::OpenSet { rate: 0.6, draw: Draw::Exact }, &with_pool),
     ];
     for (noise, cache) in noises {

@@ -1,22 +1,24 @@
-//! Jobs trained whole on a device with memory of its own, for which the processor stands in: beside the same jobs on the CPU, and beside
-//! themselves where they are interrupted, or where the data do not fit on the device.
+//! Whole jobs on a device with its own memory, for which the CPU twin stands in. They are compared with jobs on the CPU engine, with
+//! interrupted jobs, and with jobs whose data do not fit on the device.
 
+use super::super::context::EngineFactory;
 use super::*;
-use crate::checkpoint::Every;
-use crate::memory::Memory;
+use crate::checkpoint::CheckpointInterval;
+use crate::memory::MemoryEstimate;
 use plusminus_core::id::Attempt;
+use plusminus_core::methods::losses::Criterion;
 use plusminus_core::methods::losses::{DeviceLoss, Dmi, DmiMatrix, Gce, Lccn, TruncatedGce};
+use plusminus_core::methods::networks::Network;
 use plusminus_core::methods::precision::Precision;
-use plusminus_core::outcome::Facts;
 use plusminus_cuda::twin::Twin;
 use plusminus_engines::new_engine_on_device;
 use plusminus_engines::testing::SharedTwin;
 use std::sync::LazyLock;
 
 /// The data set, read once for all of these tests.
-static DATA: LazyLock<Cache> = LazyLock::new(Cache::default);
+static DATA: LazyLock<DatasetCache> = LazyLock::new(DatasetCache::default);
 
-/// Two epochs of three steps, of 50 images under noise; 10 others held out, 20 tested on. The last batch is smaller.
+/// Two epochs of three steps with 50 noisy training samples, 10 held-out samples and 20 test samples. The last batch is smaller.
 fn brief(configuration: &mut Configuration) {
     (configuration.train_size, configuration.test_size) = (Some(60), Some(20));
     (configuration.validation, configuration.batch_size, configuration.epochs) = (1.0 / 6.0, 20, 2);
@@ -24,12 +26,12 @@ fn brief(configuration: &mut Configuration) {
     configuration.augment = vec![Augment::Crop(2), Augment::Flip];
 }
 
-fn supplies() -> Supplies<'static> {
-    Supplies { cache: &DATA, means: ExecutionOptions::default(), parent: None, checkpoints: None }
+fn train_inputs() -> TrainInputs<'static> {
+    TrainInputs::new(&DATA, ExecutionOptions::default())
 }
 
-/// Engines on devices that say they have so much memory.
-fn devices(capacity: Option<usize>) -> Arc<Engines> {
+/// Engines on devices with that much memory.
+fn devices(capacity: Option<usize>) -> Arc<EngineFactory> {
     Arc::new(move |network: &Network, weights: Weights, optimizer: &Optimizer| {
         let mut twin = Twin::new();
         twin.capacity = capacity;
@@ -37,12 +39,12 @@ fn devices(capacity: Option<usize>) -> Arc<Engines> {
     })
 }
 
-fn on_device<'a>(job: &'a Job, supplies: Supplies<'_>) -> Run<'a> {
-    Run::with(job, supplies, devices(None)).unwrap()
+fn on_device<'a>(job: &'a Job, train_inputs: TrainInputs<'_>) -> Run<'a> {
+    Run::with_engines(job, train_inputs, devices(None)).unwrap()
 }
 
-/// The largest difference of measurements, and of weights as vectors.
-fn apart(found: &Trained, expected: &Trained) -> (f64, f64) {
+/// The largest relative difference of measurements, and the relative distance of the weights.
+fn difference(found: &TrainedJob, expected: &TrainedJob) -> (f64, f64) {
     let rows = found.epochs.iter().zip(&expected.epochs).flat_map(|((_, found), (_, expected))| {
         assert!(found.keys().eq(expected.keys()));
         let measured = |(metric, _): &(&Metric, &f64)| **metric != Metric::ImagesPerSecond;
@@ -51,8 +53,8 @@ fn apart(found: &Trained, expected: &Trained) -> (f64, f64) {
     });
     let (found, expected) = (found.weights.last.weights.values(), expected.weights.last.weights.values());
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let between = norm(&mut found.iter().zip(expected).map(|(f, e)| f64::from(*f) - f64::from(*e)));
-    (rows.fold(0.0, f64::max), between / norm(&mut expected.iter().map(|e| f64::from(*e))))
+    let distance = norm(&mut found.iter().zip(expected).map(|(f, e)| f64::from(*f) - f64::from(*e)));
+    (rows.fold(0.0, f64::max), distance / norm(&mut expected.iter().map(|e| f64::from(*e))))
 }
 
 fn lccn() -> Loss {
@@ -64,7 +66,7 @@ fn truncated() -> Loss {
 }
 
 #[test]
-fn a_job_on_the_device_goes_where_the_same_job_goes_on_the_processor() {
+fn a_job_on_the_device_agrees_with_the_job_on_the_cpu() {
     let losses = [Loss::Cce(Cce {}), truncated(), lccn(), Loss::Dmi(Dmi { epsilon: 1e-3, matrix: DmiMatrix::Count })];
     for loss in losses {
         let job = job(5, |c| {
@@ -72,12 +74,15 @@ fn a_job_on_the_device_goes_where_the_same_job_goes_on_the_processor() {
             c.loss = loss.clone();
             c.normalize = Normalize::PixelMean;
         });
-        let run = on_device(&job, supplies());
-        assert!(run.held.is_some(), "the device holds the data");
+        let run = on_device(&job, train_inputs());
+        assert!(run.device_data.is_some(), "the device holds the data");
         let found = run.train(&mut ()).unwrap();
-        let expected = train(&job, supplies(), &mut ()).unwrap();
-        let apart = apart(&found, &expected);
-        assert!(apart.0 < 1e-4 && apart.1 < 1e-5, "{loss:?}: measurements and weights differ by {apart:?}");
+        let expected = train(&job, train_inputs(), &mut ()).unwrap();
+        let difference = difference(&found, &expected);
+        assert!(
+            difference.0 < 1e-4 && difference.1 < 1e-5,
+            "{loss:?}: measurements and weights differ by {difference:?}"
+        );
         assert_eq!(
             Facts { engine: String::new(), weights: String::new(), ..found.facts },
             Facts { engine: String::new(), weights: String::new(), ..expected.facts }
@@ -85,7 +90,7 @@ fn a_job_on_the_device_goes_where_the_same_job_goes_on_the_processor() {
     }
 }
 
-/// Stops where it is told to.
+/// Stops at this epoch and step.
 struct Stop(u32, u32);
 
 impl Observer for Stop {
@@ -96,43 +101,43 @@ impl Observer for Stop {
 }
 
 #[test]
-fn a_job_that_is_interrupted_on_the_device_and_goes_on_gives_the_bytes_of_one_that_is_not() {
+fn a_job_interrupted_on_the_device_gives_the_same_bytes() {
     for loss in [truncated(), lccn()] {
         let job = job(6, |c| {
             brief(c);
             (c.loss, c.epochs) = (loss.clone(), 3);
         });
-        let undisturbed = on_device(&job, supplies()).train(&mut ()).unwrap();
+        let undisturbed = on_device(&job, train_inputs()).train(&mut ()).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let with = |attempt| {
-            let every: Every = "1epochs".parse().unwrap();
-            let checkpoints = Checkpoints { directory: directory.path(), attempt: Attempt(attempt), every };
-            Supplies { checkpoints: Some(checkpoints), ..supplies() }
+            let interval: CheckpointInterval = "1epochs".parse().unwrap();
+            let checkpoints = CheckpointOptions { directory: directory.path(), attempt: Attempt(attempt), interval };
+            TrainInputs { checkpoints: Some(checkpoints), ..train_inputs() }
         };
         for (attempt, stop) in [(1, Stop(2, 2)), (2, Stop(3, 1))] {
             let failure = on_device(&job, with(attempt)).train(&mut { stop }).unwrap_err();
             assert_eq!(failure.kind, FailureKind::Preempted, "{failure}");
         }
         let run = on_device(&job, with(3));
-        assert_eq!(run.course.epoch(), 2, "it goes on");
+        assert_eq!(run.state.epoch(), 2, "it resumes");
         assert_eq!(repeatable(&run.train(&mut ()).unwrap()), repeatable(&undisturbed), "{loss:?}");
     }
 }
 
 #[test]
-fn data_that_do_not_fit_on_the_device_change_no_byte() {
+fn data_that_do_not_fit_on_the_device_give_the_same_bytes() {
     let job = job(7, |c| {
         brief(c);
         c.loss = truncated();
     });
-    let held = on_device(&job, supplies()).train(&mut ()).unwrap();
-    let run = Run::with(&job, supplies(), devices(Some(1 << 20))).unwrap();
-    assert!(run.held.is_none());
+    let held = on_device(&job, train_inputs()).train(&mut ()).unwrap();
+    let run = Run::with_engines(&job, train_inputs(), devices(Some(1 << 20))).unwrap();
+    assert!(run.device_data.is_none());
     assert_eq!(repeatable(&run.train(&mut ()).unwrap()), repeatable(&held));
 }
 
 #[test]
-fn what_a_job_takes_of_a_devices_memory_is_told_before_it_is_taken() {
+fn the_estimate_of_device_memory_is_exact() {
     for (loss, normalize) in [(truncated(), Normalize::PixelMean), (lccn(), Normalize::Unit)] {
         let job = job(7, |c| {
             brief(c);
@@ -140,19 +145,24 @@ fn what_a_job_takes_of_a_devices_memory_is_told_before_it_is_taken() {
         });
         let shared = SharedTwin::default();
         let device = shared.clone();
-        let engines = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
+        let factory = move |network: &Network, weights: Weights, optimizer: &Optimizer| {
             new_engine_on_device(Box::new(device.clone()), Precision::F32, network, weights, optimizer)
         };
-        Run::with(&job, supplies(), Arc::new(engines)).unwrap().train(&mut ()).unwrap();
+        Run::with_engines(&job, train_inputs(), Arc::new(factory)).unwrap().train(&mut ()).unwrap();
         let taken = shared.lock().bytes();
-        assert_eq!(Memory::on_device(&job.configuration), Some(Memory(taken)), "{:?}", job.configuration.loss);
+        assert_eq!(
+            MemoryEstimate::on_device(&job.configuration),
+            Some(MemoryEstimate(taken)),
+            "{:?}",
+            job.configuration.loss
+        );
     }
 }
 
-/// A loss of which no device knows anything.
-struct Unheard(Box<dyn Criterion>);
+/// A loss that no device supports.
+struct HostOnly(Box<dyn Criterion>);
 
-impl Criterion for Unheard {
+impl Criterion for HostOnly {
     fn step(&mut self, step: plusminus_core::methods::losses::Step<'_>, gradient: &mut [f32]) -> f64 {
         self.0.step(step, gradient)
     }
@@ -167,23 +177,23 @@ impl Criterion for Unheard {
 }
 
 #[test]
-fn a_loss_that_the_device_does_not_know_is_the_hosts() {
+fn a_loss_without_device_support_runs_on_the_host() {
     let job = job(8, |c| {
         brief(c);
         c.loss = Loss::Gce(Gce { q: 0.7 });
     });
-    let known = on_device(&job, supplies());
-    assert!(matches!(known.criterion.on_device(), Some(DeviceLoss::Powers { .. })));
-    let known = known.train(&mut ()).unwrap();
+    let supported = on_device(&job, train_inputs());
+    assert!(matches!(supported.criterion.on_device(), Some(DeviceLoss::Powers { .. })));
+    let supported = supported.train(&mut ()).unwrap();
     for capacity in [None, Some(0)] {
-        let mut run = Run::with(&job, supplies(), devices(capacity)).unwrap();
-        run.criterion = Box::new(Unheard(run.criterion));
-        let apart = apart(&run.train(&mut ()).unwrap(), &known);
-        assert!(apart.0 < 1e-5 && apart.1 < 1e-6, "{apart:?}");
+        let mut run = Run::with_engines(&job, train_inputs(), devices(capacity)).unwrap();
+        run.criterion = Box::new(HostOnly(run.criterion));
+        let difference = difference(&run.train(&mut ()).unwrap(), &supported);
+        assert!(difference.0 < 1e-5 && difference.1 < 1e-6, "{difference:?}");
     }
 }
 
-/// Hears how far it has come.
+/// Records the last progress.
 #[derive(Default)]
 struct Last(Option<Progress>);
 
@@ -195,20 +205,16 @@ impl Observer for Last {
 }
 
 #[test]
-fn a_job_that_diverges_on_the_device_names_the_step_and_ends_within_the_epoch() {
+fn divergence_on_the_device_names_the_step_and_ends_the_epoch() {
     let job = job(1, |c| {
         brief(c);
         (c.epochs, c.batch_size) = (3, 2);
         c.optimizer = Optimizer::Sgd { lr: 1e12, momentum: 0.0, weight_decay: 0.0, nesterov: false };
     });
     let mut last = Last::default();
-    let failure = on_device(&job, supplies()).train(&mut last).unwrap_err();
-    let expected = train(&job, supplies(), &mut ()).unwrap_err();
+    let failure = on_device(&job, train_inputs()).train(&mut last).unwrap_err();
+    let expected = train(&job, train_inputs(), &mut ()).unwrap_err();
     assert_eq!((failure.kind, &failure.message), (FailureKind::Diverged, &expected.message));
     assert!(failure.message.contains("in epoch 1, step "), "{failure}");
-    assert_eq!(
-        last.0.map(|progress| (progress.epoch, progress.step)),
-        Some((1, 15)),
-        "16 steps are asked for together"
-    );
+    assert_eq!(last.0.map(|progress| (progress.epoch, progress.step)), Some((1, 15)), "losses are read after 16 steps");
 }

@@ -1,4 +1,4 @@
-//! Runners that end in each way, as the shell can imitate them.
+//! Runner processes that exit in each way, imitated by shell scripts.
 
 #![cfg(unix)]
 
@@ -6,47 +6,47 @@ use super::*;
 
 fn equipment() -> Equipment {
     let device = v1::Device { name: "cpu".into(), slots: 1, ..v1::Device::default() };
-    Equipment { device, means: plusminus_engines::ExecutionOptions::default(), uuid: None }
+    Equipment { device, execution: plusminus_engines::ExecutionOptions::default(), uuid: None }
 }
 
-/// What is heard of a program of the shell's.
-async fn heard_of(script: &str) -> Vec<RunnerEvent> {
+/// The events of a shell script that runs as a runner.
+async fn events_of(script: &str) -> Vec<RunnerEvent> {
     let options = RunnerOptions { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()] };
     let (events, mut inbox) = mpsc::channel(8);
-    let runner = Runner::start(&options, &equipment(), (3, 5), events).unwrap();
-    let mut heard = Vec::new();
-    while let Some(Event::Runner { runner: 3, generation: 5, said }) = inbox.recv().await {
-        heard.push(said);
+    let runner = Runner::start(&options, &equipment(), 3, 5, events).unwrap();
+    let mut received = Vec::new();
+    while let Some(Event::Runner { runner: 3, generation: 5, event }) = inbox.recv().await {
+        received.push(event);
     }
     drop(runner);
-    heard
+    received
 }
 
-async fn end_of(script: &str) -> (RunnerExit, String) {
-    match heard_of(script).await.pop() {
-        Some(RunnerEvent::Exited(how, log)) => (how, log),
+async fn exit_of(script: &str) -> (RunnerExit, String) {
+    match events_of(script).await.pop() {
+        Some(RunnerEvent::Exited(exit, log)) => (exit, log),
         other => panic!("{other:?}"),
     }
 }
 
 #[tokio::test]
-async fn signals_and_exit_codes_are_told_apart_by_name() {
+async fn each_signal_and_exit_code_is_named() {
     let crashed = |how: &str| RunnerExit::Crashed(how.into());
     let cases = [
-        ("exit 0", RunnerExit::Left),
-        ("exit 3", crashed("ended with exit code 3")),
-        ("exit 75", RunnerExit::Unwell),
+        ("exit 0", RunnerExit::Clean),
+        ("exit 3", crashed("exited with code 3")),
+        ("exit 75", RunnerExit::DeviceFailed),
         ("kill -KILL $$", RunnerExit::Killed),
         ("kill -SEGV $$", crashed("was killed by SIGSEGV")),
         ("kill -ABRT $$", crashed("was killed by SIGABRT")),
     ];
-    for (script, how) in cases {
-        assert_eq!(end_of(script).await.0, how, "{script}");
+    for (script, exit) in cases {
+        assert_eq!(exit_of(script).await.0, exit, "{script}");
     }
 }
 
 #[test]
-fn a_sigkill_counts_as_memory_that_ran_out_only_where_the_system_says_so() {
+fn a_sigkill_counts_as_out_of_memory_only_if_the_system_says_so() {
     use std::os::unix::process::ExitStatusExt;
     assert_eq!(describe(ExitStatus::from_raw(9), || true), RunnerExit::OutOfMemory);
     assert_eq!(describe(ExitStatus::from_raw(9), || false), RunnerExit::Killed);
@@ -54,42 +54,42 @@ fn a_sigkill_counts_as_memory_that_ran_out_only_where_the_system_says_so() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_log_is_kept_and_a_line_without_end_is_cut() {
-    let (_, log) = end_of("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $i >&2; done; printf last >&2").await;
+async fn the_end_of_the_log_is_kept_and_long_lines_are_cut() {
+    let (_, log) = exit_of("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo line $i >&2; done; printf last >&2").await;
     assert_eq!(log.lines().count(), LOG_LINES);
     assert!(log.starts_with("line 4\n") && log.ends_with("line 12\nlast"), "{log}");
-    let (_, log) = end_of("head -c 100000 /dev/zero | tr '\\0' x >&2").await;
+    let (_, log) = exit_of("head -c 100000 /dev/zero | tr '\\0' x >&2").await;
     assert_eq!(log.len(), LOG_LINE);
 }
 
 #[tokio::test]
-async fn what_is_no_message_ends_the_runner() {
-    let (how, _) = end_of("echo nonsense that is far too long; exec sleep 1000").await;
-    assert_eq!(how, RunnerExit::Crashed("closed its output and went on".into()));
+async fn malformed_output_ends_the_runner() {
+    let (exit, _) = exit_of("echo nonsense that is far too long; exec sleep 1000").await;
+    assert_eq!(exit, RunnerExit::Crashed("closed its output and did not exit".into()));
 }
 
 #[tokio::test]
-async fn a_runner_is_told_what_it_is_to_hear_and_the_latest_lease() {
+async fn a_runner_receives_only_the_latest_lease() {
     let options = RunnerOptions {
         program: "/bin/sh".into(),
-        // Says in its log how many bytes it was told.
+        // Logs the number of bytes that it receives.
         arguments: vec!["-c".into(), "head -c 6 | wc -c >&2".into()],
     };
     let (events, mut inbox) = mpsc::channel(8);
-    let runner = Runner::start(&options, &equipment(), (0, 1), events).unwrap();
+    let runner = Runner::start(&options, &equipment(), 0, 1, events).unwrap();
     for until in 1..=100_000 {
-        runner.tell(0, to_runner::Message::Lease(v1::Lease { until }));
+        runner.send(0, to_runner::Message::Lease(v1::Lease { until }));
     }
-    let Some(Event::Runner { said: RunnerEvent::Exited(how, log), .. }) = inbox.recv().await else { panic!() };
-    assert_eq!((how, log.trim()), (RunnerExit::Left, "6"));
+    let Some(Event::Runner { event: RunnerEvent::Exited(exit, log), .. }) = inbox.recv().await else { panic!() };
+    assert_eq!((exit, log.trim()), (RunnerExit::Clean, "6"));
 }
 
 #[tokio::test]
 async fn a_runner_can_be_killed() {
     let options = RunnerOptions { program: "/bin/sh".into(), arguments: vec!["-c".into(), "exec sleep 1000".into()] };
     let (events, mut inbox) = mpsc::channel(8);
-    let mut runner = Runner::start(&options, &equipment(), (0, 1), events).unwrap();
+    let mut runner = Runner::start(&options, &equipment(), 0, 1, events).unwrap();
     runner.kill();
-    let Some(Event::Runner { said: RunnerEvent::Exited(how, _), .. }) = inbox.recv().await else { panic!() };
-    assert_eq!(how, RunnerExit::Killed);
+    let Some(Event::Runner { event: RunnerEvent::Exited(exit, _), .. }) = inbox.recv().await else { panic!() };
+    assert_eq!(exit, RunnerExit::Killed);
 }

@@ -1,0 +1,193 @@
+//! Every error that a command ends with: its text, its remedy and its exit code.
+
+use crate::exit::Exit;
+use plusminus_coordinator::answer::AnswerError;
+use plusminus_coordinator::{BackupError, ServerError, StoreError};
+use plusminus_core::input::Problem;
+use plusminus_proto::endpoint::BadUrl;
+use plusminus_worker::WorkerError;
+use plusminus_worker::equipment::NoDevices;
+use std::path::PathBuf;
+
+/// Why a command failed.
+///
+/// Its text is `message; remedy; remedy`, as in the libraries' errors. [`crate::terminal`] prints each remedy as a hint.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The sweep file cannot be read.
+    #[error("cannot read the sweep file {path}: {error}; check the path")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        error: std::io::Error,
+    },
+    /// The sweep file has problems, which are printed before the error.
+    #[error("{}", problem_count(.problems.len()))]
+    Problems {
+        /// The file's name.
+        file: String,
+        /// The file's text.
+        source_text: String,
+        /// All problems, in the order of the text.
+        problems: Vec<Problem>,
+    },
+    /// The sweep file has no such profile.
+    #[error("{file} has no profile `{profile}`; {}", known_profiles(.known))]
+    UnknownProfile {
+        /// The file.
+        file: String,
+        /// The requested profile.
+        profile: String,
+        /// The file's profiles.
+        known: Vec<String>,
+    },
+    /// The file of published results cannot be read.
+    #[error("cannot read the published results {path}: {error}; check the path")]
+    UnreadablePublished {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        error: std::io::Error,
+    },
+    /// The file of published results has problems, which are printed before the error.
+    #[error("the published results in {file} cannot be used")]
+    PublishedProblems {
+        /// The file's name.
+        file: String,
+        /// The file's text.
+        source_text: String,
+        /// All problems, in the order of the text.
+        problems: Vec<Problem>,
+    },
+    /// No published results have this name. The second field lists those that ship.
+    #[error("no published results are called `{0}`; give one of {1}, or a file, with --reference")]
+    UnknownPublished(String, String),
+    /// Neither the sweep file nor `--reference` names published results. The second field lists those that ship.
+    #[error(
+        "the sweep {0} names no published results to compare with; give one of {1}, or a file, with --reference; \
+         or name one in the sweep file: `table: {{reference: NAME}}`"
+    )]
+    NoReference(String, String),
+    /// The command needs a coordinator, and none runs on this state directory.
+    #[error(
+        "no coordinator runs on the state directory {0}; start one with `plusminus coordinator --state {0}`, or give \
+         the URL of another with --coordinator"
+    )]
+    NotRunning(String),
+    /// The argument names neither a file nor a sweep of this state directory.
+    #[error("`{0}` is neither a file nor a sweep in the state directory {1}; give a sweep file, or the right --state")]
+    NeitherFileNorSweep(String, String),
+    /// The URL is malformed.
+    #[error(transparent)]
+    BadUrl(#[from] BadUrl),
+    /// The coordinator does not answer.
+    #[error(
+        "no coordinator answers at {url}: {problem}; start it again (results are kept), or give the right URL with --coordinator"
+    )]
+    Unreachable {
+        /// The coordinator's URL.
+        url: String,
+        /// The cause.
+        problem: String,
+    },
+    /// The coordinator refused the request: it is wrong, or names something that does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// The coordinator failed.
+    #[error("the coordinator reports: {0}")]
+    Coordinator(String),
+    /// The coordinator cannot write its store at present.
+    #[error("{0}")]
+    Stalled(String),
+    /// A backup or restore failed.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The coordinator cannot start or continue.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The store has no answer to the query.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// The worker cannot start.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// Jobs have a precision that only GPUs support, and no GPU is selected.
+    #[error(
+        "`precision: {0}` requires a GPU, and none is selected; remove `precision` from the sweep file; or train on hosts \
+         with GPUs: `plusminus coordinator`, `plusminus worker`, `plusminus submit`"
+    )]
+    NoGpu(&'static str),
+    /// A device that `--device` names is not on this host.
+    #[error(transparent)]
+    NoDevices(#[from] NoDevices),
+    /// The worker process of `run` ended before its time.
+    #[error("the worker process ended early ({0}); run again with -v to see its log")]
+    WorkerEnded(String),
+    /// The system refused an operation.
+    #[error("{what}: {error}")]
+    Io {
+        /// The operation, such as `cannot start the worker process`.
+        what: &'static str,
+        /// The system's error.
+        error: std::io::Error,
+    },
+}
+
+fn known_profiles(known: &[String]) -> String {
+    match known {
+        [] => "it has none: its key `profiles` would define them".to_owned(),
+        names => format!("its profiles: {}", names.join(", ")),
+    }
+}
+
+fn problem_count(problems: usize) -> String {
+    match problems {
+        1 => "1 problem in the sweep file; nothing was submitted".to_owned(),
+        many => format!("{many} problems in the sweep file; nothing was submitted"),
+    }
+}
+
+impl CliError {
+    /// Returns the exit code of this error.
+    pub fn exit(&self) -> Exit {
+        match self {
+            CliError::Unreadable { .. } | CliError::Problems { .. } | CliError::NeitherFileNorSweep(..) => {
+                Exit::SweepFile
+            }
+            CliError::UnreadablePublished { .. } | CliError::PublishedProblems { .. } => Exit::SweepFile,
+            CliError::UnknownPublished(..) | CliError::NoReference(..) => Exit::Unknown,
+            CliError::NoDevices(_) | CliError::NoGpu(_) => Exit::Unknown,
+            CliError::NotRunning(_) | CliError::Unreachable { .. } | CliError::BadUrl(_) => Exit::NoCoordinator,
+            CliError::NotFound(_) | CliError::UnknownProfile { .. } => Exit::Unknown,
+            CliError::Server(error) => match error {
+                ServerError::NotLoopback(_) | ServerError::PortInUse(_) | ServerError::CannotListen { .. } => {
+                    Exit::Address
+                }
+                ServerError::Store(_) => Exit::State,
+                ServerError::Serve(_) => Exit::Internal,
+            },
+            CliError::Store(_) | CliError::Stalled(_) | CliError::Backup(_) => Exit::State,
+            CliError::Answer(error) => match error {
+                AnswerError::UnknownSweep { .. }
+                | AnswerError::UnknownName { .. }
+                | AnswerError::UnknownJob(_)
+                | AnswerError::NoJobId(_)
+                | AnswerError::AmbiguousJob { .. } => Exit::Unknown,
+                AnswerError::OldSource(_) => Exit::SweepFile,
+                AnswerError::Store(_) => Exit::State,
+            },
+            CliError::Worker(WorkerError::BadUrl(_) | WorkerError::Unreachable { .. }) => Exit::NoCoordinator,
+            CliError::Worker(
+                WorkerError::StateInUse(_) | WorkerError::State { .. } | WorkerError::OtherName { .. },
+            ) => Exit::State,
+            CliError::Worker(WorkerError::Cache { .. })
+            | CliError::Coordinator(_)
+            | CliError::WorkerEnded(_)
+            | CliError::Io { .. } => Exit::Internal,
+        }
+    }
+}

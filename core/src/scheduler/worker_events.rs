@@ -1,0 +1,127 @@
+//! Handles what workers send and fail to send: connections, heartbeats, reports and expired leases.
+
+use super::connections::{Connection, DispatchPause};
+use super::event::{Effect, Heartbeat, Report, ReportBody, Session};
+use super::job_entry::JobState;
+use super::record::{Ending, Record};
+use super::retry::{end_attempt, lose_attempt};
+use super::step::Step;
+use crate::id::{AttemptId, JobId, WorkerName};
+use crate::outcome::{Failure, FailureKind};
+use std::collections::BTreeSet;
+
+/// Accepts or rejects a new session.
+pub(super) fn connected(step: &mut Step<'_>, session: Session, connection: Connection) {
+    let (worker, holds) = (connection.worker.clone(), connection.busy.clone());
+    let Some(admission) = step.connections.admit(&worker, connection.instance) else {
+        return step.effects.push(Effect::Reject(session));
+    };
+    // The welcome names stale attempts, so that no stale attempt runs on until a separate stop message arrives.
+    let is_stale = |id: &&AttemptId| !step.state.is_current(&worker, **id);
+    step.effects.push(Effect::Welcome(session, holds.iter().filter(is_stale).copied().collect()));
+    step.effects.extend(admission.replaced.into_iter().map(Effect::Disconnect));
+    // Attempts that the worker was assigned and does not hold never reached it, or died with its process.
+    for lost in unclaimed(step, &worker, &holds) {
+        if admission.same_process {
+            // The same process would have reported the death of a runner.
+            let failure = format!("the assignment did not reach worker {worker}");
+            end_attempt(step, lost, Ending::Failed(Failure::new(FailureKind::Preempted, failure)));
+        } else {
+            lose_attempt(step, lost, format!("worker {worker} restarted and no longer runs the attempt"));
+        }
+    }
+    step.leases.worker_reconnected(&worker, &holds);
+    for id in holds {
+        if step.state.is_current(&worker, id) {
+            step.leases.claim(id.job, step.now.after(step.policy.lease));
+        }
+    }
+    step.connections.insert(session, connection);
+}
+
+/// The current attempts of the worker that it does not hold.
+fn unclaimed(step: &Step<'_>, worker: &WorkerName, holds: &BTreeSet<AttemptId>) -> Vec<AttemptId> {
+    let running = step.state.running.iter().map(|index| &step.state.jobs[*index as usize]);
+    let current = running.filter_map(|entry| match &entry.state {
+        JobState::Running { attempt, worker: assigned, .. } if assigned == worker => {
+            Some(AttemptId::new(entry.id, *attempt))
+        }
+        _ => None,
+    });
+    current.filter(|id| !holds.contains(id)).collect()
+}
+
+/// Renews leases, and frees the slots of stale attempts that the worker no longer runs.
+pub(super) fn heartbeat(step: &mut Step<'_>, heartbeat: Heartbeat) {
+    let Heartbeat { session, beat, holds } = heartbeat;
+    let (now, lease, state) = (step.now, step.policy.lease, &*step.state);
+    let Some(connection) = step.connections.get_mut(session) else { return };
+    connection.silent = false;
+    // The worker counts the leases of assignments on their way to it from this heartbeat too. Twice the lease bounds how long.
+    let is_new = |job: JobId| match state.job(job) {
+        Some(JobState::Running { since, .. }) => now < since.after(2 * lease),
+        _ => false,
+    };
+    let on_their_way = connection.busy.iter().filter(|id| is_new(id.job));
+    for id in holds.iter().chain(on_their_way) {
+        if state.is_current(&connection.worker, *id) {
+            step.leases.grant(id.job, now.after(lease));
+        }
+    }
+    let Connection { worker, busy, .. } = connection;
+    busy.retain(|id| holds.contains(id) || state.is_current(worker, *id));
+    // An attempt that the last heartbeat named and this one does not has ended. One that was never named may be on its way.
+    let named = std::mem::replace(&mut connection.named, holds.into_iter().collect());
+    named.difference(&connection.named).for_each(|ended| step.leases.confirm_end(*ended));
+    step.effects.push(Effect::Renew(session, beat));
+}
+
+/// Records a report of a current attempt. A report of a stale attempt is only acknowledged.
+pub(super) fn reported(step: &mut Step<'_>, session: Session, report: Report) {
+    let Report { sequence, attempt: id, body } = report;
+    let Some(connection) = step.connections.get_mut(session) else { return };
+    connection.silent = false;
+    if matches!(body, ReportBody::Ended(_)) {
+        connection.busy.remove(&id);
+        step.leases.confirm_end(id);
+    }
+    if step.state.is_current(&connection.worker, id) {
+        match &body {
+            ReportBody::Ended(Ending::Failed(failure)) if failure.kind == FailureKind::Preempted => {
+                connection.pause.start(step.now, step.policy);
+            }
+            ReportBody::Ended(Ending::Finished(_)) | ReportBody::Epoch(..) => {
+                connection.pause = DispatchPause::default();
+            }
+            ReportBody::Ended(Ending::Failed(_)) => {}
+        }
+        match body {
+            ReportBody::Epoch(epoch, measurements) => {
+                step.leases.grant(id.job, step.now.after(step.policy.lease));
+                step.record(Record::Epoch { attempt: id, epoch, measurements, at: step.now });
+            }
+            ReportBody::Ended(ending) => end_attempt(step, id, ending),
+        }
+    }
+    step.effects.push(Effect::Acknowledge(session, sequence));
+}
+
+/// Ends the attempts whose lease has expired.
+pub(super) fn tick(step: &mut Step<'_>) {
+    for job in step.leases.tick(step.now, step.policy.lease) {
+        let Some(JobState::Running { attempt, worker, .. }) = step.state.job(job).cloned() else {
+            step.leases.release(job);
+            continue;
+        };
+        let id = AttemptId::new(job, attempt);
+        for session in step.connections.mark_silent(&worker) {
+            step.effects.push(Effect::Stop { session, attempt: id });
+        }
+        let seconds = step.policy.lease.as_secs_f64();
+        lose_attempt(
+            step,
+            id,
+            format!("the lease expired: no sign of the attempt from worker {worker} for {seconds} s"),
+        );
+    }
+}
