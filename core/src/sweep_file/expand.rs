@@ -124,9 +124,8 @@ pub(super) fn expand(file: &mut File, paths: &Paths, complete: bool, problems: &
     let _ = grid::cross(&axes, &base, &mut |written| {
         let mut combination = written.clone();
         apply_overrides(overrides, &mut combination);
-        // Not `any`: every rule must see every combination.
-        let excluded = excludes.iter_mut().fold(false, |excluded, rule| rule.holds(&combination) || excluded);
-        if excluded {
+        // Every rule must see every combination, so this does not stop at the first match.
+        if excludes.iter_mut().filter_map(|rule| rule.holds(&combination).then_some(())).count() > 0 {
             return ControlFlow::Continue(());
         }
         all_excluded = false;

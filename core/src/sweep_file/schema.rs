@@ -22,7 +22,7 @@ pub fn schema() -> Value {
         let name = Key { name: Rc::from("profile"), span: 0..0 };
         _ = profile::read_keys(fields, &name, &paths);
     });
-    let values = Values { configuration: &configuration, paths: &paths };
+    let values = PathValues { configuration: &configuration, paths: &paths };
     let seed = json!({"type": "integer", "minimum": 0});
     let mut profile = map(&profile, Context::Value, false);
     profile["minProperties"] = 1.into();
@@ -59,17 +59,17 @@ fn keys(read: impl FnOnce(&mut Fields<'_>)) -> Vec<Declaration> {
 }
 
 /// The values at the paths of a configuration.
-struct Values<'a> {
+struct PathValues<'a> {
     configuration: &'a [Declaration],
     paths: &'a Paths,
 }
 
-impl Values<'_> {
+impl PathValues<'_> {
     /// A map from paths to the schemas that `schema` makes of the values there.
     fn at_paths(&self, schema: impl Fn(&Shape) -> Value) -> Value {
         let property = |name: &String| {
             let mut forms: Vec<Value> = Vec::new();
-            for form in self.shapes(name).iter().map(|shape| schema(shape)) {
+            for form in self.shapes(name).iter().map(&schema) {
                 if !forms.contains(&form) {
                     forms.push(form);
                 }

@@ -178,7 +178,7 @@ impl Layer {
         self.inner().into_iter().map(total).fold(own, usize::saturating_add)
     }
 
-    /// The lists of layers that it is made of, where it is.
+    /// The lists of layers inside this layer.
     pub(super) fn inner(&self) -> Vec<&[Layer]> {
         match self {
             Layer::Residual { body, shortcut: Shortcut::Projection(around) } => vec![body, around],
