@@ -124,8 +124,12 @@ pub(super) fn expand(file: &mut File, paths: &Paths, complete: bool, problems: &
     let _ = grid::cross(&axes, &base, &mut |written| {
         let mut combination = written.clone();
         apply_overrides(overrides, &mut combination);
-        // Every rule must see every combination, so this does not stop at the first match.
-        if excludes.iter_mut().filter_map(|rule| rule.holds(&combination).then_some(())).count() > 0 {
+        // Not `any`: every rule must see every combination.
+        let mut excluded = false;
+        for rule in excludes.iter_mut() {
+            excluded |= rule.holds(&combination);
+        }
+        if excluded {
             return ControlFlow::Continue(());
         }
         all_excluded = false;
