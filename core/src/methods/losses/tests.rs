@@ -292,7 +292,10 @@ fn every_loss_has_a_form_for_devices_that_does_not_change_its_state() {
     }
     let learned = Learned { steps: 3, transition: Vec::new(), latent: Vec::new() };
     let mut cce = Loss::Cce(Cce {}).criterion(setting(2, &[0])).unwrap();
-    assert_eq!(cce.learned(learned.clone()).unwrap_err(), "this loss learns nothing, found 3 steps of another loss");
+    assert_eq!(
+        cce.learned(learned.clone()).unwrap_err(),
+        "expected no state for this loss, found 3 steps of another loss"
+    );
     let mut lccn = Loss::Lccn(Lccn { alpha: 1.0, refresh: 2, warm_up: 3 }).criterion(setting(2, &[0])).unwrap();
     let before = lccn.state();
     assert!(lccn.learned(learned).unwrap_err().starts_with("expected 2 rows of 2 shares"));
@@ -314,7 +317,7 @@ fn a_loss_without_state_rejects_the_state_of_another() {
     let mut cce = Loss::Cce(Cce {}).criterion(setting(2, &[0])).unwrap();
     assert!(cce.state().is_empty() && cce.restore(&[]).is_ok());
     assert!(!cce.wants_start() && !cce.wants_review(41) && cce.kept().is_none() && cce.transition().is_none());
-    assert!(cce.restore(b"lccn\0").unwrap_err().contains("keeps no state"));
+    assert!(cce.restore(b"lccn\0").unwrap_err().contains("expected no state"));
 }
 
 #[test]
