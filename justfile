@@ -84,6 +84,10 @@ _pytorch:
     test -x target/pytorch/bin/python || python3 -m venv target/pytorch
     target/pytorch/bin/python -m pip install --quiet --requirement benches/pytorch/requirements.txt
 
+# Tests that need large programs, which CI does not install: gradients against PyTorch, computed anew.
+integration: pytorch-fixtures
+    cargo test --locked -p plusminus-engines --lib -- pytorch
+
 # Write PyTorch's results of one training step of each network, for the engines' tests.
 pytorch-fixtures: _pytorch
     target/pytorch/bin/python benches/pytorch/fixtures.py
