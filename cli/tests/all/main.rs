@@ -5,14 +5,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-#[cfg(target_os = "linux")]
-mod chaos;
 mod command_line;
 mod compare;
 mod divergence;
 mod errors;
-#[cfg(target_os = "linux")]
-mod gpus;
 mod parents;
 mod resume;
 mod select;

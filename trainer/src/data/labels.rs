@@ -250,7 +250,7 @@ mod tests {
     fn open_set_noise_needs_images_of_no_class() {
         let refusal = labels_of(&images(), 1, |c| c.noise = OPEN).unwrap_err();
         assert!(
-            refusal.starts_with("open-set noise on `fashion-mnist-10k`: expected at least 400 images"),
+            refusal.starts_with("open-set noise on `fashion-mnist-10k`: expected a pool of at least 400 images"),
             "{refusal}"
         );
     }
