@@ -80,7 +80,7 @@ pub trait Device: Send {
     /// Returns an error if the arguments do not match the kernel's parameters or the driver refuses the launch.
     fn launch(&mut self, launch: &Launch) -> Result<(), DeviceError>;
 
-    /// Computes a convolution with a library, in its [`ProductPrecision`] precision. Returns false if the device has no library that supports it.
+    /// Computes a convolution with a library, in its `precision`. Returns false if the device has no library that supports it.
     ///
     /// # Errors
     /// Returns the library's error.

@@ -1,7 +1,7 @@
 //! Declared keys as data: what reference pages and the JSON Schema are generated from.
 //!
 //! Nothing is listed twice: a declaration is recorded by the code that reads and checks the key, see
-//! [`Record::of`](super::fields::Record::of).
+//! `Record::of`.
 
 use super::Bounds;
 

@@ -1,7 +1,7 @@
 //! Reads files that users write: YAML text becomes values with their places, keys are declared once, and every problem is
 //! collected with a remedy.
 //!
-//! - `yaml`: text to [`node`] trees, within limits on size, depth and count.
+//! - `yaml`: text to `node` trees, within limits on size, depth and count.
 //! - `node`: values that carry the byte range they were read from.
 //! - `fields`: typed, range-checked access to the keys of one map. Methods declare their parameters with it.
 //! - [`declaration`]: the same declarations as data; `json_schema` turns them into a JSON Schema.
