@@ -214,7 +214,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// Waits until the condition `what` holds.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let found = within(PATIENCE, || holds().then_some(()));
-    assert!(found.is_some(), "waited in vain: {what}");
+    assert!(found.is_some(), "timed out waiting until {what}");
 }
 
 /// Waits until `find` returns something, at most for `patience`.

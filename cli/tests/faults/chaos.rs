@@ -298,10 +298,9 @@ fn run_rounds(devices: Devices) {
         let started = Instant::now();
         while cluster.jobs("finished") < JOBS {
             if cluster.jobs("failed") > 0 {
-                // A runner that is killed three times before its jobs finish an epoch uses up their attempts. On a busy host an epoch of
-                // an unoptimised build takes seconds.
+                // A runner of several jobs that is killed three times before any of them finishes an epoch uses up their attempts.
                 let status = cluster.place.run(&["status"]).stdout;
-                let slow = status.contains("given up after 3 failures");
+                let slow = devices == Devices::Gpus && status.contains("given up after 3 failures");
                 assert!(slow, "seed {seed}: {status}");
                 cluster.place.run(&["resume", "chaos", "--failed"]).good();
             }
