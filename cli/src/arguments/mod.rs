@@ -15,7 +15,7 @@ pub use daemons::{CoordinatorArgs, RunArgs, RunnerArgs, WorkerArgs};
 pub use maintenance::{BackupArgs, CompletionsArgs, ManArgs, RestoreArgs};
 pub use output::Output;
 pub use parse::Slots;
-pub use sweeps::{CancelArgs, CheckArgs, ExplainArgs, ResumeArgs, StatusArgs, SubmitArgs, WatchArgs};
+pub use sweeps::{CheckArgs, ExplainArgs, OneSweepArgs, ResumeArgs, StatusArgs, WatchArgs};
 pub use tables::{CompareArgs, SignificanceArgs, TableArgs, TableOfSweepArgs};
 pub use target::{SweepArgs, TargetArgs};
 pub use training::{ResourceArgs, SupervisionArgs, TrainingArgs};
@@ -69,7 +69,8 @@ pub enum Command {
     ///
     /// Jobs that have a result are not trained again. Submitting a changed file under the same name drops the
     /// unfinished jobs that the new file no longer contains.
-    Submit(SubmitArgs),
+    #[command(after_help = sweeps::SUBMIT_EXAMPLES)]
+    Submit(OneSweepArgs),
     /// Show the progress of sweeps and the connected workers
     Status(StatusArgs),
     /// Follow a sweep until its last job has ended
@@ -97,7 +98,7 @@ pub enum Command {
     /// Cancel the unfinished jobs of a sweep
     ///
     /// Results are kept, and so are jobs that another sweep wants. `plusminus resume SWEEP` queues the jobs again.
-    Cancel(CancelArgs),
+    Cancel(OneSweepArgs),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     /// Write one man page per command into a directory

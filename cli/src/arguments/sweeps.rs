@@ -5,7 +5,7 @@ use super::target::{SweepArgs, TargetArgs};
 use clap::Args;
 use std::path::PathBuf;
 
-const SUBMIT_EXAMPLES: &str = "\
+pub(super) const SUBMIT_EXAMPLES: &str = "\
 Examples:
   # Hand a sweep to the coordinator that runs on .plusminus, and follow it
   plusminus submit sweeps/fashion-mnist.yaml
@@ -30,25 +30,10 @@ pub struct CheckArgs {
     pub output: Output,
 }
 
-/// `submit`
+/// `submit` and `cancel`
 #[derive(Debug, Args)]
-#[command(after_help = SUBMIT_EXAMPLES)]
-pub struct SubmitArgs {
-    /// The sweep to submit.
-    #[command(flatten)]
-    pub sweep: SweepArgs,
-    /// The coordinator.
-    #[command(flatten)]
-    pub target: TargetArgs,
-    /// Output format
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
-    pub output: Output,
-}
-
-/// `cancel`
-#[derive(Debug, Args)]
-pub struct CancelArgs {
-    /// The sweep to cancel.
+pub struct OneSweepArgs {
+    /// The sweep to submit or to cancel.
     #[command(flatten)]
     pub sweep: SweepArgs,
     /// The coordinator.

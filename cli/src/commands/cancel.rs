@@ -1,6 +1,6 @@
 //! `plusminus cancel SWEEP`
 
-use crate::arguments::{CancelArgs, Output};
+use crate::arguments::{OneSweepArgs, Output};
 use crate::client::LiveClient;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -8,7 +8,7 @@ use crate::sweep_source::SweepSource;
 use crate::terminal;
 use serde_json::json;
 
-pub async fn run(arguments: CancelArgs) -> Result<Exit, CliError> {
+pub async fn run(arguments: OneSweepArgs) -> Result<Exit, CliError> {
     let source = SweepSource::resolve(&arguments.sweep)?;
     let mut client = LiveClient::open(&arguments.target).await?;
     let dropped = client.cancel(source.name()).await?.dropped;

@@ -1,6 +1,6 @@
 //! `plusminus submit SWEEP`
 
-use crate::arguments::{Output, SubmitArgs};
+use crate::arguments::{OneSweepArgs, Output};
 use crate::client::LiveClient;
 use crate::error::CliError;
 use crate::exit::Exit;
@@ -9,7 +9,7 @@ use crate::{hints, terminal};
 use plusminus_proto::v1;
 use serde_json::json;
 
-pub async fn run(arguments: SubmitArgs) -> Result<Exit, CliError> {
+pub async fn run(arguments: OneSweepArgs) -> Result<Exit, CliError> {
     let source = SweepSource::resolve(&arguments.sweep)?;
     let mut client = LiveClient::open(&arguments.target).await?;
     let name = source.name().to_owned();
