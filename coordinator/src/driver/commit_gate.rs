@@ -3,7 +3,7 @@
 //! The gate does no input or output and reads no clock. The driver and the simulation of clusters both run it.
 
 use plusminus_core::scheduler::{Effect, Event, Heartbeat, Record, Scheduler, Session, WallTime};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Owns the scheduler, the effects of the events since the last commit, and heartbeats that were answered during a commit.
 ///
@@ -67,14 +67,10 @@ impl CommitGate {
 
     /// The renewals among the effects that are held back, to be performed early because the commit takes long.
     pub fn early_renewals(&mut self) -> Vec<Effect> {
-        let effects = std::mem::take(&mut self.effects);
-        let may_renew =
-            |effect: &Effect| matches!(effect, Effect::Renew(session, _) if !is_stopped(&effects, *session));
-        let early: Vec<bool> = effects.iter().map(may_renew).collect();
-        let mut renewals = Vec::new();
-        for (effect, early) in effects.into_iter().zip(early) {
-            if early { renewals.push(effect) } else { self.effects.push(effect) }
-        }
+        let stopped: BTreeSet<Session> = self.effects.iter().filter_map(stopped_session).collect();
+        let is_early = |effect: &Effect| matches!(effect, Effect::Renew(session, _) if !stopped.contains(session));
+        let (renewals, held) = std::mem::take(&mut self.effects).into_iter().partition(is_early);
+        self.effects = held;
         renewals
     }
 
@@ -82,7 +78,8 @@ impl CommitGate {
     /// stop: the lease of a stopped attempt must not be renewed, since another worker may get the job.
     pub fn hold_heartbeat(&mut self, heartbeat: Heartbeat) -> Option<Effect> {
         let Heartbeat { session, beat, .. } = heartbeat;
-        let renewal = (!is_stopped(&self.effects, session)).then_some(Effect::Renew(session, beat));
+        let is_stopped = self.effects.iter().filter_map(stopped_session).any(|stopped| stopped == session);
+        let renewal = (!is_stopped).then_some(Effect::Renew(session, beat));
         self.held.insert(session, heartbeat);
         renewal
     }
@@ -98,9 +95,9 @@ impl CommitGate {
     }
 }
 
-/// Whether one of the effects stops an attempt of the session.
-fn is_stopped(effects: &[Effect], session: Session) -> bool {
-    effects.iter().any(|effect| matches!(effect, Effect::Stop { session: stopped, .. } if *stopped == session))
+/// The session whose worker the effect stops, if it stops one.
+fn stopped_session(effect: &Effect) -> Option<Session> {
+    if let Effect::Stop { session, .. } = effect { Some(*session) } else { None }
 }
 
 #[cfg(test)]
