@@ -30,7 +30,7 @@ fn geometries() -> Vec<Geometry> {
         // Many rows of pixels that chunks do not divide evenly.
         square(7, [19, 2], [1, 16], 3, 1, 1),
         row,
-        // Linear layers. The second has so many weights that all rows are one chunk.
+        // Linear layers. The weights of the second are numerous enough that all rows form one chunk.
         square(9, [1, 1], [400, 48], 1, 1, 0),
         square(2, [1, 1], [2000, 2112], 1, 1, 0),
     ]
