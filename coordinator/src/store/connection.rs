@@ -7,7 +7,7 @@ use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
 /// The version of the schema that this plusminus writes, kept in SQLite's `user_version`.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 /// The name of the store's file in the state directory.
 pub(super) const FILE: &str = "plusminus.sqlite";
 const LOCK: &str = "lock";

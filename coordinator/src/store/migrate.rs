@@ -10,11 +10,27 @@ pub(super) fn create_tables(connection: &Connection) -> Result<()> {
     in_one_transaction(connection, SCHEMA)
 }
 
+/// Changes of version 4 to `cells`, `job_states` and `job_facts`, from version 3. The step from older versions creates these tables anew.
+const STATES_FROM_3: &str = "";
+/// Changes of version 4 to the other tables, from any older version.
+const OTHERS_FROM_3: &str = "";
+
 /// Migrates the tables from version `found` to the current version.
 pub(super) fn migrate_from(connection: &Connection, found: u32) -> Result<()> {
-    if found == VERSION {
-        return Ok(());
-    }
+    let statements = match found {
+        VERSION => return Ok(()),
+        3 => STATES_FROM_3.to_owned(),
+        _ => from_1_or_2(found),
+    };
+    // While a table is replaced, references of other tables are broken.
+    connection.pragma_update(None, "foreign_keys", false)?;
+    let migrated = in_one_transaction(connection, &(statements + OTHERS_FROM_3));
+    connection.pragma_update(None, "foreign_keys", true)?;
+    migrated
+}
+
+/// The statements that replace the tables of versions 1 and 2.
+fn from_1_or_2(found: u32) -> String {
     // Version 2 counts failures without progress, and its view marks superseded rows. Version 3 has short rows of jobs: the long facts
     // have a table of their own. The other tables' references follow the first renaming, not the second.
     let (states, cells) = (older::states(found, "job_states"), older::CELLS);
@@ -26,7 +42,7 @@ pub(super) fn migrate_from(connection: &Connection, found: u32) -> Result<()> {
     let columns =
         "number, id, cell, seed, state, attempts, failures, reached_before, not_before, result, kept, failure_kind,
                    failure";
-    let statements = format!(
+    format!(
         r#"DROP VIEW metrics;
            DROP VIEW sweep_results;
            ALTER TABLE jobs RENAME TO job_states;
@@ -41,12 +57,7 @@ pub(super) fn migrate_from(connection: &Connection, found: u32) -> Result<()> {
            ALTER TABLE job_states_new RENAME TO job_states;
            ALTER TABLE cells_new RENAME TO cells;
            {views}"#
-    );
-    // While a table is replaced, references of other tables are broken.
-    connection.pragma_update(None, "foreign_keys", false)?;
-    let migrated = in_one_transaction(connection, &statements);
-    connection.pragma_update(None, "foreign_keys", true)?;
-    migrated
+    )
 }
 
 /// Queries that give the rows of older versions the current column names.
