@@ -159,7 +159,7 @@ fn first_result(run: &mut Daemon) -> String {
 #[test]
 fn a_full_disk_stalls_a_run_and_keeps_every_reported_result() {
     let place = Place::new();
-    place.file("small.yaml", SMALL.replace("epochs: 2", "epochs: 1").replace("seeds: 2", "seeds: 6"));
+    place.file("small.yaml", SMALL.replace("epochs: 2", "epochs: 1").replace("seeds: 2", "seeds: 20"));
     let Some(mount) = Mount::new(&place, "size=1m") else { return };
     let mut run = place.start(&["run", "small.yaml", "--slots", "2"]);
     let mut log = first_result(&mut run);
@@ -178,7 +178,7 @@ fn a_full_disk_stalls_a_run_and_keeps_every_reported_result() {
 #[test]
 fn a_run_continues_when_its_disk_has_room_again() {
     let place = Place::new();
-    place.file("small.yaml", SMALL.replace("epochs: 2", "epochs: 1").replace("seeds: 2", "seeds: 3"));
+    place.file("small.yaml", SMALL.replace("epochs: 2", "epochs: 1").replace("seeds: 2", "seeds: 10"));
     let Some(mount) = Mount::new(&place, "size=1m") else { return };
     let mut run = place.start(&["run", "small.yaml", "--slots", "1"]);
     first_result(&mut run);

@@ -84,9 +84,9 @@ fn results_survive_a_killed_coordinator_and_the_worker_reconnects() {
 #[test]
 fn a_coordinator_killed_after_ten_results_has_lost_none() {
     let place = Place::new();
-    let tiny = SMALL.replace("seeds: 2", "seeds: 5").replace("epochs: 2", "epochs: 1\n  train_size: 200");
+    let tiny = SMALL.replace("seeds: 2", "seeds: 5").replace("epochs: 2", "epochs: 1").replace("1500", "200");
     let (coordinator, url) = place.coordinator();
-    place.submit("small", &tiny.replace("validation: 0.9", "test_size: 100"));
+    place.submit("small", &tiny.replace("1000", "100"));
     let _worker = place.worker(&url, "w", &["--slots", "2"]);
     eventually("ten jobs are finished", || finished(&place) == 10);
     coordinator.kill();
@@ -118,7 +118,7 @@ fn a_killed_runner_loses_only_its_attempt() {
     let place = Place::new();
     let (_coordinator, url) = place.coordinator();
     let worker = place.worker(&url, "w", &[]);
-    place.submit("small", &SMALL.replace("epochs: 2", "epochs: 4"));
+    place.submit("small", &SMALL.replace("epochs: 2", "epochs: 12"));
     place.wait_for_an_epoch();
     let runner = children(worker.id())[0];
     signal(runner, "KILL");

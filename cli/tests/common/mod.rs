@@ -13,7 +13,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::{NamedTempFile, TempDir};
 
-/// Two losses under one kind of noise and two seeds: four jobs of about a second each.
+/// Two losses under one kind of noise and two seeds: four jobs, each of a fraction of a second.
 pub const SMALL: &str = "\
 sweep: small
 seeds: 2
@@ -24,7 +24,9 @@ base:
   optimizer: {name: adam, lr: 1e-3}
   epochs: 2
   batch_size: 64
-  validation: 0.9
+  train_size: 1500
+  test_size: 1000
+  validation: 0.4
 grid:
   loss: [cce, gce]
 ";
