@@ -22,7 +22,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// Describes the expected form.
 pub fn worker_name(text: &str) -> Result<String, IdError> {
-    text.parse().map(|WorkerName(name)| name)
+    text.parse::<WorkerName>().map(|name| name.0)
 }
 
 /// Jobs that train at once on each device; `None` chooses the number automatically.

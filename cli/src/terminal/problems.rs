@@ -15,7 +15,8 @@ pub fn render(name: &str, text: &str, problems: &[Problem]) -> String {
         let snippet = Snippet::source(text).path(&name).annotation(annotation);
         let mut group = Group::with_title(Level::ERROR.primary_title(&title)).element(snippet);
         if let Some(help) = &problem.help {
-            group = group.element(Level::HELP.message(display_text::message(help).to_string()));
+            let lines: Vec<String> = help.lines().map(|text| display_text::line(text).to_string()).collect();
+            group = group.element(Level::HELP.message(lines.join("\n")));
         }
         Renderer::styled().render(&[group])
     });

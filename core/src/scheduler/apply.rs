@@ -1,8 +1,7 @@
 //! Applies records to the state, live and on a restart.
 
-use super::intake::Reported;
 use super::job_counts::CountsBySweepSet;
-use super::job_entry::{JobIndex, JobState, QueuePosition, SweepSetIndex};
+use super::job_entry::{JobIndex, JobState, QueuePosition, Reported, SweepSetIndex};
 use super::record::{Ending, NewCell, NewJob, Next, Record, StoredState};
 use super::state::{State, SweepEntry};
 use super::time::WallTime;

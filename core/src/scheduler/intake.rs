@@ -4,6 +4,7 @@
 //! lost connection a worker may repeat reports, which are the same then, so only the first of each epoch counts.
 
 use super::event::ReportBody;
+use super::job_entry::Reported;
 use super::record::Ending;
 use crate::display_text;
 use crate::id::Digest;
@@ -18,30 +19,6 @@ const MOST: usize = 1 << 44;
 const MOST_CLASSES: usize = 1 << 16;
 /// The longest name of an engine, in characters.
 const LONGEST_ENGINE: usize = 200;
-
-/// What the current attempt at a job has reported.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Reported {
-    /// The number of epochs.
-    pub epochs: u32,
-    /// Whether a loss was infinite or NaN. Such an attempt can fail, but not finish.
-    pub diverging: bool,
-    /// Whether an epoch had no metric of test samples.
-    pub untested: bool,
-    /// Whether an epoch lacked a metric of validation samples.
-    pub unvalidated: bool,
-}
-
-impl Reported {
-    /// Adds an epoch.
-    pub fn add(&mut self, epoch: u32, measurements: &Measurements) {
-        let lacks = |metrics: &[Metric]| metrics.iter().any(|metric| !measurements.contains_key(metric));
-        self.epochs = self.epochs.max(epoch);
-        self.diverging |= measurements.iter().any(|(metric, value)| metric.range().diverges(*value));
-        self.untested |= lacks(Metric::OF_EVERY_EPOCH);
-        self.unvalidated |= lacks(Metric::OF_VALIDATION);
-    }
-}
 
 /// What is known of the current attempt at a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -46,9 +46,8 @@ pub use event::{
     SubmitSummary, Ticket,
 };
 pub use handle::Scheduler;
-pub use intake::Reported;
 pub use job_counts::JobCounts;
-pub use job_entry::{JobState, Reached};
+pub use job_entry::{JobState, Reached, Reported};
 pub use policy::Policy;
 pub use record::{Ending, NewCell, NewJob, Next, Origin, Record, StoredState};
 pub use state::{DurableJob, State};

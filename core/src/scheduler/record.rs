@@ -1,7 +1,6 @@
 //! Records: the committed state changes.
 
-use super::intake::Reported;
-use super::job_entry::Reached;
+use super::job_entry::{Reached, Reported};
 use super::time::WallTime;
 use crate::id::{AttemptId, CellId, Digest, JobId, SweepName, WorkerName};
 use crate::metric::{EpochSelection, Measurements};

@@ -2,9 +2,9 @@
 
 use super::device_class::DeviceClass;
 use super::id_index::IdIndex;
-use super::intake::{AttemptReports, Reported};
+use super::intake::AttemptReports;
 use super::job_counts::CountsBySweepSet;
-use super::job_entry::{JobEntry, JobIndex, JobState, QueuePosition, Reached};
+use super::job_entry::{JobEntry, JobIndex, JobState, QueuePosition, Reached, Reported};
 use super::parents::Parents;
 use super::queue::{Queue, QueueKey};
 use super::record::{NewCell, NewJob};
