@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(journal.close(), 0);
         let modes = fs::read_dir(state.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().permissions());
         let modes: Vec<u32> = modes.map(|mode| mode.mode() & 0o7777).collect();
-        assert!(modes.len() >= 3 && modes.iter().all(|mode| *mode == 0o600), "{modes:o?}");
+        assert!(modes.len() >= 3 && modes.iter().all(|mode| *mode == 0o600), "{modes:?}");
         assert_eq!(fs::metadata(state.path()).unwrap().permissions().mode() & 0o7777, 0o700);
     }
 

@@ -52,7 +52,7 @@ fn what_a_run_leaves_is_private_whatever_the_umask() {
     let run = ["run", "family.yaml", "--weights", "kept", "--checkpoint-every", "1epochs"];
     succeeded(&run_without_umask(&place, &run));
     succeeded(&run_without_umask(&place, &["backup", "copy"]));
-    [&state, &place.path().join("kept"), &place.path().join("copy")].map(|path| assert_private(path));
+    [state.clone(), place.path().join("kept"), place.path().join("copy")].iter().for_each(|path| assert_private(path));
     assert!(modes(&state).iter().any(|(path, ..)| path.ends_with("plusminus.sqlite")));
     assert!(modes(&state.join("weights")).len() > 1 && modes(&state.join("worker")).len() > 3);
 
