@@ -147,18 +147,18 @@ class Ours:
     def command(self, name: str, *options: str) -> list[str]:
         return [self.program, name, *options, "--coordinator", self.url]
 
-    def sweep(self, jobs: int) -> str:
-        """A sweep file of so many jobs."""
+    def sweep(self, jobs: int, epochs: int) -> str:
+        """A sweep file of so many jobs, with so many epochs each."""
         path = self.place / "many.yaml"
         path.write_text(
             f"sweep: many\nseeds: {jobs // len(LOSSES)}\n"
-            "base: {dataset: fashion-mnist-10k, model: cnn, optimizer: adam, epochs: 1}\n"
+            f"base: {{dataset: fashion-mnist-10k, model: cnn, optimizer: adam, epochs: {epochs}}}\n"
             f"grid: {{loss: [{', '.join(LOSSES)}]}}\n"
         )
         return str(path)
 
-    def submit(self, jobs: int) -> float:
-        path, began = self.sweep(jobs), time.monotonic()
+    def submit(self, jobs: int, epochs: int = 1) -> float:
+        path, began = self.sweep(jobs, epochs), time.monotonic()
         run(self.command("submit", path))
         return time.monotonic() - began
 
@@ -212,9 +212,9 @@ def points(figures: dict[str, Figure], arguments: argparse.Namespace, place: pat
     jobs, epochs = 1280, arguments.epochs
     ours = Ours(arguments, place / "points")
     with ours.coordinator() as (daemon, _):
-        ours.submit(jobs)
+        ours.submit(jobs, epochs)
         before = processor(daemon.pid)
-        with ours.worker(arguments.slots, "--epochs", str(epochs)) as worker:
+        with ours.worker(arguments.slots, "--metrics", str(METRICS)) as worker:
             seconds = ours.finish()
             used = [processor(daemon.pid) - before, processor(worker.pid), sum(map(processor, children(worker.pid)))]
         told = ours.ask("SELECT count(*) FROM epochs")[0]

@@ -2,7 +2,10 @@
 
 use crate::arguments::{Arguments, Command};
 use crate::terminal;
+use plusminus_core::display_text;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format;
 
 /// Starts logging at the level that `-v` or RUST_LOG selects.
 pub fn start(arguments: &Arguments) {
@@ -14,7 +17,16 @@ pub fn start(arguments: &Arguments) {
         _ => "trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // One event is one line, whatever a worker or a file name contains.
+    let fields = format::debug_fn(|writer, field, value| {
+        let text = format!("{value:?}");
+        match field.name() {
+            "message" => write!(writer, "{}", display_text::line(&text)),
+            name => write!(writer, "{name}={}", display_text::line(&text)),
+        }
+    });
     tracing_subscriber::fmt()
+        .fmt_fields(fields.delimited(" "))
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(terminal::stderr_has_colour())

@@ -59,7 +59,7 @@ fn main() {
     let each = (self::cpu() - cpu).as_secs_f64() * 1e6 / ended as f64;
     println!("  {each:.1} µs of CPU a job (target 50 µs, the network included)");
 
-    let points = epochs(&mut store, &mut scheduler);
+    let points = epochs(directory.path());
     println!("{points:.0} metric points/s durable (target 200,000)");
 
     let mut left = 0;
@@ -118,18 +118,15 @@ fn facts() -> Box<Facts> {
     Box::new(Facts { parameters: 1, samples, noise_rate: 0.1, transition, data, engine, weights, start, kept })
 }
 
+fn connected() -> Event {
+    let (worker, device) = (WorkerName("w".into()), DeviceClass::Cpu);
+    Event::Connected { session: SESSION, worker, instance: 1, slots: SLOTS, device, holds: vec![] }
+}
+
 /// Assigns and ends at least `most` jobs if there are as many. Each transaction has the reports of one worker with many slots.
 fn train(store: &mut Store, scheduler: &mut Scheduler, most: usize) -> usize {
-    let connected = Event::Connected {
-        session: SESSION,
-        worker: WorkerName("w".into()),
-        instance: 1,
-        slots: SLOTS,
-        device: DeviceClass::Cpu,
-        holds: vec![],
-    };
     let mut effects = scheduler.handle(WallTime(10), Event::Disconnected(SESSION));
-    effects.extend(scheduler.handle(WallTime(10_000_000), connected));
+    effects.extend(scheduler.handle(WallTime(10_000_000), connected()));
     let mut ended = 0;
     while ended < most {
         let mut given = Vec::new();
@@ -147,17 +144,26 @@ fn train(store: &mut Store, scheduler: &mut Scheduler, most: usize) -> usize {
         }
         ended += given.len();
         for attempt in given {
-            let body = ReportBody::Ended(Ending::Finished(facts()));
-            let report = Report { sequence: ended as u64, attempt, body };
-            effects.extend(scheduler.handle(WallTime(10_000_000), Event::Reported(SESSION, report)));
+            let epoch = ReportBody::Epoch(1, Measurements::from([(Metric::TestAccuracy, 0.5)]));
+            for body in [epoch, ReportBody::Ended(Ending::Finished(facts()))] {
+                let report = Report { sequence: ended as u64, attempt, body };
+                effects.extend(scheduler.handle(WallTime(10_000_000), Event::Reported(SESSION, report)));
+            }
         }
     }
     store.commit(&records(effects)).unwrap();
     ended
 }
 
-/// Reports epochs of many attempts for some seconds. Returns metric points per second.
-fn epochs(store: &mut Store, scheduler: &mut Scheduler) -> f64 {
+/// Reports epochs of many attempts for some seconds, in a store of its own. Returns metric points per second.
+fn epochs(place: &Path) -> f64 {
+    let (mut store, mut scheduler) = (Store::open(&place.join("long")).unwrap(), Scheduler::new(Policy::default()));
+    let submission = read(&format!(
+        "sweep: long\nseeds: {SLOTS}\nbase: {{dataset: fashion-mnist-10k, model: cnn, loss: cce, optimizer: adam, epochs: 1000000}}\n"
+    ));
+    for event in [Event::Submit(Ticket(0), submission), connected()] {
+        store.commit(&records(scheduler.handle(WallTime(10_000_000), event))).unwrap();
+    }
     let metrics = [
         Metric::TrainLoss,
         Metric::CleanAccuracy,

@@ -1,9 +1,8 @@
 //! The file in the state directory with the coordinator's address, for clients.
 
-use crate::atomic_file;
 use crate::store::{self, StoreError};
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +18,7 @@ impl AddressFile {
     /// If the directory cannot be written.
     pub fn write(directory: &Path, address: SocketAddr) -> Result<Self, StoreError> {
         let path = directory.join(FILE);
-        match atomic_file::replace(&path, &format!("http://{address}\n")) {
+        match plusminus_files::replace(&path, ".part", |out| writeln!(out, "http://{address}")) {
             Ok(()) => Ok(AddressFile(path)),
             Err(error) => Err(StoreError::Unusable { path, error }),
         }

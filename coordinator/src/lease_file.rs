@@ -1,10 +1,9 @@
 //! The file in the state directory with the lease length, for the next coordinator process. A worker that is cut off relies on the lease
 //! that it was given, even if the coordinator has been restarted with shorter leases since.
 
-use crate::atomic_file;
 use crate::store::StoreError;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,7 +41,7 @@ impl LeaseFile {
     /// # Errors
     /// If the directory cannot be written.
     pub fn write(&self, length: Duration) -> Result<(), StoreError> {
-        let written = atomic_file::replace(&self.path, &format!("{}\n", length.as_millis()));
+        let written = plusminus_files::replace(&self.path, ".part", |out| writeln!(out, "{}", length.as_millis()));
         written.map_err(|error| StoreError::Unusable { path: self.path.clone(), error })
     }
 }

@@ -6,13 +6,12 @@
 //! - [`answer`]: answers to users' queries, the same with and without a running coordinator.
 //! - [`progress`]: the progress of running attempts, in memory only.
 //! - `selection`: sweeps with hyper-parameter selection.
-//! - [`address`], `lease_file`, `atomic_file`: small files in the state directory.
+//! - [`address`], `lease_file`: small files in the state directory.
 //!
 //! *Architecture invariants:* gRPC handlers only translate; only the driver's task changes the scheduler; only the store's thread writes.
 
 pub mod address;
 pub mod answer;
-mod atomic_file;
 pub mod driver;
 mod lease_file;
 pub mod progress;

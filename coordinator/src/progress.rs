@@ -14,6 +14,12 @@ pub struct LiveProgress {
     devices: BTreeMap<Session, Vec<v1::Device>>,
 }
 
+/// Whether a job with that many epochs can have made this progress. An unknown number of epochs is not compared.
+pub(crate) fn is_plausible(progress: v1::Progress, epochs: Option<u32>) -> bool {
+    let v1::Progress { epoch, epochs: announced, step, steps } = progress;
+    epoch <= announced && step <= steps && epochs.is_none_or(|epochs| announced == epochs)
+}
+
 #[derive(Debug)]
 struct AttemptProgress {
     attempt: Attempt,

@@ -324,7 +324,7 @@ async fn weights_with_a_wrong_digest_are_refused_and_never_served() {
 async fn a_watcher_that_does_not_read_slows_nothing_down() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
-    served.submit(SWEEP).await.unwrap();
+    served.submit(&SWEEP.replace("epochs: 1", "epochs: 300")).await.unwrap();
     let mut worker = Worker::connect(&served, "w", 1, vec![]).await;
     let of = worker.assignment().await;
     let request = v1::WatchRequest { sweep: "small".to_owned() };
@@ -388,5 +388,79 @@ async fn users_resume_cancelled_sweeps_and_failed_jobs_and_explain_jobs() {
     served.sweeps().cancel(v1::CancelRequest { sweep: "small".to_owned() }).await.unwrap();
     assert_eq!(resume(true, &[]).await.unwrap_err().code(), Code::FailedPrecondition);
     assert_eq!(resume(false, &[]).await.unwrap(), 4, "the whole sweep, as in a new submission");
+    served.stop().await;
+}
+
+/// The next message to a worker that is not an acknowledgement of another report.
+async fn stopped(worker: &mut Worker) -> v1::AttemptId {
+    match worker.next_message().await {
+        to_worker::Message::Stop(stop) => stop.of.unwrap(),
+        other => panic!("expected a stop, found {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn an_impossible_report_reaches_no_table_and_stops_its_attempt() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    served.submit(SWEEP).await.unwrap();
+    let mut worker = Worker::connect(&served, "w", 1, vec![]).await;
+    let of = worker.assignment().await;
+    worker.report(1, &of, epoch(7.0)).await;
+    assert_eq!(stopped(&mut worker).await, of);
+    worker.acknowledged(1).await;
+    // Later reports of the attempt are acknowledged and change nothing.
+    worker.report(2, &of, finished()).await;
+    worker.acknowledged(2).await;
+    assert_eq!(served.finished().await, 0);
+    assert!(served.results().await.iter().all(|job| job.value.is_none()));
+    let request = v1::ExplainRequest { job: of.job.clone() };
+    let explained = served.sweeps().explain(request).await.unwrap().into_inner();
+    let attempt = &explained.attempts[0];
+    let reason = "worker w reported an impossible value: test_accuracy 7 at epoch 1 (expected 0 to 1)";
+    assert_eq!((attempt.ending.as_str(), attempt.message.as_str()), ("infrastructure", reason));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn no_worker_changes_the_progress_of_anothers_attempt() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    served.submit(&SWEEP.replace("epochs: 1", "epochs: 10")).await.unwrap();
+    let mut alice = Worker::connect(&served, "alice", 1, vec![]).await;
+    let of = alice.assignment().await;
+    let mut mallory = Worker::connect(&served, "mallory", 0, vec![]).await;
+    let progress = |epoch, epochs| {
+        let progress = Some(v1::Progress { epoch, epochs, step: 1, steps: 2 });
+        let report = v1::ProgressReport { of: Some(of.clone()), progress };
+        v1::FromWorker { message: Some(from_worker::Message::Progress(report)) }
+    };
+    alice.sender.send(progress(3, 10)).await.unwrap();
+    alice.sender.send(progress(77, 99)).await.unwrap();
+    alice.report(1, &of, epoch(0.5)).await;
+    alice.acknowledged(1).await;
+    mallory.sender.send(progress(9, 10)).await.unwrap();
+    mallory.report(1, &of, epoch(0.9)).await;
+    mallory.acknowledged(1).await;
+    let running = served.status().await.running_jobs.remove(0);
+    assert_eq!(running.progress.map(|progress| (progress.epoch, progress.epochs)), Some((3, 10)));
+    assert_eq!(running.last.map(|last| last.measurements["test_accuracy"]), Some(0.5));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_with_a_name_that_would_forge_output_is_refused() {
+    let state = tempfile::tempdir().unwrap();
+    let served = Served::on(state.path(), Policy::default()).await;
+    for name in ["", "w\nsmall  9 jobs: 9 finished", &"n".repeat(1_000)] {
+        let hello = v1::Hello { worker: name.to_owned(), ..v1::Hello::default() };
+        let message = v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) };
+        let outbound = tokio_stream::once(message);
+        let mut client = WorkerServiceClient::new(served.channel.clone());
+        let refused = client.session(outbound).await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert!(refused.message().contains("expected a worker name") && !refused.message().contains('\n'));
+        assert!(refused.message().len() < 500, "{}", refused.message());
+    }
     served.stop().await;
 }

@@ -1,12 +1,13 @@
 //! Identifiers of jobs, cells, sweeps, workers, attempts and weights files.
 
+use crate::display_text;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
 /// A text that is not an identifier of the expected form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected {expected}, found {found:?}")]
+#[error("expected {expected}, found \"{}\"", display_text::shortened(found, 80))]
 pub struct IdError {
     expected: &'static str,
     found: String,
@@ -269,13 +270,34 @@ impl AttemptId {
     }
 }
 
-/// The name of a worker. It stays the same over reconnections and restarts of the worker.
+/// The name of a worker: 1 to 100 letters, digits and some punctuation. It stays the same over reconnections and restarts of the worker.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub struct WorkerName(pub String);
 
+impl WorkerName {
+    /// The most characters of a name.
+    pub const LONGEST: usize = 100;
+
+    /// Whether a name may contain the character.
+    pub fn is_allowed(c: char) -> bool {
+        c.is_ascii_alphanumeric() || "-_.:@+".contains(c)
+    }
+}
+
+impl FromStr for WorkerName {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let good = !text.is_empty() && text.len() <= WorkerName::LONGEST && text.chars().all(WorkerName::is_allowed);
+        let expected = "a worker name of 1 to 100 letters, digits, `-`, `_`, `.`, `:`, `@` and `+`";
+        good.then(|| WorkerName(text.to_owned())).ok_or_else(|| IdError { expected, found: text.to_owned() })
+    }
+}
+
+/// Names that older versions allowed may contain anything.
 impl fmt::Display for WorkerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        display_text::shortened(&self.0, WorkerName::LONGEST).fmt(f)
     }
 }
 
@@ -305,5 +327,11 @@ mod tests {
         assert!("../up".parse::<Digest>().is_err());
         assert!("".parse::<SweepName>().is_err());
         assert!("../up".parse::<SweepName>().is_err());
+        let long = "n".repeat(101);
+        for name in ["", "a b", "w\nsmall  9 jobs", "\u{1b}[31m", "w\u{202e}", "wörker", long.as_str()] {
+            assert!(name.parse::<WorkerName>().is_err(), "{name:?}");
+        }
+        assert!("gpu-7.cluster.example:2@rack+1_a".parse::<WorkerName>().is_ok());
+        assert_eq!(WorkerName("w\n9 finished".into()).to_string(), r"w\n9 finished", "an old name is shown escaped");
     }
 }

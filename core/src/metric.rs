@@ -1,7 +1,9 @@
 //! Metrics, which are measured after every epoch, and [`EpochSelection`], which chooses the epoch that a table shows.
 
+mod range;
 mod selection;
 
+pub use range::Range;
 pub use selection::{EpochSelection, Selected, UnknownSelection, select, selected};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -11,7 +13,7 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 
 macro_rules! metrics {
-    ($($(#[doc = $doc:literal])+ $variant:ident $name:literal $better:ident $unit:ident,)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident $name:literal $better:ident $unit:ident $range:ident,)+) => {
         /// A quantity measured after every epoch.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         pub enum Metric {
@@ -47,73 +49,81 @@ macro_rules! metrics {
                     Metric::ClassAccuracy(_) => Unit::Share,
                 }
             }
+
+            /// The values that it can have.
+            pub fn range(self) -> Range {
+                match self {
+                    $(Metric::$variant => Range::$range,)+
+                    Metric::ClassAccuracy(_) => Range::Share,
+                }
+            }
         }
     };
 }
 
 metrics! {
     /// Mean loss over the training samples under their given labels, accumulated during the epoch's steps.
-    TrainLoss "train_loss" Lower Plain,
+    TrainLoss "train_loss" Lower Plain Loss,
     /// Share of the correctly labelled training samples that the network classifies as labelled.
-    CleanAccuracy "clean_accuracy" Higher Share,
+    CleanAccuracy "clean_accuracy" Higher Share Share,
     /// Share of the mislabelled training samples that the network classifies as (wrongly) labelled: memorisation.
-    NoisyAccuracy "noisy_accuracy" Lower Share,
+    NoisyAccuracy "noisy_accuracy" Lower Share Share,
     /// Share of the mislabelled training samples that the network classifies as their true class.
-    RecoveredAccuracy "recovered_accuracy" Higher Share,
+    RecoveredAccuracy "recovered_accuracy" Higher Share Share,
     /// Mean of the job's own loss over the validation samples under their given (noisy) labels.
-    ValidationLoss "validation_loss" Lower Plain,
+    ValidationLoss "validation_loss" Lower Plain Loss,
     /// Accuracy on the validation samples under their given (noisy) labels.
-    ValidationAccuracy "validation_accuracy" Higher Share,
+    ValidationAccuracy "validation_accuracy" Higher Share Share,
     /// Accuracy on the test samples, whose labels are never corrupted.
-    TestAccuracy "test_accuracy" Higher Share,
+    TestAccuracy "test_accuracy" Higher Share Share,
     /// Learning rate of the epoch.
-    LearningRate "learning_rate" Higher Plain,
+    LearningRate "learning_rate" Higher Plain NonNegative,
     /// Training samples per second in the epoch, without evaluation.
-    ImagesPerSecond "images_per_second" Higher Plain,
+    ImagesPerSecond "images_per_second" Higher Plain NonNegative,
     /// Mean softmax of the given label over the correctly labelled training samples.
-    SoftmaxClean "softmax_clean" Higher Share,
+    SoftmaxClean "softmax_clean" Higher Share Share,
     /// Mean softmax of the given (wrong) label over the mislabelled training samples.
-    SoftmaxNoisy "softmax_noisy" Lower Share,
+    SoftmaxNoisy "softmax_noisy" Lower Share Share,
     /// Area under the receiver operating characteristic of the given label's softmax as a detector of correct labels.
-    SoftmaxAuroc "softmax_auroc" Higher Share,
+    SoftmaxAuroc "softmax_auroc" Higher Share Share,
     /// Highest minus lowest accuracy on the test samples of one class.
-    ClassAccuracySpread "class_accuracy_spread" Lower Share,
+    ClassAccuracySpread "class_accuracy_spread" Lower Share Share,
     /// Population standard deviation of the classes' test accuracies.
-    ClassAccuracyStd "class_accuracy_std" Lower Share,
+    ClassAccuracyStd "class_accuracy_std" Lower Share Share,
     /// Lowest accuracy on the test samples of one class.
-    ClassAccuracyWorst "class_accuracy_worst" Higher Share,
+    ClassAccuracyWorst "class_accuracy_worst" Higher Share Share,
     /// Accuracy on test, training and validation samples together under their true labels.
-    HybridAccuracy "hybrid_accuracy" Higher Share,
+    HybridAccuracy "hybrid_accuracy" Higher Share Share,
     /// Share of the pruned training samples that are mislabelled.
-    PruningPrecision "pruning_precision" Higher Share,
+    PruningPrecision "pruning_precision" Higher Share Share,
     /// Share of the mislabelled training samples that are pruned.
-    PruningRecall "pruning_recall" Higher Share,
+    PruningRecall "pruning_recall" Higher Share Share,
     /// Share of the training samples that are not pruned.
-    PruningKept "pruning_kept" Higher Share,
+    PruningKept "pruning_kept" Higher Share Share,
     /// Mean ‖∂L/∂z‖₁ over the correctly labelled training samples.
-    GradientClean "gradient_clean" Higher Plain,
+    GradientClean "gradient_clean" Higher Plain NonNegative,
     /// Mean ‖∂L/∂z‖₁ over the mislabelled training samples.
-    GradientNoisy "gradient_noisy" Lower Plain,
+    GradientNoisy "gradient_noisy" Lower Plain NonNegative,
     /// Variance of ‖∂L/∂z‖₁ over the training samples.
-    GradientVariance "gradient_variance" Higher Plain,
+    GradientVariance "gradient_variance" Higher Plain NonNegative,
     /// Mean ‖∂L/∂z‖₁ of the mislabelled over that of all training samples; below 1 if mislabelled samples have smaller gradients.
-    GradientNoisyRatio "gradient_noisy_ratio" Lower Plain,
+    GradientNoisyRatio "gradient_noisy_ratio" Lower Plain NonNegative,
     /// Spearman's correlation, over the training samples, of ‖∂L/∂z‖₁ with ‖∂L/∂W‖₁ of the last layer's weights.
-    GradientRankCorrelation "gradient_rank_correlation" Higher Plain,
+    GradientRankCorrelation "gradient_rank_correlation" Higher Plain Correlation,
     /// Mean of −∂L/∂z of the true class over the mislabelled training samples; positive if a step makes the true class more probable.
-    TrueClassPull "true_class_pull" Higher Plain,
+    TrueClassPull "true_class_pull" Higher Plain Finite,
     /// Share of the mislabelled training samples with positive −∂L/∂z of the true class.
-    TrueClassPullShare "true_class_pull_share" Higher Share,
+    TrueClassPullShare "true_class_pull_share" Higher Share Share,
     /// I(h; given | true) in nats on training samples, minus its expectation under independence; h is the predicted class.
-    DependenceTrain "dependence_train" Lower Plain,
+    DependenceTrain "dependence_train" Lower Plain Finite,
     /// I(h; given | true) in nats on validation samples, minus its expectation under independence; h is the predicted class.
-    DependenceValidation "dependence_validation" Lower Plain,
+    DependenceValidation "dependence_validation" Lower Plain Finite,
     /// ln|det U(h, given)| − ln|det U(h, true)| − ln|det T| on training samples; 0 if h and given labels are independent given true labels.
-    DmiResidualTrain "dmi_residual_train" Lower Plain,
+    DmiResidualTrain "dmi_residual_train" Lower Plain Finite,
     /// ln|det U(h, given)| − ln|det U(h, true)| − ln|det T| on validation samples.
-    DmiResidualValidation "dmi_residual_validation" Lower Plain,
+    DmiResidualValidation "dmi_residual_validation" Lower Plain Finite,
     /// Σ|T̂ − T| / number of classes, for the loss's transition matrix T̂ and the realised one T.
-    TransitionError "transition_error" Lower Plain,
+    TransitionError "transition_error" Lower Plain NonNegative,
 }
 
 /// A class with metrics of its own, by its index below [`Class::COUNT`].
@@ -155,6 +165,11 @@ impl Metric {
             matches!(self, NoisyAccuracy | RecoveredAccuracy | SoftmaxNoisy | SoftmaxAuroc | PruningRecall);
         accuracies || matches!(self, GradientNoisy | GradientNoisyRatio | TrueClassPull | TrueClassPullShare)
     }
+
+    /// The metrics that every epoch of a job has.
+    pub const OF_EVERY_EPOCH: &'static [Metric] = &[Metric::TestAccuracy];
+    /// The metrics that every epoch of a job with validation samples has as well.
+    pub const OF_VALIDATION: &'static [Metric] = &[Metric::ValidationLoss, Metric::ValidationAccuracy];
 }
 
 impl fmt::Display for Metric {

@@ -45,7 +45,7 @@ impl Cache {
 
     /// Writes a temporary file, syncs and renames it, so that no other process sees a partial file.
     fn write(&self, path: &Path, content: &[u8]) -> std::io::Result<()> {
-        fs::create_dir_all(&self.directory)?;
+        plusminus_files::create_dir(&self.directory)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.directory)?;
         file.write_all(blake3::hash(content).as_bytes())?;
         file.write_all(content)?;

@@ -2,6 +2,7 @@
 
 use crate::convert::{Invalid, attempt_id, attempts, parent_weights, required_attempt};
 use crate::v1::{self, from_worker, to_worker};
+use plusminus_core::display_text;
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::scheduler::{DeviceClass, Effect, Ending, Event, Heartbeat, Report, ReportBody, Session};
 
@@ -31,7 +32,8 @@ fn understood(report: v1::Report) -> Result<Report, Invalid> {
     Report::try_from(report).or_else(|error| {
         let attempt = of?;
         let message = format!(
-            "the worker sent a malformed report: {error}; check that worker and coordinator have the same version"
+            "the worker sent a malformed report: {}; check that worker and coordinator have the same version",
+            display_text::shortened(&error.to_string(), 300)
         );
         let failure = Failure::new(FailureKind::Infrastructure, message);
         Ok(Report { sequence, attempt, body: ReportBody::Ended(Ending::Failed(failure)) })

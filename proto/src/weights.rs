@@ -3,8 +3,8 @@
 //! A file is named after its digest, so a file with the right name has the right content or is damaged. All functions block.
 
 use plusminus_core::id::{Digest, Digester};
+use plusminus_files::Unfinished;
 use std::fs::{self, File};
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -106,8 +106,8 @@ pub fn parts(directory: &Path, digest: Digest) -> io::Result<impl Iterator<Item 
 /// If the content does not match `digest` or is too long, or the disk fails.
 pub fn receive(directory: &Path, digest: Digest, parts: impl IntoIterator<Item = Vec<u8>>) -> Result<(), ReceiveError> {
     let failed = |error| ReceiveError::Disk { path: directory.to_owned(), error };
-    fs::create_dir_all(directory).map_err(failed)?;
-    let (unfinished, mut file) = Unfinished::create(directory, digest).map_err(failed)?;
+    plusminus_files::create_dir(directory).map_err(failed)?;
+    let mut unfinished = unfinished(directory, digest).map_err(failed)?;
     let (mut digester, mut length) = (Digester::default(), 0);
     for part in parts {
         length += part.len() as u64;
@@ -115,16 +115,15 @@ pub fn receive(directory: &Path, digest: Digest, parts: impl IntoIterator<Item =
             return Err(ReceiveError::TooLong);
         }
         digester.update(&part);
-        file.write_all(&part).map_err(failed)?;
+        unfinished.file().write_all(&part).map_err(failed)?;
     }
     let found = digester.finish();
     if found != digest {
         return Err(ReceiveError::Other { expected: digest, found });
     }
-    file.sync_all().map_err(failed)?;
-    fs::rename(&unfinished.0, path(directory, digest)).map_err(failed)?;
+    unfinished.finish().map_err(failed)?;
     // The new name is durable once the directory is synced.
-    File::open(directory).and_then(|opened| opened.sync_all()).map_err(failed)
+    plusminus_files::sync_dir(directory).map_err(failed)
 }
 
 /// Removes unfinished files of killed processes. No other process may be writing into `directory`.
@@ -147,25 +146,9 @@ pub fn is_unfinished(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == UNFINISHED)
 }
 
-/// A file with a unique name that is removed on drop unless it was renamed.
-struct Unfinished(PathBuf);
-
-impl Unfinished {
-    /// Creates the file. The name is random, because processes in different containers may share a disk and have equal process ids.
-    fn create(directory: &Path, digest: Digest) -> io::Result<(Self, File)> {
-        let random = RandomState::new().hash_one(());
-        let path = directory.join(format!("{digest}.{random:016x}.{UNFINISHED}"));
-        // An existing file belongs to another process.
-        let file = File::create_new(&path)?;
-        Ok((Unfinished(path), file))
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // A renamed file no longer exists under this name.
-        let _ = fs::remove_file(&self.0);
-    }
+/// A temporary file for the weights.
+fn unfinished(directory: &Path, digest: Digest) -> io::Result<Unfinished> {
+    Unfinished::create(&path(directory, digest), &format!(".{UNFINISHED}"))
 }
 
 #[cfg(test)]
@@ -209,9 +192,9 @@ mod tests {
     fn unfinished_files_of_the_same_weights_have_unique_names() {
         let directory = tempfile::tempdir().unwrap();
         let digest = Digest::of(b"weights");
-        let made = [0; 2].map(|_| Unfinished::create(directory.path(), digest).unwrap());
+        let made = [0; 2].map(|_| unfinished(directory.path(), digest).unwrap());
         assert_eq!(names(directory.path()).len(), 2);
-        assert!(made.iter().all(|(unfinished, _)| is_unfinished(&unfinished.0)));
+        assert!(made.iter().all(|unfinished| is_unfinished(unfinished.path())));
         drop(made);
         assert_eq!(names(directory.path()), [""; 0]);
     }

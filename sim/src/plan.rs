@@ -49,7 +49,7 @@ impl Plan {
             });
             let origin = parent.map(|job| Origin { job, at });
             jobs.push(PlannedJob {
-                job: NewJob { id: job_id(seed), cell: cell(), seed, origin },
+                job: NewJob { id: job_id(seed), cell: cell_id(seed), seed, origin },
                 epochs,
                 epoch_duration: rng.delay(1_500, 6_000),
                 fails,
@@ -66,7 +66,7 @@ impl Plan {
         Submission {
             name: Plan::sweep(),
             source: "".into(),
-            cells: vec![NewCell { id: cell(), configuration: "{}".into() }],
+            cells: self.jobs.iter().map(PlannedJob::cell).collect(),
             jobs: self.jobs.iter().map(|planned| planned.job).collect(),
         }
     }
@@ -114,6 +114,11 @@ impl Plan {
 }
 
 impl PlannedJob {
+    /// The cell, of which the coordinator reads only the number of epochs.
+    fn cell(&self) -> NewCell {
+        NewCell { id: self.job.cell, configuration: format!(r#"{{"epochs":{}}}"#, self.epochs).into() }
+    }
+
     /// The weights that the job keeps for an epoch selection.
     pub fn weights(&self, at: EpochSelection) -> Digest {
         Digest::of(format!("{} {at}", self.job.id).as_bytes())
@@ -146,7 +151,7 @@ impl PlannedJob {
             samples: Samples { train: 1, validation: 0, test: 1 },
             noise_rate: 0.0,
             transition: TransitionMatrix::identity(2),
-            data: String::new(),
+            data: Digest::of(b"data").to_string(),
             engine: "simulated".to_owned(),
             weights: self.weights(EpochSelection::Final).to_string(),
             start: None,
@@ -161,8 +166,8 @@ impl PlannedJob {
     }
 }
 
-fn cell() -> CellId {
-    "c".repeat(32).parse().unwrap_or_else(|_| unreachable!("it is an id"))
+fn cell_id(seed: u64) -> CellId {
+    format!("{:032x}", 0xce11 + (seed << 16)).parse().unwrap_or_else(|_| unreachable!("it is an id"))
 }
 
 fn job_id(seed: u64) -> JobId {

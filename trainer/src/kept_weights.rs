@@ -1,15 +1,16 @@
 //! The weights that a finished job keeps, and the files that hold them: of the last epoch and of the best ones.
 
-use crate::atomic_file;
 use plusminus_core::id::{Digest, JobId};
 use plusminus_core::metric::EpochSelection;
 use plusminus_engines::Weights;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+/// The extension of temporary files. Caches remove those that killed processes leave behind.
+const TEMPORARY_SUFFIX: &str = ".part";
 
 /// The weights after one epoch.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,15 +51,16 @@ impl KeptWeights {
     /// The file system's, with the path.
     pub fn write_named(&self, directory: &Path, job: JobId) -> io::Result<Vec<PathBuf>> {
         let directory = directory.join(job.to_string());
-        fs::create_dir_all(&directory).map_err(|error| with_path(&directory, error))?;
+        plusminus_files::create_dir(&directory).map_err(|error| with_path(&directory, error))?;
         let mut paths = Vec::new();
         for (selection, snapshot) in self.selections() {
             let path = directory.join(format!("{selection}.safetensors"));
             let bytes = snapshot.safetensors(job, selection)?;
-            atomic_file::write(&path, |out| out.write_all(&bytes)).map_err(|error| with_path(&path, error))?;
+            plusminus_files::replace(&path, TEMPORARY_SUFFIX, |out| out.write_all(&bytes))
+                .map_err(|error| with_path(&path, error))?;
             paths.push(path);
         }
-        atomic_file::sync_directory(&directory).map_err(|error| with_path(&directory, error))?;
+        plusminus_files::sync_dir(&directory).map_err(|error| with_path(&directory, error))?;
         Ok(paths)
     }
 
@@ -83,11 +85,12 @@ impl KeptWeights {
             let bytes = snapshot.ok_or_else(missing)?.safetensors(job, *selection)?;
             let digest = Digest::of(&bytes);
             let path = directory.join(digest.file_name());
-            atomic_file::write(&path, |out| out.write_all(&bytes)).map_err(|error| with_path(&path, error))?;
+            plusminus_files::replace(&path, TEMPORARY_SUFFIX, |out| out.write_all(&bytes))
+                .map_err(|error| with_path(&path, error))?;
             Ok((*selection, digest))
         };
         let written = wanted.iter().map(write).collect::<io::Result<_>>()?;
-        atomic_file::sync_directory(directory).map_err(|error| with_path(directory, error))?;
+        plusminus_files::sync_dir(directory).map_err(|error| with_path(directory, error))?;
         Ok(written)
     }
 }
@@ -114,6 +117,7 @@ fn with_path(path: &Path, error: io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     use crate::train::tests::job;
     use plusminus_core::job::Job;

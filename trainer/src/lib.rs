@@ -10,7 +10,6 @@
 //! *Architecture invariant:* all random numbers come from the job's own streams, and sums have a fixed order. A job that is trained
 //! twice gives the same bytes, whatever the number of threads.
 
-pub(crate) mod atomic_file;
 pub mod checkpoint;
 pub mod data;
 pub(crate) mod diagnostics;

@@ -1,9 +1,9 @@
 //! A worker that does not train, for `benches/orchestration.py`. Daemon, runner processes and protocol are those of `plusminus worker`; only
-//! the training loop is replaced: it validates its job, waits for the given time, reports the given number of epochs, and ends.
+//! the training loop is replaced: it validates its job, waits for the given time, reports the epochs of the job, and ends.
 //!
-//! `noop-worker --coordinator URL --state DIR [--slots N] [--epochs N] [--work MILLISECONDS] [--gaps DIR]`
+//! `noop-worker --coordinator URL --state DIR [--slots N] [--metrics N] [--work MILLISECONDS] [--gaps DIR]`
 //!
-//! - `--epochs`: the number of epochs that each job reports, with ten metrics each. Default: 0.
+//! - `--metrics`: the number of metrics of each epoch, from 1 to 10. Default: 1.
 //! - `--work`: the duration of a job, varied randomly by up to a half.
 //! - `--gaps`: a directory for one file per runner, with the idle times between its jobs in milliseconds, one per line.
 
@@ -26,17 +26,18 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+/// The metrics that an epoch can have. The first is required, and the last two are if there are validation samples.
 const METRICS: [Metric; 10] = [
+    Metric::TestAccuracy,
     Metric::TrainLoss,
     Metric::CleanAccuracy,
     Metric::NoisyAccuracy,
     Metric::RecoveredAccuracy,
-    Metric::ValidationLoss,
-    Metric::ValidationAccuracy,
-    Metric::TestAccuracy,
     Metric::LearningRate,
     Metric::ImagesPerSecond,
     Metric::PruningKept,
+    Metric::ValidationLoss,
+    Metric::ValidationAccuracy,
 ];
 
 /// The command-line arguments.
@@ -45,14 +46,14 @@ struct Arguments {
     coordinator: String,
     state: PathBuf,
     slots: u32,
-    epochs: u32,
+    metrics: usize,
     work: u64,
     gaps: Option<PathBuf>,
 }
 
 impl Arguments {
     fn read(mut words: impl Iterator<Item = OsString>) -> Result<Arguments, Box<dyn Error>> {
-        let mut arguments = Arguments { slots: 128, ..Arguments::default() };
+        let mut arguments = Arguments { slots: 128, metrics: 1, ..Arguments::default() };
         while let Some(name) = words.next() {
             let value = words.next().ok_or_else(|| format!("expected a value after {}", name.display()))?;
             let text = value.to_string_lossy();
@@ -60,7 +61,7 @@ impl Arguments {
                 "--coordinator" => arguments.coordinator = text.into_owned(),
                 "--state" => arguments.state = value.into(),
                 "--slots" => arguments.slots = text.parse()?,
-                "--epochs" => arguments.epochs = text.parse()?,
+                "--metrics" => arguments.metrics = text.parse()?,
                 "--work" => arguments.work = text.parse()?,
                 "--gaps" => arguments.gaps = Some(value.into()),
                 // Arguments that the daemon appends for its runners; not used here.
@@ -83,9 +84,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The daemon.
 async fn work(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    let Arguments { coordinator, state, slots, epochs, work, gaps } = arguments;
+    let Arguments { coordinator, state, slots, metrics, work, gaps } = arguments;
     let mut forwarded: Vec<OsString> = vec!["runner".into()];
-    forwarded.extend(["--epochs".into(), epochs.to_string().into(), "--work".into(), work.to_string().into()]);
+    forwarded.extend(["--metrics".into(), metrics.to_string().into(), "--work".into(), work.to_string().into()]);
     forwarded.extend(gaps.into_iter().flat_map(|gaps| ["--gaps".into(), gaps.into()]));
     let runner = RunnerOptions { program: std::env::current_exe()?, arguments: forwarded };
     let device = v1::Device { name: "cpu".to_owned(), slots, ..v1::Device::default() };
@@ -131,21 +132,25 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
 
 fn train(assignment: &v1::Assignment, observer: &mut dyn Observer, arguments: &Arguments) -> Result<Facts, Failure> {
     let failed = |error: &dyn Error| Failure::new(FailureKind::UserError, error.to_string());
-    assignment.job().map_err(|error| failed(&error))?;
+    let job = assignment.job().map_err(|error| failed(&error))?;
     if arguments.work > 0 {
         // Between 0.5 and 1.5 times the duration, so that jobs do not end simultaneously.
         let share = RandomState::new().hash_one(assignment.seed) % 1_000;
         std::thread::sleep(Duration::from_micros(arguments.work * (500 + share)));
     }
-    for epoch in 1..=arguments.epochs {
+    for epoch in 1..=job.configuration.epochs {
         let value = |metric| (metric, 1.0 / (f64::from(epoch) + 2.0));
-        if observer.epoch(epoch, &Measurements::from_iter(METRICS.map(value))).is_break() {
+        if observer
+            .epoch(epoch, &Measurements::from_iter(METRICS.into_iter().take(arguments.metrics).map(value)))
+            .is_break()
+        {
             return Err(Failure::new(FailureKind::Preempted, "stopped"));
         }
     }
     let transition = TransitionMatrix::identity(10);
     let digest = "0".repeat(64);
-    let samples = Samples { train: 9_000, validation: 1_000, test: 10_000 };
+    let validation = if arguments.metrics < METRICS.len() { 0 } else { 1_000 };
+    let samples = Samples { train: 9_000, validation, test: 10_000 };
     Ok(Facts {
         parameters: 1,
         samples,

@@ -56,6 +56,8 @@ impl Journal {
     pub fn open(directory: &Path) -> Result<(Journal, Vec<OutboxEntry>), WorkerError> {
         let path = directory.join(FILE);
         let failed = |error| WorkerError::State { path: path.clone(), error };
+        // SQLite gives the files beside it the same mode.
+        plusminus_files::open(&path).map_err(failed)?;
         let (connection, entries) = match open(&path) {
             Ok(opened) => opened,
             Err(OpenError::Io(error)) => return Err(failed(io::Error::other(error))),
@@ -65,6 +67,7 @@ impl Journal {
                 warn!(
                     "cannot read the outbox {path} ({problem}): renamed to {aside}; its reports are lost and their jobs are trained again"
                 );
+                plusminus_files::open(&directory.join(FILE)).map_err(failed)?;
                 open(directory.join(FILE).as_path()).map_err(|error| failed(io::Error::other(error.to_string())))?
             }
         };

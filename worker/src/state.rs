@@ -2,7 +2,7 @@
 
 use crate::error::WorkerError;
 use std::fs::{self, File, TryLockError};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 const LOCK: &str = "lock";
@@ -25,10 +25,9 @@ impl StateDirectory {
         let failed = |error| WorkerError::State { path: path.to_owned(), error };
         // Absolute, because runners may have another working directory.
         let path = std::path::absolute(path).map_err(failed)?;
-        fs::create_dir_all(&path).map_err(failed)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK)).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(StateDirectory { path, _lock: lock }),
+        plusminus_files::own_dir(&path).map_err(failed)?;
+        match plusminus_files::lock(&path.join(LOCK)) {
+            Ok(lock) => Ok(StateDirectory { path, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(WorkerError::StateInUse(path)),
             Err(TryLockError::Error(error)) => Err(failed(error)),
         }
@@ -59,7 +58,7 @@ impl StateDirectory {
             (Some(before), _) => Ok(before),
             (None, given) => {
                 let name = given.unwrap_or_else(make);
-                fs::write(&path, format!("{name}\n")).map_err(failed)?;
+                plusminus_files::replace(&path, ".part", |out| writeln!(out, "{name}")).map_err(failed)?;
                 Ok(name)
             }
         }
@@ -81,6 +80,20 @@ mod tests {
         fs::write(place.path().join("file"), "").unwrap();
         let error = StateDirectory::open(&place.path().join("file/below")).unwrap_err();
         assert!(error.to_string().contains("--state"), "{error}");
+    }
+
+    #[test]
+    fn its_files_are_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().unwrap();
+        let state = StateDirectory::open(&place.path().join("below")).unwrap();
+        state.name(None, || "made".into()).unwrap();
+        let (journal, _) = crate::journal::Journal::open(state.path()).unwrap();
+        assert_eq!(journal.close(), 0);
+        let modes = fs::read_dir(state.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().permissions());
+        let modes: Vec<u32> = modes.map(|mode| mode.mode() & 0o7777).collect();
+        assert!(modes.len() >= 3 && modes.iter().all(|mode| *mode == 0o600), "{modes:?}");
+        assert_eq!(fs::metadata(state.path()).unwrap().permissions().mode() & 0o7777, 0o700);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Arguments of the commands that train or serve: `run`, `coordinator`, `worker` and `runner`.
 
 use super::output::format_parser;
-use super::parse::{address, seconds, threads};
+use super::parse::{address, seconds, threads, worker_name};
 use super::target::SweepArgs;
 use super::training::{ResourceArgs, SupervisionArgs, TrainingArgs};
 use clap::Args;
@@ -88,7 +88,7 @@ pub struct WorkerArgs {
     /// Name of the worker, unique among workers [default: made from the host's name]
     ///
     /// The name is kept in the state directory: a worker that restarts there has the same name.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = worker_name)]
     pub name: Option<String>,
     /// Directory for reports that are not yet delivered; one per worker [default: in the user's state directory]
     ///

@@ -1,5 +1,6 @@
 //! Parsers of option values: durations, counts, addresses, levels.
 
+use plusminus_core::id::{IdError, WorkerName};
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
@@ -14,6 +15,14 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     let seconds = units.into_iter().find_map(number).filter(|seconds| (0.001..=30.0 * 86_400.0).contains(seconds));
     let expected = || "expected a time above 0 and up to 30 days, such as 90s, 10m or 2h".to_owned();
     seconds.map(Duration::from_secs_f64).ok_or_else(expected)
+}
+
+/// Parses the name of a worker.
+///
+/// # Errors
+/// Describes the expected form.
+pub fn worker_name(text: &str) -> Result<String, IdError> {
+    text.parse::<WorkerName>().map(|name| name.0)
 }
 
 /// Jobs that train at once on each device; `None` chooses the number automatically.

@@ -5,6 +5,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::sweep_source::SweepFile;
 use crate::{hints, memory, published, terminal};
+use plusminus_core::display_text;
 use plusminus_core::id::CellId;
 use plusminus_core::job::Configuration;
 use plusminus_core::report::{Table, cell_names};
@@ -57,7 +58,7 @@ fn describe(sweep: &Sweep, profiles: &Profiles, list: bool) -> String {
         None => format!("{}: {all} jobs = {cells} × {} seeds\n", sweep.name, sweep.seeds.len()),
     };
     if let Some(description) = &sweep.description {
-        let _ = writeln!(text, "{description}");
+        let _ = writeln!(text, "{}", display_text::message(description));
     }
     let configurations = || trained.iter().map(|cell| cell.configuration.as_ref());
     let datasets: BTreeSet<String> = configurations().map(describe_data_set).collect();

@@ -6,6 +6,7 @@ use crate::commands::status::running_json;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::terminal;
+use plusminus_core::display_text::{line, message};
 use plusminus_core::outcome::FailureKind;
 use plusminus_proto::v1::{self, waiting::Why};
 use serde_json::{Value, json};
@@ -25,12 +26,13 @@ pub async fn run(arguments: ExplainArgs) -> Result<Exit, CliError> {
 }
 
 fn describe(job: &v1::ExplainResponse, live: bool) -> String {
-    let sweep = |sweep: &v1::WantedBy| format!("{}{}", sweep.sweep, if sweep.cancelled { " (cancelled)" } else { "" });
+    let sweep =
+        |sweep: &v1::WantedBy| format!("{}{}", line(&sweep.sweep), if sweep.cancelled { " (cancelled)" } else { "" });
     let sweeps: Vec<String> = job.sweeps.iter().map(sweep).collect();
     let sweeps = if sweeps.is_empty() { "no sweep".to_owned() } else { sweeps.join(", ") };
     let facts = [
-        ("job", job.job.clone()),
-        ("trains", summarize(&job.configuration)),
+        ("job", line(&job.job).to_string()),
+        ("trains", line(&summarize(&job.configuration)).to_string()),
         ("seed", job.seed.to_string()),
         ("wanted by", sweeps),
         ("state", describe_state(job, live)),
@@ -67,13 +69,13 @@ fn describe_failure(job: &v1::ExplainResponse) -> String {
     let failure = job.failure.clone().unwrap_or_default();
     match FailureKind::from(failure.kind()) {
         FailureKind::Diverged => {
-            format!("diverged: {}. This is a result: another attempt would diverge too", failure.message)
+            format!("diverged: {}. This is a result: another attempt would diverge too", line(&failure.message))
         }
         kind => {
             let sweep = job.sweeps.first().map_or("SWEEP", |sweep| sweep.sweep.as_str());
             let id = prefix(&job.job);
             let again = format!("`plusminus resume {sweep} --job {id}` queues it again");
-            format!("failed ({}): {}\n{again}", kind.name(), failure.message.trim_end())
+            format!("failed ({}): {}\n{again}", kind.name(), message(&failure.message))
         }
     }
 }
@@ -83,7 +85,7 @@ fn describe_running(job: &v1::ExplainResponse, live: bool) -> String {
     if !live {
         return format!(
             "was running on {} when its coordinator ended; the next coordinator resumes it",
-            running.worker
+            line(&running.worker)
         );
     }
     let epoch = match (running.progress, &running.last) {
@@ -92,7 +94,8 @@ fn describe_running(job: &v1::ExplainResponse, live: bool) -> String {
         _ => "no progress reported yet".to_owned(),
     };
     let (time, lease) = (format_duration(running.running_milliseconds), format_duration(job.lease_milliseconds));
-    format!("running on {} for {time}: {epoch}; without a heartbeat the lease expires in {lease}", running.worker)
+    let worker = line(&running.worker);
+    format!("running on {worker} for {time}: {epoch}; without a heartbeat the lease expires in {lease}")
 }
 
 fn describe_queued(job: &v1::ExplainResponse) -> String {
@@ -160,11 +163,11 @@ fn describe_attempts(attempts: &[v1::AttemptRow], live: bool) -> String {
         let started = format_time(attempt.started);
         let row = [
             attempt.attempt.to_string(),
-            attempt.worker.clone(),
+            line(&attempt.worker).to_string(),
             started,
             length,
             attempt.epochs.to_string(),
-            ending.to_owned(),
+            line(ending).to_string(),
         ];
         rows.push(row);
     }
@@ -175,7 +178,7 @@ fn describe_attempts(attempts: &[v1::AttemptRow], live: bool) -> String {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         text += &format!("{}\n", cells.join("  ").trim_end());
         if let Some(attempt) = attempt.filter(|attempt| !attempt.message.is_empty()) {
-            text += &format!("         {}\n", indent(&attempt.message, 9));
+            text += &format!("         {}\n", indent(&message(&attempt.message).to_string(), 9));
         }
     }
     text

@@ -6,6 +6,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::sweep_source::SweepSource;
 use crate::terminal;
+use plusminus_core::display_text::{line, message, shortened};
 use plusminus_core::outcome::FailureKind;
 use plusminus_proto::v1;
 use serde_json::{Value, json};
@@ -31,7 +32,7 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
     let width = status.sweeps.iter().map(|sweep| sweep.sweep.len()).max().unwrap_or(0);
     let mut text = String::new();
     for sweep in &status.sweeps {
-        text += &format!("{:width$}  {}\n", sweep.sweep, describe_jobs(sweep, live));
+        text += &format!("{:width$}  {}\n", line(&sweep.sweep).to_string(), describe_jobs(sweep, live));
         // Without a coordinator, no job of the store is running.
         for job in sweep.running_jobs.iter().filter(|_| live) {
             text += &format!("{:width$}  {}\n", "", describe_running(job));
@@ -41,7 +42,10 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
             let kind = FailureKind::from(failure.kind()).name();
             text += &format!(
                 "{:width$}  {} failed ({kind}), such as {}: {}\n",
-                "", failed.jobs, failed.example, failure.message
+                "",
+                failed.jobs,
+                line(&failed.example),
+                message(&failure.message)
             );
         }
     }
@@ -53,7 +57,7 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
         text += "no sweep has been submitted\n";
     }
     for worker in &status.workers {
-        text += &format!("worker {}  {} of {} slots busy", worker.worker, worker.busy, worker.slots);
+        text += &format!("worker {}  {} of {} slots busy", line(&worker.worker), worker.busy, worker.slots);
         if worker.rests_milliseconds > 0 {
             let seconds = worker.rests_milliseconds.div_ceil(1000);
             text += &format!(", gets no jobs for {seconds} s because it gave jobs back");
@@ -75,6 +79,7 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
 fn describe_device(device: &v1::Device) -> String {
     const GIBIBYTE: f64 = (1u64 << 30) as f64;
     let v1::Device { name, slots, model, memory, driver, reading } = device;
+    let [name, model, driver] = [name, model, driver].map(|text| shortened(text, 100));
     let memory = *memory as f64 / GIBIBYTE;
     let slots = if *slots == 1 { "1 slot".to_owned() } else { format!("{slots} slots") };
     let Some(reading) = reading else { return format!("{name}  {model}, driver {driver}, {slots}, {memory:.0} GiB") };
@@ -127,7 +132,8 @@ fn describe_running(job: &v1::RunningJob) -> String {
     };
     let attempt = if of.attempt > 1 { format!(", attempt {}", of.attempt) } else { String::new() };
     let seconds = job.running_milliseconds / 1000;
-    format!("job {} (seed {}{attempt})  {epoch}, {seconds} s on {}", of.job, job.seed, job.worker)
+    let (id, worker) = (line(&of.job), line(&job.worker));
+    format!("job {id} (seed {}{attempt})  {epoch}, {seconds} s on {worker}", job.seed)
 }
 
 /// Returns a sweep's status as `--output json` prints it.
@@ -186,6 +192,29 @@ fn worker_json(worker: &v1::WorkerStatus) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn foreign_text_forges_no_line_of_the_status() {
+        let forged = "x\nsmall  9 jobs: 9 finished\n\u{1b}[31m\u{202e}";
+        let failure = v1::Failure { message: forged.to_owned(), ..v1::Failure::default() };
+        let failures = vec![v1::FailureCount { jobs: 1, failure: Some(failure), ..v1::FailureCount::default() }];
+        let running = v1::RunningJob { worker: forged.to_owned(), ..v1::RunningJob::default() };
+        let sweep = v1::SweepStatus {
+            sweep: "small".into(),
+            running_jobs: vec![running],
+            failures,
+            ..v1::SweepStatus::default()
+        };
+        let device = v1::Device { model: forged.to_owned(), ..v1::Device::default() };
+        let worker =
+            v1::WorkerStatus { worker: forged.to_owned(), devices: vec![device], ..v1::WorkerStatus::default() };
+        let status = v1::StatusResponse { sweeps: vec![sweep], workers: vec![worker], ..v1::StatusResponse::default() };
+        let text = describe(&status, true);
+        assert_eq!(text.lines().filter(|line| line.starts_with("small  9")).count(), 0, "{text}");
+        assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+        assert_eq!(text.lines().count(), 7, "a margin precedes the lines of the failure:\n{text}");
+        assert!(text.contains("\n    | small  9 jobs: 9 finished\n"), "{text}");
+    }
 
     #[test]
     fn a_gpu_is_shown_with_its_sensors_and_a_cpu_is_not_shown() {

@@ -103,5 +103,5 @@ pub async fn fetch(
 /// # Errors
 /// If standard output cannot be written.
 pub fn print(table: &Table, format: Format) -> Result<(), CliError> {
-    terminal::data(&render(table, format, terminal::emphasis()))
+    terminal::table(&render(table, format, terminal::emphasis()))
 }

@@ -4,6 +4,7 @@ use crate::arguments::{ResourceArgs, Slots, SupervisionArgs, TrainingArgs, Worke
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::{signals, terminal};
+use plusminus_core::id::WorkerName;
 use plusminus_engines::ExecutionOptions;
 use plusminus_trainer::MemoryEstimate;
 use plusminus_trainer::checkpoint::CheckpointInterval;
@@ -158,6 +159,9 @@ fn runner_options(training: &TrainingArgs, every: CheckpointInterval) -> Result<
 /// Makes a name from the host, the process and a random number: in two containers, host and process may be the same.
 fn new_name() -> String {
     let host = gethostname::gethostname().to_string_lossy().into_owned();
+    let plain = |c: char| if WorkerName::is_allowed(c) { c } else { '_' };
+    // Shortened, so that the whole name is no longer than a name may be.
+    let host: String = host.chars().map(plain).take(40).collect();
     let random = RandomState::new().hash_one(std::process::id()) & 0xffff;
     format!("{host}-{}-{random:04x}", std::process::id())
 }

@@ -8,18 +8,33 @@ pub use progress::SweepProgress;
 use crate::error::CliError;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
+use plusminus_core::display_text;
 use plusminus_core::report::Emphasis;
 use std::io::{self, IsTerminal, Write};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 const NOTE: Style = HINT;
+const EMPHASIS: Emphasis<'static> = Emphasis { start: "\x1b[1m", end: "\x1b[0m" };
 
 /// Writes data to standard output. If the reader has closed the pipe (`| head`), the rest is discarded.
 ///
 /// # Errors
 /// If standard output cannot be written for another reason: a missing table must not look like success.
 pub fn data(text: &str) -> Result<(), CliError> {
+    write(&display_text::page(text))
+}
+
+/// Writes a table to standard output, as [`data`] does. The marks of its emphasised cells stay.
+///
+/// # Errors
+/// As for [`data`].
+pub fn table(text: &str) -> Result<(), CliError> {
+    let plain = |part: &str| part.split(EMPHASIS.end).map(display_text::page).collect::<Vec<_>>().join(EMPHASIS.end);
+    write(&text.split(EMPHASIS.start).map(plain).collect::<Vec<_>>().join(EMPHASIS.start))
+}
+
+fn write(text: &str) -> Result<(), CliError> {
     let mut stdout = anstream::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -31,12 +46,12 @@ pub fn data(text: &str) -> Result<(), CliError> {
 
 /// Writes a note to standard error.
 pub fn note(text: &str) {
-    let _ = writeln!(anstream::stderr(), "{NOTE}note{NOTE:#}: {text}");
+    let _ = writeln!(anstream::stderr(), "{NOTE}note{NOTE:#}: {}", display_text::message(text));
 }
 
 /// Writes a line about an error to standard error.
 pub fn error(text: &str) {
-    let _ = writeln!(anstream::stderr(), "{ERROR}error{ERROR:#}: {text}");
+    let _ = writeln!(anstream::stderr(), "{ERROR}error{ERROR:#}: {}", display_text::message(text));
 }
 
 /// Writes the error that ends the command: the problems of a file beside its lines, the message, and a hint per remedy.
@@ -52,7 +67,7 @@ pub fn report(failure: &CliError) {
             let (message, hints) = split_hints(&text);
             error(message);
             for hint in hints {
-                let _ = writeln!(anstream::stderr(), "{HINT}hint{HINT:#}: {hint}");
+                let _ = writeln!(anstream::stderr(), "{HINT}hint{HINT:#}: {}", display_text::message(hint));
             }
         }
     }
@@ -69,7 +84,7 @@ pub fn emphasis() -> Emphasis<'static> {
     if AutoStream::choice(&io::stdout()) == ColorChoice::Never {
         return Emphasis::NONE;
     }
-    Emphasis { start: "\x1b[1m", end: "\x1b[0m" }
+    EMPHASIS
 }
 
 /// Returns whether standard error is a terminal that shows colours.

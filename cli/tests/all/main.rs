@@ -10,6 +10,8 @@ mod compare;
 mod divergence;
 mod errors;
 mod parents;
+#[cfg(unix)]
+mod private_files;
 mod resume;
 mod select;
 mod shipped;

@@ -5,10 +5,10 @@ use super::delivery::Delivery;
 use super::queues::{self, BATCH, DriverHandle, Inbox, Query, StoreTrouble, UserRequest, WorkerMessage};
 use super::store_link::{Shutdown, StoreLink, Waiting};
 use super::store_thread::Commit;
-use crate::progress::LiveProgress;
+use crate::progress::{LiveProgress, is_plausible};
 use crate::selection::Selections;
 use crate::store::{Store, StoreError};
-use plusminus_core::scheduler::{Event, Policy, Record, ReportBody, Scheduler, WallTime};
+use plusminus_core::scheduler::{Event, Policy, Record, Scheduler, WallTime};
 use plusminus_proto::session::{self, Terms};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{oneshot, watch};
@@ -191,16 +191,11 @@ impl Driver {
                 self.progress.set_devices(session, devices);
                 Event::Resized(session, slots)
             }
-            WorkerMessage::Report(session, report) => {
-                if let ReportBody::Epoch(epoch, measurements) = &report.body
-                    && self.gate.scheduler().state().is_running(report.attempt)
-                {
-                    self.progress.set_epoch(report.attempt, *epoch, measurements);
-                }
-                Event::Reported(session, report)
-            }
-            WorkerMessage::Progress(attempt, progress) => {
-                if self.gate.scheduler().state().is_running(attempt) {
+            WorkerMessage::Report(session, report) => Event::Reported(session, report),
+            WorkerMessage::Progress(session, attempt, progress) => {
+                let scheduler = self.gate.scheduler();
+                let epochs = scheduler.state().epochs_of_running(attempt.job);
+                if scheduler.runs(session, attempt) && is_plausible(progress, epochs) {
                     self.progress.set_progress(attempt, progress);
                     round.changed = true;
                 }
@@ -251,6 +246,9 @@ impl Driver {
         }
         for record in &records {
             match record {
+                Record::Epoch { attempt, epoch, measurements, .. } => {
+                    self.progress.set_epoch(*attempt, *epoch, measurements);
+                }
                 Record::Ended { attempt, .. } => self.progress.remove(attempt.job),
                 Record::Submitted { dropped, .. } | Record::Cancelled { dropped, .. } => {
                     dropped.iter().for_each(|job| self.progress.remove(*job));

@@ -29,7 +29,7 @@ pub(crate) enum WorkerMessage {
     /// The worker's current devices.
     Devices(Session, Vec<v1::Device>),
     Report(Session, Report),
-    Progress(AttemptId, v1::Progress),
+    Progress(Session, AttemptId, v1::Progress),
     /// A weights file that the job saved is missing or damaged.
     WeightsLost(JobId, Digest),
 }

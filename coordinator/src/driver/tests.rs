@@ -104,8 +104,12 @@ impl Scene {
     }
 
     async fn submit(&self) -> Result<SubmitSummary, RequestError> {
-        let sweep = sweep_file::read(SWEEP, 100).unwrap();
-        let submitted = Box::new(SubmittedSweep::new(sweep, SWEEP.into()));
+        self.submit_text(SWEEP).await
+    }
+
+    async fn submit_text(&self, text: &str) -> Result<SubmitSummary, RequestError> {
+        let sweep = sweep_file::read(text, 100).unwrap();
+        let submitted = Box::new(SubmittedSweep::new(sweep, text.into()));
         self.handle.request(|reply| UserRequest::Submit(submitted, reply)).await.map(Result::unwrap)
     }
 
@@ -145,6 +149,12 @@ impl Scene {
         }
     }
 
+    /// Reports the only epoch of a job.
+    async fn trained(&mut self, attempt: AttemptId) {
+        self.report(0, attempt, epoch()).await;
+        assert!(matches!(self.next_message().await, Message::Acknowledgement(v1::Acknowledgement { sequence: 0 })));
+    }
+
     async fn finished(&self) -> Result<usize, RequestError> {
         self.handle
             .query(|scheduler, _, _| scheduler.view().sweep(&"small".parse().unwrap()).unwrap().counts.finished)
@@ -163,7 +173,7 @@ fn epoch() -> ReportBody {
 
 fn finished() -> ReportBody {
     let samples = Samples { train: 1, validation: 0, test: 1 };
-    let (engine, data, weights, start) = ("none".into(), "".into(), "".into(), None);
+    let (engine, data, weights, start) = ("none".into(), "0".repeat(64), "0".repeat(64), None);
     let transition = TransitionMatrix::identity(2);
     let facts = Facts {
         parameters: 1,
@@ -252,6 +262,7 @@ async fn on_a_full_disk_users_get_an_error_and_heartbeats_are_answered() {
     scene.connect(1).await;
     assert!(matches!(scene.next_message().await, Message::Welcome(_)));
     let first = scene.assignment().await;
+    scene.trained(first).await;
     scene.plan(|plan| plan.failures = u32::MAX);
     scene.report(1, first, finished()).await;
     let mut error = None;
@@ -330,6 +341,7 @@ async fn on_a_hanging_disk_users_get_an_error_and_heartbeats_are_answered() {
     scene.connect(1).await;
     assert!(matches!(scene.next_message().await, Message::Welcome(_)));
     let first = scene.assignment().await;
+    scene.trained(first).await;
     let (let_go, hold) = std::sync::mpsc::channel();
     scene.plan(|plan| plan.hold = Some(hold));
     scene.report(1, first, finished()).await;
@@ -362,7 +374,7 @@ async fn a_damaged_store_ends_the_driver() {
 async fn a_flood_of_reports_does_not_delay_heartbeats() {
     let directory = tempfile::tempdir().unwrap();
     let mut scene = Scene::on(directory.path(), Plan::default(), Policy::default());
-    scene.submit().await.unwrap();
+    scene.submit_text(&SWEEP.replace("epochs: 1", "epochs: 20000")).await.unwrap();
     scene.connect(1).await;
     assert!(matches!(scene.next_message().await, Message::Welcome(_)));
     let of = scene.assignment().await;

@@ -57,7 +57,10 @@ impl WorkerService for Workers {
         };
         let session = Session(self.next_session.fetch_add(1, Ordering::Relaxed));
         let (sender, outbound) = mpsc::channel(OUTBOUND);
-        let worker = WorkerName(hello.worker);
+        let worker: WorkerName = hello
+            .worker
+            .parse()
+            .map_err(|error| Status::invalid_argument(format!("{error}; start the worker with another `--name`")))?;
         if hello.version != env!("CARGO_PKG_VERSION") {
             warn!(%worker, theirs = hello.version, ours = env!("CARGO_PKG_VERSION"), "the worker has another version of plusminus");
         }
@@ -169,7 +172,7 @@ async fn receive(
                 let attempt = required_attempt(of.as_ref()).map_err(invalid)?;
                 // Under load, progress is dropped: reports need the room, and a full queue would delay heartbeats.
                 if queue.capacity() > INBOUND / 2 {
-                    let _ = queue.try_send(WorkerMessage::Progress(attempt, progress));
+                    let _ = queue.try_send(WorkerMessage::Progress(session, attempt, progress));
                 }
             }
             // The driver also shows the devices to users.

@@ -91,7 +91,7 @@ pub fn backup(state: &Path, to: &Path) -> Result<Copied, BackupError> {
     let incomplete = with(to, UNFINISHED);
     // Removes what an interrupted backup left.
     weights::if_there(fs::remove_dir_all(&incomplete)).map_err(disk(&incomplete))?;
-    fs::create_dir_all(&incomplete).map_err(disk(&incomplete))?;
+    plusminus_files::create_dir(&incomplete).map_err(disk(&incomplete))?;
     let copied = copy(state, &incomplete);
     if copied.is_err() {
         // The first error matters more than a failed removal.
@@ -116,6 +116,8 @@ fn copy(state: &Path, to: &Path) -> Result<Copied, BackupError> {
 
 /// Copies a consistent snapshot of a store.
 fn vacuum(from: &Path, to: &Path) -> Result<(), BackupError> {
+    // SQLite accepts an empty file and keeps its mode.
+    plusminus_files::create(to).map_err(disk(to))?;
     let copied = open(from)?.execute("VACUUM INTO ?1", [to.to_string_lossy()]);
     copied.map_err(|error| StoreError::from_sqlite(to.to_owned(), error))?;
     sync(to)
@@ -147,7 +149,7 @@ pub fn restore(from: &Path, state: &Path, force: bool) -> Result<Copied, BackupE
         return Err(BackupError::NoBackup(from.to_owned()));
     }
     let (mut copied, named) = checked(&source)?;
-    fs::create_dir_all(state).map_err(disk(state))?;
+    plusminus_files::own_dir(state).map_err(disk(state))?;
     // From here on no coordinator can open the directory.
     let _lock = lock(state)?;
     let place = state.join(FILE);

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -42,9 +43,16 @@ impl Store {
     /// If another coordinator has it open, or it cannot be written, is damaged or has a newer version.
     pub fn open(directory: &Path) -> Result<Store, StoreError> {
         let unusable = |error| StoreError::Unusable { path: directory.to_owned(), error };
-        fs::create_dir_all(directory).map_err(unusable)?;
+        plusminus_files::own_dir(directory).map_err(unusable)?;
         let lock = lock(directory)?;
         let path = directory.join(FILE);
+        // SQLite gives the files beside it the same mode.
+        plusminus_files::open(&path).map_err(|error| match error.kind() {
+            ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(path.clone()),
+            ErrorKind::PermissionDenied if error.raw_os_error().is_some() => StoreError::ReadOnly(path.clone()),
+            ErrorKind::StorageFull => StoreError::Full(path.clone()),
+            _ => StoreError::Unusable { path: path.clone(), error },
+        })?;
         let connection = open_to_write(&path).map_err(|error| StoreError::from_sqlite(path.clone(), error))?;
         let mut store = Store {
             connection,

@@ -8,7 +8,7 @@ use plusminus_core::id::{CellId, JobId, SweepName, WorkerName};
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::{EpochSelection, Measurements, Metric, selected};
 use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_core::scheduler::{NewCell, NewJob, Origin, Reached, Record, StoredState, WallTime};
+use plusminus_core::scheduler::{NewCell, NewJob, Origin, Reached, Record, Reported, StoredState, WallTime};
 use rusqlite::{Connection, Result, Row, Statement, params, types::Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -233,13 +233,22 @@ fn stored_jobs(connection: &Connection, version: u32, cells_by_number: &CellsByN
 struct AttemptQueries<'c> {
     current: Statement<'c>,
     reached: Statement<'c>,
+    reported: Statement<'c>,
 }
 
 impl<'c> AttemptQueries<'c> {
     fn of(connection: &'c Connection) -> Result<Self> {
         let current = "SELECT worker, started FROM attempts WHERE job = ?1 AND attempt = ?2";
         let reached = "SELECT coalesce(max(epoch), 0) FROM epochs WHERE job = ?1";
-        Ok(AttemptQueries { current: connection.prepare(current)?, reached: connection.prepare(reached)? })
+        // A value that is not finite is stored as null.
+        let reported = r#"SELECT coalesce(max(epoch), 0),
+                                 coalesce(max(instr(measurements, ':null') > 0), 0),
+                                 coalesce(max(instr(measurements, '"test_accuracy"') = 0), 0),
+                                 coalesce(max(instr(measurements, '"validation_accuracy"') = 0
+                                              OR instr(measurements, '"validation_loss"') = 0), 0)
+                          FROM epochs WHERE job = ?1 AND attempt = ?2"#;
+        let [current, reached, reported] = [current, reached, reported].map(|query| connection.prepare(query));
+        Ok(AttemptQueries { current: current?, reached: reached?, reported: reported? })
     }
 }
 
@@ -268,8 +277,15 @@ fn restored(row: &Row<'_>, number: i64, job: JobId, queries: &mut AttemptQueries
     let unneeded = attempts == 0 || matches!(state, StoredState::Finished { .. });
     let furthest = if unneeded { 0 } else { queries.reached.query_row([number], |row| row.get(0))? };
     let reached = Reached { furthest, at_last_failure: row.get(7)? };
+    let reported = match state {
+        StoredState::Running { .. } => queries.reported.query_row(params![number, attempts], |row| {
+            let (epochs, diverging, untested, unvalidated) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+            Ok(Reported { epochs, diverging, untested, unvalidated })
+        })?,
+        _ => Reported::default(),
+    };
     let result = row.get(9)?;
-    Ok(Some(Record::Restored { job, attempts, failures, reached, result, state }))
+    Ok(Some(Record::Restored { job, attempts, failures, reached, reported, result, state }))
 }
 
 /// The jobs of a sweep in its order. `numbers` are the row numbers of all jobs, and `job` returns the job at an index of them.

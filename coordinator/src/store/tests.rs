@@ -46,7 +46,7 @@ fn submission(sweep: u8, jobs: &BTreeSet<u8>) -> Submission {
 fn facts() -> Box<Facts> {
     let samples = Samples { train: 1, validation: 0, test: 1 };
     let transition = TransitionMatrix::identity(2);
-    let (engine, data, weights) = ("none".into(), "".into(), "".into());
+    let (engine, data, weights) = ("none".into(), "0".repeat(64), "0".repeat(64));
     let (start, kept) = (None, BTreeMap::new());
     Box::new(Facts { parameters: 1, samples, noise_rate: 0.1, transition, data, engine, weights, start, kept })
 }
@@ -62,6 +62,12 @@ fn connected() -> Event {
 
 fn reported(n: u8, attempt: u32, body: ReportBody) -> Event {
     Event::Reported(SESSION, Report { sequence: 1, attempt: AttemptId::new(job(n), Attempt(attempt)), body })
+}
+
+/// The report of the only epoch of a job of `FAMILY`.
+fn epoch_of(job: JobId, attempt: u32) -> Event {
+    let body = ReportBody::Epoch(1, Measurements::from([(Metric::TestAccuracy, 0.5)]));
+    Event::Reported(SESSION, Report { sequence: 1, attempt: AttemptId::new(job, Attempt(attempt)), body })
 }
 
 /// Everything that users see.
@@ -314,6 +320,7 @@ fn a_restart_restores_parents_and_kept_weights() {
     let mut facts = facts();
     facts.kept.insert(EpochSelection::Final, file);
     let body = ReportBody::Ended(Ending::Finished(facts));
+    happens(&mut store, epoch_of(parent, 1));
     happens(
         &mut store,
         Event::Reported(SESSION, Report { sequence: 1, attempt: AttemptId::new(parent, Attempt(1)), body }),
@@ -399,6 +406,7 @@ fn a_job_cancelled_while_it_is_retrained_stays_finished() {
     let mut happens = |store: &mut Store, event| store.commit(&records(scheduler.handle(WallTime(3), event))).unwrap();
     let body = ReportBody::Ended(Ending::Finished(facts()));
     happens(&mut store, connected());
+    happens(&mut store, epoch_of(parent, 1));
     happens(
         &mut store,
         Event::Reported(SESSION, Report { sequence: 1, attempt: AttemptId::new(parent, Attempt(1)), body }),

@@ -129,6 +129,16 @@ pub fn epoch(accuracy: f64) -> Body {
 }
 
 pub fn finished() -> Body {
-    let facts = v1::Facts { classes: 1, transition: vec![1.0], ..v1::Facts::default() };
+    let facts = v1::Facts {
+        parameters: 1,
+        train_samples: 1,
+        test_samples: 1,
+        classes: 1,
+        transition: vec![1.0],
+        engine: "none".to_owned(),
+        weights: "0".repeat(64),
+        data: "0".repeat(64),
+        ..v1::Facts::default()
+    };
     Body::Ended(v1::Ending { how: Some(v1::ending::How::Finished(facts)) })
 }

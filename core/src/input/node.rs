@@ -1,5 +1,6 @@
 //! YAML values with their place in the file.
 
+use crate::display_text;
 use std::fmt;
 use std::ops::Range;
 use std::rc::Rc;
@@ -142,14 +143,9 @@ pub(crate) fn find<'n>(entries: &'n [MapEntry], key: &str) -> Option<&'n Rc<Node
     entries.iter().find(|(found, _)| &*found.name == key).map(|(_, node)| node)
 }
 
-/// The first 60 characters of `text`, without control characters.
+/// The first 60 characters of `text`, on one line.
 pub(crate) fn shortened(text: &str) -> String {
-    const LONGEST: usize = 60;
-    let mut short: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(LONGEST).is_some() {
-        short.push('…');
-    }
-    short
+    display_text::shortened(text, 60).to_string()
 }
 
 /// The value on one line of YAML.

@@ -1,5 +1,6 @@
 //! The labels of configuration values in tables.
 
+use crate::display_text;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -105,7 +106,7 @@ pub(super) fn plain(value: &Value) -> String {
             let text = number.to_string();
             text.strip_suffix(".0").map(str::to_owned).unwrap_or(text)
         }
-        Value::String(text) => text.replace(char::is_control, " "),
+        Value::String(text) => display_text::line(text).to_string(),
         Value::Array(values) => format!("[{}]", values.iter().map(plain).collect::<Vec<_>>().join(", ")),
         Value::Object(map) => match method(value) {
             Some((name, _)) => {

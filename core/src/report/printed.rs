@@ -5,6 +5,7 @@ use super::label::ABSENT;
 use super::precision::Precision;
 use super::status::StatusCounts;
 use super::table::{CellSummary, Table};
+use crate::display_text;
 use crate::metric::Unit;
 use crate::sweep_file::{Divergence, Std};
 use std::collections::BTreeSet;
@@ -251,5 +252,5 @@ pub(super) fn selections(table: &Table) -> Option<(String, Vec<String>)> {
 
 /// `text` without line breaks, which would end a caption or a row.
 pub(super) fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    display_text::line(&text.split_whitespace().collect::<Vec<_>>().join(" ")).to_string()
 }

@@ -1,7 +1,7 @@
 //! Applies records to the state, live and on a restart.
 
 use super::job_counts::CountsBySweepSet;
-use super::job_entry::{JobIndex, JobState, QueuePosition, SweepSetIndex};
+use super::job_entry::{JobIndex, JobState, QueuePosition, Reported, SweepSetIndex};
 use super::record::{Ending, NewCell, NewJob, Next, Record, StoredState};
 use super::state::{State, SweepEntry};
 use super::time::WallTime;
@@ -31,12 +31,14 @@ impl State {
                     self.parents.request_weights(id.job);
                     let state = JobState::Running { attempt: id.attempt, worker: worker.clone(), since: *at };
                     self.set_job(id.job, state);
+                    self.set_reported(id.job, |reported| *reported = Reported::default());
                 }
             }
-            Record::Epoch { attempt: id, epoch, .. } => {
+            Record::Epoch { attempt: id, epoch, measurements, .. } => {
                 if let Some(entry) = self.entry_mut(id.job) {
                     entry.reached.furthest = entry.reached.furthest.max(*epoch);
                 }
+                self.set_reported(id.job, |reported| reported.add(*epoch, measurements));
             }
             Record::Ended { attempt: id, ending, next, .. } => self.ended(id.job, ending, *next),
             Record::ParentUnavailable { jobs, failure, .. } => {
@@ -51,13 +53,14 @@ impl State {
                     }
                 }
             }
-            Record::Restored { job, attempts, failures, reached, result, state } => {
+            Record::Restored { job, attempts, failures, reached, reported, result, state } => {
                 let Some(index) = self.index_of(*job) else { return };
                 let state = self.restored_state(*job, Attempt(*attempts), state.clone());
                 let entry = &mut self.jobs[index as usize];
                 (entry.attempts, entry.failures, entry.reached) = (*attempts, *failures, *reached);
                 entry.has_result = *result || state == JobState::Finished;
                 self.set_state(index, state);
+                self.set_reported(*job, |now| *now = *reported);
             }
         }
     }

@@ -122,6 +122,11 @@ impl Connections {
         self.by_session.remove(&session);
     }
 
+    /// The worker of a session.
+    pub fn worker(&self, session: Session) -> Option<&WorkerName> {
+        self.by_session.get(&session).map(|connection| &connection.worker)
+    }
+
     pub fn get_mut(&mut self, session: Session) -> Option<&mut Connection> {
         self.by_session.get_mut(&session)
     }

@@ -33,7 +33,7 @@ pub(super) fn dispatch(step: &mut Step<'_>) {
         let configuration = Arc::clone(&step.state.cells[entry.cell as usize].configuration);
         let parents = &step.state.parents;
         let file = |origin| Some(ParentFile { job: parents.origin(job)?.job, digest: parents.file(origin)? });
-        let (parent, keeps) = (parents.origin(job).and_then(file), parents.wanted(job));
+        let (parent, keeps) = (parents.origin(job).and_then(file), parents.wanted(job).clone());
         step.record(Record::Assigned { attempt, worker, at: step.now });
         step.leases.grant(job, step.now.after(step.policy.lease));
         if let Some(connection) = step.connections.get_mut(session) {

@@ -3,7 +3,7 @@
 use super::connections::{Connection, Connections, WorkerView};
 use super::dependencies;
 use super::dispatch::dispatch;
-use super::event::{Effect, Event};
+use super::event::{Effect, Event, Session};
 use super::leases::Leases;
 use super::policy::Policy;
 use super::record::{Record, StoredState};
@@ -13,7 +13,7 @@ use super::time::WallTime;
 use super::user_requests;
 use super::view::View;
 use super::worker_events;
-use crate::id::JobId;
+use crate::id::{AttemptId, JobId};
 
 /// The coordinator's state machine. Only [`State`] is committed; connections and leases start empty after a restart.
 #[derive(Clone, Debug)]
@@ -72,6 +72,11 @@ impl Scheduler {
     /// When the lease of a running job expires.
     pub fn lease(&self, job: JobId) -> Option<WallTime> {
         self.leases.expiry(job)
+    }
+
+    /// Whether the worker of this session holds the current attempt: only then is what it says of the attempt shown or recorded.
+    pub fn runs(&self, session: Session, id: AttemptId) -> bool {
+        self.connections.worker(session).is_some_and(|worker| self.state.is_current(worker, id))
     }
 
     /// Handles an event and returns the effects to perform, in order.

@@ -3,6 +3,7 @@
 use super::device_class::DeviceClass;
 use super::time::WallTime;
 use crate::id::{Attempt, JobId, WorkerName};
+use crate::metric::{Measurements, Metric};
 use crate::outcome::Failure;
 
 /// A job's index in the state's list of jobs.
@@ -52,6 +53,30 @@ pub struct Reached {
     pub furthest: u32,
     /// The furthest epoch at the time of the last failure that counts towards the limit.
     pub at_last_failure: u32,
+}
+
+/// What the current attempt at a job has reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// The number of epochs.
+    pub epochs: u32,
+    /// Whether a loss was infinite or NaN. Such an attempt can fail, but not finish.
+    pub diverging: bool,
+    /// Whether an epoch had no metric of test samples.
+    pub untested: bool,
+    /// Whether an epoch lacked a metric of validation samples.
+    pub unvalidated: bool,
+}
+
+impl Reported {
+    /// Adds an epoch.
+    pub fn add(&mut self, epoch: u32, measurements: &Measurements) {
+        let lacks = |metrics: &[Metric]| metrics.iter().any(|metric| !measurements.contains_key(metric));
+        self.epochs = self.epochs.max(epoch);
+        self.diverging |= measurements.iter().any(|(metric, value)| metric.range().diverges(*value));
+        self.untested |= lacks(Metric::OF_EVERY_EPOCH);
+        self.unvalidated |= lacks(Metric::OF_VALIDATION);
+    }
 }
 
 /// A job, its history and its state.

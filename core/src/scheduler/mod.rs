@@ -5,6 +5,7 @@
 //! - [`state`]: the committed state; `apply`: the only code that changes it, live and on a restart.
 //! - Parts of the state: `job_entry`, `id_index`, `job_counts`, `queue`, `parents`.
 //! - `connections`, `leases`: connected workers and the attempts that they hold; not stored.
+//! - `intake`: checks what workers report.
 //! - Decisions, as functions over a `step`: `user_requests`, `worker_events`, `retry`, `dependencies` (jobs with a parent), `dispatch`.
 //! - [`view`]: what users see.
 //!
@@ -19,6 +20,7 @@ mod dispatch;
 pub mod event;
 pub mod handle;
 mod id_index;
+mod intake;
 mod job_counts;
 mod job_entry;
 mod leases;
@@ -45,7 +47,7 @@ pub use event::{
 };
 pub use handle::Scheduler;
 pub use job_counts::JobCounts;
-pub use job_entry::{JobState, Reached};
+pub use job_entry::{JobState, Reached, Reported};
 pub use policy::Policy;
 pub use record::{Ending, NewCell, NewJob, Next, Origin, Record, StoredState};
 pub use state::{DurableJob, State};

@@ -66,8 +66,9 @@ impl Parents {
     }
 
     /// The weights of `job` that its children want.
-    pub fn wanted(&self, job: JobId) -> BTreeSet<EpochSelection> {
-        self.parents.get(&job).map(|parent| parent.wanted.clone()).unwrap_or_default()
+    pub fn wanted(&self, job: JobId) -> &BTreeSet<EpochSelection> {
+        const NONE: &BTreeSet<EpochSelection> = &BTreeSet::new();
+        self.parents.get(&job).map_or(NONE, |parent| &parent.wanted)
     }
 
     /// Whether the parent's last attempt was asked to save these weights.

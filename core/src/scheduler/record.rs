@@ -1,6 +1,6 @@
 //! Records: the committed state changes.
 
-use super::job_entry::Reached;
+use super::job_entry::{Reached, Reported};
 use super::time::WallTime;
 use crate::id::{AttemptId, CellId, Digest, JobId, SweepName, WorkerName};
 use crate::metric::{EpochSelection, Measurements};
@@ -103,6 +103,8 @@ pub enum Record {
         failures: u32,
         /// The epochs that its attempts completed.
         reached: Reached,
+        /// What the current attempt of a running job has reported.
+        reported: Reported,
         /// Whether it has a result; it may be retrained for its weights all the same.
         result: bool,
         /// Its state.

@@ -2,8 +2,9 @@
 
 use super::device_class::DeviceClass;
 use super::id_index::IdIndex;
+use super::intake::AttemptReports;
 use super::job_counts::CountsBySweepSet;
-use super::job_entry::{JobEntry, JobIndex, JobState, QueuePosition, Reached};
+use super::job_entry::{JobEntry, JobIndex, JobState, QueuePosition, Reached, Reported};
 use super::parents::Parents;
 use super::queue::{Queue, QueueKey};
 use super::record::{NewCell, NewJob};
@@ -23,6 +24,8 @@ pub struct DurableJob {
     pub failures: u32,
     /// The epochs that its attempts completed; only for queued and running jobs.
     pub reached: Option<Reached>,
+    /// What the current attempt has reported; only for running jobs.
+    pub reported: Option<Reported>,
 }
 
 /// A sweep and its jobs.
@@ -57,6 +60,8 @@ pub struct State {
     pub(super) counts: CountsBySweepSet,
     pub(super) parents: Parents,
     pub(super) running: BTreeSet<JobIndex>,
+    /// What the current attempts of running jobs have reported.
+    reports: BTreeMap<JobIndex, AttemptReports>,
 }
 
 impl State {
@@ -72,16 +77,18 @@ impl State {
 
     /// Everything that a restart must preserve: equal before and after it.
     pub fn durable_jobs(&self) -> BTreeMap<JobId, DurableJob> {
-        let durable = |entry: &JobEntry| {
+        let durable = |(index, entry): (JobIndex, &JobEntry)| {
             let open = matches!(entry.state, JobState::Queued { .. } | JobState::Running { .. });
-            DurableJob {
+            let durable = DurableJob {
                 state: entry.state.clone(),
                 attempts: entry.attempts,
                 failures: entry.failures,
                 reached: open.then_some(entry.reached),
-            }
+                reported: self.reports.get(&index).map(|reports| reports.reported),
+            };
+            (entry.id, durable)
         };
-        self.jobs.iter().map(|entry| (entry.id, durable(entry))).collect()
+        (0..).zip(&self.jobs).map(durable).collect()
     }
 
     /// Whether this is the current attempt of a job that runs on `worker`.
@@ -91,6 +98,24 @@ impl State {
             _ => false,
         };
         self.job(id.job).is_some_and(running)
+    }
+
+    /// The epochs of a running job; nothing if it does not run, or is not one that plusminus trains itself.
+    pub fn epochs_of_running(&self, job: JobId) -> Option<u32> {
+        self.reports_of(job).and_then(|reports| reports.epochs)
+    }
+
+    /// What the current attempt at the job has reported, if the job runs.
+    pub(super) fn reports_of(&self, job: JobId) -> Option<AttemptReports> {
+        self.reports.get(&self.index_of(job)?).copied()
+    }
+
+    /// Notes that the current attempt at a running job has reported this.
+    pub(super) fn set_reported(&mut self, job: JobId, change: impl FnOnce(&mut Reported)) {
+        let Some(index) = self.index_of(job).filter(|index| self.running.contains(index)) else { return };
+        let configuration = &self.cells[self.jobs[index as usize].cell as usize].configuration;
+        let reports = self.reports.entry(index);
+        change(&mut reports.or_insert_with(|| AttemptReports::of(configuration, Reported::default())).reported);
     }
 
     /// Whether the job has a result; it may be retrained for its weights all the same.
@@ -199,6 +224,7 @@ impl State {
             self.running.insert(index);
         } else if matches!(before, JobState::Running { .. }) {
             self.running.remove(&index);
+            self.reports.remove(&index);
         }
         if let JobState::Queued { not_before } = before {
             self.dequeue(index, not_before);

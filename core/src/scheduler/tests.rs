@@ -1,9 +1,10 @@
-//! The scheduler under scripted events. Modules: jobs with parents, jobs that require a GPU, delayed dispatch, generated events.
+//! The scheduler under scripted events. Modules: jobs with parents, jobs that require a GPU, delayed dispatch, impossible reports,
+//! generated events.
 
 mod generated;
 mod gpus;
+mod intake;
 mod parents;
-
 mod waiting;
 
 use super::*;
@@ -507,6 +508,7 @@ fn a_restored_job_has_its_stored_state() {
         attempts: 3,
         failures: 1,
         reached: Reached::default(),
+        reported: Reported::default(),
         result: true,
         state: StoredState::Finished { kept: BTreeMap::new() },
     });
@@ -516,6 +518,7 @@ fn a_restored_job_has_its_stored_state() {
         attempts: 2,
         failures: 1,
         reached: Reached::default(),
+        reported: Reported::default(),
         result: false,
         state,
     });

@@ -2,6 +2,7 @@
 
 use super::connections::{Connection, DispatchPause};
 use super::event::{Effect, Heartbeat, Report, ReportBody, Session};
+use super::intake::{self, Impossible, Intake};
 use super::job_entry::JobState;
 use super::record::{Ending, Record};
 use super::retry::{end_attempt, lose_attempt};
@@ -76,7 +77,7 @@ pub(super) fn heartbeat(step: &mut Step<'_>, heartbeat: Heartbeat) {
     step.effects.push(Effect::Renew(session, beat));
 }
 
-/// Records a report of a current attempt. A report of a stale attempt is only acknowledged.
+/// Records a report of a current attempt. A report of a stale attempt is only acknowledged. An impossible one ends its attempt.
 pub(super) fn reported(step: &mut Step<'_>, session: Session, report: Report) {
     let Report { sequence, attempt: id, body } = report;
     let Some(connection) = step.connections.get_mut(session) else { return };
@@ -85,7 +86,22 @@ pub(super) fn reported(step: &mut Step<'_>, session: Session, report: Report) {
         connection.busy.remove(&id);
         step.leases.confirm_end(id);
     }
-    if step.state.is_current(&connection.worker, id) {
+    let current = step.state.is_current(&connection.worker, id);
+    let reports = step.state.reports_of(id.job).unwrap_or_default();
+    let checked = intake::check(reports, step.state.parents.wanted(id.job), &body);
+    match checked {
+        _ if !current => {}
+        Err(impossible) => refuse(step, session, id, &impossible, matches!(body, ReportBody::Ended(_))),
+        // The first report of the epoch is recorded.
+        Ok(Intake::Repeated) => step.leases.grant(id.job, step.now.after(step.policy.lease)),
+        Ok(Intake::New) => record_report(step, session, id, body),
+    }
+    step.effects.push(Effect::Acknowledge(session, sequence));
+}
+
+/// Records a possible report of a current attempt.
+fn record_report(step: &mut Step<'_>, session: Session, id: AttemptId, body: ReportBody) {
+    if let Some(connection) = step.connections.get_mut(session) {
         match &body {
             ReportBody::Ended(Ending::Failed(failure)) if failure.kind == FailureKind::Preempted => {
                 connection.pause.start(step.now, step.policy);
@@ -95,15 +111,27 @@ pub(super) fn reported(step: &mut Step<'_>, session: Session, report: Report) {
             }
             ReportBody::Ended(Ending::Failed(_)) => {}
         }
-        match body {
-            ReportBody::Epoch(epoch, measurements) => {
-                step.leases.grant(id.job, step.now.after(step.policy.lease));
-                step.record(Record::Epoch { attempt: id, epoch, measurements, at: step.now });
-            }
-            ReportBody::Ended(ending) => end_attempt(step, id, ending),
-        }
     }
-    step.effects.push(Effect::Acknowledge(session, sequence));
+    match body {
+        ReportBody::Epoch(epoch, measurements) => {
+            step.leases.grant(id.job, step.now.after(step.policy.lease));
+            step.record(Record::Epoch { attempt: id, epoch, measurements, at: step.now });
+        }
+        ReportBody::Ended(ending) => end_attempt(step, id, ending),
+    }
+}
+
+/// Ends a current attempt that reported something impossible. A worker that still trains it is told to stop.
+fn refuse(step: &mut Step<'_>, session: Session, id: AttemptId, impossible: &Impossible, ended: bool) {
+    let Some(JobState::Running { worker, .. }) = step.state.job(id.job) else { return };
+    let message = format!("worker {worker} reported an impossible value: {impossible}");
+    if !ended {
+        step.leases.revoke(step.state, &BTreeSet::from([id.job]), step.now, step.policy.lease);
+    }
+    end_attempt(step, id, Ending::Failed(Failure::new(FailureKind::Infrastructure, message)));
+    if !ended {
+        step.effects.push(Effect::Stop { session, attempt: id });
+    }
 }
 
 /// Ends the attempts whose lease has expired.

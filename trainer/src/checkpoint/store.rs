@@ -6,7 +6,6 @@
 
 use super::interval::CheckpointInterval;
 use super::policy::CheckpointId;
-use crate::atomic_file;
 use plusminus_core::id::{Attempt, JobId};
 use std::cmp::Reverse;
 use std::fs::{self, File};
@@ -15,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 /// The extension of checkpoint files.
 const CHECKPOINT: &str = ".checkpoint";
+/// The extension of temporary files.
+const TEMPORARY: &str = ".tmp";
 
 /// Where and how often an attempt writes checkpoints.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +56,7 @@ impl CheckpointStore {
         let store = CheckpointStore { directory: directory.join(job.to_string()) };
         for name in store.names().unwrap_or_default() {
             let id = name
-                .strip_suffix(atomic_file::TEMPORARY_SUFFIX)
+                .strip_suffix(TEMPORARY)
                 .and_then(|name| name.split_once(CHECKPOINT))
                 .and_then(|(stem, _)| parse_stem(stem));
             if id.is_some_and(|id| id.attempt <= attempt) {
@@ -92,11 +93,11 @@ impl CheckpointStore {
         write_content: impl FnOnce(&mut BufWriter<&mut File>) -> io::Result<()>,
     ) -> io::Result<()> {
         if !self.directory.is_dir() {
-            fs::create_dir_all(&self.directory)?;
-            self.directory.parent().map_or(Ok(()), atomic_file::sync_directory)?;
+            plusminus_files::create_dir(&self.directory)?;
+            self.directory.parent().map_or(Ok(()), plusminus_files::sync_dir)?;
         }
-        atomic_file::write(&self.path(id), write_content)?;
-        atomic_file::sync_directory(&self.directory)
+        plusminus_files::replace(&self.path(id), TEMPORARY, write_content)?;
+        plusminus_files::sync_dir(&self.directory)
     }
 
     /// Removes these checkpoints as far as possible.

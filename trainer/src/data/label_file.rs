@@ -121,12 +121,7 @@ fn parse(text: &str, path: &Path, samples: usize, classes: usize) -> Result<Vec<
 
 /// The start of a line, for an error message.
 fn shortened(line: &str) -> String {
-    const LONGEST: usize = 40;
-    let mut short: String = line.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if line.chars().nth(LONGEST).is_some() {
-        short.push('…');
-    }
-    short
+    plusminus_core::display_text::shortened(line, 40).to_string()
 }
 
 #[cfg(test)]

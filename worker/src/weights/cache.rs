@@ -30,7 +30,7 @@ impl Cache {
         let failed = |error| WorkerError::Cache { path: directory.to_owned(), error };
         // Absolute, because runners may have another working directory.
         let directory = std::path::absolute(directory).map_err(failed)?;
-        fs::create_dir_all(&directory).map_err(failed)?;
+        plusminus_files::create_dir(&directory).map_err(failed)?;
         let cache = Cache { directory, limit: LIMIT };
         if let Err(error) = cache.remove_abandoned() {
             warn!(%error, "cannot remove unfinished files from the directory for weights");

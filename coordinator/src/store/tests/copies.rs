@@ -13,7 +13,7 @@ fn with_weights(directory: &Path) -> (Store, Scheduler, Digest) {
     facts.kept.insert(EpochSelection::Final, file);
     let body = ReportBody::Ended(Ending::Finished(facts));
     let report = Event::Reported(SESSION, Report { sequence: 1, attempt: AttemptId::new(parent, Attempt(1)), body });
-    for event in [connected(), report] {
+    for event in [connected(), epoch_of(parent, 1), report] {
         store.commit(&records(scheduler.handle(WallTime(3), event))).unwrap();
     }
     (store, scheduler, file)

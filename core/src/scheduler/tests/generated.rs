@@ -208,7 +208,7 @@ fn check_effects(before: &State, effects: &[Effect]) {
                 assert!(device(*session).can_train(entry.requires), "only a GPU trains what requires one");
                 let origin = state.parents.origin(attempt.job);
                 assert_eq!(origin.map(|origin| origin.job), parent.map(|file| file.job));
-                assert_eq!(*keeps, state.parents.wanted(attempt.job));
+                assert_eq!(keeps, state.parents.wanted(attempt.job));
                 assert!(state.is_running(*attempt), "an assignment follows its record");
             }
             _ => {}

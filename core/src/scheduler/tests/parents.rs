@@ -175,6 +175,7 @@ fn a_child_that_fails_after_its_parent_diverged_counts_as_diverged() {
         attempts: 2,
         failures: 1,
         reached: Reached::default(),
+        reported: Reported::default(),
         result: true,
         state,
     });
@@ -194,6 +195,7 @@ fn after_a_restart_no_child_waits_for_a_failed_parent() {
         attempts: 1,
         failures: 1,
         reached: Reached::default(),
+        reported: Reported::default(),
         result: false,
         state,
     });

@@ -4,6 +4,7 @@
 //! the numbers of the row have in common, with one value per column.
 
 use super::{Condition, Protocol, Published, PublishedResult, Spread};
+use crate::display_text;
 use crate::id::SweepName;
 use crate::input::Problem;
 use crate::input::fields::{Fields, Subject, items};
@@ -294,5 +295,5 @@ fn texts(fields: &mut Fields<'_>, key: &'static str) -> Vec<String> {
 
 /// `text` with line breaks replaced by spaces.
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    display_text::line(&text.split_whitespace().collect::<Vec<_>>().join(" ")).to_string()
 }
