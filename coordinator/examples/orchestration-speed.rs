@@ -123,6 +123,7 @@ fn train(store: &mut Store, scheduler: &mut Scheduler, most: usize) -> usize {
     let connected = Event::Connected {
         session: SESSION,
         worker: WorkerName("w".into()),
+        host: String::new(),
         instance: 1,
         slots: SLOTS,
         device: DeviceClass::Cpu,
