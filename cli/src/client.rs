@@ -95,6 +95,15 @@ impl LiveClient {
         Ok(self.sweeps.resume(request).await.map_err(|status| self.refused(status, None))?.into_inner())
     }
 
+    /// Ends the quarantine of a worker.
+    ///
+    /// # Errors
+    /// If no worker of that name is known.
+    pub async fn reinstate(&mut self, worker: &str) -> Result<v1::ReinstateResponse, CliError> {
+        let request = v1::ReinstateRequest { worker: worker.to_owned() };
+        Ok(self.sweeps.reinstate(request).await.map_err(|status| self.refused(status, None))?.into_inner())
+    }
+
     /// Streams a sweep's status until its last job has ended.
     ///
     /// # Errors

@@ -182,7 +182,10 @@ impl CliError {
             },
             CliError::Worker(WorkerError::BadUrl(_) | WorkerError::Unreachable { .. }) => Exit::NoCoordinator,
             CliError::Worker(
-                WorkerError::StateInUse(_) | WorkerError::State { .. } | WorkerError::OtherName { .. },
+                WorkerError::StateInUse(_)
+                | WorkerError::State { .. }
+                | WorkerError::OtherName { .. }
+                | WorkerError::Limit(_),
             ) => Exit::State,
             CliError::Worker(WorkerError::Cache { .. })
             | CliError::Coordinator(_)

@@ -24,6 +24,7 @@ mod published;
 mod signals;
 mod sweep_source;
 mod terminal;
+mod trouble;
 
 use arguments::Arguments;
 use clap::Parser;

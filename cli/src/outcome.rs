@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use crate::terminal;
+use crate::trouble::describe_pause;
 use plusminus_core::outcome::FailureKind;
 use plusminus_core::sweep_file::Divergence;
 use plusminus_proto::v1;
@@ -13,11 +14,18 @@ pub fn exit_code(status: &v1::SweepStatus, policy: Divergence) -> Exit {
         Divergence::Exclude | Divergence::Count => status.failed_otherwise(),
         Divergence::Fail => status.failed,
     };
-    if status.cancelled || failed + status.dropped > 0 { Exit::JobsFailed } else { Exit::Success }
+    if status.cancelled || status.paused.is_some() || failed + status.dropped > 0 {
+        Exit::JobsFailed
+    } else {
+        Exit::Success
+    }
 }
 
-/// Prints why jobs of a sweep failed, one line per reason, and how many diverged.
+/// Prints why jobs of a sweep failed, one line per reason, and how many diverged. Says so if its dispatch is paused.
 pub fn print_failures(status: &v1::SweepStatus, policy: Divergence) {
+    if let Some(paused) = &status.paused {
+        terminal::error(&format!("{} is {}", status.sweep, describe_pause(&status.sweep, paused)));
+    }
     let kind = |failed: &v1::FailureCount| failed.failure.as_ref().map(|failure| FailureKind::from(failure.kind()));
     let (diverged, failures): (Vec<_>, Vec<_>) =
         status.failures.iter().partition(|failed| kind(failed) == Some(FailureKind::Diverged));

@@ -120,7 +120,7 @@ fn facts() -> Box<Facts> {
 
 fn connected() -> Event {
     let (worker, device) = (WorkerName("w".into()), DeviceClass::Cpu);
-    Event::Connected { session: SESSION, worker, instance: 1, slots: SLOTS, device, holds: vec![] }
+    Event::Connected { session: SESSION, worker, host: String::new(), instance: 1, slots: SLOTS, device, holds: vec![] }
 }
 
 /// Assigns and ends at least `most` jobs if there are as many. Each transaction has the reports of one worker with many slots.

@@ -1,12 +1,12 @@
 //! Conversions between wire messages and core's types. The wire is not trusted: a missing or malformed field is an [`Invalid`].
 
 use crate::v1;
-use plusminus_core::id::{Attempt, AttemptId, CellId, Digest, JobId};
+use plusminus_core::id::{Attempt, AttemptId, CellId, Digest, JobId, WorkerName};
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::methods::noise::TransitionMatrix;
 use plusminus_core::metric::{EpochSelection, Measurements, Metric};
 use plusminus_core::outcome::{Facts, Failure, FailureKind, Samples, Start};
-use plusminus_core::scheduler::{Ending, JobState, Report, ReportBody};
+use plusminus_core::scheduler::{Ending, JobState, PausedSweep, Quarantine, Report, ReportBody, WallTime};
 use plusminus_core::{input, report};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -300,9 +300,29 @@ impl v1::SweepStatus {
         self.failed.saturating_sub(self.diverged)
     }
 
-    /// Whether no job is queued or running. In a cancelled sweep, unfinished jobs belong to other sweeps.
+    /// Whether no job is queued or running. In a cancelled sweep, unfinished jobs belong to other sweeps. A paused sweep is over once
+    /// no job runs: nothing more happens until a user resumes it.
     pub fn is_over(&self) -> bool {
-        self.cancelled || self.queued + self.running == 0
+        self.cancelled || self.queued + self.running == 0 || self.paused.is_some() && self.running == 0
+    }
+}
+
+impl From<PausedSweep> for v1::PausedSweep {
+    fn from(paused: PausedSweep) -> Self {
+        v1::PausedSweep { failure: Some(paused.failure.into()), jobs: paused.jobs, since: paused.at.0 }
+    }
+}
+
+/// Converts a worker's quarantine to the wire.
+pub fn quarantine(worker: &WorkerName, quarantine: &Quarantine, now: WallTime) -> v1::Quarantine {
+    v1::Quarantine {
+        worker: worker.0.clone(),
+        since: quarantine.since.0,
+        pause_milliseconds: quarantine.until.0.saturating_sub(now.0),
+        pauses: quarantine.pauses,
+        probation: quarantine.probation,
+        cause: quarantine.cause.name().to_owned(),
+        reason: quarantine.reason.clone(),
     }
 }
 

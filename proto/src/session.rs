@@ -1,6 +1,7 @@
 //! Messages of a worker's session as events and effects of the scheduler.
 
 use crate::convert::{Invalid, attempt_id, attempts, parent_weights, required_attempt};
+use crate::limits;
 use crate::v1::{self, from_worker, to_worker};
 use plusminus_core::display_text;
 use plusminus_core::outcome::{Failure, FailureKind};
@@ -16,12 +17,16 @@ const BEATS: u64 = 5;
 pub fn event(session: Session, message: from_worker::Message) -> Result<Option<Event>, Invalid> {
     Ok(match message {
         from_worker::Message::Heartbeat(heartbeat) => {
+            limits::holds(&heartbeat.holds)?;
             let holds = attempts(&heartbeat.holds)?;
             Some(Event::Heartbeat(Heartbeat { session, beat: heartbeat.beat, holds }))
         }
         from_worker::Message::Report(report) => Some(Event::Reported(session, understood(report)?)),
         from_worker::Message::Draining(_) => Some(Event::Draining(session)),
-        from_worker::Message::Devices(devices) => Some(Event::Resized(session, slots(&devices.devices))),
+        from_worker::Message::Devices(devices) => {
+            limits::devices(&devices.devices)?;
+            Some(Event::Resized(session, slots(&devices.devices)))
+        }
         from_worker::Message::Hello(_) | from_worker::Message::Progress(_) => None,
     })
 }
@@ -92,6 +97,8 @@ pub fn message(effect: &Effect, terms: Terms) -> Option<(Session, to_worker::Mes
         | Effect::Submitted(..)
         | Effect::Cancelled(..)
         | Effect::Resumed(..)
+        | Effect::Reinstated(..)
+        | Effect::Notice(_)
         | Effect::Refuse(..) => return None,
     })
 }

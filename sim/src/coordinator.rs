@@ -21,6 +21,7 @@ pub(crate) fn policy() -> Policy {
         failures: 3,
         backoff: Duration::from_millis(500),
         backoff_limit: Duration::from_millis(5_000),
+        quarantine_limit: Duration::from_millis(30_000),
         only: None,
         lease_before: Duration::ZERO,
     }

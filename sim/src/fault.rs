@@ -74,6 +74,21 @@ impl FaultKind {
         FaultKind::Cancel,
         FaultKind::Resume,
     ];
+
+    /// The kinds that leave a sound worker sound.
+    pub const BEARABLE: [FaultKind; 11] = [
+        FaultKind::KillCoordinator,
+        FaultKind::FreezeCoordinator,
+        FaultKind::FullDisk,
+        FaultKind::SlowDisk,
+        FaultKind::LoseWeights,
+        FaultKind::FreezeDaemon,
+        FaultKind::Reset,
+        FaultKind::Cut,
+        FaultKind::SubmitAgain,
+        FaultKind::Cancel,
+        FaultKind::Resume,
+    ];
 }
 
 /// A planned fault.
@@ -88,13 +103,13 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    /// Random faults with their times, all within the first `within` milliseconds.
-    pub fn generate(rng: &mut Rng, within: u64) -> Vec<(u64, Fault)> {
+    /// Random faults of these kinds with their times, all within the first `within` milliseconds.
+    pub fn generate(rng: &mut Rng, within: u64, kinds: &[FaultKind]) -> Vec<(u64, Fault)> {
         let count = rng.between(1, 14);
         // Some clusters get faults of a single kind.
-        let single = if rng.one_in(4) { rng.choose(&FaultKind::ALL) } else { None };
+        let single = if rng.one_in(4) { rng.choose(kinds) } else { None };
         let one = |rng: &mut Rng| {
-            let kind = single.or_else(|| rng.choose(&FaultKind::ALL)).unwrap_or(FaultKind::Reset);
+            let kind = single.or_else(|| rng.choose(kinds)).unwrap_or(FaultKind::Reset);
             let longest = if rng.one_in(3) { 60_000 } else { 6_000 };
             let duration = rng.between(10, longest);
             let (worker, slot) = (rng.between(0, 1 << 20), rng.between(0, 1 << 20));

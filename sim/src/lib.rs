@@ -27,4 +27,5 @@ pub mod world;
 
 pub use fault::FaultKind;
 pub use promises::BrokenPromise;
+pub use worker::Flaw;
 pub use world::{Outcome, simulate};

@@ -1,7 +1,7 @@
 //! `plusminus-sim`: simulates many clusters, or one with a trace of its events.
 
 use clap::Parser;
-use plusminus_sim::{BrokenPromise, FaultKind, Outcome, simulate};
+use plusminus_sim::{BrokenPromise, FaultKind, Flaw, Outcome, simulate};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -29,6 +29,8 @@ struct Total {
     events: u64,
     epochs: (u64, u64),
     faults: BTreeMap<FaultKind, u64>,
+    /// Clusters with flawed workers, by flaw.
+    flaws: BTreeMap<Flaw, u64>,
     broken: Vec<BrokenPromise>,
 }
 
@@ -37,6 +39,7 @@ impl Total {
         self.clusters += 1;
         self.events += outcome.events;
         self.epochs = (self.epochs.0 + outcome.epochs.0, self.epochs.1 + outcome.epochs.1);
+        outcome.flaws.iter().for_each(|flaw| *self.flaws.entry(*flaw).or_default() += 1);
         outcome.faults.iter().for_each(|(kind, times)| *self.faults.entry(*kind).or_default() += times);
     }
 
@@ -45,6 +48,7 @@ impl Total {
         self.events += other.events;
         self.epochs = (self.epochs.0 + other.epochs.0, self.epochs.1 + other.epochs.1);
         other.faults.into_iter().for_each(|(kind, times)| *self.faults.entry(kind).or_default() += times);
+        other.flaws.into_iter().for_each(|(flaw, workers)| *self.flaws.entry(flaw).or_default() += workers);
         self.broken.extend(other.broken);
     }
 }
@@ -86,6 +90,7 @@ fn main() -> io::Result<ExitCode> {
     writeln!(out, "{} clusters kept every promise, through {} events", total.clusters, total.events)?;
     writeln!(out, "{} epochs trained; without faults {}", total.epochs.1, total.epochs.0)?;
     total.faults.iter().try_for_each(|(kind, times)| writeln!(out, "{times:>8} times {kind:?}"))?;
+    total.flaws.iter().try_for_each(|(flaw, workers)| writeln!(out, "{workers:>8} workers with the flaw {flaw:?}"))?;
     let mut err = io::stderr().lock();
     for broken in total.broken.iter().take(3) {
         writeln!(

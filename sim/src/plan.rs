@@ -35,7 +35,8 @@ pub(crate) enum Expected {
 
 impl Plan {
     /// A random sweep. Jobs have parents only `with_parents`: a real store would read them from configurations, which these jobs do not have.
-    pub fn generate(rng: &mut Rng, with_parents: bool) -> Self {
+    /// `longest` is the longest epoch in milliseconds.
+    pub fn generate(rng: &mut Rng, with_parents: bool, longest: u64) -> Self {
         let count = rng.between(2, 9);
         let mut jobs: Vec<PlannedJob> = Vec::new();
         for seed in 0..count {
@@ -51,7 +52,7 @@ impl Plan {
             jobs.push(PlannedJob {
                 job: NewJob { id: job_id(seed), cell: cell_id(seed), seed, origin },
                 epochs,
-                epoch_duration: rng.delay(1_500, 6_000),
+                epoch_duration: if longest > 6_000 { rng.between(6_000, longest) } else { rng.delay(1_500, longest) },
                 fails,
             });
         }

@@ -4,7 +4,7 @@ use crate::plan::{Expected, Plan};
 use crate::runner::LaneId;
 use plusminus_core::id::{Attempt, AttemptId, JobId};
 use plusminus_core::metric::Metric;
-use plusminus_core::scheduler::{Ending, JobState, Record, Scheduler};
+use plusminus_core::scheduler::{Ending, JobState, Next, Record, Scheduler};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -99,6 +99,20 @@ impl Promises {
             }
         }
         Ok(())
+    }
+
+    /// Checks that no job is given up for machines. A sound worker lives.
+    pub fn check_blame(records: &[Record]) -> Result<(), String> {
+        let given_up = records.iter().find_map(|record| match record {
+            Record::Ended { attempt, ending: Ending::Failed(failure), next: Next::GiveUp, .. } => {
+                failure.kind.is_transient().then_some((attempt.job, failure))
+            }
+            _ => None,
+        });
+        match given_up {
+            Some((job, failure)) => Err(format!("expected a sound worker to finish job {job}, found {failure}")),
+            None => Ok(()),
+        }
     }
 
     fn trained_again(&mut self, jobs: &[JobId]) {

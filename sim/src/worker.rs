@@ -11,8 +11,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::time::Duration;
 
+/// What is wrong with a worker all the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flaw {
+    /// Its runners crash soon after they get a job.
+    Crashes,
+    /// Its jobs run out of memory.
+    OutOfMemory,
+    /// Its daemon dies soon after each start.
+    Flaps,
+    /// It offers four billion slots.
+    TooManySlots,
+}
+
+impl Flaw {
+    /// All flaws.
+    pub const ALL: [Flaw; 4] = [Flaw::Crashes, Flaw::OutOfMemory, Flaw::Flaps, Flaw::TooManySlots];
+}
+
 pub(crate) struct Worker {
     pub name: String,
+    /// What is wrong with it, if it is not sound.
+    pub flaw: Option<Flaw>,
     /// The number of the daemon process, from 1.
     pub process: u64,
     pub shell: Option<Shell>,
@@ -41,6 +61,7 @@ impl Worker {
     pub fn new(name: String, slots: u32, device: Device) -> Self {
         Worker {
             name,
+            flaw: None,
             process: 0,
             shell: None,
             slots,

@@ -15,7 +15,7 @@ use crate::promises::{BrokenPromise, Promises};
 use crate::rng::Rng;
 use crate::runner::LaneId;
 use crate::trace::Trace;
-use crate::worker::Worker;
+use crate::worker::{Flaw, Worker};
 use plusminus_core::id::AttemptId;
 use plusminus_core::scheduler::{Event, Session, Ticket};
 use plusminus_engines::Device;
@@ -51,6 +51,8 @@ pub struct Outcome {
     pub faults: BTreeMap<FaultKind, u64>,
     /// The number of epochs without faults, and of those that were trained.
     pub epochs: (u64, u64),
+    /// What was wrong with workers all the time.
+    pub flaws: Vec<Flaw>,
     /// The trace: all events if requested, else the last ones.
     pub trace: Vec<String>,
 }
@@ -68,6 +70,7 @@ pub fn simulate(seed: u64, whole_trace: bool) -> Result<Outcome, Box<BrokenPromi
             ended: ended - START,
             faults: world.fault_counts,
             epochs: (world.plan.epochs(), world.promises.trained),
+            flaws: world.workers.iter().filter_map(|worker| worker.flaw).collect(),
             trace: world.trace.kept(),
         }),
         Err(promise) => {
@@ -103,6 +106,10 @@ enum SimEvent {
     RunnerTimer(LaneId, u64),
     RunnerResumes(LaneId),
     RunnerStopped(LaneId),
+    /// The runner of a flawed worker crashes.
+    RunnerCrashes(LaneId),
+    /// The daemon of a flawed worker dies.
+    DaemonDies(usize, u64),
     EntryStored(usize, u64, OutboxEntry),
     EntryDeleted(usize, u64, u64),
     Transfer(usize, u64, AttemptId, Transfer),
@@ -143,13 +150,19 @@ impl World {
         let mut rng = Rng::new(seed);
         // A real store is much slower than records in memory, so only some seeds use it.
         let store = if seed.is_multiple_of(16) { Disk::store().ok() } else { None };
-        let plan = Plan::generate(&mut rng, store.is_none());
+        // Some fleets have flawed workers beside a sound one. Some of their epochs last longer than leases and cuts.
+        let flawed = rng.one_in(4);
+        let longest = if flawed && rng.one_in(3) { 40_000 } else { 6_000 };
+        let plan = Plan::generate(&mut rng, store.is_none(), longest);
         let disk = store.unwrap_or_else(Disk::log);
-        let count = rng.between(1, 3);
+        let count = if flawed { rng.between(2, 5) } else { rng.between(1, 3) };
+        // Hello messages of flawed workers arrive before or after that of the sound one.
+        let sound = rng.between(0, count - 1);
         let mut worker = |number| {
             let slots = rng.between(1, 3) as u32;
             let device = if rng.one_in(3) { Device::Cpu } else { Device::Cuda(0) };
-            Worker::new(format!("w{number}"), slots, device)
+            let flaw = if flawed && number != sound { rng.choose(&Flaw::ALL) } else { None };
+            Worker { flaw, ..Worker::new(format!("w{number}"), slots, device) }
         };
         let workers = (0..count).map(&mut worker).collect();
         World {
@@ -177,7 +190,8 @@ impl World {
             let after = self.rng.between(0, 500);
             self.at(START + after, SimEvent::StartWorker(worker));
         }
-        for (when, fault) in Fault::generate(&mut self.rng, FAULTS_WITHIN) {
+        let kinds = if self.has_flaws() { &FaultKind::BEARABLE[..] } else { &FaultKind::ALL };
+        for (when, fault) in Fault::generate(&mut self.rng, FAULTS_WITHIN, kinds) {
             self.at(START + when, SimEvent::InjectFault(fault));
         }
         self.at(START + FAULTS_OVER, SimEvent::CheckQuiescence);
@@ -200,6 +214,11 @@ impl World {
             self.handle(event)?;
         }
         Err("the event queue is empty".to_owned())
+    }
+
+    /// Whether the fleet has flawed workers, beside a sound one.
+    fn has_flaws(&self) -> bool {
+        self.workers.iter().any(|worker| worker.flaw.is_some())
     }
 
     fn at(&mut self, at: u64, event: SimEvent) {
@@ -330,6 +349,8 @@ fn owner(event: &SimEvent, network: &Network) -> Owner {
         }
         SimEvent::ConnectionLost(_)
         | SimEvent::RunnerResumes(_)
+        | SimEvent::RunnerCrashes(_)
+        | SimEvent::DaemonDies(..)
         | SimEvent::StartCoordinator
         | SimEvent::StartWorker(_)
         | SimEvent::InjectFault(_)

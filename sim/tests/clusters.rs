@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use plusminus_sim::{FaultKind, Outcome, simulate};
+use plusminus_sim::{FaultKind, Flaw, Outcome, simulate};
 use std::collections::BTreeMap;
 
 fn clusters(seeds: impl IntoIterator<Item = u64>) -> Vec<Outcome> {
@@ -26,6 +26,15 @@ fn clusters_keep_every_promise_under_faults_of_every_kind() {
 }
 
 #[test]
+fn with_one_sound_worker_no_flawed_one_fails_a_job() {
+    let outcomes = clusters(5_000..5_400);
+    for flaw in Flaw::ALL {
+        let workers = outcomes.iter().flat_map(|outcome| &outcome.flaws).filter(|other| **other == flaw).count();
+        assert!(workers > 20, "only {workers} workers with the flaw {flaw:?}");
+    }
+}
+
+#[test]
 fn a_seed_always_gives_the_same_bytes() {
     assert_eq!(clusters(0..40), clusters(0..40));
 }
@@ -41,7 +50,9 @@ fn faults_of_the_coordinator_alone_cause_no_epoch_to_be_trained_twice() {
     ];
     let of_coordinator = |outcome: &Outcome| {
         let kinds = outcome.faults.keys().copied().collect::<Vec<_>>();
-        kinds.contains(&FaultKind::KillCoordinator) && kinds.iter().all(|kind| harmless.contains(kind))
+        outcome.flaws.is_empty()
+            && kinds.contains(&FaultKind::KillCoordinator)
+            && kinds.iter().all(|kind| harmless.contains(kind))
     };
     let mut checked = 0;
     for outcome in clusters(1_000..2_000).iter().filter(|outcome| of_coordinator(outcome)) {

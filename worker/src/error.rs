@@ -1,5 +1,6 @@
 //! Errors that prevent a worker from starting.
 
+use plusminus_proto::convert::Invalid;
 use plusminus_proto::endpoint::BadUrl;
 use std::io;
 use std::path::PathBuf;
@@ -20,6 +21,9 @@ pub enum WorkerError {
         /// The error of the last try.
         problem: String,
     },
+    /// The worker exceeds a limit, so every coordinator refuses it.
+    #[error("a coordinator would refuse this worker: {0}; choose other --slots or another --name")]
+    Limit(#[from] Invalid),
     /// The directory for weights cannot be used.
     #[error("cannot use the directory for weights {path}: {error}; give a writable one with --cache")]
     Cache {

@@ -4,6 +4,7 @@
 //! trains its own job. Cores without a job, because jobs or memory are scarce, become additional threads. Results do not depend on the
 //! number of threads.
 
+use plusminus_core::id::Digest;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::{fmt, fs, thread};
 
@@ -76,6 +77,15 @@ impl Host {
         });
         Division { slots, threads: threads(slots) }
     }
+}
+
+/// Identifies this host to the coordinator: its name, and a digest of its machine id, because cloned hosts may have the same one of either.
+pub fn identity() -> String {
+    let read = |path| fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let name: String =
+        read("/proc/sys/kernel/hostname").chars().filter(|letter| !letter.is_control()).take(64).collect();
+    let digest = Digest::of(read("/etc/machine-id").as_bytes()).to_string();
+    format!("{name}-{}", digest.get(..8).unwrap_or_default())
 }
 
 /// The memory in bytes that is available without swapping, as estimated by Linux.

@@ -2,6 +2,7 @@
 
 use crate::agent::WINDOW;
 use crate::error::WorkerError;
+use crate::host;
 use plusminus_proto::endpoint::{KEEPALIVE, KEEPALIVE_TIMEOUT, endpoint, root_cause};
 use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
 use plusminus_proto::v1::{self, from_worker, to_worker};
@@ -189,7 +190,8 @@ impl Link {
         // The lease runs from the Hello, so it is requested only when it can be sent.
         let (reply, hello) = oneshot::channel();
         self.link_events.send(LinkEvent::Connecting(reply)).await.map_err(|_| ConnectError::Stopped)?;
-        let hello = hello.await.map_err(|_| ConnectError::Stopped)?;
+        let mut hello: v1::Hello = hello.await.map_err(|_| ConnectError::Stopped)?;
+        hello.host = host::identity();
         let (sender, outbound) = mpsc::channel(WINDOW + OTHER_MESSAGES);
         // The new queue is empty.
         let _ = sender.try_send(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) });

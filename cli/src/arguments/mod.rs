@@ -15,7 +15,7 @@ pub use daemons::{CoordinatorArgs, RunArgs, RunnerArgs, WorkerArgs};
 pub use maintenance::{BackupArgs, CompletionsArgs, ManArgs, RestoreArgs};
 pub use output::Output;
 pub use parse::Slots;
-pub use sweeps::{CheckArgs, ExplainArgs, OneSweepArgs, ResumeArgs, StatusArgs, WatchArgs};
+pub use sweeps::{CheckArgs, ExplainArgs, OneSweepArgs, ReinstateArgs, ResumeArgs, StatusArgs, WatchArgs};
 pub use tables::{CompareArgs, SignificanceArgs, TableArgs, TableOfSweepArgs};
 pub use target::{SweepArgs, TargetArgs};
 pub use training::{ResourceArgs, SupervisionArgs, TrainingArgs};
@@ -89,6 +89,11 @@ pub enum Command {
     Significance(SignificanceArgs),
     /// Queue the failed and cancelled jobs of a sweep again
     Resume(ResumeArgs),
+    /// End the quarantine of a worker
+    ///
+    /// A worker that fails what others finish gets few jobs, with growing pauses. `plusminus status` lists such workers.
+    /// After a repair, this command makes the coordinator forget the failures.
+    Reinstate(ReinstateArgs),
     /// Explain a job's state and list its attempts
     Explain(ExplainArgs),
     /// Copy a state directory, also while its coordinator runs

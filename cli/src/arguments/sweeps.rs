@@ -1,4 +1,5 @@
-//! Arguments of the commands about sweeps and jobs: `check`, `submit`, `status`, `watch`, `resume`, `explain`, `cancel`.
+//! Arguments of the commands about sweeps and jobs: `check`, `submit`, `status`, `watch`, `resume`, `reinstate`, `explain`,
+//! `cancel`.
 
 use super::output::Output;
 use super::target::{SweepArgs, TargetArgs};
@@ -88,6 +89,19 @@ pub struct ResumeArgs {
     pub target: TargetArgs,
     /// Output format
     #[arg(long, alias = "format", value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `reinstate`
+#[derive(Debug, Args)]
+pub struct ReinstateArgs {
+    /// Name of the worker, as `plusminus status` shows it
+    pub worker: String,
+    /// The coordinator.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// Output format
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub output: Output,
 }
 

@@ -6,6 +6,7 @@ use crate::commands::status::running_json;
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::terminal;
+use crate::trouble::{describe_pause, describe_quarantine, pause_json, quarantine_json};
 use plusminus_core::display_text::{line, message};
 use plusminus_core::outcome::FailureKind;
 use plusminus_proto::v1::{self, waiting::Why};
@@ -59,7 +60,7 @@ fn describe_state(job: &v1::ExplainResponse, live: bool) -> String {
         v1::JobStatus::Queued if !live => {
             "queued; no coordinator runs here: start one with `plusminus coordinator`".to_owned()
         }
-        v1::JobStatus::Queued => describe_queued(job),
+        v1::JobStatus::Queued => describe_queued(job) + &describe_blame(job),
         v1::JobStatus::Unspecified => "unknown to this version of plusminus".to_owned(),
     };
     if job.has_result { format!("finished, and training again because its weights are missing; {text}") } else { text }
@@ -119,6 +120,9 @@ fn describe_queued(job: &v1::ExplainResponse) -> String {
             job.failures_allowed
         ),
         Why::Only(sweep) => format!("queued; this coordinator trains only the sweep `{sweep}`"),
+        Why::Paused(v1::WaitsForPausedSweep { sweep, paused }) => {
+            format!("queued; sweep {sweep} is {}", describe_pause(&sweep, &paused.unwrap_or_default()))
+        }
         Why::NoGpu(_) => {
             "queued; its `precision` requires a GPU, and no connected worker has one: start `plusminus worker` \
                           on a host with a GPU"
@@ -145,6 +149,16 @@ fn describe_queued(job: &v1::ExplainResponse) -> String {
             }
         }
     }
+}
+
+/// Describes where the job failed, and the workers in quarantine.
+fn describe_blame(job: &v1::ExplainResponse) -> String {
+    let mut text = String::new();
+    if !job.failed_on.is_empty() {
+        text += &format!("\nit failed on {}; other workers are preferred", job.failed_on.join(", "));
+    }
+    job.quarantines.iter().for_each(|quarantine| text += &format!("\n{}", describe_quarantine(quarantine)));
+    text
 }
 
 fn describe_attempts(attempts: &[v1::AttemptRow], live: bool) -> String {
@@ -271,6 +285,9 @@ fn to_json(job: &v1::ExplainResponse, live: bool) -> Value {
         Why::Parent(parent) => json!({ "for": "parent", "parent": parent.job }),
         Why::RetryMilliseconds(wait) => json!({ "for": "retry", "retry_ms": wait }),
         Why::Only(sweep) => json!({ "for": "other-sweep", "only": sweep }),
+        Why::Paused(v1::WaitsForPausedSweep { sweep, paused }) => {
+            json!({ "for": "paused-sweep", "sweep": sweep, "paused": paused.as_ref().map(pause_json) })
+        }
         Why::NoGpu(_) => json!({ "for": "gpu" }),
         Why::Turn(turn) => json!({
             "for": "slot", "before": turn.before, "workers": turn.workers, "slots": turn.slots, "busy": turn.busy,
@@ -303,6 +320,8 @@ fn to_json(job: &v1::ExplainResponse, live: bool) -> Value {
         "lease_ms": job.running.as_ref().map(|_| job.lease_milliseconds),
         "failures": job.failures,
         "failures_allowed": job.failures_allowed,
+        "failed_on": job.failed_on,
+        "quarantines": job.quarantines.iter().map(quarantine_json).collect::<Vec<_>>(),
         "attempts": job.attempts.iter().map(attempt).collect::<Vec<_>>(),
     })
 }

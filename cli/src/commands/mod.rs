@@ -8,6 +8,7 @@ mod completions;
 mod coordinator;
 mod explain;
 mod man;
+mod reinstate;
 mod resume;
 mod run;
 mod runner;
@@ -42,6 +43,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, CliError> {
         Command::Compare(arguments) => block_on(compare::run(arguments)),
         Command::Significance(arguments) => block_on(significance::run(arguments)),
         Command::Resume(arguments) => block_on(resume::run(arguments)),
+        Command::Reinstate(arguments) => block_on(reinstate::run(arguments)),
         Command::Explain(arguments) => block_on(explain::run(arguments)),
         Command::Backup(arguments) => backup::back_up(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),

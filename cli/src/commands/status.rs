@@ -6,6 +6,7 @@ use crate::error::CliError;
 use crate::exit::Exit;
 use crate::sweep_source::SweepSource;
 use crate::terminal;
+use crate::trouble::{describe_pause, describe_quarantine, pause_json, quarantine_json};
 use plusminus_core::display_text::{line, message, shortened};
 use plusminus_core::outcome::FailureKind;
 use plusminus_proto::v1;
@@ -21,7 +22,10 @@ pub async fn run(arguments: StatusArgs) -> Result<Exit, CliError> {
         Output::Json => {
             let sweeps: Vec<Value> = status.sweeps.iter().map(sweep_json).collect();
             let workers: Vec<Value> = status.workers.iter().map(worker_json).collect();
-            let answer = json!({ "coordinator_running": live, "sweeps": sweeps, "workers": workers });
+            let quarantines: Vec<Value> = status.quarantines.iter().map(quarantine_json).collect();
+            let answer = json!({
+                "coordinator_running": live, "sweeps": sweeps, "workers": workers, "quarantines": quarantines,
+            });
             terminal::data(&format!("{answer:#}\n"))?;
         }
     }
@@ -33,6 +37,10 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
     let mut text = String::new();
     for sweep in &status.sweeps {
         text += &format!("{:width$}  {}\n", line(&sweep.sweep).to_string(), describe_jobs(sweep, live));
+        text += &sweep
+            .paused
+            .as_ref()
+            .map_or_else(String::new, |paused| format!("{:width$}  {}\n", "", describe_pause(&sweep.sweep, paused)));
         // Without a coordinator, no job of the store is running.
         for job in sweep.running_jobs.iter().filter(|_| live) {
             text += &format!("{:width$}  {}\n", "", describe_running(job));
@@ -58,7 +66,8 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
     }
     for worker in &status.workers {
         text += &format!("worker {}  {} of {} slots busy", line(&worker.worker), worker.busy, worker.slots);
-        if worker.rests_milliseconds > 0 {
+        let in_quarantine = status.quarantines.iter().any(|other| other.worker == worker.worker);
+        if worker.rests_milliseconds > 0 && !in_quarantine {
             let seconds = worker.rests_milliseconds.div_ceil(1000);
             text += &format!(", gets no jobs for {seconds} s because it gave jobs back");
         }
@@ -67,6 +76,9 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
         for device in worker.devices.iter().filter(|device| !device.model.is_empty()) {
             text += &format!("  {}\n", describe_device(device));
         }
+    }
+    for quarantine in &status.quarantines {
+        text += &format!("{}\n", describe_quarantine(quarantine));
     }
     if !live {
         text += "no coordinator is running here\n";
@@ -152,6 +164,7 @@ pub fn sweep_json(sweep: &v1::SweepStatus) -> Value {
             "cancelled": sweep.dropped,
         },
         "diverged": sweep.diverged,
+        "paused": sweep.paused.as_ref().map(pause_json),
         "running": running,
         "failures": failures,
         "other_failures": sweep.other_failures,

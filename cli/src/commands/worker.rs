@@ -6,6 +6,7 @@ use crate::exit::Exit;
 use crate::{signals, terminal};
 use plusminus_core::id::WorkerName;
 use plusminus_engines::ExecutionOptions;
+use plusminus_proto::limits;
 use plusminus_trainer::MemoryEstimate;
 use plusminus_trainer::checkpoint::CheckpointInterval;
 use plusminus_worker::agent::Equipment;
@@ -23,6 +24,11 @@ use std::time::{Duration, Instant};
 pub async fn run(arguments: WorkerArgs) -> Result<Exit, CliError> {
     // A worker cannot know the number of its future jobs, nor their memory.
     let equipment = equip(&arguments.resources, &arguments.training, None, |_| None).await?;
+    let devices: Vec<_> = equipment.iter().map(|equipment| equipment.device.clone()).collect();
+    limits::devices(&devices).map_err(WorkerError::Limit)?;
+    if let Some(name) = &arguments.name {
+        limits::worker_name(name).map_err(WorkerError::Limit)?;
+    }
     let patience = Duration::from_secs_f64(arguments.patience);
     let state = open_state(arguments.state, arguments.name.as_deref(), patience).await?;
     let SupervisionArgs { stall, grace, checkpoints, checkpoint_every } = arguments.supervision;

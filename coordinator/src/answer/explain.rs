@@ -1,11 +1,12 @@
 //! Explains the state of one job.
 
 use super::error::AnswerError;
+use super::status::QUARANTINES;
 use crate::progress::LiveProgress;
 use crate::store::{AttemptRow, Reader};
 use plusminus_core::id::JobId;
 use plusminus_core::scheduler::{JobDetails, JobState, ListedBy, Scheduler, WaitReason, WallTime};
-use plusminus_proto::convert::job_state;
+use plusminus_proto::convert::{self, job_state};
 use plusminus_proto::v1;
 use std::collections::BTreeSet;
 
@@ -58,7 +59,7 @@ impl Explanation {
     ) -> Result<Self, AnswerError> {
         let job = find_job(scheduler, prefix)?;
         let details = scheduler.view().job(now, job).ok_or_else(|| AnswerError::UnknownJob(prefix.to_owned()))?;
-        let JobDetails { job: view, configuration, sweeps, has_result, failures, waiting, lease } = details;
+        let JobDetails { job: view, configuration, sweeps, has_result, failures, failed_on, waiting, lease } = details;
         let (status, _) = job_state(&view.state);
         let wanted_by = |ListedBy { sweep, cancelled }: ListedBy| v1::WantedBy { sweep: sweep.into(), cancelled };
         let mut response = v1::ExplainResponse {
@@ -75,6 +76,12 @@ impl Explanation {
             lease_milliseconds: lease.map_or(0, |until| until.0.saturating_sub(now.0)),
             ..v1::ExplainResponse::default()
         };
+        response.failed_on = failed_on.into_iter().map(|place| place.worker.0).collect();
+        if response.waiting.is_some() {
+            let quarantines = scheduler.view().quarantines(now).take(QUARANTINES);
+            response.quarantines =
+                quarantines.map(|(worker, quarantine)| convert::quarantine(worker, quarantine, now)).collect();
+        }
         response.running = progress.running(&view, now);
         if let JobState::Failed(failure) = view.state {
             response.failure = Some(failure.into());
@@ -112,6 +119,10 @@ fn wait_reason(scheduler: &Scheduler, now: WallTime, reason: WaitReason) -> v1::
         }
         WaitReason::Backoff(until) => v1::waiting::Why::RetryMilliseconds(until.0.saturating_sub(now.0)),
         WaitReason::OtherSweep(sweep) => v1::waiting::Why::Only(sweep.into()),
+        WaitReason::Paused(sweep, paused) => {
+            let (sweep, paused) = (sweep.into(), Some(paused.into()));
+            v1::waiting::Why::Paused(v1::WaitsForPausedSweep { sweep, paused })
+        }
         WaitReason::NoGpu => v1::waiting::Why::NoGpu(v1::NoGpu {}),
         WaitReason::Queue(before) => {
             let mut turn = v1::Turn { before: before as u64, ..v1::Turn::default() };

@@ -5,11 +5,14 @@ use crate::progress::LiveProgress;
 use plusminus_core::id::{JobId, SweepName};
 use plusminus_core::outcome::FailureKind;
 use plusminus_core::scheduler::{JobState, Scheduler, SweepView, WallTime};
-use plusminus_proto::v1;
+use plusminus_proto::{convert, v1};
 use std::collections::BTreeMap;
 
 /// The most failures that a status lists. Thousands of jobs may each have diverged with a message of their own.
 const FAILURES: usize = 20;
+
+/// The most workers in quarantine that an answer lists.
+pub(super) const QUARANTINES: usize = 100;
 
 /// The status of the sweep `name`, or of every sweep if it is empty, and of the workers.
 ///
@@ -32,7 +35,9 @@ pub fn status(
         rests_milliseconds: worker.paused_until.0.saturating_sub(now.0),
         devices: progress.devices(worker.session),
     });
+    let quarantines = scheduler.view().quarantines(now).take(QUARANTINES);
     Ok(v1::StatusResponse {
+        quarantines: quarantines.map(|(worker, quarantine)| convert::quarantine(worker, quarantine, now)).collect(),
         workers: workers.collect(),
         sweeps: sweeps.iter().map(|sweep| sweep_status(scheduler, progress, sweep, now)).collect(),
     })
@@ -86,5 +91,6 @@ fn sweep_status(scheduler: &Scheduler, progress: &LiveProgress, sweep: &SweepVie
         failures: failures.collect(),
         other_failures,
         diverged,
+        paused: sweep.paused.clone().map(Into::into),
     }
 }

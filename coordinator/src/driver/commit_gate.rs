@@ -122,7 +122,8 @@ mod tests {
         for session in [1, 2] {
             let (session, worker) = (Session(session), WorkerName(format!("w{session}")));
             let device = DeviceClass::Cpu;
-            gate.accept(NOW, Event::Connected { session, worker, instance: 1, slots: 1, device, holds: vec![] });
+            let (host, holds) = (String::new(), vec![]);
+            gate.accept(NOW, Event::Connected { session, worker, host, instance: 1, slots: 1, device, holds });
         }
         assert_eq!(gate.begin_commit().len(), 2, "a submission and an assignment");
         assert!(gate.committed().iter().any(|effect| matches!(effect, Effect::Assign { session: Session(1), .. })));

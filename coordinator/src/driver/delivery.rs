@@ -1,5 +1,6 @@
 //! Performs effects: sends messages to workers and replies to users.
 
+use super::notices;
 use super::queues::{ReplySender, RequestError, WorkerSender};
 use plusminus_core::scheduler::{Effect, Refusal, Session, SubmitSummary, Ticket};
 use plusminus_proto::session::{self, Terms};
@@ -43,6 +44,8 @@ impl Delivery {
             }
             Effect::Submitted(ticket, summary) => self.replies.submitted(ticket, summary),
             Effect::Cancelled(ticket, jobs) | Effect::Resumed(ticket, jobs) => self.replies.counted(ticket, jobs),
+            Effect::Reinstated(ticket, was_in_quarantine) => self.replies.reinstated(ticket, was_in_quarantine),
+            Effect::Notice(notice) => notices::log(&notice),
             Effect::Refuse(ticket, refusal) => self.replies.refuse(ticket, refusal),
             // Committed already, or sent as a message above.
             Effect::Record(_)
@@ -71,6 +74,8 @@ pub(super) struct PendingReplies {
     submissions: BTreeMap<Ticket, ReplySender<SubmitSummary>>,
     /// Cancellations and resumptions, whose reply is a number of jobs.
     counts: BTreeMap<Ticket, ReplySender<usize>>,
+    /// Reinstatements, whose reply is whether the worker was in quarantine.
+    reinstatements: BTreeMap<Ticket, ReplySender<bool>>,
 }
 
 impl PendingReplies {
@@ -85,6 +90,13 @@ impl PendingReplies {
     pub fn add_count(&mut self, reply: ReplySender<usize>) -> Ticket {
         let ticket = self.next_ticket();
         self.counts.insert(ticket, reply);
+        ticket
+    }
+
+    /// Adds a user who waits for the reinstatement of a worker.
+    pub fn add_reinstatement(&mut self, reply: ReplySender<bool>) -> Ticket {
+        let ticket = self.next_ticket();
+        self.reinstatements.insert(ticket, reply);
         ticket
     }
 
@@ -105,10 +117,18 @@ impl PendingReplies {
         }
     }
 
+    fn reinstated(&mut self, ticket: Ticket, was_in_quarantine: bool) {
+        if let Some(reply) = self.reinstatements.remove(&ticket) {
+            let _ = reply.send(Ok(Ok(was_in_quarantine)));
+        }
+    }
+
     fn refuse(&mut self, ticket: Ticket, refusal: Refusal) {
         if let Some(reply) = self.submissions.remove(&ticket) {
             let _ = reply.send(Ok(Err(refusal)));
         } else if let Some(reply) = self.counts.remove(&ticket) {
+            let _ = reply.send(Ok(Err(refusal)));
+        } else if let Some(reply) = self.reinstatements.remove(&ticket) {
             let _ = reply.send(Ok(Err(refusal)));
         }
     }
@@ -119,6 +139,9 @@ impl PendingReplies {
             let _ = reply.send(Err(RequestError::NotSaved(reason.to_owned())));
         }
         for reply in std::mem::take(&mut self.counts).into_values() {
+            let _ = reply.send(Err(RequestError::NotSaved(reason.to_owned())));
+        }
+        for reply in std::mem::take(&mut self.reinstatements).into_values() {
             let _ = reply.send(Err(RequestError::NotSaved(reason.to_owned())));
         }
     }

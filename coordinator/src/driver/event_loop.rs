@@ -164,6 +164,7 @@ impl Driver {
             }
             UserRequest::Cancel(name, reply) => Event::Cancel(replies.add_count(reply), name),
             UserRequest::Resume(name, selection, reply) => Event::Resume(replies.add_count(reply), name, selection),
+            UserRequest::Reinstate(worker, reply) => Event::Reinstate(replies.add_reinstatement(reply), worker),
             UserRequest::Query(query) => return round.queries.push(query),
         };
         self.accept(event, round);
@@ -173,12 +174,12 @@ impl Driver {
         let event = match message {
             // The worker has given up waiting.
             WorkerMessage::Connected { sender, .. } if sender.is_closed() => return,
-            WorkerMessage::Connected { session, worker, instance, devices, holds, sender } => {
+            WorkerMessage::Connected { session, worker, host, instance, devices, holds, sender } => {
                 let (slots, device) = (session::slots(&devices), session::device_class(&devices));
                 info!(%worker, slots, "a worker connected");
                 self.delivery.connect(session, sender);
                 self.progress.set_devices(session, devices);
-                Event::Connected { session, worker, instance, slots, device, holds }
+                Event::Connected { session, worker, host, instance, slots, device, holds }
             }
             WorkerMessage::Disconnected(session) => {
                 self.delivery.disconnect(session);

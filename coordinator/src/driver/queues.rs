@@ -19,6 +19,7 @@ pub(crate) enum WorkerMessage {
     Connected {
         session: Session,
         worker: WorkerName,
+        host: String,
         instance: u64,
         devices: Vec<v1::Device>,
         holds: Vec<AttemptId>,
@@ -39,6 +40,8 @@ pub(crate) enum UserRequest {
     Submit(Box<SubmittedSweep>, ReplySender<SubmitSummary>),
     Cancel(SweepName, ReplySender<usize>),
     Resume(SweepName, RetrySelection, ReplySender<usize>),
+    /// Ends the quarantine of a worker.
+    Reinstate(WorkerName, ReplySender<bool>),
     /// A query that is answered from committed state.
     Query(Query),
 }

@@ -118,8 +118,9 @@ impl Scene {
         self.inbound = inbound;
         let worker = WorkerName("w".into());
         let devices = vec![v1::Device { name: "cpu".to_owned(), slots, ..v1::Device::default() }];
+        let (host, holds) = (String::new(), vec![]);
         let connected =
-            WorkerMessage::Connected { session: SESSION, worker, instance: 1, devices, holds: vec![], sender };
+            WorkerMessage::Connected { session: SESSION, worker, host, instance: 1, devices, holds, sender };
         self.handle.send(connected).await.unwrap();
     }
 

@@ -40,7 +40,7 @@ pub(crate) fn refusal(refusal: Refusal) -> Status {
             name: name.into(),
             known: known.into_iter().map(String::from).collect(),
         }),
-        Refusal::UnknownJob { .. } => Status::not_found(refusal.to_string()),
+        Refusal::UnknownJob { .. } | Refusal::UnknownWorker { .. } => Status::not_found(refusal.to_string()),
         Refusal::OtherSweep { .. } | Refusal::Cancelled { .. } => Status::failed_precondition(refusal.to_string()),
     }
 }

@@ -6,7 +6,7 @@ use crate::answer::{self, AnswerError, SweepJobs};
 use crate::driver::{DriverHandle, RequestError, UserRequest};
 use crate::selection::SubmittedSweep;
 use crate::store::Reader;
-use plusminus_core::id::{IdError, SweepName};
+use plusminus_core::id::{IdError, SweepName, WorkerName};
 use plusminus_core::scheduler::{RetrySelection, SubmitSummary};
 use plusminus_core::sweep_file;
 use plusminus_proto::v1::{self, sweep_service_server::SweepService};
@@ -103,6 +103,16 @@ impl SweepService for Sweeps {
         let queued = self.driver.request(|reply| UserRequest::Resume(name, selection, reply)).await;
         let queued = queued.map_err(status::request_error)?.map_err(status::refusal)?;
         Ok(Response::new(v1::ResumeResponse { queued: queued as u64 }))
+    }
+
+    async fn reinstate(
+        &self,
+        request: tonic::Request<v1::ReinstateRequest>,
+    ) -> Result<Response<v1::ReinstateResponse>, Status> {
+        let worker = WorkerName(request.into_inner().worker);
+        let reinstated = self.driver.request(|reply| UserRequest::Reinstate(worker, reply)).await;
+        let was_in_quarantine = reinstated.map_err(status::request_error)?.map_err(status::refusal)?;
+        Ok(Response::new(v1::ReinstateResponse { was_in_quarantine }))
     }
 
     async fn explain(

@@ -5,9 +5,9 @@ use crate::driver::{DriverHandle, RequestError, WorkerMessage};
 use plusminus_core::id::WorkerName;
 use plusminus_core::scheduler::{Event, Session};
 use plusminus_proto::convert::{self, Invalid, attempts, required_attempt};
-use plusminus_proto::session;
 use plusminus_proto::v1::{self, from_worker, worker_service_server::WorkerService};
 use plusminus_proto::weights::{self, ReceiveError};
+use plusminus_proto::{limits, session};
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,6 +55,7 @@ impl WorkerService for Workers {
         let Some(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) }) = hello else {
             return Err(Status::invalid_argument("expected a `Hello` message first"));
         };
+        limits::hello(&hello).map_err(invalid)?;
         let session = Session(self.next_session.fetch_add(1, Ordering::Relaxed));
         let (sender, outbound) = mpsc::channel(OUTBOUND);
         let worker: WorkerName = hello
@@ -65,14 +66,20 @@ impl WorkerService for Workers {
             warn!(%worker, theirs = hello.version, ours = env!("CARGO_PKG_VERSION"), "the worker has another version of plusminus");
         }
         let holds = attempts(&hello.holds).map_err(invalid)?;
-        let (instance, devices) = (hello.instance, hello.devices);
-        let connected = WorkerMessage::Connected { session, worker: worker.clone(), instance, devices, holds, sender };
+        let (instance, devices, host) = (hello.instance, hello.devices, hello.host);
+        let (to_worker, name) = (sender.downgrade(), worker.clone());
+        let connected = WorkerMessage::Connected { session, worker: name, host, instance, devices, holds, sender };
         self.driver.send(connected).await.map_err(request_error)?;
         let driver = self.driver.clone();
         tokio::spawn(async move {
             let (queue, queued) = mpsc::channel(INBOUND);
             let forwarding = tokio::spawn(forward(driver.clone(), session, queued));
-            let ended = receive(&driver, session, inbound, queue).await;
+            let ended = receive(&driver, session, inbound, &queue).await;
+            // The worker learns which limit it exceeded.
+            if let (Err(error), Some(to_worker)) = (&ended, to_worker.upgrade()) {
+                let _ = to_worker.try_send(Err(error.clone()));
+            }
+            drop(queue);
             let reason = ended.err().map_or_else(|| "it left".to_owned(), |error| error.message().to_owned());
             info!(%worker, %reason, "a worker disconnected");
             let _ = forwarding.await;
@@ -163,7 +170,7 @@ async fn receive(
     driver: &DriverHandle,
     session: Session,
     mut inbound: Streaming<v1::FromWorker>,
-    queue: mpsc::Sender<WorkerMessage>,
+    queue: &mpsc::Sender<WorkerMessage>,
 ) -> Result<(), Status> {
     let stopping = |_| request_error(RequestError::Stopping);
     while let Some(message) = inbound.message().await? {
@@ -177,6 +184,7 @@ async fn receive(
             }
             // The driver also shows the devices to users.
             Some(from_worker::Message::Devices(v1::Devices { devices })) => {
+                limits::devices(&devices).map_err(invalid)?;
                 queue.send(WorkerMessage::Devices(session, devices)).await.map_err(stopping)?;
             }
             Some(message) => match session::event(session, message).map_err(invalid)? {

@@ -11,9 +11,9 @@ pub(super) fn create_tables(connection: &Connection) -> Result<()> {
 }
 
 /// Changes of version 4 to `cells`, `job_states` and `job_facts`, from version 3. The step from older versions creates these tables anew.
-const STATES_FROM_3: &str = "";
+const STATES_FROM_3: &str = "ALTER TABLE job_states ADD COLUMN failed_on TEXT;";
 /// Changes of version 4 to the other tables, from any older version.
-const OTHERS_FROM_3: &str = "";
+const OTHERS_FROM_3: &str = "ALTER TABLE sweeps ADD COLUMN paused TEXT;";
 
 /// Migrates the tables from version `found` to the current version.
 pub(super) fn migrate_from(connection: &Connection, found: u32) -> Result<()> {

@@ -8,8 +8,11 @@ use plusminus_core::id::{CellId, JobId, SweepName, WorkerName};
 use plusminus_core::job::{Configuration, Job};
 use plusminus_core::metric::{EpochSelection, Measurements, Metric, selected};
 use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_core::scheduler::{NewCell, NewJob, Origin, Reached, Record, Reported, StoredState, WallTime};
+use plusminus_core::scheduler::{
+    NewCell, NewJob, Origin, PausedSweep, Place, Reached, Record, Reported, StoredState, WallTime,
+};
 use rusqlite::{Connection, Result, Row, Statement, params, types::Type};
+use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -156,8 +159,9 @@ fn records(connection: &Connection, version: u32) -> Result<Vec<Record>> {
     let StoredJobs { numbers, jobs, restored } = stored_jobs(connection, version, &cells_by_number)?;
     let mut unlisted = vec![true; jobs.len()];
     let mut records = Vec::with_capacity(restored.len() + 1);
-    let mut sweeps =
-        connection.prepare("SELECT ordinal, name, source, submitted, cancelled FROM sweeps ORDER BY ordinal")?;
+    let paused = if version < 4 { "NULL" } else { "paused" };
+    let select = format!("SELECT ordinal, name, source, submitted, cancelled, {paused} FROM sweeps ORDER BY ordinal");
+    let mut sweeps = connection.prepare(&select)?;
     let mut rows = sweeps.query([])?;
     while let Some(row) = rows.next()? {
         let jobs = jobs_of(connection, row.get(0)?, &numbers, |index| {
@@ -176,6 +180,8 @@ fn records(connection: &Connection, version: u32) -> Result<Vec<Record>> {
         });
         if row.get::<_, Option<i64>>(4)?.is_some() {
             records.push(Record::Cancelled { name, dropped: Vec::new(), at: time(row, 4)? });
+        } else if let Some(paused) = from_json::<PausedSweep>(row, 5)? {
+            records.push(Record::Paused { name, paused });
         }
     }
     let unlisted: Vec<NewJob> = jobs.iter().zip(unlisted).filter_map(|(job, is)| is.then_some(*job)).collect();
@@ -208,9 +214,10 @@ struct StoredJobs {
 
 fn stored_jobs(connection: &Connection, version: u32, cells_by_number: &CellsByNumber) -> Result<StoredJobs> {
     let from = if version < 3 { older::states(version, "jobs") } else { "job_states".into() };
+    let failed_on = if version < 4 { "NULL" } else { "failed_on" };
     let select = format!(
         "SELECT number, id, cell, seed, state, attempts, failures, reached_before, not_before, result, kept,
-                failure_kind, failure
+                failure_kind, failure, {failed_on}
          FROM {from} ORDER BY number"
     );
     let (mut statement, mut attempts) = (connection.prepare(&select)?, AttemptQueries::of(connection)?);
@@ -261,11 +268,7 @@ fn restored(row: &Row<'_>, number: i64, job: JobId, queries: &mut AttemptQueries
         "running" => queries.current.query_row(params![number, attempts], |attempt| {
             Ok(StoredState::Running { worker: WorkerName(attempt.get(0)?), at: time(attempt, 1)? })
         })?,
-        "finished" => {
-            let kept = row.get_ref(10)?.as_str_or_null()?.map(serde_json::from_str).transpose();
-            let damaged = |error| rusqlite::Error::FromSqlConversionFailure(10, Type::Text, Box::new(error));
-            StoredState::Finished { kept: kept.map_err(damaged)?.unwrap_or_default() }
-        }
+        "finished" => StoredState::Finished { kept: from_json(row, 10)?.unwrap_or_default() },
         "failed" => {
             let kind = row.get_ref(11)?.as_str()?;
             let kind = FailureKind::ALL.iter().copied().find(|known| known.name() == kind);
@@ -284,8 +287,10 @@ fn restored(row: &Row<'_>, number: i64, job: JobId, queries: &mut AttemptQueries
         })?,
         _ => Reported::default(),
     };
-    let result = row.get(9)?;
-    Ok(Some(Record::Restored { job, attempts, failures, reached, reported, result, state }))
+    let is_open = matches!(state, StoredState::Queued { .. } | StoredState::Running { .. });
+    let failed_on: Option<Vec<Place>> = if is_open { from_json(row, 13)? } else { None };
+    let (result, failed_on) = (row.get(9)?, failed_on.unwrap_or_default());
+    Ok(Some(Record::Restored { job, attempts, failures, failed_on, reached, reported, result, state }))
 }
 
 /// The jobs of a sweep in its order. `numbers` are the row numbers of all jobs, and `job` returns the job at an index of them.
@@ -312,6 +317,12 @@ fn jobs_of(
         next = index + 1;
     }
     Ok(jobs)
+}
+
+/// The value of a column with JSON; nothing if it is null.
+fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<Option<T>> {
+    let value = row.get_ref(column)?.as_str_or_null()?.map(serde_json::from_str).transpose();
+    value.map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
 }
 
 fn time(row: &Row<'_>, column: usize) -> Result<WallTime> {

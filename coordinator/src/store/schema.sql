@@ -22,7 +22,8 @@ CREATE TABLE job_states (
   result       INTEGER NOT NULL DEFAULT 0, -- whether it has a result; it may be retrained for its weights
   kept         TEXT,                   -- JSON: the weights that it saved for child jobs, if any
   failure_kind TEXT,                   -- of a failed job
-  failure      TEXT
+  failure      TEXT,
+  failed_on    TEXT                    -- JSON: where a queued or running job failed since an attempt last got further, if anywhere
 );
 
 CREATE TABLE job_facts (
@@ -43,7 +44,8 @@ CREATE TABLE sweeps (
   name      TEXT NOT NULL UNIQUE,
   source    TEXT NOT NULL,             -- the sweep file
   submitted INTEGER NOT NULL,
-  cancelled INTEGER                    -- when
+  cancelled INTEGER,                   -- when
+  paused    TEXT                       -- JSON: why its dispatch is paused, if it is
 );
 
 CREATE TABLE sweep_jobs (

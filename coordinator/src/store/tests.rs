@@ -19,6 +19,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
+mod blame;
 mod copies;
 mod damage;
 mod versions;
@@ -57,7 +58,8 @@ fn records(effects: Vec<Effect>) -> Vec<Record> {
 
 fn connected() -> Event {
     let (worker, device) = (WorkerName("w".into()), DeviceClass::Cpu);
-    Event::Connected { session: SESSION, worker, instance: 1, slots: 2, device, holds: vec![] }
+    let (host, holds) = (String::new(), vec![]);
+    Event::Connected { session: SESSION, worker, host, instance: 1, slots: 2, device, holds }
 }
 
 fn reported(n: u8, attempt: u32, body: ReportBody) -> Event {
@@ -115,6 +117,7 @@ proptest! {
         }
         let restarted = Scheduler::restart(policy, store.records().unwrap(), now);
         prop_assert_eq!(views(&restarted), views(&scheduler));
+        prop_assert_eq!(restarted.state().durable_jobs(), scheduler.state().durable_jobs());
         // Jobs that no sweep lists any more are still known: another submission tells finished jobs from new ones.
         let everything = submission(9, &(2..8).collect());
         let again = |mut scheduler: Scheduler| scheduler.handle(now, Event::Submit(Ticket(0), everything.clone()));

@@ -5,7 +5,7 @@ use super::error::StoreError;
 use plusminus_core::id::{AttemptId, CellId, JobId, SweepName};
 use plusminus_core::metric::{Measurements, Metric, select};
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
-use plusminus_core::scheduler::{Ending, NewCell, NewJob, Next, Record, WallTime};
+use plusminus_core::scheduler::{Ending, NewCell, NewJob, Next, Place, Record, WallTime};
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use serde::Serializer;
 use std::collections::{BTreeMap, HashMap};
@@ -91,7 +91,7 @@ impl RecordWriter<'_> {
                 self.drop_jobs(dropped, *at)
             }
             Record::Cancelled { name, dropped, at } => {
-                let cancel = "UPDATE sweeps SET cancelled = ?2 WHERE name = ?1 AND cancelled IS NULL";
+                let cancel = "UPDATE sweeps SET cancelled = ?2, paused = NULL WHERE name = ?1 AND cancelled IS NULL";
                 self.connection.prepare_cached(cancel)?.execute(params![name.as_str(), time(*at)])?;
                 self.drop_jobs(dropped, *at)
             }
@@ -119,7 +119,7 @@ impl RecordWriter<'_> {
                 };
                 let end = "UPDATE attempts SET ended = ?3, ending = ?4, message = ?5 WHERE job = ?1 AND attempt = ?2";
                 self.connection.prepare_cached(end)?.execute(params![number, attempt.0, time(*at), how, message])?;
-                self.ended(number, attempt.0, ending, *next)?;
+                self.ended(number, attempt.0, ending, next)?;
                 self.numbers.remove(job);
                 Ok(())
             }
@@ -130,6 +130,20 @@ impl RecordWriter<'_> {
                 })
             }
             Record::Requeued { job, .. } => self.requeue(*job),
+            Record::DiedOn { job, failed_on } => {
+                let update = "UPDATE job_states SET failed_on = ?2 WHERE id = ?1";
+                let row = params![job.as_bytes(), places_to_json(failed_on)?];
+                self.connection.prepare_cached(update)?.execute(row).map(drop)
+            }
+            Record::Paused { name, paused } => {
+                let pause = "UPDATE sweeps SET paused = ?2 WHERE name = ?1";
+                let row = params![name.as_str(), serde_json::to_string(paused).map_err(json)?];
+                self.connection.prepare_cached(pause)?.execute(row).map(drop)
+            }
+            Record::Released { name } => {
+                let release = "UPDATE sweeps SET paused = NULL WHERE name = ?1";
+                self.connection.prepare_cached(release)?.execute([name.as_str()]).map(drop)
+            }
             // The store returns these records and never receives them.
             Record::Unlisted { .. } | Record::Restored { .. } => Ok(()),
         }
@@ -167,7 +181,7 @@ impl RecordWriter<'_> {
         // A sweep that is submitted again keeps its rank.
         let sweep = "INSERT INTO sweeps (ordinal, name, source, submitted)
                      VALUES ((SELECT coalesce(max(ordinal) + 1, 0) FROM sweeps), ?1, ?2, ?3)
-                     ON CONFLICT (name) DO UPDATE SET source = ?2, submitted = ?3, cancelled = NULL
+                     ON CONFLICT (name) DO UPDATE SET source = ?2, submitted = ?3, cancelled = NULL, paused = NULL
                      RETURNING ordinal";
         let sweep = &mut self.connection.prepare_cached(sweep)?;
         let ordinal: i64 = sweep.query_row(params![name.as_str(), source, time(at)], |row| row.get(0))?;
@@ -200,7 +214,7 @@ impl RecordWriter<'_> {
     fn requeue(&mut self, job: JobId) -> Result<()> {
         let requeue =
             "UPDATE job_states SET state = 'queued', failures = 0, not_before = 0, failure_kind = NULL, failure = NULL,
-                                   kept = NULL
+                                   kept = NULL, failed_on = NULL
              WHERE id = ?1";
         self.connection.prepare_cached(requeue)?.execute([job.as_bytes()]).map(drop)
     }
@@ -221,13 +235,15 @@ impl RecordWriter<'_> {
         Ok(())
     }
 
-    fn ended(&self, number: i64, attempt: u32, ending: &Ending, next: Next) -> Result<()> {
+    fn ended(&self, number: i64, attempt: u32, ending: &Ending, next: &Next) -> Result<()> {
         match (next, ending) {
-            (Next::Retry { not_before, failures, reached }, _) => {
+            (Next::Retry { not_before, failures, reached, failed_on }, _) => {
                 let retry =
-                    "UPDATE job_states SET state = 'queued', failures = ?2, not_before = ?3, reached_before = ?4
+                    "UPDATE job_states SET state = 'queued', failures = ?2, not_before = ?3, reached_before = ?4,
+                                                failed_on = ?5
                              WHERE number = ?1";
-                self.connection.prepare_cached(retry)?.execute(params![number, failures, time(not_before), reached])?;
+                let row = params![number, failures, time(*not_before), reached, places_to_json(failed_on)?];
+                self.connection.prepare_cached(retry)?.execute(row)?;
             }
             (_, Ending::Failed(failure)) => {
                 self.fail(number, failure)?;
@@ -286,6 +302,11 @@ impl RecordWriter<'_> {
 
 fn time(time: WallTime) -> i64 {
     time.0 as i64
+}
+
+/// Null for no places.
+fn places_to_json(places: &[Place]) -> Result<Option<String>> {
+    (!places.is_empty()).then(|| serde_json::to_string(places)).transpose().map_err(json)
 }
 
 fn json(error: serde_json::Error) -> rusqlite::Error {

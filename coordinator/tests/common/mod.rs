@@ -85,7 +85,7 @@ impl Worker {
         let (sender, outbound) = mpsc::channel(16);
         let devices = vec![v1::Device { name: "cpu".to_owned(), slots, ..v1::Device::default() }];
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let hello = v1::Hello { worker: name.to_owned(), version, devices, holds, instance: 1 };
+        let hello = v1::Hello { worker: name.to_owned(), version, devices, holds, instance: 1, ..v1::Hello::default() };
         let mut worker = {
             sender.send(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) }).await.unwrap();
             let mut client = WorkerServiceClient::new(served.channel.clone());

@@ -18,13 +18,21 @@ impl State {
                 dropped.iter().for_each(|job| self.end_without_result(*job, JobState::Dropped));
             }
             Record::Cancelled { name, dropped, .. } => {
+                let had_pauses = self.has_paused_sweeps();
                 if let Some(sweep) = self.sweeps.get_mut(name)
                     && !std::mem::replace(&mut sweep.cancelled, true)
                 {
                     sweep.jobs.iter().for_each(|job| self.jobs[*job as usize].wanted -= 1);
                 }
+                self.set_paused(name, None);
+                if had_pauses {
+                    self.requeue_jobs_of(name);
+                }
                 dropped.iter().for_each(|job| self.end_without_result(*job, JobState::Dropped));
             }
+            Record::DiedOn { job, failed_on } => self.set_failed_on(*job, failed_on),
+            Record::Paused { name, paused } => self.set_paused(name, Some(paused.clone())),
+            Record::Released { name } => self.set_paused(name, None),
             Record::Assigned { attempt: id, worker, at } => {
                 if let Some(entry) = self.entry_mut(id.job) {
                     entry.attempts = id.attempt.0;
@@ -40,7 +48,7 @@ impl State {
                 }
                 self.set_reported(id.job, |reported| reported.add(*epoch, measurements));
             }
-            Record::Ended { attempt: id, ending, next, .. } => self.ended(id.job, ending, *next),
+            Record::Ended { attempt: id, ending, next, .. } => self.ended(id.job, ending, next),
             Record::ParentUnavailable { jobs, failure, .. } => {
                 jobs.iter().for_each(|job| self.end_without_result(*job, JobState::Failed(failure.clone())));
             }
@@ -53,26 +61,28 @@ impl State {
                     }
                 }
             }
-            Record::Restored { job, attempts, failures, reached, reported, result, state } => {
+            Record::Restored { job, attempts, failures, failed_on, reached, reported, result, state } => {
                 let Some(index) = self.index_of(*job) else { return };
                 let state = self.restored_state(*job, Attempt(*attempts), state.clone());
                 let entry = &mut self.jobs[index as usize];
                 (entry.attempts, entry.failures, entry.reached) = (*attempts, *failures, *reached);
                 entry.has_result = *result || state == JobState::Finished;
+                self.set_failed_on(*job, failed_on);
                 self.set_state(index, state);
                 self.set_reported(*job, |now| *now = *reported);
             }
         }
     }
 
-    fn ended(&mut self, job: JobId, ending: &Ending, next: Next) {
+    fn ended(&mut self, job: JobId, ending: &Ending, next: &Next) {
         match (next, ending) {
-            (Next::Retry { not_before, failures, reached }, _) => {
+            (Next::Retry { not_before, failures, reached, failed_on }, _) => {
                 if let Some(entry) = self.entry_mut(job) {
-                    entry.failures = failures;
-                    entry.reached.at_last_failure = reached;
+                    entry.failures = *failures;
+                    entry.reached.at_last_failure = *reached;
                 }
-                self.set_job(job, JobState::Queued { not_before });
+                self.set_failed_on(job, failed_on);
+                self.set_job(job, JobState::Queued { not_before: *not_before });
             }
             (_, Ending::Failed(failure)) => self.end_without_result(job, JobState::Failed(failure.clone())),
             (_, Ending::Finished(facts)) => {
@@ -107,12 +117,28 @@ impl State {
         let position = |job| QueuePosition { sweep: ordinal, job };
         let indices: Vec<JobIndex> = (0..).zip(jobs).map(|(nth, job)| self.want(job, position(nth))).collect();
         self.change_sets(&indices, |counts, set| counts.with(set, ordinal));
-        let sweep = SweepEntry { source: Arc::clone(source), jobs: indices, ordinal, submitted: at, cancelled: false };
+        // A submission ends a pause.
+        let had_pauses = self.has_paused_sweeps();
+        self.set_paused(name, None);
+        let sweep = SweepEntry {
+            source: Arc::clone(source),
+            jobs: indices,
+            ordinal,
+            submitted: at,
+            cancelled: false,
+            paused: None,
+        };
         if let Some(before) = self.sweeps.insert(name.clone(), sweep) {
             self.change_sets(&before.jobs, |counts, set| counts.without(set, ordinal));
             if !before.cancelled {
                 before.jobs.iter().for_each(|job| self.jobs[*job as usize].wanted -= 1);
             }
+            if had_pauses {
+                before.jobs.into_iter().for_each(|job| self.enqueue_if_ready(job));
+            }
+        }
+        if had_pauses {
+            self.requeue_jobs_of(name);
         }
     }
 
@@ -154,6 +180,7 @@ impl State {
     fn requeue(&mut self, job: JobId) {
         if let Some(entry) = self.entry_mut(job) {
             entry.failures = 0;
+            self.set_failed_on(job, &[]);
             self.parents.forget_weights(job);
             self.set_job(job, JobState::Queued { not_before: WallTime(0) });
         }

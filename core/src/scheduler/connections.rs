@@ -2,7 +2,8 @@
 
 use super::device_class::DeviceClass;
 use super::event::Session;
-use super::policy::Policy;
+use super::fleet::Gate;
+use super::record::Place;
 use super::time::WallTime;
 use crate::id::{AttemptId, WorkerName};
 use std::cmp::Reverse;
@@ -21,39 +22,41 @@ pub(super) struct Connection {
     pub named: BTreeSet<AttemptId>,
     /// Whether a lease of the worker expired and it has sent nothing since. A silent worker gets no attempts.
     pub silent: bool,
-    pub pause: DispatchPause,
+    /// What is known of the worker under its name.
+    pub gate: Gate,
 }
+
+/// The most slots of a worker that are used, whatever it offers.
+const MOST_SLOTS: u32 = 1_024;
 
 impl Connection {
     /// A connection of a worker that holds these attempts.
     pub fn new(worker: WorkerName, instance: u64, slots: u32, device: DeviceClass, holds: Vec<AttemptId>) -> Self {
         let busy: BTreeSet<_> = holds.into_iter().collect();
-        let (named, pause) = (busy.clone(), DispatchPause::default());
-        Connection { worker, instance, slots, device, busy, named, silent: false, pause }
+        let named = busy.clone();
+        let slots = slots.min(MOST_SLOTS);
+        Connection { worker, instance, slots, device, busy, named, silent: false, gate: Gate::default() }
     }
 
     fn free_slots(&self) -> usize {
         (self.slots as usize).saturating_sub(self.busy.len())
     }
-}
 
-/// A pause in dispatching to a worker. A worker that returns attempts without being asked (its disk is full, its runners do not start)
-/// gets none for a while, and for longer each time. Otherwise it would go through the whole queue.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct DispatchPause {
-    /// The end of the pause.
-    until: WallTime,
-    /// The number of pauses since the worker last made progress.
-    count: u32,
-}
+    /// Whether it gets an attempt at `now`.
+    fn accepts(&self, now: WallTime) -> bool {
+        let gate = self.gate;
+        self.free_slots() > 0 && !self.silent && gate.until <= now && (!gate.probation || self.busy.is_empty())
+    }
 
-impl DispatchPause {
-    /// Starts a pause. Attempts that are returned during a pause do not prolong it.
-    pub fn start(&mut self, now: WallTime, policy: &Policy) {
-        if self.until <= now {
-            self.until = now.after(policy.backoff_after(self.count));
-            self.count += 1;
-        }
+    /// Whether it is a sound worker that can train a job which failed at these places, and has not failed it.
+    fn is_alternative(&self, requires: DeviceClass, places: &[Place]) -> bool {
+        let untried = || places.iter().all(|place| place.worker != self.worker);
+        self.slots > 0 && !self.silent && !self.gate.suspected && self.device.can_train(requires) && untried()
+    }
+
+    fn candidate(&self, session: Session) -> Candidate {
+        let (at_liberty, free_slots, worker) = (!self.gate.probation, self.free_slots(), self.worker.clone());
+        Candidate { at_liberty, free_slots, session: Reverse(session), worker }
     }
 }
 
@@ -74,52 +77,68 @@ pub struct WorkerView<'s> {
     pub paused_until: WallTime,
 }
 
-/// The answer to a worker that connects.
-pub(super) struct Admission {
-    /// Whether the process is the one that connected last under this name.
-    pub same_process: bool,
-    /// Older sessions of the same process, which are ended.
-    pub replaced: Vec<Session>,
-}
-
 /// A connection with free slots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Candidate {
+    /// A worker that is not in quarantine comes before one that waits for a probe.
+    at_liberty: bool,
     free_slots: usize,
     /// Among equals the oldest session wins.
     pub session: Reverse<Session>,
     pub worker: WorkerName,
 }
 
+/// Who gets a job that has failed before.
+pub(super) enum Choice {
+    /// No sound worker is connected that has not failed it.
+    Anyone,
+    /// Such a worker is connected, and busy.
+    Wait,
+    /// Such a worker.
+    One(Candidate),
+}
+
 /// All live connections.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections {
     by_session: BTreeMap<Session, Connection>,
-    /// The process that last connected under each name.
-    instances: BTreeMap<WorkerName, u64>,
 }
 
 impl Connections {
-    /// Decides about a worker that connects, and ends older sessions of the same process. Returns nothing if another process with that
-    /// name is connected.
-    pub fn admit(&mut self, worker: &WorkerName, instance: u64) -> Option<Admission> {
+    /// Decides about a worker that connects. Ends older sessions of the same process and returns them; returns nothing if another process
+    /// with that name is connected.
+    pub fn admit(&mut self, worker: &WorkerName, instance: u64) -> Option<Vec<Session>> {
         let namesakes = self.by_session.iter().filter(|(_, connection)| connection.worker == *worker);
         let (same, others): (Vec<_>, Vec<_>) = namesakes.partition(|(_, connection)| connection.instance == instance);
         if !others.is_empty() {
             return None;
         }
         let replaced: Vec<Session> = same.into_iter().map(|(session, _)| *session).collect();
-        replaced.iter().for_each(|session| self.remove(*session));
-        let same_process = self.instances.insert(worker.clone(), instance) == Some(instance);
-        Some(Admission { same_process, replaced })
+        replaced.iter().for_each(|session| drop(self.remove(*session)));
+        Some(replaced)
     }
 
     pub fn insert(&mut self, session: Session, connection: Connection) {
         self.by_session.insert(session, connection);
     }
 
-    pub fn remove(&mut self, session: Session) {
-        self.by_session.remove(&session);
+    pub fn remove(&mut self, session: Session) -> Option<Connection> {
+        self.by_session.remove(&session)
+    }
+
+    pub fn is_connected(&self, worker: &WorkerName) -> bool {
+        self.by_session.values().any(|connection| connection.worker == *worker)
+    }
+
+    /// Whether the worker is connected and has sent something since a lease last expired.
+    pub fn is_heard(&self, worker: &WorkerName) -> bool {
+        self.by_session.values().any(|connection| connection.worker == *worker && !connection.silent)
+    }
+
+    /// Notes what is known of a worker.
+    pub fn set_gate(&mut self, worker: &WorkerName, gate: Gate) {
+        let of_worker = self.by_session.values_mut().filter(|connection| connection.worker == *worker);
+        of_worker.for_each(|connection| connection.gate = gate);
     }
 
     /// The worker of a session.
@@ -133,7 +152,7 @@ impl Connections {
 
     pub fn set_slots(&mut self, session: Session, slots: u32) {
         if let Some(connection) = self.by_session.get_mut(&session) {
-            connection.slots = slots;
+            connection.slots = slots.min(MOST_SLOTS);
         }
     }
 
@@ -154,21 +173,28 @@ impl Connections {
             .flat_map(|(session, connection)| connection.busy.iter().map(|attempt| (*session, *attempt)))
     }
 
-    /// The connection with the most free slots among those with devices of this class.
+    /// The connection with the most free slots, preferably not in quarantine, among those with devices of this class.
     pub fn freest(&self, now: WallTime, device: DeviceClass) -> Option<Candidate> {
-        let accepts = |connection: &Connection| {
-            connection.device == device
-                && connection.free_slots() > 0
-                && !connection.silent
-                && connection.pause.until <= now
-        };
+        let accepts = |connection: &Connection| connection.device == device && connection.accepts(now);
         let candidates = self.by_session.iter().filter(|(_, connection)| accepts(connection));
-        let freest = candidates.max_by_key(|(session, connection)| (connection.free_slots(), Reverse(**session)));
-        freest.map(|(session, connection)| Candidate {
-            free_slots: connection.free_slots(),
-            session: Reverse(*session),
-            worker: connection.worker.clone(),
-        })
+        let freest = candidates.max_by_key(|(session, connection)| {
+            (!connection.gate.probation, connection.free_slots(), Reverse(**session))
+        });
+        freest.map(|(session, connection)| connection.candidate(*session))
+    }
+
+    /// Who gets a job that failed at these places.
+    pub fn choose_for_failed(&self, now: WallTime, requires: DeviceClass, places: &[Place]) -> Choice {
+        let alternatives = self.by_session.iter().filter(|(_, connection)| connection.is_alternative(requires, places));
+        let mut alternatives = alternatives.peekable();
+        if alternatives.peek().is_none() {
+            return Choice::Anyone;
+        }
+        let rank = |(session, connection): &(&Session, &Connection)| {
+            (connection.gate.proven, connection.free_slots(), Reverse(**session))
+        };
+        let best = alternatives.filter(|(_, connection)| connection.accepts(now)).max_by_key(rank);
+        best.map_or(Choice::Wait, |(session, connection)| Choice::One(connection.candidate(*session)))
     }
 
     /// Whether a connected worker has a GPU.
@@ -179,8 +205,8 @@ impl Connections {
     /// The connected workers, as users see them.
     pub fn views(&self) -> impl Iterator<Item = WorkerView<'_>> {
         self.by_session.iter().map(|(session, connection)| {
-            let Connection { worker: name, slots, device, busy, pause, .. } = connection;
-            WorkerView { session: *session, name, slots: *slots, device: *device, busy, paused_until: pause.until }
+            let Connection { worker: name, slots, device, busy, gate, .. } = connection;
+            WorkerView { session: *session, name, slots: *slots, device: *device, busy, paused_until: gate.until }
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Assigns queued jobs to free slots.
 
+use super::connections::{Candidate, Choice};
 use super::device_class::DeviceClass;
 use super::event::{Effect, ParentFile};
 use super::job_entry::{JobEntry, JobState};
@@ -18,15 +19,7 @@ pub(super) fn dispatch(step: &mut Step<'_>) {
         if cpu.is_none() && gpu.is_none() {
             break;
         }
-        let device = if gpu.is_some() { DeviceClass::Gpu } else { DeviceClass::Cpu };
-        let Some(entry) = next_job(step, device) else { break };
-        let candidate = match (cpu, gpu) {
-            (_, Some(gpu)) if entry.requires == DeviceClass::Gpu => Some(gpu),
-            // While jobs wait for a GPU, other jobs leave it free.
-            (Some(cpu), Some(gpu)) if !step.state.queue.has_gpu_jobs() => Some(cpu.max(gpu)),
-            (cpu, gpu) => cpu.or(gpu),
-        };
-        let Some(candidate) = candidate else { break };
+        let Some((entry, candidate)) = next_assignment(step, cpu, gpu) else { break };
         let (Reverse(session), worker) = (candidate.session, candidate.worker);
         let (job, seed) = (entry.id, entry.seed);
         let attempt = AttemptId::new(job, Attempt(entry.attempts).next());
@@ -44,11 +37,40 @@ pub(super) fn dispatch(step: &mut Step<'_>) {
     step.effects.append(&mut assignments);
 }
 
-/// The first job in the queue that a worker of this class can train now.
-fn next_job<'s>(step: &'s Step<'_>, device: DeviceClass) -> Option<&'s JobEntry> {
+/// The first job in the queue that a worker can train now, and that worker. `cpu` and `gpu` are the freest workers of each class.
+fn next_assignment<'s>(
+    step: &'s Step<'_>,
+    cpu: Option<Candidate>,
+    gpu: Option<Candidate>,
+) -> Option<(&'s JobEntry, Candidate)> {
+    let (state, device) = (&*step.state, if gpu.is_some() { DeviceClass::Gpu } else { DeviceClass::Cpu });
     let due = |state: &JobState| matches!(state, JobState::Queued { not_before } if *not_before <= step.now);
     let is_ready = |entry: &JobEntry| {
-        due(&entry.state) && step.state.has_parent_weights(entry.id) && !step.leases.is_revoked(entry.id)
+        due(&entry.state)
+            && state.has_parent_weights(entry.id)
+            && !state.is_held(entry)
+            && !step.leases.is_revoked(entry.id)
     };
-    step.state.in_queue_order(step.policy.only.as_ref(), device).find(|entry| is_ready(entry))
+    let ready = state.in_queue_order(step.policy.only.as_ref(), device).filter(|entry| is_ready(entry));
+    for entry in ready {
+        // A job that failed on a worker waits for another one, if there is one.
+        let choice = match state.failed_on(entry.id) {
+            [] => Choice::Anyone,
+            places => step.connections.choose_for_failed(step.now, entry.requires, places),
+        };
+        match choice {
+            Choice::Wait => {}
+            Choice::One(candidate) => return Some((entry, candidate)),
+            Choice::Anyone => {
+                let candidate = match (cpu, gpu) {
+                    (_, Some(gpu)) if entry.requires == DeviceClass::Gpu => Some(gpu),
+                    // While jobs wait for a GPU, other jobs leave it free.
+                    (Some(cpu), Some(gpu)) if !state.queue.has_gpu_jobs() => Some(cpu.max(gpu)),
+                    (cpu, gpu) => cpu.or(gpu),
+                };
+                return candidate.map(|candidate| (entry, candidate));
+            }
+        }
+    }
+    None
 }

@@ -1,7 +1,9 @@
 //! Events: what the scheduler reacts to. Effects: what it asks the driver to do.
 
 use super::device_class::DeviceClass;
-use super::record::{Ending, NewCell, NewJob, Record};
+use super::fleet::Quarantine;
+use super::record::{Ending, NewCell, NewJob, PausedSweep, Record};
+use super::time::WallTime;
 use crate::id::{AttemptId, Digest, JobId, SweepName, WorkerName};
 use crate::metric::{EpochSelection, Measurements};
 use std::collections::BTreeSet;
@@ -27,12 +29,16 @@ pub enum Event {
     Cancel(Ticket, SweepName),
     /// A user asks to retry failed jobs of a sweep.
     Resume(Ticket, SweepName, RetrySelection),
+    /// A user ends the quarantine of a worker.
+    Reinstate(Ticket, WorkerName),
     /// A worker connected.
     Connected {
         /// The new session.
         session: Session,
         /// The worker's name.
         worker: WorkerName,
+        /// Identifies its host. Empty: the worker's name.
+        host: String,
         /// Identifies the worker's process: it tells two processes with the same name apart.
         instance: u64,
         /// How many attempts the worker runs at once.
@@ -163,8 +169,45 @@ pub enum Effect {
     Cancelled(Ticket, usize),
     /// Reply to a resume request with the number of jobs that were queued.
     Resumed(Ticket, usize),
+    /// Reply to a reinstatement: whether the worker was in quarantine.
+    Reinstated(Ticket, bool),
+    /// Tell the operators.
+    Notice(Notice),
     /// Refuse a user's request.
     Refuse(Ticket, Refusal),
+}
+
+/// What operators should know: a line of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// A worker is in quarantine, or its probe attempt failed too.
+    Quarantined {
+        /// The worker.
+        worker: WorkerName,
+        /// The quarantine.
+        quarantine: Quarantine,
+        /// The present time.
+        now: WallTime,
+    },
+    /// A worker's quarantine ended.
+    QuarantineEnded {
+        /// The worker.
+        worker: WorkerName,
+        /// Whether a user ended it. Otherwise the worker finished a job.
+        lifted: bool,
+    },
+    /// The dispatch of a sweep is paused.
+    SweepPaused {
+        /// The sweep.
+        sweep: SweepName,
+        /// Why.
+        paused: PausedSweep,
+    },
+    /// The dispatch of a paused sweep goes on.
+    SweepReleased {
+        /// The sweep.
+        sweep: SweepName,
+    },
 }
 
 /// What a submission did to the jobs of its sweep.
@@ -207,6 +250,14 @@ pub enum Refusal {
         /// The requested job.
         job: JobId,
     },
+    /// No worker of that name is known.
+    #[error("worker `{name}` not found{}", in_quarantine(.quarantined))]
+    UnknownWorker {
+        /// The requested name.
+        name: WorkerName,
+        /// The workers in quarantine.
+        quarantined: Vec<WorkerName>,
+    },
     /// The coordinator runs a single sweep, and this is another one.
     #[error(
         "this coordinator runs sweep `{only}` only; wait until it ends, or start a separate one with `plusminus coordinator`"
@@ -215,4 +266,14 @@ pub enum Refusal {
         /// The sweep that it runs.
         only: SweepName,
     },
+}
+
+fn in_quarantine(quarantined: &[WorkerName]) -> String {
+    match quarantined {
+        [] => "; no worker is in quarantine".to_owned(),
+        names => {
+            let names: Vec<&str> = names.iter().take(20).map(|name| &*name.0).collect();
+            format!("; in quarantine: {}", names.join(", "))
+        }
+    }
 }

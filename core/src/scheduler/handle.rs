@@ -4,6 +4,7 @@ use super::connections::{Connection, Connections, WorkerView};
 use super::dependencies;
 use super::dispatch::dispatch;
 use super::event::{Effect, Event, Session};
+use super::fleet::Fleet;
 use super::leases::Leases;
 use super::policy::Policy;
 use super::record::{Record, StoredState};
@@ -14,6 +15,10 @@ use super::user_requests;
 use super::view::View;
 use super::worker_events;
 use crate::id::{AttemptId, JobId};
+use std::time::Duration;
+
+/// How long after a start other workers than the first are expected to connect.
+const GATHERING: Duration = Duration::from_secs(5);
 
 /// The coordinator's state machine. Only [`State`] is committed; connections and leases start empty after a restart.
 #[derive(Clone, Debug)]
@@ -22,6 +27,7 @@ pub struct Scheduler {
     state: State,
     connections: Connections,
     leases: Leases,
+    fleet: Fleet,
     /// Set by a restart: decisions about children of finished and failed parents are due.
     restarted: bool,
 }
@@ -30,7 +36,7 @@ impl Scheduler {
     /// A scheduler without sweeps.
     pub fn new(policy: Policy) -> Self {
         let (state, connections, leases) = (State::default(), Connections::default(), Leases::default());
-        Scheduler { policy, state, connections, leases, restarted: false }
+        Scheduler { policy, state, connections, leases, fleet: Fleet::default(), restarted: false }
     }
 
     /// A scheduler that continues from committed records at `now`.
@@ -46,7 +52,13 @@ impl Scheduler {
         }
         state.advance_time(now);
         let leases = Leases::after_restart(&state, &policy, now);
-        Scheduler { policy, state, connections: Connections::default(), leases, restarted: true }
+        let mut fleet = Fleet::default();
+        // Workers come one after another. The first is not yet the only one, unless the coordinator itself starts the only one.
+        if policy.only.is_none() {
+            fleet.expects_others_until = now.after(policy.lease.min(GATHERING));
+            state.workers().iter().for_each(|worker| fleet.expect(worker, now));
+        }
+        Scheduler { policy, state, connections: Connections::default(), leases, fleet, restarted: true }
     }
 
     /// The settings.
@@ -61,7 +73,7 @@ impl Scheduler {
 
     /// What users see.
     pub fn view(&self) -> View<'_> {
-        View::new(&self.policy, &self.state, &self.connections, &self.leases)
+        View::new(&self.policy, &self.state, &self.connections, &self.leases, &self.fleet)
     }
 
     /// The connected workers.
@@ -88,6 +100,7 @@ impl Scheduler {
             state: &mut self.state,
             connections: &mut self.connections,
             leases: &mut self.leases,
+            fleet: &mut self.fleet,
             effects: Vec::new(),
         };
         if std::mem::take(&mut self.restarted) {
@@ -98,12 +111,13 @@ impl Scheduler {
             Event::Extend(submission) => user_requests::extend(&mut step, submission),
             Event::Cancel(ticket, name) => user_requests::cancel(&mut step, ticket, name),
             Event::Resume(ticket, name, selection) => user_requests::resume(&mut step, ticket, name, &selection),
-            Event::Connected { session, worker, instance, slots, device, holds } => {
+            Event::Reinstate(ticket, worker) => user_requests::reinstate(&mut step, ticket, worker),
+            Event::Connected { session, worker, host, instance, slots, device, holds } => {
                 let connection = Connection::new(worker, instance, slots, device, holds);
-                worker_events::connected(&mut step, session, connection);
+                worker_events::connected(&mut step, session, connection, &host);
             }
-            Event::Disconnected(session) => step.connections.remove(session),
-            Event::Draining(session) => step.connections.set_slots(session, 0),
+            Event::Disconnected(session) => worker_events::disconnected(&mut step, session),
+            Event::Draining(session) => worker_events::draining(&mut step, session),
             Event::Resized(session, slots) => step.connections.set_slots(session, slots),
             Event::Heartbeat(heartbeat) => worker_events::heartbeat(&mut step, heartbeat),
             Event::Reported(session, report) => worker_events::reported(&mut step, session, report),

@@ -106,6 +106,11 @@ impl CountsBySweepSet {
         })
     }
 
+    /// The ordinals of the sweeps of a set, in ascending order.
+    pub fn sweeps_in(&self, set: SweepSetIndex) -> &[u32] {
+        &self.sets[set as usize].sweeps
+    }
+
     /// The counts of one sweep, by its ordinal.
     pub fn of_sweep(&self, sweep: u32) -> JobCounts {
         let mut sum = JobCounts::default();

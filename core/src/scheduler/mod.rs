@@ -5,19 +5,23 @@
 //! - [`state`]: the committed state; `apply`: the only code that changes it, live and on a restart.
 //! - Parts of the state: `job_entry`, `id_index`, `job_counts`, `queue`, `parents`.
 //! - `connections`, `leases`: connected workers and the attempts that they hold; not stored.
+//! - `fleet`: which workers are sound, suspected or in quarantine; not stored.
 //! - `intake`: checks what workers report.
-//! - Decisions, as functions over a `step`: `user_requests`, `worker_events`, `retry`, `dependencies` (jobs with a parent), `dispatch`.
+//! - Decisions, as functions over a `step`: `user_requests`, `worker_events`, `retry`, `blame` (is the job or the machine at fault),
+//!   `sweep_pause` (a sweep whose first jobs all fail alike), `dependencies` (jobs with a parent), `dispatch`.
 //! - [`view`]: what users see.
 //!
 //! *Architecture invariants:* the effect that acknowledges a report follows the record that the report causes, and the driver commits
 //! records before it performs the effects behind them. A report of a stale attempt changes nothing (fencing).
 
 mod apply;
+mod blame;
 mod connections;
 mod dependencies;
 mod device_class;
 mod dispatch;
 pub mod event;
+mod fleet;
 pub mod handle;
 mod id_index;
 mod intake;
@@ -31,6 +35,7 @@ pub mod record;
 mod retry;
 pub mod state;
 mod step;
+mod sweep_pause;
 mod time;
 mod user_requests;
 pub mod view;
@@ -42,14 +47,15 @@ mod tests;
 pub use connections::WorkerView;
 pub use device_class::DeviceClass;
 pub use event::{
-    Effect, Event, Heartbeat, ParentFile, Refusal, Report, ReportBody, RetrySelection, Session, Submission,
+    Effect, Event, Heartbeat, Notice, ParentFile, Refusal, Report, ReportBody, RetrySelection, Session, Submission,
     SubmitSummary, Ticket,
 };
+pub use fleet::{Quarantine, QuarantineCause};
 pub use handle::Scheduler;
 pub use job_counts::JobCounts;
 pub use job_entry::{JobState, Reached, Reported};
 pub use policy::Policy;
-pub use record::{Ending, NewCell, NewJob, Next, Origin, Record, StoredState};
+pub use record::{Ending, NewCell, NewJob, Next, Origin, PausedSweep, Place, Record, StoredState};
 pub use state::{DurableJob, State};
 pub use time::WallTime;
 pub use view::{JobDetails, JobView, ListedBy, SweepView, View, WaitReason};

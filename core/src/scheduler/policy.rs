@@ -15,6 +15,8 @@ pub struct Policy {
     pub backoff: Duration,
     /// The longest back-off.
     pub backoff_limit: Duration,
+    /// The longest pause of a worker in quarantine, if another sound worker is there. Otherwise it is the longest back-off.
+    pub quarantine_limit: Duration,
     /// The only sweep that this coordinator runs; nothing to run all sweeps.
     pub only: Option<SweepName>,
     /// The lease length of the previous coordinator process, on which workers may still rely.
@@ -28,6 +30,7 @@ impl Default for Policy {
             failures: 3,
             backoff: Duration::from_secs(1),
             backoff_limit: Duration::from_secs(60),
+            quarantine_limit: Duration::from_secs(600),
             only: None,
             lease_before: Duration::ZERO,
         }

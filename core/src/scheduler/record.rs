@@ -5,6 +5,7 @@ use super::time::WallTime;
 use crate::id::{AttemptId, CellId, Digest, JobId, SweepName, WorkerName};
 use crate::metric::{EpochSelection, Measurements};
 use crate::outcome::{Facts, Failure};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -86,6 +87,25 @@ pub enum Record {
         /// The time of the decision.
         at: WallTime,
     },
+    /// A worker under which a job's lease had expired turned out to have died.
+    DiedOn {
+        /// The job, which is queued or running.
+        job: JobId,
+        /// Where it failed since an attempt last got further than all before it.
+        failed_on: Vec<Place>,
+    },
+    /// The dispatch of a sweep is paused.
+    Paused {
+        /// The sweep's name.
+        name: SweepName,
+        /// Why.
+        paused: PausedSweep,
+    },
+    /// The dispatch of a paused sweep goes on.
+    Released {
+        /// The sweep's name.
+        name: SweepName,
+    },
     /// Jobs that no sweep lists any more, whose results are kept. The store returns it first on a restart.
     Unlisted {
         /// Their configurations.
@@ -101,6 +121,8 @@ pub enum Record {
         attempts: u32,
         /// Failures that count towards the limit.
         failures: u32,
+        /// Where it failed since an attempt last got further than all before it; only of a queued or running job.
+        failed_on: Vec<Place>,
         /// The epochs that its attempts completed.
         reached: Reached,
         /// What the current attempt of a running job has reported.
@@ -153,7 +175,7 @@ pub enum Ending {
 }
 
 /// What happens to a job after an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Nothing: the job has its result.
     Done,
@@ -165,9 +187,31 @@ pub enum Next {
         failures: u32,
         /// The furthest epoch of the job at the last of these failures.
         reached: u32,
+        /// Where it failed since an attempt last got further than all before it.
+        failed_on: Vec<Place>,
     },
     /// The job failed; or, if it had a result before, it keeps that.
     GiveUp,
+}
+
+/// A worker on which a job failed, or whose process died under it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The worker.
+    pub worker: WorkerName,
+    /// Its host. Several workers may be on one.
+    pub host: String,
+}
+
+/// Why the dispatch of a sweep is paused: its first jobs all failed alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PausedSweep {
+    /// The failure of one of them.
+    pub failure: Failure,
+    /// How many had failed.
+    pub jobs: u32,
+    /// When the pause began.
+    pub at: WallTime,
 }
 
 /// The state of a job as the store keeps it.

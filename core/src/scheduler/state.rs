@@ -7,7 +7,7 @@ use super::job_counts::CountsBySweepSet;
 use super::job_entry::{JobEntry, JobIndex, JobState, QueuePosition, Reached, Reported};
 use super::parents::Parents;
 use super::queue::{Queue, QueueKey};
-use super::record::{NewCell, NewJob};
+use super::record::{NewCell, NewJob, PausedSweep, Place};
 use super::time::WallTime;
 use crate::id::{AttemptId, CellId, JobId, SweepName, WorkerName};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,8 @@ pub struct DurableJob {
     pub attempts: u32,
     /// Failures that count towards the limit.
     pub failures: u32,
+    /// Where it failed since an attempt last got further; only for queued and running jobs.
+    pub failed_on: Vec<Place>,
     /// The epochs that its attempts completed; only for queued and running jobs.
     pub reached: Option<Reached>,
     /// What the current attempt has reported; only for running jobs.
@@ -37,6 +39,8 @@ pub(super) struct SweepEntry {
     pub ordinal: u32,
     pub submitted: WallTime,
     pub cancelled: bool,
+    /// Why its dispatch is paused, if it is.
+    pub paused: Option<PausedSweep>,
 }
 
 /// The committed state. Only `State::apply` changes it, live and on a restart; the queue also follows the time.
@@ -62,6 +66,10 @@ pub struct State {
     pub(super) running: BTreeSet<JobIndex>,
     /// What the current attempts of running jobs have reported.
     reports: BTreeMap<JobIndex, AttemptReports>,
+    /// Where queued and running jobs failed since an attempt last got further. Most have failed nowhere.
+    failed_on: BTreeMap<JobIndex, Vec<Place>>,
+    /// The ordinals of paused sweeps.
+    paused: BTreeSet<u32>,
 }
 
 impl State {
@@ -83,6 +91,7 @@ impl State {
                 state: entry.state.clone(),
                 attempts: entry.attempts,
                 failures: entry.failures,
+                failed_on: self.failed_on(entry.id).to_vec(),
                 reached: open.then_some(entry.reached),
                 reported: self.reports.get(&index).map(|reports| reports.reported),
             };
@@ -127,6 +136,77 @@ impl State {
     pub(super) fn has_parent_weights(&self, job: JobId) -> bool {
         let Some(origin) = self.parents.origin(job) else { return true };
         self.job(origin.job) == Some(&JobState::Finished) && self.parents.file(origin).is_some()
+    }
+
+    /// Where a queued or running job failed since an attempt last got further.
+    pub(super) fn failed_on(&self, job: JobId) -> &[Place] {
+        if self.failed_on.is_empty() {
+            return &[];
+        }
+        self.index_of(job).and_then(|index| self.failed_on.get(&index)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Changes where a queued or running job failed.
+    pub(super) fn set_failed_on(&mut self, job: JobId, places: &[Place]) {
+        let Some(index) = self.index_of(job) else { return };
+        if places.is_empty() {
+            self.failed_on.remove(&index);
+        } else {
+            self.failed_on.insert(index, places.to_vec());
+        }
+    }
+
+    /// The workers of running jobs, and those on which open jobs failed.
+    pub(super) fn workers(&self) -> BTreeSet<WorkerName> {
+        let running = self.running.iter().filter_map(|index| match &self.jobs[*index as usize].state {
+            JobState::Running { worker, .. } => Some(worker),
+            _ => None,
+        });
+        let failed_on = self.failed_on.values().flatten().map(|place| &place.worker);
+        running.chain(failed_on).cloned().collect()
+    }
+
+    /// Whether the job is queued or running.
+    pub(super) fn is_open(&self, job: JobId) -> bool {
+        matches!(self.job(job), Some(JobState::Queued { .. } | JobState::Running { .. }))
+    }
+
+    /// The class of device that the job requires.
+    pub(super) fn requirement(&self, job: JobId) -> DeviceClass {
+        self.entry(job).map_or(DeviceClass::Cpu, |entry| entry.requires)
+    }
+
+    /// Whether the dispatch of any sweep is paused.
+    pub(super) fn has_paused_sweeps(&self) -> bool {
+        !self.paused.is_empty()
+    }
+
+    /// Whether only paused sweeps list the job.
+    pub(super) fn is_held(&self, entry: &JobEntry) -> bool {
+        !self.paused.is_empty() && {
+            let listing = self.counts.sweeps_in(entry.sweeps);
+            let cancelled =
+                |ordinal: &u32| self.sweeps.values().any(|sweep| sweep.ordinal == *ordinal && sweep.cancelled);
+            listing.iter().any(|ordinal| self.paused.contains(ordinal))
+                && listing.iter().all(|ordinal| self.paused.contains(ordinal) || cancelled(ordinal))
+        }
+    }
+
+    /// Pauses the dispatch of a sweep, or resumes it.
+    pub(super) fn set_paused(&mut self, name: &SweepName, paused: Option<PausedSweep>) {
+        let Some(sweep) = self.sweeps.get_mut(name) else { return };
+        let ordinal = sweep.ordinal;
+        let changed = if paused.is_some() { self.paused.insert(ordinal) } else { self.paused.remove(&ordinal) };
+        sweep.paused = paused;
+        if changed {
+            self.requeue_jobs_of(name);
+        }
+    }
+
+    /// Brings the queue up to date with the pauses of the sweeps that list the jobs of this one.
+    pub(super) fn requeue_jobs_of(&mut self, name: &SweepName) {
+        let jobs = self.sweeps.get(name).map(|sweep| sweep.jobs.clone()).unwrap_or_default();
+        jobs.into_iter().for_each(|index| self.enqueue_if_ready(index));
     }
 
     /// The queued jobs that a worker of this class can train, in order. With `only`, all jobs of that sweep in whatever state.
@@ -220,6 +300,9 @@ impl State {
         let before = std::mem::replace(&mut entry.state, state);
         self.counts.change_state(entry.sweeps, &before, &entry.state);
         let (id, runs) = (entry.id, matches!(entry.state, JobState::Running { .. }));
+        if !runs && !matches!(entry.state, JobState::Queued { .. }) && !self.failed_on.is_empty() {
+            self.failed_on.remove(&index);
+        }
         if runs {
             self.running.insert(index);
         } else if matches!(before, JobState::Running { .. }) {
@@ -253,11 +336,11 @@ impl State {
         entry.position = position;
     }
 
-    /// Adds a queued job to the queue if its parent's weights are there, and removes it if they are not.
-    fn enqueue_if_ready(&mut self, index: JobIndex) {
+    /// Adds a queued job to the queue if its parent's weights are there and no pause holds it, and removes it otherwise.
+    pub(super) fn enqueue_if_ready(&mut self, index: JobIndex) {
         let entry = &self.jobs[index as usize];
         let JobState::Queued { not_before } = entry.state else { return };
-        if !self.has_parent_weights(entry.id) {
+        if !self.has_parent_weights(entry.id) || self.is_held(entry) {
             self.dequeue(index, not_before);
         } else if not_before <= self.now {
             self.queue.insert(key(entry, index), entry.requires);

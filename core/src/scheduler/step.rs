@@ -2,6 +2,7 @@
 
 use super::connections::Connections;
 use super::event::Effect;
+use super::fleet::Fleet;
 use super::leases::Leases;
 use super::policy::Policy;
 use super::record::Record;
@@ -15,6 +16,7 @@ pub(super) struct Step<'s> {
     pub state: &'s mut State,
     pub connections: &'s mut Connections,
     pub leases: &'s mut Leases,
+    pub fleet: &'s mut Fleet,
     pub effects: Vec<Effect>,
 }
 

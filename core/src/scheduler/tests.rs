@@ -1,6 +1,8 @@
-//! The scheduler under scripted events. Modules: jobs with parents, jobs that require a GPU, delayed dispatch, impossible reports,
-//! generated events.
+//! The scheduler under scripted events. Modules: jobs with parents, jobs that require a GPU, delayed dispatch, who pays for lost
+//! attempts, impossible reports, generated fleets, generated events.
 
+mod blame;
+mod fleets;
 mod generated;
 mod gpus;
 mod intake;
@@ -20,6 +22,7 @@ const POLICY: Policy = Policy {
     failures: 3,
     backoff: Duration::from_millis(10),
     backoff_limit: Duration::from_millis(40),
+    quarantine_limit: Duration::from_millis(400),
     only: None,
     lease_before: Duration::ZERO,
 };
@@ -111,6 +114,7 @@ impl Bench {
         self.handle(Event::Connected {
             session: Session(session),
             worker: worker(by),
+            host: String::new(),
             instance: by,
             slots,
             device: DeviceClass::Cpu,
@@ -223,8 +227,7 @@ fn an_expired_lease_moves_the_job_and_fences_off_the_first_worker() {
     bench.join(2, 2, 1, &[]);
     bench.wait(99);
     assert!(matches!(bench.state(0), JobState::Running { attempt: Attempt(1), .. }));
-    bench.wait(1);
-    assert_eq!(assigned(&bench.wait(10)), [(2, 0, 2)]);
+    assert_eq!(assigned(&bench.wait(1)), [(2, 0, 2)]);
     // The first worker reconnects with a result.
     let effects = bench.join(1, 1, 1, &[(0, 1)]);
     assert_eq!(
@@ -266,7 +269,7 @@ fn a_worker_that_reconnects_in_time_keeps_its_attempts() {
 }
 
 #[test]
-fn attempts_that_die_with_the_workers_process_count_as_failures() {
+fn attempts_that_die_with_the_workers_process_count_its_host() {
     let mut bench = Bench::new();
     bench.submit("a", 0..1);
     bench.join(1, 1, 1, &[]);
@@ -274,12 +277,14 @@ fn attempts_that_die_with_the_workers_process_count_as_failures() {
     bench.handle(Event::Connected {
         session: Session(2),
         worker: worker(1),
+        host: String::new(),
         instance: 99,
         slots: 1,
         device: DeviceClass::Cpu,
         holds: vec![],
     });
-    assert_eq!(bench.scheduler.state().entry(job(0).id).unwrap().failures, 1);
+    assert_eq!(bench.scheduler.state().entry(job(0).id).unwrap().failures, 0);
+    assert_eq!(bench.scheduler.state().failed_on(job(0).id), [Place { worker: worker(1), host: "w1".into() }]);
 }
 
 #[test]
@@ -333,6 +338,7 @@ fn another_process_with_a_connected_workers_name_is_rejected() {
     let other = Event::Connected {
         session: Session(2),
         worker: worker(1),
+        host: String::new(),
         instance: 99,
         slots: 1,
         device: DeviceClass::Cpu,
@@ -507,6 +513,7 @@ fn a_restored_job_has_its_stored_state() {
         job: job(0).id,
         attempts: 3,
         failures: 1,
+        failed_on: vec![],
         reached: Reached::default(),
         reported: Reported::default(),
         result: true,
@@ -517,6 +524,7 @@ fn a_restored_job_has_its_stored_state() {
         job: job(1).id,
         attempts: 2,
         failures: 1,
+        failed_on: vec![],
         reached: Reached::default(),
         reported: Reported::default(),
         result: false,

@@ -1,13 +1,15 @@
 //! Handles what users ask for: submitting, cancelling and resuming sweeps.
 
+use super::blame;
 use super::dependencies;
 use super::event::{Effect, Refusal, RetrySelection, Submission, SubmitSummary, Ticket};
 use super::job_entry::JobState;
 use super::record::{NewJob, Record};
 use super::state::State;
 use super::step::Step;
+use super::sweep_pause;
 use super::time::WallTime;
-use crate::id::{JobId, SweepName};
+use crate::id::{JobId, SweepName, WorkerName};
 use crate::outcome::FailureKind;
 use std::collections::BTreeSet;
 
@@ -24,8 +26,13 @@ pub(super) fn submit(step: &mut Step<'_>, ticket: Ticket, submission: Submission
 pub(super) fn extend(step: &mut Step<'_>, submission: Submission) {
     let sweep = step.state.sweeps.get(&submission.name).filter(|sweep| !sweep.cancelled);
     if let Some(submitted) = sweep.map(|sweep| sweep.submitted) {
+        let (name, paused) = (submission.name.clone(), sweep.and_then(|sweep| sweep.paused.clone()));
         // The time of submission stays the user's.
         register(step, submission, submitted, false);
+        // A pause too: only a user ends it.
+        if let Some(paused) = paused {
+            step.record(Record::Paused { name, paused });
+        }
     }
 }
 
@@ -102,7 +109,20 @@ pub(super) fn resume(step: &mut Step<'_>, ticket: Ticket, name: SweepName, selec
     for job in requeued.into_iter().rev() {
         step.record(Record::Requeued { job, at: step.now });
     }
+    sweep_pause::release(step, &name);
     dependencies::resolve_all(step);
+}
+
+/// Ends the quarantine of a worker.
+pub(super) fn reinstate(step: &mut Step<'_>, ticket: Ticket, name: WorkerName) {
+    let effect = match blame::reinstate(step, &name) {
+        Some(was_in_quarantine) => Effect::Reinstated(ticket, was_in_quarantine),
+        None => {
+            let quarantined = step.fleet.quarantines(step.now).map(|(name, _)| name.clone()).collect();
+            Effect::Refuse(ticket, Refusal::UnknownWorker { name, quarantined })
+        }
+    };
+    step.effects.push(effect);
 }
 
 /// The selected failed jobs, children before parents, with the parents that have to be retrained for them.

@@ -2,13 +2,15 @@
 
 use super::connections::{Connections, WorkerView};
 use super::device_class::DeviceClass;
+use super::fleet::{Fleet, Quarantine};
 use super::job_counts::JobCounts;
 use super::job_entry::{JobEntry, JobState};
 use super::leases::Leases;
 use super::policy::Policy;
+use super::record::{PausedSweep, Place};
 use super::state::{State, SweepEntry};
 use super::time::WallTime;
-use crate::id::{CellId, JobId, SweepName};
+use crate::id::{CellId, JobId, SweepName, WorkerName};
 use std::sync::Arc;
 
 /// A sweep.
@@ -22,6 +24,8 @@ pub struct SweepView {
     pub submitted: WallTime,
     /// Whether it was cancelled after that.
     pub cancelled: bool,
+    /// Why its dispatch is paused, if it is.
+    pub paused: Option<PausedSweep>,
     /// The number of its jobs in each state.
     pub counts: JobCounts,
 }
@@ -63,6 +67,8 @@ pub struct JobDetails {
     pub has_result: bool,
     /// Failures that count towards the limit.
     pub failures: u32,
+    /// Where a queued or running job failed since an attempt last got further. Other workers are preferred.
+    pub failed_on: Vec<Place>,
     /// Why a queued job does not run yet.
     pub waiting: Option<WaitReason>,
     /// When the lease of a running job expires.
@@ -78,6 +84,8 @@ pub enum WaitReason {
     Backoff(WallTime),
     /// The coordinator runs only this other sweep.
     OtherSweep(SweepName),
+    /// The dispatch of this sweep is paused, and no other sweep wants the job.
+    Paused(SweepName, PausedSweep),
     /// It requires a GPU, and no connected worker has one.
     NoGpu,
     /// This many jobs that the same workers can train come before it.
@@ -91,11 +99,23 @@ pub struct View<'s> {
     state: &'s State,
     connections: &'s Connections,
     leases: &'s Leases,
+    fleet: &'s Fleet,
 }
 
 impl<'s> View<'s> {
-    pub(super) fn new(policy: &'s Policy, state: &'s State, connections: &'s Connections, leases: &'s Leases) -> Self {
-        View { policy, state, connections, leases }
+    pub(super) fn new(
+        policy: &'s Policy,
+        state: &'s State,
+        connections: &'s Connections,
+        leases: &'s Leases,
+        fleet: &'s Fleet,
+    ) -> Self {
+        View { policy, state, connections, leases, fleet }
+    }
+
+    /// The workers in quarantine at `now`, connected or not.
+    pub fn quarantines(self, now: WallTime) -> impl Iterator<Item = (&'s WorkerName, &'s Quarantine)> {
+        self.fleet.quarantines(now)
     }
 
     /// The connected workers.
@@ -131,6 +151,7 @@ impl<'s> View<'s> {
             configuration: Arc::clone(&state.cells[entry.cell as usize].configuration),
             has_result: entry.has_result,
             failures: entry.failures,
+            failed_on: state.failed_on(entry.id).to_vec(),
             waiting: self.wait_reason(now, entry, &sweeps),
             lease: self.leases.expiry(entry.id),
             sweeps,
@@ -151,6 +172,13 @@ impl<'s> View<'s> {
         }
         if let Some(only) = only.filter(|only| sweeps.iter().all(|listed| listed.sweep != **only)) {
             return Some(WaitReason::OtherSweep(only.clone()));
+        }
+        if state.is_held(entry) {
+            let paused = |listed: &ListedBy| {
+                let paused = state.sweeps.get(&listed.sweep)?.paused.clone()?;
+                Some(WaitReason::Paused(listed.sweep.clone(), paused))
+            };
+            return sweeps.iter().find_map(paused);
         }
         let device = if self.connections.has_gpu() { DeviceClass::Gpu } else { DeviceClass::Cpu };
         if !device.can_train(entry.requires) {
@@ -174,8 +202,8 @@ impl<'s> View<'s> {
     pub fn sweep(self, name: &SweepName) -> Option<SweepView> {
         let sweep = self.state.sweeps.get(name)?;
         let counts = self.state.counts.of_sweep(sweep.ordinal);
-        let (source, cancelled) = (Arc::clone(&sweep.source), sweep.cancelled);
-        Some(SweepView { name: name.clone(), source, submitted: sweep.submitted, cancelled, counts })
+        let (source, cancelled, paused) = (Arc::clone(&sweep.source), sweep.cancelled, sweep.paused.clone());
+        Some(SweepView { name: name.clone(), source, submitted: sweep.submitted, cancelled, paused, counts })
     }
 
     /// The jobs of a sweep in its order; none for an unknown sweep.

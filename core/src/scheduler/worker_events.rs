@@ -1,6 +1,7 @@
 //! Handles what workers send and fail to send: connections, heartbeats, reports and expired leases.
 
-use super::connections::{Connection, DispatchPause};
+use super::blame;
+use super::connections::Connection;
 use super::event::{Effect, Heartbeat, Report, ReportBody, Session};
 use super::intake::{self, Impossible, Intake};
 use super::job_entry::JobState;
@@ -9,21 +10,27 @@ use super::retry::{end_attempt, lose_attempt};
 use super::step::Step;
 use crate::id::{AttemptId, JobId, WorkerName};
 use crate::outcome::{Failure, FailureKind};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Accepts or rejects a new session.
-pub(super) fn connected(step: &mut Step<'_>, session: Session, connection: Connection) {
+pub(super) fn connected(step: &mut Step<'_>, session: Session, connection: Connection, host: &str) {
     let (worker, holds) = (connection.worker.clone(), connection.busy.clone());
-    let Some(admission) = step.connections.admit(&worker, connection.instance) else {
+    let Some(replaced) = step.connections.admit(&worker, connection.instance) else {
         return step.effects.push(Effect::Reject(session));
     };
+    let (lived_since, left) = (step.fleet.started(&worker), step.fleet.is_drained(&worker));
+    let same_process = step.fleet.connected(&worker, host, connection.device, connection.instance, step.now);
     // The welcome names stale attempts, so that no stale attempt runs on until a separate stop message arrives.
     let is_stale = |id: &&AttemptId| !step.state.is_current(&worker, **id);
     step.effects.push(Effect::Welcome(session, holds.iter().filter(is_stale).copied().collect()));
-    step.effects.extend(admission.replaced.into_iter().map(Effect::Disconnect));
+    step.effects.extend(replaced.into_iter().map(Effect::Disconnect));
     // Attempts that the worker was assigned and does not hold never reached it, or died with its process.
-    for lost in unclaimed(step, &worker, &holds) {
-        if admission.same_process {
+    let unclaimed = unclaimed(step, &worker, &holds);
+    let held = step.fleet.has_expired(&worker) || unclaimed.iter().any(|lost| !step.leases.is_inherited(lost.job));
+    let died = !same_process && !left && held;
+    let expired = if died { step.fleet.died(&worker, lived_since, step.now) } else { BTreeSet::new() };
+    for lost in unclaimed {
+        if same_process {
             // The same process would have reported the death of a runner.
             let failure = format!("the assignment did not reach worker {worker}");
             end_attempt(step, lost, Ending::Failed(Failure::new(FailureKind::Preempted, failure)));
@@ -38,6 +45,29 @@ pub(super) fn connected(step: &mut Step<'_>, session: Session, connection: Conne
         }
     }
     step.connections.insert(session, connection);
+    if died {
+        blame::worker_died(step, &worker, expired);
+    } else if same_process {
+        step.fleet.came_back(&worker, |_| true);
+    }
+    blame::update_gate(step, &worker);
+}
+
+/// Ends a session. The worker may reconnect.
+pub(super) fn disconnected(step: &mut Step<'_>, session: Session) {
+    if let Some(connection) = step.connections.remove(session)
+        && !step.connections.is_connected(&connection.worker)
+    {
+        step.fleet.disconnected(&connection.worker, step.now);
+    }
+}
+
+/// Gives a worker no further attempts, because it leaves.
+pub(super) fn draining(step: &mut Step<'_>, session: Session) {
+    step.connections.set_slots(session, 0);
+    if let Some(connection) = step.connections.get_mut(session) {
+        step.fleet.drained(&connection.worker);
+    }
 }
 
 /// The current attempts of the worker that it does not hold.
@@ -70,10 +100,15 @@ pub(super) fn heartbeat(step: &mut Step<'_>, heartbeat: Heartbeat) {
         }
     }
     let Connection { worker, busy, .. } = connection;
-    busy.retain(|id| holds.contains(id) || state.is_current(worker, *id));
+    let worker = worker.clone();
+    busy.retain(|id| holds.contains(id) || state.is_current(&worker, *id));
     // An attempt that the last heartbeat named and this one does not has ended. One that was never named may be on its way.
     let named = std::mem::replace(&mut connection.named, holds.into_iter().collect());
     named.difference(&connection.named).for_each(|ended| step.leases.confirm_end(*ended));
+    // A worker that still has an attempt whose lease expired was cut off or suspended.
+    if step.fleet.came_back(&worker, |expired| connection.named.contains(expired)) {
+        blame::update_gate(step, &worker);
+    }
     step.effects.push(Effect::Renew(session, beat));
 }
 
@@ -101,15 +136,11 @@ pub(super) fn reported(step: &mut Step<'_>, session: Session, report: Report) {
 
 /// Records a possible report of a current attempt.
 fn record_report(step: &mut Step<'_>, session: Session, id: AttemptId, body: ReportBody) {
-    if let Some(connection) = step.connections.get_mut(session) {
-        match &body {
-            ReportBody::Ended(Ending::Failed(failure)) if failure.kind == FailureKind::Preempted => {
-                connection.pause.start(step.now, step.policy);
-            }
-            ReportBody::Ended(Ending::Finished(_)) | ReportBody::Epoch(..) => {
-                connection.pause = DispatchPause::default();
-            }
-            ReportBody::Ended(Ending::Failed(_)) => {}
+    if let (ReportBody::Ended(ending), Some(connection)) = (&body, step.connections.get_mut(session)) {
+        let worker = connection.worker.clone();
+        match ending {
+            Ending::Failed(failure) => blame::worker_failed(step, &worker, id.job, failure),
+            Ending::Finished(_) => blame::worker_finished(step, &worker, id.job),
         }
     }
     match body {
@@ -123,33 +154,44 @@ fn record_report(step: &mut Step<'_>, session: Session, id: AttemptId, body: Rep
 
 /// Ends a current attempt that reported something impossible. A worker that still trains it is told to stop.
 fn refuse(step: &mut Step<'_>, session: Session, id: AttemptId, impossible: &Impossible, ended: bool) {
-    let Some(JobState::Running { worker, .. }) = step.state.job(id.job) else { return };
+    let Some(JobState::Running { worker, .. }) = step.state.job(id.job).cloned() else { return };
     let message = format!("worker {worker} reported an impossible value: {impossible}");
     if !ended {
         step.leases.revoke(step.state, &BTreeSet::from([id.job]), step.now, step.policy.lease);
     }
-    end_attempt(step, id, Ending::Failed(Failure::new(FailureKind::Infrastructure, message)));
+    let failure = Failure::new(FailureKind::Infrastructure, message);
+    blame::worker_failed(step, &worker, id.job, &failure);
+    end_attempt(step, id, Ending::Failed(failure));
     if !ended {
         step.effects.push(Effect::Stop { session, attempt: id });
     }
 }
 
-/// Ends the attempts whose lease has expired.
+/// Ends the attempts whose lease has expired. That alone costs a job nothing: the network may be to blame.
 pub(super) fn tick(step: &mut Step<'_>) {
+    let mut silent: BTreeMap<WorkerName, (bool, Vec<AttemptId>)> = BTreeMap::new();
     for job in step.leases.tick(step.now, step.policy.lease) {
         let Some(JobState::Running { attempt, worker, .. }) = step.state.job(job).cloned() else {
             step.leases.release(job);
             continue;
         };
         let id = AttemptId::new(job, attempt);
+        let inherited = step.leases.is_inherited(job);
+        if !inherited {
+            // Attempts that expire while a worker is silent are one silence.
+            let heard = step.connections.is_heard(&worker);
+            let lost = silent.entry(worker.clone()).or_default();
+            lost.0 |= heard;
+            lost.1.push(id);
+        }
         for session in step.connections.mark_silent(&worker) {
             step.effects.push(Effect::Stop { session, attempt: id });
         }
         let seconds = step.policy.lease.as_secs_f64();
-        lose_attempt(
-            step,
-            id,
-            format!("the lease expired: no sign of the attempt from worker {worker} for {seconds} s"),
-        );
+        let message = format!("the lease expired: no sign of the attempt from worker {worker} for {seconds} s");
+        end_attempt(step, id, Ending::Failed(Failure::new(FailureKind::Preempted, message)));
+    }
+    for (worker, (heard, attempts)) in silent {
+        blame::worker_fell_silent(step, &worker, heard, attempts);
     }
 }

@@ -4,7 +4,7 @@ use super::{SimEvent, World};
 use crate::coordinator::Request;
 use crate::network::{ConnectionId, Packet};
 use crate::runner::{LaneId, Runner};
-use crate::worker::Worker;
+use crate::worker::{Flaw, Worker};
 use plusminus_core::id::{AttemptId, Digest, JobId};
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::scheduler::Event as CoordinatorEvent;
@@ -55,6 +55,19 @@ impl World {
             }
             SimEvent::RunnerResumes(id) if self.is_running(id.worker, id.process) => return self.train(id),
             SimEvent::RunnerStopped(id) if self.is_running(id.worker, id.process) => self.runner_stopped(id),
+            SimEvent::RunnerCrashes(id) if self.is_running(id.worker, id.process) => {
+                if self.workers[id.worker].runner(id.slot, id.generation).is_some()
+                    && let Some(lane) = self.remove_runner(id.worker, id.slot)
+                {
+                    let exit = RunnerExit::Crashed("was ended by signal 11".to_owned());
+                    self.after(1, SimEvent::DaemonReceives(lane, RunnerEvent::Exited(exit, String::new())));
+                }
+            }
+            SimEvent::DaemonDies(worker, process) if self.is_running(worker, process) => {
+                self.kill_daemon(worker);
+                let after = self.rng.between(10, 300);
+                self.after(after, SimEvent::StartWorker(worker));
+            }
             _ => {}
         }
         Ok(())
@@ -75,6 +88,10 @@ impl World {
         let (process, entries) = (place.process, place.outbox.values().cloned().collect::<Vec<_>>());
         let after = self.rng.delay(50, 1_000);
         self.after(after, SimEvent::Connect(worker, process));
+        if self.workers[worker].flaw == Some(Flaw::Flaps) {
+            let after = self.rng.between(300, 4_000);
+            self.after(after, SimEvent::DaemonDies(worker, process));
+        }
         if entries.is_empty() { Ok(()) } else { self.notify_daemon(worker, Event::OutboxLoaded(entries)) }
     }
 
@@ -228,7 +245,10 @@ impl Environment for SimulatedHost<'_> {
         BootTime(self.world.now)
     }
 
-    fn introduce(&mut self, hello: v1::Hello) {
+    fn introduce(&mut self, mut hello: v1::Hello) {
+        if self.host().flaw == Some(Flaw::TooManySlots) {
+            hello.devices.iter_mut().for_each(|device| device.slots = u32::MAX);
+        }
         self.send(from_worker::Message::Hello(hello));
     }
 

@@ -4,12 +4,13 @@ use super::{START, SimEvent, UserRequest, World};
 use crate::coordinator::{Request, TERMS, policy};
 use crate::network::Packet;
 use crate::plan::Plan;
+use crate::promises::Promises;
 use plusminus_coordinator::CommitGate;
 use plusminus_core::id::WorkerName;
 use plusminus_core::scheduler::{Effect, Event, Record, RetrySelection, Scheduler, WallTime};
 use plusminus_proto::convert::attempts;
-use plusminus_proto::session;
 use plusminus_proto::v1::from_worker;
+use plusminus_proto::{limits, session};
 
 impl World {
     pub(super) fn start_coordinator(&mut self) -> Result<(), String> {
@@ -112,6 +113,11 @@ impl World {
             Request::Gone(session) => Some(Event::Disconnected(session)),
             Request::Message(session, message) => session::event(session, message).ok().flatten(),
             Request::Hello(connection_id, from_worker::Message::Hello(hello)) => {
+                if limits::hello(&hello).is_err() {
+                    // The service refuses it.
+                    self.after(1, SimEvent::ConnectionLost(connection_id));
+                    return None;
+                }
                 let session = self.coordinator.session();
                 match self.network.connections.get_mut(&connection_id) {
                     Some(connection) => connection.session = Some(session),
@@ -121,6 +127,7 @@ impl World {
                 Some(Event::Connected {
                     session,
                     worker: WorkerName(hello.worker),
+                    host: hello.host,
                     instance: hello.instance,
                     slots: session::slots(&hello.devices),
                     device: session::device_class(&hello.devices),
@@ -150,6 +157,9 @@ impl World {
     pub(super) fn durable(&mut self, records: &[Record]) -> Result<(), String> {
         records.iter().for_each(|record| self.trace.line(self.now - START, format_args!("durable: {record:?}")));
         self.coordinator.disk.commit(records).map_err(|error| error.to_string())?;
+        if self.has_flaws() {
+            Promises::check_blame(records)?;
+        }
         self.promises.committed(&self.plan, records)
     }
 

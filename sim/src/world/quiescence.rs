@@ -25,7 +25,7 @@ impl World {
         match self.promises.check_outcomes(&self.plan, machine) {
             Ok(()) => {}
             // A job that failed after too many faults is retried on the request of a user.
-            Err(promise) if self.only_harmless_faults() => return Err(promise),
+            Err(promise) if self.only_harmless_faults() || self.has_flaws() => return Err(promise),
             Err(_) if self.resumed < 20 && states().any(|state| matches!(state, Some(JobState::Failed(_)))) => {
                 self.resumed += 1;
                 self.call(UserRequest::Resume)?;

@@ -2,6 +2,7 @@
 
 use super::{SimEvent, World};
 use crate::runner::{LaneId, Training};
+use crate::worker::Flaw;
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::scheduler::Ending;
@@ -93,6 +94,17 @@ impl World {
         let work =
             Training { job: of.job, planned: planned.clone(), keeps, done, remaining, since: None, stopping: false };
         runner.work = Some(work);
+        match self.workers[id.worker].flaw {
+            Some(Flaw::OutOfMemory) => {
+                self.end_job(id, &Ending::Failed(Failure::new(FailureKind::OutOfMemory, "the host's memory is full")));
+                return Ok(());
+            }
+            Some(Flaw::Crashes) => {
+                let after = self.rng.between(1, 3_000);
+                self.after(after, SimEvent::RunnerCrashes(id));
+            }
+            _ => {}
+        }
         (1..=done).for_each(|epoch| self.send_epoch(id, epoch, &planned.measurements(epoch)));
         if done == epochs { self.finish(id) } else { self.train(id) }
     }

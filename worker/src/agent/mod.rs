@@ -179,6 +179,8 @@ impl Agent {
             devices,
             holds: self.claimed_attempts().map(attempt_id).collect(),
             instance: self.settings.instance,
+            // The link knows the host.
+            ..v1::Hello::default()
         };
         self.effects.push(Effect::Send(from_worker::Message::Hello(hello)));
     }

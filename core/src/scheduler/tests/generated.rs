@@ -159,7 +159,15 @@ impl Step {
             Step::Join(s, slots, holds) => {
                 let (worker, instance) = (owner(s), u64::from(s / 3));
                 let (slots, device) = (u32::from(slots), device(on(s)));
-                Event::Connected { session: on(s), worker, instance, slots, device, holds: keys(&holds) }
+                Event::Connected {
+                    session: on(s),
+                    worker,
+                    host: String::new(),
+                    instance,
+                    slots,
+                    device,
+                    holds: keys(&holds),
+                }
             }
             Step::Leave(s) => Event::Disconnected(on(s)),
             Step::Drain(s) => Event::Draining(on(s)),
@@ -198,7 +206,8 @@ fn check_effects(before: &State, effects: &[Effect]) {
                 if let Record::Ended { attempt, next, .. } = record {
                     assert!(state.is_running(*attempt), "only the current attempt ends");
                     if let Next::Retry { failures, .. } = next {
-                        assert!(*failures < POLICY.failures);
+                        let before = state.entry(attempt.job).unwrap().failures;
+                        assert!(*failures <= before + 1, "one attempt costs one failure at most");
                     }
                 }
                 state.apply(record);

@@ -5,7 +5,15 @@ use super::*;
 impl Bench {
     fn join_with_gpu(&mut self, session: u64, by: u64, slots: u32) -> Vec<u64> {
         let (worker, session) = (worker(by), Session(session));
-        let joined = Event::Connected { session, worker, instance: by, slots, device: DeviceClass::Gpu, holds: vec![] };
+        let joined = Event::Connected {
+            session,
+            worker,
+            host: String::new(),
+            instance: by,
+            slots,
+            device: DeviceClass::Gpu,
+            holds: vec![],
+        };
         given(&self.handle(joined)).into_iter().map(|(_, seed)| seed).collect()
     }
 
