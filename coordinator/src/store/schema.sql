@@ -1,5 +1,5 @@
 -- Times are milliseconds since the Unix epoch. Ids are 32 hexadecimal digits; in `job_states`, which may have millions of rows, they are
--- the 16 bytes.
+-- the 16 bytes. A `checksum` is that of the row's content and its job's id (`checksum.rs`).
 
 CREATE TABLE cells (
   number        INTEGER PRIMARY KEY,
@@ -27,7 +27,8 @@ CREATE TABLE job_states (
 
 CREATE TABLE job_facts (
   job   INTEGER PRIMARY KEY REFERENCES job_states (number),
-  facts TEXT NOT NULL                  -- JSON, of a job with a result: weights, samples, realised noise, engine
+  facts TEXT NOT NULL,                 -- JSON, of a job with a result: weights, samples, realised noise, engine
+  checksum INTEGER NOT NULL DEFAULT 0
 );
 
 -- Jobs. Their facts include the weights that they saved for child jobs.
@@ -43,7 +44,8 @@ CREATE TABLE sweeps (
   name      TEXT NOT NULL UNIQUE,
   source    TEXT NOT NULL,             -- the sweep file
   submitted INTEGER NOT NULL,
-  cancelled INTEGER                    -- when
+  cancelled INTEGER,                   -- when
+  checksum  INTEGER NOT NULL DEFAULT 0
 );
 
 CREATE TABLE sweep_jobs (
@@ -70,6 +72,7 @@ CREATE TABLE epochs (
   epoch        INTEGER NOT NULL,
   at           INTEGER NOT NULL,
   measurements TEXT NOT NULL,          -- JSON: metric to value; null where the value is not finite
+  checksum     INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (job, attempt, epoch)
 ) WITHOUT ROWID;
 
@@ -81,6 +84,7 @@ CREATE TABLE results (
   metric TEXT NOT NULL,
   epoch  INTEGER NOT NULL,
   value  REAL,                         -- null where it is not finite
+  checksum INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (job, at, metric)
 ) WITHOUT ROWID;
 

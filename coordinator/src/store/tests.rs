@@ -19,8 +19,10 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 
+mod checked;
 mod copies;
 mod damage;
+mod vanished;
 mod versions;
 
 const SESSION: Session = Session(0);
