@@ -5,7 +5,7 @@
 //! - [`server`]: the listening socket, the gRPC services, health and reflection. `services`: the handlers.
 //! - [`answer`]: answers to users' queries, the same with and without a running coordinator.
 //! - [`progress`]: the progress of running attempts, in memory only.
-//! - `selection`: sweeps with hyper-parameter selection.
+//! - `selection`: sweeps with hyper-parameter selection. [`resume`]: queues jobs in a state directory without a coordinator.
 //! - [`address`], `lease_file`: small files in the state directory.
 //!
 //! *Architecture invariants:* gRPC handlers only translate; only the driver's task changes the scheduler; only the store's thread writes.
@@ -15,12 +15,16 @@ pub mod answer;
 pub mod driver;
 mod lease_file;
 pub mod progress;
+pub mod resume;
 mod selection;
 pub mod server;
 mod services;
 pub mod store;
 
 pub use driver::commit_gate::CommitGate;
+pub use resume::{ResumeError, resume};
 pub use server::{Coordinator, ServerError};
 pub use store::backup::{BackupError, Copied, backup, restore};
-pub use store::{Reader, Store, StoreError};
+pub use store::forget::{ForgetError, Removed, collect, forget};
+pub use store::verify::{Verified, verify};
+pub use store::{Reader, Rows, Store, StoreError};

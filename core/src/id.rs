@@ -121,6 +121,13 @@ hash_id! {
     JobId
 }
 
+impl CellId {
+    /// The cell of a configuration in canonical form.
+    pub fn of_canonical(configuration: &str) -> Self {
+        CellId::of(&[configuration.as_bytes()])
+    }
+}
+
 /// Identifies a weights file: the BLAKE3 hash of its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]

@@ -123,7 +123,7 @@ impl Configuration {
 
     /// The cell of this configuration.
     pub fn cell(&self) -> CellId {
-        CellId::of(&[self.canonical().as_bytes()])
+        CellId::of_canonical(&self.canonical())
     }
 
     /// The parent's cell, and the epoch whose weights are used.

@@ -4,6 +4,7 @@ use super::error::AnswerError;
 use super::status::find_sweep;
 use crate::store::Reader;
 use plusminus_core::id::SweepName;
+use plusminus_core::job::Job;
 use plusminus_core::metric::{EpochSelection, Metric};
 use plusminus_core::scheduler::{JobView, Scheduler};
 use plusminus_core::sweep_file::{self, Sweep};
@@ -48,6 +49,12 @@ impl SweepJobs {
             }
         };
         let values = reader.values(&self.sweep, metric, at)?;
+        // A value must not count for another cell or seed than its job's.
+        if let Some(other) =
+            self.jobs.iter().find(|job| values.contains_key(&job.id) && Job::id_of(job.cell, job.seed) != job.id)
+        {
+            return Err(reader.damaged(format!("job {} (cell {}, seed {})", other.id, other.cell, other.seed)).into());
+        }
         let result = |job: JobView| {
             let (status, failure) = convert::job_state(&job.state);
             v1::JobResult {

@@ -239,10 +239,10 @@ impl Driver {
         Ok(())
     }
 
-    /// Commits the records of a round that are not committed yet.
+    /// Commits the records of a round that are not committed yet. Without any, the store is checked from time to time.
     async fn commit(&mut self, round: &mut Round, inbox: &mut Inbox) -> Result<(), Shutdown> {
         let records = self.gate.begin_commit();
-        if records.is_empty() {
+        if records.is_empty() && !self.store.is_check_due() {
             return Ok(());
         }
         for record in &records {

@@ -1,6 +1,6 @@
 //! The driver's link to the store thread, and what continues while the store is slow or fails.
 //!
-//! A failed commit may succeed later: somebody frees disk space or repairs the disk. The records are kept and committed again every
+//! A failed commit may succeed later: somebody frees disk space, repairs the disk or puts a deleted file back. The records are kept and committed again every
 //! second, and all effects behind them wait. Meanwhile users get an error with the reason, workers' reports wait, and heartbeats are
 //! answered, so that no worker loses a lease because of the coordinator's disk.
 
@@ -19,6 +19,8 @@ use tracing::{debug, error, warn};
 
 /// How long after a failed commit it is retried.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long after the last commit the store is checked although nothing is committed: its files may have been deleted.
+const CHECK_PAUSE: Duration = Duration::from_secs(1);
 /// How long heartbeats wait for a commit before they are answered early.
 const SLOW: Duration = Duration::from_millis(500);
 /// How much longer a commit may take before users get an error. A sweep of a million jobs takes some seconds to write.
@@ -64,6 +66,8 @@ pub(super) struct StoreLink {
     /// Used or dropped when the driver has to end.
     pub stop: oneshot::Receiver<()>,
     trouble: watch::Sender<StoreTrouble>,
+    /// The time of the last commit or check.
+    checked: Instant,
 }
 
 impl StoreLink {
@@ -78,7 +82,15 @@ impl StoreLink {
             .name("store".into())
             .spawn(move || store_thread::run(store, received))
             .map_err(|error| StoreError::Unusable { path: "store thread".into(), error })?;
-        Ok(StoreLink { requests, thread, retry_pause: RETRY_PAUSE, patience: PATIENCE, stop, trouble })
+        Ok(StoreLink {
+            requests,
+            thread,
+            retry_pause: RETRY_PAUSE,
+            patience: PATIENCE,
+            stop,
+            trouble,
+            checked: Instant::now(),
+        })
     }
 
     /// Ends the store thread, which closes the store.
@@ -88,7 +100,12 @@ impl StoreLink {
         let _ = tokio::task::spawn_blocking(|| self.thread.join()).await;
     }
 
-    /// Commits records, retrying as long as the error may pass.
+    /// Whether the last commit or check was a while ago.
+    pub fn is_check_due(&self) -> bool {
+        self.checked.elapsed() >= CHECK_PAUSE
+    }
+
+    /// Commits records, or without any checks the store, retrying as long as the error may pass.
     pub async fn commit(&mut self, records: Vec<Record>, waiting: &mut Waiting<'_>) -> Result<(), Shutdown> {
         let records = Arc::new(records);
         let mut is_retry = false;
@@ -98,6 +115,7 @@ impl StoreLink {
             self.requests.send(request).await.map_err(|_| StoreError::Gone)?;
             match self.wait_for(&mut written, waiting).await?.map_err(|_| StoreError::Gone)? {
                 Ok(()) => {
+                    self.checked = Instant::now();
                     self.recovered(waiting.gate);
                     return Ok(());
                 }

@@ -10,6 +10,11 @@ pub(crate) trait Commit: Send + 'static {
     /// Writes the records in one transaction: durably all of them, or none.
     fn commit(&mut self, records: &[Record]) -> Result<(), StoreError>;
 
+    /// Checks that what was committed is still on disk.
+    fn check(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Frees disk space if possible.
     fn make_room(&mut self) {}
 
@@ -22,6 +27,10 @@ impl Commit for Store {
         Store::commit(self, records)
     }
 
+    fn check(&mut self) -> Result<(), StoreError> {
+        Store::confirm(self)
+    }
+
     fn make_room(&mut self) {
         Store::make_room(self);
     }
@@ -31,7 +40,7 @@ impl Commit for Store {
     }
 }
 
-/// Records to write in one transaction.
+/// Records to write in one transaction; without records, a check of the store.
 pub(super) struct CommitRequest {
     pub records: Arc<Vec<Record>>,
     /// Whether these records failed to commit before.
@@ -42,6 +51,10 @@ pub(super) struct CommitRequest {
 /// Serves requests until the sending end is dropped.
 pub(super) fn run(mut store: impl Commit, mut requests: mpsc::Receiver<CommitRequest>) {
     while let Some(CommitRequest { records, is_retry, reply }) = requests.blocking_recv() {
+        if records.is_empty() {
+            let _ = reply.send(store.check());
+            continue;
+        }
         if is_retry {
             store.make_room();
         }

@@ -3,9 +3,14 @@
 //! A backup is itself a state directory, so `plusminus table` can read it. It can be taken while a coordinator runs. It is written under
 //! another name and renamed when it is complete.
 
-use super::connection::{FILE, VERSION, lock, version};
+pub use super::backup_error::BackupError;
+use super::connection::{FILE, VERSION, check_length, disk_failure, path_text, version};
 use super::error::StoreError;
+use super::lock::DirectoryLock;
+use super::manifest::Manifest;
+use super::platform::{create_private_directory, private};
 use super::read::Reader;
+use super::rows;
 use plusminus_core::id::Digest;
 use plusminus_core::scheduler::{Record, StoredState};
 use plusminus_proto::weights::{self, ReceiveError};
@@ -36,40 +41,10 @@ pub struct Copied {
     pub weights: usize,
     /// Weights files that the store refers to and that are missing or damaged. Their jobs are retrained if a child needs them.
     pub missing: usize,
+    /// Whether the backup has no manifest, so that only its structure could be checked.
+    pub unverified: bool,
     /// The new path of a store that was replaced.
     pub replaced: Option<PathBuf>,
-}
-
-/// Why a backup or a restoration failed.
-#[derive(Debug, thiserror::Error)]
-pub enum BackupError {
-    /// One of the stores cannot be used.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The target of the backup exists.
-    #[error("{0} already exists; give the backup the name of a new directory")]
-    Exists(PathBuf),
-    /// There is no backup.
-    #[error("{0} is no backup: it contains no {FILE}; give a directory that `plusminus backup` wrote")]
-    NoBackup(PathBuf),
-    /// The state directory contains sweeps.
-    #[error(
-        "the state directory {path} contains sweeps ({names}); give another --state, or --force to replace them with the backup"
-    )]
-    HasSweeps {
-        /// The directory.
-        path: PathBuf,
-        /// The names of its sweeps.
-        names: String,
-    },
-    /// A file cannot be read or written.
-    #[error("cannot copy to {path}: {error}")]
-    Disk {
-        /// The target.
-        path: PathBuf,
-        /// The system's error.
-        error: io::Error,
-    },
 }
 
 fn disk(path: &Path) -> impl FnOnce(io::Error) -> BackupError + '_ {
@@ -91,7 +66,10 @@ pub fn backup(state: &Path, to: &Path) -> Result<Copied, BackupError> {
     let incomplete = with(to, UNFINISHED);
     // Removes what an interrupted backup left.
     weights::if_there(fs::remove_dir_all(&incomplete)).map_err(disk(&incomplete))?;
-    plusminus_files::create_dir(&incomplete).map_err(disk(&incomplete))?;
+    create_private_directory(&incomplete).map_err(disk(&incomplete))?;
+    check_length(&incomplete)?;
+    // SQLite fills an empty file, and keeps its permissions.
+    private(false).create_new(true).open(incomplete.join(FILE)).map_err(disk(&incomplete))?;
     let copied = copy(state, &incomplete);
     if copied.is_err() {
         // The first error matters more than a failed removal.
@@ -106,36 +84,44 @@ pub fn backup(state: &Path, to: &Path) -> Result<Copied, BackupError> {
 fn copy(state: &Path, to: &Path) -> Result<Copied, BackupError> {
     let store = to.join(FILE);
     vacuum(&state.join(FILE), &store)?;
-    let (mut copied, named) = checked(&store)?;
+    let (mut copied, named, version) = checked(&store)?;
     // Weights arrive at the coordinator before the report that refers to them, so all weights that this copy refers to existed when it
     // was made.
-    copy_weights(&named, state, to, &mut copied)?;
+    let weights = copy_weights(&named, state, to, &mut copied)?;
+    let names = weights.iter().map(|digest| format!("{WEIGHTS}/{}", digest.file_name()));
+    let identity = Reader::at(store)?.identity()?;
+    Manifest::of(to, identity, version, names.chain([FILE.to_owned()]))?.write(to)?;
     sync(to)?;
     Ok(copied)
 }
 
 /// Copies a consistent snapshot of a store.
 fn vacuum(from: &Path, to: &Path) -> Result<(), BackupError> {
-    // SQLite accepts an empty file and keeps its mode.
-    plusminus_files::create(to).map_err(disk(to))?;
-    let copied = open(from)?.execute("VACUUM INTO ?1", [to.to_string_lossy()]);
+    let copied = open(from)?.execute("VACUUM INTO ?1", [path_text(to)]);
     copied.map_err(|error| StoreError::from_sqlite(to.to_owned(), error))?;
     sync(to)
 }
 
-/// Copies the weights files, and verifies the digest of each.
-fn copy_weights(named: &BTreeSet<Digest>, from: &Path, to: &Path, copied: &mut Copied) -> Result<(), BackupError> {
+/// Copies the weights files, and verifies the digest of each. Returns those that are whole.
+fn copy_weights(
+    named: &BTreeSet<Digest>,
+    from: &Path,
+    to: &Path,
+    copied: &mut Copied,
+) -> Result<Vec<Digest>, BackupError> {
+    let mut whole = Vec::new();
     let (from, to) = (from.join(WEIGHTS), to.join(WEIGHTS));
     for digest in named {
         let parts = weights::if_there(weights::parts(&from, *digest)).map_err(disk(&from))?;
         let received = parts.map(|parts| weights::receive(&to, *digest, parts.map_while(Result::ok)));
         match received {
-            Some(Ok(())) => copied.weights += 1,
+            Some(Ok(())) => whole.push(*digest),
             None | Some(Err(ReceiveError::Other { .. } | ReceiveError::TooLong)) => copied.missing += 1,
             Some(Err(ReceiveError::Disk { path, error })) => return Err(BackupError::Disk { path, error }),
         }
     }
-    Ok(())
+    copied.weights = whole.len();
+    Ok(whole)
 }
 
 /// Restores the backup `from` to the state directory `state`, after a check of the backup. With `force` it replaces a store that has
@@ -148,16 +134,24 @@ pub fn restore(from: &Path, state: &Path, force: bool) -> Result<Copied, BackupE
     if !source.is_file() {
         return Err(BackupError::NoBackup(from.to_owned()));
     }
-    let (mut copied, named) = checked(&source)?;
-    plusminus_files::own_dir(state).map_err(disk(state))?;
+    let manifest = Manifest::read(from)?;
+    if let Some((path, problem)) = manifest.as_ref().and_then(|manifest| manifest.differences(from).next()) {
+        return Err(BackupError::Changed { path, problem });
+    }
+    let (mut copied, named, _) = checked(&source)?;
+    verify_rows(&source)?;
+    copied.unverified = manifest.is_none();
+    create_private_directory(state).map_err(disk(state))?;
+    check_length(state)?;
     // From here on no coordinator can open the directory.
-    let _lock = lock(state)?;
+    let _lock = DirectoryLock::with_any_store(state)?;
     let place = state.join(FILE);
     if !force && let Some(names) = sweeps(state, &place)? {
         return Err(BackupError::HasSweeps { path: state.to_owned(), names });
     }
     let incomplete = with(&place, UNFINISHED);
     weights::if_there(fs::remove_file(&incomplete)).map_err(disk(&incomplete))?;
+    private(false).create_new(true).open(&incomplete).map_err(disk(&incomplete))?;
     vacuum(&source, &incomplete)?;
     end_attempts(&incomplete)?;
     copy_weights(&named, from, state, &mut copied)?;
@@ -217,18 +211,34 @@ fn rename_replaced(place: &Path) -> Result<PathBuf, BackupError> {
     Ok(aside)
 }
 
-/// Checks the store at `path`. Returns its contents and the weights that it refers to.
-fn checked(path: &Path) -> Result<(Copied, BTreeSet<Digest>), StoreError> {
+/// Checks the rows of the store at `path` against their checksums.
+fn verify_rows(path: &Path) -> Result<(), StoreError> {
+    let reader = Reader::at(path.to_owned())?;
+    // Rows of older versions have no checksums.
+    if reader.version < VERSION {
+        return Ok(());
+    }
+    let mut first = None;
+    rows::check(&reader.connection, reader.version, &mut |row| first = first.take().or(Some(row)))
+        .map_err(|error| StoreError::from_sqlite(path.to_owned(), error))?;
+    first.map_or(Ok(()), |row| Err(reader.damaged(row)))
+}
+
+/// Checks the store at `path`. Returns its contents, the weights that it refers to, and its version.
+fn checked(path: &Path) -> Result<(Copied, BTreeSet<Digest>, u32), StoreError> {
     let failed = |error| StoreError::from_sqlite(path.to_owned(), error);
     let connection = open(path)?;
     let problem = |found: &str| StoreError::Corrupt { path: path.to_owned(), problem: found.to_owned() };
-    match version(&connection).map_err(failed)? {
+    let version = match version(&connection).map_err(failed)? {
         0 => return Err(problem("it contains no tables")),
-        1..=VERSION => {}
+        known @ 1..=VERSION => known,
         found => return Err(StoreError::TooNew { path: path.to_owned(), found, known: VERSION }),
-    }
+    };
     let check = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get::<_, String>(0));
     let found = check.map_err(failed)?;
+    if let Some(error) = disk_failure(&found) {
+        return Err(failed(error));
+    }
     if found != "ok" {
         return Err(problem(&found));
     }
@@ -246,7 +256,7 @@ fn checked(path: &Path) -> Result<(Copied, BTreeSet<Digest>), StoreError> {
             _ => {}
         }
     }
-    Ok((copied, digests))
+    Ok((copied, digests, version))
 }
 
 fn open(path: &Path) -> Result<Connection, StoreError> {

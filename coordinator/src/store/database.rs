@@ -1,8 +1,11 @@
-//! The coordinator's open store: its lock, its identity, the check of its file and the size of its log.
+//! The coordinator's open store: its identity, the check of its file, the size of its log, and whether it is still the one on disk.
 
-use super::connection::{FILE, VERSION, find_damage, lock, open_to_read, open_to_write, version};
-use super::error::StoreError;
+use super::connection::{FILE, VERSION, check_length, find_damage, open_to_read, open_to_write, version};
+use super::error::{StoreError, can_be_read};
+use super::lock::DirectoryLock;
 use super::migrate;
+use super::on_disk::{Fault, OpenFiles};
+use super::platform::create_private_directory;
 use plusminus_core::id::JobId;
 use rusqlite::Connection;
 use std::collections::HashMap;
@@ -32,8 +35,12 @@ pub struct Store {
     pub(super) untidy: bool,
     /// The damage that the check in the background found.
     pub(super) damage: Arc<OnceLock<String>>,
-    /// Kept open for its lock.
-    _lock: File,
+    /// Whether the records of the last commit are written, but the store was not the one on disk afterwards. The same records come again.
+    pub(super) unconfirmed: bool,
+    /// The file, kept open for its lock by readers too. It is closed after the connections: SQLite's locks end with the first descriptor of
+    /// the file that a process closes.
+    pub(super) file: Option<Arc<File>>,
+    pub(super) files: OpenFiles,
 }
 
 impl Store {
@@ -42,30 +49,31 @@ impl Store {
     /// # Errors
     /// If another coordinator has it open, or it cannot be written, is damaged or has a newer version.
     pub fn open(directory: &Path) -> Result<Store, StoreError> {
-        let unusable = |error| StoreError::Unusable { path: directory.to_owned(), error };
-        plusminus_files::own_dir(directory).map_err(unusable)?;
-        let lock = lock(directory)?;
+        plusminus_files::own_dir(directory)
+            .map_err(|error| StoreError::Unusable { path: directory.to_owned(), error })?;
+        check_length(directory)?;
+        let lock = DirectoryLock::with_store(directory)?;
         let path = directory.join(FILE);
-        // SQLite gives the files beside it the same mode.
-        plusminus_files::open(&path).map_err(|error| match error.kind() {
-            ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(path.clone()),
-            ErrorKind::PermissionDenied if error.raw_os_error().is_some() => StoreError::ReadOnly(path.clone()),
-            ErrorKind::StorageFull => StoreError::Full(path.clone()),
-            _ => StoreError::Unusable { path: path.clone(), error },
-        })?;
-        let connection = open_to_write(&path).map_err(|error| StoreError::from_sqlite(path.clone(), error))?;
+        let file = lock.store();
+        let failed = |error| StoreError::from_sqlite(path.clone(), error);
+        let connection = open_to_write(&path).map_err(failed)?;
+        let damage = Arc::default();
+        prepare_tables(&connection, &path, &damage, file.as_ref())?;
+        ensure_identity(&connection).map_err(failed)?;
+        let files = OpenFiles::of(path.clone(), lock).map_err(|error| StoreError::from_io(path.clone(), error))?;
         let mut store = Store {
             connection,
             path,
             numbers: HashMap::new(),
             commits: 0,
             untidy: false,
-            damage: Arc::default(),
-            _lock: lock,
+            damage,
+            unconfirmed: false,
+            file,
+            files,
         };
-        store.migrate()?;
         store.keep_log_small().map_err(|error| store.error(error))?;
-        store.ensure_identity().map_err(|error| store.error(error))?;
+        store.confirm()?;
         Ok(store)
     }
 
@@ -74,52 +82,40 @@ impl Store {
     /// # Errors
     /// If the file cannot be read.
     pub fn identity(&self) -> Result<u32, StoreError> {
-        self.application_id().map_err(|error| self.error(error))
+        application_id(&self.connection).map_err(|error| self.error(error))
     }
 
-    fn application_id(&self) -> rusqlite::Result<u32> {
-        self.connection.query_row("PRAGMA application_id", [], |row| row.get::<_, i32>(0)).map(i32::cast_unsigned)
+    /// Checks that the open files are those on disk; if not, that nothing more is acknowledged.
+    ///
+    /// # Errors
+    /// If they are not, or another process has locked the state directory, or the disk fails.
+    pub fn confirm(&mut self) -> Result<(), StoreError> {
+        let Err(fault) = self.files.check() else { return Ok(()) };
+        if let Fault::Log(_) = fault {
+            // The open log, which nobody else can see any more, is moved into the file. Everything committed so far then survives.
+            if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())) {
+                tracing::warn!(%error, "cannot move the store's deleted log into its file");
+            }
+        }
+        Err(self.files.error(fault))
     }
 
-    fn ensure_identity(&self) -> rusqlite::Result<()> {
-        if self.application_id()? != 0 {
+    /// Checks before a commit that the log still has what was committed.
+    pub(super) fn check_log(&mut self) -> Result<(), StoreError> {
+        if !self.files.is_log_shorter() {
             return Ok(());
         }
-        let random = RandomState::new().hash_one(SystemTime::now()) as u32;
-        self.connection.pragma_update(None, "application_id", random.max(1).cast_signed())
-    }
-
-    fn migrate(&mut self) -> Result<(), StoreError> {
-        match version(&self.connection).map_err(|error| self.error(error))? {
-            0 => migrate::create_tables(&self.connection).map_err(|error| self.error(error)),
-            found @ 1..=VERSION => {
-                self.check()?;
-                migrate::migrate_from(&self.connection, found).map_err(|error| self.error(error))
-            }
-            found => Err(StoreError::TooNew { path: self.path.clone(), found, known: VERSION }),
+        // Another program may have moved the log into the file, as SQLite does. Otherwise SQLite fails to read it here. After this the log
+        // begins anew.
+        let moved = self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| {
+            let [blocked, logged, moved] = [row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?];
+            Ok(logged <= 0 || blocked == 0 && moved == logged)
+        });
+        if moved.unwrap_or(false) {
+            self.files.note_length();
+            return Ok(());
         }
-    }
-
-    /// Checks the file for damage: at once, or in the background if it is large. After the background check has found damage, no commit
-    /// succeeds.
-    fn check(&self) -> Result<(), StoreError> {
-        if fs::metadata(&self.path).is_ok_and(|file| file.len() > LARGE) {
-            let (path, damage) = (self.path.clone(), Arc::clone(&self.damage));
-            let started = thread::Builder::new().name("check".into()).spawn(move || {
-                // If the check cannot run, nothing is known to be damaged.
-                if let Ok((connection, _)) = open_to_read(&path)
-                    && let Ok(Some(problem)) = find_damage(&connection)
-                {
-                    tracing::error!(path = %path.display(), "the store is damaged: {problem}");
-                    let _ = damage.set(problem);
-                }
-            });
-            return started.map(drop).map_err(|error| StoreError::Unusable { path: self.path.clone(), error });
-        }
-        match find_damage(&self.connection).map_err(|error| self.error(error))? {
-            None => Ok(()),
-            Some(problem) => Err(StoreError::Corrupt { path: self.path.clone(), problem }),
-        }
+        Err(self.files.truncated())
     }
 
     /// Lets the log grow to the size of the file, within limits, before SQLite moves it into the file. A small store then has a small log,
@@ -131,5 +127,71 @@ impl Store {
 
     pub(super) fn error(&self, error: rusqlite::Error) -> StoreError {
         StoreError::from_sqlite(self.path.clone(), error)
+    }
+}
+
+pub(super) fn application_id(connection: &Connection) -> rusqlite::Result<u32> {
+    connection.query_row("PRAGMA application_id", [], |row| row.get::<_, i32>(0)).map(i32::cast_unsigned)
+}
+
+fn ensure_identity(connection: &Connection) -> rusqlite::Result<()> {
+    if application_id(connection)? != 0 {
+        return Ok(());
+    }
+    let random = RandomState::new().hash_one(SystemTime::now()) as u32;
+    connection.pragma_update(None, "application_id", random.max(1).cast_signed())
+}
+
+/// Creates the tables of a new store; checks and migrates those of an existing one.
+fn prepare_tables(
+    connection: &Connection,
+    path: &Path,
+    damage: &Arc<OnceLock<String>>,
+    file: Option<&Arc<File>>,
+) -> Result<(), StoreError> {
+    let failed = |error| StoreError::from_sqlite(path.to_owned(), error);
+    match version(connection).map_err(failed)? {
+        0 => migrate::create_tables(connection).map_err(failed),
+        found @ 1..=VERSION => {
+            check(connection, path, damage, file)?;
+            migrate::migrate_from(connection, found).map_err(failed)
+        }
+        found => Err(StoreError::TooNew { path: path.to_owned(), found, known: VERSION }),
+    }
+}
+
+/// Checks the file for damage: at once, or in the background if it is large. After the background check has found damage, no commit
+/// succeeds.
+fn check(
+    connection: &Connection,
+    path: &Path,
+    damage: &Arc<OnceLock<String>>,
+    file: Option<&Arc<File>>,
+) -> Result<(), StoreError> {
+    if fs::metadata(path).is_ok_and(|file| file.len() > LARGE) {
+        let failed = |error| StoreError::Unusable { path: path.to_owned(), error };
+        let (path, damage, file) = (path.to_owned(), Arc::clone(damage), file.map(Arc::clone));
+        let started = thread::Builder::new().name("check".into()).spawn(move || {
+            // If the check cannot run, or the disk cannot be read, nothing is known to be damaged.
+            let found = open_to_read(&path).and_then(|(connection, _)| find_damage(&connection));
+            match found {
+                Ok(Some(problem)) if file.is_none_or(|file| can_be_read(&file)) => {
+                    tracing::error!(path = %path.display(), "the store is damaged: {problem}");
+                    let _ = damage.set(problem);
+                }
+                Ok(Some(error)) => {
+                    tracing::error!(path = %path.display(), "cannot check the store: {error}; check its disk")
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(path = %path.display(), "cannot check the store: {error}; check its disk")
+                }
+            }
+        });
+        return started.map(drop).map_err(failed);
+    }
+    match find_damage(connection).map_err(|error| StoreError::from_sqlite(path.to_owned(), error))? {
+        None => Ok(()),
+        Some(problem) => Err(StoreError::damaged(path.to_owned(), problem)),
     }
 }

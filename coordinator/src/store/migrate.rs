@@ -1,5 +1,6 @@
 //! Creates the tables of a new store, and migrates the tables of older versions.
 
+use super::checksum;
 use super::connection::VERSION;
 use rusqlite::{Connection, Result};
 
@@ -11,9 +12,22 @@ pub(super) fn create_tables(connection: &Connection) -> Result<()> {
 }
 
 /// Changes of version 4 to `cells`, `job_states` and `job_facts`, from version 3. The step from older versions creates these tables anew.
-const STATES_FROM_3: &str = "ALTER TABLE job_states ADD COLUMN failed_on TEXT;";
+const STATES_FROM_3: &str = "
+    ALTER TABLE job_states ADD COLUMN failed_on TEXT;
+    ALTER TABLE job_facts ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+";
 /// Changes of version 4 to the other tables, from any older version.
-const OTHERS_FROM_3: &str = "ALTER TABLE sweeps ADD COLUMN paused TEXT;";
+const OTHERS_FROM_3: &str = "
+    ALTER TABLE epochs ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE results ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE sweeps ADD COLUMN paused TEXT;
+    ALTER TABLE sweeps ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+    UPDATE epochs SET checksum = epoch_checksum(
+      (SELECT id FROM job_states WHERE number = job), attempt, epoch, at, measurements);
+    UPDATE results SET checksum = result_checksum((SELECT id FROM job_states WHERE number = job), at, metric, epoch, value);
+    UPDATE job_facts SET checksum = facts_checksum((SELECT id FROM job_states WHERE number = job), facts);
+    UPDATE sweeps SET checksum = sweep_checksum(name, source);
+";
 
 /// Migrates the tables from version `found` to the current version.
 pub(super) fn migrate_from(connection: &Connection, found: u32) -> Result<()> {
@@ -22,6 +36,8 @@ pub(super) fn migrate_from(connection: &Connection, found: u32) -> Result<()> {
         3 => STATES_FROM_3.to_owned(),
         _ => from_1_or_2(found),
     };
+    // The functions of the statements.
+    checksum::register(connection)?;
     // While a table is replaced, references of other tables are broken.
     connection.pragma_update(None, "foreign_keys", false)?;
     let migrated = in_one_transaction(connection, &(statements + OTHERS_FROM_3));

@@ -1,24 +1,38 @@
 //! The store: one SQLite file in the state directory, written by one thread, many records to a transaction.
 //!
-//! - `database`: the open store. `write`: records to rows. `read`: rows to records and metrics. `attempts`: the attempts at a job.
-//! - `connection`: SQLite's settings, and the lock. `migrate`: tables of older versions. [`backup`]: copies of a state directory.
+//! - `database`: the open store. `write`: records to rows. `read`: rows to records. `values`: rows to metrics. `attempts`: the attempts at a job. `checksum`: of rows.
+//! - `connection`: SQLite's settings. `lock`: who has the state directory. `on_disk`: whether the open files are those on disk.
+//!   `platform`: files and locks of the system.
+//! - `migrate`: tables of older versions. [`backup`]: copies of a state directory. `manifest`: of a backup.
+//! - [`forget`]: removes sweeps and orphans. [`verify`]: checks everything. `rows`: checks all rows.
 //!
 //! *Architecture invariant:* the store mirrors `core::scheduler::State`. It takes the same records in the same order and decides
 //! nothing. Applying [`Store::records`] to an empty `State` gives the same state.
 
 mod attempts;
 pub mod backup;
+mod backup_error;
+mod checksum;
 mod connection;
 mod database;
 mod error;
+pub mod forget;
+mod lock;
+mod manifest;
 mod migrate;
+mod on_disk;
+mod platform;
 mod read;
+mod rows;
 #[cfg(test)]
 mod tests;
+mod values;
+pub mod verify;
 mod write;
 
 pub use attempts::AttemptRow;
-pub(crate) use connection::is_open;
 pub use database::Store;
 pub use error::StoreError;
+pub(crate) use lock::is_open;
 pub use read::Reader;
+pub use rows::Rows;

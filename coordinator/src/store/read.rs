@@ -1,12 +1,14 @@
 //! Reads rows as records and as metric values.
 
-use super::connection::{FILE, VERSION, open_to_read};
-use super::database::Store;
+use super::checksum;
+use super::connection::{FILE, VERSION, check_length, open_to_read, parsed};
+use super::database::{Store, application_id};
 use super::error::StoreError;
 use super::migrate::older;
+use super::values;
 use plusminus_core::id::{CellId, JobId, SweepName, WorkerName};
 use plusminus_core::job::{Configuration, Job};
-use plusminus_core::metric::{EpochSelection, Measurements, Metric, selected};
+use plusminus_core::metric::{EpochSelection, Metric};
 use plusminus_core::outcome::{Failure, FailureKind};
 use plusminus_core::scheduler::{
     NewCell, NewJob, Origin, PausedSweep, Place, Reached, Record, Reported, StoredState, WallTime,
@@ -14,8 +16,8 @@ use plusminus_core::scheduler::{
 use rusqlite::{Connection, Result, Row, Statement, params, types::Type};
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 impl Store {
@@ -32,7 +34,9 @@ impl Store {
     /// # Errors
     /// If the file cannot be opened.
     pub fn reader(&self) -> std::result::Result<Reader, StoreError> {
-        Reader::at(self.path.clone())
+        let mut reader = Reader::at(self.path.clone())?;
+        reader._file.clone_from(&self.file);
+        Ok(reader)
     }
 }
 
@@ -42,6 +46,8 @@ pub struct Reader {
     pub(super) path: PathBuf,
     /// The version of the schema. Stores of older versions are read as they are.
     pub(super) version: u32,
+    /// The file of the coordinator of this process; see [`Store`].
+    _file: Option<Arc<File>>,
 }
 
 impl Reader {
@@ -54,6 +60,7 @@ impl Reader {
         if !path.exists() {
             return Err(StoreError::Absent(directory.to_owned()));
         }
+        check_length(directory)?;
         Reader::at(path)
     }
 
@@ -61,7 +68,7 @@ impl Reader {
         match open_to_read(&path) {
             // The coordinator was killed before it created the tables.
             Ok((_, 0)) => Err(StoreError::Absent(path)),
-            Ok((connection, version @ 1..=VERSION)) => Ok(Reader { connection, path, version }),
+            Ok((connection, version @ 1..=VERSION)) => Ok(Reader { connection, path, version, _file: None }),
             Ok((_, found)) => Err(StoreError::TooNew { path, found, known: VERSION }),
             Err(error) => Err(StoreError::from_sqlite(path, error)),
         }
@@ -77,64 +84,29 @@ impl Reader {
         read().map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
     }
 
+    /// The number that identifies the store and its copies.
+    pub(super) fn identity(&self) -> std::result::Result<u32, StoreError> {
+        application_id(&self.connection).map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
+    }
+
+    /// The error that a row of this store is not what was written.
+    pub(crate) fn damaged(&self, row: String) -> StoreError {
+        StoreError::Row { path: self.path.clone(), row }
+    }
+
     /// The metric at an epoch selection, for every job of the sweep that has a value: jobs that finished, and jobs that completed epochs
     /// before they diverged.
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// If the file cannot be read, or a row that the values come from is not what was written.
     pub fn values(
         &self,
         sweep: &SweepName,
         metric: Metric,
         at: EpochSelection,
     ) -> std::result::Result<BTreeMap<JobId, f64>, StoreError> {
-        let query = || match at {
-            EpochSelection::Final | EpochSelection::Best | EpochSelection::BestValidation => {
-                self.stored(sweep, metric, at)
-            }
-            // Means over any number of epochs cannot be stored in advance. The lowest loss is not stored for jobs that ended under an older
-            // version.
-            EpochSelection::BestValidationLoss | EpochSelection::LastMean(_) => self.computed(sweep, metric, at),
-        };
+        let query = || values::read(&self.connection, self.version, sweep, metric, at);
         query().map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
-    }
-
-    fn stored(&self, sweep: &SweepName, metric: Metric, at: EpochSelection) -> Result<BTreeMap<JobId, f64>> {
-        let select = "SELECT jobs.id, results.value
-                      FROM sweeps
-                      JOIN sweep_jobs ON sweep_jobs.sweep = sweeps.ordinal
-                      JOIN jobs ON jobs.number = sweep_jobs.job
-                       AND (jobs.state = 'finished' OR jobs.state = 'failed' AND jobs.failure_kind = 'diverged')
-                      JOIN results ON results.job = jobs.number
-                      WHERE sweeps.name = ?1 AND results.metric = ?2 AND results.at = ?3 AND results.value IS NOT NULL";
-        let mut statement = self.connection.prepare_cached(select)?;
-        let rows = statement
-            .query_map([sweep.as_str(), metric.name(), &at.name()], |row| Ok((parsed(row, 0)?, row.get(1)?)))?;
-        rows.collect()
-    }
-
-    fn computed(&self, sweep: &SweepName, metric: Metric, at: EpochSelection) -> Result<BTreeMap<JobId, f64>> {
-        let select = r#"SELECT jobs.id, epochs.epoch, json_extract(epochs.measurements, '$."' || ?2 || '"'),
-                               json_extract(epochs.measurements, '$."' || ?3 || '"')
-                        FROM sweeps
-                        JOIN sweep_jobs ON sweep_jobs.sweep = sweeps.ordinal
-                        JOIN jobs ON jobs.number = sweep_jobs.job
-                         AND (jobs.state = 'finished' OR jobs.state = 'failed' AND jobs.failure_kind = 'diverged')
-                        JOIN epochs ON epochs.job = jobs.number AND epochs.attempt = (
-                          SELECT max(attempts.attempt) FROM attempts
-                          WHERE attempts.job = jobs.number AND attempts.ending = coalesce(jobs.failure_kind, 'finished'))
-                        WHERE sweeps.name = ?1 ORDER BY sweep_jobs.position, epochs.epoch"#;
-        let by = Metric::ValidationLoss;
-        let mut statement = self.connection.prepare_cached(select)?;
-        let mut rows = statement.query([sweep.as_str(), metric.name(), by.name()])?;
-        let mut jobs: BTreeMap<JobId, Vec<(u32, Measurements)>> = BTreeMap::new();
-        while let Some(row) = rows.next()? {
-            let values: [(Metric, Option<f64>); 2] = [(metric, row.get(2)?), (by, row.get(3)?)];
-            let values = values.into_iter().filter_map(|(metric, value)| Some((metric, value?)));
-            jobs.entry(parsed(row, 0)?).or_default().push((row.get(1)?, values.collect()));
-        }
-        let value = |epochs: Vec<_>| selected(&epochs, metric, at).map(|selected| selected.value);
-        Ok(jobs.into_iter().filter_map(|(job, epochs)| Some((job, value(epochs)?))).collect())
     }
 }
 
@@ -159,11 +131,15 @@ fn records(connection: &Connection, version: u32) -> Result<Vec<Record>> {
     let StoredJobs { numbers, jobs, restored } = stored_jobs(connection, version, &cells_by_number)?;
     let mut unlisted = vec![true; jobs.len()];
     let mut records = Vec::with_capacity(restored.len() + 1);
-    let paused = if version < 4 { "NULL" } else { "paused" };
-    let select = format!("SELECT ordinal, name, source, submitted, cancelled, {paused} FROM sweeps ORDER BY ordinal");
+    let added = if version < 4 { "NULL, NULL" } else { "paused, checksum" };
+    let select = format!("SELECT ordinal, name, source, submitted, cancelled, {added} FROM sweeps ORDER BY ordinal");
     let mut sweeps = connection.prepare(&select)?;
     let mut rows = sweeps.query([])?;
     while let Some(row) = rows.next()? {
+        if let Some(stored) = row.get(6)? {
+            let (name, source) = (row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?);
+            checksum::check(checksum::of_sweep(name, source), stored, || format!("the sweep file of `{name}`"))?;
+        }
         let jobs = jobs_of(connection, row.get(0)?, &numbers, |index| {
             unlisted[index] = false;
             jobs[index]
@@ -327,13 +303,4 @@ fn from_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<Option
 
 fn time(row: &Row<'_>, column: usize) -> Result<WallTime> {
     Ok(WallTime(row.get::<_, i64>(column)? as u64))
-}
-
-fn parsed<T>(row: &Row<'_>, column: usize) -> Result<T>
-where
-    T: FromStr,
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    let text = row.get_ref(column)?.as_str()?;
-    text.parse().map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
 }

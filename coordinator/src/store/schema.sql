@@ -1,5 +1,5 @@
 -- Times are milliseconds since the Unix epoch. Ids are 32 hexadecimal digits; in `job_states`, which may have millions of rows, they are
--- the 16 bytes.
+-- the 16 bytes. A `checksum` is that of the row's content and its job's id (`checksum.rs`).
 
 CREATE TABLE cells (
   number        INTEGER PRIMARY KEY,
@@ -28,7 +28,8 @@ CREATE TABLE job_states (
 
 CREATE TABLE job_facts (
   job   INTEGER PRIMARY KEY REFERENCES job_states (number),
-  facts TEXT NOT NULL                  -- JSON, of a job with a result: weights, samples, realised noise, engine
+  facts TEXT NOT NULL,                 -- JSON, of a job with a result: weights, samples, realised noise, engine
+  checksum INTEGER NOT NULL DEFAULT 0
 );
 
 -- Jobs. Their facts include the weights that they saved for child jobs.
@@ -45,7 +46,8 @@ CREATE TABLE sweeps (
   source    TEXT NOT NULL,             -- the sweep file
   submitted INTEGER NOT NULL,
   cancelled INTEGER,                   -- when
-  paused    TEXT                       -- JSON: why its dispatch is paused, if it is
+  paused    TEXT,                      -- JSON: why its dispatch is paused, if it is
+  checksum  INTEGER NOT NULL DEFAULT 0
 );
 
 CREATE TABLE sweep_jobs (
@@ -72,6 +74,7 @@ CREATE TABLE epochs (
   epoch        INTEGER NOT NULL,
   at           INTEGER NOT NULL,
   measurements TEXT NOT NULL,          -- JSON: metric to value; null where the value is not finite
+  checksum     INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (job, attempt, epoch)
 ) WITHOUT ROWID;
 
@@ -83,6 +86,7 @@ CREATE TABLE results (
   metric TEXT NOT NULL,
   epoch  INTEGER NOT NULL,
   value  REAL,                         -- null where it is not finite
+  checksum INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (job, at, metric)
 ) WITHOUT ROWID;
 

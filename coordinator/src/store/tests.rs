@@ -20,8 +20,10 @@ use std::path::Path;
 use std::time::Duration;
 
 mod blame;
+mod checked;
 mod copies;
 mod damage;
+mod vanished;
 mod versions;
 
 const SESSION: Session = Session(0);

@@ -1,5 +1,6 @@
 //! Writes records as rows.
 
+use super::checksum::{self, EpochRow, ResultRow};
 use super::database::Store;
 use super::error::StoreError;
 use plusminus_core::id::{AttemptId, CellId, JobId, SweepName};
@@ -16,22 +17,30 @@ pub(super) const LARGE_SUBMISSION: usize = 5_000;
 const TRANSACTIONS_PER_RESIZE: u64 = 256;
 
 impl Store {
-    /// Writes `records` in one transaction. They are durable when it returns. If it fails, none is written, and the same call can be
-    /// repeated.
+    /// Writes `records` in one transaction. They are durable, and in the file that is on disk, when it returns. If it fails, the same call is
+    /// to be repeated until it succeeds.
     ///
     /// # Errors
-    /// If the disk is full or fails.
+    /// If the disk is full or fails, or the files on disk are not the open ones.
     pub fn commit(&mut self, records: &[Record]) -> std::result::Result<(), StoreError> {
         if let Some(problem) = self.damage.get() {
             return Err(StoreError::Corrupt { path: self.path.clone(), problem: problem.clone() });
         }
-        self.tidy();
-        let written = self.write(records);
-        if written.is_err() {
-            // The rows of jobs that the transaction inserted do not exist.
-            self.numbers.clear();
+        if !self.unconfirmed {
+            self.check_log()?;
+            self.tidy();
+            let written = self.write(records);
+            if written.is_err() {
+                // The rows of jobs that the transaction inserted do not exist.
+                self.numbers.clear();
+            }
+            self.files.note_length();
+            written.map_err(|error| StoreError::from_sqlite(self.path.clone(), error))?;
+            self.unconfirmed = true;
         }
-        written.map_err(|error| StoreError::from_sqlite(self.path.clone(), error))
+        self.confirm()?;
+        self.unconfirmed = false;
+        Ok(())
     }
 
     fn write(&mut self, records: &[Record]) -> Result<()> {
@@ -65,13 +74,19 @@ impl Store {
         if let Err(error) = self.keep_log_small().and_then(|()| move_log()) {
             tracing::debug!(%error, "cannot move the store's log into its file");
         }
+        self.files.note_length();
     }
 
     /// Moves the log into the file and truncates it, as far as possible now. A full disk may then have space for the next commit.
     pub fn make_room(&mut self) {
+        // A log that was truncated by another program has pages of zeros, and a store that is not on disk needs no space.
+        if self.unconfirmed || self.check_log().is_err() {
+            return;
+        }
         if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
             tracing::debug!(%error, "cannot move the store's log into its file");
         }
+        self.files.note_length();
     }
 }
 
@@ -105,9 +120,12 @@ impl RecordWriter<'_> {
             }
             Record::Epoch { attempt: AttemptId { job, attempt }, epoch, measurements, at } => {
                 let Some(number) = self.number(*job)? else { return Ok(()) };
-                let insert = "INSERT OR REPLACE INTO epochs (job, attempt, epoch, at, measurements)
-                              VALUES (?1, ?2, ?3, ?4, ?5)";
-                let row = params![number, attempt.0, epoch, time(*at), measurements_to_json(measurements)?];
+                let insert = "INSERT OR REPLACE INTO epochs (job, attempt, epoch, at, measurements, checksum)
+                              VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+                let (attempt, epoch, at) = (i64::from(attempt.0), i64::from(*epoch), time(*at));
+                let measurements = &*measurements_to_json(measurements)?;
+                let checksum = EpochRow { attempt, epoch, at, measurements }.checksum(job.as_bytes());
+                let row = params![number, attempt, epoch, at, measurements, checksum];
                 self.connection.prepare_cached(insert)?.execute(row)?;
                 Ok(())
             }
@@ -119,7 +137,7 @@ impl RecordWriter<'_> {
                 };
                 let end = "UPDATE attempts SET ended = ?3, ending = ?4, message = ?5 WHERE job = ?1 AND attempt = ?2";
                 self.connection.prepare_cached(end)?.execute(params![number, attempt.0, time(*at), how, message])?;
-                self.ended(number, attempt.0, ending, next)?;
+                self.ended(*job, number, attempt.0, ending, next)?;
                 self.numbers.remove(job);
                 Ok(())
             }
@@ -179,12 +197,16 @@ impl RecordWriter<'_> {
             insert.execute(params![cell.id.to_string(), cell.configuration.as_ref()])?;
         }
         // A sweep that is submitted again keeps its rank.
-        let sweep = "INSERT INTO sweeps (ordinal, name, source, submitted)
-                     VALUES ((SELECT coalesce(max(ordinal) + 1, 0) FROM sweeps), ?1, ?2, ?3)
-                     ON CONFLICT (name) DO UPDATE SET source = ?2, submitted = ?3, cancelled = NULL, paused = NULL
+        let sweep = "INSERT INTO sweeps (ordinal, name, source, submitted, checksum)
+                     VALUES ((SELECT coalesce(max(ordinal) + 1, 0) FROM sweeps), ?1, ?2, ?3, ?4)
+                     ON CONFLICT (name) DO UPDATE
+                     SET source = ?2, submitted = ?3, cancelled = NULL, paused = NULL, checksum = ?4
                      RETURNING ordinal";
         let sweep = &mut self.connection.prepare_cached(sweep)?;
-        let ordinal: i64 = sweep.query_row(params![name.as_str(), source, time(at)], |row| row.get(0))?;
+        let ordinal: i64 = {
+            let checksum = checksum::of_sweep(name.as_str(), source);
+            sweep.query_row(params![name.as_str(), source, time(at), checksum], |row| row.get(0))?
+        };
         self.connection.prepare_cached("DELETE FROM sweep_jobs WHERE sweep = ?1")?.execute([ordinal])?;
         let mut cell_number = self.connection.prepare_cached("SELECT number FROM cells WHERE id = ?1")?;
         let job_row = "INSERT OR IGNORE INTO job_states (id, cell, seed) VALUES (?1, ?2, ?3)";
@@ -235,7 +257,7 @@ impl RecordWriter<'_> {
         Ok(())
     }
 
-    fn ended(&self, number: i64, attempt: u32, ending: &Ending, next: &Next) -> Result<()> {
+    fn ended(&self, job: JobId, number: i64, attempt: u32, ending: &Ending, next: &Next) -> Result<()> {
         match (next, ending) {
             (Next::Retry { not_before, failures, reached, failed_on }, _) => {
                 let retry =
@@ -249,7 +271,7 @@ impl RecordWriter<'_> {
                 self.fail(number, failure)?;
                 if failure.kind == FailureKind::Diverged && !self.has_result(number)? {
                     // A table may show the epochs before it diverged.
-                    self.results(number, attempt)?;
+                    self.results(job, number, attempt)?;
                 }
             }
             (_, Ending::Finished(facts)) => {
@@ -260,9 +282,11 @@ impl RecordWriter<'_> {
                     true => serde_json::to_string(facts),
                     false => serde_json::to_string(&Facts { kept: BTreeMap::new(), ..Facts::clone(facts) }),
                 };
-                let told = "INSERT OR REPLACE INTO job_facts (job, facts) VALUES (?1, ?2)";
-                self.connection.prepare_cached(told)?.execute(params![number, facts.map_err(json)?])?;
-                self.results(number, attempt)?;
+                let facts = facts.map_err(json)?;
+                let told = "INSERT OR REPLACE INTO job_facts (job, facts, checksum) VALUES (?1, ?2, ?3)";
+                let row = params![number, facts, checksum::of_facts(job.as_bytes(), &facts)];
+                self.connection.prepare_cached(told)?.execute(row)?;
+                self.results(job, number, attempt)?;
             }
         }
         Ok(())
@@ -283,18 +307,26 @@ impl RecordWriter<'_> {
     }
 
     /// Writes the value of each metric at each epoch selection for an attempt that has ended.
-    fn results(&self, number: i64, attempt: u32) -> Result<()> {
-        let epochs = "SELECT epoch, measurements FROM epochs WHERE job = ?1 AND attempt = ?2 ORDER BY epoch";
-        let mut epochs = self.connection.prepare_cached(epochs)?;
-        let row =
-            |row: &rusqlite::Row<'_>| Ok((row.get::<_, u32>(0)?, measurements_from_json(row.get_ref(1)?.as_str()?)?));
-        let epochs: Vec<(u32, Measurements)> =
-            epochs.query_map(params![number, attempt], row)?.collect::<Result<_>>()?;
-        let insert = "INSERT OR REPLACE INTO results (job, at, metric, epoch, value) VALUES (?1, ?2, ?3, ?4, ?5)";
+    fn results(&self, job: JobId, number: i64, attempt: u32) -> Result<()> {
+        let select_epochs =
+            "SELECT epoch, measurements, at, checksum FROM epochs WHERE job = ?1 AND attempt = ?2 ORDER BY epoch";
+        let mut statement = self.connection.prepare_cached(select_epochs)?;
+        let mut rows = statement.query(params![number, attempt])?;
+        let mut epochs: Vec<(u32, Measurements)> = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (epoch, measurements) = (row.get::<_, u32>(0)?, row.get_ref(1)?.as_str()?);
+            let content = EpochRow { attempt: attempt.into(), epoch: epoch.into(), at: row.get(2)?, measurements };
+            content.check(job, row.get(3)?)?;
+            epochs.push((epoch, measurements_from_json(measurements)?));
+        }
+        let insert =
+            "INSERT OR REPLACE INTO results (job, at, metric, epoch, value, checksum) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let mut insert = self.connection.prepare_cached(insert)?;
         for selected in select(&epochs) {
             let value = Some(selected.value).filter(|value| value.is_finite());
-            insert.execute(params![number, &*selected.at.name(), selected.metric.name(), selected.epoch, value])?;
+            let (at, metric, epoch) = (&*selected.at.name(), selected.metric.name(), i64::from(selected.epoch));
+            let checksum = ResultRow { at, metric, epoch, value }.checksum(job.as_bytes());
+            insert.execute(params![number, at, metric, epoch, value, checksum])?;
         }
         Ok(())
     }
@@ -321,7 +353,7 @@ fn measurements_to_json(measurements: &Measurements) -> Result<String> {
     String::from_utf8(text).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
 }
 
-fn measurements_from_json(text: &str) -> Result<Measurements> {
+pub(super) fn measurements_from_json(text: &str) -> Result<Measurements> {
     let values: BTreeMap<Metric, Option<f64>> = serde_json::from_str(text).map_err(json)?;
     Ok(values.into_iter().map(|(metric, value)| (metric, value.unwrap_or(f64::NAN))).collect())
 }
