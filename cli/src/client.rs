@@ -50,7 +50,10 @@ impl LiveClient {
     }
 
     /// Connects as [`LiveClient::open`], or returns `None` if no coordinator runs on the state directory.
-    async fn running(target: &TargetArgs) -> Result<Option<LiveClient>, CliError> {
+    ///
+    /// # Errors
+    /// If no coordinator answers at the target's URL.
+    pub async fn running(target: &TargetArgs) -> Result<Option<LiveClient>, CliError> {
         if let Some(url) = &target.coordinator {
             return LiveClient::connect(url).await.map(Some);
         }

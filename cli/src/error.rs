@@ -2,7 +2,7 @@
 
 use crate::exit::Exit;
 use plusminus_coordinator::answer::AnswerError;
-use plusminus_coordinator::{BackupError, ServerError, StoreError};
+use plusminus_coordinator::{BackupError, ForgetError, ResumeError, ServerError, StoreError};
 use plusminus_core::input::Problem;
 use plusminus_proto::endpoint::BadUrl;
 use plusminus_worker::WorkerError;
@@ -103,6 +103,12 @@ pub enum CliError {
     /// A backup or restore failed.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// Nothing was removed.
+    #[error(transparent)]
+    Forget(#[from] ForgetError),
+    /// No job was queued in a state directory.
+    #[error(transparent)]
+    Resume(#[from] ResumeError),
     /// The coordinator cannot start or continue.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -171,15 +177,11 @@ impl CliError {
                 ServerError::Serve(_) => Exit::Internal,
             },
             CliError::Store(_) | CliError::Stalled(_) | CliError::Backup(_) => Exit::State,
-            CliError::Answer(error) => match error {
-                AnswerError::UnknownSweep { .. }
-                | AnswerError::UnknownName { .. }
-                | AnswerError::UnknownJob(_)
-                | AnswerError::NoJobId(_)
-                | AnswerError::AmbiguousJob { .. } => Exit::Unknown,
-                AnswerError::OldSource(_) => Exit::SweepFile,
-                AnswerError::Store(_) => Exit::State,
-            },
+            CliError::Forget(ForgetError::UnknownSweep { .. }) | CliError::Resume(ResumeError::Refused(_)) => {
+                Exit::Unknown
+            }
+            CliError::Forget(_) => Exit::State,
+            CliError::Answer(error) | CliError::Resume(ResumeError::Answer(error)) => answer_exit(error),
             CliError::Worker(WorkerError::BadUrl(_) | WorkerError::Unreachable { .. }) => Exit::NoCoordinator,
             CliError::Worker(
                 WorkerError::StateInUse(_)
@@ -192,5 +194,17 @@ impl CliError {
             | CliError::WorkerEnded(_)
             | CliError::Io { .. } => Exit::Internal,
         }
+    }
+}
+
+fn answer_exit(error: &AnswerError) -> Exit {
+    match error {
+        AnswerError::UnknownSweep { .. }
+        | AnswerError::UnknownName { .. }
+        | AnswerError::UnknownJob(_)
+        | AnswerError::NoJobId(_)
+        | AnswerError::AmbiguousJob { .. } => Exit::Unknown,
+        AnswerError::OldSource(_) => Exit::SweepFile,
+        AnswerError::Store(_) => Exit::State,
     }
 }

@@ -1,5 +1,7 @@
-//! Arguments of the commands about state directories and the program itself: `backup`, `restore`, `completions`, `man`.
+//! Arguments of the commands about state directories and the program itself: `backup`, `restore`, `verify`, `forget`, `gc`, `completions`, `man`.
 
+use super::output::Output;
+use super::target::SweepArgs;
 use clap::Args;
 use clap_complete::Shell;
 use std::path::PathBuf;
@@ -27,6 +29,48 @@ pub struct RestoreArgs {
     /// Replace the sweeps of the state directory, and keep their store beside the new one
     #[arg(long)]
     pub force: bool,
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Directory that `plusminus backup` created [default: the state directory]
+    #[arg(value_name = "BACKUP")]
+    pub backup: Option<PathBuf>,
+    /// State directory to check; a coordinator may run on it
+    #[arg(long, value_name = "DIR", default_value = ".plusminus", env = "PLUSMINUS_STATE", hide_env_values = true)]
+    pub state: PathBuf,
+    /// Output format
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Output,
+}
+
+/// `forget`
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// The sweep to remove.
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+    /// Remove the sweep even if jobs of it wait or run
+    #[arg(long)]
+    pub force: bool,
+    /// What to remove from.
+    #[command(flatten)]
+    pub removal: GcArgs,
+}
+
+/// `gc`
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Only print what would be removed
+    #[arg(long)]
+    pub dry_run: bool,
+    /// State directory; no coordinator may run on it
+    #[arg(long, value_name = "DIR", default_value = ".plusminus", env = "PLUSMINUS_STATE", hide_env_values = true)]
+    pub state: PathBuf,
+    /// Output format
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    pub output: Output,
 }
 
 /// `completions`

@@ -12,7 +12,7 @@ mod target;
 mod training;
 
 pub use daemons::{CoordinatorArgs, RunArgs, RunnerArgs, WorkerArgs};
-pub use maintenance::{BackupArgs, CompletionsArgs, ManArgs, RestoreArgs};
+pub use maintenance::{BackupArgs, CompletionsArgs, ForgetArgs, GcArgs, ManArgs, RestoreArgs, VerifyArgs};
 pub use output::Output;
 pub use parse::Slots;
 pub use sweeps::{CheckArgs, ExplainArgs, OneSweepArgs, ReinstateArgs, ResumeArgs, StatusArgs, WatchArgs};
@@ -88,6 +88,8 @@ pub enum Command {
     /// Test which losses of a sweep differ, pair by pair on shared seeds
     Significance(SignificanceArgs),
     /// Queue the failed and cancelled jobs of a sweep again
+    ///
+    /// If no coordinator runs on the state directory, the jobs are queued in its store for the next `run` or coordinator.
     Resume(ResumeArgs),
     /// End the quarantine of a worker
     ///
@@ -100,6 +102,21 @@ pub enum Command {
     Backup(BackupArgs),
     /// Restore a state directory from a backup
     Restore(RestoreArgs),
+    /// Check a state directory or a backup for damage
+    ///
+    /// Checks every stored row against its checksum, results against the epochs that they come from, kept weights
+    /// against their digests, and a backup against its manifest. It changes nothing. Exits with code 6 if it finds a
+    /// fault.
+    Verify(VerifyArgs),
+    /// Remove a sweep and its results from a state directory
+    ///
+    /// Jobs that another sweep lists keep their results. No coordinator may run on the state directory.
+    Forget(ForgetArgs),
+    /// Remove what no sweep needs from a state directory
+    ///
+    /// Removes jobs that no sweep lists any more with their results, weights that no job refers to, and unfinished
+    /// files. No coordinator may run on the state directory.
+    Gc(GcArgs),
     /// Cancel the unfinished jobs of a sweep
     ///
     /// Results are kept, and so are jobs that another sweep wants. `plusminus resume SWEEP` queues the jobs again.

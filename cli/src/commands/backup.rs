@@ -15,6 +15,11 @@ pub fn back_up(arguments: &BackupArgs) -> Result<Exit, CliError> {
 pub fn restore(arguments: &RestoreArgs) -> Result<Exit, CliError> {
     let copied = plusminus_coordinator::restore(&arguments.from, &arguments.state, arguments.force)?;
     terminal::note(&format!("restored {} to {}", describe(&copied), arguments.state.display()));
+    if copied.unverified {
+        terminal::note(
+            "the backup has no manifest, since an older version wrote it: only its structure and rows could be checked",
+        );
+    }
     if let Some(replaced) = &copied.replaced {
         terminal::note(&format!("the store that was there before is kept as {}", replaced.display()));
     }

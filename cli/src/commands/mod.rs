@@ -7,6 +7,7 @@ mod compare;
 mod completions;
 mod coordinator;
 mod explain;
+mod forget;
 mod man;
 mod reinstate;
 mod resume;
@@ -17,6 +18,7 @@ mod significance;
 mod status;
 mod submit;
 mod table;
+mod verify;
 mod watch;
 mod worker;
 
@@ -47,6 +49,9 @@ pub fn run(arguments: Arguments) -> Result<Exit, CliError> {
         Command::Explain(arguments) => block_on(explain::run(arguments)),
         Command::Backup(arguments) => backup::back_up(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Forget(arguments) => forget::run(&arguments),
+        Command::Gc(arguments) => forget::collect(&arguments),
         Command::Cancel(arguments) => block_on(cancel::run(arguments)),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
