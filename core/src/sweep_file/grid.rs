@@ -1,9 +1,10 @@
 //! `grid`: the axes, their lengths before expansion, and their product.
 
 use super::combination::Combination;
+use super::duplicates::{REMEDY, already};
 use super::paths::{Paths, WrittenPath};
 use crate::input::fields::{Fields, items};
-use crate::input::node::{MapEntry, Node, Value};
+use crate::input::node::{MapEntry, Node, Value, has_rejected};
 use crate::input::problems::{Problems, nearest};
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
@@ -19,12 +20,22 @@ pub(super) struct Axis {
     pub(super) length: u128,
 }
 
-/// Reads the axes, and the keys of the configuration that rejected axes would have set.
-pub(super) fn read(fields: &mut Fields<'_>, paths: &Paths) -> (Vec<Axis>, Vec<String>) {
-    let Some(node) = fields.node("grid") else { return Default::default() };
+/// The axes of a grid.
+#[derive(Debug, Default)]
+pub(super) struct Grid {
+    pub(super) axes: Vec<Axis>,
+    /// Keys of the configuration that rejected axes would have set.
+    pub(super) refused: Vec<String>,
+    /// Whether there are axes that could not be read at all.
+    pub(super) unreadable: bool,
+}
+
+/// Reads the axes.
+pub(super) fn read(fields: &mut Fields<'_>, paths: &Paths) -> Grid {
+    let Some(node) = fields.node("grid") else { return Grid::default() };
     let Some(entries) = node.entries() else {
         fields.unexpected("grid", node, "a map of paths and lists of values, such as `loss: [cce, mae]`", None);
-        return Default::default();
+        return Grid { unreadable: true, ..Grid::default() };
     };
     if entries.is_empty() {
         let help = Some("remove `grid` to train `base` alone".to_owned());
@@ -58,7 +69,7 @@ pub(super) fn read(fields: &mut Fields<'_>, paths: &Paths) -> (Vec<Axis>, Vec<St
         }
         axes.push(Axis { path, values, length });
     }
-    (axes, refused)
+    Grid { axes, refused, unreadable: has_rejected(entries) }
 }
 
 /// The keys and values of the maps among `values`.
@@ -67,13 +78,20 @@ fn map_entries(values: &[Rc<Node>]) -> impl Iterator<Item = &MapEntry> {
 }
 
 /// A repeated value would make two equal cells.
+///
+/// This finds the same values as written; the module `duplicates` finds those with the same meaning, in a file without other problems.
 fn reject_repetition(path: &str, values: &[Rc<Node>], problems: &mut Problems) {
+    if problems.accepted_before() {
+        return;
+    }
     let mut seen: BTreeMap<String, &Node> = BTreeMap::new();
     for value in values {
         if let Some(first) = seen.insert(value.fingerprint(), value) {
-            let label = format!("`{path}` already has the value `{}`", first.brief());
-            let help = Some("remove one of the two; `seeds` sets how often each cell is trained".to_owned());
-            problems.report(value.span.clone(), "a value is given twice".to_owned(), label, help);
+            let mut label = already(path, first, problems);
+            if first.brief() != value.brief() {
+                label += &format!(", which equals `{}`", value.brief());
+            }
+            problems.report(value.span.clone(), "a value is given twice".to_owned(), label, Some(REMEDY.to_owned()));
         }
     }
 }

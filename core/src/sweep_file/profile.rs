@@ -83,7 +83,7 @@ fn read_one(
 pub(super) fn read_keys(keys: &mut Fields<'_>, name: &Key, paths: &Paths) -> Profile {
     let seeds = keys.node("seeds").map(|node| seeds::read(keys, node));
     keys.about("replaces the values of these axes");
-    let (axes, _) = grid::read(keys, paths);
+    let axes = grid::read(keys, paths).axes;
     keys.about("applied after the file's own overrides");
     let overrides = rules::overrides(keys, paths);
     keys.about("applied in addition to the file's own exclusions");
