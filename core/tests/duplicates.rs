@@ -75,7 +75,7 @@ fn two_spellings_of_one_value_are_refused_with_one_problem() {
                 assert!(label.contains("in line 6"), "the first place is named: {label}");
                 assert_eq!(text[..problems[0].span.start].matches('\n').count() + 1, 7, "the second is shown: {text}");
                 // In two axes, and with a value between the two.
-                let text = sweep(&format!("  epochs: [3, 5]\n  {axis}: [{first}, {second}]"));
+                let text = sweep(&format!("  epochs: [120, 130]\n  {axis}: [{first}, {second}]"));
                 assert!(sweep_file::read(&text, 100).is_err(), "{text}");
                 // A store may hold such a file.
                 assert!(sweep_file::read_stored(&text, 100).is_ok(), "{text}");

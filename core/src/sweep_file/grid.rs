@@ -44,7 +44,7 @@ pub(super) fn read(fields: &mut Fields<'_>, paths: &Paths) -> Grid {
     }
     let mut axes: Vec<Axis> = Vec::new();
     let mut refused = Vec::new();
-    for (key, node) in entries {
+    for (key, node) in entries.iter().filter(|(key, _)| !key.rejected) {
         let path = paths.check(&key.name, &key.span, fields.problems());
         let items = items(fields, &key.name, node, "a list of values");
         let (Some(path), Some(items)) = (path, items) else {

@@ -47,6 +47,9 @@ fn read_one(
     paths: &Paths,
 ) -> Option<Profile> {
     const EXPECTED: &str = "a map with `seeds`, `grid`, `overrides`, `exclude` or `set`";
+    if key.rejected {
+        return None;
+    }
     let whole = format!("{}-{}", sweep.map_or("sweep", SweepName::as_str), key.name);
     if let Err(error) = whole.parse::<SweepName>() {
         let label = format!("its sweep would be named `{whole}`; expected {}", error.expected());
