@@ -4,6 +4,11 @@ use crate::arguments::{Arguments, Command};
 use crate::terminal;
 use tracing_subscriber::EnvFilter;
 
+/// Returns the log levels that RUST_LOG sets; an empty variable counts as unset.
+pub fn filter() -> Option<String> {
+    std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.is_empty())
+}
+
 /// Starts logging at the level that `-v` or RUST_LOG selects.
 pub fn start(arguments: &Arguments) {
     let daemon = matches!(arguments.command, Command::Coordinator(_) | Command::Worker(_));
@@ -13,7 +18,7 @@ pub fn start(arguments: &Arguments) {
         (_, 1 | 2) => "plusminus=debug,plusminus_coordinator=debug,plusminus_worker=debug,plusminus_trainer=debug,info",
         _ => "trace",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = filter().and_then(|filter| EnvFilter::try_new(filter).ok()).unwrap_or_else(|| EnvFilter::new(level));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -9,6 +9,7 @@
 //! - [`random`]: the random streams of a job, derived from its seed.
 //! - [`metric`], [`diagnostics`], [`logits`]: the metrics of an epoch, the diagnostics of label noise, and numerics on logits.
 //! - [`outcome`]: how an attempt ends.
+//! - [`parse_duration`]: durations as users write them.
 //! - [`scheduler`]: the coordinator's state machine.
 //! - [`report`]: tables of mean ± standard deviation, comparisons, significance tests, and their output formats.
 //!
@@ -16,6 +17,7 @@
 //! are arguments. `core/clippy.toml` forbids the functions, `cli/tests/rooms.rs` the dependencies.
 
 pub mod diagnostics;
+mod duration;
 pub mod id;
 pub mod input;
 pub mod job;
@@ -27,3 +29,5 @@ pub mod random;
 pub mod report;
 pub mod scheduler;
 pub mod sweep_file;
+
+pub use duration::parse_duration;

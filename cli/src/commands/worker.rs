@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 pub async fn run(arguments: WorkerArgs) -> Result<Exit, CliError> {
     // A worker cannot know the number of its future jobs, nor their memory.
     let equipment = equip(&arguments.resources, &arguments.training, None, |_| None).await?;
-    let patience = Duration::from_secs_f64(arguments.patience);
+    let patience = arguments.patience;
     let state = open_state(arguments.state, arguments.name.as_deref(), patience).await?;
     let SupervisionArgs { stall, grace, checkpoints, checkpoint_every } = arguments.supervision;
     let options = Options {

@@ -1,6 +1,7 @@
 //! The store: one SQLite file in the state directory, written by one thread, many records to a transaction.
 //!
 //! - `database`: the open store. `write`: records to rows. `read`: rows to records and metrics. `attempts`: the attempts at a job.
+//!   `values_of_jobs`: metrics of jobs that no sweep need list.
 //! - `connection`: SQLite's settings, and the lock. `migrate`: tables of older versions. [`backup`]: copies of a state directory.
 //!
 //! *Architecture invariant:* the store mirrors `core::scheduler::State`. It takes the same records in the same order and decides
@@ -15,6 +16,7 @@ mod migrate;
 mod read;
 #[cfg(test)]
 mod tests;
+mod values_of_jobs;
 mod write;
 
 pub use attempts::AttemptRow;
