@@ -6,7 +6,6 @@ use crate::exit::Exit;
 use crate::signals;
 use plusminus_coordinator::Coordinator;
 use plusminus_core::scheduler::Policy;
-use std::time::Duration;
 
 pub async fn run(arguments: CoordinatorArgs) -> Result<Exit, CliError> {
     let policy = Policy { lease: arguments.lease, ..Policy::default() };
