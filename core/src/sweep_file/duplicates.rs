@@ -6,7 +6,7 @@
 
 use super::ancestry::AncestryReader;
 use super::combination::Combination;
-use super::grid::ExpandedAxis;
+use super::grid::{ExpandedAxis, REMEDY, already};
 use super::path::Path;
 use super::rules::Rule;
 use crate::id::CellId;
@@ -15,9 +15,6 @@ use crate::input::problems::Problems;
 use crate::job::Configuration;
 use serde_json::Value;
 use std::rc::Rc;
-
-/// The remedy for a value that is given twice.
-pub(super) const REMEDY: &str = "remove one of the two; `seeds` sets how often each cell is trained";
 
 /// Finds the values that make two combinations equal. A combination is named by its position in the product of the axes.
 pub(super) struct Duplicates<'a> {
@@ -122,11 +119,6 @@ impl<'a> Duplicates<'a> {
         problems.report(nodes[1].span.clone(), "a value is given twice".to_owned(), label, help);
         self.reported = problems.reports();
     }
-}
-
-/// "`loss` already has the value `gce` in line 12".
-pub(super) fn already(path: &str, first: &Node, problems: &Problems) -> String {
-    format!("`{path}` already has the value `{}` in line {}", first.brief(), problems.line_of(first.span.start))
 }
 
 /// The key with other values in the second map than in the first.

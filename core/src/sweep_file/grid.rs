@@ -1,7 +1,6 @@
 //! `grid`: the axes, their lengths before expansion, and their product.
 
 use super::combination::Combination;
-use super::duplicates::{REMEDY, already};
 use super::paths::{Paths, WrittenPath};
 use crate::input::fields::{Fields, items};
 use crate::input::node::{MapEntry, Node, Value, has_rejected};
@@ -9,6 +8,9 @@ use crate::input::problems::{Problems, nearest};
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
+
+/// The remedy for a value that is given twice.
+pub(super) const REMEDY: &str = "remove one of the two; `seeds` sets how often each cell is trained";
 
 /// A path and the values that it takes.
 #[derive(Clone, Debug)]
@@ -75,6 +77,11 @@ pub(super) fn read(fields: &mut Fields<'_>, paths: &Paths) -> Grid {
 /// The keys and values of the maps among `values`.
 fn map_entries(values: &[Rc<Node>]) -> impl Iterator<Item = &MapEntry> {
     values.iter().filter_map(|value| value.entries()).flatten()
+}
+
+/// "`loss` already has the value `gce` in line 12".
+pub(super) fn already(path: &str, first: &Node, problems: &Problems) -> String {
+    format!("`{path}` already has the value `{}` in line {}", first.brief(), problems.line_of(first.span.start))
 }
 
 /// A repeated value would make two equal cells.
