@@ -201,13 +201,15 @@ impl Client {
         }
     }
 
-    /// Returns a sweep's jobs with their values. `metric` and `at` default to those of the submitted file.
+    /// Returns a sweep's jobs with their values. `metric` and `at` default to those of the submitted file. `file` is the text of a sweep
+    /// file, whose jobs are looked up whether the submitted sweep lists them or not; or it is empty.
     ///
     /// # Errors
-    /// If there is no such sweep.
+    /// If there is no such sweep, and no job of the file.
     pub async fn results(
         &mut self,
         sweep: &str,
+        file: &str,
         metric: Option<Metric>,
         at: Option<EpochSelection>,
     ) -> Result<Results, CliError> {
@@ -215,10 +217,11 @@ impl Client {
             sweep: sweep.to_owned(),
             metric: metric.map_or_else(String::new, |metric| metric.name().to_owned()),
             at: at.map_or_else(String::new, |at| at.to_string()),
+            source: file.to_owned(),
         };
         let chunks = match self {
             Client::Live(client) => client.results(request).await?,
-            Client::AtRest(store) => store.results(&request)?,
+            Client::AtRest(store) => store.results(request)?,
         };
         let mut results = Results { source: String::new(), jobs: Vec::new() };
         for chunk in chunks {

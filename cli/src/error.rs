@@ -1,6 +1,7 @@
 //! Every error that a command ends with: its text, its remedy and its exit code.
 
 use crate::exit::Exit;
+use crate::text_file;
 use plusminus_coordinator::answer::AnswerError;
 use plusminus_coordinator::{BackupError, ForgetError, ResumeError, ServerError, StoreError};
 use plusminus_core::input::Problem;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// The sweep file cannot be read.
-    #[error("cannot read the sweep file {path}: {error}; check the path")]
+    #[error("cannot read the sweep file {path}: {error}; {}", text_file::remedy(.error))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -43,7 +44,7 @@ pub enum CliError {
         known: Vec<String>,
     },
     /// The file of published results cannot be read.
-    #[error("cannot read the published results {path}: {error}; check the path")]
+    #[error("cannot read the published results {path}: {error}; {}", text_file::remedy(.error))]
     UnreadablePublished {
         /// The file.
         path: PathBuf,
@@ -204,7 +205,7 @@ fn answer_exit(error: &AnswerError) -> Exit {
         | AnswerError::UnknownJob(_)
         | AnswerError::NoJobId(_)
         | AnswerError::AmbiguousJob { .. } => Exit::Unknown,
-        AnswerError::OldSource(_) => Exit::SweepFile,
+        AnswerError::OldSource(_) | AnswerError::WrongSource => Exit::SweepFile,
         AnswerError::Store(_) => Exit::State,
     }
 }

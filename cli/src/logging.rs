@@ -7,6 +7,11 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::format;
 
+/// Returns the log levels that RUST_LOG sets; an empty variable counts as unset.
+pub fn filter() -> Option<String> {
+    std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|filter| !filter.is_empty())
+}
+
 /// Starts logging at the level that `-v` or RUST_LOG selects.
 pub fn start(arguments: &Arguments) {
     let daemon = matches!(arguments.command, Command::Coordinator(_) | Command::Worker(_));
@@ -16,7 +21,7 @@ pub fn start(arguments: &Arguments) {
         (_, 1 | 2) => "plusminus=debug,plusminus_coordinator=debug,plusminus_worker=debug,plusminus_trainer=debug,info",
         _ => "trace",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = filter().and_then(|filter| EnvFilter::try_new(filter).ok()).unwrap_or_else(|| EnvFilter::new(level));
     // One event is one line, whatever a worker or a file name contains.
     let fields = format::debug_fn(|writer, field, value| {
         let text = format!("{value:?}");

@@ -2,7 +2,7 @@
 //!
 //! - [`arguments`]: the command line.
 //! - [`commands`]: one file per command.
-//! - [`sweep_source`]: resolves the sweep that a command names.
+//! - [`sweep_source`]: resolves the sweep that a command names. [`text_file`]: reads the files that users write.
 //! - [`client`]: queries a coordinator, or the store of a state directory.
 //! - [`published`]: published results, which `compare` reads.
 //! - [`hints`], [`memory`], [`outcome`], [`signals`]: what several commands share.
@@ -24,14 +24,14 @@ mod published;
 mod signals;
 mod sweep_source;
 mod terminal;
+mod text_file;
 mod trouble;
 
 use arguments::Arguments;
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::of_process();
     logging::start(&arguments);
     match commands::run(arguments) {
         Ok(exit) => exit.into(),

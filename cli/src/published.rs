@@ -1,8 +1,8 @@
 //! Published results that a sweep can be compared with: those that ship inside the program, and files.
 
 use crate::error::CliError;
+use crate::text_file;
 use plusminus_core::sweep_file::{Published, read_published};
-use std::fs;
 use std::path::{MAIN_SEPARATOR, Path};
 
 /// The results that ship, by name. Each is a file `sweeps/published/NAME.yaml`.
@@ -26,7 +26,7 @@ pub fn find(reference: &str) -> Result<Published, CliError> {
     let path = Path::new(reference);
     let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
     if yaml || reference.contains(MAIN_SEPARATOR) || path.is_file() {
-        let text = fs::read_to_string(path);
+        let text = text_file::read(path);
         let text = text.map_err(|error| CliError::UnreadablePublished { path: path.to_owned(), error })?;
         return read(reference, &text);
     }
@@ -53,6 +53,7 @@ fn read(file: &str, text: &str) -> Result<Published, CliError> {
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use std::fs;
 
     #[test]
     fn every_published_file_is_in_the_program_under_its_own_name() {

@@ -2,8 +2,8 @@
 
 use crate::arguments::SweepArgs;
 use crate::error::CliError;
+use crate::text_file;
 use plusminus_core::sweep_file::{self, Sweep, Sweeps};
-use std::fs;
 use std::path::Path;
 
 /// A sweep as the user names it.
@@ -74,11 +74,7 @@ impl SweepFile {
     /// # Errors
     /// If it cannot be read or has problems.
     pub fn read_all(path: &Path) -> Result<(String, Sweeps), CliError> {
-        let bytes = fs::read(path).map_err(|error| CliError::Unreadable { path: path.to_owned(), error })?;
-        let text = String::from_utf8(bytes).map_err(|error| {
-            let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error());
-            CliError::Unreadable { path: path.to_owned(), error }
-        })?;
+        let text = text_file::read(path).map_err(|error| CliError::Unreadable { path: path.to_owned(), error })?;
         match sweep_file::read_all(&text, sweep_file::MAX_JOBS) {
             Ok(sweeps) => Ok((text, sweeps)),
             Err(problems) => Err(CliError::Problems { file: path.display().to_string(), source_text: text, problems }),

@@ -225,6 +225,27 @@ async fn a_worker_that_sends_no_hello_is_refused() {
     served.stop().await;
 }
 
+/// The values that a table of a sweep file shows, at three epoch selections.
+async fn values_of_file(served: &Served, sweep: &str, source: &str) -> Vec<Result<Vec<f64>, Code>> {
+    let mut answers = Vec::new();
+    for at in ["final", "best", "last-1-mean"] {
+        let request = v1::ResultsRequest {
+            sweep: sweep.to_owned(),
+            metric: "test_accuracy".to_owned(),
+            at: at.to_owned(),
+            source: source.to_owned(),
+        };
+        answers.push(match served.sweeps().results(request).await {
+            Err(status) => Err(status.code()),
+            Ok(chunks) => {
+                let jobs = chunks.into_inner().message().await.unwrap().unwrap().jobs;
+                Ok(jobs.iter().filter_map(|job| job.value).collect())
+            }
+        });
+    }
+    answers
+}
+
 #[tokio::test]
 async fn a_changed_sweep_keeps_shared_jobs_and_all_results() {
     let state = tempfile::tempdir().unwrap();
@@ -237,10 +258,21 @@ async fn a_changed_sweep_keeps_shared_jobs_and_all_results() {
     worker.acknowledged(1).await;
     worker.acknowledged(2).await;
     // Removes the cell of the finished job, restarts, and adds the cell again.
-    served.submit(&SWEEP.replace("[none, ", "[")).await.unwrap();
+    let other = SWEEP.replace("[none, ", "[");
+    let submitted = served.submit(&other).await.unwrap();
+    assert!(submitted.replaced > 0 && submitted.replaced_finished == 1, "{submitted:?}");
+    let again = served.submit(&other).await.unwrap();
+    assert_eq!((again.replaced, again.replaced_finished), (0, 0), "the same file replaces nothing");
+    assert_eq!(values_of_file(&served, "small", SWEEP).await, vec![Ok(vec![0.5]); 3]);
     served.stop().await;
     let served = Served::on(state.path(), Policy::default()).await;
     assert_eq!(served.finished().await, 0);
+    assert_eq!(values_of_file(&served, "small", SWEEP).await, vec![Ok(vec![0.5]); 3]);
+    let renamed = SWEEP.replace("sweep: small", "sweep: renamed");
+    assert_eq!(values_of_file(&served, "renamed", &renamed).await, vec![Ok(vec![0.5]); 3], "no sweep has this name");
+    let foreign = renamed.replace("seeds: ", "seeds: [77] # ");
+    assert_eq!(values_of_file(&served, "renamed", &foreign).await, vec![Err(Code::NotFound); 3], "no job is known");
+    assert_eq!(values_of_file(&served, "small", "sweep: [").await, vec![Err(Code::InvalidArgument); 3]);
     assert_eq!(served.submit(SWEEP).await.unwrap().finished, 1);
     assert_eq!(served.finished().await, 1);
     served.stop().await;

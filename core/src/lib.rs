@@ -10,6 +10,7 @@
 //! - [`metric`], [`diagnostics`], [`logits`]: the metrics of an epoch, the diagnostics of label noise, and numerics on logits.
 //! - [`outcome`]: how an attempt ends.
 //! - [`display_text`]: shows text of others without letting it act on the terminal.
+//! - [`parse_duration`]: durations as users write them.
 //! - [`scheduler`]: the coordinator's state machine.
 //! - [`report`]: tables of mean ± standard deviation, comparisons, significance tests, and their output formats.
 //!
@@ -17,6 +18,7 @@
 //! are arguments. `core/clippy.toml` forbids the functions, `cli/tests/rooms.rs` the dependencies.
 
 pub mod diagnostics;
+mod duration;
 pub mod display_text;
 pub mod id;
 pub mod input;
@@ -29,3 +31,5 @@ pub mod random;
 pub mod report;
 pub mod scheduler;
 pub mod sweep_file;
+
+pub use duration::parse_duration;

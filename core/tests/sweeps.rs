@@ -74,9 +74,8 @@ fn ids_do_not_change_from_version_to_version() {
 
 #[test]
 fn train_size_is_in_the_canonical_form_only_if_set() {
-    let sized = sweep("grid: {train_size: [500, 60000, null]}");
-    assert_eq!(sized.cells.len(), 2, "the size of the data set equals no size");
-    assert_eq!(sized.cells[1], sweep("").cells[0]);
+    let sized = sweep("grid: {train_size: [500, 60000]}");
+    assert_eq!(sized.cells[1], sweep("").cells[0], "the size of the data set equals no size");
     let canonical = sized.cells[0].configuration.canonical();
     assert!(canonical.contains(r#""batch_size":128,"train_size":500,"validation":0.0"#), "{canonical}");
     assert_eq!(serde_json::from_str::<Configuration>(&canonical).unwrap(), *sized.cells[0].configuration);
@@ -176,6 +175,43 @@ fn a_matrix_is_one_value_and_a_list_of_matrices_is_several() {
     // The same with a path.
     let noises = values(&sweep(&format!("grid: {{noise: [transition-matrix], noise.matrix: [{a}, {b}]}}")), "noise");
     assert_eq!(noises.len(), 2);
+}
+
+#[test]
+fn combinations_that_only_overrides_make_equal_are_one_cell() {
+    let merged = sweep(
+        "grid: {loss: [cce, gce, mae], optimizer.lr: [0.1, 0.2]}
+overrides:
+  - {when: {loss: mae}, set: {optimizer.lr: 0.1}}
+  - {when: {loss: gce}, set: {loss: cce, optimizer: {name: sgd, lr: 0.3}}}
+table: {rows: [loss], columns: [optimizer.lr]}",
+    );
+    assert_eq!(merged.cells.len(), 2 + 1 + 1);
+}
+
+#[test]
+fn an_override_does_not_excuse_a_value_that_is_given_twice() {
+    let text = "grid: {loss: [gce, {name: gce, q: 0.7}, mae]}
+overrides: [{when: {loss: gce}, set: {loss.q: 0.5}}, {when: {loss: mae}, set: {epochs: 3}}]";
+    let problems = sweep_file::read(&format!("{BASE}{text}"), 100).unwrap_err();
+    let labels: Vec<_> = problems.iter().map(|problem| problem.label.as_str()).collect();
+    assert_eq!(labels, ["`loss` already has the value `gce` in line 10: both mean `{name: gce, q: 0.5}`"]);
+}
+
+/// Earlier versions accepted these files, and a store may hold them with their results.
+#[test]
+fn a_stored_sweep_file_keeps_the_meaning_that_it_had() {
+    for (text, cells) in [
+        ("grid: {loss: [gce, {name: gce, q: 0.7}]}", 1),
+        ("grid: {optimizer.weight_decay: [0, -0.0]}", 1),
+        ("grid: {validation: [1.0, 5000.0]}", 2),
+    ] {
+        let text = format!("{BASE}{text}");
+        assert!(sweep_file::read_all(&text, 100).is_err(), "{text}");
+        let stored = sweep_file::read_stored(&text, 100).unwrap_or_else(|problems| panic!("{problems:#?}"));
+        assert_eq!(stored.main.cells.len(), cells, "{text}");
+    }
+    assert!(sweep_file::read_stored(&format!("{BASE}grid: {{validation: [1.5]}}"), 100).is_err());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Arguments of the commands that train or serve: `run`, `coordinator`, `worker` and `runner`.
 
 use super::output::format_parser;
-use super::parse::{address, seconds, threads, worker_name};
+use super::parse::{address, coordinator, lease, patience, threads, worker_name};
 use super::target::SweepArgs;
 use super::training::{ResourceArgs, SupervisionArgs, TrainingArgs};
 use clap::Args;
@@ -11,6 +11,7 @@ use plusminus_trainer::checkpoint::CheckpointInterval;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -67,22 +68,23 @@ pub struct CoordinatorArgs {
     /// State directory, where results are kept
     #[arg(long, value_name = "DIR", default_value = ".plusminus", env = "PLUSMINUS_STATE", hide_env_values = true)]
     pub state: PathBuf,
-    /// Seconds without a heartbeat after which another worker may take a job, from 1 to 3600
-    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub lease: u64,
+    /// Time without a heartbeat after which another worker may take a job, from 1s to 1h; a number alone means seconds
+    #[arg(long, value_name = "TIME", default_value = "15s", value_parser = lease)]
+    pub lease: Duration,
 }
 
 /// `worker`
 #[derive(Debug, Args)]
 #[command(after_help = WORKER_EXAMPLES)]
 pub struct WorkerArgs {
-    /// URL of the coordinator
+    /// URL of the coordinator, or its HOST:PORT
     #[arg(
         long,
         value_name = "URL",
         env = "PLUSMINUS_COORDINATOR",
         hide_env_values = true,
-        default_value = "http://127.0.0.1:7600"
+        default_value = "http://127.0.0.1:7600",
+        value_parser = coordinator
     )]
     pub coordinator: String,
     /// Name of the worker, unique among workers [default: made from the host's name]
@@ -99,9 +101,9 @@ pub struct WorkerArgs {
     /// Directory for weights that jobs start from, kept for later jobs; one per worker [default: STATE/cache]
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
-    /// Seconds to wait for the coordinator's first answer, from 0 to 86400
-    #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
-    pub patience: f64,
+    /// Time to wait for the coordinator's first answer, from 0 to 1d; a number alone means seconds
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = patience)]
+    pub patience: Duration,
     /// Leave when standard input is closed: how `run` stops the worker that it started
     #[arg(long, hide = true)]
     pub attached: bool,

@@ -20,7 +20,8 @@ pub use tables::{CompareArgs, SignificanceArgs, TableArgs, TableOfSweepArgs};
 pub use target::{SweepArgs, TargetArgs};
 pub use training::{ResourceArgs, SupervisionArgs, TrainingArgs};
 
-use clap::{Parser, Subcommand};
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsStr;
 
 /// Train every combination of a sweep file under several seeds, and print a table of mean ± std.
 ///
@@ -131,10 +132,24 @@ pub enum Command {
     Runner(RunnerArgs),
 }
 
+impl Arguments {
+    /// Parses the command line and the environment; prints help or what is wrong with them, and exits.
+    pub fn of_process() -> Arguments {
+        let matches = without_empty_variables(Arguments::command()).get_matches();
+        Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// `command` with each option's environment variable ignored if it is empty: an empty variable counts as unset.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let filled = |arg: Arg| if arg.get_env().is_some_and(is_empty) { arg.env(None::<&'static str>) } else { arg };
+    command.mut_args(filled).mut_subcommands(without_empty_variables)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -1,7 +1,7 @@
 //! Arguments of the commands that print tables: `table`, `compare`, `significance`.
 
 use super::output::format_parser;
-use super::parse::level;
+use super::parse::{decimals, level};
 use super::target::{SweepArgs, TargetArgs};
 use clap::Args;
 use plusminus_core::report::Format;
@@ -45,6 +45,10 @@ pub struct TableOfSweepArgs {
     /// sweep file's]
     #[arg(long, value_name = "EPOCH")]
     pub at: Option<String>,
+    /// Decimals of printed means and deviations, from 0 to 10 [default: the sweep file's, or 2 for per cent and as many
+    /// as the deviations need for other metrics]
+    #[arg(long, value_name = "N", value_parser = decimals)]
+    pub decimals: Option<u8>,
 }
 
 /// `table`

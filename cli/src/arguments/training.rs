@@ -62,8 +62,8 @@ pub struct TrainingArgs {
 pub struct SupervisionArgs {
     /// Kill a runner that reports no progress for this long, and retry its jobs
     ///
-    /// Until a runner's first training step, it has six times as long. TIME is a number with a unit: 500ms, 90s, 10m
-    /// or 2h.
+    /// Until a runner's first training step, it has six times as long. TIME is a number of seconds, or
+    /// numbers with units: 500ms, 90s, 1m30s, 2h or 1d.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub stall: Duration,
     /// Directory for checkpoints, from which interrupted jobs resume [default: STATE/checkpoints]

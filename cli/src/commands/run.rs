@@ -2,11 +2,12 @@
 
 use crate::arguments::{Output, RunArgs};
 use crate::client::{Client, LiveClient};
+use crate::commands::table::Shown;
 use crate::commands::{submit, table, watch, worker};
 use crate::error::CliError;
 use crate::exit::Exit;
 use crate::sweep_source::{SweepFile, SweepSource};
-use crate::{hints, memory, outcome, signals, terminal};
+use crate::{hints, logging, memory, outcome, signals, terminal};
 use plusminus_coordinator::answer::{AnswerError, AtRest, as_submitted};
 use plusminus_coordinator::{Coordinator, StoreError};
 use plusminus_core::scheduler::Policy;
@@ -24,6 +25,9 @@ use tokio::sync::oneshot;
 
 /// Time for the worker to deliver its reports, after the grace period of its jobs.
 const DELIVERY: Duration = Duration::from_secs(10);
+
+/// The longest time that a worker waits for its coordinator.
+const DAY: Duration = Duration::from_secs(86_400);
 
 pub async fn run(arguments: RunArgs, verbose: u8) -> Result<Exit, CliError> {
     let SweepFile { text, sweep } = find_sweep(&arguments).await?;
@@ -66,7 +70,7 @@ async fn find_sweep(arguments: &RunArgs) -> Result<SweepFile, CliError> {
                 other => other.into(),
             })?;
             let mut client = Client::AtRest(Box::new(store));
-            let results = client.results(&name, None, None).await.map_err(|error| match error {
+            let results = client.results(&name, "", None, None).await.map_err(|error| match error {
                 CliError::Answer(AnswerError::UnknownSweep { .. }) => neither(),
                 other => other,
             })?;
@@ -79,7 +83,7 @@ async fn find_sweep(arguments: &RunArgs) -> Result<SweepFile, CliError> {
 async fn train(arguments: &RunArgs, verbose: u8, url: &str, text: &str, sweep: &Sweep) -> Result<Exit, CliError> {
     let mut client = LiveClient::connect(url).await?;
     let submitted = client.submit(text, sweep.name.as_str()).await?;
-    terminal::note(&submit::describe(&submitted));
+    submit::print(&submitted);
     hints::print(sweep);
     let left = (submitted.jobs - submitted.finished) as usize;
     // Once hyper-parameters are selected, the selected cells have further jobs.
@@ -121,7 +125,7 @@ async fn finish(
 ) -> Result<Exit, CliError> {
     let Some(status) = status else { return Ok(Exit::Interrupted) };
     let source = SweepSource::File(Box::new(SweepFile { text: String::new(), sweep: sweep.clone() }));
-    let table = table::fetch(&mut Client::Live(client), &source, None, None).await?.table;
+    let table = table::fetch(&mut Client::Live(client), &source, Shown::default()).await?.table;
     table::print(&table, arguments.format)?;
     outcome::print_failures(&status, sweep.table.diverged);
     Ok(outcome::exit_code(&status, sweep.table.diverged))
@@ -143,13 +147,13 @@ fn start_worker(
         .args([OsStr::new("--state"), arguments.state.join("worker").as_os_str()])
         .args(arguments.supervision.to_command_line())
         // The worker of a killed run may not have left yet.
-        .args(["--patience", &(arguments.supervision.grace + 2 * DELIVERY).as_secs_f64().min(86_400.0).to_string()])
+        .args(["--patience", &(arguments.supervision.grace + 2 * DELIVERY).min(DAY).as_secs_f64().to_string()])
         .args(worker::equipment_arguments(equipment))
         .args(arguments.training.to_command_line())
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .kill_on_drop(true);
-    match (verbose, std::env::var_os("RUST_LOG")) {
+    match (verbose, logging::filter()) {
         (0, None) => command.env("RUST_LOG", "warn"),
         _ => command.args(vec!["-v"; usize::from(verbose)]),
     };

@@ -22,11 +22,14 @@ pub async fn run(arguments: OneSweepArgs) -> Result<Exit, CliError> {
     };
     let submitted = client.submit(&text, &name).await?;
     match arguments.output {
-        Output::Text => terminal::note(&describe(&submitted)),
+        Output::Text => print(&submitted),
         Output::Json => {
-            let v1::SubmitResponse { sweep, jobs, new, finished, requeued, dropped } = submitted;
+            let v1::SubmitResponse { sweep, jobs, new, finished, requeued, dropped, replaced, replaced_finished } =
+                submitted;
+
             let answer = json!({
                 "sweep": sweep, "jobs": jobs, "new": new, "finished": finished, "requeued": requeued, "dropped": dropped,
+                "replaced": replaced, "replaced_finished": replaced_finished,
             });
             terminal::data(&format!("{answer}\n"))?;
         }
@@ -35,7 +38,7 @@ pub async fn run(arguments: OneSweepArgs) -> Result<Exit, CliError> {
 }
 
 /// Describes a submission: its jobs, by what the coordinator knew of them before.
-pub fn describe(submitted: &v1::SubmitResponse) -> String {
+fn describe(submitted: &v1::SubmitResponse) -> String {
     let mut text = format!("{}: {} jobs", submitted.sweep, submitted.jobs);
     let parts = [
         (submitted.new, "new"),
@@ -51,4 +54,30 @@ pub fn describe(submitted: &v1::SubmitResponse) -> String {
         text += &format!("; dropped {} unfinished jobs that the new file does not contain", submitted.dropped);
     }
     text
+}
+
+/// Prints what a submission did, and which jobs of another file it replaced.
+pub fn print(submitted: &v1::SubmitResponse) {
+    terminal::note(&describe(submitted));
+    if let Some(replaced) = describe_replaced(submitted) {
+        terminal::note(&replaced);
+    }
+}
+
+/// Describes the jobs of another file under the same name; nothing if there are none.
+fn describe_replaced(submitted: &v1::SubmitResponse) -> Option<String> {
+    let v1::SubmitResponse { sweep, replaced, replaced_finished, .. } = submitted;
+    let jobs = match replaced {
+        0 => return None,
+        1 => "1 other job".to_owned(),
+        many => format!("{many} other jobs"),
+    };
+    let stored = match replaced_finished {
+        0 => "none of them has a result".to_owned(),
+        finished => format!(
+            "{finished} of them finished; their results stay in the store, and `plusminus table FILE` with the earlier file \
+             shows them"
+        ),
+    };
+    Some(format!("`{sweep}` was submitted before from another file, with {jobs}, {stored}"))
 }

@@ -7,10 +7,12 @@ use crate::exit::Exit;
 use crate::sweep_source::SweepSource;
 use crate::{outcome, terminal};
 use plusminus_coordinator::answer::{as_submitted, epoch_selection_named, metric_named};
+use plusminus_core::id::CellId;
 use plusminus_core::metric::{EpochSelection, Metric};
 use plusminus_core::outcome::FailureKind;
-use plusminus_core::report::{Format, Table, decisions, render};
+use plusminus_core::report::{Format, JobResult, Table, decisions, render};
 use plusminus_core::sweep_file::{Divergence, Sweep};
+use std::collections::BTreeSet;
 
 pub async fn run(arguments: TableArgs) -> Result<Exit, CliError> {
     let SweepTable { table, diverged, .. } = TableQuery::new(&arguments.table)?.fetch().await?;
@@ -25,9 +27,19 @@ pub async fn run(arguments: TableArgs) -> Result<Exit, CliError> {
 /// A valid request for a table.
 pub struct TableQuery<'a> {
     source: SweepSource,
-    metric: Option<Metric>,
-    at: Option<EpochSelection>,
+    shown: Shown,
     target: &'a TargetArgs,
+}
+
+/// What the command line changes of a table; the sweep file decides the rest.
+#[derive(Clone, Copy, Default)]
+pub struct Shown {
+    /// The metric.
+    pub metric: Option<Metric>,
+    /// The epoch selection.
+    pub at: Option<EpochSelection>,
+    /// The decimals of printed numbers.
+    pub decimals: Option<u8>,
 }
 
 /// A sweep and its table.
@@ -48,8 +60,11 @@ impl TableQuery<'_> {
     pub fn new(arguments: &TableOfSweepArgs) -> Result<TableQuery<'_>, CliError> {
         Ok(TableQuery {
             source: SweepSource::resolve(&arguments.sweep)?,
-            metric: arguments.metric.as_deref().map(metric_named).transpose()?,
-            at: arguments.at.as_deref().map(epoch_selection_named).transpose()?,
+            shown: Shown {
+                metric: arguments.metric.as_deref().map(metric_named).transpose()?,
+                at: arguments.at.as_deref().map(epoch_selection_named).transpose()?,
+                decimals: arguments.decimals,
+            },
             target: &arguments.target,
         })
     }
@@ -60,40 +75,46 @@ impl TableQuery<'_> {
     /// If there is no coordinator and no store, or no such sweep.
     pub async fn fetch(&self) -> Result<SweepTable, CliError> {
         let mut client = Client::open(self.target).await?;
-        fetch(&mut client, &self.source, self.metric, self.at).await
+        fetch(&mut client, &self.source, self.shown).await
     }
 }
 
-/// Builds the table of a sweep. If the source is a file, its own layout applies, which may have changed since the jobs trained.
+/// Builds the table of a sweep. If the source is a file, its own layout applies, which may have changed since the jobs trained, and its own
+/// jobs: their results are found whichever sweep lists them.
 ///
 /// # Errors
 /// If there is no such sweep.
 pub async fn fetch(
     client: &mut Client,
     source: &SweepSource,
-    metric: Option<Metric>,
-    at: Option<EpochSelection>,
+    Shown { metric, at, decimals }: Shown,
 ) -> Result<SweepTable, CliError> {
     // The defaults are those of this file, or of the submitted one.
-    let (metric, at) = match source {
-        SweepSource::File(file) => (metric.or(Some(file.sweep.table.metric)), at.or(Some(file.sweep.table.at))),
-        SweepSource::Name(_) => (metric, at),
+    let (file, metric, at) = match source {
+        SweepSource::File(file) => {
+            (&*file.text, metric.or(Some(file.sweep.table.metric)), at.or(Some(file.sweep.table.at)))
+        }
+        SweepSource::Name(_) => ("", metric, at),
     };
-    let results = client.results(source.name(), metric, at).await?;
+    let results = client.results(source.name(), file, metric, at).await?;
     let mut sweep = match source {
         SweepSource::File(file) => file.sweep.clone(),
         SweepSource::Name(name) => as_submitted(&results.source, name)?,
     };
     sweep.table.metric = metric.unwrap_or(sweep.table.metric);
     sweep.table.at = at.unwrap_or(sweep.table.at);
+    sweep.table.decimals = decimals.or(sweep.table.decimals);
     let decisions = match &sweep.select {
         None => Vec::new(),
         Some(select) => {
-            let candidates = client.results(source.name(), Some(select.by), Some(select.at)).await?;
+            let candidates = client.results(source.name(), file, Some(select.by), Some(select.at)).await?;
             decisions(&sweep, &candidates.jobs)
         }
     };
-    let diverged = results.jobs.iter().filter(|job| job.status.failure() == Some(FailureKind::Diverged)).count() as u64;
+    // The submitted sweep may have other jobs than the file.
+    let cells: BTreeSet<CellId> = sweep.trained().into_iter().map(|cell| cell.id).collect();
+    let has_diverged = |job: &&JobResult| job.status.failure() == Some(FailureKind::Diverged);
+    let diverged = results.jobs.iter().filter(|job| cells.contains(&job.cell)).filter(has_diverged).count() as u64;
     let table = Table::with_decisions(&sweep, &decisions, results.jobs);
     Ok(SweepTable { sweep, table, diverged })
 }

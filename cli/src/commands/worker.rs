@@ -29,7 +29,7 @@ pub async fn run(arguments: WorkerArgs) -> Result<Exit, CliError> {
     if let Some(name) = &arguments.name {
         limits::worker_name(name).map_err(WorkerError::Limit)?;
     }
-    let patience = Duration::from_secs_f64(arguments.patience);
+    let patience = arguments.patience;
     let state = open_state(arguments.state, arguments.name.as_deref(), patience).await?;
     let SupervisionArgs { stall, grace, checkpoints, checkpoint_every } = arguments.supervision;
     let options = Options {

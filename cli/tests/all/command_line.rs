@@ -70,6 +70,76 @@ fn every_command_has_a_man_page() {
     assert!(page.contains(".TH plusminus-run 1") && page.contains("SWEEP"), "{page}");
 }
 
+/// Runs a command with environment variables; returns its code and its errors.
+fn with_variables(place: &Place, variables: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = place.plusminus(arguments);
+    let output = command.envs(variables.iter().copied()).output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn an_empty_environment_variable_counts_as_unset() {
+    let place = Place::new();
+    place.file("small.yaml", crate::common::SMALL);
+    let empty =
+        ["PLUSMINUS_STATE", "PLUSMINUS_COORDINATOR", "PLUSMINUS_DATASETS", "RUST_LOG"].map(|variable| (variable, ""));
+    for arguments in [
+        &["status"][..],
+        &["table", "small"],
+        &["explain", "00"],
+        &["watch", "small"],
+        &["submit", "small.yaml"],
+        &["backup", "copy"],
+    ] {
+        let unset = with_variables(&place, &[], arguments);
+        assert_eq!(with_variables(&place, &empty, arguments), unset, "{arguments:?}");
+        assert!(!unset.1.contains("a value is required"), "{}", unset.1);
+    }
+}
+
+#[test]
+fn every_command_about_sweeps_takes_the_coordinator_from_the_environment() {
+    let place = Place::new();
+    place.file("small.yaml", crate::common::SMALL);
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let variable = [("PLUSMINUS_COORDINATOR", &*address)];
+    for arguments in [
+        &["status"][..],
+        &["watch", "small"],
+        &["submit", "small.yaml"],
+        &["table", "small"],
+        &["compare", "small"],
+        &["significance", "small"],
+        &["explain", "00"],
+        &["resume", "small"],
+        &["cancel", "small"],
+        &["worker", "--patience", "0"],
+    ] {
+        let (code, text) = with_variables(&place, &variable, arguments);
+        assert!(code == Some(4) && text.contains(&address), "{arguments:?}: {text}");
+    }
+    let (code, text) = with_variables(&place, &variable, &["table", "small", "--state", "mine"]);
+    assert!(code == Some(6) && text.contains("mine"), "--state overrides the variable: {text}");
+}
+
+#[test]
+fn durations_have_one_form_in_every_option() {
+    let place = Place::new();
+    for (command, options) in [("coordinator", &["--lease"][..]), ("worker", &["--stall", "--grace", "--patience"])] {
+        for option in options {
+            let (code, text) = with_variables(&place, &[], &[command, option, "1 fortnight"]);
+            assert!(
+                code == Some(2) && text.contains("expected a time") && text.contains("1m30s") | text.contains("10s"),
+                "{text}"
+            );
+        }
+    }
+    let worker = ["worker", "--coordinator", ":1", "--stall", "1m30s", "--grace", "1d", "--checkpoint-every", "1.5m"];
+    let (code, text) = with_variables(&place, &[], &[&worker[..], &["--patience", "100ms"]].concat());
+    assert!(code == Some(4) && text.contains("127.0.0.1:1"), "{text}");
+}
+
 #[test]
 fn the_schema_is_valid_json_and_names_its_dialect() {
     let schema: serde_json::Value = serde_json::from_str(&Place::new().run(&["schema"]).good()).unwrap();

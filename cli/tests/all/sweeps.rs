@@ -32,6 +32,40 @@ fn separate_processes_give_the_table_of_run_and_train_nothing_twice() {
 }
 
 #[test]
+fn a_replaced_sweep_is_reported_and_its_results_are_still_shown() {
+    let place = Place::new();
+    let tiny = SMALL.replace("seeds: 2", "seeds: 2\ntable: {decimals: 4}");
+    let tiny = tiny.replace("epochs: 2", "epochs: 1\n  train_size: 256\n  test_size: 256").replace("0.9", "0.5");
+    place.file("tiny.yaml", &tiny);
+    place.file("other.yaml", tiny.replace("lr: 1e-3", "lr: 1e-2").replace("[cce, gce]", "[mae]"));
+    let table = place.run(&["run", "tiny.yaml"]).good();
+    let replaced = place.run(&["run", "other.yaml"]);
+    let note = "`small` was submitted before from another file, with 4 other jobs, 4 of them finished";
+    assert!(replaced.stderr.contains(note) && !replaced.stderr.contains("dropped"), "{}", replaced.stderr);
+    replaced.good();
+    assert_eq!(place.run(&["table", "tiny.yaml"]).good(), table);
+    let renamed = place.file("renamed.yaml", tiny.replace("sweep: small", "sweep: renamed"));
+    assert_eq!(place.run(&["table", renamed.to_str().unwrap()]).good(), table.replace("small", "renamed"));
+
+    let mean = |arguments: &[&str]| {
+        let text = place.run(&[&["table", "tiny.yaml"], arguments].concat()).good();
+        let row = text.lines().find(|line| line.starts_with("gce")).unwrap().to_owned();
+        let mean = row.split(" ±").next().unwrap().rsplit(' ').next().unwrap();
+        mean.split_once('.').unwrap().1.len()
+    };
+    assert_eq!((mean(&[]), mean(&["--decimals", "1"]), mean(&["--decimals", "10"])), (4, 1, 10));
+    assert_eq!(place.run(&["table", "tiny.yaml", "--decimals", "11"]).code, Some(2));
+    // A text of another encoding is named.
+    place.file("utf16.yaml", [0xff, 0xfe, b's', 0]);
+    let utf16 = place.run(&["check", "utf16.yaml"]);
+    assert!(
+        utf16.code == Some(3) && utf16.stderr.contains("UTF-16; ") | utf16.stderr.contains("save the file as UTF-8"),
+        "{}",
+        utf16.stderr
+    );
+}
+
+#[test]
 fn an_interrupted_run_stops_cleanly_and_resumes() {
     let place = Place::new();
     place.file("small.yaml", SMALL.replace("seeds: 2", "seeds: 3"));

@@ -2,11 +2,12 @@
 
 use super::error::AnswerError;
 use super::explain::Explanation;
-use super::results::SweepJobs;
+use super::results::{RequestedJobs, SweepJobs};
 use super::status::status;
 use crate::progress::LiveProgress;
 use crate::store::{Reader, StoreError};
 use plusminus_core::scheduler::{Policy, Scheduler, WallTime};
+use plusminus_core::sweep_file::MAX_JOBS;
 use plusminus_proto::v1;
 use std::path::Path;
 
@@ -47,8 +48,9 @@ impl AtRest {
     /// The jobs of a sweep with one metric.
     ///
     /// # Errors
-    /// If the sweep does not exist, or the store cannot be read.
-    pub fn results(&self, request: &v1::ResultsRequest) -> Result<Vec<v1::ResultsChunk>, AnswerError> {
-        SweepJobs::of(&self.scheduler, &request.sweep)?.results(&self.reader, request)
+    /// If neither the sweep nor a job of the sweep file exists, or the store cannot be read.
+    pub fn results(&self, request: v1::ResultsRequest) -> Result<Vec<v1::ResultsChunk>, AnswerError> {
+        let asked = RequestedJobs::new(request, MAX_JOBS)?;
+        SweepJobs::of(&self.scheduler, asked)?.results(&self.reader)
     }
 }

@@ -40,6 +40,9 @@ pub enum AnswerError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The sweep file of the request has problems.
+    #[error("the sweep file of the request has problems; check it with `plusminus check`")]
+    WrongSource,
     /// This version cannot read the stored sweep file.
     #[error("this version of plusminus cannot read the stored sweep file of `{0}`; submit the sweep file again")]
     OldSource(String),

@@ -11,5 +11,5 @@ mod status;
 
 pub use at_rest::AtRest;
 pub use error::AnswerError;
-pub use results::{SweepJobs, as_submitted, epoch_selection_named, metric_named};
+pub use results::{RequestedJobs, SweepJobs, as_submitted, epoch_selection_named, metric_named};
 pub use status::{source, status};

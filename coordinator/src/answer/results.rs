@@ -3,56 +3,92 @@
 use super::error::AnswerError;
 use super::status::find_sweep;
 use crate::store::Reader;
-use plusminus_core::id::SweepName;
+use plusminus_core::id::{JobId, SweepName};
 use plusminus_core::job::Job;
 use plusminus_core::metric::{EpochSelection, Metric};
 use plusminus_core::scheduler::{JobView, Scheduler};
-use plusminus_core::sweep_file::{self, Sweep};
+use plusminus_core::sweep_file::{self, Sweep, TableSpec};
 use plusminus_proto::{convert, v1};
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
 /// Jobs in one chunk of results.
 const CHUNK: usize = 1000;
 
+/// The jobs that a request asks for.
+pub struct RequestedJobs {
+    request: v1::ResultsRequest,
+    /// Those of the request's sweep file, and the layout of its table.
+    of_file: Option<(Vec<JobId>, TableSpec)>,
+}
+
+impl RequestedJobs {
+    /// Reads the sweep file of a request, if it has one. This takes a while for a large file.
+    ///
+    /// # Errors
+    /// If the file has problems, or no sweep of the requested name.
+    pub fn new(request: v1::ResultsRequest, max_jobs: u64) -> Result<Self, AnswerError> {
+        let read = |source: &str| {
+            let sweep = sweep_file::read_all(source, max_jobs).ok()?.called(&request.sweep)?;
+            // All that hyper-parameter selection may choose.
+            let cells = sweep.trained().into_iter().map(|cell| cell.id);
+            let jobs = cells.flat_map(|cell| sweep.seeds.iter().map(move |seed| Job::id_of(cell, *seed))).collect();
+            Some((jobs, sweep.table))
+        };
+        let of_file = Some(&request.source).filter(|source| !source.is_empty());
+        let of_file = of_file.map(|source| read(source).ok_or(AnswerError::WrongSource)).transpose()?;
+        Ok(RequestedJobs { request, of_file })
+    }
+}
+
 /// A sweep and its jobs as the scheduler has them. The metrics come from the store.
 pub struct SweepJobs {
-    sweep: SweepName,
-    source: Arc<str>,
+    request: v1::ResultsRequest,
+    table: Option<TableSpec>,
+    /// The submitted sweep.
+    listed_by: Option<(SweepName, Arc<str>)>,
     jobs: Vec<JobView>,
+    /// Jobs of the request's sweep file that the submitted sweep does not list. Other sweeps may, or none.
+    others: Vec<JobView>,
 }
 
 impl SweepJobs {
-    /// Finds the sweep.
+    /// Finds the sweep, and the jobs of the request's sweep file.
     ///
     /// # Errors
-    /// If it does not exist.
-    pub fn of(scheduler: &Scheduler, name: &str) -> Result<Self, AnswerError> {
-        let sweep = find_sweep(scheduler, name)?;
-        let jobs = scheduler.view().jobs_of(&sweep.name).collect();
-        Ok(SweepJobs { sweep: sweep.name, source: sweep.source, jobs })
+    /// If neither the sweep nor a job of the file exists.
+    pub fn of(scheduler: &Scheduler, asked: RequestedJobs) -> Result<Self, AnswerError> {
+        let RequestedJobs { request, of_file } = asked;
+        let found = find_sweep(scheduler, &request.sweep);
+        let jobs: Vec<JobView> = found.iter().flat_map(|sweep| scheduler.view().jobs_of(&sweep.name)).collect();
+        let (ids, table) = of_file.unzip();
+        let listed: BTreeSet<JobId> = jobs.iter().map(|job| job.id).collect();
+        let ids = ids.into_iter().flatten().filter(|id| !listed.contains(id));
+        let others: Vec<JobView> = ids.filter_map(|id| scheduler.view().find(id)).collect();
+        let listed_by = match found {
+            Ok(sweep) => Some((sweep.name, sweep.source)),
+            Err(error) if others.is_empty() => return Err(error),
+            Err(_) => None,
+        };
+        Ok(SweepJobs { request, table, listed_by, jobs, others })
     }
 
-    /// The jobs with the metric and epoch selection of `request`, which default to those of the sweep file's table.
+    /// The jobs with the metric and epoch selection of the request, which default to those of the sweep file's table.
     ///
     /// # Errors
     /// If the metric or selection does not exist, or the store cannot be read.
-    pub fn results(self, reader: &Reader, request: &v1::ResultsRequest) -> Result<Vec<v1::ResultsChunk>, AnswerError> {
-        let given = |name| Some(name).filter(|name: &&String| !name.is_empty());
-        let metric = given(&request.metric).map(|name| metric_named(name)).transpose()?;
-        let at = given(&request.at).map(|name| epoch_selection_named(name)).transpose()?;
-        let (metric, at) = match (metric, at) {
-            (Some(metric), Some(at)) => (metric, at),
-            (metric, at) => {
-                let table = as_submitted(&self.source, &request.sweep)?.table;
-                (metric.unwrap_or(table.metric), at.unwrap_or(table.at))
-            }
+    pub fn results(self, reader: &Reader) -> Result<Vec<v1::ResultsChunk>, AnswerError> {
+        let (metric, at) = self.shown()?;
+        let mut values = match &self.listed_by {
+            Some((sweep, _)) => reader.values(sweep, metric, at)?,
+            None => BTreeMap::new(),
         };
-        let values = reader.values(&self.sweep, metric, at)?;
+        let others = self.others.iter().map(|job| job.id);
+        values.extend(reader.values_of_jobs(others, metric, at)?);
         // A value must not count for another cell or seed than its job's.
-        if let Some(other) =
-            self.jobs.iter().find(|job| values.contains_key(&job.id) && Job::id_of(job.cell, job.seed) != job.id)
-        {
+        let mismatched = |job: &&JobView| values.contains_key(&job.id) && Job::id_of(job.cell, job.seed) != job.id;
+        if let Some(other) = self.jobs.iter().chain(&self.others).find(mismatched) {
             return Err(reader.damaged(format!("job {} (cell {}, seed {})", other.id, other.cell, other.seed)).into());
         }
         let result = |job: JobView| {
@@ -66,13 +102,30 @@ impl SweepJobs {
                 value: values.get(&job.id).copied(),
             }
         };
-        let jobs: Vec<v1::JobResult> = self.jobs.into_iter().map(result).collect();
+        let jobs: Vec<v1::JobResult> = self.jobs.into_iter().chain(self.others).map(result).collect();
         // Only the first chunk carries the sweep file.
-        let mut source = Some(self.source.to_string());
+        let mut source = self.listed_by.map(|(_, source)| source.to_string());
         let chunks = jobs
             .chunks(CHUNK)
             .map(|jobs| v1::ResultsChunk { source: source.take().unwrap_or_default(), jobs: jobs.to_vec() });
         Ok(chunks.collect())
+    }
+
+    /// The metric and the epoch selection.
+    fn shown(&self) -> Result<(Metric, EpochSelection), AnswerError> {
+        let given = |name| Some(name).filter(|name: &&String| !name.is_empty());
+        let metric = given(&self.request.metric).map(|name| metric_named(name)).transpose()?;
+        let at = given(&self.request.at).map(|name| epoch_selection_named(name)).transpose()?;
+        if let (Some(metric), Some(at)) = (metric, at) {
+            return Ok((metric, at));
+        }
+        let submitted = |(_, source): &(SweepName, Arc<str>)| as_submitted(source, &self.request.sweep);
+        let table = match (&self.table, &self.listed_by) {
+            (Some(table), _) => Some(table.clone()),
+            (None, listed_by) => listed_by.as_ref().map(submitted).transpose()?.map(|sweep| sweep.table),
+        };
+        let table = table.ok_or_else(|| AnswerError::OldSource(self.request.sweep.clone()))?;
+        Ok((metric.unwrap_or(table.metric), at.unwrap_or(table.at)))
     }
 }
 
@@ -81,7 +134,7 @@ impl SweepJobs {
 /// # Errors
 /// If this version cannot read the sweep file.
 pub fn as_submitted(source: &str, name: &str) -> Result<Sweep, AnswerError> {
-    let sweeps = sweep_file::read_all(source, sweep_file::MAX_JOBS).ok();
+    let sweeps = sweep_file::read_stored(source, sweep_file::MAX_JOBS).ok();
     sweeps.and_then(|sweeps| sweeps.called(name)).ok_or_else(|| AnswerError::OldSource(name.to_owned()))
 }
 

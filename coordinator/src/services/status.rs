@@ -27,7 +27,7 @@ pub(crate) fn answer(error: AnswerError) -> Status {
     let code = match &error {
         AnswerError::UnknownSweep { .. } | AnswerError::UnknownJob { .. } => Code::NotFound,
         AnswerError::NoJobId(_) | AnswerError::AmbiguousJob { .. } => Code::InvalidArgument,
-        AnswerError::UnknownName { .. } => Code::InvalidArgument,
+        AnswerError::UnknownName { .. } | AnswerError::WrongSource => Code::InvalidArgument,
         AnswerError::OldSource(_) => Code::FailedPrecondition,
         AnswerError::Store(_) => Code::Internal,
     };

@@ -2,11 +2,12 @@
 
 use super::status;
 use crate::answer::explain::{self, Explanation};
-use crate::answer::{self, AnswerError, SweepJobs};
+use crate::answer::{self, AnswerError, RequestedJobs, SweepJobs};
 use crate::driver::{DriverHandle, RequestError, UserRequest};
 use crate::selection::SubmittedSweep;
 use crate::store::Reader;
 use plusminus_core::id::{IdError, SweepName, WorkerName};
+use plusminus_core::input::Problem;
 use plusminus_core::scheduler::{RetrySelection, SubmitSummary};
 use plusminus_core::sweep_file;
 use plusminus_proto::v1::{self, sweep_service_server::SweepService};
@@ -40,10 +41,13 @@ fn sweep_name(text: &str) -> Result<SweepName, Status> {
     text.parse().map_err(|error: IdError| Status::invalid_argument(error.to_string()))
 }
 
+/// Reads a sweep file, either strictly or as one from the store.
+type ReadSweeps = fn(&str, u64) -> Result<sweep_file::Sweeps, Vec<Problem>>;
+
 /// Validates a sweep file and returns the requested sweep of it.
-fn read_submission(request: v1::SubmitRequest, max_jobs: u64) -> Result<SubmittedSweep, Status> {
+fn read_submission(request: v1::SubmitRequest, max_jobs: u64, read: ReadSweeps) -> Result<SubmittedSweep, Status> {
     let v1::SubmitRequest { source, sweep: name } = request;
-    let sweeps = sweep_file::read_all(&source, max_jobs).map_err(|problems| status::problems(&problems))?;
+    let sweeps = read(&source, max_jobs).map_err(|problems| status::problems(&problems))?;
     let wanted = if name.is_empty() { Some(sweeps.main) } else { sweeps.called(&name) };
     let sweep = wanted.ok_or_else(|| Status::invalid_argument(format!("the sweep file has no sweep `{name}`")))?;
     Ok(SubmittedSweep::new(sweep, source.into()))
@@ -57,7 +61,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 impl SweepService for Sweeps {
     async fn submit(&self, request: tonic::Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
         let (request, max_jobs) = (request.into_inner(), self.max_jobs);
-        let submitted = blocking(move || read_submission(request, max_jobs)).await??;
+        let submitted = blocking(move || read_submission(request, max_jobs, sweep_file::read_all)).await??;
         let sweep = submitted.submission.name.to_string();
         let summary = self.submit_to_driver(submitted).await?;
         Ok(Response::new(v1::SubmitResponse {
@@ -67,6 +71,8 @@ impl SweepService for Sweeps {
             finished: summary.finished as u64,
             requeued: summary.requeued as u64,
             dropped: summary.dropped as u64,
+            replaced: summary.replaced as u64,
+            replaced_finished: summary.replaced_finished as u64,
         }))
     }
 
@@ -94,7 +100,8 @@ impl SweepService for Sweeps {
                 let source = self.driver.query(move |scheduler, _, _| answer::source(scheduler, &sweep)).await;
                 let source = source.map_err(status::request_error)?.map_err(status::answer)?;
                 let (request, max_jobs) = (v1::SubmitRequest { source, sweep: name.to_string() }, self.max_jobs);
-                let submitted = blocking(move || read_submission(request, max_jobs)).await?;
+                let read = move || read_submission(request, max_jobs, sweep_file::read_stored);
+                let submitted = blocking(read).await?;
                 let submitted = submitted.map_err(|_| status::answer(AnswerError::OldSource(name.to_string())))?;
                 let summary = self.submit_to_driver(submitted).await?;
                 return Ok(Response::new(v1::ResumeResponse { queued: (summary.new + summary.requeued) as u64 }));
@@ -141,12 +148,12 @@ impl SweepService for Sweeps {
         &self,
         request: tonic::Request<v1::ResultsRequest>,
     ) -> Result<Response<Self::ResultsStream>, Status> {
-        let request = request.into_inner();
-        let sweep = request.sweep.clone();
-        let jobs = self.driver.query(move |scheduler, _, _| SweepJobs::of(scheduler, &sweep)).await;
+        let (request, max_jobs) = (request.into_inner(), self.max_jobs);
+        let asked = blocking(move || RequestedJobs::new(request, max_jobs)).await?.map_err(status::answer)?;
+        let jobs = self.driver.query(move |scheduler, _, _| SweepJobs::of(scheduler, asked)).await;
         let jobs = jobs.map_err(status::request_error)?.map_err(status::answer)?;
         let reader = Arc::clone(&self.reader);
-        let read = move || jobs.results(&reader.lock().unwrap_or_else(PoisonError::into_inner), &request);
+        let read = move || jobs.results(&reader.lock().unwrap_or_else(PoisonError::into_inner));
         let chunks: Vec<_> = blocking(read).await?.map_err(status::answer)?.into_iter().map(Ok).collect();
         Ok(Response::new(tokio_stream::iter(chunks)))
     }

@@ -1,6 +1,7 @@
 //! The store: one SQLite file in the state directory, written by one thread, many records to a transaction.
 //!
-//! - `database`: the open store. `write`: records to rows. `read`: rows to records. `values`: rows to metrics. `attempts`: the attempts at a job. `checksum`: of rows.
+//! - `database`: the open store. `write`: records to rows. `read`: rows to records. `attempts`: the attempts at a job.
+//!   `values`, `values_of_jobs`: rows to metrics, of a sweep and of jobs that no sweep need list. `checksum`: of rows.
 //! - `connection`: SQLite's settings. `lock`: who has the state directory. `on_disk`: whether the open files are those on disk.
 //!   `platform`: files and locks of the system.
 //! - `migrate`: tables of older versions. [`backup`]: copies of a state directory. `manifest`: of a backup.
@@ -27,6 +28,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 mod values;
+mod values_of_jobs;
 pub mod verify;
 mod write;
 

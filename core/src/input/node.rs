@@ -12,11 +12,15 @@ use std::rc::Rc;
 pub(crate) struct Node {
     pub(crate) span: Range<usize>,
     pub(crate) value: Value,
+    /// A scalar without quotes, exactly as the file has it.
+    pub(crate) plain: Option<Rc<str>>,
 }
 
 /// The value of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
+    /// A value that was reported as a whole. Nothing else is said about it.
+    Invalid,
     Null,
     Bool(bool),
     Int(i64),
@@ -34,11 +38,34 @@ pub(crate) type MapEntry = (Key, Rc<Node>);
 pub(crate) struct Key {
     pub(crate) name: Rc<str>,
     pub(crate) span: Range<usize>,
+    /// Whether the key was reported. The keys that it stands for are unknown, so none counts as missing from its map.
+    pub(crate) rejected: bool,
+}
+
+impl Key {
+    pub(crate) fn new(name: &str, span: Range<usize>) -> Self {
+        Key { name: Rc::from(name), span, rejected: false }
+    }
+}
+
+/// Whether the file has keys in this map that could not be read.
+pub(crate) fn has_rejected(entries: &[MapEntry]) -> bool {
+    entries.iter().any(|(key, _)| key.rejected)
 }
 
 impl Node {
     pub(crate) fn new(span: Range<usize>, value: Value) -> Self {
-        Node { span, value }
+        Node { span, value, plain: None }
+    }
+
+    /// Whether this value, or one within it, was reported already.
+    pub(crate) fn holds_invalid(&self) -> bool {
+        match &self.value {
+            Value::Invalid => true,
+            Value::Seq(items) => items.iter().any(|item| item.holds_invalid()),
+            Value::Map(entries) => has_rejected(entries) || entries.iter().any(|(_, node)| node.holds_invalid()),
+            _ => false,
+        }
     }
 
     pub(crate) fn text(&self) -> Option<&str> {
@@ -87,8 +114,9 @@ impl Node {
     /// The value as a message names it, such as "the number 3".
     pub(crate) fn described(&self) -> String {
         match &self.value {
+            Value::Invalid => "an invalid value".to_owned(),
             Value::Null => "nothing".to_owned(),
-            Value::Bool(value) => format!("`{value}`"),
+            Value::Bool(_) => format!("`{self}`"),
             Value::Int(_) | Value::Float(_) => format!("the number {self}"),
             Value::Text(text) => format!("the text `{}`", shortened(text)),
             Value::Seq(_) => "a list".to_owned(),
@@ -132,8 +160,13 @@ impl Node {
                 format!("{{{}}}", parts.join(", "))
             }
             Value::Text(text) => format!("{text:?}"),
-            Value::Float(value) if value.fract() == 0.0 => format!("{value:.0}"),
-            _ => self.to_string(),
+            // −0 is 0, and 1.0 is 1.
+            Value::Float(value) if value.fract() == 0.0 => format!("{:.0}", value + 0.0),
+            Value::Float(value) => format!("{value:?}"),
+            Value::Int(value) => value.to_string(),
+            Value::Bool(value) => value.to_string(),
+            Value::Null => "~".to_owned(),
+            Value::Invalid => format!("invalid {:?}", self.span),
         }
     }
 }
@@ -148,10 +181,14 @@ pub(crate) fn shortened(text: &str) -> String {
     display_text::shortened(text, 60).to_string()
 }
 
-/// The value on one line of YAML.
+/// The value on one line of YAML; numbers as the file has them.
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(plain), false) = (&self.plain, self.text().is_some()) {
+            return f.write_str(&shortened(plain));
+        }
         match &self.value {
+            Value::Invalid => f.write_str("…"),
             Value::Null => f.write_str("~"),
             Value::Bool(value) => value.fmt(f),
             Value::Int(value) => value.fmt(f),

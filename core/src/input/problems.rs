@@ -16,9 +16,33 @@ pub(crate) struct Problems {
     /// Places of which no further problem is kept.
     closed: BTreeSet<(usize, usize)>,
     reports: usize,
+    /// Where each line of the file starts.
+    lines: Vec<usize>,
+    /// Whether the file was accepted before, perhaps by an earlier version, which refused less.
+    accepted_before: bool,
 }
 
 impl Problems {
+    /// The problems of a file that is in a store. It has only the problems that every version has refused.
+    pub(crate) fn of_stored_file() -> Self {
+        Problems { accepted_before: true, ..Problems::default() }
+    }
+
+    /// Whether the file was accepted before, perhaps by an earlier version, which refused less.
+    pub(crate) fn accepted_before(&self) -> bool {
+        self.accepted_before
+    }
+
+    /// Notes where the lines of the file start.
+    pub(crate) fn number_lines(&mut self, text: &str) {
+        self.lines = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+    }
+
+    /// The number of the line with the byte `at`, from 1.
+    pub(crate) fn line_of(&self, at: usize) -> usize {
+        self.lines.partition_point(|start| *start <= at) + 1
+    }
+
     /// Adds a problem, unless the same title was reported at the same place.
     pub(crate) fn report(&mut self, span: Range<usize>, title: String, label: String, help: Option<String>) {
         self.reports += 1;
@@ -33,7 +57,23 @@ impl Problems {
     /// As [`Problems::report`], and drops later problems of the same place.
     pub(crate) fn report_final(&mut self, span: Range<usize>, title: String, label: String, help: Option<String>) {
         self.report(span.clone(), title, label, help);
+        self.close(&span);
+    }
+
+    /// Drops later problems of this place.
+    pub(crate) fn close(&mut self, span: &Range<usize>) {
         self.closed.insert((span.start, span.end));
+    }
+
+    /// Counts a problem that another one explains, so that what depends on it is not valid either.
+    pub(crate) fn note_derived(&mut self) {
+        self.reports += 1;
+    }
+
+    /// Whether a problem lies within `span`.
+    pub(crate) fn any_within(&self, span: &Range<usize>) -> bool {
+        let from = (span.start, 0, String::new());
+        self.seen.range(from..).take_while(|(start, ..)| *start <= span.end).any(|(_, end, _)| *end <= span.end)
     }
 
     /// The number of reports so far, repetitions included. If it is unchanged, what was read in between is valid.

@@ -31,6 +31,7 @@ pub(crate) struct Expected {
 
 /// Parses the only document of `text`; `None`, and a problem, if it is not YAML or empty.
 pub(crate) fn parse(text: &str, expected: &Expected, problems: &mut Problems) -> Option<Rc<Node>> {
+    problems.number_lines(text);
     if text.len() > MAX_BYTES {
         let title = "the file is too large".to_owned();
         problems.report(0..0, title, format!("expected at most {MAX_BYTES} bytes, found {}", text.len()), None);
@@ -83,6 +84,7 @@ struct TreeBuilder<'t, 'p> {
 struct OpenCollection {
     start: usize,
     anchor: usize,
+    tagged: bool,
     nodes_before: usize,
     collection: Collection,
 }
@@ -96,8 +98,8 @@ enum Collection {
 enum NextInMap {
     Key,
     ValueOf(Key),
-    /// The value of a rejected key, which is dropped.
-    ValueOfRejected,
+    /// The value of a repeated key, which is dropped.
+    ValueOfRepeated,
 }
 
 impl<'t, 'p> TreeBuilder<'t, 'p> {
@@ -137,14 +139,21 @@ impl<'t, 'p> TreeBuilder<'t, 'p> {
                 self.insert(node, span)
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.reject_tag(tag.is_some(), &span);
                 self.count(1, &span)?;
-                let (span, value) = match style {
+                let mut plain = None;
+                let (span, mut value) = match style {
                     ScalarStyle::Plain if text.is_empty() => (self.place_of_empty(&span), Value::Null),
-                    ScalarStyle::Plain => (self.trimmed(span.clone()), self.plain(&text, &span)),
+                    ScalarStyle::Plain => {
+                        plain = Some(Rc::from(&*text));
+                        (self.trimmed(span.clone()), self.plain(&text, &span))
+                    }
                     _ => (self.trimmed(span.clone()), Value::Text(Rc::from(&*text))),
                 };
-                let node = Rc::new(Node::new(span.clone(), value));
+                if tag.is_some() {
+                    self.reject_tag(&span);
+                    value = Value::Invalid;
+                }
+                let node = Rc::new(Node { span: span.clone(), value, plain });
                 if anchor > 0 {
                     self.anchors.insert(anchor, (Rc::clone(&node), 1));
                 }
@@ -162,7 +171,6 @@ impl<'t, 'p> TreeBuilder<'t, 'p> {
     }
 
     fn open(&mut self, span: Range<usize>, anchor: usize, tagged: bool, collection: Collection) -> Result<(), Stop> {
-        self.reject_tag(tagged, &span);
         if self.open.len() == MAX_DEPTH {
             let label = format!("expected at most {MAX_DEPTH} nested lists and maps");
             self.problems.report(span, "the file is nested too deeply".to_owned(), label, None);
@@ -170,13 +178,15 @@ impl<'t, 'p> TreeBuilder<'t, 'p> {
         }
         let nodes_before = self.nodes;
         self.count(1, &span)?;
-        self.open.push(OpenCollection { start: span.start, anchor, nodes_before, collection });
+        self.open.push(OpenCollection { start: span.start, anchor, tagged, nodes_before, collection });
         Ok(())
     }
 
     fn close(&mut self, span: Range<usize>) -> Result<(), Stop> {
-        let Some(OpenCollection { start, anchor, nodes_before, collection }) = self.open.pop() else { return Ok(()) };
-        let (value, last) = match collection {
+        let Some(OpenCollection { start, anchor, tagged, nodes_before, collection }) = self.open.pop() else {
+            return Ok(());
+        };
+        let (mut value, last) = match collection {
             Collection::Seq(items) => {
                 let last = items.last().map(|item| item.span.end);
                 (Value::Seq(items), last)
@@ -189,7 +199,12 @@ impl<'t, 'p> TreeBuilder<'t, 'p> {
         // A list in brackets ends at the bracket; a block list ends with its last item, not at the next key.
         let bracketed = self.text[start..].starts_with(['[', '{']);
         let end = if bracketed { span.end } else { last.unwrap_or(start) };
-        let node = Rc::new(Node::new(start..end.max(start), value));
+        let place = start..end.max(start);
+        if tagged {
+            self.reject_tag(&place);
+            value = Value::Invalid;
+        }
+        let node = Rc::new(Node::new(place, value));
         if anchor > 0 {
             self.anchors.insert(anchor, (Rc::clone(&node), self.nodes - nodes_before));
         }
@@ -204,15 +219,15 @@ impl<'t, 'p> TreeBuilder<'t, 'p> {
             Some(Collection::Seq(items)) => items.push(node),
             Some(Collection::Map { entries, names, next }) => {
                 *next = match std::mem::replace(next, NextInMap::Key) {
-                    NextInMap::Key => match accepted_key(&node, place, names, self.problems) {
+                    NextInMap::Key => match read_key(&node, place, names, self.problems) {
                         Some(key) => NextInMap::ValueOf(key),
-                        None => NextInMap::ValueOfRejected,
+                        None => NextInMap::ValueOfRepeated,
                     },
                     NextInMap::ValueOf(key) => {
                         entries.push((key, node));
                         NextInMap::Key
                     }
-                    NextInMap::ValueOfRejected => NextInMap::Key,
+                    NextInMap::ValueOfRepeated => NextInMap::Key,
                 };
             }
         }
@@ -245,32 +260,26 @@ impl<'t, 'p> TreeBuilder<'t, 'p> {
             Ok([serde_yaml::Value::Number(number)]) => number,
             Ok(_) => return text_value,
             // The only plain scalar that fails is an integer beyond 64 bits.
-            Err(_) => {
-                self.too_large(span);
-                return Value::Int(0);
-            }
+            Err(_) => return self.too_large(span),
         };
         match (number.as_i64(), number.as_f64()) {
             (Some(int), _) => Value::Int(int),
             (None, Some(float)) if number.is_f64() => Value::Float(float),
-            _ => {
-                self.too_large(span);
-                Value::Int(0)
-            }
+            _ => self.too_large(span),
         }
     }
 
-    fn too_large(&mut self, span: &Range<usize>) {
+    fn too_large(&mut self, span: &Range<usize>) -> Value {
         let label = format!("expected at most {}", i64::MAX);
         self.problems.report_final(span.clone(), "the integer is too large".to_owned(), label, None);
+        Value::Invalid
     }
 
-    fn reject_tag(&mut self, tagged: bool, span: &Range<usize>) {
-        if tagged {
-            let (label, help) =
-                ("tags (`!…`) have no meaning in this file".to_owned(), Some("remove the tag".to_owned()));
-            self.problems.report(self.tag_near(span), "unexpected tag".to_owned(), label, help);
-        }
+    /// Reports the tag of the value at `span`. Nothing else is said about the value: its type is what the tag has changed.
+    fn reject_tag(&mut self, span: &Range<usize>) {
+        let (label, help) = ("tags (`!…`) have no meaning in this file".to_owned(), Some("remove the tag".to_owned()));
+        self.problems.report(self.tag_near(span), "unexpected tag".to_owned(), label, help);
+        self.problems.close(span);
     }
 
     /// The place of the tag of the value at `span`, which precedes or starts it.
@@ -333,22 +342,18 @@ impl<'t, 'p> TreeBuilder<'t, 'p> {
     }
 }
 
-/// The key `node`; `None`, and a problem, if it is not a name or already in `names`.
-fn accepted_key(
-    node: &Node,
-    span: Range<usize>,
-    names: &mut BTreeSet<Rc<str>>,
-    problems: &mut Problems,
-) -> Option<Key> {
+/// The key `node`, marked and reported if it is not a name; `None`, and a problem, if `names` has it already.
+fn read_key(node: &Node, span: Range<usize>, names: &mut BTreeSet<Rc<str>>, problems: &mut Problems) -> Option<Key> {
     let Value::Text(name) = &node.value else {
         let label = format!("expected a name, found {}", node.described());
-        problems.report(span, "a key is not a name".to_owned(), label, None);
-        return None;
+        problems.report_final(span.clone(), "a key is not a name".to_owned(), label, None);
+        return Some(Key { rejected: true, ..Key::new(&node.brief(), span) });
     };
     if &**name == "<<" {
         let help = Some("write the keys out; one override can set several keys".to_owned());
-        problems.report(span, "merge keys are not supported".to_owned(), "unexpected `<<`".to_owned(), help);
-        return None;
+        let title = "merge keys are not supported".to_owned();
+        problems.report_final(span.clone(), title, "unexpected `<<`".to_owned(), help);
+        return Some(Key { rejected: true, ..Key::new(name, span) });
     }
     if !names.insert(Rc::clone(name)) {
         let help = Some("remove one of the two".to_owned());
@@ -356,7 +361,7 @@ fn accepted_key(
         problems.report(span, format!("`{}` is given twice", super::node::shortened(name)), label, help);
         return None;
     }
-    Some(Key { name: Rc::clone(name), span })
+    Some(Key { name: Rc::clone(name), span, rejected: false })
 }
 
 /// Converts the character indices of the parser to byte offsets.

@@ -158,6 +158,7 @@ mod tests {
             std: crate::sweep_file::Std::Sample,
             bold: 1,
             diverged: Default::default(),
+            decimals: None,
             reference: None,
         }
     }

@@ -1,10 +1,11 @@
 //! The number of decimals that a table prints.
 
 use crate::metric::Unit;
+use crate::sweep_file::TableSpec;
 
 /// The unit and the decimals of one column.
 ///
-/// Shares are printed in per cent with two decimals, as in papers. Plain numbers have as many decimals as the column's smallest deviation
+/// The sweep file or the user may set the decimals. Otherwise shares are printed in per cent with two decimals, as in papers. Plain numbers have as many decimals as the column's smallest deviation
 /// needs for two significant digits or, without any deviation, as the smallest mean needs for four; at most eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Precision {
@@ -13,8 +14,11 @@ pub(super) struct Precision {
 }
 
 impl Precision {
-    /// For a column of `numbers`: means with their deviations.
-    pub(super) fn of(unit: Unit, numbers: &[(f64, Option<f64>)]) -> Precision {
+    /// For a column of `numbers`, means with their deviations; `wanted` decimals, if they are set.
+    pub(super) fn of(unit: Unit, wanted: Option<u8>, numbers: &[(f64, Option<f64>)]) -> Precision {
+        if let Some(decimals) = wanted {
+            return Precision { unit, decimals: usize::from(decimals.min(TableSpec::MOST_DECIMALS)) };
+        }
         let smallest = |values: &mut dyn Iterator<Item = f64>| {
             values.map(f64::abs).filter(|value| *value > 0.0 && value.is_finite()).min_by(f64::total_cmp)
         };
@@ -56,13 +60,13 @@ mod tests {
     use super::*;
 
     fn plain(mean: f64, std: Option<f64>) -> (String, Option<String>) {
-        let precision = Precision::of(Unit::Plain, &[(mean, std)]);
+        let precision = Precision::of(Unit::Plain, None, &[(mean, std)]);
         (precision.print(mean), std.map(|std| precision.print(std)))
     }
 
     #[test]
     fn shares_are_printed_in_per_cent_with_two_decimals() {
-        let precision = Precision::of(Unit::Share, &[(0.892_67, Some(0.003_1))]);
+        let precision = Precision::of(Unit::Share, None, &[(0.892_67, Some(0.003_1))]);
         assert_eq!((precision.print(0.892_67), precision.print(0.003_1)), ("89.27".to_owned(), "0.31".to_owned()));
         assert_eq!(precision.print(1.0), "100.00");
     }
@@ -88,8 +92,16 @@ mod tests {
 
     #[test]
     fn a_column_prints_as_many_decimals_as_its_smallest_deviation_needs() {
-        let precision = Precision::of(Unit::Plain, &[(2.0, Some(0.5)), (1.0, Some(0.02))]);
+        let precision = Precision::of(Unit::Plain, None, &[(2.0, Some(0.5)), (1.0, Some(0.02))]);
         assert_eq!(precision.print(2.0), "2.000");
+    }
+
+    #[test]
+    fn decimals_that_are_set_replace_those_of_the_unit() {
+        let print = |unit, decimals| Precision::of(unit, Some(decimals), &[(0.5, Some(0.1))]).print(0.031_25);
+        assert_eq!([0, 1, 4].map(|decimals| print(Unit::Share, decimals)), ["3", "3.1", "3.1250"]);
+        assert_eq!([0, 2, 10].map(|decimals| print(Unit::Plain, decimals)), ["0", "0.03", "0.0312500000"]);
+        assert_eq!(print(Unit::Plain, 255), print(Unit::Plain, TableSpec::MOST_DECIMALS));
     }
 
     #[test]

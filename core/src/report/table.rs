@@ -29,6 +29,9 @@ pub struct Table {
     /// How diverged seeds enter the mean.
     #[serde(default, skip_serializing_if = "Divergence::is_default")]
     pub diverged: Divergence,
+    /// The decimals of printed numbers; `None` chooses them by unit and deviation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decimals: Option<u8>,
     /// The rule of a sweep that selects hyper-parameters.
     #[serde(rename = "choosing", default, skip_serializing_if = "Option::is_none")]
     pub selection: Option<SelectionRule>,
@@ -150,6 +153,7 @@ impl Table {
             at: sweep.table.at,
             std: sweep.table.std,
             diverged: policy,
+            decimals: sweep.table.decimals,
             selection: sweep.select.as_ref().map(|select| SelectionRule::new(select, &sweep.seeds)),
             seeds: sweep.seeds.clone(),
             jobs: cells.iter().flatten().flatten().flat_map(|cell| cell.seeds.iter().map(|seed| seed.status)).collect(),
@@ -181,7 +185,7 @@ impl Table {
     pub(super) fn precision(&self, column: usize) -> Precision {
         let cells = self.cells.iter().filter_map(|row| row[column].as_ref());
         let numbers: Vec<_> = cells.filter_map(|cell| cell.mean.map(|mean| (mean, cell.std))).collect();
-        Precision::of(self.metric.unit(), &numbers)
+        Precision::of(self.metric.unit(), self.decimals, &numbers)
     }
 
     /// Marks as bold the `count` best of the cells in these rows of a column, and the cells that print the same mean as the last of

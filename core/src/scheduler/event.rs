@@ -223,6 +223,10 @@ pub struct SubmitSummary {
     pub requeued: usize,
     /// Unfinished jobs that only the replaced sweep of that name wanted.
     pub dropped: usize,
+    /// Jobs of the replaced sweep of that name, of another file, that are not of this one.
+    pub replaced: usize,
+    /// Those of them that have a result, which is kept.
+    pub replaced_finished: usize,
 }
 
 /// Why a user's request is refused.

@@ -63,12 +63,21 @@ fn register(step: &mut Step<'_>, submission: Submission, submitted: WallTime, re
         dropped.retain(|job| !listed.contains(job));
     }
     summary.dropped = without_result(step.state, &dropped);
+    (summary.replaced, summary.replaced_finished) = replaced(step.state, &name, &source, &jobs);
     revoke(step, &dropped);
     let mut parents: BTreeSet<JobId> = jobs.iter().filter_map(|job| Some(job.origin?.job)).collect();
     parents.extend(&dropped);
     step.record(Record::Submitted { name, source, cells, jobs, requeued, dropped, at: submitted });
     dependencies::fail_children(step, parents.into_iter().collect(), None);
     summary
+}
+
+/// The number of jobs that another file of the same name has registered and `jobs` lacks, and how many of them have a result.
+fn replaced(state: &State, name: &SweepName, source: &str, jobs: &[NewJob]) -> (usize, usize) {
+    let Some(earlier) = state.sweeps.get(name).filter(|sweep| *sweep.source != *source) else { return (0, 0) };
+    let listed: BTreeSet<JobId> = jobs.iter().map(|job| job.id).collect();
+    let others = earlier.jobs.iter().map(|index| &state.jobs[*index as usize]).filter(|job| !listed.contains(&job.id));
+    others.fold((0, 0), |(all, finished), job| (all + 1, finished + usize::from(job.has_result)))
 }
 
 /// Cancels a sweep: its queued and running jobs that no other sweep wants are dropped.

@@ -211,6 +211,11 @@ impl<'s> View<'s> {
         self.entries_of(name).map(move |entry| self.job_view(entry))
     }
 
+    /// The job with this id; nothing for an unknown job.
+    pub fn find(self, job: JobId) -> Option<JobView> {
+        self.state.index_of(job).map(|index| self.job_view(&self.state.jobs[index as usize]))
+    }
+
     /// The running and failed jobs of a sweep in its order; none for an unknown sweep.
     pub fn running_and_failed_jobs_of(self, name: &SweepName) -> impl Iterator<Item = JobView> + use<'s> {
         let shown = |entry: &&JobEntry| matches!(entry.state, JobState::Running { .. } | JobState::Failed(_));

@@ -4,7 +4,7 @@ use super::{initial_weights, parent};
 use crate::diagnostics::Diagnostic;
 use crate::input::Declaration;
 use crate::input::fields::{Fields, Record, Subject};
-use crate::input::node::MapEntry;
+use crate::input::node::{MapEntry, Value};
 use crate::input::problems::Problems;
 use crate::job::Configuration;
 use crate::methods::augment::{Augment, Normalize};
@@ -111,13 +111,21 @@ fn read_keys(fields: &mut Fields<'_>) -> Option<Configuration> {
 }
 
 /// A share of the training samples below 1, or a whole number of samples from 1.
+///
+/// A number with a decimal point or an exponent is a share: `1.0` is meant as all samples, and would hold out one.
 fn validation(fields: &mut Fields<'_>) -> f64 {
     let validation = fields.number("validation").at_least(0.0).or(0.0);
-    if validation > 1.0 && (validation.fract() != 0.0 || validation > f64::from(u32::MAX)) {
-        let label = "expected a share of at least 0 and below 1, or a whole number of samples".to_owned();
-        let place = fields.value_place("validation").unwrap_or_else(|| fields.place());
-        fields.problems().report(place, "`validation` is out of range".to_owned(), label, None);
-        return 0.0;
+    let Some(node) = fields.written("validation") else { return validation };
+    let most = f64::from(u32::MAX);
+    let share = matches!(node.value, Value::Float(_)) && !fields.problems().accepted_before();
+    if validation < 1.0 || validation.fract() == 0.0 && validation <= most && !share {
+        return validation;
     }
-    validation
+    let label = format!("expected a share below 1, or a whole number of samples up to {most}, found {node}");
+    let help = (validation.fract() == 0.0 && validation <= most).then(|| match validation {
+        1.0 => "all samples cannot be held out; write `1` to hold out one sample".to_owned(),
+        _ => format!("write `{validation:.0}` to hold out that many samples"),
+    });
+    fields.problems().report(node.span.clone(), "`validation` is out of range".to_owned(), label, help);
+    0.0
 }

@@ -4,6 +4,7 @@ use super::ancestry::{AncestryReader, Member};
 use super::checks::Checks;
 use super::combination::Combination;
 use super::configuration::MissingKeys;
+use super::duplicates::Duplicates;
 use super::file::File;
 use super::grid::{self, ExpandedAxis};
 use super::paths::{Paths, WrittenPath};
@@ -13,6 +14,8 @@ use super::sweep::Cell;
 use super::table::{self, CellsByPlace, Table};
 use crate::id::CellId;
 use crate::input::problems::Problems;
+use crate::job::Configuration;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -38,7 +41,8 @@ struct Collector<'a> {
     expanded: Expanded,
     /// The group of each cell, if there is a selection.
     group_of: Vec<CellId>,
-    ids: BTreeSet<CellId>,
+    /// Each cell with the position of its combination in the grid.
+    positions: BTreeMap<CellId, u64>,
     parent_ids: BTreeSet<CellId>,
     places: CellsByPlace,
     /// Two cells that share a place of the table.
@@ -55,15 +59,21 @@ impl<'a> Collector<'a> {
             checks: Checks::default(),
             expanded: Expanded::default(),
             group_of: Vec::new(),
-            ids: BTreeSet::new(),
+            positions: BTreeMap::new(),
             parent_ids: BTreeSet::new(),
             places: CellsByPlace::default(),
             shared_place: None,
         }
     }
 
-    /// Adds a cell and its parents, which follow it in `members`.
-    fn add(&mut self, members: Vec<Member>, problems: &mut Problems) {
+    /// Adds a cell and its parents, which follow it in `members`. `position` is that of its combination in the grid. Returns an
+    /// earlier position that has the same cell, and the configuration of both.
+    fn add(
+        &mut self,
+        members: Vec<Member>,
+        position: u64,
+        problems: &mut Problems,
+    ) -> Option<(u64, Box<Configuration>)> {
         for (i, Member { combination, configuration }) in members.into_iter().enumerate().rev() {
             let is_cell = i == 0;
             if self.rules_valid {
@@ -75,18 +85,24 @@ impl<'a> Collector<'a> {
                 if self.parent_ids.insert(id) {
                     self.expanded.parents.push(Cell { id, configuration: Arc::new(configuration) });
                 }
-            // Overrides may make two combinations equal; they are one cell.
-            } else if self.ids.insert(id) {
-                let index = self.expanded.cells.len();
-                let other = self.places.insert(&self.table.spec, &configuration, index);
-                let group = self.select.map(|select| select.group(&configuration));
-                // Candidates of one group may share a place: the best of them takes it.
-                let other = other.filter(|other| group.is_none() || self.group_of.get(*other) != group.as_ref());
-                self.group_of.extend(group);
-                self.shared_place = self.shared_place.or(other.map(|other| (other, index)));
-                self.expanded.cells.push(Cell { id, configuration: Arc::new(configuration) });
+                continue;
             }
+            match self.positions.entry(id) {
+                Entry::Occupied(earlier) => return Some((*earlier.get(), Box::new(configuration))),
+                Entry::Vacant(place) => {
+                    place.insert(position);
+                }
+            }
+            let index = self.expanded.cells.len();
+            let other = self.places.insert(&self.table.spec, &configuration, index);
+            let group = self.select.map(|select| select.group(&configuration));
+            // Candidates of one group may share a place: the best of them takes it.
+            let other = other.filter(|other| group.is_none() || self.group_of.get(*other) != group.as_ref());
+            self.group_of.extend(group);
+            self.shared_place = self.shared_place.or(other.map(|other| (other, index)));
+            self.expanded.cells.push(Cell { id, configuration: Arc::new(configuration) });
         }
+        None
     }
 
     /// Checks the cells as a whole. `valid` tells whether each of them is valid for itself.
@@ -118,10 +134,13 @@ pub(super) fn expand(file: &mut File, paths: &Paths, complete: bool, problems: &
     let base = Combination::new(base, paths);
     let mut collector = Collector::new(select.as_ref(), table, file.rules_valid, missing);
     let ancestry = AncestryReader { paths, missing, profile: profile_changes };
+    let mut duplicates = Duplicates::new(&axes, &base, ancestry);
     let mut all_excluded = true;
     let before = problems.reports();
+    let mut positions = 0..;
     // Whether the iteration stopped early does not matter: the problems found so far are reported.
     let _ = grid::cross(&axes, &base, &mut |written| {
+        let position = positions.next().unwrap_or_default();
         let mut combination = written.clone();
         apply_overrides(overrides, &mut combination);
         // Not `any`: every rule must see every combination.
@@ -134,7 +153,11 @@ pub(super) fn expand(file: &mut File, paths: &Paths, complete: bool, problems: &
         }
         all_excluded = false;
         profile_changes.iter().for_each(|(path, value)| combination.set(path, value));
-        collector.add(ancestry.read(combination, problems).unwrap_or_default(), problems);
+        let members = ancestry.read(combination, problems).unwrap_or_default();
+        // Overrides may make two combinations equal; they are one cell.
+        if let Some((earlier, configuration)) = collector.add(members, position, problems) {
+            duplicates.check([earlier, position], &configuration, overrides, problems);
+        }
         if problems.is_full() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     if !complete {
@@ -185,7 +208,7 @@ fn report_unmet(
         let mut note = |combination: &Combination| {
             for (name, path) in &paths {
                 if let Some(value) = combination.find(path) {
-                    values.entry(name.as_str()).or_default().insert(value);
+                    values.entry(name.as_str()).or_default().insert(value, problems);
                 }
             }
         };

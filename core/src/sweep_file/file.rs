@@ -1,7 +1,7 @@
 //! The top-level keys of a sweep file; the grid is not yet expanded.
 
 use super::configuration::MissingKeys;
-use super::grid::{self, Axis};
+use super::grid::{self, Axis, Grid};
 use super::paths::{Change, Paths};
 use super::profile::{self, Profile};
 use super::rules::{self, Rule};
@@ -10,7 +10,7 @@ use super::select::{self, SelectKey};
 use super::table::{self, Table};
 use crate::id::SweepName;
 use crate::input::fields::{Fields, Subject};
-use crate::input::node::{MapEntry, Node};
+use crate::input::node::{MapEntry, Node, Value};
 use crate::input::problems::Problems;
 use crate::input::yaml::Expected;
 use std::ops::Range;
@@ -44,6 +44,9 @@ pub(super) struct File {
 
 /// Reads the file with the value `root`.
 pub(super) fn read(root: &Node, paths: &Paths, problems: &mut Problems) -> Option<File> {
+    if root.value == Value::Invalid {
+        return None;
+    }
     let Some(entries) = root.entries() else {
         let label = format!("expected {}, found {}", EXPECTED.value, root.described());
         // Only the start: a list would be shown with all its lines.
@@ -67,7 +70,7 @@ pub(super) fn read_keys(fields: &mut Fields<'_>, paths: &Paths) -> Option<File> 
     let seeds = seeds(fields);
     let base = base(fields);
     fields.about("axes: paths and the values that each takes; their product is trained");
-    let (axes, refused) = grid::read(fields, paths);
+    let Grid { axes, refused, unreadable } = grid::read(fields, paths);
     let before = fields.problems().reports();
     fields.about("rules that change some combinations of the grid");
     let overrides = rules::overrides(fields, paths);
@@ -87,7 +90,7 @@ pub(super) fn read_keys(fields: &mut Fields<'_>, paths: &Paths) -> Option<File> 
     let profiles = profile::read(fields, name.as_ref(), &axes, paths);
     // An unknown key may hold what seems to be missing: `gird` for `grid`.
     let misplaced = fields.has_unknown() && fields.key_place("grid").is_none();
-    let missing = MissingKeys { span, excused: refused, all_excused: misplaced };
+    let missing = MissingKeys { span, excused: refused, all_excused: misplaced || unreadable };
     Some(File {
         name,
         description,

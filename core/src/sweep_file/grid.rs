@@ -3,11 +3,14 @@
 use super::combination::Combination;
 use super::paths::{Paths, WrittenPath};
 use crate::input::fields::{Fields, items};
-use crate::input::node::{MapEntry, Node, Value};
+use crate::input::node::{MapEntry, Node, Value, has_rejected};
 use crate::input::problems::{Problems, nearest};
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::rc::Rc;
+
+/// The remedy for a value that is given twice.
+pub(super) const REMEDY: &str = "remove one of the two; `seeds` sets how often each cell is trained";
 
 /// A path and the values that it takes.
 #[derive(Clone, Debug)]
@@ -19,12 +22,22 @@ pub(super) struct Axis {
     pub(super) length: u128,
 }
 
-/// Reads the axes, and the keys of the configuration that rejected axes would have set.
-pub(super) fn read(fields: &mut Fields<'_>, paths: &Paths) -> (Vec<Axis>, Vec<String>) {
-    let Some(node) = fields.node("grid") else { return Default::default() };
+/// The axes of a grid.
+#[derive(Debug, Default)]
+pub(super) struct Grid {
+    pub(super) axes: Vec<Axis>,
+    /// Keys of the configuration that rejected axes would have set.
+    pub(super) refused: Vec<String>,
+    /// Whether there are axes that could not be read at all.
+    pub(super) unreadable: bool,
+}
+
+/// Reads the axes.
+pub(super) fn read(fields: &mut Fields<'_>, paths: &Paths) -> Grid {
+    let Some(node) = fields.node("grid") else { return Grid::default() };
     let Some(entries) = node.entries() else {
         fields.unexpected("grid", node, "a map of paths and lists of values, such as `loss: [cce, mae]`", None);
-        return Default::default();
+        return Grid { unreadable: true, ..Grid::default() };
     };
     if entries.is_empty() {
         let help = Some("remove `grid` to train `base` alone".to_owned());
@@ -33,7 +46,7 @@ pub(super) fn read(fields: &mut Fields<'_>, paths: &Paths) -> (Vec<Axis>, Vec<St
     }
     let mut axes: Vec<Axis> = Vec::new();
     let mut refused = Vec::new();
-    for (key, node) in entries {
+    for (key, node) in entries.iter().filter(|(key, _)| !key.rejected) {
         let path = paths.check(&key.name, &key.span, fields.problems());
         let items = items(fields, &key.name, node, "a list of values");
         let (Some(path), Some(items)) = (path, items) else {
@@ -58,7 +71,7 @@ pub(super) fn read(fields: &mut Fields<'_>, paths: &Paths) -> (Vec<Axis>, Vec<St
         }
         axes.push(Axis { path, values, length });
     }
-    (axes, refused)
+    Grid { axes, refused, unreadable: has_rejected(entries) }
 }
 
 /// The keys and values of the maps among `values`.
@@ -66,14 +79,26 @@ fn map_entries(values: &[Rc<Node>]) -> impl Iterator<Item = &MapEntry> {
     values.iter().filter_map(|value| value.entries()).flatten()
 }
 
+/// "`loss` already has the value `gce` in line 12".
+pub(super) fn already(path: &str, first: &Node, problems: &Problems) -> String {
+    format!("`{path}` already has the value `{}` in line {}", first.brief(), problems.line_of(first.span.start))
+}
+
 /// A repeated value would make two equal cells.
+///
+/// This finds the same values as written; the module `duplicates` finds those with the same meaning, in a file without other problems.
 fn reject_repetition(path: &str, values: &[Rc<Node>], problems: &mut Problems) {
+    if problems.accepted_before() {
+        return;
+    }
     let mut seen: BTreeMap<String, &Node> = BTreeMap::new();
     for value in values {
         if let Some(first) = seen.insert(value.fingerprint(), value) {
-            let label = format!("`{path}` already has the value `{}`", first.brief());
-            let help = Some("remove one of the two; `seeds` sets how often each cell is trained".to_owned());
-            problems.report(value.span.clone(), "a value is given twice".to_owned(), label, help);
+            let mut label = already(path, first, problems);
+            if first.brief() != value.brief() {
+                label += &format!(", which equals `{}`", value.brief());
+            }
+            problems.report(value.span.clone(), "a value is given twice".to_owned(), label, Some(REMEDY.to_owned()));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! - `reader`: the entry points. `file`, `seeds`, `grid`, `rules`, `select`, `table`, `profile` each read a part of the file.
 //! - `configuration`, `initial_weights`, `parent`: one combination of the grid becomes one configuration. `paths` lists the
 //!   paths that a file may use. `checks` applies the rules across keys.
-//! - `expand`: the grid becomes cells; `ancestry` adds the parents of each; `selection` decides which are trained under every seed.
+//! - `expand`: the grid becomes cells; `duplicates` finds those that are written twice; `ancestry` adds the parents of each; `selection` decides which are trained under every seed.
 //! - `schema`: the JSON Schema, from the same declarations.
 //! - `published`: files of published results, written in the same language.
 //!
@@ -14,6 +14,7 @@ mod ancestry;
 mod checks;
 mod combination;
 mod configuration;
+mod duplicates;
 mod expand;
 mod file;
 mod grid;
@@ -34,7 +35,7 @@ mod table;
 
 pub use path::Path;
 pub use published::{Condition, Protocol, Published, PublishedResult, Spread, read_published};
-pub use reader::{MAX_JOBS, Sweeps, read, read_all};
+pub use reader::{MAX_JOBS, Sweeps, read, read_all, read_stored};
 pub use schema::schema;
 pub use selection::{Decision, Trial};
 pub use sweep::{Cell, Divergence, Select, Std, Sweep, TableSpec};

@@ -111,7 +111,7 @@ impl Paths {
 
     /// The path `name`, which exists, written at `span`.
     pub(super) fn written(&self, name: &str, span: &Range<usize>) -> WrittenPath {
-        let keys = name.split('.').map(|key| Key { name: Rc::from(key), span: span.clone() }).collect();
+        let keys = name.split('.').map(|key| Key::new(key, span.clone())).collect();
         WrittenPath { keys, name: name.to_owned(), tag: self.tags.get(name).copied() }
     }
 
@@ -145,7 +145,7 @@ impl WrittenPath {
 fn long_form(tag: Option<&'static str>, node: &Rc<Node>) -> Rc<Node> {
     match (tag, &node.value) {
         (Some(tag), Value::Text(_)) => {
-            let tag = Key { name: Rc::from(tag), span: node.span.clone() };
+            let tag = Key::new(tag, node.span.clone());
             Rc::new(Node::new(node.span.clone(), Value::Map(vec![(tag, Rc::clone(node))])))
         }
         _ => Rc::clone(node),

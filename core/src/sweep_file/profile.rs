@@ -47,6 +47,9 @@ fn read_one(
     paths: &Paths,
 ) -> Option<Profile> {
     const EXPECTED: &str = "a map with `seeds`, `grid`, `overrides`, `exclude` or `set`";
+    if key.rejected {
+        return None;
+    }
     let whole = format!("{}-{}", sweep.map_or("sweep", SweepName::as_str), key.name);
     if let Err(error) = whole.parse::<SweepName>() {
         let label = format!("its sweep would be named `{whole}`; expected {}", error.expected());
@@ -83,7 +86,7 @@ fn read_one(
 pub(super) fn read_keys(keys: &mut Fields<'_>, name: &Key, paths: &Paths) -> Profile {
     let seeds = keys.node("seeds").map(|node| seeds::read(keys, node));
     keys.about("replaces the values of these axes");
-    let (axes, _) = grid::read(keys, paths);
+    let axes = grid::read(keys, paths).axes;
     keys.about("applied after the file's own overrides");
     let overrides = rules::overrides(keys, paths);
     keys.about("applied in addition to the file's own exclusions");

@@ -44,7 +44,19 @@ impl Sweeps {
 /// # Errors
 /// All problems of the file, in the order of their places.
 pub fn read_all(text: &str, max_jobs: u64) -> Result<Sweeps, Vec<Problem>> {
-    let mut problems = Problems::default();
+    read_with(Problems::default(), text, max_jobs)
+}
+
+/// As [`read_all`], for a sweep file from a store. It may have been submitted to an earlier version, which refused less: what only later
+/// versions refuse is accepted, with its meaning of then.
+///
+/// # Errors
+/// All problems of the file, in the order of their places.
+pub fn read_stored(text: &str, max_jobs: u64) -> Result<Sweeps, Vec<Problem>> {
+    read_with(Problems::of_stored_file(), text, max_jobs)
+}
+
+fn read_with(mut problems: Problems, text: &str, max_jobs: u64) -> Result<Sweeps, Vec<Problem>> {
     match checked(text, max_jobs, &mut problems) {
         Some(sweeps) if problems.reports() == 0 => Ok(sweeps),
         _ => Err(problems.into_sorted()),

@@ -129,6 +129,10 @@ fn conditions(node: &Node, paths: &Paths, problems: &mut Problems) -> Option<Vec
             let label = "expected at least one value".to_owned();
             problems.report(value.span.clone(), format!("`{}` is an empty list", path.name), label, None);
         }
+        // What a reported value would match is unknown.
+        if alternatives.iter().any(|node| node.holds_invalid()) {
+            problems.note_derived();
+        }
         let alternatives = alternatives.iter().map(|node| Alternative { node: Rc::clone(node), met: false }).collect();
         conditions.push(Condition { path, alternatives });
     }
@@ -157,6 +161,11 @@ impl Rule {
     /// Applies the changes of the rule.
     pub(super) fn apply(&self, combination: &mut Combination) {
         self.set.iter().for_each(|(path, value)| combination.set(path, value));
+    }
+
+    /// The paths that the rule sets.
+    pub(super) fn changed(&self) -> impl Iterator<Item = &WrittenPath> {
+        self.set.iter().map(|(path, _)| path)
     }
 
     /// Whether the rule and each of its values have matched a combination, or need not.
@@ -193,6 +202,10 @@ impl Rule {
         problems: &mut Problems,
     ) {
         for (path, alternative) in self.unmet() {
+            // A value that was reported may be meant to be this one.
+            if values(path).any_reported {
+                continue;
+            }
             let title = format!("no job has `{}: {}`", path.name, alternative.node.brief());
             // For a name list names, for a map list maps.
             let values = values(path);
@@ -217,14 +230,17 @@ pub(super) struct OccurringValues {
     whole: BTreeSet<String>,
     /// The same, with methods reduced to their names.
     names: BTreeSet<String>,
+    /// Whether a problem of one of them was reported.
+    any_reported: bool,
 }
 
 impl OccurringValues {
     /// Adds a value.
-    pub(super) fn insert(&mut self, value: &Node) {
+    pub(super) fn insert(&mut self, value: &Node, problems: &Problems) {
         // Far more than a message shows; a path may have as many values as there are jobs.
         const MOST: usize = 1000;
         if self.whole.len() < MOST {
+            self.any_reported |= problems.any_within(&value.span);
             self.whole.insert(value.brief());
             self.names.insert(value.tag().map_or_else(|| value.brief(), str::to_owned));
         }

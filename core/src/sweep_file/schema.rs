@@ -11,7 +11,6 @@ use crate::input::fields::{Fields, Record};
 use crate::input::json_schema::{Context, definition, list_of, map, one_or_several, value};
 use crate::input::node::Key;
 use serde_json::{Map, Value, json};
-use std::rc::Rc;
 
 /// The JSON Schema (draft 7) of sweep files.
 pub fn schema() -> Value {
@@ -19,7 +18,7 @@ pub fn schema() -> Value {
     let paths = Paths::new(&configuration);
     let file = keys(|fields| _ = file::read_keys(fields, &paths));
     let profile = keys(|fields| {
-        let name = Key { name: Rc::from("profile"), span: 0..0 };
+        let name = Key::new("profile", 0..0);
         _ = profile::read_keys(fields, &name, &paths);
     });
     let values = PathValues { configuration: &configuration, paths: &paths };

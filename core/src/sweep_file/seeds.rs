@@ -40,10 +40,14 @@ pub(super) fn read(fields: &mut Fields<'_>, node: &Node) -> Seeds {
             let mut seeds = Vec::new();
             let mut seen = BTreeSet::new();
             for item in items(fields, "seeds", node, EXPECTED).unwrap_or_default() {
+                let before = fields.problems().reports();
                 let seed = integer(fields, "seeds", item, 0, i64::MAX as u64);
+                if fields.problems().reports() != before {
+                    continue;
+                }
                 if seen.insert(seed) {
                     seeds.push(seed);
-                } else if matches!(item.value, Value::Int(value) if value >= 0) {
+                } else {
                     let label = "a job is trained once under each seed".to_owned();
                     let title = format!("the seed {seed} is given twice");
                     fields.problems().report(item.span.clone(), title, label, Some("remove it here".to_owned()));

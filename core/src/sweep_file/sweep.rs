@@ -77,8 +77,15 @@ pub struct TableSpec {
     pub bold: usize,
     /// How seeds that diverged count.
     pub diverged: Divergence,
+    /// The decimals of printed numbers; `None` chooses them by unit and deviation.
+    pub decimals: Option<u8>,
     /// The name of the published results to compare with.
     pub reference: Option<String>,
+}
+
+impl TableSpec {
+    /// The most decimals of printed numbers.
+    pub const MOST_DECIMALS: u8 = 10;
 }
 
 /// A standard deviation.

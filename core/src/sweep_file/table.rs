@@ -38,6 +38,7 @@ pub(super) struct Keys {
     std: Std,
     bold: usize,
     diverged: Divergence,
+    decimals: Option<u8>,
     reference: Option<String>,
 }
 
@@ -54,7 +55,7 @@ pub(super) fn read(fields: &mut Fields<'_>, axes: &[Axis], select: Option<&Selec
     };
     let place = fields.key_place("table").or_else(|| fields.key_place("grid")).unwrap_or(elsewhere);
     let mut table = Fields::new(entries, Subject("the table", None), place.clone(), fields.problems());
-    let Keys { rows, columns, metric, at, std, bold, diverged, reference } = read_keys(&mut table, paths);
+    let Keys { rows, columns, metric, at, std, bold, diverged, decimals, reference } = read_keys(&mut table, paths);
     let layout = table.key_place("rows").or_else(|| table.key_place("columns")).unwrap_or_else(|| place.clone());
     let metric_place = table.value_place("metric").unwrap_or_else(|| place.clone());
     let at_place = table.value_place("at").unwrap_or(place);
@@ -73,7 +74,7 @@ pub(super) fn read(fields: &mut Fields<'_>, axes: &[Axis], select: Option<&Selec
     let is_chosen = |axis: &&Axis| chosen.iter().any(|path| Path::dotted(&axis.path.name).0.starts_with(&path.0));
     let axes: Vec<&Axis> = axes.iter().filter(|axis| !is_chosen(axis)).collect();
     let (rows, columns) = with_defaults(rows, columns, &axes);
-    let spec = TableSpec { rows, columns, metric, at, std, bold, diverged, reference };
+    let spec = TableSpec { rows, columns, metric, at, std, bold, diverged, decimals, reference };
     Table { spec, layout, metric: metric_place, at: at_place, valid }
 }
 
@@ -105,9 +106,13 @@ pub(super) fn read_keys(table: &mut Fields<'_>, paths: &Paths) -> Keys {
     let policies: Vec<_> = Divergence::ALL.iter().map(|policy| (policy.name(), *policy)).collect();
     table.about("how seeds that diverge count: left out, with the epochs before, or as a failure of the sweep");
     let diverged = table.choice("diverged", &policies).or(Divergence::default());
+    table
+        .about("decimals of printed means and deviations; absent: 2 for per cent, else as many as the deviations need");
+    let most = u64::from(TableSpec::MOST_DECIMALS);
+    let decimals = table.integer("decimals").at_most(most).optional().map(|decimals| decimals as u8);
     table.about("name of published results to compare with");
     let reference = table.text("reference").optional().map(str::to_owned);
-    Keys { rows, columns, metric, at, std, bold, diverged, reference }
+    Keys { rows, columns, metric, at, std, bold, diverged, decimals, reference }
 }
 
 fn path_list(table: &mut Fields<'_>, key: &'static str, paths: &Paths) -> Option<Vec<WrittenPath>> {

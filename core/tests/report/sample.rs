@@ -38,6 +38,7 @@ pub fn sweep(losses: &[Loss], noises: &[Noise]) -> Sweep {
             std: Std::Sample,
             bold: 1,
             diverged: Divergence::Exclude,
+            decimals: None,
             reference: None,
         },
     }

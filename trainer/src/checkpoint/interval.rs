@@ -1,5 +1,6 @@
 //! How often a checkpoint is written.
 
+use plusminus_core::parse_duration;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
@@ -40,28 +41,29 @@ impl fmt::Display for CheckpointInterval {
     }
 }
 
+/// The longest time between checkpoints.
+const MOST: Duration = Duration::from_secs(365 * 86_400);
+
 /// The text is not an interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected a number of epochs or a time above 0, such as `10epochs`, `60s`, `5m` or `1h`")]
+#[error("expected a number of epochs or a time of at least a second, such as `10epochs`, `60s`, `1m30s` or `1h`")]
 pub struct InvalidCheckpointInterval;
 
 impl FromStr for CheckpointInterval {
     type Err = InvalidCheckpointInterval;
 
     fn from_str(text: &str) -> Result<Self, InvalidCheckpointInterval> {
-        let end = text.find(|c: char| !c.is_ascii_digit()).ok_or(InvalidCheckpointInterval)?;
-        let (number, unit) = text.split_at(end);
-        let seconds = |unit| {
-            let number: NonZeroU64 = number.parse().map_err(|_| InvalidCheckpointInterval)?;
-            number.checked_mul(unit).map(CheckpointInterval::Seconds).ok_or(InvalidCheckpointInterval)
-        };
-        match unit {
-            "epoch" | "epochs" => number.parse().map(CheckpointInterval::Epochs).map_err(|_| InvalidCheckpointInterval),
-            "s" => seconds(NonZeroU64::MIN),
-            "m" => seconds(const { NonZeroU64::new(60).expect("60 is not 0") }),
-            "h" => seconds(const { NonZeroU64::new(3_600).expect("3600 is not 0") }),
-            _ => Err(InvalidCheckpointInterval),
+        let epochs = text.strip_suffix("epochs").or_else(|| text.strip_suffix("epoch"));
+        if let Some(number) = epochs {
+            let plain = number.bytes().all(|byte| byte.is_ascii_digit());
+            let number = number.parse().ok().filter(|_| plain);
+            return number.map(CheckpointInterval::Epochs).ok_or(InvalidCheckpointInterval);
         }
+        // A number alone might be meant as epochs.
+        let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
+        let time = parse_duration(text).filter(|time| has_unit && *time <= MOST);
+        let seconds = time.and_then(|time| NonZeroU64::new(time.as_secs_f64().round() as u64));
+        seconds.map(CheckpointInterval::Seconds).ok_or(InvalidCheckpointInterval)
     }
 }
 
@@ -72,15 +74,35 @@ mod tests {
     #[test]
     fn epochs_and_times_are_parsed_and_displayed() {
         let displayed = |text: &str| text.parse::<CheckpointInterval>().map(|interval| interval.to_string());
-        for (text, expected) in
-            [("10epochs", "10epochs"), ("1epoch", "1epochs"), ("60s", "60s"), ("5m", "300s"), ("2h", "7200s")]
-        {
+        for (text, expected) in [
+            ("10epochs", "10epochs"),
+            ("1epoch", "1epochs"),
+            ("60s", "60s"),
+            ("5m", "300s"),
+            ("2h", "7200s"),
+            ("1m30s", "90s"),
+            ("1.5h", "5400s"),
+            ("1d", "86400s"),
+            ("1500ms", "2s"),
+        ] {
             assert_eq!(displayed(text), Ok(expected.to_owned()));
             assert_eq!(displayed(expected), Ok(expected.to_owned()), "the displayed form parses");
         }
         assert_eq!(CheckpointInterval::default().to_string(), "60s");
-        let invalid =
-            ["", "60", "s", "0s", "0epochs", "-1s", "1.5h", "10 epochs", "5d", "99999999999epochs", "+5s", "5ß"];
+        let invalid = [
+            "",
+            "60",
+            "s",
+            "0s",
+            "400ms",
+            "0epochs",
+            "+1epochs",
+            "-1s",
+            "10 epochs",
+            "366d",
+            "99999999999epochs",
+            "5ß",
+        ];
         for text in invalid.into_iter().chain(["18446744073709551615h"]) {
             assert_eq!(displayed(text), Err(InvalidCheckpointInterval), "{text}");
         }

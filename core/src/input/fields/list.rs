@@ -91,9 +91,11 @@ impl IncreasingField<'_, '_> {
         let Some(items) = items(fields, key, node, EXPECTED) else { return Vec::new() };
         let mut values: Vec<u32> = Vec::with_capacity(items.len());
         for item in items {
+            let before = fields.problems.reports();
             let value = integer(fields, key, item, 1, u64::from(u32::MAX)) as u32;
             match values.last() {
-                Some(last) if value <= *last && matches!(item.value, Value::Int(_)) => {
+                _ if fields.problems.reports() != before => {}
+                Some(last) if value <= *last => {
                     let label = format!("expected a number above {last}, found {item}");
                     fields.problems.report(item.span.clone(), format!("`{key}` does not increase"), label, None);
                 }

@@ -1,7 +1,7 @@
 //! The map that is read: its keys, unknown and missing ones, and the record of declarations.
 
 use super::super::declaration::{Declaration, Presence, Shape};
-use super::super::node::{Key, MapEntry, Node, Value, find, shortened};
+use super::super::node::{Key, MapEntry, Node, Value, find, has_rejected, shortened};
 use super::super::problems::{Problems, expected_one_of, nearest};
 use std::fmt;
 use std::ops::Range;
@@ -124,6 +124,11 @@ impl<'a> Fields<'a> {
         self.entries.iter().find(|(found, _)| &*found.name == key).map(|(found, _)| found.span.clone())
     }
 
+    /// The value of `key` as written.
+    pub(crate) fn written(&self, key: &str) -> Option<&'a Rc<Node>> {
+        find(self.entries, key)
+    }
+
     /// Where the value of `key` was written.
     pub(crate) fn value_place(&self, key: &str) -> Option<Range<usize>> {
         find(self.entries, key).map(|node| node.span.clone())
@@ -138,7 +143,11 @@ impl<'a> Fields<'a> {
 
     /// Drops the missing keys for which `excused` returns true.
     pub(crate) fn excuse(&mut self, excused: impl Fn(&str) -> bool) {
+        let before = self.missing.len();
         self.missing.retain(|(key, _)| !excused(key));
+        if self.missing.len() < before {
+            self.problems.note_derived();
+        }
     }
 
     /// Reports a value of `key` that has the wrong type.
@@ -191,6 +200,10 @@ impl<'a> Fields<'a> {
                 None => format!("unknown key `{name}`"),
             };
             problems.report(key.span.clone(), title, label, help);
+        }
+        if has_rejected(entries) && !missing.is_empty() {
+            problems.note_derived();
+            missing.clear();
         }
         for (key, expected) in missing {
             let label = format!("{subject} needs `{key}`: {expected}");

@@ -1,7 +1,7 @@
 //! Methods: a name with parameters, in three ways of writing.
 
 use super::super::declaration::{Presence, Shape, Variant};
-use super::super::node::{Node, Value};
+use super::super::node::{Node, Value, has_rejected};
 use super::super::problems::expected_one_of;
 use super::list::one_item_list;
 use super::map::{Fields, Record, Subject};
@@ -64,7 +64,15 @@ impl<'a> Fields<'a> {
             return Vec::new();
         };
         let Value::Seq(items) = &node.value else {
-            let help = (node.value != Value::Null).then(|| one_item_list(node));
+            let help = match &node.value {
+                Value::Null => None,
+                Value::Bool(false) => Some("write `[]`".to_owned()),
+                // Words for nothing, in YAML 1.1 and elsewhere.
+                Value::Text(text) if matches!(&*text.to_lowercase(), "no" | "off" | "n" | "false" | "none") => {
+                    Some("write `[]`".to_owned())
+                }
+                _ => Some(one_item_list(node)),
+            };
             self.unexpected(key, node, "a list", help);
             return Vec::new();
         };
@@ -80,6 +88,10 @@ impl<'a> Fields<'a> {
     ) -> Option<T> {
         let (name, entries, place) = match &node.value {
             Value::Text(name) => (&**name, &[][..], &node.span),
+            Value::Map(entries) if entries.first().is_some_and(|(key, _)| key.rejected) => {
+                self.problems.note_derived();
+                return None;
+            }
             Value::Map(entries) if !entries.is_empty() => (&*entries[0].0.name, entries.as_slice(), &entries[0].0.span),
             _ => {
                 let expected = expected_one_of(names.iter().copied());
@@ -133,6 +145,10 @@ impl<T> MethodField<'_, '_, T> {
             return None;
         };
         let Some(name_node) = node.get(tag) else {
+            if has_rejected(entries) {
+                fields.problems.note_derived();
+                return None;
+            }
             let help = names.last().map(|name| format!("for instance `{{{tag}: {name}, …}}`"));
             fields.problems.report(
                 node.span.clone(),

@@ -132,8 +132,7 @@ pub(super) fn number(fields: &mut Fields<'_>, key: &str, node: &Node, range: &Bo
     let expected = || format!("a number{range}");
     match node.number() {
         None => {
-            let quoted = node.text().filter(|text| text.trim().parse::<f64>().is_ok_and(f64::is_finite));
-            fields.unexpected(key, node, &expected(), quoted.map(without_quotes));
+            fields.unexpected(key, node, &expected(), number_in_text(node));
             range.placeholder()
         }
         Some(value) if !value.is_finite() => {
@@ -149,8 +148,21 @@ pub(super) fn number(fields: &mut Fields<'_>, key: &str, node: &Node, range: &Bo
     }
 }
 
-fn without_quotes(text: &str) -> String {
-    format!("remove the quotes: `{}`", text.trim())
+/// The remedy for a text that is a number but for its quotes, leading zeros or underscores.
+fn number_in_text(node: &Node) -> Option<String> {
+    let text = node.text()?.trim();
+    let (sign, digits) = text.split_at(usize::from(text.starts_with('-')));
+    let mut digits = digits.replace('_', "");
+    while digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit() {
+        digits.remove(0);
+    }
+    let number = format!("{sign}{digits}");
+    // Rust also reads words such as `inf` as numbers.
+    let is_number = digits.starts_with(|c: char| c.is_ascii_digit()) && number.parse().is_ok_and(f64::is_finite);
+    is_number.then(|| match node.plain {
+        Some(_) => format!("write `{number}`"),
+        None => format!("remove the quotes: `{number}`"),
+    })
 }
 
 /// "a whole number from 1 to 100000".
@@ -168,12 +180,11 @@ pub(crate) fn integer(fields: &mut Fields<'_>, key: &str, node: &Node, least: u6
             _ => fields.out_of_range(key, node, &expected, None),
         },
         Value::Float(value) if value.fract() == 0.0 && value.abs() < 1e15 => {
-            fields.unexpected(key, node, &expected, Some(format!("remove the decimal point: `{value:.0}`")));
+            let point = node.plain.as_ref().is_none_or(|written| written.contains('.'));
+            let remedy = if point { "remove the decimal point" } else { "write the number out" };
+            fields.unexpected(key, node, &expected, Some(format!("{remedy}: `{:.0}`", value + 0.0)));
         }
-        Value::Text(text) if text.trim().parse::<i64>().is_ok() => {
-            fields.unexpected(key, node, &expected, Some(without_quotes(text)));
-        }
-        _ => fields.unexpected(key, node, &expected, None),
+        _ => fields.unexpected(key, node, &expected, number_in_text(node)),
     }
     least
 }

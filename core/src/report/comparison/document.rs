@@ -41,7 +41,7 @@ pub(super) fn document(comparison: &Comparison) -> Document {
 
 fn precision(comparison: &Comparison) -> Precision {
     let ours = comparison.cells.iter().filter_map(|cell| Some((cell.ours.mean?, cell.ours.std)));
-    Precision::of(comparison.metric.unit(), &ours.collect::<Vec<_>>())
+    Precision::of(comparison.metric.unit(), comparison.decimals, &ours.collect::<Vec<_>>())
 }
 
 fn row(comparison: &Comparison, cell: &ComparedCell, precision: Precision, footnotes: &mut Footnotes) -> Vec<String> {

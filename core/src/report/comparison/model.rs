@@ -22,6 +22,9 @@ pub struct Comparison {
     pub metric: Metric,
     /// The epoch that the metric is taken from.
     pub at: EpochSelection,
+    /// The decimals of printed numbers; `None` chooses them by unit and deviation.
+    #[serde(skip)]
+    pub decimals: Option<u8>,
     /// The significance level α of the verdicts, 0 < α < 1.
     pub alpha: f64,
     /// The number of seeds of every cell of the sweep.
@@ -185,6 +188,7 @@ impl Comparison {
             title: table.title.clone(),
             metric: table.metric,
             at: table.at,
+            decimals: table.decimals,
             alpha,
             seeds: table.seeds.len(),
             counted: table.jobs.counted,

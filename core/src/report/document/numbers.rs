@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn small_numbers_are_printed_without_false_signs_or_digits() {
-        let share = Precision::of(Unit::Share, &[]);
+        let share = Precision::of(Unit::Share, None, &[]);
         assert_eq!([0.0123, -0.0123, 0.00001, -0.00001].map(|d| signed(d, share)), ["+1.23", "-1.23", "0.00", "0.00"]);
         assert_eq!([0.00004, 0.001, 0.0625, 1.0].map(p_value), ["<0.0001", "0.0010", "0.0625", "1.0000"]);
         assert_eq!([0.05, 0.95, 0.999, 0.1].map(per_cent), ["5", "95", "99.9", "10"]);

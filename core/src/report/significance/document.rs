@@ -14,7 +14,7 @@ pub(super) fn document(significance: &Significance) -> Document {
         let difference = pair.difference?;
         Some((difference, pair.interval.map(|interval| (interval.high - interval.low) / 4.0)))
     });
-    let precision = Precision::of(significance.metric.unit(), &deviations.collect::<Vec<_>>());
+    let precision = Precision::of(significance.metric.unit(), significance.decimals, &deviations.collect::<Vec<_>>());
     let (level, confidence) = (per_cent(significance.alpha), per_cent(1.0 - significance.alpha));
     let names = ["n", "difference", &format!("{confidence} % interval"), "p (t)", "Holm", "p (ranks)", "Holm"];
     let with_pairs = significance.problems.iter().filter(|problem| !problem.pairs.is_empty());

@@ -18,6 +18,9 @@ pub struct Significance {
     pub metric: Metric,
     /// The epoch that the metric is taken from.
     pub at: EpochSelection,
+    /// The decimals of printed differences; `None` chooses them by unit and deviation.
+    #[serde(skip)]
+    pub decimals: Option<u8>,
     /// The significance level α of the verdicts, 0 < α < 1.
     pub alpha: f64,
     /// The sweep's seeds.
@@ -129,6 +132,7 @@ impl Significance {
             title: table.title.clone(),
             metric: table.metric,
             at: table.at,
+            decimals: table.decimals,
             alpha,
             seeds: table.seeds.clone(),
             counted: table.jobs.counted,

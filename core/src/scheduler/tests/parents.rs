@@ -84,7 +84,10 @@ fn a_finished_job_that_becomes_a_parent_is_retrained_for_its_weights() {
     bench.join(1, 1, 2, &[]);
     bench.end(1, 10, 1, finished());
     let summary = bench.submit("a", [10, 11]);
-    assert_eq!(summary, SubmitSummary { jobs: 2, new: 1, finished: 0, requeued: 1, dropped: 0 });
+    assert_eq!(
+        summary,
+        SubmitSummary { jobs: 2, new: 1, finished: 0, requeued: 1, dropped: 0, ..SubmitSummary::default() }
+    );
     assert_eq!(assigned(&bench.end(1, 10, 2, leaving(&[EpochSelection::Final]))), [(1, 11, 1)]);
     // A sweep with all its results queues nothing.
     bench.end(1, 11, 1, finished());

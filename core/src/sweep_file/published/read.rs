@@ -244,7 +244,7 @@ fn conditions(key: &str, node: &Rc<Node>, fields: &mut Fields<'_>) -> Option<Vec
 /// The value as JSON. NaN and infinities become `null`: no configuration has them.
 fn json(node: &Node) -> serde_json::Value {
     match &node.value {
-        Value::Null => serde_json::Value::Null,
+        Value::Null | Value::Invalid => serde_json::Value::Null,
         Value::Bool(flag) => (*flag).into(),
         Value::Int(number) => (*number).into(),
         Value::Float(number) => (*number).into(),
