@@ -14,10 +14,16 @@ pub fn start(arguments: &Arguments) {
         _ => "trace",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(terminal::stderr_has_colour())
         .with_target(arguments.verbose > 1)
-        .init();
+        // A full disk behind standard error must not end the process: the report about a failed write would be written there, too.
+        .log_internal_errors(false);
+    match arguments.command {
+        // The daemon reads these lines and logs them again, with their level and a time.
+        Command::Runner(_) => lines.without_time().with_ansi(false).with_target(false).init(),
+        _ => lines.init(),
+    }
 }
