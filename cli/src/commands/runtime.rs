@@ -37,8 +37,9 @@ pub fn start(threads: Threads) -> Result<Runtime, CliError> {
         Threads::PerCore => (cores, 2),
         Threads::Few => (cores.min(2), 1),
     };
-    let started = probe_threads(workers + blocking).and_then(|()| build(workers, blocking));
-    started.or_else(|_| build(1, 1)).map_err(|error| CliError::NoThreads(shortage::describe("threads", &error)))
+    build(workers, blocking)
+        .or_else(|_| build(1, 1))
+        .map_err(|error| CliError::NoThreads(shortage::describe("threads", &error)))
 }
 
 fn build(workers: usize, blocking: usize) -> io::Result<Runtime> {

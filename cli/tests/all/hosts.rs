@@ -3,7 +3,7 @@
 use crate::common::{Answer, Daemon, Place, SMALL, eventually};
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Returns a command that starts `command` through `prefix`, with the same arguments, variables and directory.
@@ -18,6 +18,39 @@ fn through(prefix: &[&str], command: &Command) -> Command {
     }
     outer.current_dir(command.get_current_dir().unwrap());
     outer
+}
+
+/// A directory that can be replaced by a file and back, each in one step: a link.
+struct Directory<'a> {
+    place: &'a Place,
+    name: &'a str,
+}
+
+impl<'a> Directory<'a> {
+    fn new(place: &'a Place, name: &'a str) -> Self {
+        let directory = Directory { place, name };
+        fs::create_dir(directory.real()).unwrap();
+        directory.replace(&directory.real());
+        directory
+    }
+
+    fn real(&self) -> PathBuf {
+        self.place.path().join(format!("real-{}", self.name))
+    }
+
+    fn replace(&self, target: &Path) {
+        let [new, link] = ["new-link", self.name].map(|name| self.place.path().join(name));
+        symlink(target, &new).unwrap();
+        fs::rename(new, link).unwrap();
+    }
+
+    fn block(&self) {
+        self.replace(&self.place.file("in-the-way", ""));
+    }
+
+    fn release(&self) {
+        self.replace(&self.real());
+    }
 }
 
 fn refused(answer: &Answer, code: i32, words: &[&str]) {
@@ -59,21 +92,19 @@ fn directories_that_cannot_be_written_end_a_command_at_once() {
 fn trained_weights_wait_until_their_directory_can_be_written_again() {
     let place = Place::new();
     place.file("small.yaml", SMALL);
+    let weights = Directory::new(&place, "weights");
     let mut run = place.start(&["run", "small.yaml", "--weights", "weights", "--slots", "2"]);
     eventually("the sweep trains", || {
         place.state().join("worker/checkpoints").exists() && place.jobs("small", "running") > 0
     });
-    let [weights, aside] = ["weights", "aside"].map(|name| place.path().join(name));
-    fs::rename(&weights, &aside).unwrap();
-    fs::write(&weights, "in the way").unwrap();
+    weights.block();
     run.wait_for("the trained weights stay in memory until they can be saved");
     eventually("no further job is started", || place.jobs("small", "running") <= 2);
-    fs::remove_file(&weights).unwrap();
-    fs::rename(&aside, &weights).unwrap();
+    weights.release();
     let (code, log) = run.wait();
     assert_eq!(code, Some(0), "{log}");
     assert_eq!(place.query("SELECT max(attempts) || ' ' || sum(failures) FROM jobs"), "1 0", "no job trained twice");
-    assert_eq!(fs::read_dir(&weights).unwrap().count(), 4);
+    assert_eq!(fs::read_dir(weights.real()).unwrap().count(), 4);
     assert!(!log.contains("stay in memory"), "said once: {log}");
 }
 
@@ -90,12 +121,11 @@ fn a_run_says_when_finished_jobs_leave_no_weights() {
 fn warnings_of_runners_reach_the_user_of_run() {
     let place = Place::new();
     place.file("small.yaml", SMALL);
+    let checkpoints = Directory::new(&place, "checkpoints");
     let options = ["--checkpoints", "checkpoints", "--checkpoint-every", "1epochs", "--slots", "1"];
     let mut run = place.start(&[&["run", "small.yaml"][..], &options].concat());
     eventually("the sweep trains", || place.jobs("small", "running") > 0);
-    let checkpoints = place.path().join("checkpoints");
-    fs::rename(&checkpoints, place.path().join("aside")).unwrap();
-    fs::write(&checkpoints, "in the way").unwrap();
+    checkpoints.block();
     let log = run.wait_for("cannot write a checkpoint to ");
     let line = log.lines().last().unwrap();
     let of_a_job = |id: &str| line.contains(&format!("WARN job {}: ", &id[..8]));
@@ -141,7 +171,8 @@ fn as_limited_user(place: &Place, arguments: &[&str], limit: u32) -> Option<Comm
     if !possible.is_ok_and(|output| output.status.success()) {
         return None;
     }
-    let prefix: Vec<&str> = [&prefix[..], &["env", &format!("HOME={}", place.path().display())]].concat();
+    let home = format!("HOME={}", place.path().display());
+    let prefix = [&prefix[..], &["env", &home]].concat();
     let inner = place.plusminus(arguments);
     let mut copy = Command::new(&program);
     copy.args(inner.get_args()).envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));

@@ -7,6 +7,7 @@
 //! - `slots`: slots, and the runners that serve them.
 //! - `attempts`: attempts from assignment to report.
 //! - `rest`: rests of runners whose host lacks something.
+//! - `shortages`: starts and ends rests; closes the worker while weights cannot be saved.
 //! - `runners`: messages and exits of runners; stalled runners are killed.
 //!
 //! *Architecture invariants:* a runner never holds a lease longer than the one that the coordinator has confirmed. Nothing is reported of
@@ -19,6 +20,7 @@ mod lease;
 mod outbox;
 mod rest;
 mod runners;
+mod shortages;
 mod slots;
 #[cfg(test)]
 mod tests;
