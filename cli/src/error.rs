@@ -134,6 +134,15 @@ pub enum CliError {
     /// The worker process of `run` ended before its time.
     #[error("the worker process ended early ({0}); run again with -v to see its log")]
     WorkerEnded(String),
+    /// Another process has the state directory of `run`. The second field is the sweep.
+    #[error(
+        "the state directory {0} is in use by another `plusminus run` or coordinator; wait until it ends; or watch this \
+         sweep there, if it trains it: `plusminus watch {1} --state {0}`; or give another directory with --state"
+    )]
+    RunInUse(String, String),
+    /// The host cannot start the threads of this command.
+    #[error("{0}; raise the limit, or run fewer programs")]
+    NoThreads(String),
     /// The system refused an operation.
     #[error("{what}: {error}")]
     Io {
@@ -177,7 +186,7 @@ impl CliError {
                 ServerError::Store(_) => Exit::State,
                 ServerError::Serve(_) => Exit::Internal,
             },
-            CliError::Store(_) | CliError::Stalled(_) | CliError::Backup(_) => Exit::State,
+            CliError::Store(_) | CliError::Stalled(_) | CliError::Backup(_) | CliError::RunInUse(..) => Exit::State,
             CliError::Forget(ForgetError::UnknownSweep { .. }) | CliError::Resume(ResumeError::Refused(_)) => {
                 Exit::Unknown
             }
@@ -190,7 +199,10 @@ impl CliError {
                 | WorkerError::OtherName { .. }
                 | WorkerError::Limit(_),
             ) => Exit::State,
-            CliError::Worker(WorkerError::Cache { .. })
+            CliError::Worker(WorkerError::Unwritable(place)) if place.option == "--state" => Exit::State,
+            CliError::Worker(WorkerError::Unwritable(_) | WorkerError::Cache { .. }) => Exit::Usage,
+            CliError::Worker(WorkerError::NoThreads(_))
+            | CliError::NoThreads(_)
             | CliError::Coordinator(_)
             | CliError::WorkerEnded(_)
             | CliError::Io { .. } => Exit::Internal,

@@ -1,6 +1,6 @@
 //! Exit codes of the process, on which scripts may rely.
 //!
-//! Errors fall into three classes: a wrong command line (2, printed by clap), a request that the user can correct (3 to 7), and
+//! Errors fall into three classes: a wrong command line (2, mostly printed by clap), a request that the user can correct (3 to 7), and
 //! anything unexpected (70).
 
 use std::process::ExitCode;
@@ -12,6 +12,8 @@ pub enum Exit {
     Success = 0,
     /// The sweep has ended, and jobs failed or were cancelled, or diverged where `table.diverged` is `fail`.
     JobsFailed = 1,
+    /// The command line is wrong, or names a directory that cannot be written.
+    Usage = 2,
     /// The sweep file, or a file of published results, is wrong or cannot be read.
     SweepFile = 3,
     /// No coordinator answers.

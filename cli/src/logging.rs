@@ -30,11 +30,17 @@ pub fn start(arguments: &Arguments) {
             name => write!(writer, "{name}={}", display_text::line(&text)),
         }
     });
-    tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt()
         .fmt_fields(fields.delimited(" "))
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(terminal::stderr_has_colour())
         .with_target(arguments.verbose > 1)
-        .init();
+        // A full disk behind standard error must not end the process: the report about a failed write would be written there, too.
+        .log_internal_errors(false);
+    match arguments.command {
+        // The daemon reads these lines and logs them again, with their level and a time.
+        Command::Runner(_) => lines.without_time().with_ansi(false).with_target(false).init(),
+        _ => lines.init(),
+    }
 }

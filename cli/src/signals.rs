@@ -1,4 +1,4 @@
-//! Signals that ask the process to stop.
+//! Signals that ask the process to stop. Those that the process that started this one has set to be ignored stay ignored.
 
 use crate::exit::Exit;
 use std::future::Future;
@@ -23,16 +23,28 @@ pub async fn stop_requested_or(other: impl Future<Output = ()>) {
 
 #[cfg(unix)]
 async fn signalled() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::hangup())) {
-        (Ok(mut terminate), Ok(mut hangup)) => {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
-            }
+    use plusminus_worker::ignored_signals::Signal;
+    tokio::select! {
+        () = received(Signal::Terminate) => {}
+        () = received(Signal::Hangup) => {}
+        () = received(Signal::Interrupt) => {}
+    }
+}
+
+/// Completes when the signal arrives: never, if it is ignored.
+#[cfg(unix)]
+async fn received(signal: plusminus_worker::ignored_signals::Signal) {
+    use tokio::signal::unix::SignalKind;
+    // A handler would end that `nohup` and the shell's `&` protect this process.
+    if plusminus_worker::ignored_signals::is_ignored(signal) {
+        return std::future::pending().await;
+    }
+    match tokio::signal::unix::signal(SignalKind::from_raw(signal as i32)) {
+        Ok(mut signals) => drop(signals.recv().await),
+        Err(error) => {
+            tracing::warn!(%error, ?signal, "cannot wait for a signal: it ends this process at once");
+            std::future::pending().await
         }
-        _ => drop(tokio::signal::ctrl_c().await),
     }
 }
 

@@ -89,8 +89,9 @@ impl Coordinator {
         let (lease, lease_file) = (policy.lease, LeaseFile::open(state, policy.lease)?);
         policy.lease_before = lease_file.before;
         let (stop_driver, stopped) = oneshot::channel();
+        let trains_only = policy.only.clone();
         let (driver, handle, inbox) = Driver::new(store, policy, stopped)?;
-        let sweeps = Sweeps::new(handle.clone(), reader, sweep_file::MAX_JOBS);
+        let sweeps = Sweeps::new(handle.clone(), reader, sweep_file::MAX_JOBS, trains_only);
         let workers = Workers::new(handle, weights);
         let address_file = AddressFile::write(state, address)?;
         Ok(Coordinator {

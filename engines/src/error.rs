@@ -18,6 +18,8 @@ pub enum Cause {
     Memory,
     /// This host lacks something that another host may have, such as a usable GPU.
     Host,
+    /// The system cannot start the threads that the engine needs. The job is not at fault, and a retry may succeed.
+    Threads,
 }
 
 impl EngineError {
@@ -25,4 +27,10 @@ impl EngineError {
     pub fn new(message: impl Into<String>) -> Self {
         EngineError { message: message.into(), cause: Cause::Device }
     }
+}
+
+/// The error if a pool of `threads` threads cannot be started. The cause is the host, whatever the system's reason.
+pub(crate) fn no_threads(threads: usize, error: &rayon::ThreadPoolBuildError) -> EngineError {
+    let what = if threads == 1 { "a thread".to_owned() } else { format!("{threads} threads") };
+    EngineError { message: format!("cannot start {what}: {error}"), cause: Cause::Threads }
 }

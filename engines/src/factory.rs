@@ -1,6 +1,6 @@
 //! Makes engines and estimates their memory.
 
-use super::candle::CandleEngine;
+use super::candle::{self, CandleEngine};
 use super::cuda::{self, CudaEngine};
 use super::engine::Engine;
 use super::error::{Cause, EngineError};
@@ -108,10 +108,11 @@ pub fn device_loss_memory(loss: &DeviceLoss, classes: usize, samples: usize, bat
     cuda::loss_memory(loss, classes, samples, batch_size)
 }
 
-/// Whether this process can still train on a device. After some errors of a GPU, every further call in the same process fails.
+/// Whether this process can still train on a device. After some errors of a GPU, every further call in the same process fails; so does
+/// candle after its threads could not be started.
 pub fn is_usable(device: Device) -> bool {
     match device {
-        Device::Cpu => true,
+        Device::Cpu => candle::has_threads(),
         Device::Cuda(number) => plusminus_cuda::is_usable(number as usize),
     }
 }

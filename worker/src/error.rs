@@ -1,5 +1,6 @@
 //! Errors that prevent a worker from starting.
 
+use crate::probe::Unwritable;
 use plusminus_proto::convert::Invalid;
 use plusminus_proto::endpoint::BadUrl;
 use std::io;
@@ -32,6 +33,12 @@ pub enum WorkerError {
         /// The system's error.
         error: io::Error,
     },
+    /// A directory that the worker must write cannot be written.
+    #[error(transparent)]
+    Unwritable(#[from] Unwritable),
+    /// The host cannot start the threads of the worker.
+    #[error("{0}; raise the limit, or run fewer programs")]
+    NoThreads(String),
     /// Another worker uses the state directory.
     #[error("the state directory {0} is in use by another worker; stop that worker, or give another --state")]
     StateInUse(PathBuf),

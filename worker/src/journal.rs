@@ -5,6 +5,7 @@
 
 use crate::agent::OutboxEntry;
 use crate::error::WorkerError;
+use crate::shortage;
 use plusminus_proto::convert::required_attempt;
 use plusminus_proto::v1;
 use prost::Message;
@@ -75,7 +76,9 @@ impl Journal {
         let shared = Arc::new(Shared { pending: Mutex::new(pending), changed: Condvar::new() });
         let of_writer = Arc::clone(&shared);
         let writer = thread::Builder::new().name("outbox".into()).spawn(move || write(connection, &of_writer));
-        Ok((Journal { shared, writer: Some(writer.map_err(failed)?) }, entries))
+        let writer = writer
+            .map_err(|error| WorkerError::NoThreads(shortage::describe("the thread that writes the outbox", &error)))?;
+        Ok((Journal { shared, writer: Some(writer) }, entries))
     }
 
     /// Queues an entry to be written, in place of an earlier one with its number.

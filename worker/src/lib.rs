@@ -9,6 +9,9 @@
 //! - `link`: the connection to the coordinator, reopened whenever it breaks.
 //! - `weights`: the cache of parent weights and kept weights, and their transfers.
 //! - `clock`: the clock that the daemon and its runners share.
+//! - [`probe`]: tests at start which directories can be written.
+//! - [`shortage`]: describes a lack of processes, threads and open files.
+//! - [`ignored_signals`]: signals that stay ignored.
 //! - [`runner`]: the child processes, from both ends of the pipe.
 //!
 //! *Architecture invariants:* the daemon never trains, so a heartbeat is never late because of training. A crashed runner fails only its
@@ -20,9 +23,12 @@ pub mod daemon;
 pub mod equipment;
 mod error;
 pub mod host;
+pub mod ignored_signals;
 mod journal;
 mod link;
+pub mod probe;
 pub mod runner;
+pub mod shortage;
 pub mod state;
 mod weights;
 

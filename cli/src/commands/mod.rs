@@ -13,6 +13,7 @@ mod reinstate;
 mod resume;
 mod run;
 mod runner;
+mod runtime;
 mod schema;
 mod significance;
 mod status;
@@ -25,6 +26,7 @@ mod worker;
 use crate::arguments::{Arguments, Command};
 use crate::error::CliError;
 use crate::exit::Exit;
+use runtime::Threads;
 use std::future::Future;
 
 /// Runs the command.
@@ -33,35 +35,35 @@ use std::future::Future;
 /// Why the command failed.
 pub fn run(arguments: Arguments) -> Result<Exit, CliError> {
     match arguments.command {
-        Command::Run(run) => block_on(run::run(run, arguments.verbose)),
+        Command::Run(run) => block_on(Threads::PerCore, run::run(run, arguments.verbose)),
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema => schema::run(),
-        Command::Coordinator(arguments) => block_on(coordinator::run(arguments)),
-        Command::Worker(arguments) => block_on(worker::run(arguments)),
-        Command::Submit(arguments) => block_on(submit::run(arguments)),
-        Command::Status(arguments) => block_on(status::run(arguments)),
-        Command::Watch(arguments) => block_on(watch::run(arguments)),
-        Command::Table(arguments) => block_on(table::run(arguments)),
-        Command::Compare(arguments) => block_on(compare::run(arguments)),
-        Command::Significance(arguments) => block_on(significance::run(arguments)),
-        Command::Resume(arguments) => block_on(resume::run(arguments)),
-        Command::Reinstate(arguments) => block_on(reinstate::run(arguments)),
-        Command::Explain(arguments) => block_on(explain::run(arguments)),
+        Command::Coordinator(arguments) => block_on(Threads::PerCore, coordinator::run(arguments)),
+        Command::Worker(arguments) => block_on(Threads::Few, worker::run(arguments)),
+        Command::Submit(arguments) => block_on(Threads::Few, submit::run(arguments)),
+        Command::Status(arguments) => block_on(Threads::Few, status::run(arguments)),
+        Command::Watch(arguments) => block_on(Threads::Few, watch::run(arguments)),
+        Command::Table(arguments) => block_on(Threads::Few, table::run(arguments)),
+        Command::Compare(arguments) => block_on(Threads::Few, compare::run(arguments)),
+        Command::Significance(arguments) => block_on(Threads::Few, significance::run(arguments)),
+        Command::Resume(arguments) => block_on(Threads::Few, resume::run(arguments)),
+        Command::Reinstate(arguments) => block_on(Threads::Few, reinstate::run(arguments)),
+        Command::Explain(arguments) => block_on(Threads::Few, explain::run(arguments)),
         Command::Backup(arguments) => backup::back_up(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Forget(arguments) => forget::run(&arguments),
         Command::Gc(arguments) => forget::collect(&arguments),
-        Command::Cancel(arguments) => block_on(cancel::run(arguments)),
+        Command::Cancel(arguments) => block_on(Threads::Few, cancel::run(arguments)),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
         Command::Runner(arguments) => runner::run(arguments),
     }
 }
 
-fn block_on(command: impl Future<Output = Result<Exit, CliError>>) -> Result<Exit, CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| CliError::Io { what: "cannot start threads", error })?;
+/// Runs a command on a runtime for it.
+fn block_on(threads: Threads, command: impl Future<Output = Result<Exit, CliError>>) -> Result<Exit, CliError> {
+    let runtime = runtime::start(threads)?;
     let result = runtime.block_on(command);
     // A thread that reads standard input cannot be joined.
     runtime.shutdown_background();

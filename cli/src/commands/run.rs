@@ -9,7 +9,8 @@ use crate::exit::Exit;
 use crate::sweep_source::{SweepFile, SweepSource};
 use crate::{hints, logging, memory, outcome, signals, terminal};
 use plusminus_coordinator::answer::{AnswerError, AtRest, as_submitted};
-use plusminus_coordinator::{Coordinator, StoreError};
+use plusminus_coordinator::{Coordinator, ServerError, StoreError};
+use plusminus_core::job::Job;
 use plusminus_core::scheduler::Policy;
 use plusminus_core::sweep_file::Sweep;
 use plusminus_engines::Device;
@@ -18,6 +19,7 @@ use plusminus_worker::agent::Equipment;
 use plusminus_worker::equipment::describe;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, ChildStdin, Command};
@@ -30,11 +32,19 @@ const DELIVERY: Duration = Duration::from_secs(10);
 const DAY: Duration = Duration::from_secs(86_400);
 
 pub async fn run(arguments: RunArgs, verbose: u8) -> Result<Exit, CliError> {
+    worker::probe(&arguments.training, &arguments.supervision)?;
     let SweepFile { text, sweep } = find_sweep(&arguments).await?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     // Other sweeps of the state directory do not train now.
     let policy = Policy { only: Some(sweep.name.clone()), ..Policy::default() };
-    let coordinator = Coordinator::bind(listen, &arguments.state, policy).await?;
+    let bound = Coordinator::bind(listen, &arguments.state, policy).await;
+    let coordinator = bound.map_err(|error| match error {
+        ServerError::Store(StoreError::InUse(state)) => {
+            CliError::RunInUse(state.display().to_string(), sweep.name.to_string())
+        }
+        other => other.into(),
+    })?;
+    worker::probe_state(&arguments.state.join("worker"), None)?;
     let url = format!("http://{}", coordinator.address());
     let (stop, stopped) = oneshot::channel::<()>();
     let mut serving = tokio::spawn(coordinator.run(async {
@@ -85,6 +95,11 @@ async fn train(arguments: &RunArgs, verbose: u8, url: &str, text: &str, sweep: &
     let submitted = client.submit(text, sweep.name.as_str()).await?;
     submit::print(&submitted);
     hints::print(sweep);
+    if let Some(directory) = &arguments.training.weights
+        && let Some(note) = without_weights(directory, sweep, submitted.finished)
+    {
+        terminal::note(&note);
+    }
     let left = (submitted.jobs - submitted.finished) as usize;
     // Once hyper-parameters are selected, the selected cells have further jobs.
     let later = sweep.jobs_in_all().saturating_sub(submitted.jobs as usize);
@@ -114,6 +129,19 @@ async fn train(arguments: &RunArgs, verbose: u8, url: &str, text: &str, sweep: &
     }
     stop_worker(worker, stdin, arguments.supervision.grace + DELIVERY).await;
     finish(arguments, client, sweep, status).await
+}
+
+/// Tells that jobs have finished before, and left no weights in `directory`.
+fn without_weights(directory: &Path, sweep: &Sweep, finished: u64) -> Option<String> {
+    let saved = |job: &Job| directory.join(job.id().to_string()).join("final.safetensors").exists();
+    let saved = if finished == 0 { 0 } else { sweep.jobs().filter(saved).count() as u64 };
+    let missing = finished.checked_sub(saved).filter(|missing| *missing > 0)?;
+    let jobs = if missing == 1 { "1 job".to_owned() } else { format!("{missing} jobs") };
+    Some(format!(
+        "{jobs} had finished before: no weights of them are written to {}, because finished jobs are not trained again; to \
+         train them for their weights, run the sweep with another --state",
+        directory.display()
+    ))
 }
 
 /// Prints the table of the sweep, if it has ended.

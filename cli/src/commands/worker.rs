@@ -12,16 +12,22 @@ use plusminus_trainer::checkpoint::CheckpointInterval;
 use plusminus_worker::agent::Equipment;
 use plusminus_worker::equipment::{DeviceSelection, Devices, Inventory};
 use plusminus_worker::host::{Host, SlotRequest};
+use plusminus_worker::probe::Place;
 use plusminus_worker::runner::RunnerOptions;
+use plusminus_worker::shortage;
 use plusminus_worker::{Options, StateDirectory, WorkerError};
 use std::ffi::OsString;
+use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Read;
-use std::path::PathBuf;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 pub async fn run(arguments: WorkerArgs) -> Result<Exit, CliError> {
+    probe(&arguments.training, &arguments.supervision)?;
+    // Before the worker connects: it must not find out later that it cannot notice the end of `run`.
+    let input_closed = if arguments.attached { Some(standard_input_closed()?) } else { None };
     // A worker cannot know the number of its future jobs, nor their memory.
     let equipment = equip(&arguments.resources, &arguments.training, None, |_| None).await?;
     let devices: Vec<_> = equipment.iter().map(|equipment| equipment.device.clone()).collect();
@@ -31,6 +37,7 @@ pub async fn run(arguments: WorkerArgs) -> Result<Exit, CliError> {
     }
     let patience = arguments.patience;
     let state = open_state(arguments.state, arguments.name.as_deref(), patience).await?;
+    probe_state(state.path(), arguments.cache.as_deref())?;
     let SupervisionArgs { stall, grace, checkpoints, checkpoint_every } = arguments.supervision;
     let options = Options {
         coordinator: arguments.coordinator,
@@ -45,12 +52,10 @@ pub async fn run(arguments: WorkerArgs) -> Result<Exit, CliError> {
         checkpoints,
         runner: runner_options(&arguments.training, checkpoint_every)?,
     };
-    let attached = arguments.attached;
     let stop = async move {
-        if attached {
-            signals::stop_requested_or(standard_input_closed()).await;
-        } else {
-            signals::stop_requested().await;
+        match input_closed {
+            Some(closed) => signals::stop_requested_or(closed).await,
+            None => signals::stop_requested().await,
         }
     };
     plusminus_worker::run(options, stop).await?;
@@ -172,14 +177,83 @@ fn new_name() -> String {
     format!("{host}-{}-{random:04x}", std::process::id())
 }
 
-/// Completes when standard input is closed.
-async fn standard_input_closed() {
+/// Tests the directories that the options name and that runners must write, before anything is trained.
+///
+/// # Errors
+/// If one of them cannot be written.
+pub fn probe(training: &TrainingArgs, supervision: &SupervisionArgs) -> Result<(), WorkerError> {
+    let weights = training.weights.as_deref().map(|directory| ("the directory for weights", "--weights", directory));
+    let checkpoints = supervision.checkpoints.as_deref();
+    let checkpoints = checkpoints.map(|directory| ("the directory for checkpoints", "--checkpoints", directory));
+    probe_all(weights.into_iter().chain(checkpoints))
+}
+
+/// Tests the directories that are in the worker's state directory unless options name others.
+///
+/// # Errors
+/// If one of them cannot be written.
+pub fn probe_state(state: &Path, cache: Option<&Path>) -> Result<(), WorkerError> {
+    let (own_cache, checkpoints) = (state.join("cache"), state.join("checkpoints"));
+    let what = "the worker's state directory";
+    let of_state = [state, &checkpoints].map(|directory| (what, "--state", directory));
+    let cache =
+        cache.map_or((what, "--state", &*own_cache), |cache| ("the directory for kept weights", "--cache", cache));
+    probe_all(of_state.into_iter().chain([cache]))
+}
+
+fn probe_all<'a>(places: impl IntoIterator<Item = (&'static str, &'static str, &'a Path)>) -> Result<(), WorkerError> {
+    for (what, option, directory) in places {
+        Place { what, option, directory }.probe()?;
+    }
+    Ok(())
+}
+
+/// Returns a future that completes when standard input is closed.
+///
+/// # Errors
+/// If standard input is no pipe, and the thread that reads it cannot be started.
+fn standard_input_closed() -> Result<impl Future<Output = ()>, CliError> {
     let (sender, closed) = tokio::sync::oneshot::channel();
-    thread::spawn(move || {
-        let mut stdin = std::io::stdin().lock();
-        let mut unused = [0; 64];
-        while matches!(stdin.read(&mut unused), Ok(1..)) {}
-        let _ = sender.send(());
-    });
-    let _ = closed.await;
+    #[cfg(unix)]
+    let sender = {
+        use std::os::fd::AsFd;
+        use tokio::net::unix::pipe::Receiver;
+        let pipe = std::io::stdin().as_fd().try_clone_to_owned().and_then(Receiver::from_owned_fd);
+        match pipe {
+            Ok(pipe) => {
+                // Without a thread: the limit of processes may leave none.
+                tokio::spawn(async move {
+                    let mut unused = [0; 64];
+                    loop {
+                        if pipe.readable().await.is_err() {
+                            break;
+                        }
+                        match pipe.try_read(&mut unused) {
+                            Ok(0) => break,
+                            Ok(_) => {}
+                            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                            Err(_) => break,
+                        }
+                    }
+                    let _ = sender.send(());
+                });
+                None
+            }
+            Err(_) => Some(sender),
+        }
+    };
+    #[cfg(not(unix))]
+    let sender = Some(sender);
+    if let Some(sender) = sender {
+        let read = move || {
+            let mut stdin = std::io::stdin().lock();
+            let mut unused = [0; 64];
+            while matches!(stdin.read(&mut unused), Ok(1..)) {}
+            let _ = sender.send(());
+        };
+        let started = thread::Builder::new().name("input".into()).spawn(read);
+        started
+            .map_err(|error| CliError::NoThreads(shortage::describe("a thread that reads standard input", &error)))?;
+    }
+    Ok(async move { drop(closed.await) })
 }

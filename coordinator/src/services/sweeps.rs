@@ -24,11 +24,13 @@ pub(crate) struct Sweeps {
     driver: DriverHandle,
     reader: Arc<Mutex<Reader>>,
     max_jobs: u64,
+    /// The only sweep that is trained, if any.
+    trains_only: Option<SweepName>,
 }
 
 impl Sweeps {
-    pub fn new(driver: DriverHandle, reader: Reader, max_jobs: u64) -> Self {
-        Sweeps { driver, reader: Arc::new(Mutex::new(reader)), max_jobs }
+    pub fn new(driver: DriverHandle, reader: Reader, max_jobs: u64, trains_only: Option<SweepName>) -> Self {
+        Sweeps { driver, reader: Arc::new(Mutex::new(reader)), max_jobs, trains_only }
     }
 
     async fn submit_to_driver(&self, submitted: SubmittedSweep) -> Result<SubmitSummary, Status> {
@@ -73,6 +75,7 @@ impl SweepService for Sweeps {
             dropped: summary.dropped as u64,
             replaced: summary.replaced as u64,
             replaced_finished: summary.replaced_finished as u64,
+            trains_only: self.trains_only.as_ref().map_or_else(String::new, SweepName::to_string),
         }))
     }
 

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// From this version of the schema on, rows have checksums.
-const CHECKSUMS: u32 = 4;
+pub(super) const CHECKSUMS: u32 = 4;
 /// The jobs of the sweep `?1` that finished, or completed epochs before they diverged.
 const JOBS: &str = "FROM sweeps
                     JOIN sweep_jobs ON sweep_jobs.sweep = sweeps.ordinal
@@ -88,13 +88,17 @@ fn computed(
             let [attempt, at] = [row.get(3)?, row.get(4)?];
             EpochRow { attempt, epoch: epoch.into(), at, measurements }.check(job, checksum)?;
         }
-        // Metrics of other versions may be among them.
-        let all: BTreeMap<Cow<'_, str>, Option<f64>> = serde_json::from_str(measurements).map_err(unreadable)?;
-        let needed = [metric, Metric::ValidationLoss].map(|metric| Some((metric, (*all.get(metric.name())?)?)));
-        jobs.entry(job).or_default().push((epoch, needed.into_iter().flatten().collect()));
+        jobs.entry(job).or_default().push((epoch, needed(measurements, metric)?));
     }
     let value = |epochs: Vec<_>| selected(&epochs, metric, at).map(|selected| selected.value);
     Ok(jobs.into_iter().filter_map(|(job, epochs)| Some((job, value(epochs)?))).collect())
+}
+
+/// The metric and the validation loss among the stored measurements of an epoch. Metrics of other versions may be among them.
+pub(super) fn needed(measurements: &str, metric: Metric) -> Result<Measurements> {
+    let all: BTreeMap<Cow<'_, str>, Option<f64>> = serde_json::from_str(measurements).map_err(unreadable)?;
+    let needed = [metric, Metric::ValidationLoss].map(|metric| Some((metric, (*all.get(metric.name())?)?)));
+    Ok(needed.into_iter().flatten().collect())
 }
 
 fn unreadable(error: serde_json::Error) -> rusqlite::Error {

@@ -1,10 +1,12 @@
 //! Metric values of single jobs, whichever sweep lists them.
 
+use super::checksum::{EpochRow, ResultRow};
 use super::error::StoreError;
 use super::read::Reader;
+use super::values::{CHECKSUMS, needed};
 use plusminus_core::id::JobId;
 use plusminus_core::metric::{EpochSelection, Measurements, Metric, selected};
-use rusqlite::{OptionalExtension, Result, params};
+use rusqlite::{OptionalExtension, Result, Row, params};
 use std::collections::BTreeMap;
 
 impl Reader {
@@ -45,30 +47,43 @@ impl Reader {
         let Some((number, ending)): Option<(i64, String)> = found else { return Ok(None) };
         match at {
             EpochSelection::Final | EpochSelection::Best | EpochSelection::BestValidation => {
-                let select = "SELECT value FROM results WHERE job = ?1 AND at = ?2 AND metric = ?3";
-                let mut statement = self.connection.prepare_cached(select)?;
-                let value =
-                    statement.query_row(params![number, at.name(), metric.name()], |row| row.get(0)).optional()?;
-                Ok(value.flatten())
+                let checksum = if self.version < CHECKSUMS { "NULL" } else { "checksum" };
+                let select = format!("SELECT value, epoch, {checksum} FROM results WHERE job = ?1 AND at = ?2 AND metric = ?3");
+                let mut statement = self.connection.prepare_cached(&select)?;
+                let (at, metric) = (&*at.name(), metric.name());
+                let read = |row: &Row<'_>| {
+                    let value: Option<f64> = row.get(0)?;
+                    if let Some(checksum) = row.get(2)? {
+                        ResultRow { at, metric, epoch: row.get(1)?, value }.check(job, checksum)?;
+                    }
+                    Ok(value)
+                };
+                Ok(statement.query_row(params![number, at, metric], read).optional()?.flatten())
             }
             EpochSelection::BestValidationLoss | EpochSelection::LastMean(_) => {
-                let epochs = self.epochs_of_job(number, &ending, metric)?;
+                let epochs = self.epochs_of_job(job, number, &ending, metric)?;
                 Ok(selected(&epochs, metric, at).map(|selected| selected.value))
             }
         }
     }
 
     /// The metric and the validation loss of each epoch of the attempt that gave the job's result.
-    fn epochs_of_job(&self, number: i64, ending: &str, metric: Metric) -> Result<Vec<(u32, Measurements)>> {
-        let select = r#"SELECT epoch, json_extract(measurements, '$."' || ?3 || '"'), json_extract(measurements, '$."' || ?4 || '"')
-                        FROM epochs WHERE job = ?1 AND attempt = (
-                          SELECT max(attempt) FROM attempts WHERE attempts.job = ?1 AND ending = ?2)
-                        ORDER BY epoch"#;
-        let by = Metric::ValidationLoss;
-        let mut statement = self.connection.prepare_cached(select)?;
-        let rows = statement.query_map(params![number, ending, metric.name(), by.name()], |row| {
-            let values: [(Metric, Option<f64>); 2] = [(metric, row.get(1)?), (by, row.get(2)?)];
-            Ok((row.get(0)?, values.into_iter().filter_map(|(metric, value)| Some((metric, value?))).collect()))
+    fn epochs_of_job(&self, job: JobId, number: i64, ending: &str, metric: Metric) -> Result<Vec<(u32, Measurements)>> {
+        let checksum = if self.version < CHECKSUMS { "NULL" } else { "checksum" };
+        let select = format!(
+            "SELECT epoch, measurements, attempt, at, {checksum}
+             FROM epochs WHERE job = ?1 AND attempt = (
+               SELECT max(attempt) FROM attempts WHERE attempts.job = ?1 AND ending = ?2)
+             ORDER BY epoch"
+        );
+        let mut statement = self.connection.prepare_cached(&select)?;
+        let rows = statement.query_map(params![number, ending], |row| {
+            let (epoch, measurements): (u32, _) = (row.get(0)?, row.get_ref(1)?.as_str()?);
+            if let Some(checksum) = row.get(4)? {
+                let [attempt, at] = [row.get(2)?, row.get(3)?];
+                EpochRow { attempt, epoch: epoch.into(), at, measurements }.check(job, checksum)?;
+            }
+            Ok((epoch, needed(measurements, metric)?))
         })?;
         rows.collect()
     }

@@ -10,7 +10,7 @@ mod ops;
 
 use crate::batch::LossOfLogits;
 use crate::engine::{Checkpoint, Engine, Gradients};
-use crate::error::EngineError;
+use crate::error::{Cause, EngineError, no_threads};
 use crate::optimizer::Updater;
 use crate::weights::Weights;
 use crate::{gemm, tokens};
@@ -21,6 +21,7 @@ use plusminus_core::methods::networks::{Layer, Network};
 use plusminus_core::methods::optimizer::Optimizer;
 use plusminus_kernels::Instructions;
 use rand_chacha::ChaCha8Rng;
+use std::sync::OnceLock;
 
 /// The version of candle, which does not export it.
 const VERSION: &str = "0.11.1";
@@ -42,9 +43,33 @@ impl From<candle_core::Error> for EngineError {
     }
 }
 
+/// Starts candle's threads, unless they are running. Some of its operations use rayon's global pool, which panics if its threads cannot be
+/// started at its first use.
+///
+/// # Errors
+/// If the threads cannot be started. It cannot be tried again in this process: [`has_threads`] is false from then on.
+fn start_threads() -> Result<(), EngineError> {
+    let started = THREADS.get_or_init(|| {
+        match rayon::ThreadPoolBuilder::new().build_global() {
+            // Without a source, the error is that the pool is there already.
+            Err(error) if std::error::Error::source(&error).is_some() => Err(no_threads(1, &error).message),
+            _ => Ok(()),
+        }
+    });
+    started.clone().map_err(|message| EngineError { message, cause: Cause::Threads })
+}
+
+static THREADS: OnceLock<Result<(), String>> = OnceLock::new();
+
+/// Whether candle can train in this process: false after its threads could not be started.
+pub(super) fn has_threads() -> bool {
+    THREADS.get().is_none_or(Result::is_ok)
+}
+
 impl CandleEngine {
     /// An engine for `network` with these initial weights, on `device`.
     pub fn new(network: &Network, weights: Weights, optimizer: Optimizer, device: Device) -> Result<Self, EngineError> {
+        start_threads()?;
         let nodes = layers::nodes(network, weights.plan())?;
         let updater = Updater::new(optimizer, weights.plan().trained(), Instructions::best());
         let vocabulary = match network.layers.first() {

@@ -1,7 +1,7 @@
 //! The thread pool of one engine.
 
 use super::buffer::Scratch;
-use crate::error::EngineError;
+use crate::error::{EngineError, no_threads};
 use plusminus_kernels::Instructions;
 use rayon::ThreadPool;
 use rayon::prelude::*;
@@ -27,9 +27,7 @@ impl Threads {
     /// A pool of this many threads.
     pub fn new(threads: NonZeroUsize, instructions: Instructions) -> Result<Self, EngineError> {
         let pool = (threads.get() > 1).then(|| rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build());
-        let pool = pool.transpose().map_err(|error| {
-            EngineError::new(format!("cannot start {threads} threads: {error}; request fewer with --threads"))
-        })?;
+        let pool = pool.transpose().map_err(|error| no_threads(threads.get(), &error))?;
         Ok(Threads { pool, scratch: Mutex::default(), instructions })
     }
 

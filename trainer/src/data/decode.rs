@@ -10,6 +10,7 @@ use image::{DynamicImage, ImageReader, Limits};
 use plusminus_core::methods::dataset::ImageShape;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 /// The most pixels along a side of an image, so that a header cannot demand any amount of memory.
@@ -38,15 +39,28 @@ pub(super) fn all(
         return part(0, pixels);
     }
     thread::scope(|scope| {
+        let part = &part;
         let parts: Vec<_> = pixels
             .chunks_mut(share * length)
             .enumerate()
-            .map(|(i, pixels)| scope.spawn(move || part(i * share, pixels)))
+            .map(|(i, pixels)| {
+                let pixels = Arc::new(Mutex::new(pixels));
+                let decode = move |pixels: &Mutex<&mut [u8]>| {
+                    part(i * share, &mut pixels.lock().unwrap_or_else(PoisonError::into_inner))
+                };
+                let shared = Arc::clone(&pixels);
+                let started = thread::Builder::new().spawn_scoped(scope, move || decode(&shared));
+                // Without a thread, this one decodes the part below.
+                started.map_err(|_| move || decode(&pixels))
+            })
             .collect();
         // Waits for all threads, so that the error is the first one in the order of the files.
         let results: Vec<_> = parts
             .into_iter()
-            .map(|part| part.join().unwrap_or_else(|panicked| std::panic::resume_unwind(panicked)))
+            .map(|part| match part {
+                Ok(thread) => thread.join().unwrap_or_else(|panicked| std::panic::resume_unwind(panicked)),
+                Err(decode) => decode(),
+            })
             .collect();
         results.into_iter().collect()
     })

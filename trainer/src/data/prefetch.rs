@@ -3,6 +3,7 @@
 //! *Architecture invariant:* one thread makes all batches of a pass, in their order. Random draws therefore happen in the same order as
 //! without prefetching, and no result depends on which thread is faster.
 
+use std::io;
 use std::panic;
 use std::sync::mpsc;
 use std::thread;
@@ -17,7 +18,7 @@ pub(crate) const BUFFERS: usize = AHEAD + 1;
 /// thread. `work` receives each batch with its inputs, in the same order, on this thread. The first error of either ends the pass.
 ///
 /// [`BUFFERS`] buffers circulate: if all are full, the other thread sleeps until `work` has finished with one. The thread ends before
-/// this function returns. If it panics, so does this function.
+/// this function returns. If it panics, so does this function. If the system cannot start the thread, this thread makes the batches.
 ///
 /// # Errors
 /// The first error of `make` or `work`, in the order of the batches. `work` has received the batches before it and none after it.
@@ -34,17 +35,21 @@ pub(crate) fn for_each_batch<'s, E: Send>(
             // Cannot fail: the receiver is alive.
             let _ = emptied.send(Vec::new());
         }
-        let maker = scope.spawn(move || {
+        let making = &mut make;
+        let maker = move || {
             for batch in samples.chunks(size) {
                 // The channel is closed if `work` failed.
                 let Ok(mut inputs) = empty.recv() else { return };
-                let made = make(batch, &mut inputs);
+                let made = making(batch, &mut inputs);
                 let failed = made.is_err();
                 if full.send(made.map(|()| inputs)).is_err() || failed {
                     return;
                 }
             }
-        });
+        };
+        let Ok(maker) = spawn_maker(scope, maker) else {
+            return Ok(Pass::NotStarted);
+        };
         for batch in samples.chunks(size) {
             // The channel closes before the last batch only if the maker panicked.
             let Ok(inputs) = made.recv() else { break };
@@ -54,17 +59,59 @@ pub(crate) fn for_each_batch<'s, E: Send>(
             let _ = emptied.send(inputs);
         }
         maker.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
-        Ok(())
+        Ok(Pass::Done)
+    })
+    .and_then(|pass| match pass {
+        Pass::Done => Ok(()),
+        Pass::NotStarted => on_this_thread(samples, size, make, work),
+    })
+}
+
+/// Whether the thread that makes the batches was started.
+enum Pass {
+    Done,
+    NotStarted,
+}
+
+/// Starts the thread that makes the batches.
+fn spawn_maker<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    maker: impl FnOnce() + Send + 'scope,
+) -> io::Result<thread::ScopedJoinHandle<'scope, ()>> {
+    #[cfg(test)]
+    if tests::NO_THREADS.get() {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    thread::Builder::new().spawn_scoped(scope, maker)
+}
+
+/// Makes each batch just before the work on it.
+fn on_this_thread<'s, E>(
+    samples: &'s [usize],
+    size: usize,
+    mut make: impl FnMut(&[usize], &mut Vec<f32>) -> Result<(), E>,
+    mut work: impl FnMut(&'s [usize], &[f32]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut inputs = Vec::new();
+    samples.chunks(size).try_for_each(|batch| {
+        make(batch, &mut inputs)?;
+        work(batch, &inputs)
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
     use std::convert::Infallible;
     use std::panic::AssertUnwindSafe;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
+
+    thread_local! {
+        /// The system starts no thread for passes of this thread.
+        pub(super) static NO_THREADS: Cell<bool> = const { Cell::new(false) };
+    }
 
     /// Makes each sample's number its input.
     fn copy<E>(batch: &[usize], inputs: &mut Vec<f32>) -> Result<(), E> {
@@ -90,6 +137,17 @@ mod tests {
         assert_eq!(seen.iter().map(|(batch, _)| batch.len()).collect::<Vec<_>>(), [[5; 9].as_slice(), &[2]].concat());
         assert_eq!(seen.iter().flat_map(|(batch, _)| batch.clone()).collect::<Vec<_>>(), samples);
         assert_eq!(seen.iter().flat_map(|(_, inputs)| inputs.clone()).map(|i| i as usize).collect::<Vec<_>>(), samples);
+    }
+
+    #[test]
+    fn a_host_without_threads_makes_the_same_batches() {
+        let samples: Vec<usize> = (0..47).rev().collect();
+        let expected = seen(&samples, 5);
+        NO_THREADS.set(true);
+        assert_eq!(seen(&samples, 5), expected);
+        let failed = for_each_batch(&samples, 5, |_, _| Err("no input"), |_, _| Ok(()));
+        NO_THREADS.set(false);
+        assert_eq!(failed, Err("no input"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) fn engine_failure(error: EngineError) -> Failure {
         Cause::Device => FailureKind::Infrastructure,
         Cause::Memory => FailureKind::OutOfMemory,
         // The host lacks something that another may have: the retry is free.
-        Cause::Host => FailureKind::Preempted,
+        Cause::Host | Cause::Threads => FailureKind::Preempted,
     };
     Failure::new(kind, format!("the engine failed: {error}"))
 }

@@ -32,6 +32,13 @@ pub trait Observer {
         let _ = (epoch, measurements);
         ControlFlow::Continue(())
     }
+
+    /// Called after the training, when its weights cannot be saved for this reason. `Continue` asks for another try, and comes after a
+    /// pause; `Break` gives up.
+    fn waiting(&mut self, reason: &str) -> ControlFlow<()> {
+        let _ = reason;
+        ControlFlow::Break(())
+    }
 }
 
 /// Ignores everything.

@@ -21,7 +21,7 @@ impl Agent {
             return self.report_failure(attempt, FailureKind::Preempted, "the worker is draining");
         }
         if self.free_slots(now) <= self.queue.len() {
-            if self.runners.iter().any(|runner| runner.is_stuck(now)) {
+            if self.runners.iter().any(|runner| !runner.accepts(now)) {
                 return self.decline(attempt);
             }
             if self.slots.iter().any(|slot| slot.closed) {
@@ -37,15 +37,17 @@ impl Agent {
     pub(super) fn free_slots(&self, now: BootTime) -> usize {
         let free = |slot: &&Slot| {
             let occupied = slot.active.as_ref().is_some_and(|active| !active.revoked);
-            !occupied && !slot.closed && !self.runners[slot.runner].is_stuck(now)
+            !occupied && !slot.closed && self.runners[slot.runner].accepts(now)
         };
         self.slots.iter().filter(free).count()
     }
 
     /// A free slot, of the runner with the fewest active attempts.
-    fn free_slot(&self) -> Option<usize> {
-        let free =
-            |slot: &Slot| slot.active.is_none() && !slot.closed && self.runners[slot.runner].exit_deadline.is_none();
+    fn free_slot(&self, now: BootTime) -> Option<usize> {
+        let free = |slot: &Slot| {
+            let runner = &self.runners[slot.runner];
+            slot.active.is_none() && !slot.closed && runner.exit_deadline.is_none() && runner.accepts(now)
+        };
         let load = |slot: &Slot| {
             let neighbours = &self.slots[self.runners[slot.runner].slots.clone()];
             neighbours.iter().filter(|slot| slot.active.is_some()).count()
@@ -54,16 +56,16 @@ impl Agent {
         all.min_by_key(|(index, slot)| (load(slot), *index)).map(|(index, _)| index)
     }
 
-    /// Returns an attempt to the coordinator because the runner of its slot may never exit.
+    /// Returns an attempt to the coordinator because the runner of its slot may never exit, or rests.
     pub(super) fn decline(&mut self, attempt: AttemptId) {
-        let why = "no free slot: a runner of this worker was killed and has not exited";
+        let why = "no free slot: a runner of this worker was killed and has not exited, or cannot train at present";
         self.report_failure(attempt, FailureKind::Preempted, why);
     }
 
     /// Moves queued attempts into free slots.
-    pub(super) fn start_queued(&mut self) {
+    pub(super) fn start_queued(&mut self, now: BootTime) {
         while !self.queue.is_empty()
-            && let Some(index) = self.free_slot()
+            && let Some(index) = self.free_slot(now)
             && let Some((attempt, assignment)) = self.queue.pop_front()
         {
             self.start(index, attempt, assignment);
@@ -81,8 +83,8 @@ impl Agent {
         for neighbour in self.slots[slots].iter_mut().filter_map(|slot| slot.active.as_mut()) {
             (alone, neighbour.alone) = (false, false);
         }
-        let (stage, revoked) = (Stage::Fetching, false);
-        self.slots[index].active = Some(ActiveAttempt { attempt, assignment, stage, revoked, alone });
+        let (stage, revoked, waiting) = (Stage::Fetching, false, false);
+        self.slots[index].active = Some(ActiveAttempt { attempt, assignment, stage, revoked, alone, waiting });
         match parent {
             Some((parent, digest)) => {
                 let needed = self.needed_weights();

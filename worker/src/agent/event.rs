@@ -107,12 +107,14 @@ pub enum RunnerEvent {
 /// How a runner process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunnerExit {
-    /// The process could not be started, for this reason.
+    /// The process could not be started: a sentence that says why.
     NotStarted(String),
     /// Exited with code 0.
     Clean,
     /// Exited because its device failed. Its other attempts need another process.
     DeviceFailed,
+    /// Exited because its host lacks threads, memory for them, or open files.
+    HostFailed,
     /// Killed by SIGKILL when the system had run out of memory.
     OutOfMemory,
     /// Killed by SIGKILL, by an unknown sender.

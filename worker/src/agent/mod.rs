@@ -6,6 +6,8 @@
 //! - `outbox`: reports that are not acknowledged yet.
 //! - `slots`: slots, and the runners that serve them.
 //! - `attempts`: attempts from assignment to report.
+//! - `rest`: rests of runners whose host lacks something.
+//! - `shortages`: starts and ends rests; closes the worker while weights cannot be saved.
 //! - `runners`: messages and exits of runners; stalled runners are killed.
 //!
 //! *Architecture invariants:* a runner never holds a lease longer than the one that the coordinator has confirmed. Nothing is reported of
@@ -16,7 +18,9 @@ mod attempts;
 mod event;
 mod lease;
 mod outbox;
+mod rest;
 mod runners;
+mod shortages;
 mod slots;
 #[cfg(test)]
 mod tests;
@@ -114,7 +118,7 @@ impl Agent {
                 self.abandon_stuck_runners(now);
             }
         }
-        self.start_queued();
+        self.start_queued(now);
         self.throttle_runners();
         self.send_heartbeat(now);
         self.report_changed_slots(now);
@@ -132,7 +136,9 @@ impl Agent {
         let stalls = self.slots.iter().filter_map(|slot| slot.time_to_stall(&self.training_clock, stall));
         let stalls = stalls.filter(|_| now < self.training_deadline()).map(|left| now.after(left));
         let exits = self.runners.iter().filter_map(|runner| runner.pending_exit(now));
-        let due = heartbeat.into_iter().chain(stops).chain(stalls).chain(exits).chain(self.drain_deadline).min();
+        let rests = self.runners.iter().filter_map(|runner| runner.rest.pending_end(now));
+        let of_runners = stops.chain(stalls).chain(exits).chain(rests);
+        let due = heartbeat.into_iter().chain(of_runners).chain(self.drain_deadline).min();
         let latest = now.after(MAX_SLEEP);
         due.map_or(latest, |due| due.min(latest))
     }
@@ -188,12 +194,13 @@ impl Agent {
     /// The number of slots per device that accept attempts.
     fn open_slots(&self, now: BootTime) -> impl Iterator<Item = u32> + '_ {
         let open = move |equipment: usize| {
-            let accepts = |runner: &&RunnerState| runner.equipment == equipment && !runner.is_stuck(now);
+            let accepts = |runner: &&RunnerState| runner.equipment == equipment && runner.accepts(now);
             let slots = self.runners.iter().filter(accepts).flat_map(|runner| &self.slots[runner.slots.clone()]);
             slots.filter(|slot| !slot.closed).count() as u32
         };
-        let draining = self.drain_deadline.is_some();
-        (0..self.settings.equipment.len()).map(move |number| if draining { 0 } else { open(number) })
+        // A job that is trained while others cannot save their weights could not save its own either.
+        let none = self.drain_deadline.is_some() || self.is_any_waiting();
+        (0..self.settings.equipment.len()).map(move |number| if none { 0 } else { open(number) })
     }
 
     /// The devices with the reported number of slots.

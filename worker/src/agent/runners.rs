@@ -16,6 +16,9 @@ use tracing::warn;
 /// How long a killed runner may take to exit. Then its attempts are reported as failed although the process still exists.
 pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What is said of [`RunnerExit::HostFailed`].
+const HOST_FAILED: &str = "a runner process has exited because its host lacks threads, memory for them, or open files";
+
 impl Agent {
     pub(super) fn runner_event(&mut self, now: BootTime, number: usize, generation: u64, event: RunnerEvent) {
         let current = |runner: &&mut RunnerState| runner.running && runner.generation == generation;
@@ -37,6 +40,11 @@ impl Agent {
                 if exit == RunnerExit::OutOfMemory && shared {
                     self.close_slot(slots.end - 1);
                 }
+                match &exit {
+                    RunnerExit::NotStarted(why) => self.start_rest(now, number, why),
+                    RunnerExit::HostFailed => self.start_rest(now, number, HOST_FAILED),
+                    _ => {}
+                }
                 for (slot, active) in slots.zip(lost) {
                     if let Some(active) = active {
                         self.report_lost(now, slot, &active, &exit, &log);
@@ -50,14 +58,28 @@ impl Agent {
         let elapsed = self.training_clock.elapsed;
         let slot = &mut self.slots[index];
         let Some(active) = &mut slot.active else { return };
-        let (attempt, revoked) = (active.attempt, active.revoked);
+        let (attempt, revoked, runner) = (active.attempt, active.revoked, slot.runner);
+        let unasked = matches!(active.stage, Stage::Training { .. });
         if let Stage::Training { last_message, reported } = &mut active.stage {
             (*last_message, *reported) = (elapsed, true);
         }
         match message {
             from_runner::Message::Ended(ending) => {
                 let shared = !active.alone;
-                slot.active = None;
+                match &ending.how {
+                    Some(v1::ending::How::Finished(_)) => {
+                        self.set_waiting(index, None);
+                        self.end_rests(runner);
+                    }
+                    // The host cannot train: otherwise a runner gives back only what it was asked to stop.
+                    Some(v1::ending::How::Failed(failure))
+                        if unasked && failure.kind == i32::from(v1::FailureKind::Preempted) =>
+                    {
+                        self.start_rest(now, runner, &failure.message);
+                    }
+                    _ => {}
+                }
+                self.slots[index].active = None;
                 if revoked {
                     self.next_heartbeat = now;
                 } else {
@@ -65,6 +87,9 @@ impl Agent {
                 }
             }
             _ if revoked => {}
+            from_runner::Message::Waiting(v1::WaitingToSave { reason }) => {
+                self.set_waiting(index, Some((attempt.job, reason)));
+            }
             from_runner::Message::Progress(progress) => {
                 if self.connected && self.lease.is_valid(now) {
                     let report = v1::ProgressReport { of: Some(attempt_id(attempt)), progress: Some(progress) };
@@ -97,9 +122,8 @@ impl Agent {
         let log = if log.is_empty() { "its log is empty".to_owned() } else { format!("its log ends: {log}") };
         let (kind, message) = match (&active.stage, exit) {
             // The host's fault: the job itself was not tried.
-            (_, RunnerExit::NotStarted(why)) => {
-                (FailureKind::Preempted, format!("cannot start a runner process: {why}"))
-            }
+            (_, RunnerExit::NotStarted(why)) => (FailureKind::Preempted, why.clone()),
+            (_, RunnerExit::HostFailed) => (FailureKind::Preempted, format!("{HOST_FAILED}; {log}")),
             (Stage::Killed(KillReason::Stalled(silence)), _) => {
                 let seconds = silence.as_secs_f64();
                 (FailureKind::Infrastructure, format!("the runner process made no progress for {seconds} s; {log}"))

@@ -1,6 +1,7 @@
 //! Slots and the state of the runners that serve them: one runner per slot of a CPU, one runner for all slots of a GPU.
 
 use super::event::{BootTime, Equipment};
+use super::rest::Rest;
 use plusminus_core::id::AttemptId;
 use plusminus_proto::v1;
 use std::ops::Range;
@@ -32,6 +33,7 @@ pub(super) struct RunnerState {
     pub generation: u64,
     /// Set once the process is killed: it receives no further messages, leases included, and should have exited by then.
     pub exit_deadline: Option<BootTime>,
+    pub rest: Rest,
 }
 
 /// An attempt in a slot.
@@ -44,6 +46,8 @@ pub(super) struct ActiveAttempt {
     pub revoked: bool,
     /// Whether the attempt has had its runner to itself since it started.
     pub alone: bool,
+    /// The attempt has trained all epochs and waits for its weights to be saved.
+    pub waiting: bool,
 }
 
 #[derive(Debug)]
@@ -99,8 +103,8 @@ pub(super) fn lay_out(equipment: &[Equipment]) -> (Vec<RunnerState>, Vec<Slot>) 
             let first = slots.len();
             slots.extend((0..lanes).map(|_| Slot { runner: runners.len(), closed: false, active: None }));
             let slots = first..slots.len();
-            let exit_deadline = None;
-            runners.push(RunnerState { equipment: number, slots, running: false, generation: 0, exit_deadline });
+            let (exit_deadline, rest) = (None, Rest::default());
+            runners.push(RunnerState { equipment: number, slots, running: false, generation: 0, exit_deadline, rest });
         }
     }
     (runners, slots)
@@ -111,6 +115,11 @@ impl RunnerState {
     /// respond.
     pub fn is_stuck(&self, now: BootTime) -> bool {
         self.exit_deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Whether the runner takes attempts.
+    pub fn accepts(&self, now: BootTime) -> bool {
+        !self.is_stuck(now) && !self.rest.is_resting(now)
     }
 
     /// The deadline of a killed process, if it is in the future.

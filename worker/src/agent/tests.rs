@@ -1,8 +1,9 @@
-//! The agent under scripted events. Submodules: runners that exit or stall, GPUs, several coordinators, generated events.
+//! The agent under scripted events. Submodules: runners that exit, stall or rest, GPUs, several coordinators, generated events.
 
 mod elsewhere;
 mod generated;
 mod gpus;
+mod rests;
 mod runners;
 
 use super::*;

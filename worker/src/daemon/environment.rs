@@ -6,13 +6,14 @@ use crate::agent::{BootTime, Equipment, Event, OutboxEntry};
 use crate::clock;
 use crate::journal::Journal;
 use crate::link::Sender;
-use crate::runner::{Runner, RunnerOptions};
+use crate::runner::{Runner, RunnerOptions, ShownWarnings};
+use crate::shortage;
 use crate::weights::{self, Cache};
 use plusminus_core::id::{AttemptId, Digest, JobId};
 use plusminus_proto::v1::{self, from_worker, to_runner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, JoinHandle};
 use tonic::transport::Endpoint;
@@ -29,6 +30,8 @@ pub(super) struct HostEnvironment {
     pub runner_options: RunnerOptions,
     /// By runner: the latest process.
     pub runners: Vec<Option<Runner>>,
+    /// Which warnings of runners are shown.
+    pub warnings: Arc<Mutex<ShownWarnings>>,
     pub transfers: BTreeMap<AttemptId, AbortHandle>,
     pub cache: Arc<Cache>,
     pub journal: Journal,
@@ -60,8 +63,9 @@ impl Environment for HostEnvironment {
     }
 
     fn start_runner(&mut self, runner: usize, generation: u64, equipment: &Equipment) -> Result<(), String> {
-        let started = Runner::start(&self.runner_options, equipment, runner, generation, self.events.clone());
-        self.runners[runner] = Some(started.map_err(|error| error.to_string())?);
+        let (events, warnings) = (self.events.clone(), Arc::clone(&self.warnings));
+        let started = Runner::start(&self.runner_options, equipment, (runner, generation), warnings, events);
+        self.runners[runner] = Some(started.map_err(|error| shortage::describe("a runner process", &error))?);
         Ok(())
     }
 

@@ -136,6 +136,7 @@ impl Daemon {
             endpoint,
             runner_options: runner,
             runners: agent.runners().map(|_| None).collect(),
+            warnings: Arc::default(),
             transfers: BTreeMap::new(),
             cache: Arc::new(cache),
             journal,

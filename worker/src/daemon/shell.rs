@@ -28,7 +28,7 @@ pub trait Environment {
     /// Starts a runner process. Returns the reason if that fails.
     ///
     /// # Errors
-    /// The operating system's error message.
+    /// A sentence that says so, with the operating system's reason.
     fn start_runner(&mut self, runner: usize, generation: u64, equipment: &Equipment) -> Result<(), String>;
 
     /// Sends a message to the latest process of a runner.

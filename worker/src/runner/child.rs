@@ -1,21 +1,21 @@
 //! The runner's end: trains the jobs that arrive on standard input, one at a time in each lane.
 
 use super::framing::{DEVICE_FAILED, read_message, write_message};
+use super::host_failure::{self, exit_of_panic};
 use super::lease_gate::LeaseGate;
+use super::work::{ChildOptions, train};
 use crate::clock;
-use plusminus_core::id::{AttemptId, Digest};
+use crate::ignored_signals::{Signal, is_ignored};
 use plusminus_core::metric::Measurements;
 use plusminus_core::outcome::{Facts, Failure, FailureKind};
 use plusminus_core::scheduler::Ending;
-use plusminus_engines::{Device, ExecutionOptions};
-use plusminus_proto::convert::{self, Invalid, required_attempt};
+use plusminus_engines::Device;
+use plusminus_proto::convert;
 use plusminus_proto::v1::{self, from_runner, to_runner};
-use plusminus_proto::weights;
 use plusminus_trainer as trainer;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,27 +25,14 @@ use std::time::{Duration, Instant};
 /// The shortest time between two progress messages.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
+/// The time between two tries to save weights.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The number of characters of a job id in log lines.
+const SHORT_ID: usize = 8;
+
 /// The stack size of a lane in bytes: that of a program's main thread.
 const STACK: usize = 8 << 20;
-
-/// The configuration of a runner.
-#[derive(Clone, Debug, Default)]
-pub struct ChildOptions {
-    /// The directories that are searched for data sets.
-    pub datasets: Vec<PathBuf>,
-    /// The directory to which the weights of every job are saved, if any.
-    pub weights: Option<PathBuf>,
-    /// The directory for parent weights and kept weights.
-    pub cache: PathBuf,
-    /// The directory for checkpoints.
-    pub checkpoints: PathBuf,
-    /// How often a checkpoint is written.
-    pub checkpoint_every: trainer::CheckpointInterval,
-    /// The device, the engine and the threads of its jobs.
-    pub execution: ExecutionOptions,
-    /// The number of jobs that are trained at the same time; at least one.
-    pub lanes: u32,
-}
 
 /// Trains the jobs that arrive on standard input until it is closed. On SIGTERM it stops its jobs as on a request to stop, and exits.
 ///
@@ -71,6 +58,17 @@ where
     T: FnMut(&v1::Assignment, &mut dyn trainer::Observer) -> Result<Facts, Failure> + Send + 'static,
 {
     lower_priority();
+    host_failure::notice_panics();
+    let started = start(lanes, device, lane);
+    // A lane ends when the process must exit and all lanes are idle, or when standard output is closed.
+    started.map_err(host_failure::exit_at_shortage)?.recv().unwrap_or(Ok(()))
+}
+
+/// Starts the threads of a runner. The receiver gets the result of the first lane that ends.
+fn start<T>(lanes: u32, device: Device, lane: impl Fn() -> T) -> io::Result<mpsc::Receiver<io::Result<()>>>
+where
+    T: FnMut(&v1::Assignment, &mut dyn trainer::Observer) -> Result<Facts, Failure> + Send + 'static,
+{
     let lanes = lanes.max(1) as usize;
     let (gate, output) = (LeaseGate::new(lanes, || clock::now().0), Mutex::new(output()?));
     let shared = Arc::new(Shared { gate, output, device, device_check: Mutex::new(()) });
@@ -89,8 +87,7 @@ where
         thread::Builder::new().name(format!("lane-{number}")).stack_size(STACK).spawn(work)?;
     }
     thread::Builder::new().name("listener".into()).spawn(move || listen(&queues, &shared.gate))?;
-    // A lane ends when the process must exit and all lanes are idle, or when standard output is closed.
-    end.recv().unwrap_or(Ok(()))
+    Ok(end)
 }
 
 /// Exits the process if its thread panics: otherwise the job would never end.
@@ -99,7 +96,7 @@ struct ExitOnPanic;
 impl Drop for ExitOnPanic {
     fn drop(&mut self) {
         if thread::panicking() {
-            process::exit(101);
+            process::exit(exit_of_panic());
         }
     }
 }
@@ -135,7 +132,9 @@ impl Lane {
     ) -> io::Result<()> {
         while let Ok(assignment) = queue.recv() {
             let mut observer = Observer { lane: self, last_progress: None, error: None };
-            let trained = train(&assignment, &mut observer);
+            // At the level of errors, so that it is written wherever warnings are.
+            let id = assignment.of.as_ref().map_or("", |of| of.job.get(..SHORT_ID).unwrap_or_default());
+            let trained = tracing::error_span!("job", id).in_scope(|| train(&assignment, &mut observer));
             if let Some(error) = observer.error {
                 return Err(error);
             }
@@ -160,7 +159,7 @@ impl Lane {
     /// cause, and the process exits.
     fn failed(&self, failure: Failure) -> io::Result<()> {
         let _lock = self.shared.device_check.lock().unwrap_or_else(PoisonError::into_inner);
-        let possibly_device = failure.kind == FailureKind::Infrastructure;
+        let possibly_device = matches!(failure.kind, FailureKind::Infrastructure | FailureKind::Preempted);
         let device_failed = possibly_device && !plusminus_engines::is_usable(self.shared.device);
         self.ended(&Ending::Failed(failure))?;
         if device_failed {
@@ -216,6 +215,9 @@ fn listen(lanes: &[mpsc::SyncSender<v1::Assignment>], gate: &LeaseGate) {
 #[cfg(unix)]
 fn exit_on_sigterm(shared: Arc<Shared>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
+    if is_ignored(Signal::Terminate) {
+        return Ok(());
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let mut terminated = {
         let _inside = runtime.enter();
@@ -234,57 +236,6 @@ fn exit_on_sigterm(shared: Arc<Shared>) -> io::Result<()> {
 #[cfg(not(unix))]
 fn exit_on_sigterm(_shared: Arc<Shared>) -> io::Result<()> {
     Ok(())
-}
-
-fn train(
-    assignment: &v1::Assignment,
-    cache: &trainer::DatasetCache,
-    options: &ChildOptions,
-    observer: &mut dyn trainer::Observer,
-) -> Result<Facts, Failure> {
-    let malformed = |error: Invalid| {
-        let advice = "check that coordinator and worker have the same version";
-        Failure::new(FailureKind::UserError, format!("malformed assignment: {error}; {advice}"))
-    };
-    let job = assignment.job().map_err(malformed)?;
-    let parent = assignment.parent(&job).map_err(malformed)?;
-    let parent = parent.map(|(_, digest)| verified(&options.cache, digest).map(|path| (path, digest))).transpose()?;
-    let parent = parent.as_ref().map(|(path, digest)| trainer::ParentWeights { path, digest: *digest });
-    let keeps = assignment.keeps().map_err(malformed)?;
-    let AttemptId { attempt, .. } = required_attempt(assignment.of.as_ref()).map_err(malformed)?;
-    let (directory, every) = (options.checkpoints.as_path(), options.checkpoint_every);
-    let checkpoints = Some(trainer::CheckpointOptions { directory, attempt, interval: every });
-    let inputs = trainer::TrainInputs { cache, execution: options.execution, parent, checkpoints };
-    let mut trained = trainer::train(&job, inputs, observer)?;
-    if let Some(directory) = &options.weights {
-        trained.weights.write_named(directory, job.id()).map_err(not_saved)?;
-    }
-    trained.facts.kept = trained.weights.write_by_digest(&options.cache, job.id(), &keeps).map_err(not_saved)?;
-    Ok(trained.facts)
-}
-
-/// The failure of a job whose weights cannot be saved. A disk error concerns this host only, so the job is requeued; a selection that the job
-/// does not have is missing on every host.
-fn not_saved(error: io::Error) -> Failure {
-    let kind = match error.kind() {
-        io::ErrorKind::InvalidInput => FailureKind::Infrastructure,
-        _ => FailureKind::Preempted,
-    };
-    Failure::new(kind, format!("cannot save the weights: {error}"))
-}
-
-/// The path of the parent weights after a check of their digest: the file may have been damaged since it was fetched.
-fn verified(cache: &Path, digest: Digest) -> Result<PathBuf, Failure> {
-    let path = weights::path(cache, digest);
-    let failed = |why: String| {
-        let what = format!("the parent weights {}", path.display());
-        Failure::new(FailureKind::Preempted, format!("{what} {why}; the next attempt fetches them again"))
-    };
-    match weights::is_whole(cache, digest) {
-        Ok(true) => Ok(path),
-        Ok(false) => Err(failed("are damaged or missing".to_owned())),
-        Err(error) => Err(failed(format!("cannot be read: {error}"))),
-    }
 }
 
 /// Sends the progress of the training loop to the daemon; pauses or stops the loop at the lease gate.
@@ -332,32 +283,10 @@ impl trainer::Observer for Observer<'_> {
         self.send(from_runner::Message::Epoch(convert::epoch(epoch, measurements)))?;
         flow
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn damaged_parent_weights_are_not_used() {
-        let directory = tempfile::tempdir().unwrap();
-        let digest = Digest::of(b"weights");
-        let path = weights::path(directory.path(), digest);
-        std::fs::write(&path, b"weights").unwrap();
-        assert_eq!(verified(directory.path(), digest).unwrap(), path);
-        std::fs::write(&path, b"weighed").unwrap();
-        let failure = verified(directory.path(), digest).unwrap_err();
-        assert!(failure.kind == FailureKind::Preempted && failure.message.contains("damaged"), "{failure}");
-        assert!(!path.exists(), "the next attempt fetches them again");
-    }
-
-    #[test]
-    fn a_full_disk_for_weights_preempts_the_job() {
-        let full = io::Error::from_raw_os_error(28);
-        let failure = not_saved(io::Error::new(full.kind(), format!("final.safetensors: {full}")));
-        assert_eq!(failure.kind, FailureKind::Preempted);
-        assert!(failure.message.starts_with("cannot save the weights: final.safetensors: "), "{failure}");
-        let none = io::Error::new(io::ErrorKind::InvalidInput, "the job has no weights at best-validation");
-        assert_eq!(not_saved(none).kind, FailureKind::Infrastructure, "no host has them, so retries are limited");
+    fn waiting(&mut self, reason: &str) -> ControlFlow<()> {
+        self.send(from_runner::Message::Waiting(v1::WaitingToSave { reason: reason.to_owned() }))?;
+        self.lane.shared.gate.pause(self.lane.number, SAVE_PAUSE)?;
+        self.pass()
     }
 }

@@ -8,6 +8,8 @@ use std::io::{self, Read, Write};
 pub(super) const MAX_MESSAGE: u32 = 16 << 20;
 /// The exit code of a runner whose device has failed; a new process may be able to use it. (EX_TEMPFAIL of sysexits.h.)
 pub(super) const DEVICE_FAILED: i32 = 75;
+/// The exit code of a runner whose host lacks threads or open files. (EX_OSERR of sysexits.h.)
+pub(super) const HOST_FAILED: i32 = 71;
 
 /// Writes a message with a single write, so that the reader wakes once.
 pub(super) fn write_message(to: &mut impl Write, message: &impl Message) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Lets lanes train while the lease is valid and blocks them while it is expired. Unknown lanes pass the gate and count as idle.
 pub(super) struct LeaseGate {
@@ -73,6 +74,14 @@ impl LeaseGate {
         let stops = |state: &State| state.lanes.get(lane).is_some_and(|lane| lane.stop);
         let closed = |state: &mut State| !stops(state) && (self.clock)() >= state.until;
         let state = self.changed.wait_while(self.lock(), closed).unwrap_or_else(PoisonError::into_inner);
+        if stops(&state) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Waits for `duration`, or until the job must stop: then it breaks.
+    pub fn pause(&self, lane: usize, duration: Duration) -> ControlFlow<()> {
+        let stops = |state: &State| state.lanes.get(lane).is_some_and(|lane| lane.stop);
+        let waited = self.changed.wait_timeout_while(self.lock(), duration, |state| !stops(state));
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if stops(&state) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
@@ -153,6 +162,15 @@ mod tests {
         gate.start_job(0);
         gate.set_lease(2_000);
         assert_eq!(gate.pass(0), CONTINUE);
+    }
+
+    #[test]
+    fn a_pause_ends_after_its_time_or_with_a_stop() {
+        let (gate, _) = gate();
+        gate.start_job(0);
+        assert_eq!(gate.pause(0, Duration::from_millis(1)), CONTINUE, "whatever the lease");
+        gate.stop_job(0);
+        assert_eq!(gate.pause(0, Duration::from_secs(3_600)), STOP);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! The daemon's end of a runner: starts the process, sends messages, and turns its output and its exit into events.
 
-use super::framing::{DEVICE_FAILED, MAX_MESSAGE};
+use super::framing::{DEVICE_FAILED, HOST_FAILED, MAX_MESSAGE};
+use super::log_lines::{Level, LogLine, Show, ShownWarnings};
 use super::out_of_memory::OutOfMemoryKills;
 use crate::agent::{Equipment, Event, RunnerEvent, RunnerExit};
+use crate::clock;
 use futures_util::FutureExt;
 use plusminus_proto::v1::{self, to_runner};
 use prost::Message;
@@ -11,6 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -21,6 +24,8 @@ use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 const LOG_LINES: usize = 10;
 /// The number of bytes that are kept of a line.
 const LOG_LINE: usize = 1_000;
+/// The number of bytes of a log that are kept for a failure message.
+const LOG: usize = 4_000;
 /// The capacity of the queue of messages per lane. At most two are expected: an assignment and a stop.
 const QUEUE: usize = 8;
 /// The number of messages of a runner that are sent to the agent at once.
@@ -48,8 +53,8 @@ impl Runner {
     pub fn start(
         options: &RunnerOptions,
         equipment: &Equipment,
-        number: usize,
-        generation: u64,
+        (number, generation): (usize, u64),
+        warnings: Arc<Mutex<ShownWarnings>>,
         events: mpsc::Sender<Event>,
     ) -> io::Result<Runner> {
         let mut command = Command::new(&options.program);
@@ -77,7 +82,7 @@ impl Runner {
         let (lease, leases) = watch::channel(v1::Lease::default());
         let (kill, killed) = oneshot::channel();
         tokio::spawn(write(stdin, queue, leases));
-        let process = Process { child, kills, number, generation };
+        let process = Process { child, kills, warnings, number, generation };
         tokio::spawn(process.supervise(stdout, stderr, killed, events));
         Ok(Runner { messages, lease, kill: Some(kill) })
     }
@@ -131,6 +136,7 @@ async fn write(
 struct Process {
     child: Child,
     kills: Option<OutOfMemoryKills>,
+    warnings: Arc<Mutex<ShownWarnings>>,
     number: usize,
     generation: u64,
 }
@@ -144,7 +150,7 @@ impl Process {
         killed: oneshot::Receiver<()>,
         events: mpsc::Sender<Event>,
     ) {
-        let log = tokio::spawn(tail(stderr));
+        let log = tokio::spawn(tail(stderr, Arc::clone(&self.warnings)));
         self.forward(stdout, killed, &events).await;
         // The process has exited or can no longer be used.
         let exited = tokio::time::timeout(std::time::Duration::from_secs(1), self.child.wait()).await;
@@ -208,13 +214,13 @@ fn decode(frame: Option<io::Result<BytesMut>>) -> Option<RunnerEvent> {
 }
 
 /// Forwards a log line by line. Returns its last lines.
-async fn tail(mut stderr: impl AsyncRead + Unpin) -> String {
+async fn tail(mut stderr: impl AsyncRead + Unpin, warnings: Arc<Mutex<ShownWarnings>>) -> String {
     let mut last = VecDeque::with_capacity(LOG_LINES);
     let (mut line, mut buffer) = (Vec::new(), [0; 4096]);
     let mut end = |line: &mut Vec<u8>| {
         let text = String::from_utf8_lossy(line).into_owned();
         line.clear();
-        tracing::info!(target: "runner", "{text}");
+        forward_line(&LogLine::parse(&text), &warnings);
         if last.len() == LOG_LINES {
             last.pop_front();
         }
@@ -232,7 +238,29 @@ async fn tail(mut stderr: impl AsyncRead + Unpin) -> String {
     if !line.is_empty() {
         end(&mut line);
     }
-    Vec::from(last).join("\n")
+    let log = Vec::from(last).join("\n");
+    let start = (log.len().saturating_sub(LOG)..=log.len()).find(|start| log.is_char_boundary(*start));
+    log[start.unwrap_or(0)..].to_owned()
+}
+
+/// Logs a line of a runner with the level that it has. Warnings that are not to be shown are logged for debugging.
+fn forward_line(line: &LogLine<'_>, warnings: &Mutex<ShownWarnings>) {
+    let text = match line.job {
+        Some(job) => &format!("job {job}: {}", line.text),
+        None => line.text,
+    };
+    if line.level == Level::Other {
+        return tracing::info!(target: "runner", "{text}");
+    }
+    let show = warnings.lock().unwrap_or_else(PoisonError::into_inner).show(clock::now(), line.text);
+    match (show, line.level) {
+        (Show::No, _) => tracing::debug!(target: "runner", "{text}"),
+        (_, Level::Error) => tracing::error!(target: "runner", "{text}"),
+        _ => tracing::warn!(target: "runner", "{text}"),
+    }
+    if show == Show::Last {
+        tracing::warn!(target: "runner", "runners warn of many different things: the next ones are shown in a minute, or with -vv");
+    }
 }
 
 /// Classifies an exit status.
@@ -251,6 +279,7 @@ fn describe(status: ExitStatus, ran_out_of_memory: impl FnOnce() -> bool) -> Run
     match status.code() {
         Some(0) => RunnerExit::Clean,
         Some(DEVICE_FAILED) => RunnerExit::DeviceFailed,
+        Some(HOST_FAILED) => RunnerExit::HostFailed,
         Some(code) => RunnerExit::Crashed(format!("exited with code {code}")),
         None => RunnerExit::Crashed("exited without a code".to_owned()),
     }
@@ -276,6 +305,8 @@ fn signal_name(signal: i32) -> Option<&'static str> {
         25 => "SIGXFSZ",
         #[cfg(target_os = "linux")]
         7 => "SIGBUS",
+        #[cfg(target_os = "linux")]
+        31 => "SIGSYS",
         _ => return None,
     };
     Some(name)

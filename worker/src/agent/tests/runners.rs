@@ -40,9 +40,12 @@ fn each_exit_of_a_runner_fails_its_attempt_with_its_reason() {
     assert_eq!(kind, FailureKind::Infrastructure, "killed by an unknown sender");
     assert!(message.contains("SIGKILL") && message.ends_with("its log ends: the end"), "{message}");
     assert_eq!(end(RunnerExit::Clean).0, FailureKind::Preempted);
-    let (kind, message) = end(RunnerExit::NotStarted("no such file".into()));
     let why = "cannot start a runner process: no such file";
+    let (kind, message) = end(RunnerExit::NotStarted(why.into()));
     assert_eq!((kind, &*message), (FailureKind::Preempted, why), "not the job's fault");
+    let (kind, message) = end(RunnerExit::HostFailed);
+    assert_eq!(kind, FailureKind::Preempted, "not the job's fault");
+    assert!(message.contains("lacks threads") && message.ends_with("its log ends: the end"), "{message}");
 }
 
 #[test]
