@@ -18,8 +18,8 @@
 //! are arguments. `core/clippy.toml` forbids the functions, `cli/tests/rooms.rs` the dependencies.
 
 pub mod diagnostics;
-mod duration;
 pub mod display_text;
+mod duration;
 pub mod id;
 pub mod input;
 pub mod job;

@@ -27,8 +27,9 @@ pub async fn run(arguments: OneSweepArgs) -> Result<Exit, CliError> {
             other_run(&submitted).iter().for_each(|note| terminal::note(note));
         }
         Output::Json => {
-            let v1::SubmitResponse { sweep, jobs, new, finished, requeued, dropped, replaced, replaced_finished, .. } =
-                submitted;
+            let v1::SubmitResponse {
+                sweep, jobs, new, finished, requeued, dropped, replaced, replaced_finished, ..
+            } = submitted;
             let answer = json!({
                 "sweep": sweep, "jobs": jobs, "new": new, "finished": finished, "requeued": requeued, "dropped": dropped,
                 "replaced": replaced, "replaced_finished": replaced_finished,

@@ -48,7 +48,8 @@ impl Reader {
         match at {
             EpochSelection::Final | EpochSelection::Best | EpochSelection::BestValidation => {
                 let checksum = if self.version < CHECKSUMS { "NULL" } else { "checksum" };
-                let select = format!("SELECT value, epoch, {checksum} FROM results WHERE job = ?1 AND at = ?2 AND metric = ?3");
+                let select =
+                    format!("SELECT value, epoch, {checksum} FROM results WHERE job = ?1 AND at = ?2 AND metric = ?3");
                 let mut statement = self.connection.prepare_cached(&select)?;
                 let (at, metric) = (&*at.name(), metric.name());
                 let read = |row: &Row<'_>| {

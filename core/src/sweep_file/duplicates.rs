@@ -122,7 +122,7 @@ impl<'a> Duplicates<'a> {
 }
 
 /// The key with other values in the second map than in the first.
-fn differing_entry<'n>([a, b]: [&'n Rc<Node>; 2]) -> Option<(String, [&'n Rc<Node>; 2])> {
+fn differing_entry([a, b]: [&Rc<Node>; 2]) -> Option<(String, [&Rc<Node>; 2])> {
     let mut entries = a.entries()?.iter().filter_map(|(key, node)| Some((key, node, b.get(&key.name)?)));
     let (key, a, b) = entries.find(|(_, a, b)| !Rc::ptr_eq(a, b))?;
     Some((key.name.to_string(), [a, b]))

@@ -180,7 +180,7 @@ fn no_second_coordinator_starts_where_the_lock_file_was_deleted() {
         Err(backup::BackupError::NoBackup(_))
     ));
     scene.commit().unwrap();
-    assert!(crate::store::is_open(&scene.state()), "the first has made the file again");
+    assert!(is_open(&scene.state()), "the first has made the file again");
 }
 
 #[test]

@@ -94,7 +94,9 @@ fn a_worker_that_fails_different_jobs_in_a_row_is_quarantined() {
 #[test]
 fn only_a_finished_job_ends_a_quarantine() {
     let mut bench = two_workers();
-    (0..3).for_each(|_| drop(bench.crash_next_of(2)));
+    (0..3).for_each(|_| {
+        bench.crash_next_of(2);
+    });
     let (seed, attempt) = bench.next_of(2).unwrap();
     let body = ReportBody::Epoch(1, BTreeMap::new());
     let report = Report { sequence: 7, attempt: AttemptId::new(job(seed).id, Attempt(attempt)), body };
@@ -139,7 +141,9 @@ fn a_job_that_sound_workers_on_three_hosts_fail_is_given_up() {
         bench.join(by, by, 1, &[]);
     }
     // Every worker finishes another job before.
-    (1..=4).for_each(|by| drop(bench.finish_next_of(by)));
+    (1..=4).for_each(|by| {
+        bench.finish_next_of(by);
+    });
     let mut failed_on = Vec::new();
     while !matches!(bench.state(29), JobState::Failed(_)) {
         for by in 1..=4 {
@@ -169,7 +173,9 @@ fn two_workers_on_one_host_count_once() {
     for (by, host) in (1..).zip(hosts) {
         bench.join_from(by, by, host, by, &[]);
     }
-    (1..=4).for_each(|by| drop(bench.finish_next_of(by)));
+    (1..=4).for_each(|by| {
+        bench.finish_next_of(by);
+    });
     for _ in 0..40 {
         for by in 1..=3 {
             match bench.running_on(by) {
@@ -251,7 +257,9 @@ fn a_sound_worker_gets_a_job_before_one_that_waits_for_a_probe() {
     // The bad worker has the older session.
     bench.join(2, 2, 1, &[]);
     bench.join(3, 3, 1, &[]);
-    (0..3).for_each(|_| drop(bench.crash_next_of(2)));
+    (0..3).for_each(|_| {
+        bench.crash_next_of(2);
+    });
     while bench.finish_next_of(3).is_some() {}
     bench.stand_still(1_000);
     assert_eq!(bench.quarantined().len(), 1);
@@ -262,7 +270,9 @@ fn a_sound_worker_gets_a_job_before_one_that_waits_for_a_probe() {
 #[test]
 fn an_operator_ends_a_quarantine() {
     let mut bench = two_workers();
-    (0..3).for_each(|_| drop(bench.crash_next_of(2)));
+    (0..3).for_each(|_| {
+        bench.crash_next_of(2);
+    });
     let refused = bench.handle(Event::Reinstate(Ticket(1), worker(7)));
     let refusal = Refusal::UnknownWorker { name: worker(7), quarantined: vec![worker(2)] };
     assert_eq!(refusal.to_string(), "worker `w7` not found; in quarantine: w2");
