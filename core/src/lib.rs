@@ -8,7 +8,7 @@
 //! - [`job`], [`id`]: a configuration under one seed, and the hashes that identify jobs and cells.
 //! - [`random`]: the random streams of a job, derived from its seed.
 //! - [`metric`], [`diagnostics`], [`logits`]: the metrics of an epoch, the diagnostics of label noise, and numerics on logits.
-//! - [`outcome`]: how an attempt ends.
+//! - [`outcome`]: how an attempt ends. [`failure_text`]: bounds what a failure says.
 //! - [`scheduler`]: the coordinator's state machine.
 //! - [`report`]: tables of mean ± standard deviation, comparisons, significance tests, and their output formats.
 //!
@@ -16,6 +16,7 @@
 //! are arguments. `core/clippy.toml` forbids the functions, `cli/tests/rooms.rs` the dependencies.
 
 pub mod diagnostics;
+pub mod failure_text;
 pub mod id;
 pub mod input;
 pub mod job;

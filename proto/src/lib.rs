@@ -1,6 +1,7 @@
 //! The wire protocol: generated code, and conversions to core's types.
 //!
 //! - [`convert`]: conversions of messages.
+//! - [`parts`]: replies in several messages.
 //! - [`session`]: messages of a worker's session as scheduler events and effects.
 //! - [`endpoint`]: the coordinator's URL and connection timeouts.
 //! - [`weights`]: weight files in parts.
@@ -9,6 +10,7 @@
 
 pub mod convert;
 pub mod endpoint;
+pub mod parts;
 pub mod session;
 pub mod weights;
 

@@ -3,7 +3,7 @@
 use super::error::AnswerError;
 use super::status::find_sweep;
 use crate::store::Reader;
-use plusminus_core::id::SweepName;
+use plusminus_core::id::{CellId, JobId, SweepName};
 use plusminus_core::metric::{EpochSelection, Metric};
 use plusminus_core::scheduler::{JobView, Scheduler};
 use plusminus_core::sweep_file::{self, Sweep};
@@ -18,7 +18,17 @@ const CHUNK: usize = 1000;
 pub struct SweepJobs {
     sweep: SweepName,
     source: Arc<str>,
-    jobs: Vec<JobView>,
+    jobs: Vec<ListedJob>,
+}
+
+/// What a table needs of a job. A sweep may have a million, so this leaves out the texts of failures.
+#[derive(Clone, Copy)]
+struct ListedJob {
+    id: JobId,
+    cell: CellId,
+    seed: u64,
+    status: v1::JobStatus,
+    failure: v1::FailureKind,
 }
 
 impl SweepJobs {
@@ -28,7 +38,11 @@ impl SweepJobs {
     /// If it does not exist.
     pub fn of(scheduler: &Scheduler, name: &str) -> Result<Self, AnswerError> {
         let sweep = find_sweep(scheduler, name)?;
-        let jobs = scheduler.view().jobs_of(&sweep.name).collect();
+        let listed = |job: JobView| {
+            let (status, failure) = convert::job_state(&job.state);
+            ListedJob { id: job.id, cell: job.cell, seed: job.seed, status, failure }
+        };
+        let jobs = scheduler.view().jobs_of(&sweep.name).map(listed).collect();
         Ok(SweepJobs { sweep: sweep.name, source: sweep.source, jobs })
     }
 
@@ -36,7 +50,11 @@ impl SweepJobs {
     ///
     /// # Errors
     /// If the metric or selection does not exist, or the store cannot be read.
-    pub fn results(self, reader: &Reader, request: &v1::ResultsRequest) -> Result<Vec<v1::ResultsChunk>, AnswerError> {
+    pub fn results(
+        self,
+        reader: &Reader,
+        request: &v1::ResultsRequest,
+    ) -> Result<impl Iterator<Item = v1::ResultsChunk> + Send + use<>, AnswerError> {
         let given = |name| Some(name).filter(|name: &&String| !name.is_empty());
         let metric = given(&request.metric).map(|name| metric_named(name)).transpose()?;
         let at = given(&request.at).map(|name| epoch_selection_named(name)).transpose()?;
@@ -48,24 +66,21 @@ impl SweepJobs {
             }
         };
         let values = reader.values(&self.sweep, metric, at)?;
-        let result = |job: JobView| {
-            let (status, failure) = convert::job_state(&job.state);
-            v1::JobResult {
-                job: job.id.to_string(),
-                cell: job.cell.to_string(),
-                seed: job.seed,
-                status: status.into(),
-                failure: failure.into(),
-                value: values.get(&job.id).copied(),
-            }
+        let result = move |job: &ListedJob| v1::JobResult {
+            job: job.id.to_string(),
+            cell: job.cell.to_string(),
+            seed: job.seed,
+            status: job.status.into(),
+            failure: job.failure.into(),
+            value: values.get(&job.id).copied(),
         };
-        let jobs: Vec<v1::JobResult> = self.jobs.into_iter().map(result).collect();
         // Only the first chunk carries the sweep file.
-        let mut source = Some(self.source.to_string());
-        let chunks = jobs
-            .chunks(CHUNK)
-            .map(|jobs| v1::ResultsChunk { source: source.take().unwrap_or_default(), jobs: jobs.to_vec() });
-        Ok(chunks.collect())
+        let (mut source, jobs) = (Some(self.source.to_string()), self.jobs);
+        let chunks = jobs.len().div_ceil(CHUNK).max(1);
+        Ok((0..chunks).map(move |chunk| {
+            let jobs = jobs.iter().skip(chunk * CHUNK).take(CHUNK).map(&result).collect();
+            v1::ResultsChunk { source: source.take().unwrap_or_default(), jobs }
+        }))
     }
 }
 

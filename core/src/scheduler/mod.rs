@@ -3,7 +3,7 @@
 //! - [`handle`]: [`Scheduler`], which composes the parts and routes events.
 //! - [`event`]: events and effects. [`record`]: committed state changes. `policy`: lease length, retry policy, back-off.
 //! - [`state`]: the committed state; `apply`: the only code that changes it, live and on a restart.
-//! - Parts of the state: `job_entry`, `id_index`, `job_counts`, `queue`, `parents`.
+//! - Parts of the state: `job_entry`, `id_index`, `job_counts`, `failure_groups`, `queue`, `parents`.
 //! - `connections`, `leases`: connected workers and the attempts that they hold; not stored.
 //! - Decisions, as functions over a `step`: `user_requests`, `worker_events`, `retry`, `dependencies` (jobs with a parent), `dispatch`.
 //! - [`view`]: what users see.
@@ -17,6 +17,7 @@ mod dependencies;
 mod device_class;
 mod dispatch;
 pub mod event;
+mod failure_groups;
 pub mod handle;
 mod id_index;
 mod job_counts;
@@ -50,4 +51,4 @@ pub use policy::Policy;
 pub use record::{Ending, NewCell, NewJob, Next, Origin, Record, StoredState};
 pub use state::{DurableJob, State};
 pub use time::WallTime;
-pub use view::{JobDetails, JobView, ListedBy, SweepView, View, WaitReason};
+pub use view::{FailureSummary, JobDetails, JobView, JobsAlike, ListedBy, ListedJob, SweepView, View, WaitReason};
