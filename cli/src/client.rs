@@ -203,6 +203,7 @@ impl Client {
             sweep: sweep.to_owned(),
             metric: metric.map_or_else(String::new, |metric| metric.name().to_owned()),
             at: at.map_or_else(String::new, |at| at.to_string()),
+            only_source: false,
         };
         let chunks = match self {
             Client::Live(client) => client.results(request).await?,
