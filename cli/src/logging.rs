@@ -19,5 +19,7 @@ pub fn start(arguments: &Arguments) {
         .with_writer(std::io::stderr)
         .with_ansi(terminal::stderr_has_colour())
         .with_target(arguments.verbose > 1)
+        // Without a reader of standard error, log lines are lost; an error about them would end the process.
+        .log_internal_errors(false)
         .init();
 }

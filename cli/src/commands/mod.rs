@@ -7,6 +7,7 @@ mod compare;
 mod completions;
 mod coordinator;
 mod explain;
+mod jobs;
 mod man;
 mod resume;
 mod run;
@@ -42,6 +43,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, CliError> {
         Command::Compare(arguments) => block_on(compare::run(arguments)),
         Command::Significance(arguments) => block_on(significance::run(arguments)),
         Command::Resume(arguments) => block_on(resume::run(arguments)),
+        Command::Jobs(arguments) => block_on(jobs::run(arguments)),
         Command::Explain(arguments) => block_on(explain::run(arguments)),
         Command::Backup(arguments) => backup::back_up(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),

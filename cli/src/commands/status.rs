@@ -10,6 +10,9 @@ use plusminus_core::outcome::FailureKind;
 use plusminus_proto::v1;
 use serde_json::{Value, json};
 
+/// The most running jobs of a sweep that text lists.
+const RUNNING: usize = 50;
+
 pub async fn run(arguments: StatusArgs) -> Result<Exit, CliError> {
     let source = arguments.sweep.as_deref().map(|sweep| SweepSource::new(sweep, None)).transpose()?;
     let mut client = Client::open(&arguments.target).await?;
@@ -33,8 +36,15 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
     for sweep in &status.sweeps {
         text += &format!("{:width$}  {}\n", sweep.sweep, describe_jobs(sweep, live));
         // Without a coordinator, no job of the store is running.
-        for job in sweep.running_jobs.iter().filter(|_| live) {
+        let running = if live { &sweep.running_jobs[..] } else { &[] };
+        for job in running.iter().take(RUNNING) {
             text += &format!("{:width$}  {}\n", "", describe_running(job));
+        }
+        if let Some(more) = running.len().checked_sub(RUNNING).filter(|more| *more > 0) {
+            text += &format!(
+                "{:width$}  {more} more run: `plusminus jobs {} --state running` lists them\n",
+                "", sweep.sweep
+            );
         }
         for failed in &sweep.failures {
             let Some(failure) = &failed.failure else { continue };
@@ -127,7 +137,8 @@ fn describe_running(job: &v1::RunningJob) -> String {
     };
     let attempt = if of.attempt > 1 { format!(", attempt {}", of.attempt) } else { String::new() };
     let seconds = job.running_milliseconds / 1000;
-    format!("job {} (seed {}{attempt})  {epoch}, {seconds} s on {}", of.job, job.seed, job.worker)
+    let label = if job.label.is_empty() { String::new() } else { format!("{} · ", job.label) };
+    format!("job {} ({label}seed {}{attempt})  {epoch}, {seconds} s on {}", of.job, job.seed, job.worker)
 }
 
 /// Returns a sweep's status as `--output json` prints it.
@@ -160,6 +171,7 @@ pub fn running_json(job: &v1::RunningJob) -> Value {
         "attempt": job.of.as_ref().map(|of| of.attempt),
         "seed": job.seed,
         "cell": job.cell,
+        "label": (!job.label.is_empty()).then_some(&job.label),
         "worker": job.worker,
         "running_ms": job.running_milliseconds,
         "epoch": progress.epoch,
