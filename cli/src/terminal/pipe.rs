@@ -2,6 +2,10 @@
 
 /// Completes once the reader of standard output has gone; never if standard output is no pipe.
 #[cfg(unix)]
+#[allow(
+    deprecated,
+    reason = "the other constructor of AsyncFd is unsafe; this one owns its descriptor, which nothing else closes"
+)]
 pub async fn closed() {
     use std::io;
     use std::os::fd::AsFd;
