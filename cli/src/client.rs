@@ -10,6 +10,8 @@ use plusminus_proto::STALLED;
 use plusminus_proto::endpoint::{endpoint, root_cause};
 use plusminus_proto::v1::{self, sweep_service_client::SweepServiceClient};
 use prost::Message;
+use std::error::Error;
+use tokio::sync::mpsc;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
@@ -77,7 +79,8 @@ impl LiveClient {
     /// # Errors
     /// If there is no such sweep.
     pub async fn source(&mut self, sweep: &str) -> Result<String, CliError> {
-        let request = v1::ResultsRequest { sweep: sweep.to_owned(), ..v1::ResultsRequest::default() };
+        let request =
+            v1::ResultsRequest { sweep: sweep.to_owned(), only_source: true, ..v1::ResultsRequest::default() };
         Ok(self.results(request).await?.into_iter().map(|chunk| chunk.source).collect())
     }
 
@@ -130,22 +133,46 @@ impl LiveClient {
         if status.metadata().contains_key(STALLED) {
             return CliError::Stalled(message);
         }
+        // A broken connection has many codes, and a cause; an answer of the coordinator has none.
+        if status.source().is_some() {
+            return CliError::Unreachable { url: self.url.clone(), problem: message };
+        }
+        let url = self.url.clone();
         match status.code() {
             Code::NotFound | Code::InvalidArgument => CliError::NotFound(message),
             Code::FailedPrecondition | Code::Internal => CliError::Coordinator(message),
-            // A broken connection has many codes.
-            _ => CliError::Unreachable { url: self.url.clone(), problem: message },
+            Code::Unavailable => CliError::Unavailable { url, problem: message },
+            Code::Unimplemented => CliError::OtherVersion(url),
+            code => CliError::Answered { url, code: format!("{code:?}"), problem: message },
         }
     }
 
     async fn explain(&mut self, job: &str) -> Result<v1::ExplainResponse, CliError> {
         let request = v1::ExplainRequest { job: job.to_owned() };
-        Ok(self.sweeps.explain(request).await.map_err(|status| self.refused(status, None))?.into_inner())
+        let stream = self.sweeps.explain_in_parts(request).await.map_err(|status| self.refused(status, None))?;
+        let mut parts = stream.into_inner();
+        let mut whole: Option<v1::ExplainResponse> = None;
+        while let Some(part) = parts.message().await.map_err(|status| self.refused(status, None))? {
+            match &mut whole {
+                Some(whole) => whole.extend(part),
+                None => whole = Some(part),
+            }
+        }
+        whole.ok_or_else(|| CliError::Coordinator("it sent no explanation".to_owned()))
     }
 
     async fn status(&mut self, sweep: &str) -> Result<v1::StatusResponse, CliError> {
         let request = v1::StatusRequest { sweep: sweep.to_owned() };
-        Ok(self.sweeps.status(request).await.map_err(|status| self.refused(status, None))?.into_inner())
+        let stream = self.sweeps.status_in_parts(request).await.map_err(|status| self.refused(status, None))?;
+        let (mut parts, mut whole) = (stream.into_inner(), v1::StatusResponse::default());
+        while let Some(part) = parts.message().await.map_err(|status| self.refused(status, None))? {
+            whole.extend(part);
+        }
+        Ok(whole)
+    }
+
+    async fn jobs(&mut self, request: v1::JobsRequest) -> Result<Streaming<v1::JobsPart>, CliError> {
+        Ok(self.sweeps.jobs(request).await.map_err(|status| self.refused(status, None))?.into_inner())
     }
 
     async fn results(&mut self, request: v1::ResultsRequest) -> Result<Vec<v1::ResultsChunk>, CliError> {
@@ -201,6 +228,29 @@ impl Client {
         }
     }
 
+    /// Sends the jobs of a sweep that match, in parts, until all are sent or the receiver is gone.
+    ///
+    /// # Errors
+    /// If there is no such sweep, state, setting or value.
+    pub async fn jobs(self, request: v1::JobsRequest, parts: mpsc::Sender<v1::JobsPart>) -> Result<(), CliError> {
+        match self {
+            Client::Live(mut client) => {
+                let mut stream = client.jobs(request).await?;
+                while let Some(part) = stream.message().await.map_err(|status| client.refused(status, None))? {
+                    if parts.send(part).await.is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            }
+            Client::AtRest(store) => {
+                let list = move || store.jobs(request, |part| parts.blocking_send(part).is_ok());
+                let listed = tokio::task::spawn_blocking(list).await;
+                Ok(listed.map_err(|error| CliError::Coordinator(error.to_string()))??)
+            }
+        }
+    }
+
     /// Returns a sweep's jobs with their values. `metric` and `at` default to those of the submitted file. `file` is the text of a sweep
     /// file, whose jobs are looked up whether the submitted sweep lists them or not; or it is empty.
     ///
@@ -218,6 +268,7 @@ impl Client {
             metric: metric.map_or_else(String::new, |metric| metric.name().to_owned()),
             at: at.map_or_else(String::new, |at| at.to_string()),
             source: file.to_owned(),
+            only_source: false,
         };
         let chunks = match self {
             Client::Live(client) => client.results(request).await?,

@@ -92,6 +92,33 @@ pub enum CliError {
         /// The cause.
         problem: String,
     },
+    /// The coordinator answers that it cannot do this now, mostly because it is stopping.
+    #[error("the coordinator at {url} cannot answer now: {problem}; try again")]
+    Unavailable {
+        /// The coordinator's URL.
+        url: String,
+        /// Its reason.
+        problem: String,
+    },
+    /// The coordinator answers with an error.
+    #[error("the coordinator at {url} answers with an error ({code}): {problem}")]
+    Answered {
+        /// The coordinator's URL.
+        url: String,
+        /// The gRPC code.
+        code: String,
+        /// The coordinator's message.
+        problem: String,
+    },
+    /// The coordinator does not know the request.
+    #[error(
+        "the coordinator at {0} does not know this request: it is another version of plusminus; use the same version for \
+         both"
+    )]
+    OtherVersion(String),
+    /// `--state` of `jobs` is neither a state of jobs nor a directory.
+    #[error("`{0}` is neither a state of jobs nor a state directory; choose one of {1}, or give a directory")]
+    NeitherStateNorDirectory(String, String),
     /// The coordinator refused the request: it is wrong, or names something that does not exist.
     #[error("{0}")]
     NotFound(String),
@@ -168,6 +195,17 @@ fn problem_count(problems: usize) -> String {
 }
 
 impl CliError {
+    /// Returns whether the same request may succeed once the coordinator is back.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            CliError::Unreachable { .. }
+                | CliError::Unavailable { .. }
+                | CliError::NotRunning(_)
+                | CliError::Stalled(_)
+        )
+    }
+
     /// Returns the exit code of this error.
     pub fn exit(&self) -> Exit {
         match self {
@@ -178,6 +216,8 @@ impl CliError {
             CliError::UnknownPublished(..) | CliError::NoReference(..) => Exit::Unknown,
             CliError::NoDevices(_) | CliError::NoGpu(_) => Exit::Unknown,
             CliError::NotRunning(_) | CliError::Unreachable { .. } | CliError::BadUrl(_) => Exit::NoCoordinator,
+            CliError::Unavailable { .. } => Exit::NoCoordinator,
+            CliError::NeitherStateNorDirectory(..) => Exit::Unknown,
             CliError::NotFound(_) | CliError::UnknownProfile { .. } => Exit::Unknown,
             CliError::Server(error) => match error {
                 ServerError::NotLoopback(_) | ServerError::PortInUse(_) | ServerError::CannotListen { .. } => {
@@ -204,6 +244,8 @@ impl CliError {
             CliError::Worker(WorkerError::NoThreads(_))
             | CliError::NoThreads(_)
             | CliError::Coordinator(_)
+            | CliError::Answered { .. }
+            | CliError::OtherVersion(_)
             | CliError::WorkerEnded(_)
             | CliError::Io { .. } => Exit::Internal,
         }
@@ -216,7 +258,11 @@ fn answer_exit(error: &AnswerError) -> Exit {
         | AnswerError::UnknownName { .. }
         | AnswerError::UnknownJob(_)
         | AnswerError::NoJobId(_)
-        | AnswerError::AmbiguousJob { .. } => Exit::Unknown,
+        | AnswerError::AmbiguousJob { .. }
+        | AnswerError::UnknownKey { .. }
+        | AnswerError::UnknownValue { .. }
+        | AnswerError::NoValue { .. } => Exit::Unknown,
+        AnswerError::Changed(_) | AnswerError::TooLong => Exit::Internal,
         AnswerError::OldSource(_) | AnswerError::WrongSource => Exit::SweepFile,
         AnswerError::Store(_) => Exit::State,
     }

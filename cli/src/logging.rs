@@ -36,7 +36,7 @@ pub fn start(arguments: &Arguments) {
         .with_writer(std::io::stderr)
         .with_ansi(terminal::stderr_has_colour())
         .with_target(arguments.verbose > 1)
-        // A full disk behind standard error must not end the process: the report about a failed write would be written there, too.
+        // Without a reader of standard error, or with a full disk behind it, log lines are lost. An error about them would end the process.
         .log_internal_errors(false);
     match arguments.command {
         // The daemon reads these lines and logs them again, with their level and a time.

@@ -64,6 +64,13 @@ impl LiveProgress {
         entry
     }
 
+    /// The last epoch that a running job's attempt finished; nothing if the job does not run or has not reported one.
+    pub(crate) fn last_epoch(&self, job: &JobView) -> Option<u32> {
+        let JobState::Running { attempt, .. } = &job.state else { return None };
+        let entry = self.attempts.get(&job.id).filter(|entry| entry.attempt == *attempt)?;
+        entry.last_epoch.as_ref().map(|epoch| epoch.epoch)
+    }
+
     /// A running job with its worker and progress; nothing if the job does not run.
     pub(crate) fn running(&self, job: &JobView, now: WallTime) -> Option<v1::RunningJob> {
         let JobState::Running { attempt, worker, since } = &job.state else { return None };
@@ -76,6 +83,8 @@ impl LiveProgress {
             progress: entry.map(|entry| entry.progress),
             last: entry.and_then(|entry| entry.last_epoch.clone()),
             running_milliseconds: now.0.saturating_sub(since.0),
+            // The services know the labels of cells.
+            label: String::new(),
         })
     }
 }

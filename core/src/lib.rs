@@ -8,7 +8,7 @@
 //! - [`job`], [`id`]: a configuration under one seed, and the hashes that identify jobs and cells.
 //! - [`random`]: the random streams of a job, derived from its seed.
 //! - [`metric`], [`diagnostics`], [`logits`]: the metrics of an epoch, the diagnostics of label noise, and numerics on logits.
-//! - [`outcome`]: how an attempt ends.
+//! - [`outcome`]: how an attempt ends. [`failure_text`]: bounds what a failure says.
 //! - [`display_text`]: shows text of others without letting it act on the terminal.
 //! - [`parse_duration`]: durations as users write them.
 //! - [`scheduler`]: the coordinator's state machine.
@@ -20,6 +20,7 @@
 pub mod diagnostics;
 pub mod display_text;
 mod duration;
+pub mod failure_text;
 pub mod id;
 pub mod input;
 pub mod job;

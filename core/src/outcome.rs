@@ -1,5 +1,6 @@
 //! How an attempt ends: the classes of failure, and the facts about a trained job.
 
+use crate::failure_text::bounded;
 use crate::id::Digest;
 use crate::methods::noise::TransitionMatrix;
 use crate::metric::EpochSelection;
@@ -17,9 +18,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure of this kind with this message.
+    /// A failure of this kind with this message. Of a long message, the beginning and the end are kept.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Failure { kind, message: message.into() }
+        Failure { kind, message: bounded(message.into()) }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`convert`]: conversions of messages.
 //! - [`limits`]: limits of what a worker may announce.
+//! - [`parts`]: replies in several messages.
 //! - [`session`]: messages of a worker's session as scheduler events and effects.
 //! - [`endpoint`]: the coordinator's URL and connection timeouts.
 //! - [`weights`]: weight files in parts.
@@ -11,6 +12,7 @@
 pub mod convert;
 pub mod endpoint;
 pub mod limits;
+pub mod parts;
 pub mod session;
 pub mod weights;
 

@@ -3,6 +3,7 @@
 //! *Architecture invariant:* nothing here uses the rest of the program. Commands receive these types, parsed.
 
 mod daemons;
+mod jobs;
 mod maintenance;
 mod output;
 mod parse;
@@ -12,6 +13,7 @@ mod target;
 mod training;
 
 pub use daemons::{CoordinatorArgs, RunArgs, RunnerArgs, WorkerArgs};
+pub use jobs::{JobsArgs, JobsOutput, STATES};
 pub use maintenance::{BackupArgs, CompletionsArgs, ForgetArgs, GcArgs, ManArgs, RestoreArgs, VerifyArgs};
 pub use output::Output;
 pub use parse::Slots;
@@ -97,6 +99,9 @@ pub enum Command {
     /// A worker that fails what others finish gets few jobs, with growing pauses. `plusminus status` lists such workers.
     /// After a repair, this command makes the coordinator forget the failures.
     Reinstate(ReinstateArgs),
+    /// List the jobs of a sweep, all or some
+    #[command(after_help = jobs::JOBS_EXAMPLES)]
+    Jobs(JobsArgs),
     /// Explain a job's state and list its attempts
     Explain(ExplainArgs),
     /// Copy a state directory, also while its coordinator runs

@@ -8,6 +8,7 @@ mod completions;
 mod coordinator;
 mod explain;
 mod forget;
+mod jobs;
 mod man;
 mod reinstate;
 mod resume;
@@ -48,6 +49,7 @@ pub fn run(arguments: Arguments) -> Result<Exit, CliError> {
         Command::Significance(arguments) => block_on(Threads::Few, significance::run(arguments)),
         Command::Resume(arguments) => block_on(Threads::Few, resume::run(arguments)),
         Command::Reinstate(arguments) => block_on(Threads::Few, reinstate::run(arguments)),
+        Command::Jobs(arguments) => block_on(Threads::Few, jobs::run(arguments)),
         Command::Explain(arguments) => block_on(Threads::Few, explain::run(arguments)),
         Command::Backup(arguments) => backup::back_up(&arguments),
         Command::Restore(arguments) => backup::restore(&arguments),

@@ -12,6 +12,9 @@ use plusminus_core::outcome::FailureKind;
 use plusminus_proto::v1;
 use serde_json::{Value, json};
 
+/// The most running jobs of a sweep that text lists.
+const RUNNING: usize = 50;
+
 pub async fn run(arguments: StatusArgs) -> Result<Exit, CliError> {
     let source = arguments.sweep.as_deref().map(|sweep| SweepSource::new(sweep, None)).transpose()?;
     let mut client = Client::open(&arguments.target).await?;
@@ -42,8 +45,15 @@ fn describe(status: &v1::StatusResponse, live: bool) -> String {
             .as_ref()
             .map_or_else(String::new, |paused| format!("{:width$}  {}\n", "", describe_pause(&sweep.sweep, paused)));
         // Without a coordinator, no job of the store is running.
-        for job in sweep.running_jobs.iter().filter(|_| live) {
+        let running = if live { &sweep.running_jobs[..] } else { &[] };
+        for job in running.iter().take(RUNNING) {
             text += &format!("{:width$}  {}\n", "", describe_running(job));
+        }
+        if let Some(more) = running.len().checked_sub(RUNNING).filter(|more| *more > 0) {
+            text += &format!(
+                "{:width$}  {more} more run: `plusminus jobs {} --state running` lists them\n",
+                "", sweep.sweep
+            );
         }
         for failed in &sweep.failures {
             let Some(failure) = &failed.failure else { continue };
@@ -145,7 +155,8 @@ fn describe_running(job: &v1::RunningJob) -> String {
     let attempt = if of.attempt > 1 { format!(", attempt {}", of.attempt) } else { String::new() };
     let seconds = job.running_milliseconds / 1000;
     let (id, worker) = (line(&of.job), line(&job.worker));
-    format!("job {id} (seed {}{attempt})  {epoch}, {seconds} s on {worker}", job.seed)
+    let label = if job.label.is_empty() { String::new() } else { format!("{} · ", line(&job.label)) };
+    format!("job {id} ({label}seed {}{attempt})  {epoch}, {seconds} s on {worker}", job.seed)
 }
 
 /// Returns a sweep's status as `--output json` prints it.
@@ -179,6 +190,7 @@ pub fn running_json(job: &v1::RunningJob) -> Value {
         "attempt": job.of.as_ref().map(|of| of.attempt),
         "seed": job.seed,
         "cell": job.cell,
+        "label": (!job.label.is_empty()).then_some(&job.label),
         "worker": job.worker,
         "running_ms": job.running_milliseconds,
         "epoch": progress.epoch,

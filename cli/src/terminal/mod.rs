@@ -1,8 +1,10 @@
 //! Everything that the program prints: data, notes, errors, progress bars, colours. Nothing else writes to standard output or standard error.
 
+mod pipe;
 mod problems;
 mod progress;
 
+pub use pipe::closed;
 pub use progress::SweepProgress;
 
 use crate::error::CliError;
@@ -11,11 +13,15 @@ use anstyle::{AnsiColor, Style};
 use plusminus_core::display_text;
 use plusminus_core::report::Emphasis;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const HINT: Style = AnsiColor::Cyan.on_default().bold();
 const NOTE: Style = HINT;
 const EMPHASIS: Emphasis<'static> = Emphasis { start: "\x1b[1m", end: "\x1b[0m" };
+
+/// Set once the reader of standard output has gone.
+static READER_GONE: AtomicBool = AtomicBool::new(false);
 
 /// Writes data to standard output. If the reader has closed the pipe (`| head`), the rest is discarded.
 ///
@@ -37,11 +43,24 @@ pub fn table(text: &str) -> Result<(), CliError> {
 fn write(text: &str) -> Result<(), CliError> {
     let mut stdout = anstream::stdout();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(CliError::Io { what: "cannot write to standard output", error })
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            READER_GONE.store(true, Ordering::Relaxed);
+            Ok(())
         }
-        _ => Ok(()),
+        Err(error) => Err(CliError::Io { what: "cannot write to standard output", error }),
+        Ok(()) => Ok(()),
     }
+}
+
+/// Writes data as [`data`] does, on another thread: a reader that does not read must not keep the command from ending. Returns whether
+/// there is still a reader.
+///
+/// # Errors
+/// As for [`data`].
+pub async fn stream(text: String) -> Result<bool, CliError> {
+    let written = tokio::task::spawn_blocking(move || data(&text)).await;
+    written.map_err(|error| CliError::Io { what: "cannot write to standard output", error: error.into() })??;
+    Ok(!READER_GONE.load(Ordering::Relaxed))
 }
 
 /// Writes a note to standard error.

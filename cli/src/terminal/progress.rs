@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// Interval of plain lines while no job ends.
 const PLAIN_PACE: Duration = Duration::from_secs(30);
 
+/// The most jobs with a bar; no terminal has room for thousands.
+const MOST_BARS: usize = 50;
+
 /// Shows the progress of one sweep on standard error.
 pub struct SweepProgress {
     names: CellNames,
@@ -89,6 +92,14 @@ impl SweepProgress {
         }
     }
 
+    /// Writes a note above the bars.
+    pub fn note(&self, text: &str) {
+        match &self.view {
+            View::Bars(bars) => bars.group.suspend(|| super::note(text)),
+            View::Plain { .. } => super::note(text),
+        }
+    }
+
     /// Removes the bars.
     pub fn finish(self) {
         if let View::Bars(bars) = self.view {
@@ -101,8 +112,9 @@ impl Bars {
     fn show(&mut self, status: &v1::SweepStatus, share: f64, summary: String, names: &CellNames, metric: Metric) {
         self.sweep.set_position((share * 1000.0) as u64);
         self.sweep.set_message(summary);
+        let shown = status.running_jobs.iter().take(MOST_BARS);
         let running: BTreeMap<String, &v1::RunningJob> =
-            status.running_jobs.iter().filter_map(|job| Some((job.of.as_ref()?.job.clone(), job))).collect();
+            shown.filter_map(|job| Some((job.of.as_ref()?.job.clone(), job))).collect();
         self.jobs.retain(|job, bar| {
             let keep = running.contains_key(job);
             if !keep {

@@ -9,6 +9,8 @@ mod command_line;
 mod compare;
 mod divergence;
 mod errors;
+#[cfg(unix)]
+mod following;
 #[cfg(target_os = "linux")]
 mod hosts;
 mod parents;

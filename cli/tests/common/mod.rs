@@ -210,7 +210,7 @@ pub fn children(parent: u32) -> Vec<u32> {
 }
 
 /// Time that a test waits for a condition before it fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Waits until the condition `what` holds.

@@ -3,7 +3,7 @@
 use super::error::AnswerError;
 use super::status::find_sweep;
 use crate::store::Reader;
-use plusminus_core::id::{JobId, SweepName};
+use plusminus_core::id::{CellId, JobId, SweepName};
 use plusminus_core::job::Job;
 use plusminus_core::metric::{EpochSelection, Metric};
 use plusminus_core::scheduler::{JobView, Scheduler};
@@ -48,9 +48,26 @@ pub struct SweepJobs {
     table: Option<TableSpec>,
     /// The submitted sweep.
     listed_by: Option<(SweepName, Arc<str>)>,
-    jobs: Vec<JobView>,
+    jobs: Vec<ListedJob>,
     /// Jobs of the request's sweep file that the submitted sweep does not list. Other sweeps may, or none.
-    others: Vec<JobView>,
+    others: Vec<ListedJob>,
+}
+
+/// What a table needs of a job. A sweep may have a million, so this leaves out the texts of failures.
+#[derive(Clone, Copy)]
+struct ListedJob {
+    id: JobId,
+    cell: CellId,
+    seed: u64,
+    status: v1::JobStatus,
+    failure: v1::FailureKind,
+}
+
+impl From<JobView> for ListedJob {
+    fn from(job: JobView) -> Self {
+        let (status, failure) = convert::job_state(&job.state);
+        ListedJob { id: job.id, cell: job.cell, seed: job.seed, status, failure }
+    }
 }
 
 impl SweepJobs {
@@ -61,11 +78,12 @@ impl SweepJobs {
     pub fn of(scheduler: &Scheduler, asked: RequestedJobs) -> Result<Self, AnswerError> {
         let RequestedJobs { request, of_file } = asked;
         let found = find_sweep(scheduler, &request.sweep);
-        let jobs: Vec<JobView> = found.iter().flat_map(|sweep| scheduler.view().jobs_of(&sweep.name)).collect();
+        let listed = found.iter().flat_map(|sweep| scheduler.view().jobs_of(&sweep.name));
+        let jobs: Vec<ListedJob> = listed.map(ListedJob::from).collect();
         let (ids, table) = of_file.unzip();
         let listed: BTreeSet<JobId> = jobs.iter().map(|job| job.id).collect();
         let ids = ids.into_iter().flatten().filter(|id| !listed.contains(id));
-        let others: Vec<JobView> = ids.filter_map(|id| scheduler.view().find(id)).collect();
+        let others: Vec<ListedJob> = ids.filter_map(|id| scheduler.view().find(id)).map(ListedJob::from).collect();
         let listed_by = match found {
             Ok(sweep) => Some((sweep.name, sweep.source)),
             Err(error) if others.is_empty() => return Err(error),
@@ -78,7 +96,10 @@ impl SweepJobs {
     ///
     /// # Errors
     /// If the metric or selection does not exist, or the store cannot be read.
-    pub fn results(self, reader: &Reader) -> Result<Vec<v1::ResultsChunk>, AnswerError> {
+    pub fn results(
+        self,
+        reader: &Reader,
+    ) -> Result<impl Iterator<Item = v1::ResultsChunk> + Send + use<>, AnswerError> {
         let (metric, at) = self.shown()?;
         let mut values = match &self.listed_by {
             Some((sweep, _)) => reader.values(sweep, metric, at)?,
@@ -87,28 +108,27 @@ impl SweepJobs {
         let others = self.others.iter().map(|job| job.id);
         values.extend(reader.values_of_jobs(others, metric, at)?);
         // A value must not count for another cell or seed than its job's.
-        let mismatched = |job: &&JobView| values.contains_key(&job.id) && Job::id_of(job.cell, job.seed) != job.id;
+        let mismatched = |job: &&ListedJob| values.contains_key(&job.id) && Job::id_of(job.cell, job.seed) != job.id;
         if let Some(other) = self.jobs.iter().chain(&self.others).find(mismatched) {
             return Err(reader.damaged(format!("job {} (cell {}, seed {})", other.id, other.cell, other.seed)).into());
         }
-        let result = |job: JobView| {
-            let (status, failure) = convert::job_state(&job.state);
-            v1::JobResult {
-                job: job.id.to_string(),
-                cell: job.cell.to_string(),
-                seed: job.seed,
-                status: status.into(),
-                failure: failure.into(),
-                value: values.get(&job.id).copied(),
-            }
+        let result = move |job: &ListedJob| v1::JobResult {
+            job: job.id.to_string(),
+            cell: job.cell.to_string(),
+            seed: job.seed,
+            status: job.status.into(),
+            failure: job.failure.into(),
+            value: values.get(&job.id).copied(),
         };
-        let jobs: Vec<v1::JobResult> = self.jobs.into_iter().chain(self.others).map(result).collect();
         // Only the first chunk carries the sweep file.
         let mut source = self.listed_by.map(|(_, source)| source.to_string());
-        let chunks = jobs
-            .chunks(CHUNK)
-            .map(|jobs| v1::ResultsChunk { source: source.take().unwrap_or_default(), jobs: jobs.to_vec() });
-        Ok(chunks.collect())
+        let mut jobs = self.jobs;
+        jobs.extend(self.others);
+        let chunks = jobs.len().div_ceil(CHUNK).max(1);
+        Ok((0..chunks).map(move |chunk| {
+            let jobs = jobs.iter().skip(chunk * CHUNK).take(CHUNK).map(&result).collect();
+            v1::ResultsChunk { source: source.take().unwrap_or_default(), jobs }
+        }))
     }
 
     /// The metric and the epoch selection.

@@ -1,5 +1,12 @@
 //! The gRPC services. They translate between the wire and the driver, and decide nothing.
+//!
+//! - [`sweeps`]: the service for users. `queries`: its answers. `watching`: the sweeps that clients follow. `labels`: names of cells.
+//! - [`workers`]: the service for workers. [`status`]: errors as gRPC codes. `streams`: replies in parts.
 
+mod labels;
+mod queries;
 pub(crate) mod status;
+mod streams;
 pub(crate) mod sweeps;
+mod watching;
 pub(crate) mod workers;

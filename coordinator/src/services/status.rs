@@ -2,6 +2,7 @@
 
 use crate::answer::AnswerError;
 use crate::driver::RequestError;
+use plusminus_core::failure_text::first_line;
 use plusminus_core::input::Problem;
 use plusminus_core::scheduler::Refusal;
 use plusminus_proto::convert::Invalid;
@@ -27,7 +28,12 @@ pub(crate) fn answer(error: AnswerError) -> Status {
     let code = match &error {
         AnswerError::UnknownSweep { .. } | AnswerError::UnknownJob { .. } => Code::NotFound,
         AnswerError::NoJobId(_) | AnswerError::AmbiguousJob { .. } => Code::InvalidArgument,
-        AnswerError::UnknownName { .. } | AnswerError::WrongSource => Code::InvalidArgument,
+        AnswerError::UnknownName { .. } | AnswerError::NoValue { .. } | AnswerError::WrongSource => {
+            Code::InvalidArgument
+        }
+        AnswerError::UnknownKey { .. } | AnswerError::UnknownValue { .. } => Code::NotFound,
+        AnswerError::Changed(_) => Code::Aborted,
+        AnswerError::TooLong => Code::ResourceExhausted,
         AnswerError::OldSource(_) => Code::FailedPrecondition,
         AnswerError::Store(_) => Code::Internal,
     };
@@ -45,11 +51,21 @@ pub(crate) fn refusal(refusal: Refusal) -> Status {
     }
 }
 
-/// The details carry all problems of the sweep file, so that the client can show them with the file.
+/// The most bytes of problems in the details of a status. They travel in the header of a reply, which clients limit to 16 KiB.
+const PROBLEMS: usize = 6 << 10;
+
+/// The details carry the problems of the sweep file, so that the client can show them with the file: the first of them, if they are many.
 pub(crate) fn problems(problems: &[Problem]) -> Status {
-    let details = v1::Problems { problems: problems.iter().map(v1::Problem::from).collect() };
+    let mut room = PROBLEMS;
+    let fits = |problem: &v1::Problem| {
+        let size = problem.encoded_len() + 4;
+        let fits = size <= room;
+        room = room.saturating_sub(size);
+        fits
+    };
+    let details = v1::Problems { problems: problems.iter().map(v1::Problem::from).take_while(fits).collect() };
     let message = match problems {
-        [one] => format!("the sweep file has a problem: {}", one.title),
+        [one] => format!("the sweep file has a problem: {}", first_line(&one.title, 200)),
         many => format!("the sweep file has {} problems", many.len()),
     };
     Status::with_details(Code::InvalidArgument, message, details.encode_to_vec().into())

@@ -1,28 +1,26 @@
 //! The service for users: submitting, watching and querying sweeps.
 
+use super::labels::LabelCache;
+use super::queries::{Queries, blocking};
 use super::status;
-use crate::answer::explain::{self, Explanation};
-use crate::answer::{self, AnswerError, RequestedJobs, SweepJobs};
-use crate::driver::{DriverHandle, RequestError, UserRequest};
+use super::streams::{self, Parts};
+use super::watching::WatchedSweeps;
+use crate::answer::{self, AnswerError, explain};
+use crate::driver::{DriverHandle, UserRequest};
 use crate::selection::SubmittedSweep;
 use crate::store::Reader;
 use plusminus_core::id::{IdError, SweepName, WorkerName};
 use plusminus_core::input::Problem;
 use plusminus_core::scheduler::{RetrySelection, SubmitSummary};
 use plusminus_core::sweep_file;
+use plusminus_proto::parts;
 use plusminus_proto::v1::{self, sweep_service_server::SweepService};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
-
-/// The shortest time between two updates of a watch.
-const PACE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Sweeps {
     driver: DriverHandle,
-    reader: Arc<Mutex<Reader>>,
+    queries: Queries,
+    watched: WatchedSweeps,
     max_jobs: u64,
     /// The only sweep that is trained, if any.
     trains_only: Option<SweepName>,
@@ -30,7 +28,10 @@ pub(crate) struct Sweeps {
 
 impl Sweeps {
     pub fn new(driver: DriverHandle, reader: Reader, max_jobs: u64, trains_only: Option<SweepName>) -> Self {
-        Sweeps { driver, reader: Arc::new(Mutex::new(reader)), max_jobs, trains_only }
+        let labels = LabelCache::default();
+        let watched = WatchedSweeps::new(driver.clone(), labels.clone());
+        let queries = Queries::new(driver.clone(), reader, labels, max_jobs);
+        Sweeps { driver, queries, watched, max_jobs, trains_only }
     }
 
     async fn submit_to_driver(&self, submitted: SubmittedSweep) -> Result<SubmitSummary, Status> {
@@ -53,10 +54,6 @@ fn read_submission(request: v1::SubmitRequest, max_jobs: u64, read: ReadSweeps) 
     let wanted = if name.is_empty() { Some(sweeps.main) } else { sweeps.called(&name) };
     let sweep = wanted.ok_or_else(|| Status::invalid_argument(format!("the sweep file has no sweep `{name}`")))?;
     Ok(SubmittedSweep::new(sweep, source.into()))
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))
 }
 
 #[tonic::async_trait]
@@ -129,90 +126,57 @@ impl SweepService for Sweeps {
         &self,
         request: tonic::Request<v1::ExplainRequest>,
     ) -> Result<Response<v1::ExplainResponse>, Status> {
-        let job = request.into_inner().job;
-        let explained =
-            self.driver.query(move |scheduler, progress, now| Explanation::of(scheduler, progress, now, &job)).await;
-        let explained = explained.map_err(status::request_error)?.map_err(status::answer)?;
-        let reader = Arc::clone(&self.reader);
-        let read = move || explained.with_attempts(&reader.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(Response::new(blocking(read).await?.map_err(status::answer)?))
+        let mut explained = self.queries.explain(request.into_inner()).await?;
+        explained.abridge();
+        Ok(Response::new(explained))
+    }
+
+    type ExplainInPartsStream = Parts<v1::ExplainResponse>;
+
+    async fn explain_in_parts(
+        &self,
+        request: tonic::Request<v1::ExplainRequest>,
+    ) -> Result<Response<Self::ExplainInPartsStream>, Status> {
+        let mut explained = self.queries.explain(request.into_inner()).await?;
+        let mut attempts = parts::split(std::mem::take(&mut explained.attempts)).into_iter();
+        explained.attempts = attempts.next().unwrap_or_default();
+        let rest = attempts.map(|attempts| v1::ExplainResponse { attempts, ..v1::ExplainResponse::default() });
+        let all = std::iter::once(explained).chain(rest).map(Ok);
+        Ok(Response::new(streams::of(all)))
     }
 
     async fn status(&self, request: tonic::Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
-        let sweep = request.into_inner().sweep;
-        let status =
-            self.driver.query(move |scheduler, progress, now| answer::status(scheduler, progress, now, &sweep)).await;
-        Ok(Response::new(status.map_err(status::request_error)?.map_err(status::answer)?))
+        Ok(Response::new(self.queries.status(request.into_inner()).await?))
     }
 
-    type ResultsStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::ResultsChunk, Status>>>;
+    type StatusInPartsStream = Parts<v1::StatusResponse>;
+
+    async fn status_in_parts(
+        &self,
+        request: tonic::Request<v1::StatusRequest>,
+    ) -> Result<Response<Self::StatusInPartsStream>, Status> {
+        Ok(Response::new(self.queries.status_in_parts(request.into_inner()).await?))
+    }
+
+    type JobsStream = Parts<v1::JobsPart>;
+
+    async fn jobs(&self, request: tonic::Request<v1::JobsRequest>) -> Result<Response<Self::JobsStream>, Status> {
+        Ok(Response::new(self.queries.jobs(request.into_inner()).await?))
+    }
+
+    type ResultsStream = Parts<v1::ResultsChunk>;
 
     async fn results(
         &self,
         request: tonic::Request<v1::ResultsRequest>,
     ) -> Result<Response<Self::ResultsStream>, Status> {
-        let (request, max_jobs) = (request.into_inner(), self.max_jobs);
-        let asked = blocking(move || RequestedJobs::new(request, max_jobs)).await?.map_err(status::answer)?;
-        let jobs = self.driver.query(move |scheduler, _, _| SweepJobs::of(scheduler, asked)).await;
-        let jobs = jobs.map_err(status::request_error)?.map_err(status::answer)?;
-        let reader = Arc::clone(&self.reader);
-        let read = move || jobs.results(&reader.lock().unwrap_or_else(PoisonError::into_inner));
-        let chunks: Vec<_> = blocking(read).await?.map_err(status::answer)?.into_iter().map(Ok).collect();
-        Ok(Response::new(tokio_stream::iter(chunks)))
+        Ok(Response::new(self.queries.results(request.into_inner()).await?))
     }
 
-    type WatchStream = ReceiverStream<Result<v1::WatchUpdate, Status>>;
+    type WatchStream = Parts<v1::WatchUpdate>;
 
     async fn watch(&self, request: tonic::Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        let sweep = request.into_inner().sweep;
-        sweep_name(&sweep)?;
-        let driver = self.driver.clone();
-        let first = sweep_status(&driver, sweep.clone()).await.map_err(status::request_error)??;
-        // The queue holds one update, so a slow client skips updates.
-        let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(async move {
-            // The client may have gone, or the driver may have ended.
-            let _ = watch(driver, sweep, first, sender).await;
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
-    }
-}
-
-/// The current status of one sweep.
-async fn sweep_status(driver: &DriverHandle, sweep: String) -> Result<Result<v1::SweepStatus, Status>, RequestError> {
-    let status = driver.query(move |scheduler, progress, now| answer::status(scheduler, progress, now, &sweep)).await?;
-    let one = |status: v1::StatusResponse| status.sweeps.into_iter().next();
-    Ok(status
-        .map_err(status::answer)
-        .and_then(|status| one(status).ok_or_else(|| Status::not_found("sweep not found"))))
-}
-
-/// Sends the status whenever it may have changed, until the sweep is over.
-async fn watch(
-    mut driver: DriverHandle,
-    sweep: String,
-    first: v1::SweepStatus,
-    sender: mpsc::Sender<Result<v1::WatchUpdate, Status>>,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let mut status = first;
-    loop {
-        let over = status.is_over();
-        sender.send(Ok(v1::WatchUpdate { status: Some(status) })).await?;
-        if over {
-            return Ok(());
-        }
-        tokio::time::sleep(PACE).await;
-        tokio::select! {
-            changed = driver.changes.changed() => changed?,
-            () = sender.closed() => return Ok(()),
-        }
-        status = loop {
-            match sweep_status(&driver, sweep.clone()).await {
-                Ok(status) => break status?,
-                // While the store does not work, the watch waits.
-                Err(RequestError::Stalled(_) | RequestError::NotSaved(_)) => tokio::time::sleep(PACE).await,
-                Err(stopping) => return Err(stopping.into()),
-            }
-        };
+        let name = sweep_name(&request.into_inner().sweep)?;
+        Ok(Response::new(self.watched.follow(name).await?))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::error::StoreError;
 use super::read::Reader;
+use plusminus_core::failure_text::bounded;
 use plusminus_core::id::JobId;
 use plusminus_core::scheduler::WallTime;
 use rusqlite::Row;
@@ -46,7 +47,8 @@ impl Reader {
                 started: WallTime(row.get::<_, i64>(2)? as u64),
                 ended: row.get::<_, Option<i64>>(3)?.map(|at| WallTime(at as u64)),
                 ending: row.get(4)?,
-                message: row.get(5)?,
+                // Texts from before they were bounded may be huge.
+                message: row.get::<_, Option<String>>(5)?.map(bounded),
                 epochs: row.get(6)?,
             })
         };

@@ -1,6 +1,6 @@
 //! The store: one SQLite file in the state directory, written by one thread, many records to a transaction.
 //!
-//! - `database`: the open store. `write`: records to rows. `read`: rows to records. `attempts`: the attempts at a job.
+//! - `database`: the open store. `write`: records to rows. `read`: rows to records. `attempts`, `last_attempts`: the attempts at a job, and the last at many.
 //!   `values`, `values_of_jobs`: rows to metrics, of a sweep and of jobs that no sweep need list. `checksum`: of rows.
 //! - `connection`: SQLite's settings. `lock`: who has the state directory. `on_disk`: whether the open files are those on disk.
 //!   `platform`: files and locks of the system.
@@ -18,6 +18,7 @@ mod connection;
 mod database;
 mod error;
 pub mod forget;
+mod last_attempts;
 mod lock;
 mod manifest;
 mod migrate;
@@ -35,6 +36,7 @@ mod write;
 pub use attempts::AttemptRow;
 pub use database::Store;
 pub use error::StoreError;
+pub use last_attempts::LastAttempt;
 pub(crate) use lock::is_open;
 pub use read::Reader;
 pub use rows::Rows;

@@ -116,7 +116,7 @@ impl State {
         self.reserve(jobs.len());
         let position = |job| QueuePosition { sweep: ordinal, job };
         let indices: Vec<JobIndex> = (0..).zip(jobs).map(|(nth, job)| self.want(job, position(nth))).collect();
-        self.change_sets(&indices, |counts, set| counts.with(set, ordinal));
+        self.list(&indices, ordinal);
         // A submission ends a pause.
         let had_pauses = self.has_paused_sweeps();
         self.set_paused(name, None);
@@ -129,7 +129,7 @@ impl State {
             paused: None,
         };
         if let Some(before) = self.sweeps.insert(name.clone(), sweep) {
-            self.change_sets(&before.jobs, |counts, set| counts.without(set, ordinal));
+            self.unlist(&before.jobs, ordinal);
             if !before.cancelled {
                 before.jobs.iter().for_each(|job| self.jobs[*job as usize].wanted -= 1);
             }
@@ -139,6 +139,26 @@ impl State {
         }
         if had_pauses {
             self.requeue_jobs_of(name);
+        }
+    }
+
+    /// Notes that a sweep lists the jobs.
+    fn list(&mut self, jobs: &[JobIndex], sweep: u32) {
+        self.change_sets(jobs, |counts, set| counts.with(set, sweep));
+        for job in jobs {
+            if let JobState::Failed(failure) = &self.jobs[*job as usize].state {
+                self.failures.add(sweep, *job, failure);
+            }
+        }
+    }
+
+    /// Notes that a sweep lists the jobs once less.
+    fn unlist(&mut self, jobs: &[JobIndex], sweep: u32) {
+        self.change_sets(jobs, |counts, set| counts.without(set, sweep));
+        for job in jobs {
+            if let JobState::Failed(failure) = &self.jobs[*job as usize].state {
+                self.failures.remove(sweep, *job, failure);
+            }
         }
     }
 
@@ -156,7 +176,7 @@ impl State {
                 _ => other(&mut self.counts, entry.sweeps),
             };
             last = Some((entry.sweeps, to));
-            self.counts.change_set(entry.sweeps, to, &entry.state);
+            self.counts.change_set(entry.sweeps, to, *job, &entry.state);
             entry.sweeps = to;
         }
     }

@@ -3,7 +3,7 @@
 //! - [`handle`]: [`Scheduler`], which composes the parts and routes events.
 //! - [`event`]: events and effects. [`record`]: committed state changes. `policy`: lease length, retry policy, back-off.
 //! - [`state`]: the committed state; `apply`: the only code that changes it, live and on a restart.
-//! - Parts of the state: `job_entry`, `id_index`, `job_counts`, `queue`, `parents`.
+//! - Parts of the state: `job_entry`, `id_index`, `job_counts`, `failure_groups`, `queue`, `parents`.
 //! - `connections`, `leases`: connected workers and the attempts that they hold; not stored.
 //! - `fleet`: which workers are sound, suspected or in quarantine; not stored.
 //! - `intake`: checks what workers report.
@@ -21,6 +21,7 @@ mod dependencies;
 mod device_class;
 mod dispatch;
 pub mod event;
+mod failure_groups;
 mod fleet;
 pub mod handle;
 mod id_index;
@@ -58,4 +59,4 @@ pub use policy::Policy;
 pub use record::{Ending, NewCell, NewJob, Next, Origin, PausedSweep, Place, Record, StoredState};
 pub use state::{DurableJob, State};
 pub use time::WallTime;
-pub use view::{JobDetails, JobView, ListedBy, SweepView, View, WaitReason};
+pub use view::{FailureSummary, JobDetails, JobView, JobsAlike, ListedBy, ListedJob, SweepView, View, WaitReason};

@@ -1,6 +1,7 @@
 //! The committed state: jobs, cells and sweeps, with the indices and the queue that follow from them.
 
 use super::device_class::DeviceClass;
+use super::failure_groups::FailuresBySweep;
 use super::id_index::IdIndex;
 use super::intake::AttemptReports;
 use super::job_counts::CountsBySweepSet;
@@ -62,6 +63,7 @@ pub struct State {
     /// The latest time that the queue reflects. It is not committed.
     pub(super) now: WallTime,
     pub(super) counts: CountsBySweepSet,
+    pub(super) failures: FailuresBySweep,
     pub(super) parents: Parents,
     pub(super) running: BTreeSet<JobIndex>,
     /// What the current attempts of running jobs have reported.
@@ -298,7 +300,15 @@ impl State {
     pub(super) fn set_state(&mut self, index: JobIndex, state: JobState) {
         let entry = &mut self.jobs[index as usize];
         let before = std::mem::replace(&mut entry.state, state);
-        self.counts.change_state(entry.sweeps, &before, &entry.state);
+        self.counts.change_state(entry.sweeps, index, &before, &entry.state);
+        for sweep in self.counts.sweeps_in(entry.sweeps) {
+            if let JobState::Failed(failure) = &before {
+                self.failures.remove(*sweep, index, failure);
+            }
+            if let JobState::Failed(failure) = &entry.state {
+                self.failures.add(*sweep, index, failure);
+            }
+        }
         let (id, runs) = (entry.id, matches!(entry.state, JobState::Running { .. }));
         if !runs && !matches!(entry.state, JobState::Queued { .. }) && !self.failed_on.is_empty() {
             self.failed_on.remove(&index);

@@ -11,6 +11,8 @@ use super::record::{PausedSweep, Place};
 use super::state::{State, SweepEntry};
 use super::time::WallTime;
 use crate::id::{CellId, JobId, SweepName, WorkerName};
+use crate::outcome::Failure;
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 /// A sweep.
@@ -52,6 +54,37 @@ pub struct ListedBy {
     pub sweep: SweepName,
     /// Whether it is cancelled.
     pub cancelled: bool,
+}
+
+/// A job as its sweep lists it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ListedJob {
+    /// The job.
+    pub job: JobView,
+    /// Its configuration in canonical form.
+    pub configuration: Arc<str>,
+}
+
+/// The failures of a sweep.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FailureSummary<'s> {
+    /// The most frequent failures, the most frequent first.
+    pub groups: Vec<JobsAlike<'s>>,
+    /// The failed jobs in no group.
+    pub others: usize,
+    /// The diverged jobs.
+    pub diverged: usize,
+}
+
+/// Jobs of a sweep that failed alike.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct JobsAlike<'s> {
+    /// Their failure.
+    pub failure: &'s Failure,
+    /// How many they are.
+    pub jobs: usize,
+    /// One of them.
+    pub example: JobId,
 }
 
 /// Everything that explains the state of one job.
@@ -216,10 +249,47 @@ impl<'s> View<'s> {
         self.state.index_of(job).map(|index| self.job_view(&self.state.jobs[index as usize]))
     }
 
-    /// The running and failed jobs of a sweep in its order; none for an unknown sweep.
-    pub fn running_and_failed_jobs_of(self, name: &SweepName) -> impl Iterator<Item = JobView> + use<'s> {
-        let shown = |entry: &&JobEntry| matches!(entry.state, JobState::Running { .. } | JobState::Failed(_));
-        self.entries_of(name).filter(shown).map(move |entry| self.job_view(entry))
+    /// At most `most` jobs of a sweep in its order, from the position `from` on, with their configurations; none for an unknown sweep.
+    pub fn listed_jobs_of(
+        self,
+        name: &SweepName,
+        from: usize,
+        most: usize,
+    ) -> impl Iterator<Item = ListedJob> + use<'s> {
+        let jobs = self.state.sweeps.get(name).and_then(|sweep| sweep.jobs.get(from..)).unwrap_or_default();
+        jobs.iter().take(most).map(move |index| {
+            let entry = &self.state.jobs[*index as usize];
+            let configuration = Arc::clone(&self.state.cells[entry.cell as usize].configuration);
+            ListedJob { job: self.job_view(entry), configuration }
+        })
+    }
+
+    /// At most `most` running jobs of a sweep, from the `from`-th of all known jobs on, each with its number among them. The numbers of a
+    /// sweep's jobs mostly follow its order.
+    pub fn running_jobs_of(self, name: &SweepName, from: u32, most: usize) -> Vec<(u32, JobView)> {
+        let Some(sweep) = self.state.sweeps.get(name) else { return Vec::new() };
+        let running = self.state.counts.running(sweep.ordinal, from, most);
+        running.into_iter().map(|index| (index, self.job_view(&self.state.jobs[index as usize]))).collect()
+    }
+
+    /// The `most` most frequent failures of a sweep.
+    pub fn failures_of(self, name: &SweepName, most: usize) -> FailureSummary<'s> {
+        let Some(sweep) = self.state.sweeps.get(name) else { return FailureSummary::default() };
+        let groups = self.state.failures.groups(sweep.ordinal).take(most);
+        let groups = groups.filter_map(|group| {
+            let entry = &self.state.jobs[group.example as usize];
+            let JobState::Failed(failure) = &entry.state else { return None };
+            Some(JobsAlike { failure, jobs: group.jobs, example: entry.id })
+        });
+        let mut groups: Vec<JobsAlike<'s>> = groups.collect();
+        // Groups of the same size have no other order.
+        groups.sort_by_key(|group| (Reverse(group.jobs), group.failure.kind, &group.failure.message));
+        let listed: usize = groups.iter().map(|group| group.jobs).sum();
+        FailureSummary {
+            groups,
+            others: self.state.counts.of_sweep(sweep.ordinal).failed.saturating_sub(listed),
+            diverged: self.state.failures.diverged(sweep.ordinal),
+        }
     }
 
     fn entries_of(self, name: &SweepName) -> impl Iterator<Item = &'s JobEntry> + use<'s> {

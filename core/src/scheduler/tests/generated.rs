@@ -10,7 +10,8 @@ use crate::id::{Attempt, AttemptId, JobId, WorkerName};
 use crate::metric::{EpochSelection, Measurements};
 use crate::outcome::{Failure, FailureKind};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A generated event. The ranges are small, so that the events of a sequence concern the same jobs.
 #[derive(Clone, Debug)]
@@ -259,12 +260,49 @@ fn check_invariants(scheduler: &Scheduler, wanted: &BTreeSet<JobId>) {
     }
 }
 
-/// Compares the maintained counts of each sweep with a count of its jobs.
+/// Compares what is maintained for each sweep with what its jobs give: counts, running jobs and failures.
 fn check_counts(scheduler: &Scheduler) {
-    for sweep in scheduler.view().sweeps() {
-        let mut counts = JobCounts::default();
-        scheduler.view().jobs_of(&sweep.name).for_each(|job| *counts.of(&job.state) += 1);
+    let view = scheduler.view();
+    for sweep in view.sweeps() {
+        let (mut counts, mut running) = (JobCounts::default(), BTreeSet::new());
+        let mut failures: BTreeMap<(FailureKind, String), (usize, BTreeSet<JobId>)> = BTreeMap::new();
+        for job in view.jobs_of(&sweep.name) {
+            *counts.of(&job.state) += 1;
+            match job.state {
+                JobState::Running { .. } => drop(running.insert(job.id)),
+                JobState::Failed(failure) => {
+                    let (jobs, ids) = failures.entry((failure.kind, failure.message)).or_default();
+                    *jobs += 1;
+                    ids.insert(job.id);
+                }
+                _ => {}
+            }
+        }
         assert_eq!(sweep.counts, counts);
+        let maintained = view.running_jobs_of(&sweep.name, 0, usize::MAX);
+        assert!(maintained.is_sorted_by_key(|(number, _)| *number));
+        assert_eq!(maintained.iter().map(|(_, job)| job.id).collect::<BTreeSet<_>>(), running);
+        // Pages of one job each give the same.
+        let mut from = 0;
+        for job in &maintained {
+            let page = view.running_jobs_of(&sweep.name, from, 1);
+            assert_eq!(page.first(), Some(job));
+            from = page[0].0 + 1;
+        }
+        let diverged = failures.iter().filter(|((kind, _), _)| *kind == FailureKind::Diverged);
+        let diverged: usize = diverged.map(|(_, (jobs, _))| jobs).sum();
+        for most in [1, usize::MAX] {
+            let summary = view.failures_of(&sweep.name, most);
+            assert_eq!(summary.diverged, diverged);
+            assert_eq!(summary.groups.len(), failures.len().min(most));
+            assert!(summary.groups.is_sorted_by_key(|group| Reverse(group.jobs)));
+            assert_eq!(summary.groups.iter().map(|group| group.jobs).sum::<usize>() + summary.others, counts.failed);
+            for group in summary.groups {
+                let (jobs, ids) = &failures[&(group.failure.kind, group.failure.message.clone())];
+                assert_eq!(group.jobs, *jobs);
+                assert!(ids.contains(&group.example));
+            }
+        }
     }
 }
 
