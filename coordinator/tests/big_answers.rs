@@ -288,7 +288,7 @@ async fn jobs_are_listed_by_state_and_setting_on_either_side() {
     assert_eq!(count(&[], &[("loss", "{name: gce, q: 0.70}"), ("noise", "uniform")]).await, 3);
     assert_eq!(count(&[], &[("noise.rate", "4e-1"), ("seed", "2")]).await, 2);
     for (states, conditions, code, message) in [
-        (&["faild"][..], &[][..], Code::InvalidArgument, "choose one of queued, running"),
+        (&["broken"][..], &[][..], Code::InvalidArgument, "choose one of queued, running"),
         (&[], &[("los", "gce")][..], Code::NotFound, "no configuration of `small` has a setting `los`; choose one of "),
         (&[], &[("loss", "gcee")], Code::NotFound, "no job of `small` has loss=gcee; its values are cce, gce"),
         (&[], &[("seed", "9")], Code::NotFound, "no job of `small` has seed=9; its values are 0, 1, 2"),

@@ -234,6 +234,7 @@ async fn values_of_file(served: &Served, sweep: &str, source: &str) -> Vec<Resul
             metric: "test_accuracy".to_owned(),
             at: at.to_owned(),
             source: source.to_owned(),
+            only_source: false,
         };
         answers.push(match served.sweeps().results(request).await {
             Err(status) => Err(status.code()),
@@ -455,7 +456,7 @@ async fn an_impossible_report_reaches_no_table_and_stops_its_attempt() {
 }
 
 #[tokio::test]
-async fn no_worker_changes_the_progress_of_anothers_attempt() {
+async fn no_worker_changes_the_progress_of_a_foreign_attempt() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
     served.submit(&SWEEP.replace("epochs: 1", "epochs: 10")).await.unwrap();

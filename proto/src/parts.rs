@@ -123,8 +123,16 @@ mod tests {
             running_jobs: seeds.iter().map(|seed| v1::RunningJob { seed: *seed, ..Default::default() }).collect(),
             ..Default::default()
         };
-        let mut status = v1::StatusResponse { sweeps: vec![sweep("a", &[]), sweep("b", &[1, 2])], workers: vec![] };
-        status.extend(v1::StatusResponse { sweeps: vec![sweep("b", &[3]), sweep("c", &[4])], workers: vec![] });
+        let mut status = v1::StatusResponse {
+            sweeps: vec![sweep("a", &[]), sweep("b", &[1, 2])],
+            workers: vec![],
+            ..v1::StatusResponse::default()
+        };
+        status.extend(v1::StatusResponse {
+            sweeps: vec![sweep("b", &[3]), sweep("c", &[4])],
+            workers: vec![],
+            ..v1::StatusResponse::default()
+        });
         assert_eq!(status.sweeps, [sweep("a", &[]), sweep("b", &[1, 2, 3]), sweep("c", &[4])]);
         let update = |status, continues| v1::WatchUpdate { status: Some(status), continues };
         let mut watched = WatchedStatus::default();

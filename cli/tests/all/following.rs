@@ -121,7 +121,7 @@ fn jobs_are_listed_with_and_without_a_coordinator() {
     let json = place.run(&["jobs", "small", "--state", "failed", "--output", "json"]).good();
     assert_eq!(json, "[]\n");
     for (arguments, message) in [
-        (["--state", "faild"], "`faild` is neither a state of jobs nor a state directory"),
+        (["--state", "broken"], "`broken` is neither a state of jobs nor a state directory"),
         (["--where", "los=gce"], "no configuration of `small` has a setting `los`"),
         (["--where", "loss=gcee"], "its values are cce, gce"),
     ] {
