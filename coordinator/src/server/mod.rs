@@ -1,5 +1,19 @@
 //! The coordinator process: its listening socket, services and shutdown.
+//!
+//! - [`limits`]: every limit, in one place.
+//! - `accept`: takes connections. `connections`: the open ones, and which are closed.
+//! - `call`: calls within limits. `receiving`: the limits on a request's messages.
 
+mod accept;
+mod call;
+pub(crate) mod connections;
+mod kind;
+pub mod limits;
+mod receiving;
+
+use self::call::{Calls, Limited};
+use self::connections::Connections;
+use self::limits::Limits;
 use crate::address::AddressFile;
 use crate::driver::{Driver, Inbox};
 use crate::lease_file::LeaseFile;
@@ -16,15 +30,16 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tracing::{info, warn};
 
-/// The grace period for open calls when the coordinator stops.
-const GRACE: Duration = Duration::from_secs(2);
+/// The most accepted connections that wait to be served.
+const ACCEPTED: usize = 16;
 
 /// Why a coordinator cannot start or continue.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +80,7 @@ pub struct Coordinator {
     address_file: AddressFile,
     lease: Duration,
     lease_file: LeaseFile,
+    limits: Limits,
 }
 
 impl Coordinator {
@@ -72,7 +88,20 @@ impl Coordinator {
     ///
     /// # Errors
     /// If the address is not a loopback address or cannot be used, or the state directory cannot be used.
-    pub async fn bind(listen: SocketAddr, state: &Path, mut policy: Policy) -> Result<Self, ServerError> {
+    pub async fn bind(listen: SocketAddr, state: &Path, policy: Policy) -> Result<Self, ServerError> {
+        Coordinator::bind_with(listen, state, policy, Limits::default()).await
+    }
+
+    /// [`bind`](Coordinator::bind) with other limits on what peers may hold.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn bind_with(
+        listen: SocketAddr,
+        state: &Path,
+        mut policy: Policy,
+        limits: Limits,
+    ) -> Result<Self, ServerError> {
         if !listen.ip().is_loopback() {
             return Err(ServerError::NotLoopback(listen));
         }
@@ -104,6 +133,7 @@ impl Coordinator {
             address_file,
             lease,
             lease_file,
+            limits,
         })
     }
 
@@ -126,15 +156,26 @@ impl Coordinator {
             .build_v1()
             .map_err(|error| ServerError::Serve(error.to_string()))?;
         let (stop_server, server_stopped) = oneshot::channel::<()>();
+        let connections = Connections::new(self.limits.connections);
+        let (accepted, incoming) = mpsc::channel(ACCEPTED);
+        // Ends when the server drops the receiving end.
+        tokio::spawn(accept::accept(self.listener, Arc::clone(&connections), self.limits.clone(), accepted));
+        let closing_stalled = tokio::spawn(close_stalled(Arc::clone(&connections), self.limits.clone()));
+        let (limits, calls) = (&self.limits, Calls::new(self.limits.clone()));
+        let sweeps = SweepServiceServer::new(self.sweeps).max_decoding_message_size(limits.messages.submission);
+        let workers = WorkerServiceServer::new(self.workers).max_decoding_message_size(limits.messages.session);
         let server = Server::builder()
-            .tcp_nodelay(true)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .add_service(health)
-            .add_service(reflection)
-            .add_service(SweepServiceServer::new(self.sweeps))
-            .add_service(WorkerServiceServer::new(self.workers))
-            .serve_with_incoming_shutdown(TcpListenerStream::new(self.listener), async {
+            .max_concurrent_streams(limits.calls_per_connection)
+            .initial_stream_window_size(limits.windows.0)
+            .initial_connection_window_size(limits.windows.1)
+            .http2_max_header_list_size(limits.headers)
+            .add_service(Limited::new(health, &calls))
+            .add_service(Limited::new(reflection, &calls))
+            .add_service(Limited::new(sweeps, &calls))
+            .add_service(Limited::new(workers, &calls))
+            .serve_with_incoming_shutdown(ReceiverStream::new(incoming), async {
                 let _ = server_stopped.await;
             });
         let mut server = tokio::spawn(server);
@@ -167,9 +208,23 @@ impl Coordinator {
         shorten_leases.abort();
         // The end of the driver ends the workers' streams, so the server can stop.
         let _ = stop_server.send(());
-        if tokio::time::timeout(GRACE, &mut server).await.is_err() {
+        if tokio::time::timeout(self.limits.grace, &mut server).await.is_err() {
             server.abort();
         }
+        // Calls that their peers have not ended, such as stalled transfers.
+        connections.close_all();
+        closing_stalled.abort();
         ended.map_err(|error| ServerError::Serve(error.to_string()))?.map_err(ServerError::Store)
+    }
+}
+
+/// Closes idle and stalled connections until it is aborted.
+async fn close_stalled(connections: Arc<Connections>, limits: Limits) {
+    let shortest = limits.first_request.min(limits.idle).min(limits.stall);
+    let mut tick = tokio::time::interval((shortest / 4).max(Duration::from_millis(1)));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        tick.tick().await;
+        connections.close_stalled(&limits);
     }
 }

@@ -1,0 +1,110 @@
+//! Every limit on what peers may hold and how long they may take. `docs/limits.md` lists them for users.
+
+use std::time::Duration;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// The limits of a server. Tests use smaller ones.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open connections.
+    pub connections: usize,
+    /// The time until a connection's first request.
+    pub first_request: Duration,
+    /// How long a connection without an open call stays.
+    pub idle: Duration,
+    /// The shortest and the longest pause after a failed accept.
+    pub accept_pause: (Duration, Duration),
+    /// How often the same trouble is logged.
+    pub log_pause: Duration,
+    /// The grace period for open calls when the coordinator stops. Then their connections are closed.
+    pub grace: Duration,
+
+    /// Open calls of a connection.
+    pub calls_per_connection: u32,
+    /// The bytes of a call, and of a connection, that wait in memory until the call takes them.
+    pub windows: (u32, u32),
+    /// The bytes of a request's headers.
+    pub headers: u32,
+    /// Open calls of all peers, and of one connection, by kind.
+    pub sessions: Share,
+    /// Watches.
+    pub watches: Share,
+    /// Transfers of weights, those that wait for their turn included.
+    pub transfers: Share,
+    /// Submissions, those that wait for their turn included.
+    pub submissions: Share,
+    /// All other requests.
+    pub requests: Share,
+
+    /// How long the first bytes of a request may take.
+    pub first_bytes: Duration,
+    /// How long a call waits for `progress` bytes of its peer, or for its peer to read. Sessions may be silent between messages.
+    pub stall: Duration,
+    /// The bytes that count as progress.
+    pub progress: usize,
+    /// The bytes of all messages above `small_message` that are being received.
+    pub receiving: usize,
+    /// Messages of this many bytes do not count.
+    pub small_message: usize,
+    /// The bytes of a message: a worker's introduction, its other messages, a part of a file, a submission, any other request.
+    pub messages: MessageLimits,
+}
+
+/// The most open calls of a kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Of all peers.
+    pub all: usize,
+    /// Of one connection.
+    pub connection: usize,
+}
+
+/// The most bytes of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageLimits {
+    /// A worker's Hello: 60 bytes for each attempt that it holds.
+    pub hello: usize,
+    /// A worker's other messages. The facts of a job with 500 classes take 2 MB.
+    pub session: usize,
+    /// A part of a weights file.
+    pub part: usize,
+    /// A sweep file with its name, or a list of jobs to queue again.
+    pub submission: usize,
+    /// Any other request.
+    pub request: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 4096,
+            first_request: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            accept_pause: (Duration::from_millis(10), Duration::from_secs(1)),
+            log_pause: Duration::from_secs(10),
+            grace: Duration::from_secs(2),
+            calls_per_connection: 64,
+            windows: (256 * KIB as u32, 512 * KIB as u32),
+            headers: 16 * KIB as u32,
+            sessions: Share { all: 2048, connection: 4 },
+            watches: Share { all: 512, connection: 32 },
+            transfers: Share { all: 128, connection: 4 },
+            submissions: Share { all: 16, connection: 4 },
+            requests: Share { all: 256, connection: 32 },
+            first_bytes: Duration::from_secs(10),
+            stall: Duration::from_secs(20),
+            progress: 64 * KIB,
+            receiving: 64 * MIB,
+            small_message: 64 * KIB,
+            messages: MessageLimits {
+                hello: 512 * KIB,
+                session: 4 * MIB,
+                part: MIB + KIB,
+                submission: 2 * MIB,
+                request: 64 * KIB,
+            },
+        }
+    }
+}
