@@ -94,7 +94,7 @@ impl Scene {
         let (mut driver, handle, inbox) = Driver::with(scheduler, selections, failing, clock, terms, stopped).unwrap();
         driver.store.retry_pause = Duration::from_millis(5);
         driver.store.patience = Duration::from_millis(5);
-        let running = tokio::spawn(driver.run(inbox));
+        let running = tokio::spawn(driver.run(inbox, Duration::from_secs(10)));
         let reader = Reader::open(directory).unwrap();
         Scene { handle, plan, inbound: mpsc::channel(1).1, running, stop, reader }
     }

@@ -1,5 +1,6 @@
 //! Every limit on what peers may hold and how long they may take. `docs/limits.md` lists them for users.
 
+use plusminus_proto::weights;
 use std::time::Duration;
 
 const KIB: usize = 1 << 10;
@@ -48,6 +49,16 @@ pub struct Limits {
     pub receiving: usize,
     /// Messages of this many bytes do not count.
     pub small_message: usize,
+    /// How long a worker may send nothing at all. At least four leases.
+    pub silence: Duration,
+    /// Transfers of weights.
+    pub weights: WeightsLimits,
+    /// Reads of the store at the same time.
+    pub reads: usize,
+    /// Sweep files that are read and expanded at the same time.
+    pub expansions: usize,
+    /// How long the store may take to close when the coordinator stops.
+    pub closing: Duration,
     /// The bytes of a message: a worker's introduction, its other messages, a part of a file, a submission, any other request.
     pub messages: MessageLimits,
 }
@@ -59,6 +70,27 @@ pub struct Share {
     pub all: usize,
     /// Of one connection.
     pub connection: usize,
+}
+
+/// Limits on transfers of weights.
+#[derive(Clone, Copy, Debug)]
+pub struct WeightsLimits {
+    /// Uploads that are received at the same time; further ones wait.
+    pub uploads: usize,
+    /// Downloads that are sent at the same time; further ones wait.
+    pub downloads: usize,
+    /// Uploads of one attempt at the same time.
+    pub uploads_per_attempt: usize,
+    /// Files of one attempt.
+    pub files_per_attempt: usize,
+    /// The bytes of a file.
+    pub file: u64,
+    /// The bytes that stay free on the disk: at least the first number and at most the second; in between, as many as the store has.
+    pub reserved: (u64, u64),
+    /// The age from which a file is removed that no result refers to.
+    pub orphan: Duration,
+    /// How often such files are looked for.
+    pub orphan_tick: Duration,
 }
 
 /// The most bytes of a message.
@@ -98,6 +130,20 @@ impl Default for Limits {
             progress: 64 * KIB,
             receiving: 64 * MIB,
             small_message: 64 * KIB,
+            silence: Duration::from_secs(60),
+            weights: WeightsLimits {
+                uploads: 16,
+                downloads: 16,
+                uploads_per_attempt: 2,
+                files_per_attempt: 16,
+                file: weights::MAX_LENGTH,
+                reserved: (64 << 20, 1 << 30),
+                orphan: Duration::from_secs(3_600),
+                orphan_tick: Duration::from_secs(600),
+            },
+            reads: 2,
+            expansions: 2,
+            closing: Duration::from_secs(10),
             messages: MessageLimits {
                 hello: 512 * KIB,
                 session: 4 * MIB,
@@ -106,5 +152,16 @@ impl Default for Limits {
                 request: 64 * KIB,
             },
         }
+    }
+}
+
+/// Open files that are not connections: the store, weights files, the system's own.
+const OTHER_FILES: u64 = 192;
+
+impl Limits {
+    /// The most connections, if the process may open this many files.
+    pub fn connections_with(&self, files: Option<u64>) -> usize {
+        let room = files.map_or(u64::MAX, |files| files.saturating_sub(OTHER_FILES).max(files / 2));
+        self.connections.min(usize::try_from(room).unwrap_or(usize::MAX))
     }
 }

@@ -17,9 +17,9 @@ use self::limits::Limits;
 use crate::address::AddressFile;
 use crate::driver::{Driver, Inbox};
 use crate::lease_file::LeaseFile;
-use crate::services::{sweeps::Sweeps, workers::Workers};
+use crate::services::{sweeps::Sweeps, weights::Weights, workers::Workers};
 use crate::store::backup::WEIGHTS;
-use crate::store::{Store, StoreError};
+use crate::store::{FILE, Reader, Store, StoreError};
 use plusminus_core::scheduler::Policy;
 use plusminus_core::sweep_file;
 use plusminus_proto::DESCRIPTORS;
@@ -77,6 +77,9 @@ pub struct Coordinator {
     stop_driver: oneshot::Sender<()>,
     sweeps: Sweeps,
     workers: Workers,
+    weights: Arc<Weights>,
+    /// Reads which weights files results refer to.
+    orphans: Reader,
     address_file: AddressFile,
     lease: Duration,
     lease_file: LeaseFile,
@@ -100,7 +103,7 @@ impl Coordinator {
         listen: SocketAddr,
         state: &Path,
         mut policy: Policy,
-        limits: Limits,
+        mut limits: Limits,
     ) -> Result<Self, ServerError> {
         if !listen.ip().is_loopback() {
             return Err(ServerError::NotLoopback(listen));
@@ -114,13 +117,15 @@ impl Coordinator {
         let weights = state.join(WEIGHTS);
         let unusable = |error| StoreError::Unusable { path: weights.clone(), error };
         plusminus_proto::weights::clean(&weights).map_err(unusable)?;
-        let reader = store.reader()?;
+        let (reader, orphans) = (store.reader()?, store.reader()?);
         let (lease, lease_file) = (policy.lease, LeaseFile::open(state, policy.lease)?);
+        limits.silence = limits.silence.max(4 * lease);
         policy.lease_before = lease_file.before;
         let (stop_driver, stopped) = oneshot::channel();
         let (driver, handle, inbox) = Driver::new(store, policy, stopped)?;
-        let sweeps = Sweeps::new(handle.clone(), reader, sweep_file::MAX_JOBS);
-        let workers = Workers::new(handle, weights);
+        let sweeps = Sweeps::new(handle.clone(), reader, sweep_file::MAX_JOBS, &limits);
+        let weights = Weights::new(weights, state.join(FILE), handle.clone(), limits.weights);
+        let workers = Workers::new(handle, Arc::clone(&weights), &limits);
         let address_file = AddressFile::write(state, address)?;
         Ok(Coordinator {
             listener,
@@ -130,6 +135,8 @@ impl Coordinator {
             stop_driver,
             sweeps,
             workers,
+            weights,
+            orphans,
             address_file,
             lease,
             lease_file,
@@ -156,10 +163,11 @@ impl Coordinator {
             .build_v1()
             .map_err(|error| ServerError::Serve(error.to_string()))?;
         let (stop_server, server_stopped) = oneshot::channel::<()>();
-        let connections = Connections::new(self.limits.connections);
+        let connections = Connections::new(self.limits.connections_with(open_files()));
         let (accepted, incoming) = mpsc::channel(ACCEPTED);
         // Ends when the server drops the receiving end.
         tokio::spawn(accept::accept(self.listener, Arc::clone(&connections), self.limits.clone(), accepted));
+        let removing_orphans = tokio::spawn(self.weights.remove_orphans(self.orphans));
         let closing_stalled = tokio::spawn(close_stalled(Arc::clone(&connections), self.limits.clone()));
         let (limits, calls) = (&self.limits, Calls::new(self.limits.clone()));
         let sweeps = SweepServiceServer::new(self.sweeps).max_decoding_message_size(limits.messages.submission);
@@ -179,7 +187,7 @@ impl Coordinator {
                 let _ = server_stopped.await;
             });
         let mut server = tokio::spawn(server);
-        let mut driver = tokio::spawn(self.driver.run(self.inbox));
+        let mut driver = tokio::spawn(self.driver.run(self.inbox, self.limits.closing));
         let (lease, lease_file) = (self.lease, self.lease_file);
         let shorten_leases = tokio::spawn(async move {
             if lease_file.before > lease {
@@ -214,8 +222,14 @@ impl Coordinator {
         // Calls that their peers have not ended, such as stalled transfers.
         connections.close_all();
         closing_stalled.abort();
+        removing_orphans.abort();
         ended.map_err(|error| ServerError::Serve(error.to_string()))?.map_err(ServerError::Store)
     }
+}
+
+/// The number of files that this process may open; `None` if there is no limit.
+fn open_files() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
 /// Closes idle and stalled connections until it is aborted.

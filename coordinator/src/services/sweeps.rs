@@ -1,10 +1,12 @@
 //! The service for users: submitting, watching and querying sweeps.
 
+use super::pool::Pool;
 use super::status;
 use crate::answer::explain::{self, Explanation};
 use crate::answer::{self, AnswerError, SweepJobs};
 use crate::driver::{DriverHandle, RequestError, UserRequest};
 use crate::selection::SubmittedSweep;
+use crate::server::limits::Limits;
 use crate::store::Reader;
 use plusminus_core::id::{IdError, SweepName};
 use plusminus_core::scheduler::{RetrySelection, SubmitSummary};
@@ -23,11 +25,16 @@ pub(crate) struct Sweeps {
     driver: DriverHandle,
     reader: Arc<Mutex<Reader>>,
     max_jobs: u64,
+    /// Reads of the store.
+    reads: Pool,
+    /// Sweep files that are read and expanded.
+    expansions: Pool,
 }
 
 impl Sweeps {
-    pub fn new(driver: DriverHandle, reader: Reader, max_jobs: u64) -> Self {
-        Sweeps { driver, reader: Arc::new(Mutex::new(reader)), max_jobs }
+    pub fn new(driver: DriverHandle, reader: Reader, max_jobs: u64, limits: &Limits) -> Self {
+        let (reads, expansions) = (Pool::new(limits.reads), Pool::new(limits.expansions));
+        Sweeps { driver, reader: Arc::new(Mutex::new(reader)), max_jobs, reads, expansions }
     }
 
     async fn submit_to_driver(&self, submitted: SubmittedSweep) -> Result<SubmitSummary, Status> {
@@ -49,15 +56,11 @@ fn read_submission(request: v1::SubmitRequest, max_jobs: u64) -> Result<Submitte
     Ok(SubmittedSweep::new(sweep, source.into()))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))
-}
-
 #[tonic::async_trait]
 impl SweepService for Sweeps {
     async fn submit(&self, request: tonic::Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
         let (request, max_jobs) = (request.into_inner(), self.max_jobs);
-        let submitted = blocking(move || read_submission(request, max_jobs)).await??;
+        let submitted = self.expansions.run(move || read_submission(request, max_jobs)).await??;
         let sweep = submitted.submission.name.to_string();
         let summary = self.submit_to_driver(submitted).await?;
         Ok(Response::new(v1::SubmitResponse {
@@ -94,7 +97,7 @@ impl SweepService for Sweeps {
                 let source = self.driver.query(move |scheduler, _, _| answer::source(scheduler, &sweep)).await;
                 let source = source.map_err(status::request_error)?.map_err(status::answer)?;
                 let (request, max_jobs) = (v1::SubmitRequest { source, sweep: name.to_string() }, self.max_jobs);
-                let submitted = blocking(move || read_submission(request, max_jobs)).await?;
+                let submitted = self.expansions.run(move || read_submission(request, max_jobs)).await?;
                 let submitted = submitted.map_err(|_| status::answer(AnswerError::OldSource(name.to_string())))?;
                 let summary = self.submit_to_driver(submitted).await?;
                 return Ok(Response::new(v1::ResumeResponse { queued: (summary.new + summary.requeued) as u64 }));
@@ -115,7 +118,7 @@ impl SweepService for Sweeps {
         let explained = explained.map_err(status::request_error)?.map_err(status::answer)?;
         let reader = Arc::clone(&self.reader);
         let read = move || explained.with_attempts(&reader.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(Response::new(blocking(read).await?.map_err(status::answer)?))
+        Ok(Response::new(self.reads.run(read).await?.map_err(status::answer)?))
     }
 
     async fn status(&self, request: tonic::Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
@@ -137,7 +140,7 @@ impl SweepService for Sweeps {
         let jobs = jobs.map_err(status::request_error)?.map_err(status::answer)?;
         let reader = Arc::clone(&self.reader);
         let read = move || jobs.results(&reader.lock().unwrap_or_else(PoisonError::into_inner), &request);
-        let chunks: Vec<_> = blocking(read).await?.map_err(status::answer)?.into_iter().map(Ok).collect();
+        let chunks: Vec<_> = self.reads.run(read).await?.map_err(status::answer)?.into_iter().map(Ok).collect();
         Ok(Response::new(tokio_stream::iter(chunks)))
     }
 

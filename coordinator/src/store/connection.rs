@@ -9,7 +9,7 @@ use std::path::Path;
 /// The version of the schema that this plusminus writes, kept in SQLite's `user_version`.
 pub(super) const VERSION: u32 = 4;
 /// The name of the store's file in the state directory.
-pub(super) const FILE: &str = "plusminus.sqlite";
+pub(crate) const FILE: &str = "plusminus.sqlite";
 const LOCK: &str = "lock";
 /// The size of the page cache in KiB.
 const CACHE: i64 = 96 << 10;
