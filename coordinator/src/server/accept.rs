@@ -94,3 +94,58 @@ impl Log {
         self.last = Some(now);
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Fails to accept for a while, as without a free file, and then accepts one connection.
+    struct Exhausted {
+        failures: usize,
+        accepts: Arc<AtomicUsize>,
+    }
+
+    impl Listener for Exhausted {
+        type Socket = tokio::io::DuplexStream;
+
+        async fn accept(&self) -> io::Result<(Self::Socket, Peer)> {
+            /// EMFILE.
+            const TOO_MANY_FILES: i32 = 24;
+            match self.accepts.fetch_add(1, Ordering::Relaxed) {
+                made if made < self.failures => Err(io::Error::from_raw_os_error(TOO_MANY_FILES)),
+                made if made == self.failures => Ok((tokio::io::duplex(1).0, Peer::Tcp(([127, 0, 0, 1], 1).into()))),
+                _ => std::future::pending().await,
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn failed_accepts_are_followed_by_growing_pauses() {
+        let limits = Limits { accept_pause: (Duration::from_millis(1), Duration::from_secs(60)), ..Limits::default() };
+        let (sender, mut accepted) = mpsc::channel(1);
+        let accepts = Arc::new(AtomicUsize::new(0));
+        let listener = Exhausted { failures: 4, accepts: Arc::clone(&accepts) };
+        let connections = Connections::new(8);
+        let began = Instant::now();
+        let accepting = tokio::spawn(accept(listener, connections, limits, sender));
+        accepted.recv().await.unwrap().unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(1 + 2 + 4 + 8));
+        drop(accepted);
+        accepting.await.unwrap();
+        assert!(accepts.load(Ordering::Relaxed) <= 6, "it does not spin");
+    }
+
+    #[test]
+    fn repeated_trouble_is_logged_once_per_pause() {
+        let mut log = Log::new(Duration::from_secs(3_600));
+        for _ in 0..3 {
+            log.warn("no files are left");
+        }
+        assert_eq!(log.suppressed, 2);
+        log.pause = Duration::ZERO;
+        log.warn("no files are left");
+        assert_eq!(log.suppressed, 0);
+    }
+}

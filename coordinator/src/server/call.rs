@@ -42,33 +42,43 @@ impl Calls {
         })
     }
 
-    /// The call's place among the open calls, unless there are too many.
-    fn admit(&self, kind: Kind, connection: &Arc<Connection>) -> Result<Place, Status> {
-        let share = kind.share(&self.limits);
+    /// Admits a call once its peer has sent enough for it to begin.
+    async fn admit(
+        &self,
+        kind: Kind,
+        request: http::Request<Body>,
+    ) -> Result<(http::Request<Body>, OpenCall, OwnedSemaphorePermit), Status> {
+        let open = self.open(kind, request.extensions().get::<Arc<Connection>>())?;
+        let (head, body) = request.into_parts();
+        let body = Receiving::new(body, kind, &self.limits, &self.receiving).begin(kind.is_one_message()).await?;
+        let place = self.place(kind)?;
+        Ok((http::Request::from_parts(head, Body::new(body)), open, place))
+    }
+
+    /// A call of a connection, unless the connection has too many of its kind.
+    fn open(&self, kind: Kind, connection: Option<&Arc<Connection>>) -> Result<OpenCall, Status> {
+        let connection = connection.ok_or_else(|| Status::internal("the request came over no connection"))?;
+        let most = kind.share(&self.limits).connection;
+        OpenCall::on(connection, kind, most).ok_or_else(|| {
+            Status::unavailable(format!("this connection has {most} open {}, the most; retry later", kind.what()))
+        })
+    }
+
+    /// A place among the open calls of a kind, unless there are too many.
+    fn place(&self, kind: Kind) -> Result<OwnedSemaphorePermit, Status> {
+        let most = kind.share(&self.limits).all;
         let places = match kind {
             Kind::Session => &self.sessions,
-            Kind::Watch => &self.watches,
+            Kind::Watch | Kind::Reflection => &self.watches,
             Kind::Upload => &self.uploads,
             Kind::Download => &self.downloads,
             Kind::Submission => &self.submissions,
             Kind::Request => &self.requests,
         };
-        let what = kind.what();
-        let open = OpenCall::on(connection, kind, share.connection).ok_or_else(|| {
-            Status::unavailable(format!("this connection has {} open {what}, the most; retry later", share.connection))
-        })?;
-        let place = Arc::clone(places).try_acquire_owned();
-        let place = place.map_err(|_| {
-            Status::unavailable(format!("the coordinator has {} open {what}, the most; retry later", share.all))
-        })?;
-        Ok(Place { open, _place: place })
+        Arc::clone(places).try_acquire_owned().map_err(|_| {
+            Status::unavailable(format!("the coordinator has {most} open {}, the most; retry later", kind.what()))
+        })
     }
-}
-
-/// The place of an open call.
-struct Place {
-    open: OpenCall,
-    _place: OwnedSemaphorePermit,
 }
 
 /// A service whose calls are within limits.
@@ -90,8 +100,8 @@ impl<S: NamedService> NamedService for Limited<S> {
 
 impl<S> Service<http::Request<Body>> for Limited<S>
 where
-    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
 {
     type Response = http::Response<Body>;
     type Error = Infallible;
@@ -103,21 +113,15 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let kind = Kind::of(request.uri().path());
-        let connection = request.extensions().get::<Arc<Connection>>();
-        let admitted = match connection {
-            Some(connection) => self.calls.admit(kind, connection),
-            None => Err(Status::internal("the request came over no connection")),
-        };
-        let place = match admitted {
-            Ok(place) => place,
-            Err(refused) => return Box::pin(std::future::ready(Ok(refused.into_http()))),
-        };
-        let request =
-            request.map(|body| Body::new(Receiving::new(body, kind, &self.calls.limits, &self.calls.receiving)));
-        let answered = self.service.call(request);
+        let (calls, mut service) = (Arc::clone(&self.calls), self.service.clone());
         Box::pin(async move {
-            let response = answered.await?;
-            Ok(response.map(|body| Body::new(Sending { body, place })))
+            match calls.admit(kind, request).await {
+                Ok((request, open, place)) => {
+                    let response = service.call(request).await?;
+                    Ok(response.map(|body| Body::new(Sending { body, open, _place: place })))
+                }
+                Err(refused) => Ok(refused.into_http()),
+            }
         })
     }
 }
@@ -125,7 +129,8 @@ where
 /// The body of a response. The connection knows whether it waits for the peer.
 struct Sending {
     body: Body,
-    place: Place,
+    open: OpenCall,
+    _place: OwnedSemaphorePermit,
 }
 
 impl http_body::Body for Sending {
@@ -133,11 +138,11 @@ impl http_body::Body for Sending {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.place.open.peer_has_read();
+        self.open.peer_has_read();
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if let Poll::Ready(Some(Ok(_))) = &frame {
             // The next frame is asked for when this one has been sent.
-            self.place.open.wait_for_peer();
+            self.open.wait_for_peer();
         }
         frame
     }

@@ -274,3 +274,60 @@ impl AsyncWrite for PeerIo {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod tests {
+    use super::*;
+
+    fn admit(connections: &Arc<Connections>) -> Option<PeerIo> {
+        connections.admit(Peer::Tcp(([127, 0, 0, 1], 1).into()), tokio::io::duplex(1).0)
+    }
+
+    fn is_closed(io: &PeerIo) -> bool {
+        io.connection.closed.load(Ordering::Acquire)
+    }
+
+    #[test]
+    fn the_longest_idle_connection_makes_room_and_used_ones_stay() {
+        let connections = Connections::new(4);
+        let [used, asked, silent, other] = [(); 4].map(|()| admit(&connections).unwrap());
+        let _call = OpenCall::on(&used.connection, Kind::Session, 1).unwrap();
+        drop(OpenCall::on(&asked.connection, Kind::Request, 1));
+        let closed = || [&used, &asked, &silent, &other].map(is_closed);
+        let fifth = admit(&connections).unwrap();
+        assert_eq!(closed(), [false, false, true, false], "the older of those without a request");
+        let sixth = admit(&connections).unwrap();
+        assert_eq!(closed(), [false, false, true, true]);
+        let calls = [&asked, &fifth, &sixth].map(|io| OpenCall::on(&io.connection, Kind::Request, 1).unwrap());
+        assert!(admit(&connections).is_none(), "all are in use");
+        drop(calls);
+        drop((asked, fifth));
+        assert!(admit(&connections).is_some(), "closed ones leave their places");
+        assert!(!is_closed(&used) && !is_closed(&sixth));
+    }
+
+    #[test]
+    fn a_connection_has_a_share_of_the_calls_of_a_kind() {
+        let connections = Connections::new(1);
+        let io = admit(&connections).unwrap();
+        let first = OpenCall::on(&io.connection, Kind::Watch, 1).unwrap();
+        assert!(OpenCall::on(&io.connection, Kind::Watch, 1).is_none());
+        let _other = OpenCall::on(&io.connection, Kind::Request, 1).unwrap();
+        drop(first);
+        OpenCall::on(&io.connection, Kind::Watch, 1).unwrap();
+    }
+
+    #[test]
+    fn only_peers_that_do_not_read_are_closed_as_stalled() {
+        let connections = Connections::new(2);
+        let [reading, unread] = [(); 2].map(|()| admit(&connections).unwrap());
+        let calls = [&reading, &unread].map(|io| OpenCall::on(&io.connection, Kind::Watch, 1).unwrap());
+        let [mut read, mut waiting] = calls;
+        read.wait_for_peer();
+        read.peer_has_read();
+        waiting.wait_for_peer();
+        connections.close_stalled(&Limits { stall: Duration::ZERO, ..Limits::default() });
+        assert_eq!([&reading, &unread].map(is_closed), [false, true]);
+    }
+}

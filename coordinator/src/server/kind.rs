@@ -7,6 +7,7 @@ use super::limits::{Limits, Share};
 pub(super) enum Kind {
     Session,
     Watch,
+    Reflection,
     Upload,
     Download,
     Submission,
@@ -21,14 +22,20 @@ impl Kind {
             "/plusminus.v1.WorkerService/GetWeights" => Kind::Download,
             "/plusminus.v1.SweepService/Submit" | "/plusminus.v1.SweepService/Resume" => Kind::Submission,
             "/plusminus.v1.SweepService/Watch" | "/grpc.health.v1.Health/Watch" => Kind::Watch,
+            path if path.starts_with("/grpc.reflection.") => Kind::Reflection,
             _ => Kind::Request,
         }
+    }
+
+    /// Whether the request is one message. The peer has then sent all when the call begins.
+    pub fn is_one_message(self) -> bool {
+        !matches!(self, Kind::Session | Kind::Reflection | Kind::Upload)
     }
 
     pub fn share(self, limits: &Limits) -> Share {
         match self {
             Kind::Session => limits.sessions,
-            Kind::Watch => limits.watches,
+            Kind::Watch | Kind::Reflection => limits.watches,
             Kind::Upload | Kind::Download => limits.transfers,
             Kind::Submission => limits.submissions,
             Kind::Request => limits.requests,
@@ -39,6 +46,7 @@ impl Kind {
         match self {
             Kind::Session => "sessions",
             Kind::Watch => "watches",
+            Kind::Reflection => "reflections",
             Kind::Upload => "uploads",
             Kind::Download => "downloads",
             Kind::Submission => "submissions",

@@ -159,9 +159,27 @@ impl Default for Limits {
 const OTHER_FILES: u64 = 192;
 
 impl Limits {
-    /// The most connections, if the process may open this many files.
-    pub fn connections_with(&self, files: Option<u64>) -> usize {
+    /// The limits of a process that may open this many files. Sessions and watches, which last, leave places to other calls.
+    pub fn with_files(mut self, files: Option<u64>) -> Self {
         let room = files.map_or(u64::MAX, |files| files.saturating_sub(OTHER_FILES).max(files / 2));
-        self.connections.min(usize::try_from(room).unwrap_or(usize::MAX))
+        self.connections = self.connections.min(usize::try_from(room).unwrap_or(usize::MAX));
+        self.sessions.all = self.sessions.all.min(self.connections * 3 / 4);
+        self.watches.all = self.watches.all.min(self.connections / 8);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_and_watches_leave_connections_to_others() {
+        for files in [None, Some(1 << 20), Some(1024), Some(256), Some(64)] {
+            let limits = Limits::default().with_files(files);
+            assert!(limits.connections as u64 <= files.unwrap_or(u64::MAX), "{files:?}");
+            assert!(limits.connections >= 32 && limits.sessions.all + limits.watches.all < limits.connections);
+        }
+        assert_eq!(Limits::default().with_files(Some(1024)).connections, 832);
     }
 }

@@ -119,6 +119,7 @@ impl Coordinator {
         plusminus_proto::weights::clean(&weights).map_err(unusable)?;
         let (reader, orphans) = (store.reader()?, store.reader()?);
         let (lease, lease_file) = (policy.lease, LeaseFile::open(state, policy.lease)?);
+        limits = limits.with_files(open_files());
         limits.silence = limits.silence.max(4 * lease);
         policy.lease_before = lease_file.before;
         let (stop_driver, stopped) = oneshot::channel();
@@ -163,11 +164,11 @@ impl Coordinator {
             .build_v1()
             .map_err(|error| ServerError::Serve(error.to_string()))?;
         let (stop_server, server_stopped) = oneshot::channel::<()>();
-        let connections = Connections::new(self.limits.connections_with(open_files()));
+        let connections = Connections::new(self.limits.connections);
         let (accepted, incoming) = mpsc::channel(ACCEPTED);
         // Ends when the server drops the receiving end.
         tokio::spawn(accept::accept(self.listener, Arc::clone(&connections), self.limits.clone(), accepted));
-        let removing_orphans = tokio::spawn(self.weights.remove_orphans(self.orphans));
+        let removing_orphans = tokio::spawn(Arc::clone(&self.weights).remove_orphans(self.orphans));
         let closing_stalled = tokio::spawn(close_stalled(Arc::clone(&connections), self.limits.clone()));
         let (limits, calls) = (&self.limits, Calls::new(self.limits.clone()));
         let sweeps = SweepServiceServer::new(self.sweeps).max_decoding_message_size(limits.messages.submission);
@@ -221,6 +222,7 @@ impl Coordinator {
         }
         // Calls that their peers have not ended, such as stalled transfers.
         connections.close_all();
+        self.weights.uploads_ended(self.limits.grace).await;
         closing_stalled.abort();
         removing_orphans.abort();
         ended.map_err(|error| ServerError::Serve(error.to_string()))?.map_err(ServerError::Store)

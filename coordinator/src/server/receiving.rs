@@ -2,7 +2,8 @@
 
 use super::kind::Kind;
 use super::limits::Limits;
-use http_body::Frame;
+use http_body::{Body as _, Frame};
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,7 +17,7 @@ use tonic::codegen::Bytes;
 /// The bytes before a message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
-/// The body of a request.
+/// The body of a request, while it arrives.
 pub(super) struct Receiving {
     body: Body,
     messages: Messages,
@@ -32,7 +33,9 @@ impl Receiving {
             Kind::Session => (limits.messages.hello, limits.messages.session),
             Kind::Upload => (limits.messages.part, limits.messages.part),
             Kind::Submission => (limits.messages.submission, limits.messages.submission),
-            Kind::Watch | Kind::Download | Kind::Request => (limits.messages.request, limits.messages.request),
+            Kind::Watch | Kind::Reflection | Kind::Download | Kind::Request => {
+                (limits.messages.request, limits.messages.request)
+            }
         };
         let room = Arc::clone(room);
         Receiving {
@@ -52,6 +55,46 @@ impl Receiving {
     }
 }
 
+impl Receiving {
+    /// Waits for the first message, or for the whole body. Until then the call takes no place from others.
+    pub async fn begin(mut self, whole: bool) -> Result<Begun, Status> {
+        let mut frames = VecDeque::new();
+        loop {
+            match std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await {
+                Some(frame) => frames.push_back(frame?),
+                None => break,
+            }
+            if !whole && self.messages.is_between() {
+                break;
+            }
+        }
+        Ok(Begun { frames, rest: self })
+    }
+}
+
+/// The body of a request whose first frames have arrived.
+pub(super) struct Begun {
+    frames: VecDeque<Frame<Bytes>>,
+    rest: Receiving,
+}
+
+impl http_body::Body for Begun {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.frames.pop_front() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None if self.rest.is_end_stream() => Poll::Ready(None),
+            None => Pin::new(&mut self.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_empty() && self.rest.is_end_stream()
+    }
+}
+
 impl http_body::Body for Receiving {
     type Data = Bytes;
     type Error = Status;
@@ -67,8 +110,10 @@ impl http_body::Body for Receiving {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(ended) => Poll::Ready(ended),
-            // The handler waits for a session's first message with a limit of its own.
-            Poll::Pending if this.may_be_silent && this.messages.is_between() => Poll::Pending,
+            // The service has a limit of its own for a worker's silence.
+            Poll::Pending if this.may_be_silent && this.patience.has_begun && this.messages.is_between() => {
+                Poll::Pending
+            }
             Poll::Pending => this.patience.poll(cx).map(|refused| Some(Err(refused))),
         }
     }
@@ -195,5 +240,70 @@ impl Patience {
                 false => format!("expected a message within {seconds} s"),
             })
         })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tonic::Code;
+
+    fn messages(limit: usize, other: usize, small: usize, room: usize) -> Messages {
+        let room = Arc::new(Semaphore::new(room));
+        Messages { prefix: Vec::new(), rest: 0, limit, other, small, room, held: None }
+    }
+
+    fn framed(length: usize) -> Vec<u8> {
+        let mut bytes = vec![0];
+        bytes.extend((length as u32).to_be_bytes());
+        bytes.extend(vec![1; length]);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn messages_are_followed_however_their_bytes_arrive(
+            lengths in prop::collection::vec(0_usize..40, 1..8),
+            chunk in 1_usize..60,
+        ) {
+            let (mut followed, room) = (messages(40, 40, 10, 40), 40);
+            let bytes: Vec<u8> = lengths.iter().flat_map(|length| framed(*length)).collect();
+            for part in bytes.chunks(chunk) {
+                followed.take(part).unwrap();
+            }
+            prop_assert!(followed.is_between());
+            prop_assert_eq!(followed.room.available_permits(), room);
+        }
+
+        #[test]
+        fn a_message_is_refused_exactly_if_it_exceeds_its_limit(
+            first in 0_usize..100,
+            second in 0_usize..100,
+            chunk in 1_usize..60,
+        ) {
+            let mut followed = messages(30, 60, 1_000, 0);
+            let bytes = [framed(first), framed(second)].concat();
+            let refused = bytes.chunks(chunk).find_map(|part| followed.take(part).err());
+            prop_assert_eq!(refused.is_some(), first > 30 || second > 60);
+            if let Some(refused) = refused {
+                prop_assert_eq!(refused.code(), Code::ResourceExhausted);
+            }
+        }
+    }
+
+    #[test]
+    fn large_messages_share_their_room() {
+        let mut first = messages(100, 100, 10, 100);
+        let mut second = Messages { room: Arc::clone(&first.room), ..messages(100, 100, 10, 0) };
+        let large = framed(80);
+        first.take(&large[..20]).unwrap();
+        assert_eq!(second.take(&large[..20]).unwrap_err().code(), Code::Unavailable);
+        second.take(&framed(10)).unwrap();
+        first.take(&large[20..]).unwrap();
+        second.take(&large[..20]).unwrap();
+        drop(second);
+        assert_eq!(first.room.available_permits(), 100, "a message that is not completed gives its room back");
     }
 }

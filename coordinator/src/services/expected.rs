@@ -14,7 +14,7 @@ pub(crate) struct ExpectedUploads {
 /// The uploads of an attempt.
 #[derive(Default)]
 struct Uploads {
-    open: usize,
+    open: Vec<Digest>,
     received: BTreeSet<Digest>,
 }
 
@@ -38,14 +38,14 @@ impl ExpectedUploads {
         let mut attempts = self.lock();
         let uploads = attempts.entry(attempt).or_default();
         let WeightsLimits { uploads_per_attempt, files_per_attempt, .. } = self.limits;
-        if uploads.open >= uploads_per_attempt {
-            return Err(TooMany::Open(uploads.open));
+        if uploads.open.len() >= uploads_per_attempt {
+            return Err(TooMany::Open(uploads.open.len()));
         }
         // The same file may be uploaded again, when the first answer was lost.
         if uploads.received.len() >= files_per_attempt && !uploads.received.contains(&digest) {
             return Err(TooMany::Files(files_per_attempt));
         }
-        uploads.open += 1;
+        uploads.open.push(digest);
         Ok(Upload { expected: Arc::clone(self), attempt, digest })
     }
 
@@ -54,11 +54,12 @@ impl ExpectedUploads {
         self.lock().keys().copied().collect()
     }
 
-    /// Forgets the received files of attempts that are not among `running`. Returns the files of the others.
+    /// Forgets the received files of attempts that are not among `running`. Returns the files of the others, and those that are being
+    /// received.
     pub fn retain(&self, running: &BTreeSet<AttemptId>) -> BTreeSet<Digest> {
         let mut attempts = self.lock();
-        attempts.retain(|attempt, uploads| uploads.open > 0 || running.contains(attempt));
-        attempts.values().flat_map(|uploads| &uploads.received).copied().collect()
+        attempts.retain(|attempt, uploads| !uploads.open.is_empty() || running.contains(attempt));
+        attempts.values().flat_map(|uploads| uploads.received.iter().chain(&uploads.open)).copied().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<AttemptId, Uploads>> {
@@ -85,7 +86,9 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         if let Some(uploads) = self.expected.lock().get_mut(&self.attempt) {
-            uploads.open -= 1;
+            if let Some(open) = uploads.open.iter().position(|digest| *digest == self.digest) {
+                uploads.open.swap_remove(open);
+            }
         }
     }
 }

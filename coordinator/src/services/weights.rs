@@ -14,6 +14,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -83,6 +84,13 @@ impl Weights {
                 Status::unavailable(error.to_string())
             }
         })
+    }
+
+    /// Waits until uploads whose connections were closed have removed their files, at most for `limit`.
+    pub async fn uploads_ended(&self, limit: Duration) {
+        let all = self.uploads.acquire_many(self.limits.uploads as u32);
+        // What a disk that hangs leaves is removed at the next start.
+        let _ = tokio::time::timeout(limit, all).await;
     }
 
     /// Admits an upload of a running attempt.
