@@ -2,7 +2,7 @@
 //!
 //! - [`driver`]: the one task that owns the scheduler: event → `handle` → commit → perform.
 //! - [`store`]: SQLite in the state directory.
-//! - [`server`]: the listening socket, the gRPC services, health and reflection. `services`: the handlers.
+//! - [`server`]: connections and calls within limits, the gRPC services, health and reflection. `services`: the handlers.
 //! - [`answer`]: answers to users' queries, the same with and without a running coordinator.
 //! - [`progress`]: the progress of running attempts, in memory only.
 //! - `selection`: sweeps with hyper-parameter selection. [`resume`]: queues jobs in a state directory without a coordinator.

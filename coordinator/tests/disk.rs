@@ -95,7 +95,11 @@ async fn on_a_full_disk_only_durable_reports_are_acknowledged() {
     // A transfer of weights that do not fit is to be retried.
     let content = vec![7; 4 << 20];
     let digest = plusminus_core::id::Digest::of(&content).to_string();
-    let parts = content.chunks(1 << 19).map(|part| v1::WeightsPart { digest: digest.clone(), content: part.to_vec() });
+    let parts = content.chunks(1 << 19).map(|part| v1::WeightsPart {
+        digest: digest.clone(),
+        content: part.to_vec(),
+        of: Some(of.clone()),
+    });
     let mut client = v1::worker_service_client::WorkerServiceClient::new(served.channel.clone());
     let refused = client.put_weights(tokio_stream::iter(parts.collect::<Vec<_>>())).await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{SWEEP, Served, Worker, epoch, finished};
+use common::{SWEEP, Served, Worker, epoch, finished, get, put};
 use plusminus_core::id::Digest;
 use plusminus_core::scheduler::Policy;
 use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
@@ -295,39 +295,19 @@ async fn another_process_with_a_connected_workers_name_is_refused() {
     served.stop().await;
 }
 
-/// Uploads a weights file in parts under a digest.
-async fn put(served: &Served, digest: &str, parts: &[&[u8]]) -> Result<(), tonic::Status> {
-    let part = |(i, content): (usize, &&[u8])| v1::WeightsPart {
-        digest: if i == 0 { digest.to_owned() } else { String::new() },
-        content: content.to_vec(),
-    };
-    let parts: Vec<_> = parts.iter().enumerate().map(part).collect();
-    let mut client = WorkerServiceClient::new(served.channel.clone());
-    client.put_weights(tokio_stream::iter(parts)).await.map(drop)
-}
-
-async fn get(served: &Served, digest: &str) -> Result<Vec<u8>, tonic::Status> {
-    let weights = v1::ParentWeights { job: "0".repeat(32), digest: digest.to_owned() };
-    let request = v1::GetWeightsRequest { weights: Some(weights) };
-    let mut client = WorkerServiceClient::new(served.channel.clone());
-    let mut parts = client.get_weights(request).await?.into_inner();
-    let mut content = Vec::new();
-    while let Some(part) = parts.message().await? {
-        content.extend(part.content);
-    }
-    Ok(content)
-}
-
 #[tokio::test]
 async fn uploaded_weights_can_be_downloaded_even_after_a_restart() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
+    served.submit(SWEEP).await.unwrap();
+    let mut worker = Worker::connect(&served, "w", 1, vec![]).await;
+    let of = worker.assignment().await;
     // Larger than the limit of one message.
     let content: Vec<u8> = (0..9 << 20).map(|i| (i % 251) as u8).collect();
     let digest = Digest::of(&content).to_string();
     let parts: Vec<&[u8]> = content.chunks(1 << 20).collect();
     for _ in 0..2 {
-        put(&served, &digest, &parts).await.unwrap();
+        put(&served, Some(&of), &digest, &parts).await.unwrap();
         assert_eq!(get(&served, &digest).await.unwrap(), content);
     }
     served.stop().await;
@@ -340,12 +320,16 @@ async fn uploaded_weights_can_be_downloaded_even_after_a_restart() {
 async fn weights_with_a_wrong_digest_are_refused_and_never_served() {
     let state = tempfile::tempdir().unwrap();
     let served = Served::on(state.path(), Policy::default()).await;
+    served.submit(SWEEP).await.unwrap();
+    let mut worker = Worker::connect(&served, "w", 1, vec![]).await;
+    let assigned = worker.assignment().await;
+    let of = Some(&assigned);
     let digest = Digest::of(b"all of it").to_string();
-    assert_eq!(put(&served, &digest, &[b"all of"]).await.unwrap_err().code(), Code::DataLoss);
-    assert_eq!(put(&served, "../up", &[b"x"]).await.unwrap_err().code(), Code::InvalidArgument);
-    assert_eq!(put(&served, &digest, &[]).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(put(&served, of, &digest, &[b"all of"]).await.unwrap_err().code(), Code::DataLoss);
+    assert_eq!(put(&served, of, "../up", &[b"x"]).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(put(&served, of, &digest, &[]).await.unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(get(&served, &digest).await.unwrap_err().code(), Code::NotFound);
-    put(&served, &digest, &[b"all ", b"of it"]).await.unwrap();
+    put(&served, of, &digest, &[b"all ", b"of it"]).await.unwrap();
     let file = state.path().join(format!("weights/{digest}.safetensors"));
     std::fs::write(&file, "damaged").unwrap();
     assert_eq!(get(&served, &digest).await.unwrap_err().code(), Code::NotFound);

@@ -8,10 +8,12 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The size of a part in bytes.
-pub const PART: usize = 1 << 19;
+/// The size of a part in bytes. Receivers accept larger ones, up to 1 MiB.
+pub const PART: usize = 1 << 17;
 /// The largest valid weight file, in bytes.
-const MAX_LENGTH: u64 = 8 << 30;
+pub const MAX_LENGTH: u64 = 4 << 30;
+/// How many bytes are written between two looks at the free space.
+const LOOK: u64 = 8 << 20;
 /// The extension of unfinished files.
 const UNFINISHED: &str = "part";
 
@@ -27,9 +29,9 @@ pub enum ReceiveError {
         found: Digest,
     },
     /// The file exceeds the limit.
-    #[error("the weights are longer than {MAX_LENGTH} bytes")]
+    #[error("the weights are longer than a file may be")]
     TooLong,
-    /// The disk is full or fails.
+    /// The disk is full, except for the reserved space, or fails.
     #[error("cannot store the weights in {path}: {error}")]
     Disk {
         /// The directory.
@@ -105,14 +107,73 @@ pub fn parts(directory: &Path, digest: Digest) -> io::Result<impl Iterator<Item 
 /// # Errors
 /// If the content does not match `digest` or is too long, or the disk fails.
 pub fn receive(directory: &Path, digest: Digest, parts: impl IntoIterator<Item = Vec<u8>>) -> Result<(), ReceiveError> {
+    receive_within(directory, digest, parts, Space::default())
+}
+
+/// The space that a file may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    /// The most bytes of the file.
+    pub most: u64,
+    /// The bytes that stay free on the disk.
+    pub reserved: u64,
+}
+
+impl Default for Space {
+    fn default() -> Self {
+        Space { most: MAX_LENGTH, reserved: 0 }
+    }
+}
+
+impl Space {
+    /// Looks whether the disk has more than the reserved space.
+    fn look(&self, directory: &Path) -> Result<(), ReceiveError> {
+        if self.reserved == 0 {
+            return Ok(());
+        }
+        let failed = |error| ReceiveError::Disk { path: directory.to_owned(), error };
+        let free = free_bytes(directory).map_err(failed)?;
+        if free < self.reserved {
+            let (free, reserved) = (free >> 20, self.reserved >> 20);
+            let found = format!("{free} MiB are free, and {reserved} MiB are reserved for the coordinator's store");
+            return Err(failed(io::Error::new(io::ErrorKind::StorageFull, found)));
+        }
+        Ok(())
+    }
+}
+
+/// The bytes that this process may still write to the disk of `directory`.
+///
+/// # Errors
+/// If the system does not say.
+pub fn free_bytes(directory: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(directory)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// As [`receive`], within limits on the space.
+///
+/// # Errors
+/// As [`receive`], and if only the reserved space is free.
+pub fn receive_within(
+    directory: &Path,
+    digest: Digest,
+    parts: impl IntoIterator<Item = Vec<u8>>,
+    space: Space,
+) -> Result<(), ReceiveError> {
     let failed = |error| ReceiveError::Disk { path: directory.to_owned(), error };
     plusminus_files::create_dir(directory).map_err(failed)?;
+    space.look(directory)?;
     let mut unfinished = unfinished(directory, digest).map_err(failed)?;
-    let (mut digester, mut length) = (Digester::default(), 0);
+    let (mut digester, mut length, mut next_look) = (Digester::default(), 0, LOOK);
     for part in parts {
         length += part.len() as u64;
-        if length > MAX_LENGTH {
+        if length > space.most {
             return Err(ReceiveError::TooLong);
+        }
+        if length > next_look {
+            next_look = length + LOOK;
+            space.look(directory)?;
         }
         digester.update(&part);
         unfinished.file().write_all(&part).map_err(failed)?;
@@ -186,6 +247,19 @@ mod tests {
         let error = receive(directory.path(), digest, [content()[..PART].to_vec()]).unwrap_err();
         assert!(matches!(error, ReceiveError::Other { expected, .. } if expected == digest), "{error}");
         assert_eq!(names(directory.path()), [""; 0]);
+    }
+
+    #[test]
+    fn a_file_that_takes_more_than_its_space_is_refused_and_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let digest = Digest::of(&content());
+        let receive = |space| receive_within(directory.path(), digest, [content()], space);
+        let short = Space { most: PART as u64, reserved: 0 };
+        assert!(matches!(receive(short), Err(ReceiveError::TooLong)));
+        let all = Space { most: MAX_LENGTH, reserved: u64::MAX };
+        assert!(matches!(receive(all), Err(ReceiveError::Disk { .. })));
+        assert_eq!(names(directory.path()), [""; 0]);
+        receive(Space { most: content().len() as u64, reserved: 1 }).unwrap();
     }
 
     #[test]

@@ -10,12 +10,17 @@ use crate::selection::Selections;
 use crate::store::{Store, StoreError};
 use plusminus_core::scheduler::{Event, Policy, Record, Scheduler, WallTime};
 use plusminus_proto::session::{self, Terms};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Interval;
 use tracing::{info, warn};
 
 /// How often expired leases and ended back-offs are looked for.
 const TICK: Duration = Duration::from_millis(100);
+
+/// A submission of this many jobs has a round of its own, since its commit takes long.
+const LARGE: usize = 5_000;
 
 /// Wall-clock time that never goes backwards: the system's clock is read once and then continued with the monotonic one.
 pub(super) struct Clock {
@@ -51,6 +56,8 @@ pub(crate) struct Driver {
     selections: Selections,
     clock: Clock,
     changes: watch::Sender<u64>,
+    /// Large submissions that wait for a round of their own. Other requests are answered between two of them.
+    large: VecDeque<UserRequest>,
 }
 
 impl Driver {
@@ -88,17 +95,19 @@ impl Driver {
             selections,
             clock,
             changes,
+            large: VecDeque::new(),
         };
         Ok((driver, handle, inbox))
     }
 
-    /// Runs until it is stopped or the store fails for good. The store is closed when it returns.
-    pub async fn run(mut self, mut inbox: Inbox) -> Result<(), StoreError> {
+    /// Runs until it is stopped or the store fails for good. The store is closed when it returns, unless its disk takes longer than
+    /// `closing`.
+    pub async fn run(mut self, mut inbox: Inbox, closing: Duration) -> Result<(), StoreError> {
         let ended = match self.serve(&mut inbox).await {
             Ok(()) | Err(Shutdown::Requested) => Ok(()),
             Err(Shutdown::StoreFailed(error)) => Err(error),
         };
-        self.store.close().await;
+        self.store.close(closing).await;
         ended
     }
 
@@ -115,12 +124,13 @@ impl Driver {
                 _ = &mut self.store.stop => return Err(Shutdown::Requested),
                 _ = tick.tick() => self.accept(Event::Tick, &mut round),
                 Some(heartbeat) = inbox.heartbeats.recv() => self.accept(Event::Heartbeat(heartbeat), &mut round),
-                Some(request) = inbox.user_requests.recv() => self.user_request(request, &mut round),
+                Some(request) = inbox.user_requests.recv() => self.sort(request, &mut round),
                 received = inbox.worker_messages.recv_many(&mut messages, BATCH) => {
                     if received == 0 {
                         return Ok(());
                     }
                 }
+                () = std::future::ready(()), if !self.large.is_empty() => {}
             }
             // Everything else that has arrived joins the round, up to the same number of each kind.
             for _ in 0..BATCH {
@@ -129,7 +139,7 @@ impl Driver {
             }
             for _ in 0..BATCH {
                 let Ok(request) = inbox.user_requests.try_recv() else { break };
-                self.user_request(request, &mut round);
+                self.sort(request, &mut round);
             }
             while messages.len() < BATCH {
                 let Ok(message) = inbox.worker_messages.try_recv() else { break };
@@ -137,16 +147,28 @@ impl Driver {
             }
             messages.drain(..).for_each(|message| self.worker_message(message, &mut round));
             self.finish(round, inbox).await?;
-            while self.gate.held_heartbeats() > 0 {
+            self.accept_held(inbox, &mut tick).await?;
+            if let Some(submission) = self.large.pop_front() {
                 let mut round = Round::default();
-                for event in self.gate.take_held_heartbeats() {
-                    self.accept(event, &mut round);
-                }
+                self.user_request(submission, &mut round);
                 self.finish(round, inbox).await?;
-                // The next tick comes after the messages that workers sent meanwhile.
-                tick.reset();
+                self.accept_held(inbox, &mut tick).await?;
             }
         }
+    }
+
+    /// Accepts the heartbeats that were held during a commit, in rounds of their own.
+    async fn accept_held(&mut self, inbox: &mut Inbox, tick: &mut Interval) -> Result<(), Shutdown> {
+        while self.gate.held_heartbeats() > 0 {
+            let mut round = Round::default();
+            for event in self.gate.take_held_heartbeats() {
+                self.accept(event, &mut round);
+            }
+            self.finish(round, inbox).await?;
+            // The next tick comes after the messages that workers sent meanwhile.
+            tick.reset();
+        }
+        Ok(())
     }
 
     /// Hands an event to the scheduler.
@@ -154,6 +176,16 @@ impl Driver {
         let accepted = self.gate.accept(self.clock.now(), event);
         accepted.records.iter().for_each(|record| self.selections.note(record));
         round.changed |= accepted.has_effects;
+    }
+
+    /// Takes a request into the round, or lets it wait for a round of its own.
+    fn sort(&mut self, request: UserRequest, round: &mut Round) {
+        match request {
+            UserRequest::Submit(sweep, reply) if sweep.submission.jobs.len() >= LARGE => {
+                self.large.push_back(UserRequest::Submit(sweep, reply));
+            }
+            other => self.user_request(other, round),
+        }
     }
 
     fn user_request(&mut self, request: UserRequest, round: &mut Round) {
@@ -215,8 +247,8 @@ impl Driver {
     async fn finish(&mut self, mut round: Round, inbox: &mut Inbox) -> Result<(), Shutdown> {
         self.commit(&mut round, inbox).await?;
         while let Some(mut reading) = self.selections.read_due(self.gate.scheduler()) {
-            let (gate, delivery) = (&mut self.gate, &mut self.delivery);
-            let mut waiting = Waiting { gate, delivery, queries: &mut round.queries, inbox };
+            let (gate, delivery, large) = (&mut self.gate, &mut self.delivery, &mut self.large);
+            let mut waiting = Waiting { gate, delivery, queries: &mut round.queries, inbox, large };
             let values = self.store.wait_for(&mut reading.values, &mut waiting).await?;
             match values.map_err(|_| StoreError::Gone)? {
                 Ok(values) => {
@@ -257,8 +289,8 @@ impl Driver {
                 _ => {}
             }
         }
-        let (gate, delivery) = (&mut self.gate, &mut self.delivery);
-        let mut waiting = Waiting { gate, delivery, queries: &mut round.queries, inbox };
+        let (gate, delivery, large) = (&mut self.gate, &mut self.delivery, &mut self.large);
+        let mut waiting = Waiting { gate, delivery, queries: &mut round.queries, inbox, large };
         self.store.commit(records, &mut waiting).await
     }
 }

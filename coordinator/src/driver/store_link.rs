@@ -6,10 +6,11 @@
 
 use super::commit_gate::CommitGate;
 use super::delivery::Delivery;
-use super::queues::{Inbox, Query, StoreTrouble};
+use super::queues::{Inbox, Query, StoreTrouble, UserRequest};
 use super::store_thread::{self, Commit, CommitRequest};
 use crate::store::StoreError;
 use plusminus_core::scheduler::Record;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::thread;
@@ -47,6 +48,8 @@ pub(super) struct Waiting<'d> {
     /// Queries of the current round.
     pub queries: &'d mut Vec<Query>,
     pub inbox: &'d mut Inbox,
+    /// Large submissions that wait for a round of their own.
+    pub large: &'d mut VecDeque<UserRequest>,
 }
 
 impl Waiting<'_> {
@@ -58,7 +61,8 @@ impl Waiting<'_> {
 
 pub(super) struct StoreLink {
     requests: mpsc::Sender<CommitRequest>,
-    thread: thread::JoinHandle<()>,
+    /// Closed when the thread has closed the store.
+    closed: oneshot::Receiver<()>,
     /// How long after a failed commit it is retried.
     pub retry_pause: Duration,
     /// How long a slow disk may take before users get an error.
@@ -78,13 +82,17 @@ impl StoreLink {
         trouble: watch::Sender<StoreTrouble>,
     ) -> Result<Self, StoreError> {
         let (requests, received) = mpsc::channel(1);
-        let thread = thread::Builder::new()
+        let (closing, closed) = oneshot::channel::<()>();
+        thread::Builder::new()
             .name("store".into())
-            .spawn(move || store_thread::run(store, received))
+            .spawn(move || {
+                store_thread::run(store, received);
+                drop(closing);
+            })
             .map_err(|error| StoreError::Unusable { path: "store thread".into(), error })?;
         Ok(StoreLink {
             requests,
-            thread,
+            closed,
             retry_pause: RETRY_PAUSE,
             patience: PATIENCE,
             stop,
@@ -93,11 +101,13 @@ impl StoreLink {
         })
     }
 
-    /// Ends the store thread, which closes the store.
-    pub async fn close(self) {
+    /// Ends the store thread, which closes the store. A disk that hangs is left behind after `limit`: what was acknowledged is durable.
+    pub async fn close(self, limit: Duration) {
         drop(self.requests);
         // A panic of the thread has already failed the commit that it did not answer.
-        let _ = tokio::task::spawn_blocking(|| self.thread.join()).await;
+        if tokio::time::timeout(limit, self.closed).await.is_err() {
+            warn!("the disk with the store has not answered for {} s: stopping without it", limit.as_secs_f64());
+        }
     }
 
     /// Whether the last commit or check was a while ago.
@@ -191,6 +201,7 @@ impl StoreLink {
         let since = known.since.or_else(|| Some(Instant::now()));
         self.trouble.send_replace(StoreTrouble { since, reason: reason.clone() });
         waiting.queries.clear();
+        waiting.large.clear();
         waiting.delivery.replies.fail_all(&reason);
     }
 

@@ -94,7 +94,7 @@ impl Scene {
         let (mut driver, handle, inbox) = Driver::with(scheduler, selections, failing, clock, terms, stopped).unwrap();
         driver.store.retry_pause = Duration::from_millis(5);
         driver.store.patience = Duration::from_millis(5);
-        let running = tokio::spawn(driver.run(inbox));
+        let running = tokio::spawn(driver.run(inbox, Duration::from_millis(300)));
         let reader = Reader::open(directory).unwrap();
         Scene { handle, plan, inbound: mpsc::channel(1).1, running, stop, reader }
     }
@@ -407,4 +407,56 @@ async fn a_flood_of_reports_does_not_delay_heartbeats() {
     assert!(beat > 1 && longest < Duration::from_secs(2), "{beat} heartbeats, {longest:?}");
     flood.abort();
     scene.stop().await;
+}
+
+#[tokio::test]
+async fn a_query_is_answered_before_large_submissions_that_came_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let scene = Scene::on(directory.path(), Plan::default(), Policy::default());
+    let submit = |name: &str, seeds: usize| {
+        let text = SWEEP.replace("small", name).replace("seeds: 3", &format!("seeds: {seeds}"));
+        let sweep = sweep_file::read(&text, 10_000).unwrap();
+        let (submitted, handle) = (Box::new(SubmittedSweep::new(sweep, text.into())), scene.handle.clone());
+        tokio::spawn(async move { handle.request(|reply| UserRequest::Submit(submitted, reply)).await })
+    };
+    let (let_go, hold) = std::sync::mpsc::channel();
+    scene.plan(|plan| plan.hold = Some(hold));
+    let small = submit("small", 3);
+    while scene.plan.lock().unwrap().hold.is_some() {
+        tokio::task::yield_now().await;
+    }
+    // These wait while the small one is being committed.
+    let large = [submit("first", 5_000), submit("second", 5_000)];
+    tokio::task::yield_now().await;
+    let sweeps = scene.handle.query(|scheduler, _, _| scheduler.view().sweeps().len());
+    let release = async {
+        tokio::task::yield_now().await;
+        let_go.send(()).unwrap();
+    };
+    assert_eq!(tokio::join!(sweeps, release).0, Ok(1), "neither large one is committed");
+    small.await.unwrap().unwrap().unwrap();
+    for submitted in large {
+        assert_eq!(submitted.await.unwrap().unwrap().unwrap().jobs, 5_000);
+    }
+    scene.stop().await;
+}
+
+#[tokio::test]
+async fn a_driver_whose_disk_hangs_stops_without_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let scene = Scene::on(directory.path(), Plan::default(), Policy::default());
+    let (let_go, hold) = std::sync::mpsc::channel();
+    scene.plan(|plan| plan.hold = Some(hold));
+    let handle = scene.handle.clone();
+    let sweep = sweep_file::read(SWEEP, 100).unwrap();
+    let submitted = Box::new(SubmittedSweep::new(sweep, SWEEP.into()));
+    let submission = tokio::spawn(async move { handle.request(|reply| UserRequest::Submit(submitted, reply)).await });
+    while scene.plan.lock().unwrap().hold.is_some() {
+        tokio::task::yield_now().await;
+    }
+    let Scene { stop, running, .. } = scene;
+    stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(20), running).await.expect("in time").unwrap().unwrap();
+    assert!(submission.await.unwrap().is_err(), "it is not acknowledged");
+    let_go.send(()).unwrap();
 }

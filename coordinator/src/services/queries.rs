@@ -1,6 +1,7 @@
 //! Answers to users' questions, each in parts of bounded size that are made as the client reads them.
 
 use super::labels::LabelCache;
+use super::pool::Pool;
 use super::status::{answer as answer_error, request_error};
 use super::streams::{self, Gone, Parts, send};
 use crate::answer::explain::Explanation;
@@ -20,16 +21,13 @@ pub(super) struct Queries {
     reader: Arc<Mutex<Reader>>,
     labels: LabelCache,
     max_jobs: u64,
-}
-
-/// Runs work that takes a while apart from the tasks of connections.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Status::internal(error.to_string()))
+    /// Reads of the store, and of sweep files for tables.
+    reads: Pool,
 }
 
 impl Queries {
-    pub fn new(driver: DriverHandle, reader: Reader, labels: LabelCache, max_jobs: u64) -> Self {
-        Queries { driver, reader: Arc::new(Mutex::new(reader)), labels, max_jobs }
+    pub fn new(driver: DriverHandle, reader: Reader, labels: LabelCache, max_jobs: u64, reads: Pool) -> Self {
+        Queries { driver, reader: Arc::new(Mutex::new(reader)), labels, max_jobs, reads }
     }
 
     /// Asks the scheduler.
@@ -47,7 +45,7 @@ impl Queries {
     ) -> Result<T, Status> {
         let reader = Arc::clone(&self.reader);
         let read = move || question(&reader.lock().unwrap_or_else(PoisonError::into_inner));
-        blocking(read).await?.map_err(answer_error)
+        self.reads.run(read).await?.map_err(answer_error)
     }
 
     async fn sweep(&self, name: String) -> Result<SweepView, Status> {
@@ -110,7 +108,7 @@ impl Queries {
             return Ok(streams::of(std::iter::once(Ok(v1::ResultsChunk { source, jobs: Vec::new() }))));
         }
         let max_jobs = self.max_jobs;
-        let asked = blocking(move || RequestedJobs::new(request, max_jobs)).await?.map_err(answer_error)?;
+        let asked = self.reads.run(move || RequestedJobs::new(request, max_jobs)).await?.map_err(answer_error)?;
         let jobs = self.ask(move |scheduler, _, _| SweepJobs::of(scheduler, asked)).await?;
         let chunks = self.read(move |reader| jobs.results(reader)).await?;
         Ok(streams::of(chunks.map(Ok)))

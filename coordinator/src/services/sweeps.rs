@@ -1,13 +1,15 @@
 //! The service for users: submitting, watching and querying sweeps.
 
 use super::labels::LabelCache;
-use super::queries::{Queries, blocking};
+use super::pool::Pool;
+use super::queries::Queries;
 use super::status;
 use super::streams::{self, Parts};
 use super::watching::WatchedSweeps;
 use crate::answer::{self, AnswerError, explain};
 use crate::driver::{DriverHandle, UserRequest};
 use crate::selection::SubmittedSweep;
+use crate::server::limits::Limits;
 use crate::store::Reader;
 use plusminus_core::id::{IdError, SweepName, WorkerName};
 use plusminus_core::input::Problem;
@@ -24,14 +26,23 @@ pub(crate) struct Sweeps {
     max_jobs: u64,
     /// The only sweep that is trained, if any.
     trains_only: Option<SweepName>,
+    /// Sweep files that are read and expanded.
+    expansions: Pool,
 }
 
 impl Sweeps {
-    pub fn new(driver: DriverHandle, reader: Reader, max_jobs: u64, trains_only: Option<SweepName>) -> Self {
+    pub fn new(
+        driver: DriverHandle,
+        reader: Reader,
+        max_jobs: u64,
+        trains_only: Option<SweepName>,
+        limits: &Limits,
+    ) -> Self {
+        let (reads, expansions) = (Pool::new(limits.reads), Pool::new(limits.expansions));
         let labels = LabelCache::default();
         let watched = WatchedSweeps::new(driver.clone(), labels.clone());
-        let queries = Queries::new(driver.clone(), reader, labels, max_jobs);
-        Sweeps { driver, queries, watched, max_jobs, trains_only }
+        let queries = Queries::new(driver.clone(), reader, labels, max_jobs, reads);
+        Sweeps { driver, queries, watched, max_jobs, trains_only, expansions }
     }
 
     async fn submit_to_driver(&self, submitted: SubmittedSweep) -> Result<SubmitSummary, Status> {
@@ -60,7 +71,8 @@ fn read_submission(request: v1::SubmitRequest, max_jobs: u64, read: ReadSweeps) 
 impl SweepService for Sweeps {
     async fn submit(&self, request: tonic::Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
         let (request, max_jobs) = (request.into_inner(), self.max_jobs);
-        let submitted = blocking(move || read_submission(request, max_jobs, sweep_file::read_all)).await??;
+        let read = move || read_submission(request, max_jobs, sweep_file::read_all);
+        let submitted = self.expansions.run(read).await??;
         let sweep = submitted.submission.name.to_string();
         let summary = self.submit_to_driver(submitted).await?;
         Ok(Response::new(v1::SubmitResponse {
@@ -101,7 +113,7 @@ impl SweepService for Sweeps {
                 let source = source.map_err(status::request_error)?.map_err(status::answer)?;
                 let (request, max_jobs) = (v1::SubmitRequest { source, sweep: name.to_string() }, self.max_jobs);
                 let read = move || read_submission(request, max_jobs, sweep_file::read_stored);
-                let submitted = blocking(read).await?;
+                let submitted = self.expansions.run(read).await?;
                 let submitted = submitted.map_err(|_| status::answer(AnswerError::OldSource(name.to_string())))?;
                 let summary = self.submit_to_driver(submitted).await?;
                 return Ok(Response::new(v1::ResumeResponse { queued: (summary.new + summary.requeued) as u64 }));

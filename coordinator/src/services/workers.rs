@@ -1,15 +1,15 @@
-//! The service for workers: the session stream and the transfer of weights.
+//! The service for workers: the session stream, and the transfer of weights (`weights`).
 
 use super::status::{invalid, request_error};
+use super::weights::Weights;
 use crate::driver::{DriverHandle, RequestError, WorkerMessage};
+use crate::server::limits::Limits;
 use plusminus_core::id::WorkerName;
 use plusminus_core::scheduler::{Event, Session};
-use plusminus_proto::convert::{self, Invalid, attempts, required_attempt};
+use plusminus_proto::convert::{attempts, required_attempt};
 use plusminus_proto::v1::{self, from_worker, worker_service_server::WorkerService};
-use plusminus_proto::weights::{self, ReceiveError};
 use plusminus_proto::{limits, session};
-use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -21,22 +21,22 @@ use tracing::{info, warn};
 const OUTBOUND: usize = 4096;
 /// The most messages of a worker that wait for the driver. When the queue is full, heartbeats wait too.
 const INBOUND: usize = 4096;
-/// The most parts of a weights file that wait for the disk or the network.
-const PARTS: usize = 4;
-/// How long a worker may take to send its `Hello`.
-const HELLO: Duration = Duration::from_secs(10);
 
 pub(crate) struct Workers {
     driver: DriverHandle,
     /// The number of the next session.
     next_session: AtomicU64,
-    /// The directory with kept weights.
-    weights: PathBuf,
+    weights: Arc<Weights>,
+    /// How long a worker may take to send its `Hello`.
+    hello: Duration,
+    /// How long it may be silent after that.
+    silence: Duration,
 }
 
 impl Workers {
-    pub fn new(driver: DriverHandle, weights: PathBuf) -> Self {
-        Workers { driver, next_session: AtomicU64::new(0), weights }
+    pub fn new(driver: DriverHandle, weights: Arc<Weights>, limits: &Limits) -> Self {
+        let (hello, silence) = (limits.first_bytes, limits.silence);
+        Workers { driver, next_session: AtomicU64::new(0), weights, hello, silence }
     }
 }
 
@@ -49,7 +49,7 @@ impl WorkerService for Workers {
         request: tonic::Request<Streaming<v1::FromWorker>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
         let mut inbound = request.into_inner();
-        let hello = tokio::time::timeout(HELLO, inbound.message())
+        let hello = tokio::time::timeout(self.hello, inbound.message())
             .await
             .map_err(|_| Status::deadline_exceeded("expected a `Hello` message first"))??;
         let Some(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) }) = hello else {
@@ -70,11 +70,11 @@ impl WorkerService for Workers {
         let (to_worker, name) = (sender.downgrade(), worker.clone());
         let connected = WorkerMessage::Connected { session, worker: name, host, instance, devices, holds, sender };
         self.driver.send(connected).await.map_err(request_error)?;
-        let driver = self.driver.clone();
+        let (driver, silence) = (self.driver.clone(), self.silence);
         tokio::spawn(async move {
             let (queue, queued) = mpsc::channel(INBOUND);
             let forwarding = tokio::spawn(forward(driver.clone(), session, queued));
-            let ended = receive(&driver, session, inbound, &queue).await;
+            let ended = receive(&driver, session, inbound, silence, &queue).await;
             // The worker learns which limit it exceeded.
             if let (Err(error), Some(to_worker)) = (&ended, to_worker.upgrade()) {
                 let _ = to_worker.try_send(Err(error.clone()));
@@ -91,32 +91,7 @@ impl WorkerService for Workers {
         &self,
         request: tonic::Request<Streaming<v1::WeightsPart>>,
     ) -> Result<Response<v1::PutWeightsResponse>, Status> {
-        let mut inbound = request.into_inner();
-        let mut part =
-            inbound.message().await?.ok_or_else(|| Status::invalid_argument("expected a part of the file first"))?;
-        let digest = convert::digest(&part.digest).map_err(invalid)?;
-        let (sender, mut parts) = mpsc::channel(PARTS);
-        let directory = self.weights.clone();
-        let written = tokio::task::spawn_blocking(move || {
-            weights::receive(&directory, digest, std::iter::from_fn(|| parts.blocking_recv()))
-        });
-        // If writing fails, the queue closes; the error is returned below.
-        while sender.send(part.content).await.is_ok() {
-            match inbound.message().await? {
-                Some(next) => part = next,
-                None => break,
-            }
-        }
-        drop(sender);
-        written.await.map_err(internal)?.map_err(|error| match error {
-            ReceiveError::Other { .. } => Status::data_loss(error.to_string()),
-            ReceiveError::TooLong => Status::resource_exhausted(error.to_string()),
-            // There may be space later: the worker keeps the file and retries.
-            ReceiveError::Disk { .. } => {
-                warn!("{error}; the worker will retry");
-                Status::unavailable(error.to_string())
-            }
-        })?;
+        self.weights.put(request.into_inner()).await?;
         Ok(Response::new(v1::PutWeightsResponse {}))
     }
 
@@ -126,43 +101,8 @@ impl WorkerService for Workers {
         &self,
         request: tonic::Request<v1::GetWeightsRequest>,
     ) -> Result<Response<Self::GetWeightsStream>, Status> {
-        let asked = request.into_inner().weights.ok_or_else(|| invalid(Invalid::Missing("weights")))?;
-        let (job, digest) = asked.to_core().map_err(invalid)?;
-        let directory = self.weights.clone();
-        let opened = tokio::task::spawn_blocking(move || {
-            if weights::is_whole(&directory, digest)? { weights::parts(&directory, digest).map(Some) } else { Ok(None) }
-        });
-        let opened = opened.await.map_err(internal)?;
-        let opened = opened.or_else(|error| if is_lost(&error) { Ok(None) } else { Err(error) });
-        let Some(parts) = opened.map_err(|error| Status::unavailable(error.to_string()))? else {
-            self.driver.send(WorkerMessage::WeightsLost(job, digest)).await.map_err(request_error)?;
-            let reason = format!("the weights of job {job} are missing from the state directory; the job is retrained");
-            return Err(Status::not_found(reason));
-        };
-        let (sender, receiver) = mpsc::channel(PARTS);
-        tokio::task::spawn_blocking(move || {
-            for part in parts {
-                let part = part.map(|content| v1::WeightsPart { digest: String::new(), content });
-                // The worker may have gone.
-                if sender.blocking_send(part.map_err(|error| Status::data_loss(error.to_string()))).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(receiver)))
+        Ok(Response::new(self.weights.get(request.into_inner()).await?))
     }
-}
-
-/// Whether a file exists and will never be readable. Waiting for it would not end.
-fn is_lost(error: &io::Error) -> bool {
-    /// EIO, on every system.
-    const BROKEN_MEDIUM: i32 = 5;
-    matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::IsADirectory)
-        || error.raw_os_error() == Some(BROKEN_MEDIUM)
-}
-
-fn internal(error: tokio::task::JoinError) -> Status {
-    Status::internal(error.to_string())
 }
 
 /// Receives a worker's messages until its stream ends. Heartbeats go to the driver at once, other messages through `queue`.
@@ -170,10 +110,12 @@ async fn receive(
     driver: &DriverHandle,
     session: Session,
     mut inbound: Streaming<v1::FromWorker>,
+    silence: Duration,
     queue: &mpsc::Sender<WorkerMessage>,
 ) -> Result<(), Status> {
     let stopping = |_| request_error(RequestError::Stopping);
-    while let Some(message) = inbound.message().await? {
+    let silent = |_| Status::deadline_exceeded(format!("expected a heartbeat within {} s", silence.as_secs_f64()));
+    while let Some(message) = tokio::time::timeout(silence, inbound.message()).await.map_err(silent)?? {
         match message.message {
             Some(from_worker::Message::Progress(v1::ProgressReport { of, progress: Some(progress) })) => {
                 let attempt = required_attempt(of.as_ref()).map_err(invalid)?;

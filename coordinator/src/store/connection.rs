@@ -12,7 +12,7 @@ use std::str::FromStr;
 /// The version of the schema that this plusminus writes, kept in SQLite's `user_version`.
 pub(super) const VERSION: u32 = 4;
 /// The name of the store's file in the state directory.
-pub(super) const FILE: &str = "plusminus.sqlite";
+pub(crate) const FILE: &str = "plusminus.sqlite";
 /// The name of the lock file in the state directory.
 pub(super) const LOCK: &str = "lock";
 /// The longest path of a store in bytes: SQLite's limit of 512, less the longest suffix that SQLite appends.

@@ -2,6 +2,7 @@
 //!
 //! - `database`: the open store. `write`: records to rows. `read`: rows to records. `attempts`, `last_attempts`: the attempts at a job, and the last at many.
 //!   `values`, `values_of_jobs`: rows to metrics, of a sweep and of jobs that no sweep need list. `checksum`: of rows.
+//!   `kept`: the weights files that results refer to.
 //! - `connection`: SQLite's settings. `lock`: who has the state directory. `on_disk`: whether the open files are those on disk.
 //!   `platform`: files and locks of the system.
 //! - `migrate`: tables of older versions. [`backup`]: copies of a state directory. `manifest`: of a backup.
@@ -18,6 +19,7 @@ mod connection;
 mod database;
 mod error;
 pub mod forget;
+mod kept;
 mod last_attempts;
 mod lock;
 mod manifest;
@@ -34,6 +36,7 @@ pub mod verify;
 mod write;
 
 pub use attempts::AttemptRow;
+pub(crate) use connection::FILE;
 pub use database::Store;
 pub use error::StoreError;
 pub use last_attempts::LastAttempt;

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use plusminus_coordinator::Coordinator;
+use plusminus_coordinator::server::limits::Limits;
 use plusminus_core::scheduler::Policy;
 use plusminus_proto::v1::sweep_service_client::SweepServiceClient;
 use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
@@ -25,6 +26,7 @@ grid:
 
 /// A running coordinator.
 pub struct Served {
+    pub address: SocketAddr,
     pub channel: Channel,
     stop: oneshot::Sender<()>,
     running: tokio::task::JoinHandle<()>,
@@ -32,15 +34,20 @@ pub struct Served {
 
 impl Served {
     pub async fn on(state: &Path, policy: Policy) -> Self {
+        Served::within(state, policy, Limits::default()).await
+    }
+
+    pub async fn within(state: &Path, policy: Policy, limits: Limits) -> Self {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let coordinator = Coordinator::bind(listen, state, policy).await.unwrap();
-        let url = format!("http://{}", coordinator.address());
+        let coordinator = Coordinator::bind_with(listen, state, policy, limits).await.unwrap();
+        let address = coordinator.address();
+        let url = format!("http://{address}");
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(async {
             let _ = coordinator.run(async { drop(stopped.await) }).await;
         });
         let channel = Channel::from_shared(url).unwrap().connect().await.unwrap();
-        Served { channel, stop, running }
+        Served { address, channel, stop, running }
     }
 
     pub fn sweeps(&self) -> SweepServiceClient<Channel> {
@@ -122,6 +129,35 @@ impl Worker {
             other => panic!("expected an acknowledgement, found {other:?}"),
         }
     }
+}
+
+/// Uploads a weights file of an attempt in parts under a digest.
+pub async fn put(
+    served: &Served,
+    of: Option<&v1::AttemptId>,
+    digest: &str,
+    parts: &[&[u8]],
+) -> Result<(), tonic::Status> {
+    let part = |(i, content): (usize, &&[u8])| match i {
+        0 => v1::WeightsPart { digest: digest.to_owned(), content: content.to_vec(), of: of.cloned() },
+        _ => v1::WeightsPart { content: content.to_vec(), ..v1::WeightsPart::default() },
+    };
+    let parts: Vec<_> = parts.iter().enumerate().map(part).collect();
+    let mut client = WorkerServiceClient::new(served.channel.clone());
+    client.put_weights(tokio_stream::iter(parts)).await.map(drop)
+}
+
+/// Downloads a weights file.
+pub async fn get(served: &Served, digest: &str) -> Result<Vec<u8>, tonic::Status> {
+    let weights = v1::ParentWeights { job: "0".repeat(32), digest: digest.to_owned() };
+    let request = v1::GetWeightsRequest { weights: Some(weights) };
+    let mut client = WorkerServiceClient::new(served.channel.clone());
+    let mut parts = client.get_weights(request).await?.into_inner();
+    let mut content = Vec::new();
+    while let Some(part) = parts.message().await? {
+        content.extend(part.content);
+    }
+    Ok(content)
 }
 
 pub fn epoch(accuracy: f64) -> Body {

@@ -89,7 +89,7 @@ impl Environment for HostEnvironment {
                     Event::WeightsFetched(attempt, weights::fetch(endpoint, cache, parent, digest, needed).await)
                 }
                 Transfer::Deliver(digests) => {
-                    Event::WeightsDelivered(attempt, weights::deliver(endpoint, cache, digests).await)
+                    Event::WeightsDelivered(attempt, weights::deliver(endpoint, cache, attempt, digests).await)
                 }
             };
             // The daemon may have ended.

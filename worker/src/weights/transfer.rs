@@ -5,9 +5,9 @@
 
 use super::cache::Cache;
 use backon::{ExponentialBuilder, Retryable};
-use plusminus_core::id::{Digest, JobId};
+use plusminus_core::id::{AttemptId, Digest, JobId};
 use plusminus_core::outcome::{Failure, FailureKind};
-use plusminus_proto::convert::parent_weights;
+use plusminus_proto::convert::{attempt_id, parent_weights};
 use plusminus_proto::endpoint::root_cause;
 use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
 use plusminus_proto::v1::{GetWeightsRequest, WeightsPart};
@@ -50,9 +50,14 @@ pub(crate) async fn fetch(
 }
 
 /// Sends the kept weights of an attempt to the coordinator.
-pub(crate) async fn deliver(endpoint: Endpoint, cache: Arc<Cache>, digests: BTreeSet<Digest>) -> Result<(), Failure> {
+pub(crate) async fn deliver(
+    endpoint: Endpoint,
+    cache: Arc<Cache>,
+    attempt: AttemptId,
+    digests: BTreeSet<Digest>,
+) -> Result<(), Failure> {
     for digest in digests {
-        with_retries("cannot deliver the kept weights", || put(&endpoint, &cache, digest)).await?;
+        with_retries("cannot deliver the kept weights", || put(&endpoint, &cache, attempt, digest)).await?;
     }
     Ok(())
 }
@@ -171,16 +176,16 @@ async fn get(endpoint: &Endpoint, cache: &Cache, job: JobId, digest: Digest) -> 
     Ok(written?)
 }
 
-async fn put(endpoint: &Endpoint, cache: &Cache, digest: Digest) -> Result<(), TransferError> {
+async fn put(endpoint: &Endpoint, cache: &Cache, attempt: AttemptId, digest: Digest) -> Result<(), TransferError> {
     let mut client = connect(endpoint).await?;
     let directory = cache.directory().to_owned();
     let parts = blocking(move || weights::parts(&directory, digest)).await?;
     let (sender, outbound) = mpsc::channel(PARTS);
     let (progress, mut progressed) = watch::channel(());
     let read = tokio::task::spawn_blocking(move || {
-        let mut name = digest.to_string();
+        let (mut name, mut of) = (digest.to_string(), Some(attempt_id(attempt)));
         for part in parts {
-            let part = WeightsPart { digest: std::mem::take(&mut name), content: part? };
+            let part = WeightsPart { digest: std::mem::take(&mut name), content: part?, of: of.take() };
             // If the connection broke, the answer is an error.
             if sender.blocking_send(part).is_err() {
                 break;

@@ -1,11 +1,25 @@
 //! The coordinator process: its listening socket, services and shutdown.
+//!
+//! - [`limits`]: every limit, in one place.
+//! - `accept`: takes connections. `connections`: the open ones, and which are closed.
+//! - `call`: calls within limits. `receiving`: the limits on a request's messages.
 
+mod accept;
+mod call;
+pub(crate) mod connections;
+mod kind;
+pub mod limits;
+mod receiving;
+
+use self::call::{Calls, Limited};
+use self::connections::Connections;
+use self::limits::Limits;
 use crate::address::AddressFile;
 use crate::driver::{Driver, Inbox};
 use crate::lease_file::LeaseFile;
-use crate::services::{sweeps::Sweeps, workers::Workers};
+use crate::services::{sweeps::Sweeps, weights::Weights, workers::Workers};
 use crate::store::backup::WEIGHTS;
-use crate::store::{Store, StoreError};
+use crate::store::{FILE, Reader, Store, StoreError};
 use plusminus_core::scheduler::Policy;
 use plusminus_core::sweep_file;
 use plusminus_proto::DESCRIPTORS;
@@ -16,15 +30,16 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 use tracing::{info, warn};
 
-/// The grace period for open calls when the coordinator stops.
-const GRACE: Duration = Duration::from_secs(2);
+/// The most accepted connections that wait to be served.
+const ACCEPTED: usize = 16;
 
 /// Why a coordinator cannot start or continue.
 #[derive(Debug, thiserror::Error)]
@@ -62,9 +77,13 @@ pub struct Coordinator {
     stop_driver: oneshot::Sender<()>,
     sweeps: Sweeps,
     workers: Workers,
+    weights: Arc<Weights>,
+    /// Reads which weights files results refer to.
+    orphans: Reader,
     address_file: AddressFile,
     lease: Duration,
     lease_file: LeaseFile,
+    limits: Limits,
 }
 
 impl Coordinator {
@@ -72,7 +91,20 @@ impl Coordinator {
     ///
     /// # Errors
     /// If the address is not a loopback address or cannot be used, or the state directory cannot be used.
-    pub async fn bind(listen: SocketAddr, state: &Path, mut policy: Policy) -> Result<Self, ServerError> {
+    pub async fn bind(listen: SocketAddr, state: &Path, policy: Policy) -> Result<Self, ServerError> {
+        Coordinator::bind_with(listen, state, policy, Limits::default()).await
+    }
+
+    /// [`bind`](Coordinator::bind) with other limits on what peers may hold.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn bind_with(
+        listen: SocketAddr,
+        state: &Path,
+        mut policy: Policy,
+        mut limits: Limits,
+    ) -> Result<Self, ServerError> {
         if !listen.ip().is_loopback() {
             return Err(ServerError::NotLoopback(listen));
         }
@@ -85,14 +117,17 @@ impl Coordinator {
         let weights = state.join(WEIGHTS);
         let unusable = |error| StoreError::Unusable { path: weights.clone(), error };
         plusminus_proto::weights::clean(&weights).map_err(unusable)?;
-        let reader = store.reader()?;
+        let (reader, orphans) = (store.reader()?, store.reader()?);
         let (lease, lease_file) = (policy.lease, LeaseFile::open(state, policy.lease)?);
+        limits = limits.with_files(open_files());
+        limits.silence = limits.silence.max(4 * lease);
         policy.lease_before = lease_file.before;
         let (stop_driver, stopped) = oneshot::channel();
         let trains_only = policy.only.clone();
         let (driver, handle, inbox) = Driver::new(store, policy, stopped)?;
-        let sweeps = Sweeps::new(handle.clone(), reader, sweep_file::MAX_JOBS, trains_only);
-        let workers = Workers::new(handle, weights);
+        let sweeps = Sweeps::new(handle.clone(), reader, sweep_file::MAX_JOBS, trains_only, &limits);
+        let weights = Weights::new(weights, state.join(FILE), handle.clone(), limits.weights);
+        let workers = Workers::new(handle, Arc::clone(&weights), &limits);
         let address_file = AddressFile::write(state, address)?;
         Ok(Coordinator {
             listener,
@@ -102,9 +137,12 @@ impl Coordinator {
             stop_driver,
             sweeps,
             workers,
+            weights,
+            orphans,
             address_file,
             lease,
             lease_file,
+            limits,
         })
     }
 
@@ -127,19 +165,31 @@ impl Coordinator {
             .build_v1()
             .map_err(|error| ServerError::Serve(error.to_string()))?;
         let (stop_server, server_stopped) = oneshot::channel::<()>();
+        let connections = Connections::new(self.limits.connections);
+        let (accepted, incoming) = mpsc::channel(ACCEPTED);
+        // Ends when the server drops the receiving end.
+        tokio::spawn(accept::accept(self.listener, Arc::clone(&connections), self.limits.clone(), accepted));
+        let removing_orphans = tokio::spawn(Arc::clone(&self.weights).remove_orphans(self.orphans));
+        let closing_stalled = tokio::spawn(close_stalled(Arc::clone(&connections), self.limits.clone()));
+        let (limits, calls) = (&self.limits, Calls::new(self.limits.clone()));
+        let sweeps = SweepServiceServer::new(self.sweeps).max_decoding_message_size(limits.messages.submission);
+        let workers = WorkerServiceServer::new(self.workers).max_decoding_message_size(limits.messages.session);
         let server = Server::builder()
-            .tcp_nodelay(true)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .add_service(health)
-            .add_service(reflection)
-            .add_service(SweepServiceServer::new(self.sweeps))
-            .add_service(WorkerServiceServer::new(self.workers))
-            .serve_with_incoming_shutdown(TcpListenerStream::new(self.listener), async {
+            .max_concurrent_streams(limits.calls_per_connection)
+            .initial_stream_window_size(limits.windows.0)
+            .initial_connection_window_size(limits.windows.1)
+            .http2_max_header_list_size(limits.headers)
+            .add_service(Limited::new(health, &calls))
+            .add_service(Limited::new(reflection, &calls))
+            .add_service(Limited::new(sweeps, &calls))
+            .add_service(Limited::new(workers, &calls))
+            .serve_with_incoming_shutdown(ReceiverStream::new(incoming), async {
                 let _ = server_stopped.await;
             });
         let mut server = tokio::spawn(server);
-        let mut driver = tokio::spawn(self.driver.run(self.inbox));
+        let mut driver = tokio::spawn(self.driver.run(self.inbox, self.limits.closing));
         let (lease, lease_file) = (self.lease, self.lease_file);
         let shorten_leases = tokio::spawn(async move {
             if lease_file.before > lease {
@@ -168,9 +218,30 @@ impl Coordinator {
         shorten_leases.abort();
         // The end of the driver ends the workers' streams, so the server can stop.
         let _ = stop_server.send(());
-        if tokio::time::timeout(GRACE, &mut server).await.is_err() {
+        if tokio::time::timeout(self.limits.grace, &mut server).await.is_err() {
             server.abort();
         }
+        // Calls that their peers have not ended, such as stalled transfers.
+        connections.close_all();
+        self.weights.uploads_ended(self.limits.grace).await;
+        closing_stalled.abort();
+        removing_orphans.abort();
         ended.map_err(|error| ServerError::Serve(error.to_string()))?.map_err(ServerError::Store)
+    }
+}
+
+/// The number of files that this process may open; `None` if there is no limit.
+fn open_files() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+/// Closes idle and stalled connections until it is aborted.
+async fn close_stalled(connections: Arc<Connections>, limits: Limits) {
+    let shortest = limits.first_request.min(limits.idle).min(limits.stall);
+    let mut tick = tokio::time::interval((shortest / 4).max(Duration::from_millis(1)));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    loop {
+        tick.tick().await;
+        connections.close_stalled(&limits);
     }
 }
