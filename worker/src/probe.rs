@@ -52,7 +52,7 @@ impl Place<'_> {
 }
 
 fn write_and_remove(directory: &Path) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
+    plusminus_files::create_dir(directory)?;
     let number = RandomState::new().hash_one(std::process::id());
     let [first, second] = ["new", "renamed"].map(|state| directory.join(format!(".plusminus-{number:016x}.{state}")));
     // Fails if the name exists, also as a link.

@@ -22,10 +22,7 @@ pub async fn run(arguments: OneSweepArgs) -> Result<Exit, CliError> {
     };
     let submitted = client.submit(&text, &name).await?;
     match arguments.output {
-        Output::Text => {
-            print(&submitted);
-            other_run(&submitted).iter().for_each(|note| terminal::note(note));
-        }
+        Output::Text => print(&submitted),
         Output::Json => {
             let v1::SubmitResponse {
                 sweep, jobs, new, finished, requeued, dropped, replaced, replaced_finished, ..
@@ -38,18 +35,6 @@ pub async fn run(arguments: OneSweepArgs) -> Result<Exit, CliError> {
         }
     }
     Ok(Exit::Success)
-}
-
-/// Tells that the coordinator is that of a `run` of another sweep.
-fn other_run(submitted: &v1::SubmitResponse) -> Option<String> {
-    let v1::SubmitResponse { sweep, trains_only, .. } = submitted;
-    let other = !trains_only.is_empty() && trains_only != sweep;
-    other.then(|| {
-        format!(
-            "`plusminus run` of the sweep {trains_only} uses this state directory, and trains only that sweep: {sweep} waits; \
-             when it has ended, train {sweep} with `plusminus run {sweep}`, or start `plusminus coordinator` and a worker"
-        )
-    })
 }
 
 /// Describes a submission: its jobs, by what the coordinator knew of them before.

@@ -2,7 +2,9 @@
 
 use crate::common::disk::{Filler, Mount};
 use crate::common::{Daemon, Place, SMALL};
+use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 
 /// Runs a command that fails with `code`, and returns its error, without the path of the temporary directory.
 fn error_of(place: &Place, arguments: &[&str], code: i32) -> String {
@@ -109,10 +111,18 @@ fn a_state_directory_that_cannot_be_created_is_reported() {
     insta::assert_snapshot!(error_of(&place, &["run", "small.yaml", "--state", "state"], 6));
 }
 
+/// Creates a directory as plusminus does, which would report that it closes one that others can read.
+fn private_directory(path: &Path) {
+    fs::create_dir(path).unwrap();
+    #[cfg(unix)]
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+}
+
 #[test]
 fn a_file_that_is_not_a_store_is_reported() {
     let place = Place::new();
     place.file("small.yaml", SMALL);
+    private_directory(&place.state());
     place.file(".plusminus/plusminus.sqlite", "this is not a database, but a line of plain text ".repeat(50));
     insta::assert_snapshot!(error_of(&place, &["run", "small.yaml"], 6));
 }

@@ -207,8 +207,7 @@ fn a_command_without_threads_names_the_limit() {
 
 /// Starts the binary as `nohup` and the shell's `&` do: with signals that are ignored.
 pub fn with_ignored_signals(place: &Place, arguments: &[&str]) -> Daemon {
-    let ignore = ["sh", "-c", "trap '' HUP INT; exec \"$0\" \"$@\""];
-    Daemon::start(&mut through(&ignore, &place.plusminus(arguments)))
+    Daemon::start(&mut place.plusminus_with_signals("--ignore-signal=HUP,INT", arguments))
 }
 
 fn ignored(process: u32) -> String {
@@ -267,7 +266,7 @@ fn a_state_directory_that_a_run_uses_is_left_to_it() {
     let watch = "`plusminus watch large --state .plusminus`";
     refused(&second, 6, &["in use by another `plusminus run` or coordinator", watch, "give another directory"]);
     let submitted = place.run(&["submit", "small.yaml"]);
-    refused(&submitted, 0, &["`plusminus run` of the sweep large uses this state directory", "`plusminus run small`"]);
+    refused(&submitted, 70, &["this coordinator runs sweep `large` only", "wait until it ends"]);
     refused(&place.run(&["submit", "large.yaml"]), 0, &["large: 4 jobs"]);
     run.signal("TERM");
     assert_eq!(run.wait().0, Some(130));

@@ -16,7 +16,7 @@ fn a_cancelled_sweep_is_resumed_explained_backed_up_and_restored() {
     place.run(&["cancel", "small"]).good();
     let again = place.run(&["resume", "small"]);
     assert!(
-        again.stderr.contains("small: queued 4 jobs again; follow them with `plusminus watch small`"),
+        again.stderr.contains("small: queued 4 jobs again; follow with `plusminus watch small`"),
         "{}",
         again.stderr
     );

@@ -35,7 +35,11 @@ fn separate_processes_give_the_table_of_run_and_train_nothing_twice() {
 fn a_replaced_sweep_is_reported_and_its_results_are_still_shown() {
     let place = Place::new();
     let tiny = SMALL.replace("seeds: 2", "seeds: 2\ntable: {decimals: 4}");
-    let tiny = tiny.replace("epochs: 2", "epochs: 1\n  train_size: 256\n  test_size: 256").replace("0.9", "0.5");
+    let tiny = tiny
+        .replace("epochs: 2", "epochs: 1")
+        .replace("1500", "256")
+        .replace("1000", "256")
+        .replace("0.4\ngrid", "0.5\ngrid");
     place.file("tiny.yaml", &tiny);
     place.file("other.yaml", tiny.replace("lr: 1e-3", "lr: 1e-2").replace("[cce, gce]", "[mae]"));
     let table = place.run(&["run", "tiny.yaml"]).good();

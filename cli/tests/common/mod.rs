@@ -64,7 +64,13 @@ impl Place {
 
     /// Returns the binary as a command that runs here, without the environment variables of the caller.
     pub fn plusminus(&self, arguments: &[&str]) -> Command {
-        let mut command = self.program();
+        self.plusminus_with_signals("--default-signal=HUP,INT,QUIT,TERM", arguments)
+    }
+
+    /// As [`Place::plusminus`]. `signals` is an option of `env` that ignores signals or sets their default action, which is needed if the
+    /// tests run in the background.
+    pub fn plusminus_with_signals(&self, signals: &str, arguments: &[&str]) -> Command {
+        let mut command = self.program(signals);
         command.args(arguments).current_dir(self.path()).stdin(Stdio::null());
         for variable in ["PLUSMINUS_DATASETS", "PLUSMINUS_STATE", "PLUSMINUS_COORDINATOR", "RUST_LOG", "CLICOLOR_FORCE"]
         {
@@ -76,8 +82,9 @@ impl Place {
     }
 
     #[cfg(target_os = "linux")]
-    fn program(&self) -> Command {
-        let mut command = plusminus_stand_in::program(env!("CARGO_BIN_EXE_plusminus"));
+    fn program(&self, signals: &str) -> Command {
+        let mut command = plusminus_stand_in::program("env");
+        command.args([signals, env!("CARGO_BIN_EXE_plusminus")]);
         match &self.gpus {
             Some(settings) => command.envs(settings.iter().map(|(name, value)| (name, value))),
             // Hides the GPUs of the real host.
@@ -89,7 +96,7 @@ impl Place {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn program(&self) -> Command {
+    fn program(&self, _: &str) -> Command {
         Command::new(env!("CARGO_BIN_EXE_plusminus"))
     }
 

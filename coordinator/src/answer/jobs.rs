@@ -226,7 +226,10 @@ fn matches(found: &Value, asked: &Value) -> bool {
         }
         (Value::Number(found), Value::Number(asked)) => found == asked || found.as_f64() == asked.as_f64(),
         // The text of a setting may look like a number.
-        (Value::String(found), Value::Number(_) | Value::Bool(_)) => *found == asked.to_string(),
+        (Value::String(found), Value::Number(_) | Value::Bool(_)) => {
+            let asked = asked.to_string();
+            *found == asked
+        }
         _ => found == asked,
     }
 }

@@ -123,9 +123,8 @@ impl Coordinator {
         limits.silence = limits.silence.max(4 * lease);
         policy.lease_before = lease_file.before;
         let (stop_driver, stopped) = oneshot::channel();
-        let trains_only = policy.only.clone();
         let (driver, handle, inbox) = Driver::new(store, policy, stopped)?;
-        let sweeps = Sweeps::new(handle.clone(), reader, sweep_file::MAX_JOBS, trains_only, &limits);
+        let sweeps = Sweeps::new(handle.clone(), reader, sweep_file::MAX_JOBS, &limits);
         let weights = Weights::new(weights, state.join(FILE), handle.clone(), limits.weights);
         let workers = Workers::new(handle, Arc::clone(&weights), &limits);
         let address_file = AddressFile::write(state, address)?;

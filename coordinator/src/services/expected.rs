@@ -85,10 +85,10 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if let Some(uploads) = self.expected.lock().get_mut(&self.attempt) {
-            if let Some(open) = uploads.open.iter().position(|digest| *digest == self.digest) {
-                uploads.open.swap_remove(open);
-            }
+        if let Some(uploads) = self.expected.lock().get_mut(&self.attempt)
+            && let Some(open) = uploads.open.iter().position(|digest| *digest == self.digest)
+        {
+            uploads.open.swap_remove(open);
         }
     }
 }

@@ -24,25 +24,17 @@ pub(crate) struct Sweeps {
     queries: Queries,
     watched: WatchedSweeps,
     max_jobs: u64,
-    /// The only sweep that is trained, if any.
-    trains_only: Option<SweepName>,
     /// Sweep files that are read and expanded.
     expansions: Pool,
 }
 
 impl Sweeps {
-    pub fn new(
-        driver: DriverHandle,
-        reader: Reader,
-        max_jobs: u64,
-        trains_only: Option<SweepName>,
-        limits: &Limits,
-    ) -> Self {
+    pub fn new(driver: DriverHandle, reader: Reader, max_jobs: u64, limits: &Limits) -> Self {
         let (reads, expansions) = (Pool::new(limits.reads), Pool::new(limits.expansions));
         let labels = LabelCache::default();
         let watched = WatchedSweeps::new(driver.clone(), labels.clone());
         let queries = Queries::new(driver.clone(), reader, labels, max_jobs, reads);
-        Sweeps { driver, queries, watched, max_jobs, trains_only, expansions }
+        Sweeps { driver, queries, watched, max_jobs, expansions }
     }
 
     async fn submit_to_driver(&self, submitted: SubmittedSweep) -> Result<SubmitSummary, Status> {
@@ -84,7 +76,6 @@ impl SweepService for Sweeps {
             dropped: summary.dropped as u64,
             replaced: summary.replaced as u64,
             replaced_finished: summary.replaced_finished as u64,
-            trains_only: self.trains_only.as_ref().map_or_else(String::new, SweepName::to_string),
         }))
     }
 
