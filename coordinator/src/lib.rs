@@ -5,7 +5,7 @@
 //! - [`server`]: connections and calls within limits, the gRPC services, health and reflection. `services`: the handlers.
 //! - [`answer`]: answers to users' queries, the same with and without a running coordinator.
 //! - [`progress`]: the progress of running attempts, in memory only.
-//! - `selection`: sweeps with hyper-parameter selection. [`resume`]: queues jobs in a state directory without a coordinator.
+//! - `selection`: sweeps with hyper-parameter selection. [`mod@resume`]: queues jobs in a state directory without a coordinator.
 //! - [`address`], `lease_file`: small files in the state directory.
 //!
 //! *Architecture invariants:* gRPC handlers only translate; only the driver's task changes the scheduler; only the store's thread writes.
