@@ -120,13 +120,23 @@ async fn only_running_attempts_may_upload() {
     served.stop().await;
 }
 
+/// Two parent jobs with a child job each.
+const FAMILIES: &str = "\
+sweep: small
+seeds: 2
+base: {dataset: fashion-mnist-10k, model: cnn, loss: mae, optimizer: adam, epochs: 1, parent: {set: {loss: cce}}}
+";
+
 #[tokio::test]
 async fn files_that_no_result_refers_to_are_removed() {
     let state = tempfile::tempdir().unwrap();
     let mut limits = Limits::default();
     (limits.weights.orphan, limits.weights.orphan_tick) = (Duration::ZERO, Duration::from_millis(10));
     let served = Served::within(state.path(), Policy::default(), limits.clone()).await;
-    let (worker, attempts) = four_attempts(&served).await;
+    // Only weights that a child job wants are kept.
+    served.submit(FAMILIES).await.unwrap();
+    let mut worker = Worker::connect(&served, "w", 2, vec![]).await;
+    let attempts = [worker.assignment().await, worker.assignment().await];
     let [kept, running, orphan] = ["kept", "running", "orphan"].map(|content| Digest::of(content.as_bytes()));
     put(&served, Some(&attempts[0]), &kept.to_string(), &[b"kept"]).await.unwrap();
     put(&served, Some(&attempts[1]), &running.to_string(), &[b"running"]).await.unwrap();
@@ -169,7 +179,7 @@ async fn files_that_no_result_refers_to_are_removed() {
 async fn uploads_leave_space_for_the_store() {
     let state = tempfile::tempdir().unwrap();
     let mut limits = Limits::default();
-    limits.weights.reserved = (u64::MAX, u64::MAX);
+    (limits.weights.reserved, limits.weights.reserved_part) = ((u64::MAX, u64::MAX), 1);
     let served = Served::within(state.path(), Policy::default(), limits).await;
     let (_worker, attempts) = four_attempts(&served).await;
     let refused = put(&served, Some(&attempts[0]), &Digest::of(b"x").to_string(), &[b"x"]).await.unwrap_err();

@@ -2,6 +2,7 @@
 
 use crate::convert::Invalid;
 use crate::v1;
+use plusminus_core::id::WorkerName;
 
 /// The most slots of a worker, over all of its devices.
 pub const SLOTS: usize = 1_024;
@@ -9,8 +10,6 @@ pub const SLOTS: usize = 1_024;
 pub const DEVICES: usize = 64;
 /// The most attempts that a message names: those in slots, and those whose ending is not acknowledged.
 pub const HELD: usize = 16_384;
-/// The longest worker name, in bytes.
-pub const WORKER_NAME: usize = 128;
 /// The longest host name, version, or name of a device, model or driver, in bytes.
 pub const TEXT: usize = 256;
 
@@ -31,18 +30,10 @@ fn text(field: &'static str, text: &str, most: usize) -> Result<(), Invalid> {
 /// Checks a worker's name.
 ///
 /// # Errors
-/// If it is empty, too long, or has characters other than letters, digits, spaces and `. _ - : @ + / ( )`.
+/// If it is empty or too long, or has other characters than [`WorkerName`] allows.
 pub fn worker_name(name: &str) -> Result<(), Invalid> {
-    text("worker", name, WORKER_NAME)?;
-    let allowed = |letter: char| letter.is_alphanumeric() || " ._-:@+/()".contains(letter);
-    let malformed = |problem| Err(Invalid::Malformed { field: "worker", problem });
-    match name.chars().find(|letter| !allowed(*letter)) {
-        _ if name.trim().is_empty() => malformed("expected a name, found nothing".to_owned()),
-        Some(letter) => malformed(format!(
-            "expected a name of letters, digits, spaces and `. _ - : @ + / ( )`, found {letter:?}; choose another --name"
-        )),
-        None => Ok(()),
-    }
+    let parsed = name.parse::<WorkerName>().map(drop);
+    parsed.map_err(|error| Invalid::Malformed { field: "worker", problem: error.to_string() })
 }
 
 /// Checks the devices of a worker.

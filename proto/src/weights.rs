@@ -151,6 +151,16 @@ pub fn free_bytes(directory: &Path) -> io::Result<u64> {
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
+/// The bytes of the disk of `directory`, or of the nearest directory above it that exists.
+///
+/// # Errors
+/// If the system does not say.
+pub fn disk_bytes(directory: &Path) -> io::Result<u64> {
+    let existing = directory.ancestors().find(|path| path.exists()).unwrap_or(directory);
+    let found = rustix::fs::statvfs(existing)?;
+    Ok(found.f_blocks.saturating_mul(found.f_frsize))
+}
+
 /// As [`receive`], within limits on the space.
 ///
 /// # Errors

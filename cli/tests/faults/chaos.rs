@@ -39,6 +39,8 @@ const JOBS: u64 = 6;
 const EPOCHS: u32 = 10;
 /// Seconds.
 const LEASE: u32 = 2;
+/// How long a sweep may take after the last fault.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Fault {
@@ -145,6 +147,15 @@ impl Cluster {
 
     fn jobs(&self, state: &str) -> u64 {
         self.place.jobs("chaos", state)
+    }
+
+    /// Returns the status and the logs, for a round that fails.
+    fn describe(&self) -> String {
+        let daemons = self.coordinator.iter().chain(self.workers.iter().flatten());
+        let logs: Vec<String> =
+            daemons.map(|daemon| format!("log of process {}:\n{}", daemon.id(), daemon.log())).collect();
+        let status = self.place.run(&["status"]);
+        format!("{}{}\n{}", status.stdout, status.stderr, logs.join("\n"))
     }
 
     /// Injects a fault, and returns whether it took effect.
@@ -304,7 +315,7 @@ fn run_rounds(devices: Devices) {
                 assert!(slow, "seed {seed}: {status}");
                 cluster.place.run(&["resume", "chaos", "--failed"]).good();
             }
-            assert!(started.elapsed() < Duration::from_secs(180), "seed {seed}: the sweep did not end");
+            assert!(started.elapsed() < PATIENCE, "seed {seed}: the sweep did not end: {}", cluster.describe());
             sleep(Duration::from_millis(200));
         }
         assert!(outcome(&cluster.place) == undisturbed, "seed {seed}: table or weights differ");

@@ -87,6 +87,8 @@ pub struct WeightsLimits {
     pub file: u64,
     /// The bytes that stay free on the disk: at least the first number and at most the second; in between, as many as the store has.
     pub reserved: (u64, u64),
+    /// On a small disk, as much of it at most: 8 stands for an eighth.
+    pub reserved_part: u64,
     /// The age from which a file is removed that no result refers to.
     pub orphan: Duration,
     /// How often such files are looked for.
@@ -138,6 +140,7 @@ impl Default for Limits {
                 files_per_attempt: 16,
                 file: weights::MAX_LENGTH,
                 reserved: (64 << 20, 1 << 30),
+                reserved_part: 8,
                 orphan: Duration::from_secs(3_600),
                 orphan_tick: Duration::from_secs(600),
             },

@@ -113,7 +113,10 @@ impl Weights {
     fn space(&self) -> Space {
         let (least, most) = self.limits.reserved;
         let store = fs::metadata(&self.store).map_or(0, |file| file.len());
-        Space { most: self.limits.file, reserved: store.clamp(least, most) }
+        // Without a size, the look at the free space fails too.
+        let disk = weights::disk_bytes(&self.directory).unwrap_or(u64::MAX);
+        let reserved = store.clamp(least, most).min(disk / self.limits.reserved_part.max(1));
+        Space { most: self.limits.file, reserved }
     }
 
     /// Sends a file. A file that is lost is reported to the driver.

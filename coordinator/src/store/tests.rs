@@ -286,7 +286,12 @@ base: {dataset: fashion-mnist-10k, model: cnn, loss: mae, optimizer: adam, epoch
 
 /// A store with a parent and its child, and the scheduler that it mirrors, without workers.
 fn family(directory: &Path) -> (Store, Scheduler, [JobId; 2]) {
-    let sweep = plusminus_core::sweep_file::read(FAMILY, 10).unwrap();
+    family_of(directory, FAMILY)
+}
+
+/// As [`family`], for another sweep file.
+fn family_of(directory: &Path, text: &str) -> (Store, Scheduler, [JobId; 2]) {
+    let sweep = plusminus_core::sweep_file::read(text, 10).unwrap();
     let cells = sweep.trained().into_iter();
     let cells = cells.map(|cell| NewCell { id: cell.id, configuration: cell.configuration.canonical().into() });
     let new = |job: Job| {
@@ -295,7 +300,7 @@ fn family(directory: &Path) -> (Store, Scheduler, [JobId; 2]) {
     };
     let jobs: Vec<NewJob> = sweep.jobs().map(new).collect();
     let ids = [jobs[0].id, jobs[1].id];
-    let submission = Submission { name: sweep.name.clone(), source: FAMILY.into(), cells: cells.collect(), jobs };
+    let submission = Submission { name: sweep.name.clone(), source: text.into(), cells: cells.collect(), jobs };
     let (mut store, mut scheduler) = (Store::open(directory).unwrap(), Scheduler::new(Policy::default()));
     store.commit(&records(scheduler.handle(WallTime(1), Event::Submit(Ticket(0), submission)))).unwrap();
     (store, scheduler, ids)

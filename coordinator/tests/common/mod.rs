@@ -95,7 +95,9 @@ impl Worker {
         let hello = v1::Hello { worker: name.to_owned(), version, devices, holds, instance: 1, ..v1::Hello::default() };
         let mut worker = {
             sender.send(v1::FromWorker { message: Some(from_worker::Message::Hello(hello)) }).await.unwrap();
-            let mut client = WorkerServiceClient::new(served.channel.clone());
+            // Each worker has a connection of its own.
+            let channel = Channel::from_shared(format!("http://{}", served.address)).unwrap().connect().await.unwrap();
+            let mut client = WorkerServiceClient::new(channel);
             let inbound = client.session(ReceiverStream::new(outbound)).await.unwrap().into_inner();
             Worker { sender, inbound }
         };

@@ -10,7 +10,7 @@ use plusminus_proto::weights;
 
 /// A store in which the parent of a family finished, with measurements and kept weights, and its child failed.
 fn trained(directory: &Path) -> (Store, Scheduler, [JobId; 2]) {
-    let (mut store, mut scheduler, jobs) = family(directory);
+    let (mut store, mut scheduler, jobs) = family_of(directory, &FAMILY.replace("epochs: 1", "epochs: 2"));
     let file = Digest::of(b"weights");
     weights::receive(&directory.join(WEIGHTS), file, [b"weights".to_vec()]).unwrap();
     let mut facts = facts();
@@ -92,6 +92,8 @@ fn a_migrated_store_has_the_checksums_of_its_rows() {
     let older =
         ["epochs", "results", "job_facts", "sweeps"].map(|table| format!("ALTER TABLE {table} DROP COLUMN checksum;"));
     store.connection.execute_batch(&older.concat()).unwrap();
+    let others = "ALTER TABLE job_states DROP COLUMN failed_on; ALTER TABLE sweeps DROP COLUMN paused;";
+    store.connection.execute_batch(others).unwrap();
     store.connection.pragma_update(None, "user_version", 3).unwrap();
     drop(store);
     assert!(value(place.path(), "final").is_ok() && !verify(place.path()).unwrap().has_checksums);

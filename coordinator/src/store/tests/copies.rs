@@ -94,6 +94,10 @@ fn a_damaged_backup_is_not_restored() {
     }
     fs::write(copy.join(FILE), bytes).unwrap();
     let error = restore(&copy, &state, true).unwrap_err();
+    assert!(matches!(error, BackupError::Changed { .. }), "{error}");
+    // Backups of older versions have no manifest.
+    fs::remove_file(copy.join("MANIFEST.json")).unwrap();
+    let error = restore(&copy, &state, true).unwrap_err();
     assert!(matches!(error, BackupError::Store(StoreError::Corrupt { .. })), "{error}");
     assert_eq!(shown(&state).len(), 1, "the state directory is unchanged");
     assert!(!other.join(FILE).exists());
