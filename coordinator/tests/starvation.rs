@@ -4,12 +4,12 @@
 
 mod common;
 
-use common::{SWEEP, Served, Worker, epoch, finished, get, put};
+use common::{SWEEP, Served, Worker, epoch, finished, finished_with, get, put};
 use plusminus_coordinator::server::limits::{Limits, Share};
 use plusminus_core::id::Digest;
 use plusminus_core::scheduler::Policy;
 use plusminus_proto::v1::worker_service_client::WorkerServiceClient;
-use plusminus_proto::v1::{self, from_worker, report::Body, to_worker};
+use plusminus_proto::v1::{self, from_worker, to_worker};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -141,13 +141,7 @@ async fn files_that_no_result_refers_to_are_removed() {
     put(&served, Some(&attempts[0]), &kept.to_string(), &[b"kept"]).await.unwrap();
     put(&served, Some(&attempts[1]), &running.to_string(), &[b"running"]).await.unwrap();
     worker.report(1, &attempts[0], epoch(0.5)).await;
-    let facts = v1::Facts {
-        classes: 1,
-        transition: vec![1.0],
-        kept: [("final".to_owned(), kept.to_string())].into(),
-        ..v1::Facts::default()
-    };
-    worker.report(2, &attempts[0], Body::Ended(v1::Ending { how: Some(v1::ending::How::Finished(facts)) })).await;
+    worker.report(2, &attempts[0], finished_with(&[("final", &kept.to_string())])).await;
     soon(async { while served.finished().await < 1 {} }).await;
     let weights = state.path().join("weights");
     fs::write(weights.join("notes.txt"), "foreign").unwrap();

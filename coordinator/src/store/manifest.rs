@@ -61,7 +61,7 @@ impl Manifest {
         let write = || -> io::Result<()> {
             let mut text = serde_json::to_vec_pretty(self)?;
             text.push(b'\n');
-            let mut file = File::create(&path)?;
+            let mut file = plusminus_files::create(&path)?;
             file.write_all(&text)?;
             file.sync_all()
         };

@@ -167,7 +167,13 @@ pub fn epoch(accuracy: f64) -> Body {
 }
 
 pub fn finished() -> Body {
+    finished_with(&[])
+}
+
+/// The end of a job that kept weights, by epoch selection and digest.
+pub fn finished_with(kept: &[(&str, &str)]) -> Body {
     let facts = v1::Facts {
+        kept: kept.iter().map(|(at, digest)| ((*at).to_owned(), (*digest).to_owned())).collect(),
         parameters: 1,
         train_samples: 1,
         test_samples: 1,
