@@ -28,4 +28,4 @@ pub mod world;
 pub use fault::FaultKind;
 pub use promises::BrokenPromise;
 pub use worker::Flaw;
-pub use world::{Outcome, simulate};
+pub use world::{Fleet, Outcome, simulate};

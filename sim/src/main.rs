@@ -1,7 +1,7 @@
 //! `plusminus-sim`: simulates many clusters, or one with a trace of its events.
 
 use clap::Parser;
-use plusminus_sim::{BrokenPromise, FaultKind, Flaw, Outcome, simulate};
+use plusminus_sim::{BrokenPromise, FaultKind, Flaw, Fleet, Outcome, simulate};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -17,6 +17,9 @@ struct Arguments {
     /// Seed of the first cluster; the others have the seeds that follow
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Simulate fleets with flawed workers beside a sound one
+    #[arg(long)]
+    flawed: bool,
     /// Print every event on a line
     #[arg(long)]
     trace: bool,
@@ -54,7 +57,8 @@ impl Total {
 }
 
 fn main() -> io::Result<ExitCode> {
-    let Arguments { clusters, seed, trace } = Arguments::parse();
+    let Arguments { clusters, seed, flawed, trace } = Arguments::parse();
+    let fleet = if flawed { Fleet::Flawed } else { Fleet::Sound };
     let (next, last) = (AtomicU64::new(seed), seed.saturating_add(clusters));
     let work = || {
         let mut total = Total::default();
@@ -63,7 +67,7 @@ fn main() -> io::Result<ExitCode> {
             if seed >= last {
                 return Ok(total);
             }
-            match simulate(seed, trace) {
+            match simulate(seed, fleet, trace) {
                 Ok(outcome) => {
                     total.add(&outcome);
                     let mut out = io::stdout().lock();

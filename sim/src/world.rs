@@ -57,12 +57,21 @@ pub struct Outcome {
     pub trace: Vec<String>,
 }
 
+/// The workers of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fleet {
+    /// All are sound.
+    Sound,
+    /// One is sound, and others may have a flaw for good.
+    Flawed,
+}
+
 /// Simulates the cluster of a seed until all jobs have ended, and checks every promise on the way.
 ///
 /// # Errors
 /// The first promise that was broken.
-pub fn simulate(seed: u64, whole_trace: bool) -> Result<Outcome, Box<BrokenPromise>> {
-    let mut world = World::new(seed, whole_trace);
+pub fn simulate(seed: u64, fleet: Fleet, whole_trace: bool) -> Result<Outcome, Box<BrokenPromise>> {
+    let mut world = World::new(seed, fleet, whole_trace);
     match world.run() {
         Ok(ended) => Ok(Outcome {
             digest: world.trace.digest(),
@@ -146,12 +155,12 @@ struct World {
 }
 
 impl World {
-    fn new(seed: u64, whole_trace: bool) -> Self {
+    fn new(seed: u64, fleet: Fleet, whole_trace: bool) -> Self {
         let mut rng = Rng::new(seed);
         // A real store is much slower than records in memory, so only some seeds use it.
         let store = if seed.is_multiple_of(16) { Disk::store().ok() } else { None };
-        // Some fleets have flawed workers beside a sound one. Some of their epochs last longer than leases and cuts.
-        let flawed = rng.one_in(4);
+        // Some epochs of flawed fleets last longer than leases and cuts.
+        let flawed = fleet == Fleet::Flawed;
         let longest = if flawed && rng.one_in(3) { 40_000 } else { 6_000 };
         let plan = Plan::generate(&mut rng, store.is_none(), longest);
         let disk = store.unwrap_or_else(Disk::log);
