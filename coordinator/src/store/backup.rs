@@ -8,7 +8,6 @@ use super::connection::{FILE, VERSION, check_length, disk_failure, path_text, ve
 use super::error::StoreError;
 use super::lock::DirectoryLock;
 use super::manifest::Manifest;
-use super::platform::{create_private_directory, private};
 use super::read::Reader;
 use super::rows;
 use plusminus_core::id::Digest;
@@ -66,10 +65,10 @@ pub fn backup(state: &Path, to: &Path) -> Result<Copied, BackupError> {
     let incomplete = with(to, UNFINISHED);
     // Removes what an interrupted backup left.
     weights::if_there(fs::remove_dir_all(&incomplete)).map_err(disk(&incomplete))?;
-    create_private_directory(&incomplete).map_err(disk(&incomplete))?;
+    plusminus_files::create_dir(&incomplete).map_err(disk(&incomplete))?;
     check_length(&incomplete)?;
     // SQLite fills an empty file, and keeps its permissions.
-    private(false).create_new(true).open(incomplete.join(FILE)).map_err(disk(&incomplete))?;
+    plusminus_files::create(&incomplete.join(FILE)).map_err(disk(&incomplete))?;
     let copied = copy(state, &incomplete);
     if copied.is_err() {
         // The first error matters more than a failed removal.
@@ -141,7 +140,7 @@ pub fn restore(from: &Path, state: &Path, force: bool) -> Result<Copied, BackupE
     let (mut copied, named, _) = checked(&source)?;
     verify_rows(&source)?;
     copied.unverified = manifest.is_none();
-    create_private_directory(state).map_err(disk(state))?;
+    plusminus_files::create_dir(state).map_err(disk(state))?;
     check_length(state)?;
     // From here on no coordinator can open the directory.
     let _lock = DirectoryLock::with_any_store(state)?;
@@ -151,7 +150,7 @@ pub fn restore(from: &Path, state: &Path, force: bool) -> Result<Copied, BackupE
     }
     let incomplete = with(&place, UNFINISHED);
     weights::if_there(fs::remove_file(&incomplete)).map_err(disk(&incomplete))?;
-    private(false).create_new(true).open(&incomplete).map_err(disk(&incomplete))?;
+    plusminus_files::create(&incomplete).map_err(disk(&incomplete))?;
     vacuum(&source, &incomplete)?;
     end_attempts(&incomplete)?;
     copy_weights(&named, from, state, &mut copied)?;

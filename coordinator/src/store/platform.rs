@@ -52,15 +52,6 @@ pub(super) fn private(follow: bool) -> OpenOptions {
     options
 }
 
-/// Creates a directory and its parents. A new one can be entered by its owner only.
-pub(super) fn create_private_directory(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
-}
-
 /// Takes the permissions of others from a file that an older version created.
 #[cfg(unix)]
 pub(super) fn make_private(file: &File) -> io::Result<()> {
