@@ -1,12 +1,12 @@
 //! Explains the state of one job.
 
 use super::error::AnswerError;
-use super::status::QUARANTINES;
+use super::status::quarantines;
 use crate::progress::LiveProgress;
 use crate::store::{AttemptRow, Reader};
 use plusminus_core::id::JobId;
 use plusminus_core::scheduler::{JobDetails, JobState, ListedBy, Scheduler, WaitReason, WallTime};
-use plusminus_proto::convert::{self, job_state};
+use plusminus_proto::convert::job_state;
 use plusminus_proto::v1;
 use std::collections::BTreeSet;
 
@@ -78,9 +78,7 @@ impl Explanation {
         };
         response.failed_on = failed_on.into_iter().map(|place| place.worker.0).collect();
         if response.waiting.is_some() {
-            let quarantines = scheduler.view().quarantines(now).take(QUARANTINES);
-            response.quarantines =
-                quarantines.map(|(worker, quarantine)| convert::quarantine(worker, quarantine, now)).collect();
+            response.quarantines = quarantines(scheduler, now);
         }
         response.running = progress.running(&view, now);
         if let JobState::Failed(failure) = view.state {

@@ -20,7 +20,7 @@ const RUNNING: usize = 500;
 const ABRIDGED: usize = 100;
 
 /// The most workers in quarantine that an answer lists.
-pub(super) const QUARANTINES: usize = 100;
+const QUARANTINES: usize = 100;
 
 /// A reader's place in the status of all sweeps, or of one.
 #[derive(Clone, Debug, Default)]
@@ -165,7 +165,8 @@ fn abridged(
     if size > WHOLE { Err(AnswerError::TooLong) } else { Ok(status) }
 }
 
-fn quarantines(scheduler: &Scheduler, now: WallTime) -> Vec<v1::Quarantine> {
+/// The workers in quarantine, at most [`QUARANTINES`].
+pub(super) fn quarantines(scheduler: &Scheduler, now: WallTime) -> Vec<v1::Quarantine> {
     let listed = scheduler.view().quarantines(now).take(QUARANTINES);
     listed.map(|(worker, quarantine)| convert::quarantine(worker, quarantine, now)).collect()
 }

@@ -19,13 +19,9 @@ pub(super) fn log(notice: &Notice) {
             info!(%worker, "the quarantine of a worker ended: it finished a job");
         }
         Notice::SweepPaused { sweep, paused: PausedSweep { failure, jobs, .. } } => warn!(
-            %sweep, failure = one_line(&failure.to_string()),
+            %sweep, %failure,
             "the dispatch of a sweep is paused: its first {jobs} jobs all failed alike; `plusminus resume` goes on"
         ),
         Notice::SweepReleased { sweep } => info!(%sweep, "the dispatch of a paused sweep goes on"),
     }
-}
-
-fn one_line(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
 }
