@@ -148,7 +148,7 @@ class Ours:
         return [self.program, name, *options, "--coordinator", self.url]
 
     def sweep(self, jobs: int, epochs: int) -> str:
-        """A sweep file of so many jobs, with so many epochs each."""
+        """Write a sweep file with `jobs` jobs of `epochs` epochs each."""
         path = self.place / "many.yaml"
         path.write_text(
             f"sweep: many\nseeds: {jobs // len(LOSSES)}\n"

@@ -206,7 +206,7 @@ async fn a_disk_that_fails_is_not_called_damaged() {
     assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused}");
     assert!(refused.message().contains("check its disk"), "{}", refused.message());
     assert!(!refused.message().contains("damaged"), "{}", refused.message());
-    // Whoever opens the store now hears the same.
+    // Opening the store now fails with the same error.
     let texts = [
         plusminus_coordinator::Reader::open(&state)
             .and_then(|reader| reader.records())

@@ -70,7 +70,7 @@ pub fn block(text: &str) -> Block<'_> {
 pub struct Line<'t> {
     text: &'t str,
     limit: usize,
-    /// Whether the number of missing characters is told.
+    /// Whether the text ends with the number of missing characters.
     counts: bool,
 }
 

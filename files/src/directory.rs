@@ -102,7 +102,7 @@ pub fn own_dir(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     directory.set_permissions(Permissions::from_mode(DIRECTORY))?;
-    // Nobody can add a file any more. What others added before is found here.
+    // From now on, only this user can add files. This finds files that others added before.
     if mode & (GROUP_WRITES | OTHERS_WRITE) != 0 {
         refuse_planted(path, mode)?;
     }

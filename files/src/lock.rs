@@ -1,7 +1,7 @@
 //! Locks that no other user can hold.
 //!
 //! A lock belongs to an open file, and a user who can open the file, even for reading only, can lock it. New lock files are private. But
-//! a lock file of an older version could be opened by everybody, and whoever did so may still hold the lock. Such a file is replaced.
+//! a lock file of an older version could be opened by every user, and another user may still hold its lock. Such a file is replaced.
 
 use super::{Unfinished, open, user};
 use std::fs::{self, File, TryLockError};

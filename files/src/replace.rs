@@ -19,7 +19,7 @@ pub struct Unfinished {
 
 impl Unfinished {
     /// Creates the temporary file for `to`. Its name is that of `to`, a random number and `suffix`: processes in different containers may
-    /// share a disk and have equal process ids, and nobody can prepare a link of that name.
+    /// share a disk and have equal process ids, and no other user can guess the name and prepare a link.
     ///
     /// # Errors
     /// The file system's, and for a path without a file name.

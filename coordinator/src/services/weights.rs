@@ -98,7 +98,7 @@ impl Weights {
         let running = self.driver.query(move |scheduler, _, _| scheduler.state().is_running(attempt)).await;
         if !running.map_err(request_error)? {
             let AttemptId { job, attempt } = attempt;
-            // The worker is told to stop the attempt. Until then it retries.
+            // The coordinator sends the worker a stop message for the attempt. Until it arrives, the worker retries.
             return Err(Status::failed_precondition(format!(
                 "attempt {} of job {job} is not running: its weights are not expected",
                 attempt.0

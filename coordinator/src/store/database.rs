@@ -103,8 +103,8 @@ impl Store {
         if !self.files.is_log_shorter() {
             return Ok(());
         }
-        // Another program may have moved the log into the file, as SQLite does. Otherwise SQLite fails to read it here. After this the log
-        // begins anew.
+        // Another program may have moved the log into the file, as SQLite does. Otherwise SQLite fails to read it here. After
+        // a restart of the log, SQLite writes it from its beginning.
         let moved = self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| {
             let [blocked, logged, moved] = [row.get::<_, i64>(0)?, row.get(1)?, row.get(2)?];
             Ok(logged <= 0 || blocked == 0 && moved == logged)

@@ -11,7 +11,7 @@ pub(super) fn create_tables(connection: &Connection) -> Result<()> {
     in_one_transaction(connection, SCHEMA)
 }
 
-/// Changes of version 4 to `cells`, `job_states` and `job_facts`, from version 3. The step from older versions creates these tables anew.
+/// Changes of version 4 to `cells`, `job_states` and `job_facts`, from version 3. The step from older versions replaces these tables.
 const STATES_FROM_3: &str = "
     ALTER TABLE job_states ADD COLUMN failed_on TEXT;
     ALTER TABLE job_facts ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;

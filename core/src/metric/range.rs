@@ -1,4 +1,4 @@
-//! The values that a metric can have. A value outside is the mistake of whoever reports it, not a measurement.
+//! The values that a metric can have. A value outside its range is a fault of the reporting worker, not a measurement.
 
 use std::fmt;
 

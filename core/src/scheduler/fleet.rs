@@ -1,4 +1,4 @@
-//! What is known of each worker by its name: whether it is sound, suspected or in quarantine. Not stored: a restart starts anew.
+//! The health of each worker, by name: sound, suspected or in quarantine. It is not stored: after a restart all workers count as sound.
 //!
 //! A worker collects strikes: different jobs that it failed, deaths of its process, silences. A finished job clears them. With
 //! [`SUSPICION`] strikes of a kind, or after another worker finished what it failed, the worker is suspected.

@@ -25,7 +25,7 @@ const LONGEST_ENGINE: usize = 200;
 pub(super) struct AttemptReports {
     /// The epochs of the job; unknown for a job that plusminus does not train itself.
     pub epochs: Option<u32>,
-    /// What it has reported.
+    /// The reports of the attempt so far.
     pub reported: Reported,
 }
 

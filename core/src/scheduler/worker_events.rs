@@ -152,7 +152,7 @@ fn record_report(step: &mut Step<'_>, session: Session, id: AttemptId, body: Rep
     }
 }
 
-/// Ends a current attempt that reported something impossible. A worker that still trains it is told to stop.
+/// Ends a current attempt that reported something impossible. A worker that still trains it gets a stop message.
 fn refuse(step: &mut Step<'_>, session: Session, id: AttemptId, impossible: &Impossible, ended: bool) {
     let Some(JobState::Running { worker, .. }) = step.state.job(id.job).cloned() else { return };
     let message = format!("worker {worker} reported an impossible value: {impossible}");

@@ -130,7 +130,7 @@ fn nothing_is_acknowledged_that_is_not_in_the_file_on_disk() {
                 scene.commit().unwrap_or_else(|error| panic!("{case}: {error}"));
                 assert_eq!(scene.stored(), 5, "{case}: nothing is written twice");
             }
-            // Whoever kills the process now loses nothing that was acknowledged.
+            // Killing the process now loses no acknowledged report.
             Then::NeedsARestart => {
                 let killed = scene.place.path().join("killed");
                 fs::create_dir(&killed).unwrap();
